@@ -1,0 +1,271 @@
+"""Active learning for the left caudate in brain MRI, with a bias in one group of patients.
+
+python -m experiments.brain_caudate --strategy aeig
+"""
+
+import dataclasses
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxal import loop, report
+from jaxal.checkpoint import lock, write_text
+from jaxal.data import brain
+from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
+from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.errors import UserError
+from jaxal.networks.unet import UNetConfig, unet
+from jaxal.statistics import StatisticsConfig
+from jaxal.strategies import STRATEGIES, StrategyConfig
+from jaxal.training import Interrupted, TrainingConfig
+
+SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Sizes of a study.
+
+    Attributes:
+      cases: simulated subjects, half of them in group B.
+      spacing_mm: voxel size of the simulation.
+      rounds, query_size, initial_size: see `Arguments`.
+      evaluation, test: shares of the cases that go to these splits.
+      network, training: configuration.
+      members: dropout samples.
+      batch_size: cases scored at once.
+    """
+
+    cases: int
+    spacing_mm: float
+    rounds: int
+    query_size: int
+    initial_size: int
+    evaluation: float
+    test: float
+    network: UNetConfig
+    training: TrainingConfig
+    members: int = 20
+    batch_size: int = 2
+
+
+PRESETS = {
+    "smoke": Preset(24, 4.0, 2, 2, 4, 0.2, 0.3, UNetConfig(width=4), TrainingConfig(steps=60, warm_steps=20), members=4),
+    "demo": Preset(72, 4.0, 5, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=300, warm_steps=120)),
+    "small": Preset(120, 2.0, 6, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=500, warm_steps=200)),
+    "paper": Preset(
+        400,
+        1.0,
+        8,
+        10,
+        20,
+        0.1,
+        0.3,
+        UNetConfig(width=16, levels=4, dtype="bfloat16"),
+        TrainingConfig(steps=3000, warm_steps=1000, batch_size=4),
+        batch_size=4,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Decides which brain MRIs to label next, round after round, and reports accuracy and fairness by patient group."""
+
+    strategy: Annotated[Literal[tuple(STRATEGIES)], tyro.conf.arg(metavar="NAME")] = "aeig"  # type: ignore[valid-type]
+    """How cases are chosen."""
+    bias: brain.Bias = "strong"
+    """How strong the bias of group B is in the simulation."""
+    initial: Literal["balanced", "imbalanced"] = "imbalanced"
+    """Whether the groups share the initial set equally, or the smallest group (B in the simulation) gets a tenth of it."""
+    preset: Literal[tuple(PRESETS)] = "demo"  # type: ignore[valid-type]
+    """Sizes: smoke (a minute), demo (five minutes), small (the smallest that shows the bias), paper (1 mm, for a GPU)."""
+    training: Literal["scratch", "warm"] = "scratch"
+    """Train every round from scratch, or from the last round's weights with fewer steps."""
+    rounds: int | None = None
+    """Trainings; each ends with a query. A larger number extends an existing run."""
+    query_size: int | None = None
+    """Cases that are labelled after each round."""
+    initial_size: int | None = None
+    """Cases that are labelled before the first round."""
+    seed: int = 0
+    """Of the splits, the initial set, the weights and every draw."""
+    data: Path | None = None
+    """A folder in nnU-Net's layout with a participants.tsv, instead of the simulation."""
+    group_column: str = "group"
+    """Column of participants.tsv that names each case's group."""
+    out: Path | None = None
+    """Where results go. Default: runs/brain_caudate-PRESET, or runs/brain_caudate-FOLDER with --data."""
+    cohorts: Path = Path("runs/cohorts")
+    """Where simulated cohorts are kept, to be used again."""
+    fresh: bool = False
+    """Set an existing --out folder aside (it is renamed, not deleted) and begin anew."""
+
+
+def main(arguments: Arguments) -> int:
+    """Runs one study; returns the exit status."""
+    return guarded(lambda display: _run(arguments, display))
+
+
+def guarded(work: Callable[[report.Display], int]) -> int:
+    """Runs a command's work: bad input and a wish to stop end in one message and an exit status, not in a traceback."""
+    display = report.Display()
+    try:
+        with display.stop_on_signals():
+            return work(display)
+    except UserError as error:
+        display.console.print("[bold red]error:[/] ", end="")
+        display.note(str(error))
+        return 2
+    except Interrupted:
+        display.note("Stopped; everything finished is kept. Run the same command again to go on.")
+        return 128 + (display.stopped_by or signal.SIGINT)
+
+
+def _run(arguments: Arguments, display: report.Display) -> int:
+    started = time.perf_counter()
+    preset = _preset(arguments)
+    out = arguments.out or Path("runs") / f"brain_caudate-{arguments.data.name if arguments.data else arguments.preset}"
+    if arguments.fresh and out.exists():
+        aside = _set_aside(out)
+        display.note(f"Set {out} aside as {aside}.")
+    with lock(out):
+        dataset, identity = read_data(arguments, preset, display)
+        config_path = out / "config.json"
+        settle_config(config_path, {**identity, **sizes(preset, arguments)})
+        splits = split(dataset.cases, arguments.seed, preset.evaluation, preset.test)
+        if len(splits.pool) < preset.initial_size + preset.query_size:
+            raise UserError(
+                f"The pool has {len(splits.pool)} of {len(dataset.cases)} cases, but the initial set of {preset.initial_size} and one "
+                f"query of {preset.query_size} need {preset.initial_size + preset.query_size}. Lower --initial-size or --query-size, or add cases."
+            )
+        shares = imbalanced_shares(dataset) if arguments.initial == "imbalanced" else None
+        setting = f"{'data' if arguments.data else arguments.bias}-{arguments.initial}"
+        folder = out / setting / arguments.strategy / f"seed-{arguments.seed}"
+        task = make_task(dataset, preset, splits, initial_set(splits.pool, preset.initial_size, arguments.seed, shares))
+        config = loop.LoopConfig(
+            preset.rounds, preset.query_size, arguments.seed, arguments.training, preset.members, preset.batch_size
+        )
+        display.note(
+            f"{arguments.strategy} on {setting}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
+            f"evaluation, {len(splits.test)} for the test; {' x '.join(map(str, dataset.shape))} voxels. Results in {folder}"
+        )
+        display.table_header(dataset.groups)
+        for record in loop.run(folder, arguments.strategy, config, task, display):
+            display.table_row(record, dataset.groups)
+        summary = report.write_summary(out)
+        plot = report.plot_learning_curves(out, setting)
+        display.note(f"Done in {time.perf_counter() - started:.0f} s.")
+        display.note(
+            f"  rounds   {folder / 'rounds.jsonl'}\n  weights  {folder / 'checkpoints'}\n  summary  {summary}\n  curves   {plot}"
+        )
+    return 0
+
+
+def _preset(arguments: Arguments) -> Preset:
+    """The preset with what was asked for by option in its place."""
+    asked = {name: getattr(arguments, name) for name in ("rounds", "query_size", "initial_size")}
+    for name, value in asked.items():
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    return dataclasses.replace(PRESETS[arguments.preset], **{name: value for name, value in asked.items() if value is not None})
+
+
+def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> tuple[Dataset, dict]:
+    """Reads the user's folder, or a simulated one that is made first if it is not there; returns what identifies it, too."""
+    folder, column = arguments.data, arguments.group_column
+    if folder is None:
+        config = brain.BrainConfig(preset.cases, preset.spacing_mm, arguments.bias)
+        everything = dataclasses.asdict(config)
+        identity = {"simulation": {name: value for name, value in everything.items() if name != "bias"}}
+        folder = (
+            arguments.cohorts / f"brain-{arguments.bias}-{preset.cases}-{preset.spacing_mm:g}mm-{loop.config_hash(everything)}"
+        )
+        if not folder.is_dir():
+            with display.progress("simulating") as progress:
+                brain.write_cohort(config, folder, _stoppable(progress, display))
+            display.note(f"Simulated {config.cases} brains into {folder}")
+    else:
+        identity = {"folder": str(folder.resolve()), "group_column": column}
+    with display.progress("checking files") as progress:
+        dataset = read_nnunet(folder, column, preset.network.multiple, _stoppable(progress, display))
+    return dataset, {
+        "data": {**identity, "cases": len(dataset.cases), "shape": list(dataset.shape), "classes": list(dataset.classes)}
+    }
+
+
+def _stoppable(progress, display: report.Display):
+    def report_(done: int, total: int) -> None:
+        progress(done, total)
+        if display.should_stop():
+            raise Interrupted
+
+    return report_
+
+
+def sizes(preset: Preset, arguments: Arguments) -> dict:
+    """What, besides the data, decides results and therefore may not change under an existing folder."""
+    return {
+        "sizes": {
+            name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "members", "batch_size")
+        },
+        "network": dataclasses.asdict(preset.network),
+        "training": {"start": arguments.training, **dataclasses.asdict(preset.training)},
+    }
+
+
+def settle_config(path: Path, config: dict) -> None:
+    """Writes the configuration of a new folder, or makes sure that an old one's is the same."""
+    if path.exists():
+        try:
+            stored = json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(f"{path}: not valid JSON ({error}). Restore it, choose another --out or use --fresh.") from error
+        differences = report.describe_difference(stored, config)
+        if differences:
+            raise UserError(
+                f"{path.parent} holds runs with other settings:\n  "
+                + "\n  ".join(differences)
+                + "\nChoose another --out, or --fresh to set the folder aside and begin anew."
+            )
+        return
+    write_text(path, json.dumps(config, indent=2) + "\n")
+
+
+def _set_aside(folder: Path) -> Path:
+    """Renames a folder, once it is sure that nobody works in it, to the first free name with a number."""
+    with lock(folder):
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+            number += 1
+        folder.rename(aside)
+    return aside
+
+
+def imbalanced_shares(dataset: Dataset) -> dict[str, float]:
+    """A tenth for the smallest group (of equal ones the last), the rest in equal parts."""
+    counts = {group: sum(case.group == group for case in dataset.cases) for group in dataset.groups}
+    scarce = min(reversed(dataset.groups), key=lambda group: counts[group])
+    others = [group for group in dataset.groups if group != scarce]
+    return {scarce: SCARCE_SHARE, **dict.fromkeys(others, (1 - SCARCE_SHARE) / len(others))}
+
+
+def make_task(dataset: Dataset, preset: Preset, splits: Splits, initial: Sequence[Case]) -> loop.Task:
+    """Puts the parts together; sizes that are given in millimetres become voxels of this data set."""
+    network = dataclasses.replace(preset.network, classes=len(dataset.classes))
+    voxel_mm = sum(dataset.spacing_mm) / len(dataset.spacing_mm)
+    statistics = StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm)))
+    strategy = StrategyConfig(step_rate=preset.training.peak_rate)
+    return loop.Task(
+        unet(network), dataset, splits, initial, lambda case: load_case(case, dataset), preset.training, statistics, strategy
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments, description=Arguments.__doc__)))

@@ -1,0 +1,63 @@
+"""Whether predicted probabilities can be believed."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+BINS = 10
+
+
+class CalibrationSums(NamedTuple):
+    """Sums over elements from which the measures follow; those of several cases add up.
+
+    Attributes:
+      negative_log_likelihood: `[...]`, sum of -log p of the true class.
+      count: elements by bin of confidence, `[..., bins]`.
+      confidence: sum of the largest probability, by bin.
+      correct: elements whose most probable class is the true one, by bin.
+    """
+
+    negative_log_likelihood: Array
+    count: Array
+    confidence: Array
+    correct: Array
+
+
+def calibration_sums(logits: Array, labels: Array, valid: Array, bins: int = BINS) -> CalibrationSums:
+    """Collects the sums of one case.
+
+    Args:
+      logits: `[classes, elements]`.
+      labels: `[elements]`, integers.
+      valid: `[elements]`, boolean.
+      bins: of equal width on [0, 1], closed on the right.
+    """
+    log_probability = jax.nn.log_softmax(logits, axis=0)
+    truth = labels[None, :] == jnp.arange(logits.shape[0], dtype=labels.dtype)[:, None]
+    nll = -(jnp.where(truth, log_probability, 0.0).sum(0) * valid).sum()
+    confidence = jnp.exp(log_probability.max(0))
+    correct = (logits.argmax(0) == labels) & valid
+    index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
+    in_bin = (index[None, :] == jnp.arange(bins)[:, None]) & valid
+    return CalibrationSums(nll, in_bin.sum(-1), (in_bin * confidence).sum(-1), (in_bin & correct).sum(-1))
+
+
+def negative_log_likelihood(sums: CalibrationSums) -> float:
+    """Mean of -log p of the true class over all elements, in nats (of the true, not the predicted class)."""
+    return float(np.sum(sums.negative_log_likelihood, dtype=np.float64) / np.sum(sums.count, dtype=np.float64))
+
+
+def expected_calibration_error(sums: CalibrationSums) -> float:
+    """Σ_b n_b/n |accuracy_b - confidence_b| over bins of equal width (Guo et al. 2017, arXiv 1706.04599); empty bins count nothing.
+
+    Args:
+      sums: of one or more cases, `[..., bins]`.
+    """
+    count, confidence, correct = (
+        np.asarray(part, np.float64).reshape(-1, np.shape(part)[-1]).sum(0)
+        for part in (sums.count, sums.confidence, sums.correct)
+    )
+    return float(np.abs(correct - confidence).sum() / count.sum())

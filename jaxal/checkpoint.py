@@ -1,0 +1,185 @@
+"""What survives a kill: Orbax checkpoints of params and optimizer, and the ledger of finished rounds.
+
+The ledger is the truth about which rounds are done. It is replaced as a whole by a file written aside, so a reader never sees
+half a line. A round's checkpoint is durable before the round's line is written.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from jaxal.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file as a whole: written aside, made durable, renamed.
+
+    Raises:
+      UserError: the disk is full or the folder cannot be written to; the old file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: could not be written ({error.strerror}). Free some space and run the same command again."
+        ) from error
+
+
+class Ledger:
+    """One JSON line a finished round."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def read(self) -> list[dict[str, Any]]:
+        """The finished rounds, in order.
+
+        Raises:
+          UserError: a line is not JSON, or a round is missing.
+        """
+        if not self.path.exists():
+            return []
+        rounds = []
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines()):
+            try:
+                record = json.loads(line)
+                in_order = record["round"] == number
+            except (ValueError, KeyError, TypeError):
+                in_order = False
+            if not in_order:
+                raise UserError(
+                    f"{self.path}, line {number + 1}: not the record of round {number}. Restore the file or start anew with --fresh."
+                )
+            rounds.append(record)
+        return rounds
+
+    def append(self, record: dict[str, Any]) -> None:
+        lines = [json.dumps(entry, allow_nan=False) for entry in [*self.read(), record]]
+        write_text(self.path, "\n".join(lines) + "\n")
+
+
+class Checkpoints:
+    """Training states of one run, one folder a round; in each, only the newest step is kept."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder.resolve()  # Orbax refuses relative paths, and only when it saves
+
+    def _manager(self, round_: int) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=ocp.checkpoint_managers.LatestN(1), cleanup_tmp_directories=True, enable_async_checkpointing=False
+        )
+        return ocp.CheckpointManager(self.folder / f"round-{round_:03d}", options=options)
+
+    def save(self, round_: int, step: int, state: Any, meta: dict[str, Any]) -> None:
+        """Writes a state and waits until it is durable.
+
+        Args:
+          round_: number of the round.
+          step: grows within a round.
+          state: pytree of arrays.
+          meta: JSON that goes with it.
+
+        Raises:
+          UserError: the disk is full or cannot be written to; the checkpoint before is still there.
+        """
+        try:
+            with self._manager(round_) as manager:
+                saved = manager.save(
+                    step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+                )
+                manager.wait_until_finished()
+                manager.check_for_errors()
+        except (OSError, ValueError, RuntimeError) as error:  # tensorstore reports a full disk as ValueError
+            raise UserError(
+                f"{self.folder}: the checkpoint of round {round_} could not be written ({_reason(error)}). "
+                "Free some space and run the same command again; it goes on from the last checkpoint."
+            ) from error
+        if not saved:
+            raise RuntimeError(
+                f"Orbax wrote no checkpoint for round {round_}, step {step}: a later step exists in {self.folder}."
+            )
+
+    def latest(self, round_: int) -> tuple[int, dict[str, Any]] | None:
+        """Newest step of a round and its meta, or None."""
+        if not (self.folder / f"round-{round_:03d}").is_dir():
+            return None
+        with self._manager(round_) as manager:
+            step = manager.latest_step()
+            if step is None:
+                return None
+            return step, dict(manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"])
+
+    def restore(self, round_: int, like: Any) -> Any:
+        """Reads a round's newest state.
+
+        Args:
+          round_: number of the round.
+          like: pytree of the same structure, shapes and dtypes; a difference is an error, never a cast.
+        """
+        with self._manager(round_) as manager:
+            step = manager.latest_step()
+            stored = manager.item_metadata(step)["state"]
+            _compare(stored, like, self.folder)
+            target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+            return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+
+    def drop_after(self, round_: int) -> None:
+        """Removes what belongs to rounds after this one."""
+        if self.folder.is_dir():
+            for path in self.folder.glob("round-*"):
+                if int(path.name.removeprefix("round-")) > round_:
+                    shutil.rmtree(path)
+
+
+def _compare(stored: Any, like: Any, folder: Path) -> None:
+    stored_dtypes = [str(leaf.dtype) for leaf in jax.tree.leaves(stored)]
+    wanted = [str(leaf.dtype) for leaf in jax.tree.leaves(like)]
+    if sorted(stored_dtypes) != sorted(wanted):  # Orbax would cast without a word
+        raise UserError(f"{folder}: the checkpoint holds other number types than this network's. Start anew with --fresh.")
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    for known in ("No space left on device", "Permission denied", "Read-only file system", "File too large"):
+        if known in text:
+            return known
+    return text.split("\n")[0][:160]
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process alone; the operating system lets go of it however the process ends.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: another process is working in this folder. Wait for it, or choose another --out."
+            ) from error
+        yield

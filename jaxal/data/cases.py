@@ -1,0 +1,142 @@
+"""Cases, the three disjoint splits of a study, and the arrays that networks see."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxal.errors import UserError
+
+
+class Case(NamedTuple):
+    """One scan: its id, its group of patients, one image file a channel, and its label map."""
+
+    id: str
+    group: str
+    images: tuple[Path, ...]
+    label: Path
+
+
+class Dataset(NamedTuple):
+    """Cases that share channels and classes.
+
+    Attributes:
+      cases: sorted by id.
+      channels: name of each channel.
+      classes: name of each class; index 0 is background.
+      shape: common size of all cases, in voxels, after padding at the far ends.
+      spacing_mm: common voxel size along each axis.
+    """
+
+    cases: tuple[Case, ...]
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return tuple(sorted({case.group for case in self.cases}))
+
+
+class Example(NamedTuple):
+    """A case as arrays: `image [*shape, channels]` float32, `label [*shape]` uint8, `valid [*shape]` (False in the padding)."""
+
+    image: np.ndarray
+    label: np.ndarray
+    valid: np.ndarray
+
+
+class Splits(NamedTuple):
+    """Disjoint cases: what may be queried, what strategies may look at besides, and what only the reported metrics see."""
+
+    pool: tuple[Case, ...]
+    evaluation: tuple[Case, ...]
+    test: tuple[Case, ...]
+
+
+def pad_example(image: np.ndarray, label: np.ndarray, shape: Sequence[int]) -> Example:
+    """Normalises each channel to zero mean and unit deviation and pads at the far ends to a common shape."""
+    mean = image.mean(axis=(0, 1, 2), dtype=np.float64)
+    deviation = image.std(axis=(0, 1, 2), dtype=np.float64)
+    scaled = ((image - mean) / np.maximum(deviation, 1e-6)).astype(np.float32)
+    padding = [(0, target - size) for target, size in zip(shape, label.shape, strict=True)]
+    valid = np.pad(np.ones(label.shape, bool), padding)
+    return Example(np.pad(scaled, [*padding, (0, 0)]), np.pad(label, padding), valid)
+
+
+def padded_shape(shapes: Sequence[Sequence[int]], multiple: int) -> tuple[int, ...]:
+    """The smallest shape that holds all of `shapes` and whose axes are multiples of `multiple`."""
+    largest = np.max(np.asarray(shapes), axis=0)
+    return tuple(int(-(-size // multiple) * multiple) for size in largest)
+
+
+def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> Splits:
+    """Splits at random within each group, so that each split has the groups' proportions.
+
+    Args:
+      cases: all of them.
+      seed: of the draw.
+      evaluation, test: shares of each group, rounded; each split gets at least one case of every group.
+    """
+    parts: dict[str, list[Case]] = {"pool": [], "evaluation": [], "test": []}
+    for members in by_group(cases, np.random.default_rng([seed, 1])).values():
+        evaluation_count, test_count = (max(1, round(share * len(members))) for share in (evaluation, test))
+        if evaluation_count + test_count >= len(members):
+            raise UserError(
+                f"Group {members[0].group!r} has {len(members)} cases; the pool, evaluation and test splits each need at least one."
+            )
+        parts["test"] += members[:test_count]
+        parts["evaluation"] += members[test_count : test_count + evaluation_count]
+        parts["pool"] += members[test_count + evaluation_count :]
+    return Splits(*(tuple(sorted(part)) for part in (parts["pool"], parts["evaluation"], parts["test"])))
+
+
+def initial_set(pool: Sequence[Case], size: int, seed: int, shares: dict[str, float] | None = None) -> tuple[Case, ...]:
+    """Draws the cases that are labelled before the first round.
+
+    Args:
+      pool: to draw from.
+      size: cases to draw.
+      seed: of the draw.
+      shares: each group's share of the draw; equal shares when left out. Every group with a share above zero gets at least
+        one case if `size` allows.
+
+    Raises:
+      UserError: a group has too few cases in the pool for its share.
+    """
+    members = by_group(pool, np.random.default_rng([seed, 2]))
+    shares = shares or dict.fromkeys(members, 1 / len(members))
+    counts = _apportion(size, shares)
+    chosen: list[Case] = []
+    for group, count in counts.items():
+        if count > len(members.get(group, [])):
+            raise UserError(
+                f"The initial set needs {count} cases of group {group!r}, but the pool has {len(members.get(group, []))}. "
+                "Lower --initial-size or choose the other --initial."
+            )
+        chosen += members[group][:count]
+    return tuple(sorted(chosen))
+
+
+def _apportion(size: int, shares: dict[str, float]) -> dict[str, int]:
+    """Whole numbers that sum to `size`, at least one where a share is above zero, else by largest remainder."""
+    groups = [group for group in sorted(shares) if shares[group] > 0]
+    counts = {group: min(1, size) for group in groups[:size]}
+    total = sum(shares[group] for group in groups)
+    while sum(counts.values()) < size:
+        counts_of = {group: shares[group] / total * size - counts.get(group, 0) for group in groups}
+        neediest = max(groups, key=lambda group: (counts_of[group], group))
+        counts[neediest] = counts.get(neediest, 0) + 1
+    return counts
+
+
+def by_group(cases: Sequence[Case], rng: np.random.Generator | None = None) -> dict[str, list[Case]]:
+    """Cases of each group, groups in alphabetical order, cases by id or shuffled."""
+    groups: dict[str, list[Case]] = {}
+    for case in sorted(cases):
+        groups.setdefault(case.group, []).append(case)
+    if rng is None:
+        return dict(sorted(groups.items()))
+    return {group: [members[i] for i in rng.permutation(len(members))] for group, members in sorted(groups.items())}

@@ -1,0 +1,92 @@
+"""Reading and writing NIfTI volumes, with everything that can be wrong with a file found here."""
+
+import gzip
+import os
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+
+from jaxal.errors import UserError
+
+
+class Volume(NamedTuple):
+    """A scan: `values [x, y, z]` and the affine from voxels to millimetres (RAS+), `[4, 4]`."""
+
+    values: np.ndarray
+    affine: np.ndarray
+
+
+def read_image(path: Path) -> Volume:
+    """Reads a 3-D image as float32, scl_slope and scl_inter applied, axes turned to RAS+.
+
+    Raises:
+      UserError: the file is missing, empty, truncated, no NIfTI, not 3-D, or holds NaN or infinity.
+    """
+    volume = _read(path)
+    values = volume.values.astype(np.float32)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise UserError(f"{path}: {bad} of {values.size} voxels are NaN or infinite. Replace them or leave the case out.")
+    return Volume(values, volume.affine)
+
+
+def read_label(path: Path) -> Volume:
+    """Reads a 3-D label map as uint8 (at most 255 classes).
+
+    Raises:
+      UserError: as `read_image`, or a value is not a whole number from 0 to 255.
+    """
+    volume = _read(path)
+    values = volume.values
+    rounded = np.round(values)
+    if not np.array_equal(values, rounded) or values.min() < 0 or values.max() > 255:
+        odd = values[(values != rounded) | (values < 0) | (values > 255) | np.isnan(values)].reshape(-1)[0]
+        raise UserError(f"{path}: a label map holds whole numbers from 0 to 255, but one voxel is {odd:g}.")
+    return Volume(rounded.astype(np.uint8), volume.affine)
+
+
+def _read(path: Path) -> Volume:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty. Copy it again from its source.")
+    try:
+        image = nibabel.load(path)
+    except (
+        nibabel.filebasedimages.ImageFileError,
+        nibabel.spatialimages.HeaderDataError,
+        ValueError,
+        OSError,
+        EOFError,
+        zlib.error,
+    ) as error:
+        raise UserError(f"{path}: not a readable NIfTI file ({_brief(error)}). Copy it again from its source.") from error
+    if len(image.shape) != 3:
+        raise UserError(
+            f"{path}: has shape {image.shape}; expected three axes. Split it into one 3-D file per channel or time point."
+        )
+    try:
+        image = nibabel.as_closest_canonical(image)
+        values = np.asanyarray(image.dataobj)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: the file is truncated or damaged ({_brief(error)}). Copy it again from its source.") from error
+    return Volume(values, np.asarray(image.affine, np.float64))
+
+
+def _brief(error: Exception) -> str:
+    text = str(error).split("\n")[0]
+    return text if len(text) < 160 else text[:157] + "..."
+
+
+def write_volume(path: Path, volume: Volume) -> None:
+    """Writes a `.nii.gz`; the same volume gives the same bytes. Not atomic: callers write a folder aside and rename it."""
+    image = nibabel.Nifti1Image(volume.values, volume.affine)
+    image.header.set_xyzt_units("mm")
+    with open(path, "wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as packed:
+        packed.write(image.to_bytes())
+        packed.flush()
+        raw.flush()
+        os.fsync(raw.fileno())

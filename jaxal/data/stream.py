@@ -1,0 +1,34 @@
+"""Cases read ahead from disk while the device works, in batches of one shape."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import grain
+import numpy as np
+
+from jaxal.data.cases import Case, Example
+
+
+class Batch(NamedTuple):
+    """Cases stacked along a leading axis; the last batch repeats its first case to keep the shape.
+
+    Attributes:
+      cases: those that are really in it.
+      examples: arrays with a leading axis of the full batch size.
+    """
+
+    cases: tuple[Case, ...]
+    examples: Example
+
+
+def batches(cases: Sequence[Case], load: Callable[[Case], Example], size: int) -> Iterator[Batch]:
+    """Streams cases in order, `size` at a time; memory does not grow with their number."""
+    if not cases:
+        return
+    reader = grain.MapDataset.source(list(cases)).map(load)
+    examples = iter(reader.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * size)))
+    for start in range(0, len(cases), size):
+        present = tuple(cases[start : start + size])
+        loaded = [next(examples) for _ in present]
+        loaded += [loaded[0]] * (size - len(loaded))
+        yield Batch(present, Example(*(np.stack(part) for part in zip(*loaded, strict=True))))

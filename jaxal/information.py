@@ -1,0 +1,279 @@
+"""Expected information gain of a label, from one gradient step of the linear head in closed form.
+
+Mehta, Shui, Nichyporuk, Arbel 2022 (arXiv 2208.00974) ask of each candidate: if its label were c and the head took one
+gradient step on it, how much would the entropy of the predictions on an evaluation set fall? For a linear softmax head that
+needs no autodiff: the gradient is an outer product of features and errors, so the changed evaluation logits come from matrix
+products that all candidates and all labels share. In volumes the regions of a case play the part of images.
+
+Layout: `features` counts the head's inputs, to which a constant 1 is appended for the bias ("extended"); classes come before
+features and elements. The change of entropy is computed directly, never as a difference of two entropies: it is thousands of
+times smaller than either and would drown in float32.
+"""
+
+from typing import Literal, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxal import uncertainty
+
+Array = jax.Array
+Variant = Literal["eig", "aeig", "uig", "cfig"]
+Step = Literal["sgd", "sign"]
+
+
+class Candidates(NamedTuple):
+    """What a candidate's label gradient is made of; a region's is the mean over its elements.
+
+    With φ the extended features and p the predicted probabilities, the gradient of the cross-entropy for label c with respect
+    to column j of the head is `joint[j] - [j = c] * mean`.
+
+    Attributes:
+      mean: mean of φ, `[..., features + 1]`.
+      joint: mean of p φ, `[..., classes, features + 1]`; its last entry is the mean probability.
+    """
+
+    mean: Array
+    joint: Array
+
+    @property
+    def probability(self) -> Array:
+        """Mean predicted probability, `[..., classes]`."""
+        return self.joint[..., -1]
+
+
+class Reference(NamedTuple):
+    """The evaluation elements, seen by the current model.
+
+    Attributes:
+      features: extended, `[features + 1, elements]`.
+      probability, log_probability: `[classes, elements]`.
+      entropy: `[elements]`.
+      weights: importance of each element, summing to one, `[elements]`.
+      class_frequency: share of each class among the evaluation labels, `[classes]`.
+    """
+
+    features: Array
+    probability: Array
+    log_probability: Array
+    entropy: Array
+    weights: Array
+    class_frequency: Array
+
+    @property
+    def mean_entropy(self) -> Array:
+        return (self.weights * self.entropy).sum()
+
+
+class InformationGain(NamedTuple):
+    """The two parts of a score, `[candidates]` each: the score is their sum, high means "label me".
+
+    Attributes:
+      mass: (1 - Σq) H₁, what is left because the weights q of the literal AEIG do not sum to one; zero for the others.
+      gain: -Σ_c q_c ΔH_c, the expected fall of the evaluation entropy.
+    """
+
+    mass: Array
+    gain: Array
+
+
+def extend(features: Array, axis: int = -1) -> Array:
+    """Appends the constant 1 that the bias multiplies."""
+    shape = list(features.shape)
+    shape[axis] = 1
+    return jnp.concatenate([features, jnp.ones(shape, features.dtype)], axis=axis)
+
+
+def make_reference(features: Array, kernel: Array, bias: Array, weights: Array, class_frequency: Array) -> Reference:
+    """Prepares the evaluation set.
+
+    Args:
+      features: `[features, elements]`.
+      kernel, bias: of the head, `[features, classes]` and `[classes]`.
+      weights: `[elements]`, not negative; they are divided by their sum.
+      class_frequency: `[classes]`, divided by its sum.
+    """
+    chex.assert_rank([features, kernel, bias, weights, class_frequency], [2, 2, 1, 1, 1])
+    logits = kernel.T @ features + bias[:, None]
+    probability, entropy = uncertainty.softmax_and_entropy(logits)
+    return Reference(
+        extend(features, 0),
+        probability,
+        jax.nn.log_softmax(logits, axis=0),
+        entropy,
+        weights / weights.sum(),
+        class_frequency / class_frequency.sum(),
+    )
+
+
+def case_candidates(features: Array, probability: Array) -> Candidates:
+    """Candidates that are single items: `features [..., features]`, `probability [..., classes]`."""
+    mean = extend(features)
+    return Candidates(mean, probability[..., :, None] * mean[..., None, :])
+
+
+def region_candidates(features: Array, probability: Array, shape: tuple[int, ...], size: int) -> Candidates:
+    """Candidates that are cubes of `size` elements a side; a border cube is smaller and averages over what it has.
+
+    Args:
+      features: `[features, elements]`.
+      probability: `[classes, elements]`.
+      shape: of the volume, with product `elements`.
+      size: elements along each axis.
+
+    Returns:
+      Candidates with one leading axis of regions, in the order of `block_mean`.
+    """
+    extended = extend(features, 0)
+    joint = probability[:, None, :] * extended[None, :, :]
+    mean = block_mean(extended, shape, size)
+    return Candidates(mean.T, jnp.moveaxis(block_mean(joint, shape, size), -1, 0))
+
+
+def block_mean(values: Array, shape: tuple[int, ...], size: int) -> Array:
+    """Means over cubes of `size` a side: `[..., elements]` to `[..., regions]`; incomplete cubes average what they have."""
+    counts = _block_sum(jnp.ones((1, values.shape[-1]), values.dtype), shape, size)
+    return _block_sum(values, shape, size) / counts.reshape(-1)
+
+
+def _block_sum(values: Array, shape: tuple[int, ...], size: int) -> Array:
+    lead = values.shape[:-1]
+    blocks = [-(-length // size) for length in shape]
+    padding = [(0, 0)] * len(lead) + [(0, count * size - length) for count, length in zip(blocks, shape, strict=True)]
+    split = [part for count in blocks for part in (count, size)]
+    cubes = jnp.pad(values.reshape(*lead, *shape), padding).reshape(*lead, *split)
+    summed = cubes.sum(tuple(range(len(lead) + 1, len(lead) + 2 * len(shape), 2)))
+    return summed.reshape(*lead, -1)
+
+
+def label_weights(variant: Variant, probability: Array, class_frequency: Array, renormalise: bool = False) -> Array:
+    """The weights q of the hypotheses "the label is c", `[..., classes]`.
+
+    `eig` takes P, `aeig` P f (not summing to one, as its paper writes it, unless renormalised), `uig` 1/C, `cfig` f.
+    """
+    if variant == "eig":
+        weights = probability
+    elif variant == "aeig":
+        weights = probability * class_frequency
+    elif variant == "uig":
+        weights = jnp.full_like(probability, 1 / probability.shape[-1])
+    elif variant == "cfig":
+        weights = jnp.broadcast_to(class_frequency, probability.shape)
+    else:
+        raise ValueError(f"variant is {variant!r}; it must be eig, aeig, uig or cfig.")
+    return weights / weights.sum(-1, keepdims=True) if renormalise else weights
+
+
+def mass(probability: Array, class_frequency: Array) -> Array:
+    """1 - Σ P f, `[...]`: how rare the predicted classes are. AEIG without its information gain, kept as its ablation."""
+    return 1.0 - (probability * class_frequency).sum(-1)
+
+
+def step_rates(rate: float | Literal["normalised"], candidates: Candidates, share: float = 0.5) -> Array:
+    """The rate of the one step for each candidate, `[...]`: a number, or `share / |φ|²`, free of the features' scale."""
+    square = jnp.square(candidates.mean).sum(-1)  # at least 1, from the constant
+    return share / square if rate == "normalised" else jnp.full_like(square, rate)
+
+
+def information_gain(
+    candidates: Candidates,
+    reference: Reference,
+    variant: Variant,
+    rate: float | Literal["normalised"],
+    step: Step = "sgd",
+    renormalise: bool = False,
+    block: int = 128,
+) -> InformationGain:
+    """Expected information gain of labelling each candidate (equations 1 and 2 of the paper), regions or single items.
+
+    Args:
+      candidates: with one leading axis `[candidates]`.
+      reference: the evaluation set.
+      variant: see `label_weights`.
+      rate: of the one gradient step, see `step_rates`.
+      step: `sgd`, or `sign`: the first step of a fresh Adam, which moves every weight by the rate.
+      renormalise: divide the weights of the labels by their sum.
+      block: candidates computed at once; bounds the memory to `block * classes * elements` numbers.
+    """
+    probability = candidates.probability
+    weights = label_weights(variant, probability, reference.class_frequency, renormalise)
+
+    def one(candidate: Candidates, weights: Array, rate: Array) -> Array:
+        other, own = candidate.joint, candidate.joint - candidate.mean
+        if step == "sign":
+            other, own = jnp.sign(other), jnp.sign(own)
+        changes = [-rate * direction @ reference.features for direction in (other, own)]
+        return (weights * _entropy_changes(*changes, reference)).sum()
+
+    change = _in_blocks(one, (candidates, weights, step_rates(rate, candidates)), block)
+    return InformationGain((1.0 - weights.sum(-1)) * reference.mean_entropy, -change)
+
+
+def information_gain_of_cases(
+    features: Array,
+    probability: Array,
+    reference: Reference,
+    variant: Variant,
+    rate: float | Literal["normalised"],
+    step: Step = "sgd",
+    renormalise: bool = False,
+    block: int = 128,
+) -> InformationGain:
+    """The same for single items, where one Gram product serves all labels: `information_gain(case_candidates(...))`, faster.
+
+    Args:
+      features: `[candidates, features]`.
+      probability: `[candidates, classes]`.
+    """
+    extended = extend(features)
+    weights = label_weights(variant, probability, reference.class_frequency, renormalise)
+    rates = step_rates(rate, Candidates(extended, extended[:, None, :]))
+
+    def one(direction: Array, errors: tuple[Array, Array], weights: Array, rate: Array) -> Array:
+        gram = -rate * direction @ reference.features
+        return (weights * _entropy_changes(*(error[:, None] * gram for error in errors), reference)).sum()
+
+    errors = (probability, probability - 1.0)
+    if step == "sign":
+        extended, errors = jnp.sign(extended), tuple(map(jnp.sign, errors))
+    change = _in_blocks(one, (extended, errors, weights, rates), block)
+    return InformationGain((1.0 - weights.sum(-1)) * reference.mean_entropy, -change)
+
+
+def _in_blocks(function, arguments, block: int) -> Array:
+    """Maps over the leading axis in blocks of one size; the last block is filled up, so that only one shape is compiled."""
+    count = jax.tree.leaves(arguments)[0].shape[0]
+    block = min(block, count)
+    filled = -(-count // block) * block
+    padded = jax.tree.map(lambda part: jnp.pad(part, [(0, filled - count)] + [(0, 0)] * (part.ndim - 1)), arguments)
+    return jax.lax.map(lambda part: function(*part), padded, batch_size=block)[:count]
+
+
+def _entropy_changes(other: Array, own: Array, reference: Reference) -> Array:
+    """Change of the mean evaluation entropy for each label that the candidate may have.
+
+    If the label is c, the logits change by `own[c]` in class c and by `other[j]` in every other class j. With
+    e = expm1(δ) and u = Σ p e, the new probabilities are p (1 + e) / (1 + u), and
+
+        ΔH = log1p(u) - Σ p' δ - Σ (p' - p) log p.
+
+    Args:
+      other, own: `[classes, elements]`.
+
+    Returns:
+      `[classes]`.
+    """
+    classes = range(other.shape[0])
+    p, log_p = reference.probability, reference.log_probability
+    other_e, own_e = jnp.expm1(other), jnp.expm1(own)
+    total = (p * other_e).sum(0)
+    changes = []
+    for label in classes:
+        u = total + p[label] * (own_e[label] - other_e[label])
+        weighted = 0.0
+        for j in classes:
+            delta, e = (own[j], own_e[j]) if j == label else (other[j], other_e[j])
+            weighted = weighted + p[j] * ((1 + e) * delta + (e - u) * log_p[j])
+        changes.append((reference.weights * (jnp.log1p(u) - weighted / (1 + u))).sum())
+    return jnp.stack(changes)

@@ -1,0 +1,291 @@
+"""The round loop: train, evaluate, score, select, ask the oracle, and write down what was done.
+
+State that the next round needs is only this: the ledger (which cases were queried) and, when trainings start warm, the last
+round's weights. Everything random is keyed by seed and round, so a run that was killed goes on as if nothing had happened.
+"""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from jaxal import calibration, fairness, metrics, strategies
+from jaxal.checkpoint import Checkpoints, Ledger
+from jaxal.data.cases import Case, Dataset, Example, Splits
+from jaxal.oracle import simulated, without_label
+from jaxal.scoring import Collected, Pass
+from jaxal.selection import Query
+from jaxal.statistics import StatisticsConfig
+from jaxal.strategies import Context, Seen, Strategy, StrategyConfig
+from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState
+from jaxal.types import Model, Params
+
+COLLAPSED_DICE = 0.1
+SECONDS_BETWEEN_SAVES = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """How rounds are run.
+
+    Attributes:
+      rounds: trainings. Each ends with a query; the last one's is what to label next.
+      query_size: cases a query.
+      seed: of the initial set, the splits, the weights and every draw.
+      start: whether each round trains from scratch or from the last round's weights.
+      members: dropout samples of strategies that ask for them.
+      batch_size: cases scored at once.
+    """
+
+    rounds: int
+    query_size: int
+    seed: int
+    start: Literal["scratch", "warm"] = "scratch"
+    members: int = 20
+    batch_size: int = 2
+
+
+class Task(NamedTuple):
+    """What there is to learn from and with.
+
+    Attributes:
+      model: the network.
+      dataset: names of groups and classes.
+      splits: pool, evaluation and test cases.
+      initial: cases of the pool that are labelled at the start.
+      load: reads a case.
+      training, statistics, strategy: configuration of the parts.
+    """
+
+    model: Model
+    dataset: Dataset
+    splits: Splits
+    initial: Sequence[Case]
+    load: Callable[[Case], Example]
+    training: TrainingConfig
+    statistics: StatisticsConfig
+    strategy: StrategyConfig
+
+
+class Watcher(Protocol):
+    """Who is told how far the work is, and may ask for it to end."""
+
+    def progress(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]: ...
+
+    def note(self, text: str) -> None: ...
+
+    def should_stop(self) -> bool: ...
+
+
+class _Passes(NamedTuple):
+    pool: Pass | None
+    labelled: Pass
+    evaluation: Pass | None
+    test: Pass
+
+
+def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watcher) -> Iterator[dict[str, Any]]:
+    """Runs the rounds that are not done yet.
+
+    Args:
+      folder: of this run; holds `rounds.jsonl` and `checkpoints`.
+      name: of the strategy.
+      config: how many rounds and how.
+      task: data, network and configuration.
+      watcher: gets progress; `Interrupted` is raised at the next step once it says stop.
+
+    Yields:
+      The record of each round: those found in the ledger first, then each new one when it is durable.
+    """
+    ledger, checkpoints = Ledger(folder / "rounds.jsonl"), Checkpoints(folder / "checkpoints")
+    strategy = strategies.STRATEGIES[name](task.strategy)
+    passes = _make_passes(strategy, config, task)
+    trainers = {warm: Trainer(task.model, task.training, warm) for warm in (False, True)}
+    by_id = {case.id: case for case in task.splits.pool}
+    labelled = sorted(task.initial)
+    params: Params | None = None
+    done = ledger.read()
+    for record in done:
+        yield record
+        labelled = sorted(labelled + [by_id[id_] for id_ in record["queried"]])
+    for round_ in range(len(done), config.rounds):
+        seconds: dict[str, float] = {}
+        key = jax.random.fold_in(jax.random.key(config.seed), round_)
+        warm = config.start == "warm" and round_ > 0
+        if warm and params is None:
+            params = _restore_params(checkpoints, trainers[round_ > 1], round_ - 1, task)
+        with _timed(seconds, "train"):
+            params, seen, failures = _train(
+                round_, key, trainers[warm], params if warm else None, labelled, passes.labelled, checkpoints, task, watcher
+            )
+        with _timed(seconds, "evaluate"):
+            test = _collect(passes.test, params, key, task.splits.test, task.load, watcher, "evaluating")
+        pool = sorted(set(task.splits.pool) - set(labelled))
+        with _timed(seconds, "score"):
+            statistics = _collect(passes.pool, params, key, pool, without_label(task.load), watcher, "scoring")
+            evaluation = Seen(
+                task.splits.evaluation,
+                _collect(passes.evaluation, params, key, task.splits.evaluation, task.load, watcher, "evaluation set"),
+            )
+        with _timed(seconds, "select"):
+            context = Context(jax.random.fold_in(key, 2), pool)
+            query = _select(strategy, context, task.model.head(params), statistics, seen, evaluation, config.query_size)
+        record = _record(round_, labelled, query, by_id, test, task.splits.test, seen, failures, seconds)
+        ledger.append(record)
+        yield record
+        labelled = sorted(labelled + [by_id[id_] for id_ in query.units])
+
+
+def _make_passes(strategy: Strategy, config: LoopConfig, task: Task) -> _Passes:
+    def make(names: Sequence[str]) -> Pass | None:
+        return Pass(task.model, names, config.members, config.batch_size, task.statistics) if names else None
+
+    needs = strategy.needs
+    return _Passes(make(needs.pool), make(("overlap", *needs.labelled)), make(needs.evaluation), make(("overlap", "calibration")))
+
+
+def _collect(
+    pass_: Pass | None, params: Params, key: jax.Array, cases: Sequence[Case], load, watcher: Watcher, what: str
+) -> Collected:
+    if pass_ is None or not cases:
+        return {}
+    with watcher.progress(what) as progress:
+
+        def report(done: int, total: int) -> None:
+            progress(done, total)
+            if watcher.should_stop():
+                raise Interrupted
+
+        return pass_(params, jax.random.fold_in(key, 1), cases, load, report)
+
+
+def _select(strategy, context, head, statistics, labelled: Seen, evaluation: Seen, budget: int) -> Query:
+    if not context.pool:
+        return Query((), (), None)
+    return strategies.run(strategy, context, head, statistics, labelled, evaluation, budget)
+
+
+def _train(
+    round_: int,
+    key: jax.Array,
+    trainer: Trainer,
+    start: Params | None,
+    labelled: Sequence[Case],
+    pass_: Pass,
+    checkpoints: Checkpoints,
+    task: Task,
+    watcher: Watcher,
+) -> tuple[Params, Seen, int]:
+    """Trains one round, again with another key if the network collapsed; returns weights, labelled statistics, failed attempts."""
+    answers = dict(zip((case.id for case in labelled), simulated(task.load)(labelled), strict=True))
+    examples = [answers[case.id] for case in labelled]
+    saved = checkpoints.latest(round_)
+    first = saved[1]["attempt"] if saved else 0
+    for attempt in range(first, task.training.attempts):
+        attempt_key = jax.random.fold_in(jax.random.fold_in(key, 0), attempt)
+        # A collapse of warm weights is answered from scratch: the old weights may be what is broken.
+        state = trainer.start(attempt_key, examples[0], start if attempt == 0 else None)
+        if saved and attempt == first:
+            state = checkpoints.restore(round_, state)
+
+        def save(state: TrainState, attempt: int = attempt) -> None:
+            checkpoints.save(
+                round_, attempt * (trainer.steps + 1) + int(state.step), state, {"round": round_, "attempt": attempt}
+            )
+
+        resumed_at = int(state.step)
+        with watcher.progress(f"training on {len(labelled)}") as progress:
+            state = trainer.fit(attempt_key, examples, state, progress, watcher.should_stop, save, _Every(SECONDS_BETWEEN_SAVES))
+        if resumed_at < trainer.steps:
+            save(state)
+        statistics = _collect(pass_, state.params, key, labelled, lambda case: answers[case.id], watcher, "labelled set")
+        dice = float(np.nanmean(metrics.mean_foreground_dice(statistics["overlap"])))
+        if dice >= COLLAPSED_DICE:
+            return state.params, Seen(labelled, statistics), attempt
+        last = attempt + 1 == task.training.attempts
+        watcher.note(
+            f"Training collapsed (Dice {dice:.3f} on its own labelled cases), attempt {attempt + 1} of {task.training.attempts}: "
+            + ("going on with it; do not trust this round." if last else "training again with another key.")
+        )
+    return state.params, Seen(labelled, statistics), task.training.attempts
+
+
+def _restore_params(checkpoints: Checkpoints, trainer: Trainer, round_: int, task: Task) -> Params:
+    example = task.load(task.initial[0])
+    like = jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))
+    return checkpoints.restore(round_, like).params
+
+
+class _Every:
+    """Says yes once every so many seconds."""
+
+    def __init__(self, seconds: float):
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def __call__(self) -> bool:
+        due = time.monotonic() - self._last >= self._seconds
+        if due:
+            self._last = time.monotonic()
+        return due
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = round(time.perf_counter() - start, 3)
+
+
+def _record(
+    round_: int,
+    labelled: Sequence[Case],
+    query: Query,
+    by_id: Mapping[str, Case],
+    test: Collected,
+    test_cases: Sequence[Case],
+    seen: Seen,
+    failures: int,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    performance = _performance(test, test_cases)
+    sums = test["calibration"]
+    return {
+        "round": round_,
+        "labelled": len(labelled),
+        "labelled_by_group": _counts(labelled),
+        "queried": list(query.units),
+        "queried_by_group": _counts([by_id[id_] for id_ in query.units]),
+        "scores": list(query.scores),
+        "score_gap": query.gap,
+        "dice": {"overall": performance.overall, "by_group": dict(performance.by_group), "undefined": performance.undefined},
+        "disparity": fairness.disparity(performance),
+        "essp": fairness.equity_scaled(performance),
+        "nll": calibration.negative_log_likelihood(sums),
+        "ece": calibration.expected_calibration_error(sums),
+        "labelled_dice": dict(_performance(seen.statistics, seen.cases).by_group),
+        "collapsed": failures,
+        "seconds": seconds,
+    }
+
+
+def _performance(statistics: Collected, cases: Sequence[Case]) -> fairness.GroupPerformance:
+    return fairness.group_performance(metrics.mean_foreground_dice(statistics["overlap"]), [case.group for case in cases])
+
+
+def _counts(cases: Sequence[Case]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for case in sorted(cases, key=lambda case: case.group):
+        counts[case.group] = counts.get(case.group, 0) + 1
+    return counts
+
+
+def config_hash(identity: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits of a configuration."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]

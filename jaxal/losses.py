@@ -1,0 +1,61 @@
+"""Losses over dense predictions, classes first, with masks for what is not labelled."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def cross_entropy(logits: Array, labels: Array, valid: Array, class_weights: Array | None = None) -> Array:
+    """Mean cross-entropy over the valid elements.
+
+    Args:
+      logits: `[..., classes, elements]`.
+      labels: integer class of each element, `[..., elements]`.
+      valid: which elements are labelled, `[..., elements]`, boolean.
+      class_weights: `[classes]`, a factor on the elements of each class; the sum is still divided by the number of elements.
+
+    Returns:
+      `[...]`, in nats; zero where nothing is valid.
+    """
+    chex.assert_equal_shape([labels, valid])
+    log_probabilities = jax.nn.log_softmax(logits, axis=-2)
+    truth = one_hot(labels, logits.shape[-2])
+    if class_weights is not None:
+        truth = truth * class_weights[:, None]
+    values = -(truth * log_probabilities).sum(-2) * valid
+    return values.sum(-1) / jnp.maximum(valid.sum(-1), 1)
+
+
+def soft_dice(logits: Array, labels: Array, valid: Array, class_mask: Array, smooth: float = 1.0) -> Array:
+    """One minus the soft Dice overlap, averaged over the classes that count (Milletari et al. 2016, arXiv 1606.04797).
+
+    Args:
+      logits: `[..., classes, elements]`.
+      labels: `[..., elements]`.
+      valid: `[..., elements]`, boolean.
+      class_mask: `[..., classes]`, boolean; a class that was not annotated, or that an item does not hold, is left out here
+        (the cross-entropy still sees it): its overlap would be zero whatever the network says.
+      smooth: elements added above and below the fraction; keeps it finite.
+
+    Returns:
+      `[...]` in [0, 1]; zero where no class counts.
+    """
+    probabilities = jax.nn.softmax(logits, axis=-2) * valid[..., None, :]
+    truth = one_hot(labels, logits.shape[-2]) * valid[..., None, :]
+    overlap = (probabilities * truth).sum(-1)
+    size = probabilities.sum(-1) + truth.sum(-1)
+    dice = (2 * overlap + smooth) / (size + smooth)
+    return ((1 - dice) * class_mask).sum(-1) / jnp.maximum(class_mask.sum(-1), 1)
+
+
+def present_foreground(labels: Array, valid: Array, classes: int) -> Array:
+    """The classes above zero that each item's valid labels hold: `[..., classes]`, boolean."""
+    present = (one_hot(labels, classes) * valid[..., None, :]).max(-1) > 0
+    return present.at[..., 0].set(False)
+
+
+def one_hot(labels: Array, classes: int) -> Array:
+    """`[..., elements]` to `[..., classes, elements]`, float32."""
+    return (labels[..., None, :] == jnp.arange(classes, dtype=labels.dtype)[:, None]).astype(jnp.float32)

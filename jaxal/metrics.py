@@ -1,0 +1,50 @@
+"""How good a segmentation is."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxal.losses import one_hot
+
+Array = jax.Array
+
+
+class Overlap(NamedTuple):
+    """True positives, false positives and false negatives by class, `[..., classes]`, in elements."""
+
+    true_positive: Array
+    false_positive: Array
+    false_negative: Array
+
+
+def overlap(logits: Array, labels: Array, valid: Array) -> Overlap:
+    """Counts the overlap of the most probable class and the truth.
+
+    Args:
+      logits: `[classes, elements]`.
+      labels: `[elements]`, integers.
+      valid: `[elements]`, boolean.
+    """
+    predicted = (one_hot(logits.argmax(0), logits.shape[0]) > 0) & valid
+    truth = (one_hot(labels, logits.shape[0]) > 0) & valid
+    return Overlap((predicted & truth).sum(-1), (predicted & ~truth).sum(-1), (~predicted & truth).sum(-1))
+
+
+def dice(counts: Overlap) -> np.ndarray:
+    """Dice by class, `[..., classes]`: 2 TP / (2 TP + FP + FN) (Dice 1945).
+
+    A class that is missed altogether, or predicted where there is none, scores 0. Only where neither truth nor prediction
+    holds the class is Dice undefined, and NaN marks it so that callers leave it out and count it.
+    """
+    tp, fp, fn = (np.asarray(part, np.float64) for part in counts)
+    denominator = 2 * tp + fp + fn
+    return np.where(denominator > 0, 2 * tp / np.maximum(denominator, 1), np.nan)
+
+
+def mean_foreground_dice(counts: Overlap) -> np.ndarray:
+    """Mean Dice over the classes above 0 that are defined, `[...]`; NaN where none is."""
+    values = dice(counts)[..., 1:]
+    defined = ~np.isnan(values)
+    total = np.where(defined, values, 0.0).sum(-1)
+    return np.where(defined.any(-1), total / np.maximum(defined.sum(-1), 1), np.nan)

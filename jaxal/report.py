@@ -1,0 +1,267 @@
+"""What a person sees: progress, one table row a round, learning curves, and a summary of all runs of a folder."""
+
+import csv
+import io
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jaxal.checkpoint import Ledger, write_text
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Display:
+    """Writes to the terminal, and remembers whether somebody asked to stop.
+
+    In a terminal, progress is a bar; in a log file, a line every quarter of a minute.
+    """
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self._stop: int | None = None
+
+    @property
+    def stopped_by(self) -> int | None:
+        """The signal that asked to stop, if one did."""
+        return self._stop
+
+    def should_stop(self) -> bool:
+        return self._stop is not None
+
+    def note(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def stop_on_signals(self) -> Iterator[None]:
+        """Turns the first Ctrl-C or SIGTERM into a wish to stop at the next step; a second one ends the process at once."""
+
+        def on_signal(number: int, frame: Any) -> None:
+            if self._stop is not None:
+                raise KeyboardInterrupt
+            self._stop = number
+            sys.stderr.write("\nStopping at the next step …\n")
+
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        if not self.console.is_terminal:
+            yield self._lines(what)
+            return
+        columns = (
+            TextColumn("  {task.description:<22}"),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    def _lines(self, what: str) -> Callable[[int, int], None]:
+        start = last = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= SECONDS_BETWEEN_LINES and 0 < done < total:
+                last = now
+                self.note(f"  {what}: {done} of {total}, {(now - start) / done * (total - done):.0f} s left")
+
+        return report
+
+    def table_header(self, groups: Sequence[str]) -> None:
+        self.console.rule(style="dim")
+        cells = [
+            "round",
+            "labelled",
+            "Dice",
+            *(f"Dice {group}" for group in groups),
+            "disparity",
+            "ESSP",
+            "train s",
+            "score s",
+            "queried",
+        ]
+        self.console.print(_row(cells), style="bold", markup=False)
+
+    def table_row(self, record: Mapping[str, Any], groups: Sequence[str]) -> None:
+        dice, seconds = record["dice"], record["seconds"]
+        queried = " ".join(f"{count}{group}" for group, count in record["queried_by_group"].items()) or "pool empty"
+        by_group = [_number(dice["by_group"].get(group)) for group in groups]
+        cells = [
+            record["round"],
+            record["labelled"],
+            _number(dice["overall"]),
+            *by_group,
+            _number(record["disparity"]),
+            _number(record["essp"]),
+            f"{seconds['train']:.1f}",
+            f"{seconds['score']:.1f}",
+            queried,
+        ]
+        self.console.print(_row(cells), markup=False)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _row(cells: Sequence[Any]) -> str:
+    return " ".join(f"{cell!s:>9}" for cell in cells)
+
+
+class Run(NamedTuple):
+    """One finished or unfinished run of a folder."""
+
+    setting: str
+    strategy: str
+    seed: int
+    rounds: list[dict[str, Any]]
+
+
+def read_runs(folder: Path) -> list[Run]:
+    """All runs below a folder, `SETTING/STRATEGY/seed-N/rounds.jsonl`, in alphabetical order."""
+    runs = []
+    for path in sorted(folder.glob("*/*/seed-*/rounds.jsonl")):
+        rounds = Ledger(path).read()
+        if rounds:
+            seed = int(path.parent.name.removeprefix("seed-"))
+            runs.append(Run(path.parent.parent.parent.name, path.parent.parent.name, seed, rounds))
+    return runs
+
+
+def write_summary(folder: Path) -> Path:
+    """Writes `summary.csv`, one line a run and round."""
+    runs = read_runs(folder)
+    groups = sorted({group for run in runs for record in run.rounds for group in record["dice"]["by_group"]})
+    phases = ["train", "score", "select", "evaluate"]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    plain = ["labelled", "disparity", "essp", "nll", "ece"]
+    writer.writerow(
+        [
+            "setting",
+            "strategy",
+            "seed",
+            "round",
+            *plain,
+            "dice",
+            *(f"dice_{group}" for group in groups),
+            *(f"seconds_{phase}" for phase in phases),
+        ]
+    )
+    for run in runs:
+        for record in run.rounds:
+            writer.writerow(
+                [
+                    run.setting,
+                    run.strategy,
+                    run.seed,
+                    record["round"],
+                    *(record[name] for name in plain),
+                    record["dice"]["overall"],
+                    *(record["dice"]["by_group"].get(group, "") for group in groups),
+                    *(record["seconds"][phase] for phase in phases),
+                ]
+            )
+    path = folder / "summary.csv"
+    write_text(path, text.getvalue())
+    return path
+
+
+def plot_learning_curves(folder: Path, setting: str) -> Path:
+    """Draws Dice overall, by group and disparity over the number of labelled cases, a colour a strategy, as a PNG.
+
+    Several seeds of a strategy are drawn as their mean with the range behind it.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    runs = [run for run in read_runs(folder) if run.setting == setting]
+    groups = sorted({group for run in runs for record in run.rounds for group in record["dice"]["by_group"]})
+    panels: list[tuple[str, Callable[[dict[str, Any]], float]]] = [
+        ("Dice, all test cases", lambda record: record["dice"]["overall"])
+    ]
+    panels += [
+        (f"Dice, group {group}", lambda record, group=group: record["dice"]["by_group"].get(group, float("nan")))
+        for group in groups
+    ]
+    panels.append(("Disparity Δ (lower is fairer)", lambda record: record["disparity"]))
+    columns = 2
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False, sharex=True)
+    names = sorted({run.strategy for run in runs})
+    for axis, (title, value) in zip(axes.flat, panels, strict=False):
+        for index, name in enumerate(names):
+            curves = [{record["labelled"]: value(record) for record in run.rounds} for run in runs if run.strategy == name]
+            labelled = sorted(set().union(*curves))
+            points = [[curve[count] for curve in curves if count in curve] for count in labelled]
+            means = [sum(point) / len(point) for point in points]
+            color = f"C{index % 10}"
+            axis.plot(
+                labelled,
+                means,
+                marker="o",
+                markersize=4,
+                color=color,
+                label=f"{name} ({len(curves)})" if len(curves) > 1 else name,
+            )
+            if len(curves) > 1:
+                axis.fill_between(
+                    labelled, [min(point) for point in points], [max(point) for point in points], color=color, alpha=0.15, lw=0
+                )
+        axis.set_title(title, fontsize=10)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    dice_axes = list(axes.flat)[: len(panels) - 1]
+    low = min(axis.get_ylim()[0] for axis in dice_axes)
+    high = max(axis.get_ylim()[1] for axis in dice_axes)
+    for axis in dice_axes:
+        axis.set_ylim(low, high)  # groups are to be compared by eye
+    list(axes.flat)[len(panels) - 1].set_ylim(bottom=0)
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.remove()
+    for axis in axes[-1]:
+        axis.set_xlabel("labelled cases")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.suptitle(setting, fontsize=11)
+    figure.legend(handles, labels, loc="lower center", ncols=min(4, len(names)), frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.04 + 0.03 * (len(names) // 5), 1, 1))
+    path = folder / setting / "learning_curves.png"
+    aside = path.with_name(f".{path.name}.{os.getpid()}.png")
+    figure.savefig(aside, dpi=130)
+    plt.close(figure)
+    os.replace(aside, path)
+    return path
+
+
+def describe_difference(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lines that name each setting that differs, the stored and the asked value."""
+    lines = []
+    for name in sorted(stored.keys() | asked.keys()):
+        before, now = stored.get(name), asked.get(name)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            lines += describe_difference(before, now, f"{prefix}{name}.")
+        elif json.dumps(before) != json.dumps(now):
+            lines.append(f"{prefix}{name}: the folder has {before}, this command asks for {now}")
+    return lines

@@ -1,0 +1,166 @@
+"""What the pool pass computes of each unit: small pure functions of a `View`.
+
+To add one, write the function and give it a row in `STATISTICS`. A statistic's result must be small: a number, an embedding,
+the moments of regions, never a map.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxal import aggregate, calibration, information, metrics, uncertainty
+from jaxal.uncertainty import ClassMoments
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class StatisticsConfig:
+    """Choices inside the statistics.
+
+    Attributes:
+      roi_dilate: elements by which the predicted foreground is grown to the region of interest.
+      roi_threshold: foreground probability above which an element belongs to it in any case.
+      roi_at_least: elements it has at least.
+      region_size: side of a region in elements; about 8 mm (4 elements at 2 mm).
+      regions_at_most: regions of a case that are kept, those with most of the region of interest.
+      evaluation_samples: elements drawn from each evaluation case, half of them near the structure.
+    """
+
+    roi_dilate: int = 2
+    roi_threshold: float = 0.1
+    roi_at_least: int = 64
+    region_size: int = 4
+    regions_at_most: int = 128
+    evaluation_samples: int = 128
+
+
+class View(NamedTuple):
+    """One unit as the statistics see it. Elements are flat and last, classes first.
+
+    Attributes:
+      features: input of the linear head with dropout off, `[features, elements]`.
+      logits: with dropout off, `[classes, elements]`.
+      single: moments of that one prediction.
+      members: moments over the members, or None when no statistic asked for them.
+      valid: elements that belong to the image, `[elements]`.
+      label: the truth, `[elements]` integers; only statistics of labelled cases may read it.
+      key: random key of this unit, from its place in its split.
+      shape: of the image, Python integers with product `elements`.
+    """
+
+    features: Array
+    logits: Array
+    single: ClassMoments
+    members: ClassMoments | None
+    valid: Array
+    label: Array
+    key: Array
+    shape: tuple[int, ...]
+
+
+class Regions(NamedTuple):
+    """The regions of a unit that meet its region of interest.
+
+    Attributes:
+      candidates: their label-gradient moments, leading axis `[regions]`.
+      used: which of the slots hold such a region, `[regions]`.
+      met: how many regions meet the region of interest; above the number of slots, the rest was left out.
+    """
+
+    candidates: information.Candidates
+    used: Array
+    met: Array
+
+
+class EvaluationSample(NamedTuple):
+    """Elements drawn from an evaluation case, near the structure and elsewhere.
+
+    Attributes:
+      features: `[features, samples]`.
+      weights: elements that each sample stands for, `[samples]`; zero for a slot that stayed empty.
+      class_counts: elements of each class near the structure, `[classes]`.
+    """
+
+    features: Array
+    weights: Array
+    class_counts: Array
+
+
+class Statistic(NamedTuple):
+    """A row of the table: `evaluate(view, config) -> pytree of small arrays`, and whether it reads `view.members`."""
+
+    evaluate: Callable[[View, StatisticsConfig], Any]
+    needs_members: bool = False
+
+
+def _mean_of(measure: Callable[[ClassMoments], Array], of_members: bool = False) -> Statistic:
+    def evaluate(view: View, config: StatisticsConfig) -> Array:
+        return aggregate.masked_mean(measure(view.members if of_members else view.single), view.valid)
+
+    return Statistic(evaluate, of_members)
+
+
+def _region_of_interest(view: View, config: StatisticsConfig) -> Array:
+    probability = uncertainty.mean_probability(view.single)
+    return aggregate.region_of_interest(
+        probability, view.valid, view.shape, config.roi_dilate, config.roi_threshold, config.roi_at_least
+    )
+
+
+def masked_entropy(view: View, config: StatisticsConfig) -> Array:
+    """Entropy as a share of its maximum log C, averaged over the region of interest: in [0, 1], whatever the volume."""
+    scaled = uncertainty.entropy(view.single) / jnp.log(view.logits.shape[0])
+    return aggregate.masked_mean(scaled, _region_of_interest(view, config))
+
+
+def regions(view: View, config: StatisticsConfig) -> Regions:
+    """The label-gradient moments of the regions of interest (`methods`: one region plays the part of one image)."""
+    probability = uncertainty.mean_probability(view.single)
+    interest = _region_of_interest(view, config).astype(jnp.float32)
+    candidates = information.region_candidates(view.features, probability, view.shape, config.region_size)
+    share = information.block_mean(interest[None], view.shape, config.region_size)[0]
+    most, chosen = jax.lax.top_k(share, min(config.regions_at_most, share.size))
+    return Regions(jax.tree.map(lambda part: part[chosen], candidates), most > 0, (share > 0).sum())
+
+
+def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
+    """Draws elements without replacement, half near the true structure, weighted so that means over the volume stay unbiased."""
+    near = aggregate.dilate_mask((view.label > 0) & view.valid, view.shape, config.roi_dilate) & view.valid
+    draw = jax.random.uniform(view.key, near.shape)
+    per_stratum = config.evaluation_samples // 2
+    features, weights = [], []
+    for stratum in (near, view.valid & ~near):
+        value, index = jax.lax.top_k(jnp.where(stratum, draw, -1.0), min(per_stratum, draw.size))
+        drawn = value >= 0
+        features.append(view.features[:, index])
+        weights.append(drawn * stratum.sum() / jnp.maximum(drawn.sum(), 1))
+    classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
+    counts = ((view.label[None, :] == classes[:, None]) & near).sum(-1)
+    return EvaluationSample(jnp.concatenate(features, -1), jnp.concatenate(weights), counts)
+
+
+def overlap(view: View, config: StatisticsConfig) -> metrics.Overlap:
+    return metrics.overlap(view.logits, view.label, view.valid)
+
+
+def calibration_sums(view: View, config: StatisticsConfig) -> calibration.CalibrationSums:
+    return calibration.calibration_sums(view.logits, view.label, view.valid)
+
+
+STATISTICS: Mapping[str, Statistic] = {
+    "entropy": _mean_of(uncertainty.entropy),
+    "least_confidence": _mean_of(uncertainty.least_confidence),
+    "margin": _mean_of(uncertainty.margin),
+    "masked_entropy": Statistic(masked_entropy),
+    "mc_entropy": _mean_of(uncertainty.entropy, of_members=True),
+    "variation_ratio": _mean_of(uncertainty.variation_ratio, of_members=True),
+    "bald": _mean_of(uncertainty.bald, of_members=True),
+    "regions": Statistic(regions),
+    "evaluation_sample": Statistic(evaluation_sample),
+    "overlap": Statistic(overlap),
+    "calibration": Statistic(calibration_sums),
+}

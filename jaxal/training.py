@@ -1,0 +1,197 @@
+"""Training for one round: a jitted, donated step in a plain Python loop.
+
+A Python loop and not `lax.scan`, because XLA's CPU backend runs convolutions inside loops many times slower. Every random
+draw is keyed by what it is for (round, attempt, step), so that a training resumed at any step goes on as if never stopped.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.scipy.ndimage import map_coordinates
+
+from jaxal import losses
+from jaxal.data.cases import Example
+from jaxal.scoring import logits_of
+from jaxal.types import Model, Params
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Attributes:
+      steps: optimizer steps from scratch.
+      warm_steps: optimizer steps when starting from the last round's weights.
+      batch_size: cases a step.
+      peak_rate: largest learning rate; warm-up is linear, decay is a cosine to zero.
+      warm_rate: largest learning rate when starting from the last round's weights.
+      warmup_share: share of the steps that the rate rises.
+      weight_decay: of AdamW.
+      foreground_weight: factor on the cross-entropy of elements that are not background.
+      clip_norm: largest norm of the gradient.
+      contrast, brightness, noise: standard deviations of the random gain, offset and noise, images having unit deviation.
+      rotation_degrees, scaling: standard deviations of a random rotation about each axis and of the logarithm of a zoom.
+      attempts: trainings with other keys before a collapse is accepted and reported.
+    """
+
+    steps: int = 400
+    warm_steps: int = 150
+    batch_size: int = 2
+    peak_rate: float = 3e-3
+    warm_rate: float = 1e-3
+    warmup_share: float = 0.15
+    weight_decay: float = 1e-4
+    foreground_weight: float = 1.0
+    clip_norm: float = 1.0
+    contrast: float = 0.15
+    brightness: float = 0.15
+    noise: float = 0.1
+    rotation_degrees: float = 0.0
+    scaling: float = 0.0
+    attempts: int = 3
+
+
+class TrainState(NamedTuple):
+    """What the next step needs."""
+
+    params: Params
+    optimizer: optax.OptState
+    step: Array
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; the state was handed to `save` first."""
+
+
+class Trainer:
+    """Compiled training for one model and one configuration.
+
+    Args:
+      model: the network.
+      config: how to train it.
+      warm: whether trainings start from the last round's weights.
+    """
+
+    def __init__(self, model: Model, config: TrainingConfig, warm: bool = False):
+        self.model, self.config = model, config
+        self.steps = config.warm_steps if warm else config.steps
+        rate = config.warm_rate if warm else config.peak_rate
+        warmup = max(1, int(config.warmup_share * self.steps))
+        schedule = optax.warmup_cosine_decay_schedule(0.0, rate, warmup, max(self.steps, warmup + 1))
+        self._optimizer = optax.chain(
+            optax.clip_by_global_norm(config.clip_norm), optax.adamw(schedule, weight_decay=config.weight_decay)
+        )
+        self._step = jax.jit(self._take_step, donate_argnums=0)
+        self._start = jax.jit(lambda params: TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32)))
+
+    def start(self, key: Array, example: Example, params: Params | None = None) -> TrainState:
+        """A fresh state, from given weights or from weights drawn with the key."""
+        if params is None:
+            params = jax.jit(self.model.init)(key, jnp.asarray(example.image[None]))
+        return self._start(params)
+
+    def fit(
+        self,
+        key: Array,
+        examples: Sequence[Example],
+        state: TrainState,
+        progress: Callable[[int, int], None] | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        save: Callable[[TrainState], None] | None = None,
+        save_now: Callable[[], bool] = lambda: False,
+    ) -> TrainState:
+        """Trains on from a state to the last step.
+
+        Args:
+          key: of the round and attempt.
+          examples: the labelled cases.
+          state: from `start` or a checkpoint; its buffers are given up.
+          progress: called with the steps done and the steps in all.
+          should_stop: asked after each step; when it says yes, the state is saved and `Interrupted` raised.
+          save: writes a state.
+          save_now: asked after each step whether to save in passing.
+        """
+        seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
+        first = int(state.step)
+        for step in range(first, self.steps):
+            chosen = _batch_indices(seed, step, self.config.batch_size, len(examples))
+            batch = Example(*(np.stack(part) for part in zip(*(examples[index] for index in chosen), strict=True)))
+            state = self._step(state, key, batch)
+            if progress:
+                progress(step + 1, self.steps)
+            stopping = should_stop() and step + 1 < self.steps
+            if save and (stopping or save_now()):
+                save(state)
+            if stopping:
+                raise Interrupted
+        return state
+
+    def _take_step(self, state: TrainState, key: Array, batch: Example) -> TrainState:
+        gradient = jax.grad(self._loss)(state.params, jax.random.fold_in(key, state.step), batch)
+        updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), optimizer, state.step + 1)
+
+    def _loss(self, params: Params, key: Array, batch: Example) -> Array:
+        count = batch.image.shape[0]
+        augment_keys, mask_keys = (
+            jax.random.split(jax.random.fold_in(key, 0), count),
+            jax.random.split(jax.random.fold_in(key, 1), count),
+        )
+        batch = jax.vmap(self._augment)(augment_keys, batch)
+        masks = jax.vmap(self.model.draw_masks)(mask_keys)
+        output = self.model.tail(params, self.model.stem(params, batch.image), masks)
+        features = output.features.reshape(count, -1, output.features.shape[-1]).swapaxes(-1, -2)
+        logits = logits_of(features, *self.model.head(params, masks))
+        labels, valid = batch.label.reshape(count, -1).astype(jnp.int32), batch.valid.reshape(count, -1)
+        classes = logits.shape[1]
+        weights = jnp.full((classes,), self.config.foreground_weight).at[0].set(1.0)
+        present = losses.present_foreground(labels, valid, classes)
+        return (losses.cross_entropy(logits, labels, valid, weights) + losses.soft_dice(logits, labels, valid, present)).mean()
+
+    def _augment(self, key: Array, example: Example) -> Example:
+        config = self.config
+        keys = jax.random.split(key, 5)
+        if config.rotation_degrees or config.scaling:
+            example = _turn(keys[0], example, np.deg2rad(config.rotation_degrees), config.scaling)
+        image = example.image * jnp.exp(config.contrast * jax.random.normal(keys[1], ()))
+        image = image + config.brightness * jax.random.normal(keys[2], ())
+        level = config.noise * jax.random.uniform(keys[3], ())
+        return example._replace(image=image + level * jax.random.normal(keys[4], image.shape))
+
+
+def _turn(key: Array, example: Example, rotation: float, scaling: float) -> Example:
+    """Turns and zooms image and label together about the centre; what comes from outside is the border's value and not valid."""
+    shape = example.label.shape
+    angles = rotation * jax.random.normal(jax.random.fold_in(key, 0), (3,))
+    matrix = jnp.exp(scaling * jax.random.normal(jax.random.fold_in(key, 1), ())) * _rotation(angles)[: len(shape), : len(shape)]
+    centre = (jnp.array(shape, jnp.float32) - 1) / 2
+    grid = jnp.stack(jnp.meshgrid(*(jnp.arange(size, dtype=jnp.float32) for size in shape), indexing="ij"), -1)
+    points = list(jnp.moveaxis((grid - centre) @ matrix.T + centre, -1, 0))
+    image = jax.vmap(lambda channel: map_coordinates(channel, points, order=1, mode="nearest"), -1, -1)(example.image)
+    label = map_coordinates(example.label, points, order=0, mode="nearest")
+    valid = map_coordinates(example.valid.astype(jnp.uint8), points, order=0, mode="constant")
+    return Example(image, label, valid > 0)
+
+
+def _rotation(angles: Array) -> Array:
+    """Rotation matrix for a rotation vector, by Rodrigues' formula; for images only the last axis's angle acts."""
+    x, y, z = angles
+    zero = jnp.zeros(())
+    generator = jnp.stack([jnp.stack([zero, -z, y]), jnp.stack([z, zero, -x]), jnp.stack([-y, x, zero])])
+    return jax.scipy.linalg.expm(generator)
+
+
+def _batch_indices(seed: list[int], step: int, size: int, count: int) -> list[int]:
+    """The cases of a step: every epoch goes through all of them in an order of its own."""
+    indices = []
+    for position in range(step * size, (step + 1) * size):
+        order = np.random.default_rng([*seed, position // count]).permutation(count)
+        indices.append(int(order[position % count]))
+    return indices
