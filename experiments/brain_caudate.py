@@ -57,8 +57,8 @@ class Preset:
 
 PRESETS = {
     "smoke": Preset(24, 4.0, 2, 2, 4, 0.2, 0.3, UNetConfig(width=4), TrainingConfig(steps=60, warm_steps=20), members=4),
-    "demo": Preset(72, 4.0, 5, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=300, warm_steps=120)),
-    "small": Preset(120, 2.0, 6, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=500, warm_steps=200)),
+    "demo": Preset(72, 4.0, 5, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=200, warm_steps=100)),
+    "small": Preset(120, 2.0, 6, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=300, warm_steps=150)),
     "paper": Preset(
         400,
         1.0,

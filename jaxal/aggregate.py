@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 
+from jaxal.losses import count
+
 Array = jax.Array
 
 
 def masked_mean(values: Array, mask: Array) -> Array:
     """Mean of `values [..., elements]` where `mask` holds; zero where it holds nowhere."""
-    return (values * mask).sum(-1) / jnp.maximum(mask.sum(-1), 1)
+    return jnp.where(mask, values, 0.0).sum(-1) / count(mask)
 
 
 def region_of_interest(

@@ -36,18 +36,20 @@ def calibration_sums(logits: Array, labels: Array, valid: Array, bins: int = BIN
       bins: of equal width on [0, 1], closed on the right.
     """
     log_probability = jax.nn.log_softmax(logits, axis=0)
-    truth = labels[None, :] == jnp.arange(logits.shape[0], dtype=labels.dtype)[:, None]
-    nll = -(jnp.where(truth, log_probability, 0.0).sum(0) * valid).sum()
+    truth = (labels[None, :] == jnp.arange(logits.shape[0], dtype=labels.dtype)[:, None]) & valid[None, :]
+    nll = -jnp.where(truth, log_probability, 0.0).sum()
     confidence = jnp.exp(log_probability.max(0))
     correct = (logits.argmax(0) == labels) & valid
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
-    in_bin = (index[None, :] == jnp.arange(bins)[:, None]) & valid
-    return CalibrationSums(nll, in_bin.sum(-1), (in_bin * confidence).sum(-1), (in_bin & correct).sum(-1))
+    in_bin = (index[None, :] == jnp.arange(bins)[:, None]) & valid[None, :]
+    confident = jnp.where(in_bin, confidence[None, :], 0.0).sum(-1)
+    return CalibrationSums(nll, in_bin.sum(-1), confident, (in_bin & correct[None, :]).sum(-1))
 
 
 def negative_log_likelihood(sums: CalibrationSums) -> float:
     """Mean of -log p of the true class over all elements, in nats (of the true, not the predicted class)."""
-    return float(np.sum(sums.negative_log_likelihood, dtype=np.float64) / np.sum(sums.count, dtype=np.float64))
+    total, count = (np.asarray(part, np.float64).sum() for part in (sums.negative_log_likelihood, sums.count))
+    return float(total / count)
 
 
 def expected_calibration_error(sums: CalibrationSums) -> float:

@@ -95,7 +95,7 @@ def make_reference(features: Array, kernel: Array, bias: Array, weights: Array, 
       class_frequency: `[classes]`, divided by its sum.
     """
     chex.assert_rank([features, kernel, bias, weights, class_frequency], [2, 2, 1, 1, 1])
-    logits = kernel.T @ features + bias[:, None]
+    logits = jnp.matmul(kernel.T, features, precision="highest") + bias[:, None]
     probability, entropy = uncertainty.softmax_and_entropy(logits)
     return Reference(
         extend(features, 0),
@@ -133,8 +133,9 @@ def region_candidates(features: Array, probability: Array, shape: tuple[int, ...
 
 def block_mean(values: Array, shape: tuple[int, ...], size: int) -> Array:
     """Means over cubes of `size` a side: `[..., elements]` to `[..., regions]`; incomplete cubes average what they have."""
-    counts = _block_sum(jnp.ones((1, values.shape[-1]), values.dtype), shape, size)
-    return _block_sum(values, shape, size) / counts.reshape(-1)
+    counts = _block_sum(jnp.ones(values.shape[-1:], values.dtype), shape, size)
+    summed = _block_sum(values, shape, size)
+    return summed / jnp.broadcast_to(counts, summed.shape)
 
 
 def _block_sum(values: Array, shape: tuple[int, ...], size: int) -> Array:
@@ -148,10 +149,11 @@ def _block_sum(values: Array, shape: tuple[int, ...], size: int) -> Array:
 
 
 def label_weights(variant: Variant, probability: Array, class_frequency: Array, renormalise: bool = False) -> Array:
-    """The weights q of the hypotheses "the label is c", `[..., classes]`.
+    """The weights q of the hypotheses "the label is c": `probability [..., classes]`, `class_frequency [classes]`.
 
     `eig` takes P, `aeig` P f (not summing to one, as its paper writes it, unless renormalised), `uig` 1/C, `cfig` f.
     """
+    class_frequency = jnp.broadcast_to(class_frequency, probability.shape)
     if variant == "eig":
         weights = probability
     elif variant == "aeig":
@@ -159,7 +161,7 @@ def label_weights(variant: Variant, probability: Array, class_frequency: Array, 
     elif variant == "uig":
         weights = jnp.full_like(probability, 1 / probability.shape[-1])
     elif variant == "cfig":
-        weights = jnp.broadcast_to(class_frequency, probability.shape)
+        weights = class_frequency
     else:
         raise ValueError(f"variant is {variant!r}; it must be eig, aeig, uig or cfig.")
     return weights / weights.sum(-1, keepdims=True) if renormalise else weights
@@ -167,7 +169,7 @@ def label_weights(variant: Variant, probability: Array, class_frequency: Array, 
 
 def mass(probability: Array, class_frequency: Array) -> Array:
     """1 - Σ P f, `[...]`: how rare the predicted classes are. AEIG without its information gain, kept as its ablation."""
-    return 1.0 - (probability * class_frequency).sum(-1)
+    return 1.0 - (probability * jnp.broadcast_to(class_frequency, probability.shape)).sum(-1)
 
 
 def step_rates(rate: float | Literal["normalised"], candidates: Candidates, share: float = 0.5) -> Array:
@@ -200,14 +202,14 @@ def information_gain(
     weights = label_weights(variant, probability, reference.class_frequency, renormalise)
 
     def one(candidate: Candidates, weights: Array, rate: Array) -> Array:
-        other, own = candidate.joint, candidate.joint - candidate.mean
+        other, own = candidate.joint, candidate.joint - candidate.mean[None, :]
         if step == "sign":
             other, own = jnp.sign(other), jnp.sign(own)
-        changes = [-rate * direction @ reference.features for direction in (other, own)]
+        changes = [jnp.matmul(-rate * direction, reference.features, precision="highest") for direction in (other, own)]
         return (weights * _entropy_changes(*changes, reference)).sum()
 
     change = _in_blocks(one, (candidates, weights, step_rates(rate, candidates)), block)
-    return InformationGain((1.0 - weights.sum(-1)) * reference.mean_entropy, -change)
+    return InformationGain(_mass_part(variant, renormalise, weights, reference), -change)
 
 
 def information_gain_of_cases(
@@ -231,14 +233,21 @@ def information_gain_of_cases(
     rates = step_rates(rate, Candidates(extended, extended[:, None, :]))
 
     def one(direction: Array, errors: tuple[Array, Array], weights: Array, rate: Array) -> Array:
-        gram = -rate * direction @ reference.features
-        return (weights * _entropy_changes(*(error[:, None] * gram for error in errors), reference)).sum()
+        gram = jnp.matmul(-rate * direction, reference.features, precision="highest")
+        return (weights * _entropy_changes(*(error[:, None] * gram[None, :] for error in errors), reference)).sum()
 
     errors = (probability, probability - 1.0)
     if step == "sign":
         extended, errors = jnp.sign(extended), tuple(map(jnp.sign, errors))
     change = _in_blocks(one, (extended, errors, weights, rates), block)
-    return InformationGain((1.0 - weights.sum(-1)) * reference.mean_entropy, -change)
+    return InformationGain(_mass_part(variant, renormalise, weights, reference), -change)
+
+
+def _mass_part(variant: Variant, renormalise: bool, weights: Array, reference: Reference) -> Array:
+    """(1 - Σq) H₁, and exactly zero where the weights sum to one: their rounding error times H₁ would drown a small gain."""
+    if variant != "aeig" or renormalise:
+        return jnp.zeros(weights.shape[:-1], weights.dtype)
+    return (1.0 - weights.sum(-1)) * reference.mean_entropy
 
 
 def _in_blocks(function, arguments, block: int) -> Array:

@@ -23,9 +23,9 @@ def cross_entropy(logits: Array, labels: Array, valid: Array, class_weights: Arr
     log_probabilities = jax.nn.log_softmax(logits, axis=-2)
     truth = one_hot(labels, logits.shape[-2])
     if class_weights is not None:
-        truth = truth * class_weights[:, None]
-    values = -(truth * log_probabilities).sum(-2) * valid
-    return values.sum(-1) / jnp.maximum(valid.sum(-1), 1)
+        truth = truth * jnp.broadcast_to(class_weights[:, None], truth.shape)
+    values = jnp.where(valid, -(truth * log_probabilities).sum(-2), 0.0)
+    return values.sum(-1) / count(valid)
 
 
 def soft_dice(logits: Array, labels: Array, valid: Array, class_mask: Array, smooth: float = 1.0) -> Array:
@@ -42,20 +42,26 @@ def soft_dice(logits: Array, labels: Array, valid: Array, class_mask: Array, smo
     Returns:
       `[...]` in [0, 1]; zero where no class counts.
     """
-    probabilities = jax.nn.softmax(logits, axis=-2) * valid[..., None, :]
-    truth = one_hot(labels, logits.shape[-2]) * valid[..., None, :]
+    inside = valid[..., None, :]
+    probabilities = jnp.where(inside, jax.nn.softmax(logits, axis=-2), 0.0)
+    truth = jnp.where(inside, one_hot(labels, logits.shape[-2]), 0.0)
     overlap = (probabilities * truth).sum(-1)
     size = probabilities.sum(-1) + truth.sum(-1)
     dice = (2 * overlap + smooth) / (size + smooth)
-    return ((1 - dice) * class_mask).sum(-1) / jnp.maximum(class_mask.sum(-1), 1)
+    return jnp.where(class_mask, 1 - dice, 0.0).sum(-1) / count(class_mask)
 
 
 def present_foreground(labels: Array, valid: Array, classes: int) -> Array:
     """The classes above zero that each item's valid labels hold: `[..., classes]`, boolean."""
-    present = (one_hot(labels, classes) * valid[..., None, :]).max(-1) > 0
+    present = ((one_hot(labels, classes) > 0) & valid[..., None, :]).any(-1)
     return present.at[..., 0].set(False)
 
 
 def one_hot(labels: Array, classes: int) -> Array:
     """`[..., elements]` to `[..., classes, elements]`, float32."""
-    return (labels[..., None, :] == jnp.arange(classes, dtype=labels.dtype)[:, None]).astype(jnp.float32)
+    return jax.nn.one_hot(labels, classes, axis=-2, dtype=jnp.float32)
+
+
+def count(mask: Array) -> Array:
+    """Number of true elements along the last axis as float32, at least one: safe to divide by."""
+    return jnp.maximum(mask.sum(-1), 1).astype(jnp.float32)

@@ -26,8 +26,9 @@ def overlap(logits: Array, labels: Array, valid: Array) -> Overlap:
       labels: `[elements]`, integers.
       valid: `[elements]`, boolean.
     """
-    predicted = (one_hot(logits.argmax(0), logits.shape[0]) > 0) & valid
-    truth = (one_hot(labels, logits.shape[0]) > 0) & valid
+    inside = valid[None, :]
+    predicted = (one_hot(logits.argmax(0), logits.shape[0]) > 0) & inside
+    truth = (one_hot(labels, logits.shape[0]) > 0) & inside
     return Overlap((predicted & truth).sum(-1), (predicted & ~truth).sum(-1), (~predicted & truth).sum(-1))
 
 

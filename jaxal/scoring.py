@@ -103,7 +103,8 @@ def _evaluate(
 
     def one(features, logits, moments, valid, label, unit_key):
         single = uncertainty.add_member(uncertainty.no_moments(logits.shape), logits)
-        view = View(features, logits, single, moments, valid.reshape(-1), label.reshape(-1), unit_key, shape)
+        label = label.reshape(-1).astype(jnp.int32)
+        view = View(features, logits, single, moments, valid.reshape(-1), label, unit_key, shape)
         return {name: STATISTICS[name].evaluate(view, config) for name in names}
 
     in_moments = None if moments is None else uncertainty.ClassMoments(None, 0, 0, 0, 0)
@@ -125,7 +126,7 @@ def _member_moments(model: Model, params: Params, hidden, members: int, key: Arr
 def logits_of(features: Array, kernel: Array, bias: Array) -> Array:
     """Logits, classes first: `[batch, features, elements]` and `[(batch,) features, classes]` to `[batch, classes, elements]`."""
     equation = "bfn,bfc->bcn" if kernel.ndim == 3 else "bfn,fc->bcn"
-    return jnp.einsum(equation, features, kernel, precision=jax.lax.Precision.HIGHEST) + bias[:, None]
+    return jnp.einsum(equation, features, kernel, precision=jax.lax.Precision.HIGHEST) + bias[None, :, None]
 
 
 def _flat(output: Output) -> Array:

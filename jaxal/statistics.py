@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxal import aggregate, calibration, information, metrics, uncertainty
+from jaxal.losses import count
 from jaxal.uncertainty import ClassMoments
 
 Array = jax.Array
@@ -113,7 +115,7 @@ def _region_of_interest(view: View, config: StatisticsConfig) -> Array:
 
 def masked_entropy(view: View, config: StatisticsConfig) -> Array:
     """Entropy as a share of its maximum log C, averaged over the region of interest: in [0, 1], whatever the volume."""
-    scaled = uncertainty.entropy(view.single) / jnp.log(view.logits.shape[0])
+    scaled = uncertainty.entropy(view.single) / np.log(view.logits.shape[0])
     return aggregate.masked_mean(scaled, _region_of_interest(view, config))
 
 
@@ -137,9 +139,9 @@ def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
         value, index = jax.lax.top_k(jnp.where(stratum, draw, -1.0), min(per_stratum, draw.size))
         drawn = value >= 0
         features.append(view.features[:, index])
-        weights.append(drawn * stratum.sum() / jnp.maximum(drawn.sum(), 1))
+        weights.append(jnp.where(drawn, count(stratum) / count(drawn), 0.0))
     classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
-    counts = ((view.label[None, :] == classes[:, None]) & near).sum(-1)
+    counts = ((view.label[None, :] == classes[:, None]) & near[None, :]).sum(-1)
     return EvaluationSample(jnp.concatenate(features, -1), jnp.concatenate(weights), counts)
 
 

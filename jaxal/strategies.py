@@ -150,7 +150,8 @@ def _mass(config: StrategyConfig) -> Strategy:
     def score(statistics: Collected, context: Context) -> np.ndarray:
         regions: Regions = statistics["regions"]
         frequency = np.asarray(context.value.class_frequency)
-        return _mean_over_regions(information.mass(regions.candidates.probability, frequency), regions.used)
+        values = np.asarray(information.mass(regions.candidates.probability, frequency))
+        return _mean_over_regions(values, regions.used)
 
     return Strategy(Needs(pool=("regions",), evaluation=("evaluation_sample",)), score, _reference)
 

@@ -31,10 +31,10 @@ class ClassMoments(NamedTuple):
     votes: Array
 
 
-def no_moments(shape: tuple[int, ...]) -> ClassMoments:
+def no_moments(shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> ClassMoments:
     """Moments of no member yet, for logits of a shape `[..., classes, elements]`."""
-    zeros = jnp.zeros(shape, jnp.float32)
-    return ClassMoments(jnp.zeros((), jnp.float32), zeros, zeros, zeros[..., 0, :], zeros)
+    zeros = jnp.zeros(shape, dtype)
+    return ClassMoments(jnp.zeros((), dtype), zeros, zeros, jnp.zeros((*shape[:-2], shape[-1]), dtype), zeros)
 
 
 def add_member(moments: ClassMoments, logits: Array) -> ClassMoments:
@@ -64,8 +64,7 @@ def softmax_and_entropy(logits: Array) -> tuple[Array, Array]:
 
 
 def _vote(logits: Array) -> Array:
-    winner = logits.argmax(-2)
-    return (winner[..., None, :] == jnp.arange(logits.shape[-2])[:, None]).astype(jnp.float32)
+    return jax.nn.one_hot(logits.argmax(-2), logits.shape[-2], axis=-2, dtype=logits.dtype)
 
 
 def mean_probability(moments: ClassMoments) -> Array:

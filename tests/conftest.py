@@ -1,0 +1,43 @@
+"""Makes sloppiness an error: strict dtypes, no silent rank promotion, warnings are errors, two simulated devices."""
+
+import os
+
+# Before JAX starts: the CPU shows itself as two devices, and nothing reaches for an accelerator.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def float64():
+    """Runs a test in double precision."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A data set of 16 tiny cases in two groups; not to be changed."""
+    import tiny
+
+    return tiny.write_dataset(tmp_path_factory.mktemp("data") / "balls")
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tiny_folder):
+    import tiny
+
+    from jaxal.data.layouts import read_nnunet
+
+    return read_nnunet(tiny_folder, "group", tiny.NETWORK.multiple)

@@ -1,0 +1,48 @@
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from jaxal import aggregate
+
+
+def test_masked_mean_by_hand():
+    values = jnp.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    mask = jnp.array([[True, False, True], [False, False, False]])
+    np.testing.assert_allclose(np.asarray(aggregate.masked_mean(values, mask)), [2.0, 0.0])
+
+
+def test_dilation_equals_scipy(rng):
+    shape = (6, 7, 5)
+    mask = rng.random(shape) < 0.05
+    for steps in (0, 1, 2):
+        expected = ndimage.binary_dilation(mask, np.ones((2 * steps + 1,) * 3))
+        ours = np.asarray(aggregate.dilate_mask(jnp.asarray(mask.reshape(-1)), shape, steps)).reshape(shape)
+        np.testing.assert_array_equal(ours, expected)
+
+
+def interest(foreground, shape, valid=None, **options):
+    foreground = jnp.asarray(np.asarray(foreground, np.float32).reshape(-1))
+    valid = jnp.ones(foreground.shape, bool) if valid is None else jnp.asarray(valid.reshape(-1))
+    probability = jnp.stack([1 - foreground, foreground])
+    return np.asarray(aggregate.region_of_interest(probability, valid, shape, **options)).reshape(shape)
+
+
+def test_region_is_the_dilated_prediction_and_what_exceeds_the_threshold():
+    foreground = np.full((1, 12), 0.01)
+    foreground[0, 2] = 0.9
+    foreground[0, 9] = 0.2
+    mask = interest(foreground, (1, 12), dilate=2, at_least=1)
+    assert np.flatnonzero(mask).tolist() == [0, 1, 2, 3, 4, 9]
+
+
+def test_without_foreground_the_likeliest_elements_stand_in_never_the_whole():
+    foreground = np.linspace(0.0, 0.05, 100).reshape(10, 10)
+    mask = interest(foreground, (10, 10), at_least=7)
+    assert np.flatnonzero(mask).tolist() == list(range(93, 100))
+
+
+def test_padding_is_never_of_interest():
+    foreground, valid = np.full((4, 4), 0.9), np.ones((4, 4), bool)
+    valid[:, 2:] = False
+    assert not interest(foreground, (4, 4), valid, at_least=1)[:, 2:].any()
+    assert not interest(np.zeros((4, 4)), (4, 4), valid, at_least=12)[:, 2:].any()

@@ -1,0 +1,235 @@
+import gzip
+import json
+import os
+
+import nibabel
+import numpy as np
+import pytest
+import tiny
+
+from jaxal.data import cases as cases_module
+from jaxal.data.cases import Case, initial_set, pad_example, padded_shape, split
+from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.data.nifti import Volume, read_image, read_label, write_volume
+from jaxal.data.stream import batches
+from jaxal.errors import UserError
+
+
+def make_cases(a, b):
+    return [Case(f"{group}{index:02d}", group, (), None) for group, count in (("A", a), ("B", b)) for index in range(count)]
+
+
+def test_volumes_come_back_as_they_were_and_bytes_repeat(tmp_path, rng):
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    values = rng.integers(-100, 3000, (3, 4, 5)).astype(np.int16)
+    for name in ("one.nii.gz", "two.nii.gz"):
+        write_volume(tmp_path / name, Volume(values, affine))
+    assert (tmp_path / "one.nii.gz").read_bytes() == (tmp_path / "two.nii.gz").read_bytes()
+    volume = read_image(tmp_path / "one.nii.gz")
+    np.testing.assert_array_equal(volume.values, values)
+    np.testing.assert_array_equal(volume.affine, affine)
+    assert volume.values.dtype == np.float32
+
+
+def test_slope_and_orientation_are_applied(tmp_path, rng):
+    stored = rng.integers(0, 200, (3, 4, 5)).astype(np.int16)
+    image = nibabel.Nifti1Image(stored, np.diag([-2.0, 2.0, 2.0, 1.0]))  # first axis runs from left to right
+    image.header.set_slope_inter(0.5, 10.0)
+    nibabel.save(image, tmp_path / "scaled.nii")
+    again = nibabel.load(tmp_path / "scaled.nii").get_fdata()
+    volume = read_image(tmp_path / "scaled.nii")
+    np.testing.assert_allclose(volume.values, again[::-1], rtol=1e-6)
+    assert volume.affine[0, 0] == 2.0
+
+
+def test_a_label_map_stored_as_float_reads_as_whole_numbers(tmp_path):
+    write_volume(tmp_path / "label.nii.gz", Volume(np.array([[[0.0, 1.0]]], np.float32), np.eye(4)))
+    assert read_label(tmp_path / "label.nii.gz").values.dtype == np.uint8
+    write_volume(tmp_path / "odd.nii.gz", Volume(np.array([[[0.0, 1.5]]], np.float32), np.eye(4)))
+    with pytest.raises(UserError, match=r"odd\.nii\.gz.*1\.5"):
+        read_label(tmp_path / "odd.nii.gz")
+
+
+def test_reads_the_layout(tiny_folder, tiny_dataset):
+    assert tiny_dataset.groups == ("A", "B")
+    assert tiny_dataset.classes == ("background", "ball")
+    assert tiny_dataset.shape == tiny.SHAPE
+    assert tiny_dataset.spacing_mm == (1.0, 1.0, 1.0)
+    assert [case.id for case in tiny_dataset.cases] == [f"case_{index:03d}" for index in range(16)]
+    example = load_case(tiny_dataset.cases[3], tiny_dataset)
+    assert example.image.shape == (*tiny.SHAPE, 1)
+    assert abs(example.image.mean()) < 1e-5
+    assert example.image.std() == pytest.approx(1.0, abs=1e-4)
+    assert example.label.sum() > 10
+    assert example.valid.all()
+
+
+def test_two_channels_are_stacked_in_the_order_of_their_numbers(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "two", cases=4)
+    description = json.loads((folder / "dataset.json").read_text())
+    description["channel_names"] = {"1": "T2", "0": "T1"}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    for index in range(4):
+        values = np.arange(512, dtype=np.float32).reshape(tiny.SHAPE)
+        write_volume(folder / "imagesTr" / f"case_{index:03d}_0001.nii.gz", Volume(values, np.eye(4)))
+    dataset = read_nnunet(folder, "group", 2)
+    assert dataset.channels == ("T1", "T2")
+    example = load_case(dataset.cases[0], dataset)
+    ramp = (np.arange(512) - 255.5) / np.arange(512).std()
+    np.testing.assert_allclose(example.image[..., 1].reshape(-1), ramp, atol=1e-4)
+
+
+def test_padding_is_marked_and_comes_after_normalising():
+    example = pad_example(np.arange(24, dtype=np.float32).reshape(2, 3, 4, 1), np.ones((2, 3, 4), np.uint8), (4, 4, 4))
+    assert example.valid.sum() == 24
+    assert example.image[example.valid].std() == pytest.approx(1.0, abs=1e-4)
+    assert (example.image[~example.valid] == 0).all()
+    assert padded_shape([(5, 8, 4), (6, 3, 4)], 4) == (8, 8, 4)
+
+
+def test_a_constant_image_is_normalised_to_zero():
+    example = pad_example(np.full((2, 2, 2, 1), 7.0, np.float32), np.zeros((2, 2, 2), np.uint8), (2, 2, 2))
+    assert (example.image == 0).all()
+
+
+def test_splits_are_disjoint_complete_and_stratified():
+    everyone = make_cases(20, 10)
+    parts = split(everyone, seed=3, evaluation=0.2, test=0.3)
+    assert sorted(sum(map(list, parts), [])) == sorted(everyone)
+    assert [sum(case.group == "B" for case in part) for part in parts] == [5, 2, 3]
+    assert parts == split(list(reversed(everyone)), seed=3, evaluation=0.2, test=0.3)
+    assert parts != split(everyone, seed=4, evaluation=0.2, test=0.3)
+
+
+def test_a_group_too_small_to_split_is_named():
+    with pytest.raises(UserError, match="Group 'B' has 2 cases"):
+        split(make_cases(20, 2), seed=0, evaluation=0.2, test=0.3)
+
+
+def test_initial_set_keeps_the_shares():
+    pool = make_cases(20, 20)
+    counts = [sum(case.group == "B" for case in initial_set(pool, 8, seed, {"A": 0.9, "B": 0.1})) for seed in range(5)]
+    assert counts == [1] * 5
+    assert sum(case.group == "B" for case in initial_set(pool, 8, 0)) == 4
+    assert len(initial_set(pool, 9, 0)) == 9
+    assert initial_set(pool, 8, 0) == initial_set(list(reversed(pool)), 8, 0)
+    with pytest.raises(UserError, match=r"needs 18 cases of group 'A', but the pool has 5"):
+        initial_set(make_cases(5, 20), 20, 0, {"A": 0.9, "B": 0.1})
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_shares_become_whole_numbers_that_add_up(size):
+    counts = cases_module._apportion(size, {"A": 0.45, "B": 0.1, "C": 0.45})
+    assert sum(counts.values()) == size
+    if size >= 3:
+        assert min(counts.values()) >= 1
+
+
+def test_batches_keep_order_and_shape(tiny_dataset):
+    def load(case):
+        return load_case(case, tiny_dataset)
+
+    cases = tiny_dataset.cases[:5]
+    streamed = list(batches(cases, load, 2))
+    assert [case for batch in streamed for case in batch.cases] == list(cases)
+    assert {batch.examples.image.shape for batch in streamed} == {(2, *tiny.SHAPE, 1)}
+    np.testing.assert_array_equal(streamed[1].examples.image[1], load(cases[3]).image)
+    assert list(batches([], load, 2)) == []
+
+
+def test_an_error_while_reading_ahead_reaches_the_reader(tiny_dataset):
+    def load(case):
+        if case.id == "case_002":
+            raise UserError("case_002 is broken")
+        return load_case(case, tiny_dataset)
+
+    with pytest.raises(UserError, match="case_002 is broken"):
+        list(batches(tiny_dataset.cases[:4], load, 2))
+
+
+# Bad input: one clear message that names the file, what it holds and what to do.
+
+
+def damage(folder, name, change):
+    path = folder / name
+    change(path)
+    return path
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def rewrite(values, affine=None):
+    return lambda path: write_volume(path, Volume(values, np.eye(4) if affine is None else affine))
+
+
+def edit_json(**entries):
+    return lambda path: path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def edit_table(change):
+    return lambda path: path.write_text(change(path.read_text()))
+
+
+IMAGE, LABEL = "imagesTr/case_002_0000.nii.gz", "labelsTr/case_002.nii.gz"
+SHIFTED = np.eye(4)
+SHIFTED[0, 3] = 5.0
+NOT_A_NUMBER = np.zeros(tiny.SHAPE, np.float32)
+NOT_A_NUMBER[1, 2, 3] = np.nan
+
+BAD = {
+    "truncated image": (IMAGE, truncate, r"case_002_0000\.nii\.gz: .*(truncated|not a readable).*Copy it again"),
+    "truncated label": (LABEL, truncate, r"labelsTr/case_002\.nii\.gz: .*(truncated|not a readable).*Copy it again"),
+    "empty image": (IMAGE, lambda path: path.write_bytes(b""), r"case_002_0000\.nii\.gz: the file is empty"),
+    "text for an image": (IMAGE, lambda path: path.write_text("hello" * 100), r"case_002_0000\.nii\.gz: not a readable NIfTI"),
+    "zipped text": (IMAGE, lambda path: path.write_bytes(gzip.compress(b"hello" * 100)), r"case_002_0000\.nii\.gz: not a readable NIfTI"),
+    "infinity": (IMAGE, rewrite(np.full(tiny.SHAPE, np.inf, np.float32)), r"case_002_0000\.nii\.gz: 512 of 512 voxels are NaN or infinite"),
+    "NaN": (IMAGE, rewrite(NOT_A_NUMBER), r"case_002_0000\.nii\.gz: 1 of 512 voxels are NaN or infinite"),
+    "four axes": (IMAGE, rewrite(np.zeros((*tiny.SHAPE, 2), np.float32)), r"case_002_0000\.nii\.gz: has shape \(8, 8, 8, 2\)"),
+    "other shape": (LABEL, rewrite(np.zeros((8, 8, 6), np.uint8)), r"shape \(8, 8, 8\), but .*case_002\.nii\.gz has \(8, 8, 6\)"),
+    "other affine": (LABEL, rewrite(np.zeros(tiny.SHAPE, np.uint8), SHIFTED), r"case_002.*different affines"),
+    "unknown label": (LABEL, rewrite(np.full(tiny.SHAPE, 3, np.uint8)), r"labelsTr/case_002\.nii\.gz: holds the label 3.*0 to 1"),
+    "image missing": (IMAGE, os.unlink, r"lists the case 'case_002'.*case_002_0000\.nii\.gz does not exist"),
+    "label missing": (LABEL, os.unlink, r"case 'case_002' has no label map"),
+    "no description": ("dataset.json", os.unlink, r"holds no dataset\.json"),
+    "broken description": ("dataset.json", lambda path: path.write_text("{"), r"dataset\.json: not a valid"),
+    "no labels entry": ("dataset.json", lambda path: path.write_text('{"channel_names": {"0": "T1"}}'), r"lacks the entry 'labels'"),
+    "gap in the labels": ("dataset.json", edit_json(labels={"background": 0, "ball": 2}), r"labels are .*consecutive"),
+    "no table": ("participants.tsv", os.unlink, r"participants\.tsv: no such file"),
+    "no group": ("participants.tsv", edit_table(lambda text: text.replace("case_002\tA", "case_002\t")), r"line 4: the case 'case_002' has no group"),
+    "case not listed": ("participants.tsv", edit_table(lambda text: text.replace("case_002\tA\n", "")), r"does not list the case 'case_002'"),
+    "case listed twice": ("participants.tsv", edit_table(lambda text: text + "case_002\tA\n"), r"'case_002' is listed twice"),
+    "case without files": ("participants.tsv", edit_table(lambda text: text + "case_099\tA\n"), r"lists the case 'case_099'"),
+    "one group": ("participants.tsv", edit_table(lambda text: text.replace("\tB", "\tA")), r"all 6 cases are in the group 'A'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_found_when_read(tmp_path, name):
+    folder = tiny.write_dataset(tmp_path / "bad", cases=6)
+    path, change, message = BAD[name]
+    damage(folder, path, change)
+    with pytest.raises(UserError, match=message):
+        read_nnunet(folder, "group", 2)
+
+
+def test_an_unknown_group_column_lists_the_columns(tiny_folder):
+    with pytest.raises(UserError, match="no column 'sex'; its columns are 'participant_id', 'group'"):
+        read_nnunet(tiny_folder, "sex", 2)
+
+
+def test_mixed_spacings_are_refused(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "mixed", cases=4)
+    for name, values in ((IMAGE, np.zeros(tiny.SHAPE, np.float32)), (LABEL, np.zeros(tiny.SHAPE, np.uint8))):
+        write_volume(folder / name, Volume(values, np.diag([2.0, 1.0, 1.0, 1.0])))
+    with pytest.raises(UserError, match=r"case_002.*2 x 1 x 1 mm.*1 x 1 x 1 mm"):
+        read_nnunet(folder, "group", 2)
+
+
+def test_reading_changes_nothing(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "kept", cases=4)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    dataset = read_nnunet(folder, "group", 2)
+    load_case(dataset.cases[0], dataset)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -1,0 +1,193 @@
+"""Closed-form information gain against the brute force: copy the head, take one autodiff step, evaluate again."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxal import information
+
+VARIANTS = ("eig", "aeig", "uig", "cfig")
+FEATURES, CLASSES, ELEMENTS = 5, 3, 40
+
+
+def make_problem(rng, dtype=np.float64, candidates=7, spread=1.0):
+    kernel, bias = rng.normal(size=(FEATURES, CLASSES)) * spread, rng.normal(size=CLASSES)
+    evaluation = rng.normal(size=(FEATURES, ELEMENTS))
+    weights = rng.uniform(0.1, 2.0, ELEMENTS)
+    frequency = np.array([70.0, 20.0, 10.0])
+    pool = rng.normal(size=(candidates, FEATURES))
+    arrays = (kernel, bias, evaluation, weights, frequency, pool)
+    return tuple(jnp.asarray(array, dtype) for array in arrays)
+
+
+def softmax(logits):
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def brute_force(kernel, bias, evaluation, weights, frequency, features, variant, rate, step, renormalise):
+    """The score of one candidate whose elements are the rows of `features`, by autodiff; nothing is shared or rearranged."""
+    weights = weights / weights.sum()
+    frequency = frequency / frequency.sum()
+
+    def evaluation_entropy(head):
+        p = softmax(evaluation.T @ head[0] + head[1][None])
+        return (weights * -(p * jnp.log(p)).sum(-1)).sum()
+
+    def label_loss(head, label):
+        return -jax.nn.log_softmax(features @ head[0] + head[1][None], axis=-1)[:, label].mean()
+
+    head = (kernel, bias)
+    probability = softmax(features @ kernel + bias[None]).mean(0)
+    q = {
+        "eig": probability,
+        "aeig": probability * frequency,
+        "uig": jnp.full((CLASSES,), 1 / CLASSES, probability.dtype),
+        "cfig": frequency,
+    }[variant]
+    if renormalise:
+        q = q / q.sum()
+    if rate == "normalised":
+        mean = jnp.append(features.mean(0), 1.0)
+        rate = 0.5 / (mean @ mean)
+    score = evaluation_entropy(head)
+    for label in range(CLASSES):
+        gradient = jax.grad(label_loss)(head, label)
+        if step == "sign":
+            gradient = jax.tree.map(jnp.sign, gradient)
+        stepped = jax.tree.map(lambda weight, slope: weight - rate * slope, head, gradient)
+        score = score - q[label] * evaluation_entropy(stepped)
+    return score
+
+
+def tolerance(expected):
+    """1e-10 of the largest score; the oracle itself, a difference of entropies near one, is only good to a few 1e-16."""
+    return 1e-10 * np.abs(expected).max() + 2e-15
+
+
+OPTIONS = [
+    (variant, step, rate, renormalise)
+    for variant, step, rate, renormalise in itertools.product(VARIANTS, ("sgd", "sign"), (0.3, "normalised"), (False, True))
+    if variant == "aeig" or not renormalise  # the others' weights sum to one already
+]
+
+
+@pytest.mark.parametrize(("variant", "step", "rate", "renormalise"), OPTIONS)
+def test_cases_equal_autodiff(float64, rng, variant, step, rate, renormalise):
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng)
+    reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
+    probability = softmax(pool @ kernel + bias[None])
+    expected = np.array(
+        [
+            brute_force(kernel, bias, evaluation, weights, frequency, item[None], variant, rate, step, renormalise)
+            for item in pool
+        ]
+    )
+    fast = information.information_gain_of_cases(pool, probability, reference, variant, rate, step, renormalise, block=3)
+    plain = information.information_gain(
+        information.case_candidates(pool, probability), reference, variant, rate, step, renormalise, block=3
+    )
+    for gain in (fast, plain):
+        np.testing.assert_allclose(np.asarray(gain.mass + gain.gain), expected, rtol=0, atol=tolerance(expected))
+
+
+@pytest.mark.parametrize(("variant", "step", "rate", "renormalise"), OPTIONS)
+def test_regions_equal_autodiff(float64, rng, variant, step, rate, renormalise):
+    kernel, bias, evaluation, weights, frequency, _ = make_problem(rng)
+    shape, size = (4, 5, 2), 2  # the middle axis leaves an incomplete region
+    features = jnp.asarray(rng.normal(size=(FEATURES, 40)))
+    probability = softmax(features.T @ kernel + bias[None]).T
+    reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
+    candidates = information.region_candidates(features, probability, shape, size)
+    gain = information.information_gain(candidates, reference, variant, rate, step, renormalise, block=4)
+    index = np.arange(40).reshape(shape)
+    expected = []
+    for x, y, z in itertools.product(range(0, 4, 2), range(0, 5, 2), range(0, 2, 2)):
+        rows = features[:, index[x : x + 2, y : y + 2, z : z + 2].reshape(-1)].T
+        expected.append(brute_force(kernel, bias, evaluation, weights, frequency, rows, variant, rate, step, renormalise))
+    expected = np.array(expected)
+    np.testing.assert_allclose(np.asarray(gain.mass + gain.gain), expected, rtol=0, atol=tolerance(expected))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_float32_keeps_the_ranking(rng, variant):
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng, np.float32, candidates=200)
+
+    def scores(dtype):
+        arrays = [np.asarray(array, dtype) for array in (evaluation, kernel, bias, weights, frequency, pool)]
+        reference = information.make_reference(*map(jnp.asarray, arrays[:5]))
+        probability = softmax(jnp.asarray(arrays[5] @ arrays[1] + arrays[2][None]))
+        gain = information.information_gain_of_cases(jnp.asarray(arrays[5]), probability, reference, variant, 3e-3)
+        return np.asarray(gain.mass + gain.gain)
+
+    single = scores(np.float32)
+    with jax.enable_x64(True):
+        double = scores(np.float64)
+    np.testing.assert_allclose(single, double, rtol=0, atol=2e-4 * np.abs(double).max())
+    assert set(np.argsort(-single)[:20]) == set(np.argsort(-double)[:20])
+
+
+def test_eig_grows_with_the_square_of_the_rate(float64, rng):
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng)
+    reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
+    probability = softmax(pool @ kernel + bias[None])
+    small, large = (
+        np.asarray(information.information_gain_of_cases(pool, probability, reference, "eig", rate).gain) for rate in (1e-5, 2e-5)
+    )
+    np.testing.assert_allclose(large / small, 4.0, rtol=1e-2)
+
+
+def test_without_a_step_only_the_literal_aeig_keeps_its_mass(float64, rng):
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng)
+    reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
+    probability = softmax(pool @ kernel + bias[None])
+    share = np.asarray(frequency / frequency.sum())
+    for variant in VARIANTS:
+        gain = information.information_gain_of_cases(pool, probability, reference, variant, 0.0)
+        np.testing.assert_allclose(np.asarray(gain.gain), 0.0, atol=1e-15)
+        left = (1 - np.asarray(probability) @ share) * float(reference.mean_entropy) if variant == "aeig" else np.zeros(len(pool))
+        np.testing.assert_allclose(np.asarray(gain.mass), left, atol=1e-15)
+
+
+def test_uig_equals_eig_for_two_even_classes(float64, rng):
+    features = jnp.asarray(rng.normal(size=(6, 4)))
+    even = jnp.full((6, 2), 0.5, features.dtype)
+    reference = information.make_reference(
+        jnp.asarray(rng.normal(size=(4, 9))), jnp.asarray(rng.normal(size=(4, 2))), jnp.zeros(2), jnp.ones(9), jnp.ones(2)
+    )
+    uig, eig = (information.information_gain_of_cases(features, even, reference, variant, 0.1) for variant in ("uig", "eig"))
+    np.testing.assert_array_equal(np.asarray(uig.gain), np.asarray(eig.gain))
+
+
+def test_saturated_predictions_give_finite_scores(rng):
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng, np.float32, spread=300.0)
+    reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
+    probability = softmax(pool @ kernel + bias[None])
+    for variant in VARIANTS:
+        gain = information.information_gain_of_cases(pool, probability, reference, variant, 3e-3)
+        assert np.isfinite(np.asarray(gain.mass + gain.gain)).all()
+
+
+def test_elements_of_no_weight_do_not_count(float64, rng):
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng)
+    probability = softmax(pool @ kernel + bias[None])
+    few = information.make_reference(evaluation[:, :25], kernel, bias, weights[:25], frequency)
+    many = information.make_reference(evaluation, kernel, bias, weights.at[25:].set(0.0), frequency)
+    one, two = (np.asarray(information.information_gain_of_cases(pool, probability, part, "cfig", 0.1).gain) for part in (few, many))
+    np.testing.assert_allclose(one, two, atol=1e-15)
+
+
+def test_mass_by_hand():
+    probability, frequency = np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0.9, 0.1])
+    np.testing.assert_allclose(information.mass(probability, frequency), [0.5, 0.1], rtol=1e-6)
+
+
+def test_blocks_do_not_change_scores(rng):
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng, np.float32, candidates=11)
+    reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
+    probability = softmax(pool @ kernel + bias[None])
+    gains = [information.information_gain_of_cases(pool, probability, reference, "aeig", 0.1, block=block) for block in (1, 4, 11, 50)]
+    for gain in gains[1:]:
+        np.testing.assert_allclose(np.asarray(gain.gain), np.asarray(gains[0].gain), rtol=0, atol=1e-6 * np.abs(gains[0].gain).max())

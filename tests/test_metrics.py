@@ -1,0 +1,35 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxal import metrics
+
+
+def counts_of(predicted, truth, valid=None, classes=3):
+    predicted, truth = np.asarray(predicted), np.asarray(truth)
+    logits = jnp.asarray((predicted[None] == np.arange(classes)[:, None]).astype(np.float32))
+    valid = np.ones(truth.shape, bool) if valid is None else np.asarray(valid)
+    return metrics.overlap(logits, jnp.asarray(truth, jnp.int32), jnp.asarray(valid))
+
+
+def test_dice_by_hand():
+    counts = counts_of([0, 1, 1, 2], [0, 1, 2, 2])
+    np.testing.assert_allclose(metrics.dice(counts), [1.0, 2 / 3, 2 / 3])
+    assert metrics.mean_foreground_dice(counts) == pytest.approx(2 / 3)
+
+
+def test_a_total_miss_scores_zero():
+    assert metrics.mean_foreground_dice(counts_of([0, 0, 0], [0, 1, 1])) == 0.0
+    assert metrics.mean_foreground_dice(counts_of([0, 1, 1], [0, 0, 0])) == 0.0
+
+
+def test_only_doubly_empty_classes_are_undefined():
+    counts = counts_of([0, 1, 1], [0, 1, 0])
+    assert np.isnan(metrics.dice(counts)[2])
+    assert metrics.mean_foreground_dice(counts) == pytest.approx(2 / 3)
+    assert np.isnan(metrics.mean_foreground_dice(counts_of([0, 0], [0, 0])))
+
+
+def test_padding_does_not_count():
+    counts = counts_of([0, 1, 1], [0, 1, 0], valid=[True, True, False])
+    np.testing.assert_allclose(metrics.dice(counts)[:2], [1.0, 1.0])

@@ -1,0 +1,147 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxal.networks import conv as fast
+from jaxal.networks.unet import UNetConfig, unet
+
+SPACE = {2: (8, 12), 3: (8, 4, 12)}
+
+
+def example(rank=3, batch=2, channels=1):
+    return jnp.asarray(np.random.default_rng(1).normal(size=(batch, *SPACE[rank], channels)), jnp.float32)
+
+
+@pytest.mark.parametrize(("channels", "features", "window"), [(1, 4, 3), (5, 3, 3), (4, 4, 1), (2, 3, 5)])
+def test_fast_convolution_equals_the_plain_one_with_its_gradient(rng, channels, features, window):
+    inputs = jnp.asarray(rng.normal(size=(2, 5, 6, 7, channels)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(window,) * 3 + (channels, features)), jnp.float32)
+
+    def total(form):
+        return jax.value_and_grad(lambda inputs, kernel: jnp.sin(form(inputs, kernel)).sum(), (0, 1))(inputs, kernel)
+
+    for form in (fast.conv, fast.conv_by_slices):
+        np.testing.assert_allclose(np.asarray(form(inputs, kernel)), np.asarray(fast.conv_plain(inputs, kernel)), atol=1e-4)
+        for ours, plain in zip(jax.tree.leaves(total(form)), jax.tree.leaves(total(fast.conv_plain)), strict=True):
+            np.testing.assert_allclose(np.asarray(ours), np.asarray(plain), atol=2e-3, rtol=1e-4)
+
+
+def test_convolution_takes_the_fast_form_on_a_cpu_and_the_plain_one_elsewhere():
+    inputs, kernel = jnp.zeros((1, 4, 4, 4, 2)), jnp.zeros((3, 3, 3, 2, 2))
+    traced = jax.jit(fast.conv).trace(inputs, kernel)
+    on_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
+    on_tpu = traced.lower(lowering_platforms=("tpu",)).as_text()
+    assert "[b, 0, 1, f]" in on_cpu
+    assert "[b, 0, 1, 2, f]" not in on_cpu
+    assert "[b, 0, 1, 2, f]" in on_tpu
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_upsample_equals_the_transposed_convolution(rng, rank):
+    inputs = jnp.asarray(rng.normal(size=(2, 3, 4, 5)[: rank + 1] + (6,)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(2,) * rank + (6, 3)), jnp.float32)
+    space = "DHW"[-rank:]
+    flipped = jnp.flip(kernel, tuple(range(rank)))
+    plain = jax.lax.conv_transpose(inputs, flipped, (2,) * rank, "VALID", dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+                                   transpose_kernel=False)  # fmt: skip
+    np.testing.assert_allclose(np.asarray(fast.upsample(inputs, kernel)), np.asarray(plain), atol=1e-5)
+
+
+def test_max_pool_equals_a_loop(rng):
+    inputs = rng.normal(size=(2, 4, 6, 2, 3)).astype(np.float32)
+    pooled = np.asarray(fast.max_pool(jnp.asarray(inputs)))
+    for x, y, z in np.ndindex(2, 3, 1):
+        cell = inputs[:, 2 * x : 2 * x + 2, 2 * y : 2 * y + 2, 2 * z : 2 * z + 2]
+        np.testing.assert_array_equal(pooled[:, x, y, z], cell.max((1, 2, 3)))
+    with pytest.raises(ValueError, match=r"even.*\(3, 4\)"):
+        fast.max_pool(jnp.zeros((1, 3, 4, 1)))
+
+
+def logits(model, params, inputs, masks=None):
+    output = model.tail(params, model.stem(params, inputs), masks)
+    kernel, bias = model.head(params, masks)
+    return jnp.einsum("b...f,fc->b...c", output.features, kernel) + bias.reshape((1,) * (inputs.ndim - 1) + (-1,))
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("dropout", ["head", "decoder", "bottleneck"])
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_shapes_and_dropout_places(rank, dropout, norm):
+    config = UNetConfig(classes=3, width=4, space_rank=rank, dropout=dropout, norm=norm, groups=2, dropout_rate=0.5)
+    model, inputs = unet(config), example(rank)
+    params = model.init(jax.random.key(0), inputs)
+    output = model.tail(params, model.stem(params, inputs), None)
+    assert output.features.shape == (2, *SPACE[rank], 4)
+    assert output.embedding.shape == (2, 16)
+    plain = logits(model, params, inputs)
+    assert plain.shape == (2, *SPACE[rank], 3)
+    masks = model.draw_masks(jax.random.key(3))
+    assert all(mask.ndim == 1 and set(np.unique(mask)) <= {0.0, 2.0} for mask in masks.values())
+    assert not np.allclose(np.asarray(logits(model, params, inputs, masks)), np.asarray(plain))
+    kept = jax.tree.map(jnp.ones_like, masks)
+    np.testing.assert_allclose(np.asarray(logits(model, params, inputs, kept)), np.asarray(plain), atol=1e-6)
+
+
+def test_masks_per_item_equal_items_one_by_one():
+    for dropout in ("head", "decoder", "bottleneck"):
+        model, inputs = unet(UNetConfig(width=4, dropout=dropout)), example()
+        params = model.init(jax.random.key(0), inputs)
+        masks = jax.vmap(model.draw_masks)(jax.random.split(jax.random.key(1), 2))
+        output = model.tail(params, model.stem(params, inputs), masks)
+        kernel, bias = model.head(params, masks)
+        together = jnp.einsum("bxyzf,bfc->bxyzc" if kernel.ndim == 3 else "bxyzf,fc->bxyzc", output.features, kernel)
+        for item in range(2):
+            own = jax.tree.map(lambda mask, item=item: mask[item], masks)
+            alone = logits(model, params, inputs[item : item + 1], own)
+            np.testing.assert_allclose(np.asarray(together[item] + bias.reshape(1, 1, 1, -1)), np.asarray(alone[0]), atol=1e-5)
+
+
+def test_dropout_keeps_the_mean(rng):
+    model = unet(UNetConfig(width=8, dropout_rate=0.25))
+    masks = jax.vmap(model.draw_masks)(jax.random.split(jax.random.key(0), 4000))
+    np.testing.assert_allclose(np.asarray(masks["head"]).mean(0), 1.0, atol=0.05)
+
+
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_an_item_does_not_see_its_neighbours(norm):
+    model = unet(UNetConfig(width=4, norm=norm, groups=2))
+    inputs = example()
+    params = model.init(jax.random.key(0), inputs)
+    together = logits(model, params, inputs)
+    np.testing.assert_allclose(np.asarray(together[:1]), np.asarray(logits(model, params, inputs[:1])), atol=1e-5)
+
+
+def test_instance_norm_forgets_gain_and_offset_of_the_image():
+    model, inputs = unet(UNetConfig(width=4)), example()
+    params = model.init(jax.random.key(0), inputs)
+    assert np.abs(np.asarray(logits(model, params, inputs))).max() > 0.1
+    # Zero padding makes the border see the offset, so only the gain is exact.
+    np.testing.assert_allclose(np.asarray(logits(model, params, 3 * inputs)), np.asarray(logits(model, params, inputs)), atol=2e-3)
+
+
+def test_a_fresh_network_predicts_the_prior_and_its_activations_have_unit_size():
+    model = unet(UNetConfig(classes=3, width=8, foreground_prior=0.05))
+    inputs = example()
+    params = model.init(jax.random.key(0), inputs)
+    kernel, bias = model.head(params)
+    np.testing.assert_allclose(np.asarray(jax.nn.softmax(bias)), [0.95, 0.025, 0.025], rtol=1e-4)
+    features = model.tail(params, model.stem(params, inputs), None).features
+    assert 0.5 < float(features.std()) < 2
+
+
+def test_gradient_is_finite_for_a_constant_image():
+    model = unet(UNetConfig(width=4))
+    inputs = jnp.zeros((1, *SPACE[3], 1))
+    params = model.init(jax.random.key(0), inputs)
+    gradient = jax.grad(lambda params: jnp.square(logits(model, params, inputs)).sum())(params)
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"dropout_rate": 1.0}, "dropout_rate is 1.0"), ({"space_rank": 4}, "space_rank is 4"), ({"norm": "group", "width": 6}, "width 6")],
+)
+def test_wrong_configurations_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        UNetConfig(**options)

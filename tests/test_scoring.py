@@ -1,0 +1,205 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from jaxal import aggregate, information, uncertainty
+from jaxal.data.layouts import load_case
+from jaxal.networks.unet import UNetConfig, unet
+from jaxal.oracle import without_label
+from jaxal.scoring import Pass
+from jaxal.statistics import STATISTICS
+
+KEY = jax.random.key(7)
+MEMBERS = 4
+
+
+@pytest.fixture(scope="module")
+def load(tiny_dataset):
+    return lambda case: load_case(case, tiny_dataset)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return unet(tiny.NETWORK)
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    return model.init(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
+
+
+@pytest.fixture(scope="module")
+def everything(model, params, load, tiny_dataset):
+    """All statistics of six cases, from one pass."""
+    return Pass(model, list(STATISTICS), MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
+
+
+def assert_equal(one, two, tolerance=0.0):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        if tolerance:
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(a, b)
+
+
+def plain_logits(model, params, image, masks=None):
+    """Logits `[classes, elements]` of one image, the whole network run again for every member."""
+    output = model.tail(params, model.stem(params, image[None]), masks)
+    kernel, bias = model.head(params, masks)
+    return np.moveaxis(np.asarray(output.features[0] @ kernel + bias.reshape(1, 1, 1, -1), np.float64), -1, 0).reshape(len(bias), -1)
+
+
+def softmax(logits):
+    e = np.exp(logits - logits.max(0))
+    return e / e.sum(0)
+
+
+def entropy(p):
+    return -(p * np.log(p)).sum(0)
+
+
+@pytest.mark.parametrize("dropout", ["head", "decoder", "bottleneck"])
+def test_the_pass_equals_whole_forwards_for_every_member(dropout, load, tiny_dataset):
+    model = unet(UNetConfig(width=4, levels=2, dropout=dropout, dropout_rate=0.5))
+    params = model.init(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
+    names = ["entropy", "least_confidence", "margin", "mc_entropy", "variation_ratio", "bald"]
+    cases = tiny_dataset.cases[:3]
+    scores = Pass(model, names, MEMBERS, 2, tiny.STATISTICS)(params, KEY, cases, load)
+    member_keys = [jax.random.fold_in(jax.random.fold_in(KEY, 0), member) for member in range(MEMBERS)]
+    for index, case in enumerate(cases):
+        image = load(case).image
+        p = softmax(plain_logits(model, params, image))
+        members = np.stack([softmax(plain_logits(model, params, image, model.draw_masks(key))) for key in member_keys])
+        mean, ordered = members.mean(0), np.sort(p, axis=0)
+        votes = (members.argmax(1) == 1).mean(0)
+        expected = {
+            "entropy": entropy(p).mean(),
+            "least_confidence": (1 - p.max(0)).mean(),
+            "margin": (1 - ordered[-1] + ordered[-2]).mean(),
+            "mc_entropy": entropy(mean).mean(),
+            "variation_ratio": np.minimum(votes, 1 - votes).mean(),
+            "bald": (entropy(mean) - np.mean([entropy(member) for member in members], axis=0)).mean(),
+        }
+        for name in names:
+            np.testing.assert_allclose(scores[name][index], expected[name], rtol=2e-4, atol=1e-6, err_msg=name)
+
+
+def test_each_statistic_comes_out_as_in_a_pass_of_its_own(everything, model, params, load, tiny_dataset):
+    for name in STATISTICS:
+        alone = Pass(model, [name], MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
+        assert_equal(alone[name], everything[name], tolerance=1e-5)
+
+
+def test_neighbours_order_and_number_of_cases_do_not_matter(everything, model, params, load, tiny_dataset):
+    pass_ = Pass(model, list(STATISTICS), MEMBERS, 2, tiny.STATISTICS)
+    cases = tiny_dataset.cases
+    some = pass_(params, KEY, [cases[4], cases[1], cases[0]], load)
+    assert_equal(some, jax.tree.map(lambda part: part[[4, 1, 0]], everything))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batch_sizes_agree_closely(batch_size, everything, model, params, load, tiny_dataset):
+    scores = Pass(model, list(STATISTICS), MEMBERS, batch_size, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
+    assert_equal(scores, everything, tolerance=1e-4)
+
+
+def test_one_compilation_for_any_number_of_cases(model, params, load, tiny_dataset):
+    pass_ = Pass(model, ["entropy"], MEMBERS, 2, tiny.STATISTICS)
+    for count in (1, 2, 5):
+        assert pass_(params, KEY, tiny_dataset.cases[:count], load)["entropy"].shape == (count,)
+    assert pass_._run._cache_size() == 1
+
+
+def test_members_are_drawn_only_when_asked_for(model, params, load, tiny_dataset):
+    def draw(key):
+        raise AssertionError("no statistic needs members")
+
+    quiet = model._replace(draw_masks=draw)
+    Pass(quiet, ["entropy", "regions"], MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:2], load)
+    with pytest.raises(AssertionError):
+        Pass(quiet, ["bald"], MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:2], load)
+
+
+def test_the_pool_hides_its_labels(model, params, load, tiny_dataset):
+    assert without_label(load)(tiny_dataset.cases[0]).label.sum() == 0
+    unlabelled = [name for name in STATISTICS if name not in ("overlap", "calibration", "evaluation_sample")]
+    pass_ = Pass(model, unlabelled, MEMBERS, 2, tiny.STATISTICS)
+    cases = tiny_dataset.cases[:4]
+    assert_equal(pass_(params, KEY, cases, load), pass_(params, KEY, cases, without_label(load)))
+
+
+def test_masked_entropy_is_the_scaled_mean_over_the_region(everything, model, params, load, tiny_dataset):
+    for index, case in enumerate(tiny_dataset.cases[:6]):
+        p = softmax(plain_logits(model, params, load(case).image))
+        mask = aggregate.region_of_interest(jnp.asarray(p, jnp.float32), jnp.ones(512, bool), tiny.SHAPE, 1, 0.1, 8)
+        np.testing.assert_allclose(everything["masked_entropy"][index], entropy(p)[np.asarray(mask)].mean() / np.log(2), rtol=1e-4)
+    assert (everything["masked_entropy"] <= 1).all()
+
+
+def test_padding_does_not_count(model, params, load, tiny_dataset):
+    """Scores are means over what is valid; the padded part may only be seen through the convolutions."""
+
+    def with_marks(label):
+        def read(case):
+            example = load(case)
+            valid = example.valid.copy()
+            valid[5:] = False
+            marked = example.label.copy()
+            marked[5:] = label
+            return example._replace(valid=valid, label=marked)
+
+        return read
+
+    pass_ = Pass(model, list(STATISTICS), MEMBERS, 2, tiny.STATISTICS)
+    cases = tiny_dataset.cases[:2]
+    one, two = (pass_(params, KEY, cases, with_marks(label)) for label in (0, 1))
+    assert_equal(one, two)
+    p = softmax(plain_logits(model, params, load(cases[0]).image)).reshape(2, *tiny.SHAPE)[:, :5]
+    np.testing.assert_allclose(one["entropy"][0], entropy(p).mean(), rtol=1e-4)
+    assert one["calibration"].count.sum(-1).tolist() == [5 * 64, 5 * 64]
+    assert one["evaluation_sample"].weights.sum(-1) == pytest.approx([5 * 64, 5 * 64])
+
+
+def test_regions_hold_the_block_moments(everything, model, params, load, tiny_dataset):
+    case = tiny_dataset.cases[0]
+    p = softmax(plain_logits(model, params, load(case).image))
+    output = model.tail(params, model.stem(params, load(case).image[None]), None)
+    features = np.moveaxis(np.asarray(output.features[0]), -1, 0).reshape(4, -1)
+    every = information.region_candidates(jnp.asarray(features), jnp.asarray(p, jnp.float32), tiny.SHAPE, 2)
+    regions = jax.tree.map(lambda part: part[0], everything["regions"])
+    for slot in np.flatnonzero(regions.used):
+        distance = np.abs(np.asarray(every.mean) - regions.candidates.mean[slot]).max(-1)
+        match = distance.argmin()
+        assert distance[match] < 1e-5
+        np.testing.assert_allclose(regions.candidates.joint[slot], np.asarray(every.joint)[match], atol=1e-5)
+    assert regions.used.sum() == min(regions.met, 16)
+
+
+def test_evaluation_sample_is_unbiased(model, params, load, tiny_dataset):
+    """Averaged over many draws, weighted sums over the sample equal sums over the volume."""
+    case = tiny_dataset.cases[0]
+    pass_ = Pass(model, ["evaluation_sample"], 0, 1, tiny.STATISTICS)
+    samples = [pass_(params, jax.random.key(seed), [case], load)["evaluation_sample"] for seed in range(60)]
+    estimates = np.array([(sample.features[0] * sample.weights[0]).sum(-1) for sample in samples])
+    output = model.tail(params, model.stem(params, load(case).image[None]), None)
+    truth = np.asarray(output.features[0]).reshape(-1, 4).sum(0)
+    standard_error = estimates.std(0) / np.sqrt(len(estimates))
+    assert (np.abs(estimates.mean(0) - truth) < 4 * standard_error + 1e-3).all()
+    assert samples[0].weights[0].sum() == pytest.approx(512)
+    label = load(case).label.reshape(-1)
+    near = np.asarray(aggregate.dilate_mask(jnp.asarray(label > 0), tiny.SHAPE, 1))
+    assert samples[0].class_counts[0].tolist() == [int((near & (label == 0)).sum()), int(label.sum())]
+
+
+def test_an_unknown_statistic_is_refused(model):
+    with pytest.raises(ValueError, match="Unknown statistics \\['confusion'\\]"):
+        Pass(model, ["confusion"], 1, 1, tiny.STATISTICS)
+
+
+def test_moments_are_those_of_the_members():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5)), jnp.float32)
+    moments = uncertainty.add_member(uncertainty.no_moments(logits.shape), logits)
+    np.testing.assert_allclose(np.asarray(moments.probability), softmax(np.asarray(logits)), rtol=1e-5)
+    assert float(moments.count) == 1

@@ -1,0 +1,160 @@
+"""Every strategy goes through one template; see `docs/adding-a-strategy.md`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from jaxal import fairness, information, metrics, strategies
+from jaxal.data.layouts import load_case
+from jaxal.networks.unet import unet
+from jaxal.scoring import Pass
+from jaxal.strategies import STRATEGIES, Context, Seen, StrategyConfig
+
+KEY = jax.random.key(3)
+BUDGET = 3
+LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
+
+
+class Bench:
+    """A fresh network, a pool, labelled and evaluation cases, and every strategy's query over them."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+        self.model = unet(tiny.NETWORK)
+        self.params = self.model.init(jax.random.key(1), jnp.zeros((1, *tiny.SHAPE, 1)))
+        self.pool = list(dataset.cases[3:12])
+        self.passes = {}
+
+    def collect(self, names, cases, batch_size=2, params=None):
+        if not names:
+            return {}
+        pass_ = self.passes.setdefault((names, batch_size), Pass(self.model, names, 4, batch_size, tiny.STATISTICS))
+        params = self.params if params is None else params
+        return pass_(params, KEY, cases, lambda case: load_case(case, self.dataset))
+
+    def query(self, name, pool=None, budget=BUDGET, batch_size=2, params=None, config=None):
+        strategy = STRATEGIES[name](config or StrategyConfig())
+        pool = self.pool if pool is None else pool
+        params = self.params if params is None else params
+        needs = strategy.needs
+        cases = self.dataset.cases
+        labelled = Seen(cases[LABELLED], self.collect(needs.labelled, cases[LABELLED], batch_size, params))
+        evaluation = Seen(cases[EVALUATION], self.collect(needs.evaluation, cases[EVALUATION], batch_size, params))
+        statistics = self.collect(needs.pool, pool, batch_size, params)
+        context = Context(KEY, pool)
+        return strategies.run(strategy, context, self.model.head(params), statistics, labelled, evaluation, budget)
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_dataset):
+    return Bench(tiny_dataset)
+
+
+def test_the_names_are_the_fields():
+    expected = "random least_confidence margin entropy masked_entropy weighted_entropy mc_entropy variation_ratio bald eig aeig uig cfig mass"
+    assert list(STRATEGIES) == expected.split()
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_picks_are_distinct_from_the_pool_and_fill_the_budget(bench, name):
+    query = bench.query(name)
+    assert len(query.units) == len(set(query.units)) == BUDGET
+    assert set(query.units) <= {case.id for case in bench.pool}
+    assert list(query.scores) == sorted(query.scores, reverse=True)
+    assert np.isfinite(query.scores).all()
+    everything = bench.query(name, budget=100)
+    assert sorted(everything.units) == sorted(case.id for case in bench.pool)
+    assert everything.units[:BUDGET] == query.units
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_chunking_does_not_change_picks(bench, name):
+    plain = bench.query(name, budget=9)
+    for batch_size in (1, 4):
+        other = bench.query(name, budget=9, batch_size=batch_size)
+        scores = dict(zip(other.units, other.scores, strict=True))
+        np.testing.assert_allclose([scores[unit] for unit in plain.units], plain.scores, rtol=1e-4, atol=2e-4 * np.abs(plain.scores).max())
+        if plain.gap is None or plain.gap > 1e-5:
+            assert other.units[:BUDGET] == plain.units[:BUDGET]
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "random"])
+def test_the_order_of_the_pool_does_not_matter(bench, name):
+    backwards = bench.query(name, pool=bench.pool[::-1])
+    assert backwards == bench.query(name)
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "random"])
+def test_ties_go_to_the_first_id(bench, name):
+    """A head without weights scores all cases of a group alike."""
+    flat = {**bench.params, "kernel": jnp.zeros_like(bench.params["kernel"])}
+    pool = [case for case in bench.pool if case.group == "A"]
+    query = bench.query(name, pool=pool[::-1], params=flat, budget=2)
+    if name in ("eig", "aeig", "uig", "cfig"):  # these still see the features
+        assert np.isfinite(query.scores).all()
+    else:
+        np.testing.assert_allclose(query.scores[0], query.scores[1], rtol=1e-6)
+        assert query.units == tuple(sorted(case.id for case in pool)[:2])
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("scale", [1e4, 0.0])
+def test_saturated_and_empty_predictions_give_finite_scores(bench, name, scale):
+    params = {**bench.params, "kernel": scale * bench.params["kernel"]}
+    assert np.isfinite(bench.query(name, params=params).scores).all()
+
+
+def test_random_depends_on_the_key_alone(bench):
+    picks = bench.query("random").units
+    assert picks == bench.query("random", params=jax.tree.map(jnp.zeros_like, bench.params)).units
+
+
+def test_weights_come_from_the_group_dice_that_was_asked_for(bench):
+    # A fresh network sees no foreground, so every Dice is zero; without its bias it sees some.
+    params = {**bench.params, "bias": jnp.zeros_like(bench.params["bias"])}
+    entropy = dict(zip(*bench.query("masked_entropy", budget=9, params=params)[:2], strict=True))
+    for source, part in (("labelled", LABELLED), ("evaluation", EVALUATION)):
+        cases = bench.dataset.cases[part]
+        counts = bench.collect(("overlap",), cases, params=params)["overlap"]
+        performance = fairness.group_performance(metrics.mean_foreground_dice(counts), [case.group for case in cases])
+        weights = fairness.group_weights(performance.by_group, ("A", "B"), gamma=3.0)
+        assert weights["A"] != weights["B"]
+        config = StrategyConfig(gamma=3.0, weight_source=source)
+        query = bench.query("weighted_entropy", budget=9, params=params, config=config)
+        groups = {case.id: case.group for case in bench.pool}
+        for unit, score in zip(query.units, query.scores, strict=True):
+            assert score == pytest.approx(weights[groups[unit]] * entropy[unit], rel=1e-6)
+
+
+def test_without_exponent_the_weights_are_gone(bench):
+    plain = bench.query("weighted_entropy", budget=9, config=StrategyConfig(gamma=0.0))
+    assert plain.units == bench.query("masked_entropy", budget=9).units
+
+
+def test_information_gain_is_the_mean_over_the_regions_in_use(bench):
+    statistics = bench.collect(("regions",), bench.pool)["regions"]
+    sample = bench.collect(("evaluation_sample",), bench.dataset.cases[EVALUATION])["evaluation_sample"]
+    features = np.concatenate(list(sample.features), axis=-1)
+    reference = information.make_reference(
+        jnp.asarray(features),
+        *bench.model.head(bench.params),
+        jnp.asarray(np.concatenate(list(sample.weights))),
+        jnp.asarray(sample.class_counts.sum(0), jnp.float32),
+    )
+    for variant in ("eig", "aeig", "uig", "cfig"):
+        query = bench.query(variant, budget=9)
+        scores = dict(zip(query.units, query.scores, strict=True))
+        for index, case in enumerate(bench.pool):
+            own = jax.tree.map(lambda part, index=index: jnp.asarray(part[index]), statistics.candidates)
+            gain = information.information_gain(own, reference, variant, StrategyConfig().step_rate)
+            values = np.asarray(gain.mass + gain.gain)[statistics.used[index]]
+            assert scores[case.id] == pytest.approx(values.mean(), rel=1e-3, abs=2e-4 * max(map(abs, query.scores)))
+
+
+def test_the_gain_compiles_once_for_any_pool(bench):
+    strategies._compiled_gain.clear_cache()
+    for count in (9, 5, 2):
+        bench.query("aeig", pool=bench.pool[:count])
+    assert strategies._compiled_gain._cache_size() == 1

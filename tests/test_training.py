@@ -1,0 +1,117 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from scipy import ndimage
+
+from jaxal import metrics
+from jaxal.data.cases import Example
+from jaxal.data.layouts import load_case
+from jaxal.networks.unet import unet
+from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState, _batch_indices
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    return Trainer(unet(tiny.NETWORK), tiny.TRAINING)
+
+
+@pytest.fixture(scope="module")
+def examples(tiny_dataset):
+    return [load_case(case, tiny_dataset) for case in tiny_dataset.cases[:4]]
+
+
+def leaves(state: TrainState):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def same(one, two):
+    return all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(two), strict=True))
+
+
+def fit(trainer, examples, key=0, **options):
+    key = jax.random.key(key)
+    return trainer.fit(key, examples, trainer.start(key, examples[0]), **options)
+
+
+def test_learns_the_ball(examples):
+    model = unet(tiny.NETWORK)
+    trainer = Trainer(model, dataclasses.replace(tiny.TRAINING, steps=60))
+    state = fit(trainer, examples)
+    for example in examples:
+        output = model.tail(state.params, model.stem(state.params, example.image[None]), None)
+        kernel, bias = model.head(state.params)
+        logits = (np.asarray(output.features[0]).reshape(-1, kernel.shape[0]) @ np.asarray(kernel) + np.asarray(bias)).T
+        counts = metrics.overlap(jax.numpy.asarray(logits), example.label.reshape(-1).astype(np.int32), example.valid.reshape(-1))
+        assert metrics.mean_foreground_dice(counts) > 0.8
+
+
+def test_repeats_to_the_last_bit_and_depends_on_the_key(trainer, examples):
+    assert same(fit(trainer, examples), fit(trainer, examples))
+    assert not same(fit(trainer, examples), fit(trainer, examples, key=1))
+
+
+def test_resumes_at_any_step_to_the_last_bit(trainer, examples):
+    whole = fit(trainer, examples)
+    for stop in (1, 7):
+        saved = []
+        calls = iter(range(100))
+        with pytest.raises(Interrupted):
+            fit(trainer, examples, should_stop=lambda calls=calls, stop=stop: next(calls) + 1 >= stop, save=lambda state: saved.append(jax.tree.map(np.asarray, state)))
+        assert int(saved[0].step) == stop
+        state = jax.tree.map(jax.numpy.asarray, saved[0])
+        assert same(trainer.fit(jax.random.key(0), examples, state), whole)
+
+
+def test_starts_from_given_weights(trainer, examples):
+    params = jax.tree.map(np.asarray, fit(trainer, examples).params)
+    warm = Trainer(unet(tiny.NETWORK), tiny.TRAINING, warm=True)
+    state = warm.start(jax.random.key(5), examples[0], params)
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(state.params), strict=True))
+    assert int(warm.fit(jax.random.key(5), examples, state).step) == tiny.TRAINING.warm_steps
+
+
+def test_every_epoch_goes_through_all_cases():
+    drawn = [index for step in range(10) for index in _batch_indices([1, 2], step, 3, 5)]
+    for epoch in range(6):
+        assert sorted(drawn[5 * epoch : 5 * epoch + 5]) == list(range(5))
+    assert drawn[:5] != drawn[5:10] or drawn[5:10] != drawn[10:15]
+
+
+def test_compiles_once_whatever_the_number_of_cases(examples):
+    trainer = Trainer(unet(tiny.NETWORK), tiny.TRAINING)
+    for count in (2, 3, 4):
+        fit(trainer, examples[:count])
+    assert trainer._step._cache_size() == 1
+
+
+def test_labels_of_padding_do_not_act(trainer, examples):
+    def hide(example, label):
+        valid = example.valid.copy()
+        valid[6:] = False
+        changed = example.label.copy()
+        changed[6:] = label
+        return Example(example.image, changed, valid)
+
+    assert same(fit(trainer, [hide(example, 0) for example in examples]), fit(trainer, [hide(example, 1) for example in examples]))
+
+
+def test_turning_moves_image_and_label_together(examples):
+    config = TrainingConfig(contrast=0.0, brightness=0.0, noise=0.0, rotation_degrees=20.0, scaling=0.1)
+    trainer = Trainer(unet(tiny.NETWORK), config)
+    example = Example(examples[0].label[..., None].astype(np.float32), examples[0].label, examples[0].valid)
+    turned = [jax.jit(trainer._augment)(jax.random.key(seed), example) for seed in range(6)]
+    for one in turned:  # the image is the label itself, so both must have gone to the same place
+        image, label = np.asarray(one.image[..., 0]), np.asarray(one.label)
+        np.testing.assert_allclose(ndimage.center_of_mass(image), ndimage.center_of_mass(label), atol=0.3)
+    before = ndimage.center_of_mass(example.label)
+    assert max(np.abs(np.subtract(ndimage.center_of_mass(np.asarray(one.label)), before)).max() for one in turned) > 0.6
+
+
+def test_augmentation_changes_intensities_only_by_default(trainer, examples):
+    one = jax.jit(trainer._augment)(jax.random.key(0), examples[0])
+    np.testing.assert_array_equal(np.asarray(one.label), examples[0].label)
+    assert not np.allclose(np.asarray(one.image), examples[0].image)
+    assert np.corrcoef(np.asarray(one.image).reshape(-1), examples[0].image.reshape(-1))[0, 1] > 0.95

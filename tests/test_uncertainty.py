@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxal import uncertainty
+from jaxal.uncertainty import ClassMoments
+
+FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "uncertainty.json").read_text())
+MEASURES = {
+    name: getattr(uncertainty, name) for name in ("entropy", "bald", "margin", "least_confidence", "variation_ratio", "variance")
+}
+
+
+def moments_of(logits) -> ClassMoments:
+    """Moments of logits `[members, classes, elements]`."""
+    moments = uncertainty.no_moments(logits.shape[1:], logits.dtype)
+    for member in logits:
+        moments = uncertainty.add_member(moments, jnp.asarray(member))
+    return moments
+
+
+@pytest.mark.parametrize(
+    ("measure", "library"), [(measure, library) for measure, values in FIXTURE["values"].items() for library in values]
+)
+def test_equals_other_libraries(float64, measure, library):
+    logits = np.moveaxis(np.array(FIXTURE["logits"]), 0, -1)
+    with np.errstate(all="raise"):
+        values = MEASURES[measure](moments_of(logits))
+    np.testing.assert_allclose(np.asarray(values), FIXTURE["values"][measure][library], atol=2e-6)  # BaaL clips at 1e-5 or so
+
+
+def test_equals_plain_numpy(float64, rng):
+    logits = rng.normal(size=(7, 3, 11)) * 3
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    mean, own = p.mean(0), -(p * np.log(p)).sum(1).mean(0)
+    entropy = -(mean * np.log(mean)).sum(0)
+    ordered = np.sort(mean, axis=0)
+    votes = np.stack([np.bincount(p[:, :, element].argmax(1), minlength=3) for element in range(11)], -1)
+    expected = {
+        "entropy": entropy,
+        "bald": entropy - own,
+        "margin": 1 - (ordered[-1] - ordered[-2]),
+        "least_confidence": 1 - mean.max(0),
+        "variation_ratio": 1 - votes.max(0) / 7,
+        "variance": p.var(0).mean(0),
+    }
+    moments = moments_of(logits)
+    for name, values in expected.items():
+        np.testing.assert_allclose(np.asarray(MEASURES[name](moments)), values, atol=1e-13, err_msg=name)
+    np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), own, atol=1e-13)
+
+
+def test_values_worked_by_hand():
+    # Two members that are sure of different classes: all of the uncertainty is disagreement.
+    logits = np.array([[[50.0, 0.0], [-50.0, 0.0]], [[-50.0, 0.0], [50.0, 0.0]]], np.float32)
+    moments = moments_of(logits)
+    np.testing.assert_allclose(np.asarray(uncertainty.bald(moments)), [np.log(2), 0.0], atol=1e-6)
+    np.testing.assert_allclose(np.asarray(uncertainty.entropy(moments)), [np.log(2)] * 2, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(uncertainty.variation_ratio(moments)), [0.5, 0.0])  # the lower class wins the second's ties
+    np.testing.assert_allclose(np.asarray(uncertainty.margin(moments)), [1.0, 1.0])
+    np.testing.assert_allclose(np.asarray(uncertainty.variance(moments)), [0.25, 0.0])
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_saturated_members_and_their_gradients_are_finite(name):
+    logits = jnp.array([[[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]]] * 2)
+
+    def total(logits):
+        return MEASURES[name](moments_of(logits)).sum()
+
+    assert np.isfinite(total(logits))
+    if name != "variation_ratio":
+        assert np.isfinite(jax.grad(total)(logits)).all()
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_identical_members_neither_disagree_nor_go_below_zero(name, rng):
+    logits = np.repeat(rng.normal(size=(1, 4, 500)).astype(np.float32) * 5, 9, axis=0)
+    values = np.asarray(MEASURES[name](moments_of(logits)))
+    assert (values >= 0).all()
+    if name in ("bald", "variance", "variation_ratio"):
+        assert values.max() < 1e-5
+
+
+def test_order_of_classes_and_shift_of_logits_do_not_matter(float64, rng):
+    logits = rng.normal(size=(5, 4, 20))
+    for name, measure in MEASURES.items():
+        plain = np.asarray(measure(moments_of(logits)))
+        np.testing.assert_allclose(np.asarray(measure(moments_of(logits[:, ::-1]))), plain, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(np.asarray(measure(moments_of(logits + 7.5))), plain, atol=1e-12, err_msg=name)
+
+
+def test_entropy_from_logits_equals_entropy_from_probabilities(float64, rng):
+    logits = jnp.asarray(rng.normal(size=(3, 6, 10)) * 4)
+    probability, entropy = uncertainty.softmax_and_entropy(logits)
+    np.testing.assert_allclose(np.asarray(probability), np.asarray(jax.nn.softmax(logits, axis=-2)), atol=1e-15)
+    np.testing.assert_allclose(np.asarray(entropy), np.asarray(uncertainty.probability_entropy(probability)), atol=1e-13)

@@ -1,0 +1,42 @@
+"""A tiny study: 8 x 8 x 8 volumes with a bright ball in each, in nnU-Net's layout, and a network that learns it in seconds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from jaxal.data.nifti import Volume, write_volume
+from jaxal.networks.unet import UNetConfig
+from jaxal.statistics import StatisticsConfig
+from jaxal.training import TrainingConfig
+
+SHAPE = (8, 8, 8)
+NETWORK = UNetConfig(width=4, levels=2)
+TRAINING = TrainingConfig(steps=12, warm_steps=6, peak_rate=2e-2)
+STATISTICS = StatisticsConfig(roi_dilate=1, roi_at_least=8, region_size=2, regions_at_most=16, evaluation_samples=32)
+
+
+def write_dataset(folder: Path, cases: int = 16, shape=SHAPE, groups=("A", "B"), affine=None) -> Path:
+    """Writes a data set; returns its folder."""
+    (folder / "imagesTr").mkdir(parents=True)
+    (folder / "labelsTr").mkdir()
+    rows = ["participant_id\tgroup"]
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    for index in range(cases):
+        rng = np.random.default_rng(index)
+        centre = rng.uniform(2.5, np.array(shape) - 3.5)
+        label = (np.linalg.norm(grid - centre, axis=-1) < 2.2).astype(np.uint8)
+        image = (100 + 80 * label + 10 * rng.standard_normal(shape)).astype(np.float32)
+        id_ = f"case_{index:03d}"
+        write_volume(folder / "imagesTr" / f"{id_}_0000.nii.gz", Volume(image, np.eye(4) if affine is None else affine))
+        write_volume(folder / "labelsTr" / f"{id_}.nii.gz", Volume(label, np.eye(4) if affine is None else affine))
+        rows.append(f"{id_}\t{groups[index % len(groups)]}")
+    (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
+    description = {
+        "channel_names": {"0": "T1"},
+        "labels": {"background": 0, "ball": 1},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
