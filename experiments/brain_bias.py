@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from scipy import stats
 
-from experiments import brain_caudate
+from experiments import brain_caudate, command
 from jaxal import loop, report
 from jaxal.checkpoint import lock
 from jaxal.data import brain
@@ -46,7 +46,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> int:
     """Trains what is missing and prints the table."""
-    return brain_caudate.guarded(lambda display: _run(arguments, display))
+    return command.run(lambda display: _run(arguments, display))
 
 
 def _run(arguments: Arguments, display: report.Display) -> int:

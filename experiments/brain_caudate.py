@@ -5,15 +5,15 @@ python -m experiments.brain_caudate --strategy aeig
 
 import dataclasses
 import json
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from experiments import command
 from jaxal import loop, report
 from jaxal.checkpoint import lock, write_text
 from jaxal.data import brain
@@ -104,28 +104,15 @@ class Arguments:
     """Where results go. Default: runs/brain_caudate-PRESET, or runs/brain_caudate-FOLDER with --data."""
     cohorts: Path = Path("runs/cohorts")
     """Where simulated cohorts are kept, to be used again."""
+    save_every: float = 60.0
+    """Seconds between checkpoints within a training."""
     fresh: bool = False
     """Set an existing --out folder aside (it is renamed, not deleted) and begin anew."""
 
 
 def main(arguments: Arguments) -> int:
     """Runs one study; returns the exit status."""
-    return guarded(lambda display: _run(arguments, display))
-
-
-def guarded(work: Callable[[report.Display], int]) -> int:
-    """Runs a command's work: bad input and a wish to stop end in one message and an exit status, not in a traceback."""
-    display = report.Display()
-    try:
-        with display.stop_on_signals():
-            return work(display)
-    except UserError as error:
-        display.console.print("[bold red]error:[/] ", end="")
-        display.note(str(error))
-        return 2
-    except Interrupted:
-        display.note("Stopped; everything finished is kept. Run the same command again to go on.")
-        return 128 + (display.stopped_by or signal.SIGINT)
+    return command.run(lambda display: _run(arguments, display))
 
 
 def _run(arguments: Arguments, display: report.Display) -> int:
@@ -150,7 +137,13 @@ def _run(arguments: Arguments, display: report.Display) -> int:
         folder = out / setting / arguments.strategy / f"seed-{arguments.seed}"
         task = make_task(dataset, preset, splits, initial_set(splits.pool, preset.initial_size, arguments.seed, shares))
         config = loop.LoopConfig(
-            preset.rounds, preset.query_size, arguments.seed, arguments.training, preset.members, preset.batch_size
+            preset.rounds,
+            preset.query_size,
+            arguments.seed,
+            arguments.training,
+            preset.members,
+            preset.batch_size,
+            arguments.save_every,
         )
         display.note(
             f"{arguments.strategy} on {setting}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "

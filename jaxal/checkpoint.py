@@ -89,7 +89,8 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.LatestN(1), cleanup_tmp_directories=True, enable_async_checkpointing=False
         )
-        return ocp.CheckpointManager(self.folder / f"round-{round_:03d}", options=options)
+        handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+        return ocp.CheckpointManager(self.folder / f"round-{round_:03d}", options=options, item_handlers=handlers)
 
     def save(self, round_: int, step: int, state: Any, meta: dict[str, Any]) -> None:
         """Writes a state and waits until it is durable.

@@ -28,7 +28,6 @@ from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState
 from jaxal.types import Model, Params
 
 COLLAPSED_DICE = 0.1
-SECONDS_BETWEEN_SAVES = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +41,7 @@ class LoopConfig:
       start: whether each round trains from scratch or from the last round's weights.
       members: dropout samples of strategies that ask for them.
       batch_size: cases scored at once.
+      save_every_seconds: between checkpoints within a training; decides what a kill costs, never a result.
     """
 
     rounds: int
@@ -50,6 +50,7 @@ class LoopConfig:
     start: Literal["scratch", "warm"] = "scratch"
     members: int = 20
     batch_size: int = 2
+    save_every_seconds: float = 60.0
 
 
 class Task(NamedTuple):
@@ -122,8 +123,9 @@ def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watche
         if warm and params is None:
             params = _restore_params(checkpoints, trainers[round_ > 1], round_ - 1, task)
         with _timed(seconds, "train"):
+            start, pass_ = params if warm else None, passes.labelled
             params, seen, failures = _train(
-                round_, key, trainers[warm], params if warm else None, labelled, passes.labelled, checkpoints, task, watcher
+                round_, key, trainers[warm], start, labelled, pass_, checkpoints, task, watcher, config.save_every_seconds
             )
         with _timed(seconds, "evaluate"):
             test = _collect(passes.test, params, key, task.splits.test, task.load, watcher, "evaluating")
@@ -182,6 +184,7 @@ def _train(
     checkpoints: Checkpoints,
     task: Task,
     watcher: Watcher,
+    save_every_seconds: float,
 ) -> tuple[Params, Seen, int]:
     """Trains one round, again with another key if the network collapsed; returns weights, labelled statistics, failed attempts."""
     answers = dict(zip((case.id for case in labelled), simulated(task.load)(labelled), strict=True))
@@ -202,7 +205,7 @@ def _train(
 
         resumed_at = int(state.step)
         with watcher.progress(f"training on {len(labelled)}") as progress:
-            state = trainer.fit(attempt_key, examples, state, progress, watcher.should_stop, save, _Every(SECONDS_BETWEEN_SAVES))
+            state = trainer.fit(attempt_key, examples, state, progress, watcher.should_stop, save, _Every(save_every_seconds))
         if resumed_at < trainer.steps:
             save(state)
         statistics = _collect(pass_, state.params, key, labelled, lambda case: answers[case.id], watcher, "labelled set")

@@ -41,6 +41,10 @@ class Display:
     def note(self, text: str) -> None:
         self.console.print(text, markup=False)
 
+    def error(self, text: str) -> None:
+        self.console.print("[bold red]error:[/] ", end="")
+        self.note(text)
+
     @contextmanager
     def stop_on_signals(self) -> Iterator[None]:
         """Turns the first Ctrl-C or SIGTERM into a wish to stop at the next step; a second one ends the process at once."""

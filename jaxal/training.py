@@ -128,7 +128,9 @@ class Trainer:
             state = self._step(state, key, batch)
             if progress:
                 progress(step + 1, self.steps)
-            stopping = should_stop() and step + 1 < self.steps
+            if step + 1 == self.steps:
+                break  # the caller keeps what is returned
+            stopping = should_stop()
             if save and (stopping or save_now()):
                 save(state)
             if stopping:

@@ -48,7 +48,9 @@ def test_sums_of_cases_add_up(rng):
     whole = sums_of(p, labels)
     halves = [sums_of(p[part], labels[part]) for part in (slice(0, 15), slice(15, 40))]
     stacked = calibration.CalibrationSums(*(np.stack(parts) for parts in zip(*halves, strict=True)))
-    assert calibration.expected_calibration_error(stacked) == pytest.approx(calibration.expected_calibration_error(whole), abs=1e-6)
+    assert calibration.expected_calibration_error(stacked) == pytest.approx(
+        calibration.expected_calibration_error(whole), abs=1e-6
+    )
     assert calibration.negative_log_likelihood(stacked) == pytest.approx(calibration.negative_log_likelihood(whole), rel=1e-6)
 
 

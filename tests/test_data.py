@@ -95,7 +95,7 @@ def test_a_constant_image_is_normalised_to_zero():
 def test_splits_are_disjoint_complete_and_stratified():
     everyone = make_cases(20, 10)
     parts = split(everyone, seed=3, evaluation=0.2, test=0.3)
-    assert sorted(sum(map(list, parts), [])) == sorted(everyone)
+    assert sorted(case for part in parts for case in part) == sorted(everyone)
     assert [sum(case.group == "B" for case in part) for part in parts] == [5, 2, 3]
     assert parts == split(list(reversed(everyone)), seed=3, evaluation=0.2, test=0.3)
     assert parts != split(everyone, seed=4, evaluation=0.2, test=0.3)
@@ -183,8 +183,16 @@ BAD = {
     "truncated label": (LABEL, truncate, r"labelsTr/case_002\.nii\.gz: .*(truncated|not a readable).*Copy it again"),
     "empty image": (IMAGE, lambda path: path.write_bytes(b""), r"case_002_0000\.nii\.gz: the file is empty"),
     "text for an image": (IMAGE, lambda path: path.write_text("hello" * 100), r"case_002_0000\.nii\.gz: not a readable NIfTI"),
-    "zipped text": (IMAGE, lambda path: path.write_bytes(gzip.compress(b"hello" * 100)), r"case_002_0000\.nii\.gz: not a readable NIfTI"),
-    "infinity": (IMAGE, rewrite(np.full(tiny.SHAPE, np.inf, np.float32)), r"case_002_0000\.nii\.gz: 512 of 512 voxels are NaN or infinite"),
+    "zipped text": (
+        IMAGE,
+        lambda path: path.write_bytes(gzip.compress(b"hello" * 100)),
+        r"case_002_0000\.nii\.gz: not a readable NIfTI",
+    ),
+    "infinity": (
+        IMAGE,
+        rewrite(np.full(tiny.SHAPE, np.inf, np.float32)),
+        r"case_002_0000\.nii\.gz: 512 of 512 voxels are NaN or infinite",
+    ),
     "NaN": (IMAGE, rewrite(NOT_A_NUMBER), r"case_002_0000\.nii\.gz: 1 of 512 voxels are NaN or infinite"),
     "four axes": (IMAGE, rewrite(np.zeros((*tiny.SHAPE, 2), np.float32)), r"case_002_0000\.nii\.gz: has shape \(8, 8, 8, 2\)"),
     "other shape": (LABEL, rewrite(np.zeros((8, 8, 6), np.uint8)), r"shape \(8, 8, 8\), but .*case_002\.nii\.gz has \(8, 8, 6\)"),
@@ -194,11 +202,23 @@ BAD = {
     "label missing": (LABEL, os.unlink, r"case 'case_002' has no label map"),
     "no description": ("dataset.json", os.unlink, r"holds no dataset\.json"),
     "broken description": ("dataset.json", lambda path: path.write_text("{"), r"dataset\.json: not a valid"),
-    "no labels entry": ("dataset.json", lambda path: path.write_text('{"channel_names": {"0": "T1"}}'), r"lacks the entry 'labels'"),
+    "no labels entry": (
+        "dataset.json",
+        lambda path: path.write_text('{"channel_names": {"0": "T1"}}'),
+        r"lacks the entry 'labels'",
+    ),
     "gap in the labels": ("dataset.json", edit_json(labels={"background": 0, "ball": 2}), r"labels are .*consecutive"),
     "no table": ("participants.tsv", os.unlink, r"participants\.tsv: no such file"),
-    "no group": ("participants.tsv", edit_table(lambda text: text.replace("case_002\tA", "case_002\t")), r"line 4: the case 'case_002' has no group"),
-    "case not listed": ("participants.tsv", edit_table(lambda text: text.replace("case_002\tA\n", "")), r"does not list the case 'case_002'"),
+    "no group": (
+        "participants.tsv",
+        edit_table(lambda text: text.replace("case_002\tA", "case_002\t")),
+        r"line 4: the case 'case_002' has no group",
+    ),
+    "case not listed": (
+        "participants.tsv",
+        edit_table(lambda text: text.replace("case_002\tA\n", "")),
+        r"does not list the case 'case_002'",
+    ),
     "case listed twice": ("participants.tsv", edit_table(lambda text: text + "case_002\tA\n"), r"'case_002' is listed twice"),
     "case without files": ("participants.tsv", edit_table(lambda text: text + "case_099\tA\n"), r"lists the case 'case_099'"),
     "one group": ("participants.tsv", edit_table(lambda text: text.replace("\tB", "\tA")), r"all 6 cases are in the group 'A'"),

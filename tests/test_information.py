@@ -80,10 +80,7 @@ def test_cases_equal_autodiff(float64, rng, variant, step, rate, renormalise):
     reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
     probability = softmax(pool @ kernel + bias[None])
     expected = np.array(
-        [
-            brute_force(kernel, bias, evaluation, weights, frequency, item[None], variant, rate, step, renormalise)
-            for item in pool
-        ]
+        [brute_force(kernel, bias, evaluation, weights, frequency, item[None], variant, rate, step, renormalise) for item in pool]
     )
     fast = information.information_gain_of_cases(pool, probability, reference, variant, rate, step, renormalise, block=3)
     plain = information.information_gain(
@@ -175,7 +172,9 @@ def test_elements_of_no_weight_do_not_count(float64, rng):
     probability = softmax(pool @ kernel + bias[None])
     few = information.make_reference(evaluation[:, :25], kernel, bias, weights[:25], frequency)
     many = information.make_reference(evaluation, kernel, bias, weights.at[25:].set(0.0), frequency)
-    one, two = (np.asarray(information.information_gain_of_cases(pool, probability, part, "cfig", 0.1).gain) for part in (few, many))
+    one, two = (
+        np.asarray(information.information_gain_of_cases(pool, probability, part, "cfig", 0.1).gain) for part in (few, many)
+    )
     np.testing.assert_allclose(one, two, atol=1e-15)
 
 
@@ -188,6 +187,10 @@ def test_blocks_do_not_change_scores(rng):
     kernel, bias, evaluation, weights, frequency, pool = make_problem(rng, np.float32, candidates=11)
     reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
     probability = softmax(pool @ kernel + bias[None])
-    gains = [information.information_gain_of_cases(pool, probability, reference, "aeig", 0.1, block=block) for block in (1, 4, 11, 50)]
+    gains = [
+        information.information_gain_of_cases(pool, probability, reference, "aeig", 0.1, block=block) for block in (1, 4, 11, 50)
+    ]
     for gain in gains[1:]:
-        np.testing.assert_allclose(np.asarray(gain.gain), np.asarray(gains[0].gain), rtol=0, atol=1e-6 * np.abs(gains[0].gain).max())
+        np.testing.assert_allclose(
+            np.asarray(gain.gain), np.asarray(gains[0].gain), rtol=0, atol=1e-6 * np.abs(gains[0].gain).max()
+        )

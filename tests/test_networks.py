@@ -39,7 +39,7 @@ def test_convolution_takes_the_fast_form_on_a_cpu_and_the_plain_one_elsewhere():
 
 @pytest.mark.parametrize("rank", [2, 3])
 def test_upsample_equals_the_transposed_convolution(rng, rank):
-    inputs = jnp.asarray(rng.normal(size=(2, 3, 4, 5)[: rank + 1] + (6,)), jnp.float32)
+    inputs = jnp.asarray(rng.normal(size=(2, *(3, 4, 5)[:rank], 6)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(2,) * rank + (6, 3)), jnp.float32)
     space = "DHW"[-rank:]
     flipped = jnp.flip(kernel, tuple(range(rank)))
@@ -117,14 +117,16 @@ def test_instance_norm_forgets_gain_and_offset_of_the_image():
     params = model.init(jax.random.key(0), inputs)
     assert np.abs(np.asarray(logits(model, params, inputs))).max() > 0.1
     # Zero padding makes the border see the offset, so only the gain is exact.
-    np.testing.assert_allclose(np.asarray(logits(model, params, 3 * inputs)), np.asarray(logits(model, params, inputs)), atol=2e-3)
+    np.testing.assert_allclose(
+        np.asarray(logits(model, params, 3 * inputs)), np.asarray(logits(model, params, inputs)), atol=2e-3
+    )
 
 
 def test_a_fresh_network_predicts_the_prior_and_its_activations_have_unit_size():
     model = unet(UNetConfig(classes=3, width=8, foreground_prior=0.05))
     inputs = example()
     params = model.init(jax.random.key(0), inputs)
-    kernel, bias = model.head(params)
+    _, bias = model.head(params)
     np.testing.assert_allclose(np.asarray(jax.nn.softmax(bias)), [0.95, 0.025, 0.025], rtol=1e-4)
     features = model.tail(params, model.stem(params, inputs), None).features
     assert 0.5 < float(features.std()) < 2
@@ -140,7 +142,11 @@ def test_gradient_is_finite_for_a_constant_image():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"dropout_rate": 1.0}, "dropout_rate is 1.0"), ({"space_rank": 4}, "space_rank is 4"), ({"norm": "group", "width": 6}, "width 6")],
+    [
+        ({"dropout_rate": 1.0}, "dropout_rate is 1.0"),
+        ({"space_rank": 4}, "space_rank is 4"),
+        ({"norm": "group", "width": 6}, "width 6"),
+    ],
 )
 def test_wrong_configurations_are_refused(options, message):
     with pytest.raises(ValueError, match=message):

@@ -48,7 +48,9 @@ def plain_logits(model, params, image, masks=None):
     """Logits `[classes, elements]` of one image, the whole network run again for every member."""
     output = model.tail(params, model.stem(params, image[None]), masks)
     kernel, bias = model.head(params, masks)
-    return np.moveaxis(np.asarray(output.features[0] @ kernel + bias.reshape(1, 1, 1, -1), np.float64), -1, 0).reshape(len(bias), -1)
+    return np.moveaxis(np.asarray(output.features[0] @ kernel + bias.reshape(1, 1, 1, -1), np.float64), -1, 0).reshape(
+        len(bias), -1
+    )
 
 
 def softmax(logits):
@@ -134,7 +136,9 @@ def test_masked_entropy_is_the_scaled_mean_over_the_region(everything, model, pa
     for index, case in enumerate(tiny_dataset.cases[:6]):
         p = softmax(plain_logits(model, params, load(case).image))
         mask = aggregate.region_of_interest(jnp.asarray(p, jnp.float32), jnp.ones(512, bool), tiny.SHAPE, 1, 0.1, 8)
-        np.testing.assert_allclose(everything["masked_entropy"][index], entropy(p)[np.asarray(mask)].mean() / np.log(2), rtol=1e-4)
+        np.testing.assert_allclose(
+            everything["masked_entropy"][index], entropy(p)[np.asarray(mask)].mean() / np.log(2), rtol=1e-4
+        )
     assert (everything["masked_entropy"] <= 1).all()
 
 

@@ -75,7 +75,9 @@ def test_chunking_does_not_change_picks(bench, name):
     for batch_size in (1, 4):
         other = bench.query(name, budget=9, batch_size=batch_size)
         scores = dict(zip(other.units, other.scores, strict=True))
-        np.testing.assert_allclose([scores[unit] for unit in plain.units], plain.scores, rtol=1e-4, atol=2e-4 * np.abs(plain.scores).max())
+        np.testing.assert_allclose(
+            [scores[unit] for unit in plain.units], plain.scores, rtol=1e-4, atol=2e-4 * np.abs(plain.scores).max()
+        )
         if plain.gap is None or plain.gap > 1e-5:
             assert other.units[:BUDGET] == plain.units[:BUDGET]
 

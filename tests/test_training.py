@@ -56,10 +56,13 @@ def test_repeats_to_the_last_bit_and_depends_on_the_key(trainer, examples):
 def test_resumes_at_any_step_to_the_last_bit(trainer, examples):
     whole = fit(trainer, examples)
     for stop in (1, 7):
-        saved = []
-        calls = iter(range(100))
+        saved, calls = [], iter(range(100))
+
+        def save(state, saved=saved):
+            saved.append(jax.tree.map(np.asarray, state))
+
         with pytest.raises(Interrupted):
-            fit(trainer, examples, should_stop=lambda calls=calls, stop=stop: next(calls) + 1 >= stop, save=lambda state: saved.append(jax.tree.map(np.asarray, state)))
+            fit(trainer, examples, should_stop=lambda calls=calls, stop=stop: next(calls) + 1 >= stop, save=save)
         assert int(saved[0].step) == stop
         state = jax.tree.map(jax.numpy.asarray, saved[0])
         assert same(trainer.fit(jax.random.key(0), examples, state), whole)
@@ -95,7 +98,9 @@ def test_labels_of_padding_do_not_act(trainer, examples):
         changed[6:] = label
         return Example(example.image, changed, valid)
 
-    assert same(fit(trainer, [hide(example, 0) for example in examples]), fit(trainer, [hide(example, 1) for example in examples]))
+    assert same(
+        fit(trainer, [hide(example, 0) for example in examples]), fit(trainer, [hide(example, 1) for example in examples])
+    )
 
 
 def test_turning_moves_image_and_label_together(examples):

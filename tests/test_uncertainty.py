@@ -60,7 +60,9 @@ def test_values_worked_by_hand():
     moments = moments_of(logits)
     np.testing.assert_allclose(np.asarray(uncertainty.bald(moments)), [np.log(2), 0.0], atol=1e-6)
     np.testing.assert_allclose(np.asarray(uncertainty.entropy(moments)), [np.log(2)] * 2, atol=1e-6)
-    np.testing.assert_allclose(np.asarray(uncertainty.variation_ratio(moments)), [0.5, 0.0])  # the lower class wins the second's ties
+    np.testing.assert_allclose(
+        np.asarray(uncertainty.variation_ratio(moments)), [0.5, 0.0]
+    )  # the lower class wins the second's ties
     np.testing.assert_allclose(np.asarray(uncertainty.margin(moments)), [1.0, 1.0])
     np.testing.assert_allclose(np.asarray(uncertainty.variance(moments)), [0.25, 0.0])
 

@@ -53,8 +53,9 @@ class BrainConfig:
       cases: number of subjects; every second one belongs to group B.
       spacing_mm: voxel size; the box is 80 x 80 x 64 mm.
       bias: how strong the bias of group B is.
-      bias_mm: displacement of the caudate in mm for a bias coefficient of one; coefficients are N(2, 1), N(1, 1)
-        (both cut off at two standard deviations) or zero.
+      bias_mm: velocity that moves the caudate, in mm, for a bias coefficient of one; coefficients are N(2, 1), N(1, 1)
+        (both cut off at two standard deviations) or zero. The field is at rest, so what leaves it slows down: large
+        coefficients displace by less than their velocity.
       subject_mm: root mean square of the subject effect's displacement at full strength.
       noise: standard deviation of the scanner noise as a share of the template's brightest tissue.
       shading: amplitude of the smooth multiplicative intensity field.
@@ -64,7 +65,7 @@ class BrainConfig:
     cases: int
     spacing_mm: float
     bias: Bias
-    bias_mm: float = 6.0
+    bias_mm: float = 5.5
     subject_mm: float = 3.0
     noise: float = 0.04
     shading: float = 0.15
@@ -206,8 +207,8 @@ def _fields() -> _Fields:
     """Velocity bases on a coarse grid that covers the template's box; they are smooth, so a coarse grid loses nothing."""
     template = load_template()
     step = int(FIELD_SPACING_MM / TEMPLATE_SPACING_MM)
-    near = ndimage.binary_dilation(template.label > 0.5, iterations=5)
-    window = ndimage.gaussian_filter(near.astype(np.float32), 4.0)
+    near = ndimage.binary_dilation(template.label > 0.5, iterations=12)
+    window = ndimage.gaussian_filter(near.astype(np.float32), 6.0)
     window = np.clip(window / 0.9, 0, 1)[::step, ::step, ::step]
     centre = np.array(ndimage.center_of_mass(template.label)) / step
     bias = bias_field(window, DIRECTION / np.linalg.norm(DIRECTION), centre, FIELD_SPACING_MM)

@@ -1,0 +1,63 @@
+"""What the commands of all experiments share: exit statuses, one message for an error, and the compilation cache."""
+
+import hashlib
+import logging
+import os
+import platform
+import signal
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jaxlib
+
+from jaxal.errors import UserError
+from jaxal.report import Display
+from jaxal.training import Interrupted
+
+
+def run(work: Callable[[Display], int]) -> int:
+    """Runs a command's work: bad input and a wish to stop end in one message and an exit status, not in a traceback.
+
+    Returns:
+      What `work` returns; 2 for a `UserError`; 128 plus the signal's number if a signal asked to stop.
+    """
+    display = Display()
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax reports through exceptions, too; once is enough
+    _use_compilation_cache()
+    try:
+        with display.stop_on_signals():
+            return work(display)
+    except UserError as error:
+        display.error(str(error))
+        return 2
+    except Interrupted:
+        display.note("Stopped; everything finished is kept. Run the same command again to go on.")
+        return 128 + (display.stopped_by or signal.SIGINT)
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled programs for the next run, unless JAX_COMPILATION_CACHE_DIR says where or `off`.
+
+    Programs compiled for one processor may not run on another, so the folder is named after the processor and jaxlib.
+    """
+    asked = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if asked == "off":
+        jax.config.update("jax_compilation_cache_dir", None)
+        return
+    if asked is None:
+        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        processor = hashlib.sha256(_processor().encode()).hexdigest()[:8]
+        jax.config.update("jax_compilation_cache_dir", str(home / "jaxal" / f"jaxlib-{jaxlib.__version__}-{processor}"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    warnings.filterwarnings("ignore", message=".*persistent compilation cache.*")  # a cache that fails costs time, nothing else
+
+
+def _processor() -> str:
+    """Name and features of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+    except OSError:
+        return platform.processor() + platform.machine()

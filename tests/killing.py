@@ -1,0 +1,72 @@
+"""Runs the main command on a tiny data set and kills it at random moments, again and again, until it is through."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+OPTIONS = ["--preset", "smoke", "--initial", "balanced", "--rounds", "3", "--save-every", "0.3"]
+SETTING = "data-balanced"
+
+
+def command(data: Path, out: Path, strategy: str, *more: str) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "experiments.brain_caudate",
+        "--strategy",
+        strategy,
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        *OPTIONS,
+        *more,
+    ]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """A cache of compiled programs, so that kills hit more than compilation."""
+    return {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu"}
+
+
+def start(arguments: list[str], cache: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        arguments, cwd=ROOT, env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(arguments: list[str], cache: Path) -> tuple[int, str]:
+    done = subprocess.run(
+        arguments, cwd=ROOT, env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return done.returncode, done.stdout
+
+
+def rounds(out: Path, strategy: str) -> list[dict]:
+    """The ledger without what may differ between two runs: the times."""
+    lines = (out / SETTING / strategy / "seed-0" / "rounds.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
+
+
+def kill_until_done(
+    data: Path, out: Path, cache: Path, strategy: str, kills: int, longest: float, rng: random.Random, *more: str
+) -> int:
+    """Kills a run with SIGKILL at random moments up to `kills` times, then lets it end; returns the kills that struck a live run."""
+    struck = 0
+    for _ in range(kills):
+        process = start(command(data, out, strategy, *more), cache)
+        time.sleep(rng.uniform(0.3, longest))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            struck += 1
+        process.communicate()
+    status, output = finish(command(data, out, strategy, *more), cache)
+    if status:
+        raise AssertionError(f"exit status {status}:\n{output}")
+    return struck

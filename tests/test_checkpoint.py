@@ -1,0 +1,142 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxal import checkpoint
+from jaxal.checkpoint import Checkpoints, Ledger, lock, write_text
+from jaxal.errors import UserError
+from jaxal.training import TrainState
+
+
+def state(value):
+    return TrainState(
+        {"w": jnp.full((3, 2), value), "b": jnp.arange(2.0)}, (jnp.zeros((), jnp.int32), {"m": jnp.ones(4)}), jnp.int32(7)
+    )
+
+
+def test_a_state_comes_back_whole(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    assert checkpoints.latest(0) is None
+    checkpoints.save(0, 3, state(1.5), {"attempt": 1})
+    assert checkpoints.latest(0) == (3, {"attempt": 1})
+    back = checkpoints.restore(0, state(0.0))
+    assert isinstance(back, TrainState)
+    assert isinstance(back.optimizer, tuple)
+    np.testing.assert_array_equal(np.asarray(back.params["w"]), 1.5)
+    assert back.step.dtype == jnp.int32
+    assert int(back.step) == 7
+
+
+def test_only_the_newest_step_of_a_round_is_kept_and_rounds_do_not_mix(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    for step in (1, 5, 9):
+        checkpoints.save(0, step, state(float(step)), {})
+    checkpoints.save(1, 2, state(20.0), {})
+    assert checkpoints.latest(0)[0] == 9
+    assert checkpoints.latest(1)[0] == 2
+    assert float(checkpoints.restore(0, state(0.0)).params["w"][0, 0]) == 9.0
+    assert sorted(path.name for path in (tmp_path / "c" / "round-000").iterdir() if path.name.isdigit()) == ["9"]
+
+
+def test_a_step_that_orbax_would_silently_skip_is_an_error(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(0, 5, state(1.0), {})
+    with pytest.raises(RuntimeError, match="wrote no checkpoint for round 0, step 4"):
+        checkpoints.save(0, 4, state(2.0), {})
+
+
+def test_other_number_types_are_refused_not_cast(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(0, 1, state(1.0), {})
+    half = state(0.0)._replace(params={"w": jnp.zeros((3, 2), jnp.bfloat16), "b": jnp.zeros(2)})
+    with pytest.raises(UserError, match="other number types"):
+        checkpoints.restore(0, half)
+
+
+def test_what_a_killed_save_left_behind_is_ignored_and_cleared(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(0, 1, state(1.0), {})
+    (tmp_path / "c" / "round-000" / "2.orbax-checkpoint-tmp").mkdir()
+    assert checkpoints.latest(0)[0] == 1
+    checkpoints.save(0, 2, state(2.0), {})
+    assert checkpoints.latest(0)[0] == 2
+
+
+def test_the_ledger_keeps_its_lines(tmp_path):
+    ledger = Ledger(tmp_path / "run" / "rounds.jsonl")
+    assert ledger.read() == []
+    for round_ in range(3):
+        ledger.append({"round": round_, "queried": [f"case_{round_}"]})
+    assert [record["queried"] for record in ledger.read()] == [["case_0"], ["case_1"], ["case_2"]]
+    assert len(ledger.path.read_text().splitlines()) == 3
+    assert [path.name for path in ledger.path.parent.iterdir()] == ["rounds.jsonl"]
+
+
+@pytest.mark.parametrize("text", ['{"round": 1}\n', '{"round": 0}\n{"rou', '{"round": 0}\n{"round": 2}\n', "[1]\n"])
+def test_a_damaged_ledger_is_reported_with_its_line(tmp_path, text):
+    path = tmp_path / "rounds.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"rounds\.jsonl, line \d: not the record of round \d"):
+        Ledger(path).read()
+
+
+def test_nan_never_enters_the_ledger(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Ledger(tmp_path / "rounds.jsonl").append({"round": 0, "nll": float("nan")})
+    assert not (tmp_path / "rounds.jsonl").exists()
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_text(path, "old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(UserError, match=r"No space left on device.*run the same command again"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
+    code = f"from pathlib import Path; from jaxal.checkpoint import lock\nwith lock(Path({str(tmp_path)!r})): print('held', flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="another process is working in this folder"), lock(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdin.close()
+        holder.stdout.close()
+    with lock(tmp_path):
+        pass
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(small_disk):
+    checkpoints = Checkpoints(Path(small_disk) / "c")
+    checkpoints.save(0, 1, state(1.0), {"attempt": 0})
+    large = {"w": jnp.asarray(np.random.default_rng(0).normal(size=600_000), jnp.float32)}
+    with pytest.raises(UserError, match=r"round 0 could not be written.*(No space|space).*run the same command again"):
+        checkpoints.save(0, 2, large, {"attempt": 0})
+    assert checkpoints.latest(0) == (1, {"attempt": 0})
+    np.testing.assert_array_equal(np.asarray(checkpoints.restore(0, state(0.0)).params["w"]), 1.0)

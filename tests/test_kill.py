@@ -1,0 +1,70 @@
+"""A killed run goes on with the same queries and, on a CPU, the same numbers to the last bit."""
+
+import random
+import signal
+import time
+
+import killing
+import pytest
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_folder, tmp_path_factory, cache):
+    """Ledgers of runs that were never killed, and how long the second one took."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    results = {}
+    for name, strategy, more in (("scratch", "aeig", ()), ("warm", "bald", ("--training", "warm"))):
+        begin = time.monotonic()
+        status, output = killing.finish(killing.command(tiny_folder, out / name, strategy, *more), cache)
+        assert status == 0, output
+        results[name] = (killing.rounds(out / name, strategy), time.monotonic() - begin)
+    return results
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy", "more", "kills"), [("scratch", "aeig", (), 3), ("warm", "bald", ("--training", "warm"), 2)]
+)
+def test_sigkill(name, strategy, more, kills, tiny_folder, tmp_path, cache, undisturbed):
+    expected, seconds = undisturbed[name]
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")  # shown if the test fails
+    killing.kill_until_done(tiny_folder, tmp_path / "out", cache, strategy, kills, min(seconds, 9.0), random.Random(seed), *more)
+    assert killing.rounds(tmp_path / "out", strategy) == expected
+    assert [record["labelled"] for record in expected] == [4, 6, 8]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_sigterm_and_ctrl_c_end_at_the_next_step_and_say_how_to_go_on(number, status, tiny_folder, tmp_path, cache, undisturbed):
+    expected, _ = undisturbed["scratch"]
+    arguments = killing.command(tiny_folder, tmp_path / "out", "aeig")
+    process = killing.start(arguments, cache)
+    checkpoints = tmp_path / "out" / killing.SETTING / "aeig" / "seed-0" / "checkpoints"
+    while process.poll() is None and not checkpoints.exists():
+        time.sleep(0.02)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert "Run the same command again to go on" in output
+    assert "Traceback" not in output
+    again, output = killing.finish(arguments, cache)
+    assert again == 0, output
+    assert killing.rounds(tmp_path / "out", "aeig") == expected
+
+
+def test_a_second_process_on_the_same_folder_is_refused(tiny_folder, tmp_path, cache, undisturbed):
+    arguments = killing.command(tiny_folder, tmp_path / "out", "aeig")
+    first = killing.start(arguments, cache)
+    try:
+        while first.poll() is None and not (tmp_path / "out" / "config.json").exists():
+            time.sleep(0.02)
+        status, output = killing.finish(arguments, cache)
+        assert status == 2, output
+        assert "another process is working in this folder" in output
+    finally:
+        first.kill()
+        first.communicate()
