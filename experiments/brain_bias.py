@@ -92,4 +92,4 @@ def _table(out: Path, display: report.Display) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=Arguments.__doc__)))
+    sys.exit(main(command.parse(Arguments, __spec__.name)))

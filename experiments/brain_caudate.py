@@ -9,9 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from experiments import command
 from jaxal import loop, report
@@ -57,8 +55,8 @@ class Preset:
 
 PRESETS = {
     "smoke": Preset(24, 4.0, 2, 2, 4, 0.2, 0.3, UNetConfig(width=4), TrainingConfig(steps=60, warm_steps=20), members=4),
-    "demo": Preset(72, 4.0, 5, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=200, warm_steps=100)),
-    "small": Preset(120, 2.0, 6, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=300, warm_steps=150)),
+    "demo": Preset(80, 2.0, 5, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=150, warm_steps=80)),
+    "small": Preset(120, 2.0, 6, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=200, warm_steps=100)),
     "paper": Preset(
         400,
         1.0,
@@ -78,7 +76,7 @@ PRESETS = {
 class Arguments:
     """Decides which brain MRIs to label next, round after round, and reports accuracy and fairness by patient group."""
 
-    strategy: Annotated[Literal[tuple(STRATEGIES)], tyro.conf.arg(metavar="NAME")] = "aeig"  # type: ignore[valid-type]
+    strategy: Literal[tuple(STRATEGIES)] = "aeig"  # type: ignore[valid-type]
     """How cases are chosen."""
     bias: brain.Bias = "strong"
     """How strong the bias of group B is in the simulation."""
@@ -89,11 +87,11 @@ class Arguments:
     training: Literal["scratch", "warm"] = "scratch"
     """Train every round from scratch, or from the last round's weights with fewer steps."""
     rounds: int | None = None
-    """Trainings; each ends with a query. A larger number extends an existing run."""
+    """Trainings; each ends with a query. A larger number extends an existing run. Default: the preset's."""
     query_size: int | None = None
-    """Cases that are labelled after each round."""
+    """Cases that are labelled after each round. Default: the preset's."""
     initial_size: int | None = None
-    """Cases that are labelled before the first round."""
+    """Cases that are labelled before the first round. Default: the preset's."""
     seed: int = 0
     """Of the splits, the initial set, the weights and every draw."""
     data: Path | None = None
@@ -261,4 +259,4 @@ def make_task(dataset: Dataset, preset: Preset, splits: Splits, initial: Sequenc
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=Arguments.__doc__)))
+    sys.exit(main(command.parse(Arguments, __spec__.name)))

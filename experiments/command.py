@@ -8,13 +8,22 @@ import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import jaxlib
+import tyro
 
 from jaxal.errors import UserError
 from jaxal.report import Display
 from jaxal.training import Interrupted
+
+T = TypeVar("T")
+
+
+def parse(arguments: type[T], module: str) -> T:
+    """Reads a command's options from the command line; a wrong one ends the process with a message and status 2."""
+    return tyro.cli(arguments, prog=f"python -m {module}", description=arguments.__doc__, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def run(work: Callable[[Display], int]) -> int:

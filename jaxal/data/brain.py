@@ -65,7 +65,7 @@ class BrainConfig:
     cases: int
     spacing_mm: float
     bias: Bias
-    bias_mm: float = 5.5
+    bias_mm: float = 8.0
     subject_mm: float = 3.0
     noise: float = 0.04
     shading: float = 0.15
@@ -207,8 +207,8 @@ def _fields() -> _Fields:
     """Velocity bases on a coarse grid that covers the template's box; they are smooth, so a coarse grid loses nothing."""
     template = load_template()
     step = int(FIELD_SPACING_MM / TEMPLATE_SPACING_MM)
-    near = ndimage.binary_dilation(template.label > 0.5, iterations=12)
-    window = ndimage.gaussian_filter(near.astype(np.float32), 6.0)
+    near = ndimage.binary_dilation(template.label > 0.5, iterations=5)
+    window = ndimage.gaussian_filter(near.astype(np.float32), 4.0)
     window = np.clip(window / 0.9, 0, 1)[::step, ::step, ::step]
     centre = np.array(ndimage.center_of_mass(template.label)) / step
     bias = bias_field(window, DIRECTION / np.linalg.norm(DIRECTION), centre, FIELD_SPACING_MM)

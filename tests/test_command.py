@@ -1,0 +1,190 @@
+"""The main command as a user meets it: what it writes, what it refuses, and that nothing is lost."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import killing
+import pytest
+import tiny
+
+from jaxal.strategies import STRATEGIES
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tiny_folder, tmp_path_factory, cache):
+    """A finished tiny run."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    status, output = killing.finish(killing.command(tiny_folder, out, "weighted_entropy"), cache)
+    assert status == 0, output
+    (out / "output.txt").write_text(output)
+    return out
+
+
+def test_a_run_leaves_what_it_promises(run_folder):
+    seed = run_folder / "data-balanced" / "weighted_entropy" / "seed-0"
+    records = [json.loads(line) for line in (seed / "rounds.jsonl").read_text().splitlines()]
+    assert [record["round"] for record in records] == [0, 1, 2]
+    for record in records:
+        assert {"round", "labelled", "queried", "scores", "dice", "disparity", "essp", "nll", "ece", "seconds"} <= record.keys()
+        assert record["dice"].keys() >= {"overall", "by_group"}
+        assert record["seconds"].keys() == {"train", "score", "select", "evaluate"}
+        assert len(record["queried"]) == len(record["scores"])
+        gap = abs(record["dice"]["by_group"]["A"] - record["dice"]["by_group"]["B"])
+        assert record["disparity"] == pytest.approx(gap)
+        assert record["essp"] == pytest.approx(record["dice"]["overall"] / (1 + gap))
+    assert sorted(path.name for path in (seed / "checkpoints").iterdir()) == ["round-000", "round-001", "round-002"]
+    assert (run_folder / "data-balanced" / "learning_curves.png").exists()
+    assert len(list(csv.DictReader((run_folder / "summary.csv").read_text().splitlines()))) == 3
+    config = json.loads((run_folder / "config.json").read_text())
+    assert config.keys() == {"data", "sizes", "network", "training"}
+
+
+def test_queries_are_disjoint_and_come_from_the_pool(run_folder, tiny_dataset):
+    from jaxal.data.cases import initial_set, split
+
+    splits = split(tiny_dataset.cases, 0, 0.2, 0.3)
+    labelled = {case.id for case in initial_set(splits.pool, 4, 0)}
+    for record in killing.rounds(run_folder, "weighted_entropy"):
+        assert record["labelled"] == len(labelled)
+        assert not labelled & set(record["queried"])
+        assert set(record["queried"]) <= {case.id for case in splits.pool}
+        labelled |= set(record["queried"])
+    assert labelled == {case.id for case in splits.pool}
+
+
+def test_the_console_shows_a_row_a_round_and_where_everything_lies(run_folder):
+    output = (run_folder / "output.txt").read_text()
+    assert "disparity" in output
+    assert "pool empty" in output
+    for name in ("rounds.jsonl", "checkpoints", "summary.csv", "learning_curves.png"):
+        assert name in output
+
+
+def test_more_rounds_and_strategies_extend_a_folder(tiny_folder, tmp_path, cache):
+    out = tmp_path / "out"
+    arguments = killing.command(tiny_folder, out, "random")
+    short = [*arguments]
+    short[short.index("--rounds") + 1] = "1"
+    assert killing.finish(short, cache)[0] == 0
+    first = killing.rounds(out, "random")
+    assert killing.finish(arguments, cache)[0] == 0
+    longer = killing.rounds(out, "random")
+    assert longer[:1] == first
+    assert len(longer) == 3
+    assert killing.finish(killing.command(tiny_folder, out, "entropy"), cache)[0] == 0
+    other = killing.rounds(out, "entropy")
+    assert other[0]["dice"] == longer[0]["dice"]  # the first round's model does not depend on the strategy
+    assert {row["strategy"] for row in csv.DictReader((out / "summary.csv").read_text().splitlines())} == {"random", "entropy"}
+
+
+def refused(arguments, cache, *expected):
+    status, output = killing.finish(arguments, cache)
+    assert status == 2, output
+    assert "Traceback" not in output
+    flat = " ".join(output.replace("│", " ").split())
+    for text in expected:
+        assert text in flat
+
+
+def test_a_folder_with_other_settings_is_refused_and_left_alone(run_folder, tiny_folder, cache):
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    refused(
+        killing.command(tiny_folder, run_folder, "entropy", "--query-size", "3"),
+        cache,
+        "holds runs with other settings",
+        "sizes.query_size: the folder has 2, this command asks for 3",
+        "--fresh",
+    )
+    refused(
+        killing.command(tiny_folder, run_folder, "entropy", "--training", "warm"), cache, "training.start: the folder has scratch"
+    )
+    assert {path: path.stat().st_mtime_ns for path in run_folder.rglob("*") if path.is_file() and path.name != ".lock"} == before
+
+
+def test_other_data_of_the_same_name_are_refused(run_folder, tmp_path, cache):
+    other = tiny.write_dataset(tmp_path / "other", cases=20)
+    refused(killing.command(other, run_folder, "entropy"), cache, "data.folder: the folder has")
+
+
+def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path, cache):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "config.json").write_text('{"sizes": "of another time"}')
+    status, output = killing.finish(killing.command(tiny_folder, out, "random", "--fresh"), cache)
+    assert status == 0, output
+    assert (tmp_path / "out.old-1" / "config.json").read_text() == '{"sizes": "of another time"}'
+    assert len(killing.rounds(out, "random")) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--strategy", "magic"], ["--strategy", "magic", "weighted_entropy"]),
+        (["--preset", "huge"], ["--preset", "huge", "smoke"]),
+        (["--group-column", "sex"], ["no column 'sex'", "'group'"]),
+        (["--rounds", "0"], ["--rounds is 0"]),
+        (
+            ["--initial-size", "7", "--query-size", "2"],
+            ["The pool has 8 of 16 cases", "initial set of 7", "Lower --initial-size"],
+        ),
+        (["--data", "/nowhere"], ["--data /nowhere: no such folder"]),
+        (["--quary-size", "3"], ["Unrecognized", "--quary-size"]),
+    ],
+)
+def test_wrong_options_are_refused_with_one_message(options, expected, tiny_folder, tmp_path, cache):
+    refused(killing.command(tiny_folder, tmp_path / "out", "random", *options), cache, *expected)
+    assert not list((tmp_path / "out").rglob("rounds.jsonl")) if (tmp_path / "out").exists() else True
+
+
+def test_a_bad_file_ends_the_command_before_any_training(tmp_path, cache):
+    folder = tiny.write_dataset(tmp_path / "bad")
+    path = folder / "imagesTr" / "case_009_0000.nii.gz"
+    path.write_bytes(path.read_bytes()[:100])
+    refused(killing.command(folder, tmp_path / "out", "random"), cache, "case_009_0000.nii.gz", "Copy it again")
+    assert not list((tmp_path / "out").rglob("rounds.jsonl"))
+
+
+def test_help_names_every_option_and_strategy():
+    output = subprocess.run(
+        [sys.executable, "-m", "experiments.brain_caudate", "--help"],
+        cwd=killing.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    flat = " ".join(output.replace("│", " ").split())
+    for option in [
+        "strategy",
+        "bias",
+        "initial",
+        "preset",
+        "rounds",
+        "query-size",
+        "initial-size",
+        "seed",
+        "data",
+        "group-column",
+        "out",
+        "fresh",
+        "training",
+    ]:
+        assert f"--{option}" in flat
+    for name in STRATEGIES:
+        assert name in flat
+
+
+def test_importing_has_no_side_effects():
+    code = (
+        "import sys, jaxal.loop, jaxal.strategies, jaxal.report, jaxal.data.brain, jaxal.checkpoint\n"
+        "import jax._src.xla_bridge as bridge\n"
+        "assert not bridge._backends, 'importing started a backend'\n"
+        "assert 'matplotlib' not in sys.modules and 'nilearn' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=killing.ROOT, check=True)

@@ -1,0 +1,82 @@
+import csv
+import json
+
+import pytest
+from rich.console import Console
+
+from jaxal import report
+from jaxal.checkpoint import Ledger
+
+
+def record(round_, labelled, a, b):
+    return {
+        "round": round_,
+        "labelled": labelled,
+        "queried": ["x"],
+        "queried_by_group": {"B": 1},
+        "dice": {"overall": (a + b) / 2, "by_group": {"A": a, "B": b}},
+        "disparity": abs(a - b),
+        "essp": 0.5,
+        "nll": 0.1,
+        "ece": 0.02,
+        "seconds": {"train": 1.0, "score": 0.5, "select": 0.01, "evaluate": 0.2},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for strategy, seeds in (("random", (0, 1)), ("aeig", (0,))):
+        for seed in seeds:
+            ledger = Ledger(tmp_path / "strong-imbalanced" / strategy / f"seed-{seed}" / "rounds.jsonl")
+            for round_ in range(3):
+                ledger.append(record(round_, 8 + 4 * round_, 0.8 + 0.02 * round_, 0.6 + 0.05 * round_ + 0.01 * seed))
+    return tmp_path
+
+
+def test_the_summary_has_a_line_for_every_run_and_round(folder):
+    rows = list(csv.DictReader(report.write_summary(folder).read_text().splitlines()))
+    assert len(rows) == 9
+    assert rows[0]["strategy"] == "aeig"
+    assert rows[0]["setting"] == "strong-imbalanced"
+    assert float(rows[2]["dice_B"]) == pytest.approx(0.7)
+    assert float(rows[2]["seconds_train"]) == 1.0
+    assert {row["seed"] for row in rows if row["strategy"] == "random"} == {"0", "1"}
+
+
+def test_the_plot_is_a_png_of_its_own_setting(folder):
+    path = report.plot_learning_curves(folder, "strong-imbalanced")
+    assert path == folder / "strong-imbalanced" / "learning_curves.png"
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size > 10_000
+    assert [entry.name for entry in path.parent.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_a_row_shows_every_group(capsys):
+    display = report.Display(Console(width=200, force_terminal=False, highlight=False, soft_wrap=True))
+    display.table_header(("A", "B", "C"))
+    display.table_row(record(0, 8, 0.9, 0.6), ("A", "B", "C"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].split()[:7] == ["round", "labelled", "Dice", "Dice", "A", "Dice", "B"]
+    cells = lines[-1].split()
+    assert cells[:7] == ["0", "8", "0.750", "0.900", "0.600", "–", "0.300"]
+    assert cells[-1] == "1B"
+
+
+def test_differences_between_configurations_are_named():
+    stored = {"sizes": {"query": 4}, "network": {"width": 8, "norm": "instance"}}
+    asked = {"sizes": {"query": 4}, "network": {"width": 16, "norm": "instance"}, "extra": 1}
+    assert report.describe_difference(stored, asked) == [
+        "extra: the folder has None, this command asks for 1",
+        "network.width: the folder has 8, this command asks for 16",
+    ]
+    assert report.describe_difference(stored, json.loads(json.dumps(stored))) == []
+
+
+def test_progress_in_a_log_says_how_long_it_takes(capsys, monkeypatch):
+    clock = iter([0.0, 20.0, 25.0, 40.0])
+    monkeypatch.setattr(report.time, "monotonic", lambda: next(clock))
+    display = report.Display(Console(force_terminal=False, width=100))
+    with display.progress("scoring") as progress:
+        for done in (1, 2, 4):
+            progress(done, 8)
+    assert capsys.readouterr().out.splitlines() == ["  scoring: 1 of 8, 140 s left", "  scoring: 4 of 8, 40 s left"]
