@@ -55,8 +55,10 @@ class Preset:
 
 PRESETS = {
     "smoke": Preset(24, 4.0, 2, 2, 4, 0.2, 0.3, UNetConfig(width=4), TrainingConfig(steps=60, warm_steps=20), members=4),
-    "demo": Preset(80, 2.0, 5, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=150, warm_steps=80)),
-    "small": Preset(120, 2.0, 6, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=200, warm_steps=100)),
+    "demo": Preset(80, 2.0, 5, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=120, warm_steps=50, steps_per_case=4)),
+    "small": Preset(
+        120, 2.0, 6, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=160, warm_steps=60, steps_per_case=5)
+    ),
     "paper": Preset(
         400,
         1.0,

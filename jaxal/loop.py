@@ -190,7 +190,7 @@ def _train(
     answers = dict(zip((case.id for case in labelled), simulated(task.load)(labelled), strict=True))
     examples = [answers[case.id] for case in labelled]
     saved = checkpoints.latest(round_)
-    first = saved[1]["attempt"] if saved else 0
+    first, steps = saved[1]["attempt"] if saved else 0, trainer.steps(len(labelled))
     for attempt in range(first, task.training.attempts):
         attempt_key = jax.random.fold_in(jax.random.fold_in(key, 0), attempt)
         # A collapse of warm weights is answered from scratch: the old weights may be what is broken.
@@ -199,14 +199,12 @@ def _train(
             state = checkpoints.restore(round_, state)
 
         def save(state: TrainState, attempt: int = attempt) -> None:
-            checkpoints.save(
-                round_, attempt * (trainer.steps + 1) + int(state.step), state, {"round": round_, "attempt": attempt}
-            )
+            checkpoints.save(round_, attempt * (steps + 1) + int(state.step), state, {"round": round_, "attempt": attempt})
 
         resumed_at = int(state.step)
         with watcher.progress(f"training on {len(labelled)}") as progress:
             state = trainer.fit(attempt_key, examples, state, progress, watcher.should_stop, save, _Every(save_every_seconds))
-        if resumed_at < trainer.steps:
+        if resumed_at < steps:
             save(state)
         statistics = _collect(pass_, state.params, key, labelled, lambda case: answers[case.id], watcher, "labelled set")
         dice = float(np.nanmean(metrics.mean_foreground_dice(statistics["overlap"])))

@@ -27,8 +27,9 @@ class TrainingConfig:
     """How a network is trained.
 
     Attributes:
-      steps: optimizer steps from scratch.
-      warm_steps: optimizer steps when starting from the last round's weights.
+      steps: optimizer steps from scratch, besides those per case.
+      warm_steps: optimizer steps when starting from the last round's weights, besides those per case.
+      steps_per_case: further steps for every labelled case: more cases take longer to learn.
       batch_size: cases a step.
       peak_rate: largest learning rate; warm-up is linear, decay is a cosine to zero.
       warm_rate: largest learning rate when starting from the last round's weights.
@@ -45,6 +46,7 @@ class TrainingConfig:
 
     steps: int = 200
     warm_steps: int = 100
+    steps_per_case: int = 0
     batch_size: int = 2
     peak_rate: float = 1.2e-2
     warm_rate: float = 4e-3
@@ -83,15 +85,20 @@ class Trainer:
 
     def __init__(self, model: Model, config: TrainingConfig, warm: bool = False):
         self.model, self.config = model, config
-        self.steps = config.warm_steps if warm else config.steps
-        rate = config.warm_rate if warm else config.peak_rate
-        warmup = max(1, int(config.warmup_share * self.steps))
-        schedule = optax.warmup_cosine_decay_schedule(0.0, rate, warmup, max(self.steps, warmup + 1))
+        self._base_steps = config.warm_steps if warm else config.steps
+        self._peak_rate = config.warm_rate if warm else config.peak_rate
+        # AdamW without its rate, which depends on the number of steps and so comes in as a number: one program for all rounds.
         self._optimizer = optax.chain(
-            optax.clip_by_global_norm(config.clip_norm), optax.adamw(schedule, weight_decay=config.weight_decay)
+            optax.clip_by_global_norm(config.clip_norm),
+            optax.scale_by_adam(),
+            optax.add_decayed_weights(config.weight_decay),
         )
         self._step = jax.jit(self._take_step, donate_argnums=0)
         self._start = jax.jit(lambda params: TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32)))
+
+    def steps(self, labelled: int) -> int:
+        """Optimizer steps for this many labelled cases."""
+        return self._base_steps + self.config.steps_per_case * labelled
 
     def start(self, key: Array, example: Example, params: Params | None = None) -> TrainState:
         """A fresh state, from given weights or from weights drawn with the key."""
@@ -121,14 +128,14 @@ class Trainer:
           save_now: asked after each step whether to save in passing.
         """
         seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
-        first = int(state.step)
-        for step in range(first, self.steps):
+        first, steps = int(state.step), self.steps(len(examples))
+        for step in range(first, steps):
             chosen = _batch_indices(seed, step, self.config.batch_size, len(examples))
             batch = Example(*(np.stack(part) for part in zip(*(examples[index] for index in chosen), strict=True)))
-            state = self._step(state, key, batch)
+            state = self._step(state, key, batch, np.int32(steps))
             if progress:
-                progress(step + 1, self.steps)
-            if step + 1 == self.steps:
+                progress(step + 1, steps)
+            if step + 1 == steps:
                 break  # the caller keeps what is returned
             stopping = should_stop()
             if save and (stopping or save_now()):
@@ -137,10 +144,12 @@ class Trainer:
                 raise Interrupted
         return state
 
-    def _take_step(self, state: TrainState, key: Array, batch: Example) -> TrainState:
+    def _take_step(self, state: TrainState, key: Array, batch: Example, steps: Array) -> TrainState:
         gradient = jax.grad(self._loss)(state.params, jax.random.fold_in(key, state.step), batch)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
             updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
+            rate = self._peak_rate * relative_rate(state.step, steps, self.config.warmup_share)
+            updates = jax.tree.map(lambda update: -rate * update, updates)
             params = optax.apply_updates(state.params, updates)
         return TrainState(params, optimizer, state.step + 1)
 
@@ -170,6 +179,20 @@ class Trainer:
         image = example.image * jnp.exp(config.contrast * draws[0]) + config.brightness * draws[1]
         noise = config.noise * jnp.abs(draws[2]) * draws[3:].reshape(image.shape)
         return example._replace(image=image + noise)
+
+
+def relative_rate(step: Array, steps: Array, warmup_share: float) -> Array:
+    """The learning rate as a share of its peak: a linear rise, then a cosine to zero (Loshchilov & Hutter 2017, arXiv 1608.03983).
+
+    Args:
+      step: steps done, integer.
+      steps: steps in all, integer.
+      warmup_share: share of the steps that the rate rises; the rise takes at least one step.
+    """
+    step, steps = jnp.float32(step), jnp.float32(steps)
+    warmup = jnp.maximum(jnp.floor(warmup_share * steps), 1.0)
+    decay = (step - warmup) / jnp.maximum(steps - warmup, 1.0)
+    return jnp.where(step < warmup, step / warmup, 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(decay, 0.0, 1.0))))
 
 
 def _turn(key: Array, example: Example, rotation: float, scaling: float) -> Example:

@@ -1,6 +1,9 @@
 """Makes sloppiness an error: strict dtypes, no silent rank promotion, warnings are errors, two simulated devices."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Before JAX starts: the CPU shows itself as two devices, and nothing reaches for an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -12,6 +15,12 @@ import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Many tests build the same small programs anew; each is compiled once a session.
+_cache = tempfile.mkdtemp(prefix="jaxal-tests-")
+atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", _cache)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture

@@ -188,3 +188,18 @@ def test_importing_has_no_side_effects():
         "assert 'matplotlib' not in sys.modules and 'nilearn' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=killing.ROOT, check=True)
+
+
+def test_the_main_job_simulates_queries_and_reuses_its_cohort(tmp_path, cache):
+    arguments = [sys.executable, "-m", "experiments.brain_caudate", "--strategy", "aeig", "--preset", "smoke"]
+    arguments += ["--out", str(tmp_path / "out"), "--cohorts", str(tmp_path / "cohorts")]
+    status, output = killing.finish(arguments, cache)
+    assert status == 0, output
+    assert "Simulated 24 brains" in output
+    status, output = killing.finish([*arguments, "--rounds", "3"], cache)
+    assert status == 0, output
+    assert "Simulated" not in output
+    ledger = tmp_path / "out" / "strong-imbalanced" / "aeig" / "seed-0" / "rounds.jsonl"
+    records = [json.loads(line) for line in ledger.read_text().splitlines()]
+    assert [record["labelled"] for record in records] == [4, 6, 8]
+    assert records[0]["labelled_by_group"] == {"A": 3, "B": 1}

@@ -2,6 +2,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import optax
 import pytest
 import tiny
 from scipy import ndimage
@@ -10,7 +11,7 @@ from jaxal import metrics
 from jaxal.data.cases import Example
 from jaxal.data.layouts import load_case
 from jaxal.networks.unet import unet
-from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState, _batch_indices
+from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState, _batch_indices, relative_rate
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,21 @@ def test_starts_from_given_weights(trainer, examples):
     state = warm.start(jax.random.key(5), examples[0], params)
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(state.params), strict=True))
     assert int(warm.fit(jax.random.key(5), examples, state).step) == tiny.TRAINING.warm_steps
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 200])
+def test_the_rate_is_optax_warm_up_and_cosine(steps):
+    warmup = max(1, int(0.15 * steps))
+    theirs = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(steps, warmup + 1))
+    for step in range(steps):
+        assert float(relative_rate(step, steps, 0.15)) == pytest.approx(float(theirs(step)), abs=1e-6)
+
+
+def test_steps_grow_with_the_cases(examples):
+    trainer = Trainer(unet(tiny.NETWORK), TrainingConfig(steps=3, steps_per_case=2, warm_steps=1))
+    assert int(fit(trainer, examples[:2]).step) == trainer.steps(2) == 7
+    assert int(fit(trainer, examples).step) == trainer.steps(4) == 11
+    assert trainer._step._cache_size() == 1
 
 
 def test_every_epoch_goes_through_all_cases():

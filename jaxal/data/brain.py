@@ -65,7 +65,7 @@ class BrainConfig:
     cases: int
     spacing_mm: float
     bias: Bias
-    bias_mm: float = 8.0
+    bias_mm: float = 7.5
     subject_mm: float = 3.0
     noise: float = 0.04
     shading: float = 0.15

@@ -1,0 +1,147 @@
+import contextlib
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from jaxal import loop
+from jaxal.data.cases import initial_set, split
+from jaxal.data.layouts import load_case
+from jaxal.networks.unet import unet
+from jaxal.strategies import STRATEGIES, StrategyConfig
+from jaxal.training import Interrupted
+
+CONFIG = loop.LoopConfig(rounds=2, query_size=2, seed=0, members=2)
+
+
+class Silent:
+    """A watcher that keeps what it is told and asks to stop when `stop_at` things were in progress."""
+
+    def __init__(self, stop_at=None):
+        self.notes, self.seen, self.stop_at = [], [], stop_at
+
+    @contextlib.contextmanager
+    def progress(self, what):
+        self.seen.append(what)
+        yield lambda done, total: None
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def should_stop(self):
+        return self.stop_at is not None and len(self.seen) >= self.stop_at
+
+
+@pytest.fixture
+def task(tiny_dataset):
+    splits = split(tiny_dataset.cases, 0, 0.25, 0.25)
+    return loop.Task(
+        unet(tiny.NETWORK),
+        tiny_dataset,
+        splits,
+        initial_set(splits.pool, 4, 0),
+        lambda case: load_case(case, tiny_dataset),
+        tiny.TRAINING,
+        tiny.STATISTICS,
+        StrategyConfig(),
+    )
+
+
+def run(folder, task, strategy="entropy", config=CONFIG, watcher=None):
+    return list(loop.run(folder, strategy, config, task, watcher or Silent()))
+
+
+def without_seconds(records):
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
+
+
+def test_queries_enter_the_next_round(tmp_path, task):
+    first, second = run(tmp_path, task)
+    assert first["labelled"] == 4
+    assert second["labelled"] == 6
+    assert not set(first["queried"]) & {case.id for case in task.initial}
+    assert not set(second["queried"]) & (set(first["queried"]) | {case.id for case in task.initial})
+    assert sum(first["queried_by_group"].values()) == 2
+
+
+@pytest.mark.parametrize("strategy", ["aeig", "weighted_entropy", "bald"])
+def test_labels_of_pool_and_test_never_reach_a_query(tmp_path, task, strategy):
+    hidden = {case.id for case in task.splits.test} | {case.id for case in set(task.splits.pool) - set(task.initial)}
+
+    def spoiled(case):
+        example = task.load(case)
+        return example._replace(label=1 - example.label) if case.id in hidden else example
+
+    config = dataclasses.replace(CONFIG, rounds=1)
+    plain, other = (
+        run(tmp_path / name, task._replace(load=load), strategy, config)[0] for name, load in (("a", task.load), ("b", spoiled))
+    )
+    assert plain["queried"] == other["queried"]
+    assert plain["scores"] == other["scores"]
+    assert plain["dice"] != other["dice"]
+
+
+def test_a_stop_at_any_point_changes_nothing(tmp_path, task):
+    whole = without_seconds(run(tmp_path / "whole", task, "aeig"))
+    for stop_at in (1, 2, 4, 7):
+        folder = tmp_path / f"stop-{stop_at}"
+        with pytest.raises(Interrupted):
+            run(folder, task, "aeig", watcher=Silent(stop_at))
+        assert without_seconds(run(folder, task, "aeig")) == whole
+
+
+def test_warm_rounds_go_on_from_the_last_weights_also_after_a_stop(tmp_path, task):
+    config = dataclasses.replace(CONFIG, rounds=3, start="warm")
+    whole = without_seconds(run(tmp_path / "whole", task, config=config))
+    assert whole[1]["dice"] != without_seconds(run(tmp_path / "scratch", task))[1]["dice"]
+    for rounds in (1, 2):
+        run(tmp_path / f"{rounds}", task, config=dataclasses.replace(config, rounds=rounds))
+        assert without_seconds(run(tmp_path / f"{rounds}", task, config=config)) == whole
+
+
+def test_a_collapsed_training_is_reported_and_repeated_with_another_key(tmp_path, task):
+    first_key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), 0), 0)
+
+    def dead_at_first(key, example):
+        params = task.model.init(key, example)
+        dead = (jax.random.key_data(key) == jax.random.key_data(first_key)).all()
+        return {**params, "bias": jnp.where(dead, jnp.array([1e6, -1e6]), params["bias"])}
+
+    watcher = Silent()
+    broken = task._replace(model=task.model._replace(init=dead_at_first))
+    (record,) = run(tmp_path / "once", broken, config=dataclasses.replace(CONFIG, rounds=1), watcher=watcher)
+    assert record["collapsed"] == 1
+    assert len(watcher.notes) == 1
+    assert "collapsed (Dice 0.000 on its own labelled cases), attempt 1 of 3: training again with another key" in watcher.notes[0]
+    assert record["dice"]["overall"] > 0.1
+
+
+def test_a_network_that_never_learns_is_kept_but_marked(tmp_path, task):
+    def dead(key, example):
+        return {**task.model.init(key, example), "bias": jnp.array([1e6, -1e6])}
+
+    watcher = Silent()
+    broken = task._replace(model=task.model._replace(init=dead), training=dataclasses.replace(tiny.TRAINING, attempts=2))
+    (record,) = run(tmp_path, broken, config=dataclasses.replace(CONFIG, rounds=1), watcher=watcher)
+    assert record["collapsed"] == 2
+    assert "do not trust this round" in watcher.notes[-1]
+    assert record["dice"]["overall"] == 0.0
+    assert np.isfinite(record["scores"]).all()
+
+
+def test_an_empty_pool_ends_in_an_empty_query(tmp_path, task):
+    records = run(tmp_path, task, config=dataclasses.replace(CONFIG, rounds=4, query_size=3))
+    assert [record["labelled"] for record in records] == [4, 7, 8, 8]
+    assert records[-1]["queried"] == []
+    assert records[-1]["score_gap"] is None
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_goes_round(tmp_path, task, strategy):
+    config = dataclasses.replace(CONFIG, rounds=1)
+    quick = task._replace(training=dataclasses.replace(tiny.TRAINING, steps=2, attempts=1))
+    (record,) = run(tmp_path, quick, strategy, config)
+    assert len(record["queried"]) == 2
