@@ -7,7 +7,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -172,7 +172,7 @@ def _preset(arguments: Arguments) -> Preset:
 
 def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> tuple[Dataset, dict]:
     """Reads the user's folder, or a simulated one that is made first if it is not there; returns what identifies it, too."""
-    folder, column = arguments.data, arguments.group_column
+    folder, column, identity = arguments.data, arguments.group_column, {}
     if folder is None:
         config = brain.BrainConfig(preset.cases, preset.spacing_mm, arguments.bias)
         everything = dataclasses.asdict(config)
@@ -184,16 +184,18 @@ def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> 
             with display.progress("simulating") as progress:
                 brain.write_cohort(config, folder, _stoppable(progress, display))
             display.note(f"Simulated {config.cases} brains into {folder}")
-    else:
-        identity = {"folder": str(folder.resolve()), "group_column": column}
     with display.progress("checking files") as progress:
         dataset = read_nnunet(folder, column, preset.network.multiple, _stoppable(progress, display))
+    if arguments.data:
+        identity = {"folder": folder.name, "group_column": column, "fingerprint": fingerprint(dataset)}
     return dataset, {
         "data": {**identity, "cases": len(dataset.cases), "shape": list(dataset.shape), "classes": list(dataset.classes)}
     }
 
 
-def _stoppable(progress, display: report.Display):
+def _stoppable(progress: Callable[[int, int], None], display: report.Display) -> Callable[[int, int], None]:
+    """Progress that also asks whether to stop."""
+
     def report_(done: int, total: int) -> None:
         progress(done, total)
         if display.should_stop():

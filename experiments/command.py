@@ -1,5 +1,6 @@
 """What the commands of all experiments share: exit statuses, one message for an error, and the compilation cache."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -30,7 +31,7 @@ def run(work: Callable[[Display], int]) -> int:
     """Runs a command's work: bad input and a wish to stop end in one message and an exit status, not in a traceback.
 
     Returns:
-      What `work` returns; 2 for a `UserError`; 128 plus the signal's number if a signal asked to stop.
+      What `work` returns; 2 for a `UserError`, a full disk or a missing permission; 128 plus the signal's number if a signal asked to stop.
     """
     display = Display()
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax reports through exceptions, too; once is enough
@@ -40,6 +41,12 @@ def run(work: Callable[[Display], int]) -> int:
             return work(display)
     except UserError as error:
         display.error(str(error))
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG):
+            raise
+        place = error.filename or "A file"
+        display.error(f"{place}: could not be written or read ({error.strerror}). See to it and run the same command again.")
         return 2
     except Interrupted:
         display.note("Stopped; everything finished is kept. Run the same command again to go on.")

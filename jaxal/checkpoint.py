@@ -175,6 +175,8 @@ def lock(folder: Path) -> Iterator[None]:
     Raises:
       UserError: another process holds it.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; results need a folder. Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:

@@ -138,8 +138,11 @@ def _information(variant: information.Variant) -> Callable[[StrategyConfig], Str
     def make(config: StrategyConfig) -> Strategy:
         def score(statistics: Collected, context: Context) -> np.ndarray:
             regions: Regions = statistics["regions"]
-            gain = _gain_of_rows(regions.candidates, context.value, variant, config)
-            return _mean_over_regions(np.asarray(gain.mass + gain.gain), regions.used)
+            in_use = jax.tree.map(lambda part: part[regions.used], regions.candidates)
+            gain = _gain_of_rows(in_use, context.value, variant, config)
+            values = np.zeros(regions.used.shape, np.float32)
+            values[regions.used] = gain.mass + gain.gain
+            return _mean_over_regions(values, regions.used)
 
         return Strategy(Needs(pool=("regions",), evaluation=("evaluation_sample",)), score, _reference)
 
@@ -164,7 +167,7 @@ def _reference(context: Context, head: tuple[Array, Array], labelled: Seen, eval
 
 
 def _mean_over_regions(values: np.ndarray, used: np.ndarray) -> np.ndarray:
-    return (values.reshape(used.shape) * used).sum(-1) / np.maximum(used.sum(-1), 1)
+    return (values * used).sum(-1) / np.maximum(used.sum(-1), 1)
 
 
 _compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise"))
@@ -172,10 +175,9 @@ _ROWS = 1024
 
 
 def _gain_of_rows(candidates: information.Candidates, reference, variant, config: StrategyConfig) -> information.InformationGain:
-    """Runs over all regions of all cases, a fixed number at a time: the pool shrinks every round, the compiled program stays."""
-    flat = jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), candidates)
-    count = flat.mean.shape[0]
-    filled = jax.tree.map(lambda part: np.pad(part, [(0, -count % _ROWS)] + [(0, 0)] * (part.ndim - 1)), flat)
+    """Runs over all regions of all cases, a fixed number at a time: their number changes every round, the program stays."""
+    count = candidates.mean.shape[0]
+    filled = jax.tree.map(lambda part: np.pad(part, [(0, -count % _ROWS)] + [(0, 0)] * (part.ndim - 1)), candidates)
     gain = functools.partial(
         _compiled_gain,
         reference=reference,

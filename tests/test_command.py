@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -110,7 +111,24 @@ def test_a_folder_with_other_settings_is_refused_and_left_alone(run_folder, tiny
 
 def test_other_data_of_the_same_name_are_refused(run_folder, tmp_path, cache):
     other = tiny.write_dataset(tmp_path / "other", cases=20)
-    refused(killing.command(other, run_folder, "entropy"), cache, "data.folder: the folder has")
+    refused(
+        killing.command(other, run_folder, "entropy"), cache, "data.cases: the folder has 16", "data.fingerprint: the folder has"
+    )
+
+
+def test_a_data_folder_may_move(run_folder, tiny_folder, tmp_path, cache):
+    moved = tmp_path / tiny_folder.name
+    shutil.copytree(tiny_folder, moved)
+    before = killing.rounds(run_folder, "weighted_entropy")
+    status, output = killing.finish(killing.command(moved, run_folder, "weighted_entropy"), cache)
+    assert status == 0, output
+    assert killing.rounds(run_folder, "weighted_entropy") == before
+
+
+def test_a_file_in_the_way_is_named(tiny_folder, tmp_path, cache):
+    (tmp_path / "out").write_text("mine")
+    refused(killing.command(tiny_folder, tmp_path / "out", "random"), cache, "is a file")
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path, cache):

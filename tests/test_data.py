@@ -9,7 +9,7 @@ import tiny
 
 from jaxal.data import cases as cases_module
 from jaxal.data.cases import Case, initial_set, pad_example, padded_shape, split
-from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.data.layouts import fingerprint, load_case, read_nnunet
 from jaxal.data.nifti import Volume, read_image, read_label, write_volume
 from jaxal.data.stream import batches
 from jaxal.errors import UserError
@@ -245,6 +245,19 @@ def test_mixed_spacings_are_refused(tmp_path):
         write_volume(folder / name, Volume(values, np.diag([2.0, 1.0, 1.0, 1.0])))
     with pytest.raises(UserError, match=r"case_002.*2 x 1 x 1 mm.*1 x 1 x 1 mm"):
         read_nnunet(folder, "group", 2)
+
+
+def test_the_fingerprint_sees_content_and_groups_but_not_the_place(tmp_path):
+    folders = [tiny.write_dataset(tmp_path / name, cases=4) for name in ("one", "two", "three", "four")]
+    (folders[2] / "participants.tsv").write_text(
+        (folders[2] / "participants.tsv").read_text().replace("case_003\tB", "case_003\tA")
+    )
+    values = read_label(folders[3] / LABEL).values.copy()
+    values[0, 0, 0] = 1
+    write_volume(folders[3] / LABEL, Volume(values, np.eye(4)))
+    one, two, other_group, other_voxel = (fingerprint(read_nnunet(folder, "group", 2)) for folder in folders)
+    assert one == two
+    assert len({one, other_group, other_voxel}) == 3
 
 
 def test_reading_changes_nothing(tmp_path):

@@ -97,6 +97,19 @@ def test_masks_per_item_equal_items_one_by_one():
             np.testing.assert_allclose(np.asarray(together[item] + bias.reshape(1, 1, 1, -1)), np.asarray(alone[0]), atol=1e-5)
 
 
+def test_bfloat16_stays_inside_the_network():
+    inputs = example()
+    single, half = (unet(UNetConfig(width=4, dtype=dtype)) for dtype in ("float32", "bfloat16"))
+    params = single.init(jax.random.key(0), inputs)
+    assert jax.tree.map(lambda leaf: leaf.dtype, params) == jax.tree.map(
+        lambda leaf: leaf.dtype, half.init(jax.random.key(0), inputs)
+    )
+    output = half.tail(params, half.stem(params, inputs), None)
+    assert output.features.dtype == output.embedding.dtype == jnp.float32
+    exact = single.tail(params, single.stem(params, inputs), None)
+    assert 0 < np.abs(np.asarray(output.features - exact.features)).max() < 0.3
+
+
 def test_dropout_keeps_the_mean(rng):
     model = unet(UNetConfig(width=8, dropout_rate=0.25))
     masks = jax.vmap(model.draw_masks)(jax.random.split(jax.random.key(0), 4000))

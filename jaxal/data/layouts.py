@@ -7,6 +7,7 @@ DIR/participants.tsv           participant_id and any columns; one of them names
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,23 @@ def read_nnunet(folder: Path, group_column: str, multiple: int, progress: Callab
 
 def _in_mm(spacing: np.ndarray) -> str:
     return " x ".join(f"{size:g}" for size in spacing) + " mm"
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Sixteen hexadecimal digits that change when a case, its group or a file's content does, wherever the folder lies.
+
+    Of each file its size and last eight bytes count: those of a `.nii.gz` are a checksum of its content.
+    """
+    digest = hashlib.sha256()
+    for case in dataset.cases:
+        digest.update(f"{case.id}\0{case.group}\0".encode())
+        for path in (*case.images, case.label):
+            with path.open("rb") as file:
+                file.seek(0, 2)
+                size = file.tell()
+                file.seek(max(0, size - 8))
+                digest.update(size.to_bytes(8, "little") + file.read())
+    return digest.hexdigest()[:16]
 
 
 def load_case(case: Case, dataset: Dataset) -> Example:

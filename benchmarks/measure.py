@@ -1,0 +1,74 @@
+"""How benchmarks measure: interleaved, as ratios, with the circumstances written down."""
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxal.checkpoint import write_text
+
+
+def interleaved(contestants: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each call, all contestants taking turns, so that a slow moment of the machine strikes all of them alike.
+
+    Each is called once before the clock runs, for its compilation.
+    """
+    for call in contestants.values():
+        jax.block_until_ready(call())
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, call in contestants.items():
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratio(slower: list[float], faster: list[float]) -> dict[str, float]:
+    """Median and quartiles of the ratios of two contestants' times, pair by pair."""
+    ratios = sorted(a / b for a, b in zip(slower, faster, strict=True))
+    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return {"median": middle, "low": low, "high": high}
+
+
+def circumstances() -> dict[str, Any]:
+    """Machine, versions and commit, for a result that can be judged later."""
+    device = jax.devices()[0]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "device": f"{device.platform}: {device.device_kind}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def write(path: Path, rows: list[dict[str, Any]], sizes: Mapping[str, Any]) -> None:
+    """Writes a result as JSON: circumstances, sizes and rows."""
+    write_text(path, json.dumps({**circumstances(), "sizes": dict(sizes), "rows": rows}, indent=1) + "\n")
