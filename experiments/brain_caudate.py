@@ -16,7 +16,7 @@ from jaxal import loop, report
 from jaxal.checkpoint import lock, write_text
 from jaxal.data import brain
 from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
-from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.data.layouts import fingerprint, load_case, read_nnunet
 from jaxal.errors import UserError
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.statistics import StatisticsConfig
