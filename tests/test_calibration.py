@@ -42,6 +42,11 @@ def test_against_plain_numpy_with_padding(rng):
     assert calibration.negative_log_likelihood(sums) == pytest.approx(-np.log(p[np.arange(len(y)), y]).mean(), rel=1e-5)
 
 
+def test_bins_are_closed_on_the_right():
+    sums = sums_of([[0.5, 0.5], [0.55, 0.45], [0.98, 0.02], [1.0, 1e-30]], [0, 0, 0, 0])
+    assert sums.count.tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 0, 2]
+
+
 def test_sums_of_cases_add_up(rng):
     p = rng.dirichlet(np.ones(3), 40)
     labels = rng.integers(0, 3, 40)

@@ -1,10 +1,11 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxal.networks import conv as fast
-from jaxal.networks.unet import UNetConfig, unet
+from jaxal.networks.unet import UNetConfig, _Norm, unet
 
 SPACE = {2: (8, 12), 3: (8, 4, 12)}
 
@@ -114,6 +115,17 @@ def test_dropout_keeps_the_mean(rng):
     model = unet(UNetConfig(width=8, dropout_rate=0.25))
     masks = jax.vmap(model.draw_masks)(jax.random.split(jax.random.key(0), 4000))
     np.testing.assert_allclose(np.asarray(masks["head"]).mean(0), 1.0, atol=0.05)
+
+
+@pytest.mark.parametrize(("groups", "theirs"), [(None, nn.InstanceNorm(epsilon=1e-5)), (2, nn.GroupNorm(2, epsilon=1e-5))])
+def test_norms_equal_flax(rng, groups, theirs):
+    inputs = jnp.asarray(3 + 2 * rng.normal(size=(2, 4, 5, 6, 8)), jnp.float32)
+    params = {
+        "params": {"scale": jnp.asarray(rng.normal(size=8), jnp.float32), "bias": jnp.asarray(rng.normal(size=8), jnp.float32)}
+    }
+    with jax.numpy_rank_promotion("allow"):
+        expected = theirs.apply(params, inputs)
+    np.testing.assert_allclose(np.asarray(_Norm(groups).apply(params, inputs)), np.asarray(expected), atol=2e-5)
 
 
 @pytest.mark.parametrize("norm", ["instance", "group"])
