@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxal import loop
+from jaxal import loop, strategies
 from jaxal.data.cases import initial_set, split
 from jaxal.data.layouts import load_case
 from jaxal.networks.unet import unet
@@ -82,6 +82,23 @@ def test_labels_of_pool_and_test_never_reach_a_query(tmp_path, task, strategy):
     assert plain["queried"] == other["queried"]
     assert plain["scores"] == other["scores"]
     assert plain["dice"] != other["dice"]
+
+
+def test_a_strategy_that_looks_for_the_pools_labels_finds_none(tmp_path, task, monkeypatch):
+    def score(statistics, context):
+        counts = statistics["overlap"]
+        return (counts.true_positive + counts.false_negative)[:, 1].astype(np.float32)
+
+    cheat = strategies.Strategy(strategies.Needs(pool=("overlap",)), score)
+    monkeypatch.setitem(strategies.STRATEGIES, "cheat", lambda config: cheat)
+    (record,) = run(tmp_path, task, "cheat", dataclasses.replace(CONFIG, rounds=1))
+    assert record["scores"] == [0.0, 0.0]
+
+
+def test_warm_rounds_start_from_the_last_weights(tmp_path, task):
+    still = task._replace(training=dataclasses.replace(tiny.TRAINING, warm_rate=0.0))
+    first, second = run(tmp_path, still, config=dataclasses.replace(CONFIG, start="warm"))
+    assert first["dice"] == second["dice"]
 
 
 def test_a_stop_at_any_point_changes_nothing(tmp_path, task):
