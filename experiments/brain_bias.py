@@ -37,7 +37,7 @@ class Arguments:
     seeds: int = 5
     """Number of seeds, from 0."""
     steps: int | None = None
-    """Optimizer steps instead of the preset's, to find the plateau."""
+    """Optimizer steps instead of the preset's, whatever the number of cases, to find the plateau."""
     out: Path | None = None
     """Where results go. Default: runs/brain_bias-PRESET."""
     cohorts: Path = Path("runs/cohorts")
@@ -52,19 +52,23 @@ def main(arguments: Arguments) -> int:
 def _run(arguments: Arguments, display: report.Display) -> int:
     preset = brain_caudate.PRESETS[arguments.preset]
     if arguments.steps:
-        preset = dataclasses.replace(preset, training=dataclasses.replace(preset.training, steps=arguments.steps))
+        preset = dataclasses.replace(
+            preset, training=dataclasses.replace(preset.training, steps=arguments.steps, steps_per_case=0)
+        )
     out = arguments.out or Path("runs") / f"brain_bias-{arguments.preset}"
     with lock(out):
         for seed in range(arguments.seeds):
             for bias in arguments.bias:
                 choice = brain_caudate.Arguments(bias=bias, cohorts=arguments.cohorts)
                 dataset, identity = brain_caudate.read_data(choice, preset, display)
-                brain_caudate.settle_config(out / "config.json", {**identity, **brain_caudate.sizes(preset, choice)})
                 splits = split(dataset.cases, seed, preset.evaluation, preset.test)
                 shares = brain_caudate.imbalanced_shares(dataset)
                 for labelled in arguments.labelled:
                     start = splits.pool if labelled == "all" else initial_set(splits.pool, preset.initial_size, seed, shares)
-                    task = brain_caudate.make_task(dataset, preset, splits, start)
+                    task = brain_caudate.make_task(dataset, preset, splits, start, choice.training, identity)
+                    brain_caudate.settle_config(
+                        out / "config.json", brain_caudate.settings(task, preset, choice.training, identity)
+                    )
                     config = loop.LoopConfig(1, preset.query_size, seed, batch_size=preset.batch_size)
                     for record in loop.run(
                         out / f"{bias}-imbalanced" / labelled / f"seed-{seed}", "random", config, task, display

@@ -74,21 +74,50 @@ class Preset:
 
 
 PRESETS = {
-    "smoke": Preset(24, 4.0, 2, 2, 4, 0.2, 0.3, UNetConfig(width=4), TrainingConfig(steps=60, warm_steps=20), members=4),
-    "demo": Preset(80, 2.0, 5, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=120, warm_steps=50, steps_per_case=4)),
+    "smoke": Preset(
+        cases=24,
+        spacing_mm=4.0,
+        rounds=2,
+        query_size=2,
+        initial_size=4,
+        evaluation=0.2,
+        test=0.3,
+        network=UNetConfig(width=4),
+        training=TrainingConfig(steps=60, warm_steps=20),
+        members=4,
+    ),
+    "demo": Preset(
+        cases=80,
+        spacing_mm=2.0,
+        rounds=5,
+        query_size=4,
+        initial_size=8,
+        evaluation=0.15,
+        test=0.35,
+        network=UNetConfig(width=8),
+        training=TrainingConfig(steps=120, warm_steps=50, steps_per_case=4),
+    ),
     "small": Preset(
-        120, 2.0, 6, 4, 8, 0.15, 0.35, UNetConfig(width=8), TrainingConfig(steps=160, warm_steps=60, steps_per_case=5)
+        cases=120,
+        spacing_mm=2.0,
+        rounds=6,
+        query_size=4,
+        initial_size=8,
+        evaluation=0.15,
+        test=0.35,
+        network=UNetConfig(width=8),
+        training=TrainingConfig(steps=160, warm_steps=60, steps_per_case=5),
     ),
     "paper": Preset(
-        400,
-        1.0,
-        8,
-        10,
-        20,
-        0.1,
-        0.3,
-        UNetConfig(width=16, levels=4, dtype="bfloat16"),
-        TrainingConfig(steps=3000, warm_steps=1000, batch_size=4),
+        cases=400,
+        spacing_mm=1.0,
+        rounds=8,
+        query_size=10,
+        initial_size=20,
+        evaluation=0.1,
+        test=0.3,
+        network=UNetConfig(width=16, levels=4, dtype="bfloat16"),
+        training=TrainingConfig(steps=2000, warm_steps=500, steps_per_case=20, batch_size=4, rotation_degrees=5.0, scaling=0.05),
         batch_size=4,
     ),
 }
@@ -101,7 +130,7 @@ class Arguments:
     strategy: Literal[tuple(STRATEGIES)] = "aeig"  # type: ignore[valid-type]
     """How cases are chosen."""
     bias: brain.Bias = "strong"
-    """How strong the bias of group B is in the simulation."""
+    """How strong the bias of group B is in the simulation; does nothing with --data."""
     initial: Literal["balanced", "imbalanced"] = "imbalanced"
     """Whether the groups share the initial set equally, or the smallest group (B in the simulation) gets a tenth of it."""
     preset: Literal[tuple(PRESETS)] = "demo"  # type: ignore[valid-type]
@@ -138,32 +167,32 @@ def main(arguments: Arguments) -> int:
 def _run(arguments: Arguments, display: report.Display) -> int:
     started = time.perf_counter()
     preset = _preset(arguments)
-    out = arguments.out or Path("runs") / f"brain_caudate-{arguments.data.name if arguments.data else arguments.preset}"
+    out = arguments.out or Path("runs") / f"brain_caudate-{arguments.data.resolve().name if arguments.data else arguments.preset}"
+    # Everything that can be refused is refused before anything is written.
+    dataset, identity = read_data(arguments, preset, display)
+    splits = split(dataset.cases, arguments.seed, preset.evaluation, preset.test)
+    if len(splits.pool) < preset.initial_size + preset.query_size:
+        raise UserError(
+            f"The pool has {len(splits.pool)} of {len(dataset.cases)} cases, but the initial set of {preset.initial_size} and one "
+            f"query of {preset.query_size} need {preset.initial_size + preset.query_size}. Lower --initial-size or --query-size, or add cases."
+        )
+    shares = imbalanced_shares(dataset) if arguments.initial == "imbalanced" else None
+    initial = initial_set(splits.pool, preset.initial_size, arguments.seed, shares)
+    task = make_task(dataset, preset, splits, initial, arguments.training, identity)
+    setting = f"{'data' if arguments.data else arguments.bias}-{arguments.initial}"
+    folder = out / setting / arguments.strategy / f"seed-{arguments.seed}"
     if arguments.fresh and out.exists():
-        aside = _set_aside(out)
-        display.note(f"Set {out} aside as {aside}.")
+        display.note(f"Set {out} aside as {_set_aside(out)}.")
     with lock(out):
-        dataset, identity = read_data(arguments, preset, display)
-        config_path = out / "config.json"
-        settle_config(config_path, {**identity, **sizes(preset, arguments)})
-        splits = split(dataset.cases, arguments.seed, preset.evaluation, preset.test)
-        if len(splits.pool) < preset.initial_size + preset.query_size:
-            raise UserError(
-                f"The pool has {len(splits.pool)} of {len(dataset.cases)} cases, but the initial set of {preset.initial_size} and one "
-                f"query of {preset.query_size} need {preset.initial_size + preset.query_size}. Lower --initial-size or --query-size, or add cases."
-            )
-        shares = imbalanced_shares(dataset) if arguments.initial == "imbalanced" else None
-        setting = f"{'data' if arguments.data else arguments.bias}-{arguments.initial}"
-        folder = out / setting / arguments.strategy / f"seed-{arguments.seed}"
-        task = make_task(dataset, preset, splits, initial_set(splits.pool, preset.initial_size, arguments.seed, shares))
+        settle_config(out / "config.json", settings(task, preset, arguments.training, identity))
         config = loop.LoopConfig(
-            preset.rounds,
-            preset.query_size,
-            arguments.seed,
-            arguments.training,
-            preset.members,
-            preset.batch_size,
-            arguments.save_every,
+            rounds=preset.rounds,
+            query_size=preset.query_size,
+            seed=arguments.seed,
+            start=arguments.training,
+            members=preset.members,
+            batch_size=preset.batch_size,
+            save_every_seconds=arguments.save_every,
         )
         display.note(
             f"{arguments.strategy} on {setting}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
@@ -172,7 +201,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
         display.table_header(dataset.groups)
         for record in loop.run(folder, arguments.strategy, config, task, display):
             display.table_row(record, dataset.groups)
-        summary = report.write_summary(out)
+            summary = report.write_summary(out)
         plot = report.plot_learning_curves(out, setting)
         display.note(f"Done in {time.perf_counter() - started:.0f} s.")
         display.note(
@@ -187,6 +216,8 @@ def _preset(arguments: Arguments) -> Preset:
     for name, value in asked.items():
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    if arguments.seed < 0:
+        raise UserError(f"--seed is {arguments.seed}; it must be at least 0.")
     return dataclasses.replace(PRESETS[arguments.preset], **{name: value for name, value in asked.items() if value is not None})
 
 
@@ -195,7 +226,7 @@ def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> 
     folder, column, identity = arguments.data, arguments.group_column, {}
     if folder is None:
         config = brain.BrainConfig(preset.cases, preset.spacing_mm, arguments.bias)
-        everything = dataclasses.asdict(config)
+        everything = {**dataclasses.asdict(config), "generator": brain.GENERATOR}
         identity = {"simulation": {name: value for name, value in everything.items() if name != "bias"}}
         folder = (
             arguments.cohorts / f"brain-{arguments.bias}-{preset.cases}-{preset.spacing_mm:g}mm-{loop.config_hash(everything)}"
@@ -207,10 +238,8 @@ def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> 
     with display.progress("checking files") as progress:
         dataset = read_nnunet(folder, column, preset.network.multiple, _stoppable(progress, display))
     if arguments.data:
-        identity = {"folder": folder.name, "group_column": column, "fingerprint": fingerprint(dataset)}
-    return dataset, {
-        "data": {**identity, "cases": len(dataset.cases), "shape": list(dataset.shape), "classes": list(dataset.classes)}
-    }
+        identity = {"group_column": column, "fingerprint": fingerprint(dataset)}
+    return dataset, {**identity, "cases": len(dataset.cases), "shape": list(dataset.shape), "classes": list(dataset.classes)}
 
 
 def _stoppable(progress: Callable[[int, int], None], display: report.Display) -> Callable[[int, int], None]:
@@ -224,14 +253,17 @@ def _stoppable(progress: Callable[[int, int], None], display: report.Display) ->
     return report_
 
 
-def sizes(preset: Preset, arguments: Arguments) -> dict:
-    """What, besides the data, decides results and therefore may not change under an existing folder."""
+def settings(task: loop.Task, preset: Preset, start: str, identity: dict) -> dict:
+    """What decides results and therefore may not change under an existing folder."""
     return {
+        "data": identity,
         "sizes": {
             name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "members", "batch_size")
         },
         "network": dataclasses.asdict(preset.network),
-        "training": {"start": arguments.training, **dataclasses.asdict(preset.training)},
+        "training": {"start": start, **dataclasses.asdict(preset.training)},
+        "statistics": dataclasses.asdict(task.statistics),
+        "strategy": dataclasses.asdict(task.strategy),
     }
 
 
@@ -271,15 +303,21 @@ def imbalanced_shares(dataset: Dataset) -> dict[str, float]:
     return {scarce: SCARCE_SHARE, **dict.fromkeys(others, (1 - SCARCE_SHARE) / len(others))}
 
 
-def make_task(dataset: Dataset, preset: Preset, splits: Splits, initial: Sequence[Case]) -> loop.Task:
+def make_task(dataset: Dataset, preset: Preset, splits: Splits, initial: Sequence[Case], start: str, identity: dict) -> loop.Task:
     """Puts the parts together; sizes that are given in millimetres become voxels of this data set."""
     network = dataclasses.replace(preset.network, classes=len(dataset.classes))
     voxel_mm = sum(dataset.spacing_mm) / len(dataset.spacing_mm)
-    statistics = StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm)))
-    strategy = StrategyConfig(step_rate=preset.training.peak_rate)
-    return loop.Task(
-        unet(network), dataset, splits, initial, lambda case: load_case(case, dataset), preset.training, statistics, strategy
+    task = loop.Task(
+        model=unet(network),
+        dataset=dataset,
+        splits=splits,
+        initial=initial,
+        load=lambda case: load_case(case, dataset),
+        training=preset.training,
+        statistics=StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm))),
+        strategy=StrategyConfig(step_rate=preset.training.warm_rate if start == "warm" else preset.training.peak_rate),
     )
+    return task._replace(config_hash=loop.config_hash(settings(task, preset, start, identity)))
 
 
 if __name__ == "__main__":

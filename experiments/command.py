@@ -34,7 +34,8 @@ def run(work: Callable[[Display], int]) -> int:
       What `work` returns; 2 for a `UserError`, a full disk or a missing permission; 128 plus the signal's number if a signal asked to stop.
     """
     display = Display()
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax reports through exceptions, too; once is enough
+    for name in ("absl", "asyncio"):  # Orbax reports through exceptions, too; once is enough
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     _use_compilation_cache()
     try:
         with display.stop_on_signals():
@@ -43,13 +44,22 @@ def run(work: Callable[[Display], int]) -> int:
         display.error(str(error))
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG):
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.EFBIG,
+            errno.ENOTDIR,
+            errno.EISDIR,
+        ):
             raise
         place = error.filename or "A file"
         display.error(f"{place}: could not be written or read ({error.strerror}). See to it and run the same command again.")
         return 2
     except Interrupted:
-        display.note("Stopped; everything finished is kept. Run the same command again to go on.")
+        display.note("Stopped; everything finished is kept. Run the same command again to go on (without --fresh).")
         return 128 + (display.stopped_by or signal.SIGINT)
 
 

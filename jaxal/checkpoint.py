@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,17 +139,14 @@ class Checkpoints:
         """
         with self._manager(round_) as manager:
             step = manager.latest_step()
+            if step is None:
+                raise UserError(
+                    f"{self.folder}: holds no checkpoint of round {round_}, which this run goes on from. Restore it or use --fresh."
+                )
             stored = manager.item_metadata(step)["state"]
             _compare(stored, like, self.folder)
             target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
             return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
-
-    def drop_after(self, round_: int) -> None:
-        """Removes what belongs to rounds after this one."""
-        if self.folder.is_dir():
-            for path in self.folder.glob("round-*"):
-                if int(path.name.removeprefix("round-")) > round_:
-                    shutil.rmtree(path)
 
 
 def _compare(stored: Any, like: Any, folder: Path) -> None:

@@ -92,7 +92,7 @@ def make_reference(features: Array, kernel: Array, bias: Array, weights: Array, 
       features: `[features, elements]`.
       kernel, bias: of the head, `[features, classes]` and `[classes]`.
       weights: `[elements]`, not negative; they are divided by their sum.
-      class_frequency: `[classes]`, divided by its sum.
+      class_frequency: `[classes]`, divided by its sum; all zero counts as all alike.
     """
     chex.assert_rank([features, kernel, bias, weights, class_frequency], [2, 2, 1, 1, 1])
     logits = jnp.matmul(kernel.T, features, precision="highest") + bias[:, None]
@@ -103,8 +103,13 @@ def make_reference(features: Array, kernel: Array, bias: Array, weights: Array, 
         jax.nn.log_softmax(logits, axis=0),
         entropy,
         weights / weights.sum(),
-        class_frequency / class_frequency.sum(),
+        _shares(class_frequency),
     )
+
+
+def _shares(counts: Array) -> Array:
+    counts = jnp.where(counts.sum() > 0, counts, jnp.ones_like(counts))
+    return counts / counts.sum()
 
 
 def case_candidates(features: Array, probability: Array) -> Candidates:
@@ -113,12 +118,13 @@ def case_candidates(features: Array, probability: Array) -> Candidates:
     return Candidates(mean, probability[..., :, None] * mean[..., None, :])
 
 
-def region_candidates(features: Array, probability: Array, shape: tuple[int, ...], size: int) -> Candidates:
-    """Candidates that are cubes of `size` elements a side; a border cube is smaller and averages over what it has.
+def region_candidates(features: Array, probability: Array, valid: Array, shape: tuple[int, ...], size: int) -> Candidates:
+    """Candidates that are cubes of `size` elements a side; a cube averages over those of its elements that are valid.
 
     Args:
       features: `[features, elements]`.
       probability: `[classes, elements]`.
+      valid: elements that belong to the image, `[elements]`, boolean.
       shape: of the volume, with product `elements`.
       size: elements along each axis.
 
@@ -127,15 +133,15 @@ def region_candidates(features: Array, probability: Array, shape: tuple[int, ...
     """
     extended = extend(features, 0)
     joint = probability[:, None, :] * extended[None, :, :]
-    mean = block_mean(extended, shape, size)
-    return Candidates(mean.T, jnp.moveaxis(block_mean(joint, shape, size), -1, 0))
+    mean = block_mean(extended, valid, shape, size)
+    return Candidates(mean.T, jnp.moveaxis(block_mean(joint, valid, shape, size), -1, 0))
 
 
-def block_mean(values: Array, shape: tuple[int, ...], size: int) -> Array:
-    """Means over cubes of `size` a side: `[..., elements]` to `[..., regions]`; incomplete cubes average what they have."""
-    counts = _block_sum(jnp.ones(values.shape[-1:], values.dtype), shape, size)
-    summed = _block_sum(values, shape, size)
-    return summed / jnp.broadcast_to(counts, summed.shape)
+def block_mean(values: Array, valid: Array, shape: tuple[int, ...], size: int) -> Array:
+    """Means of the valid elements of cubes of `size` a side: `[..., elements]` to `[..., regions]`; zero where none is valid."""
+    counts = _block_sum(valid.astype(values.dtype), shape, size)
+    summed = _block_sum(jnp.where(valid, values, 0.0), shape, size)
+    return summed / jnp.broadcast_to(jnp.maximum(counts, 1.0), summed.shape)
 
 
 def _block_sum(values: Array, shape: tuple[int, ...], size: int) -> Array:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ import numpy as np
 from jaxal import calibration, fairness, metrics, strategies
 from jaxal.checkpoint import Checkpoints, Ledger
 from jaxal.data.cases import Case, Dataset, Example, Splits
+from jaxal.errors import UserError
 from jaxal.oracle import simulated, without_label
 from jaxal.scoring import Collected, Pass
 from jaxal.selection import Query
@@ -27,7 +29,7 @@ from jaxal.strategies import Context, Seen, Strategy, StrategyConfig
 from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState
 from jaxal.types import Model, Params
 
-COLLAPSED_DICE = 0.1
+COLLAPSED_DICE = 0.02  # on the labelled cases themselves: as good as no foreground
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,7 @@ class LoopConfig:
     Attributes:
       rounds: trainings. Each ends with a query; the last one's is what to label next.
       query_size: cases a query.
-      seed: of the initial set, the splits, the weights and every draw.
+      seed: of the weights and every draw.
       start: whether each round trains from scratch or from the last round's weights.
       members: dropout samples of strategies that ask for them.
       batch_size: cases scored at once.
@@ -63,6 +65,7 @@ class Task(NamedTuple):
       initial: cases of the pool that are labelled at the start.
       load: reads a case.
       training, statistics, strategy: configuration of the parts.
+      config_hash: of everything that decides results, for the ledger.
     """
 
     model: Model
@@ -73,6 +76,7 @@ class Task(NamedTuple):
     training: TrainingConfig
     statistics: StatisticsConfig
     strategy: StrategyConfig
+    config_hash: str = ""
 
 
 class Watcher(Protocol):
@@ -139,7 +143,7 @@ def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watche
         with _timed(seconds, "select"):
             context = Context(jax.random.fold_in(key, 2), pool)
             query = _select(strategy, context, task.model.head(params), statistics, seen, evaluation, config.query_size)
-        record = _record(round_, labelled, query, by_id, test, task.splits.test, seen, failures, seconds)
+        record = _record(round_, labelled, query, by_id, test, task, seen, failures, seconds)
         ledger.append(record)
         yield record
         labelled = sorted(labelled + [by_id[id_] for id_ in query.units])
@@ -215,6 +219,10 @@ def _train(
             f"Training collapsed (Dice {dice:.3f} on its own labelled cases), attempt {attempt + 1} of {task.training.attempts}: "
             + ("going on with it; do not trust this round." if last else "training again with another key.")
         )
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+        raise UserError(
+            f"Training of round {round_} diverged in every attempt: weights are not finite. Look at the images' intensities."
+        )
     return state.params, Seen(labelled, statistics), task.training.attempts
 
 
@@ -250,12 +258,12 @@ def _record(
     query: Query,
     by_id: Mapping[str, Case],
     test: Collected,
-    test_cases: Sequence[Case],
+    task: Task,
     seen: Seen,
     failures: int,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
-    performance = _performance(test, test_cases)
+    performance = _performance(test, task.splits.test)
     sums = test["calibration"]
     return {
         "round": round_,
@@ -267,12 +275,16 @@ def _record(
         "score_gap": query.gap,
         "dice": {"overall": performance.overall, "by_group": dict(performance.by_group), "undefined": performance.undefined},
         "disparity": fairness.disparity(performance),
+        "gap": fairness.gap(performance),
         "essp": fairness.equity_scaled(performance),
         "nll": calibration.negative_log_likelihood(sums),
         "ece": calibration.expected_calibration_error(sums),
         "labelled_dice": dict(_performance(seen.statistics, seen.cases).by_group),
         "collapsed": failures,
         "seconds": seconds,
+        "config": task.config_hash,
+        "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax")},
+        "device": jax.devices()[0].device_kind,
     }
 
 

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,9 +50,10 @@ class Display:
 
         def on_signal(number: int, frame: Any) -> None:
             if self._stop is not None:
-                raise KeyboardInterrupt
+                os.write(2, b"\nStopped at once. Run the same command again to go on.\n")
+                os._exit(128 + number)  # an exception could strike inside the compiler, which does not survive it
             self._stop = number
-            sys.stderr.write("\nStopping at the next step …\n")
+            os.write(2, "\nStopping at the next step … (once more to stop at once)\n".encode())
 
         before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -92,23 +92,12 @@ class Display:
         return report
 
     def table_header(self, groups: Sequence[str]) -> None:
-        self.console.rule(style="dim")
-        cells = [
-            "round",
-            "labelled",
-            "Dice",
-            *(f"Dice {group}" for group in groups),
-            "disparity",
-            "ESSP",
-            "train s",
-            "score s",
-            "queried",
-        ]
-        self.console.print(_row(cells), style="bold", markup=False)
+        """Titles of the table; below a group's name stands its Dice."""
+        self.console.print(_row(_titles(groups), groups), style="bold", markup=False)
 
     def table_row(self, record: Mapping[str, Any], groups: Sequence[str]) -> None:
         dice, seconds = record["dice"], record["seconds"]
-        queried = " ".join(f"{count}{group}" for group, count in record["queried_by_group"].items()) or "pool empty"
+        queried = " ".join(f"{group}:{count}" for group, count in record["queried_by_group"].items()) or "pool empty"
         by_group = [_number(dice["by_group"].get(group)) for group in groups]
         cells = [
             record["round"],
@@ -121,15 +110,30 @@ class Display:
             f"{seconds['score']:.1f}",
             queried,
         ]
-        self.console.print(_row(cells), markup=False)
+        self.console.print(_row(cells, groups), markup=False)
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _row(cells: Sequence[Any]) -> str:
-    return " ".join(f"{cell!s:>9}" for cell in cells)
+def _titles(groups: Sequence[str]) -> list[str]:
+    return [
+        "round",
+        "labelled",
+        "Dice",
+        *(f"Dice {group}" for group in groups),
+        "disparity",
+        "ESSP",
+        "train s",
+        "score s",
+        "queried",
+    ]
+
+
+def _row(cells: Sequence[Any], groups: Sequence[str]) -> str:
+    """Cells under the titles; with two groups of short names it fits 80 columns."""
+    return " ".join(f"{cell!s:>{max(5, len(title))}}" for cell, title in zip(cells, _titles(groups), strict=True))
 
 
 class Run(NamedTuple):
@@ -146,8 +150,9 @@ def read_runs(folder: Path) -> list[Run]:
     runs = []
     for path in sorted(folder.glob("*/*/seed-*/rounds.jsonl")):
         rounds = Ledger(path).read()
-        if rounds:
-            seed = int(path.parent.name.removeprefix("seed-"))
+        seed = path.parent.name.removeprefix("seed-")
+        if rounds and seed.isdigit():
+            seed = int(seed)
             runs.append(Run(path.parent.parent.parent.name, path.parent.parent.name, seed, rounds))
     return runs
 
@@ -200,6 +205,7 @@ def plot_learning_curves(folder: Path, setting: str) -> Path:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     runs = [run for run in read_runs(folder) if run.setting == setting]
     groups = sorted({group for run in runs for record in run.rounds for group in record["dice"]["by_group"]})
@@ -241,12 +247,13 @@ def plot_learning_curves(folder: Path, setting: str) -> Path:
     low = min(axis.get_ylim()[0] for axis in dice_axes)
     high = max(axis.get_ylim()[1] for axis in dice_axes)
     for axis in dice_axes:
-        axis.set_ylim(low, high)  # groups are to be compared by eye
+        axis.set_ylim(low, high + 0.03 * (high - low))  # groups are to be compared by eye
     list(axes.flat)[len(panels) - 1].set_ylim(bottom=0)
     for axis in list(axes.flat)[len(panels) :]:
         axis.remove()
     for axis in axes[-1]:
         axis.set_xlabel("labelled cases")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.suptitle(setting, fontsize=11)
     figure.legend(handles, labels, loc="lower center", ncols=min(4, len(names)), frameon=False, fontsize=9)

@@ -50,7 +50,7 @@ class View(NamedTuple):
       members: moments over the members, or None when no statistic asked for them.
       valid: elements that belong to the image, `[elements]`.
       label: the truth, `[elements]` integers; only statistics of labelled cases may read it.
-      key: random key of this unit, from its place in its split.
+      key: random key of this unit, from the round and the case's id.
       shape: of the image, Python integers with product `elements`.
     """
 
@@ -70,12 +70,10 @@ class Regions(NamedTuple):
     Attributes:
       candidates: their label-gradient moments, leading axis `[regions]`.
       used: which of the slots hold such a region, `[regions]`.
-      met: how many regions meet the region of interest; above the number of slots, the rest was left out.
     """
 
     candidates: information.Candidates
     used: Array
-    met: Array
 
 
 class EvaluationSample(NamedTuple):
@@ -120,13 +118,13 @@ def masked_entropy(view: View, config: StatisticsConfig) -> Array:
 
 
 def regions(view: View, config: StatisticsConfig) -> Regions:
-    """The label-gradient moments of the regions of interest (`methods`: one region plays the part of one image)."""
+    """The label-gradient moments of the regions of interest; one region plays the part that one image has in classification."""
     probability = uncertainty.mean_probability(view.single)
     interest = _region_of_interest(view, config).astype(jnp.float32)
-    candidates = information.region_candidates(view.features, probability, view.shape, config.region_size)
-    share = information.block_mean(interest[None], view.shape, config.region_size)[0]
+    candidates = information.region_candidates(view.features, probability, view.valid, view.shape, config.region_size)
+    share = information.block_mean(interest, view.valid, view.shape, config.region_size)
     most, chosen = jax.lax.top_k(share, min(config.regions_at_most, share.size))
-    return Regions(jax.tree.map(lambda part: part[chosen], candidates), most > 0, (share > 0).sum())
+    return Regions(jax.tree.map(lambda part: part[chosen], candidates), most > 0)
 
 
 def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:

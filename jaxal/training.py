@@ -133,6 +133,7 @@ class Trainer:
             chosen = _batch_indices(seed, step, self.config.batch_size, len(examples))
             batch = Example(*(np.stack(part) for part in zip(*(examples[index] for index in chosen), strict=True)))
             state = self._step(state, key, batch, np.int32(steps))
+            state.step.block_until_ready()  # else the loop runs dozens of steps ahead of the device: no stop, no time left
             if progress:
                 progress(step + 1, steps)
             if step + 1 == steps:

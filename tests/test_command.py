@@ -44,7 +44,8 @@ def test_a_run_leaves_what_it_promises(run_folder):
     assert (run_folder / "data-balanced" / "learning_curves.png").exists()
     assert len(list(csv.DictReader((run_folder / "summary.csv").read_text().splitlines()))) == 3
     config = json.loads((run_folder / "config.json").read_text())
-    assert config.keys() == {"data", "sizes", "network", "training"}
+    assert config.keys() == {"data", "sizes", "network", "training", "statistics", "strategy"}
+    assert all(len(record["config"]) == 8 and "jax" in record["versions"] for record in records)
 
 
 def test_queries_are_disjoint_and_come_from_the_pool(run_folder, tiny_dataset):
@@ -148,6 +149,7 @@ def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path, cache):
         (["--preset", "huge"], ["--preset", "huge", "smoke"]),
         (["--group-column", "sex"], ["no column 'sex'", "'group'"]),
         (["--rounds", "0"], ["--rounds is 0"]),
+        (["--seed", "-1"], ["--seed is -1"]),
         (
             ["--initial-size", "7", "--query-size", "2"],
             ["The pool has 8 of 16 cases", "initial set of 7", "Lower --initial-size"],
@@ -158,7 +160,33 @@ def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path, cache):
 )
 def test_wrong_options_are_refused_with_one_message(options, expected, tiny_folder, tmp_path, cache):
     refused(killing.command(tiny_folder, tmp_path / "out", "random", *options), cache, *expected)
-    assert not list((tmp_path / "out").rglob("rounds.jsonl")) if (tmp_path / "out").exists() else True
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_refused_leaves_the_results_where_they_are(tiny_folder, tmp_path, cache):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("kept")
+    refused(killing.command(tiny_folder, tmp_path / "out", "random", "--fresh", "--data", "/nowhere"), cache, "no such folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "mine").read_text() == "kept"
+
+
+def test_a_full_disk_ends_in_one_message_and_is_made_good(tiny_folder, tmp_path, cache, run_folder):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        arguments = killing.command(tiny_folder, disk / "out", "weighted_entropy")
+        refused(arguments, cache, "No space left on device", "run the same command again")
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        status, output = killing.finish(arguments, cache)
+        assert status == 0, output
+        assert killing.rounds(disk / "out", "weighted_entropy") == killing.rounds(run_folder, "weighted_entropy")
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_bad_file_ends_the_command_before_any_training(tmp_path, cache):

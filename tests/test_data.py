@@ -160,6 +160,12 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # the checksum's first byte: the data unpack, but are not what was written
+    path.write_bytes(content)
+
+
 def rewrite(values, affine=None):
     return lambda path: write_volume(path, Volume(values, np.eye(4) if affine is None else affine))
 
@@ -187,6 +193,17 @@ BAD = {
         IMAGE,
         lambda path: path.write_bytes(gzip.compress(b"hello" * 100)),
         r"case_002_0000\.nii\.gz: not a readable NIfTI",
+    ),
+    "a byte changed": (IMAGE, flip, r"case_002_0000\.nii\.gz: not a readable"),
+    "complex numbers": (
+        IMAGE,
+        rewrite(np.zeros(tiny.SHAPE, np.complex64)),
+        r"case_002_0000\.nii\.gz: holds values of type complex64",
+    ),
+    "a table in Latin-1": (
+        "participants.tsv",
+        lambda path: path.write_bytes(path.read_bytes() + b"caf\xe9\tA\n"),
+        r"not a table in UTF-8",
     ),
     "infinity": (
         IMAGE,
@@ -232,6 +249,22 @@ def test_bad_input_is_found_when_read(tmp_path, name):
     damage(folder, path, change)
     with pytest.raises(UserError, match=message):
         read_nnunet(folder, "group", 2)
+
+
+def test_labels_of_background_alone_are_refused(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "empty", cases=4)
+    for path in (folder / "labelsTr").iterdir():
+        write_volume(path, Volume(np.zeros(tiny.SHAPE, np.uint8), np.eye(4)))
+    with pytest.raises(UserError, match="nothing to learn"):
+        read_nnunet(folder, "group", 2)
+
+
+def test_nifti2_and_garbage_after_gzip_are_read(tmp_path, rng):
+    values = rng.integers(0, 100, (3, 4, 5)).astype(np.int16)
+    nibabel.save(nibabel.Nifti2Image(values, np.eye(4)), tmp_path / "two.nii.gz")
+    with (tmp_path / "two.nii.gz").open("ab") as file:
+        file.write(b"garbage")
+    np.testing.assert_array_equal(read_image(tmp_path / "two.nii.gz").values, values)
 
 
 def test_an_unknown_group_column_lists_the_columns(tiny_folder):

@@ -97,7 +97,7 @@ def test_regions_equal_autodiff(float64, rng, variant, step, rate, renormalise):
     features = jnp.asarray(rng.normal(size=(FEATURES, 40)))
     probability = softmax(features.T @ kernel + bias[None]).T
     reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
-    candidates = information.region_candidates(features, probability, shape, size)
+    candidates = information.region_candidates(features, probability, jnp.ones(40, bool), shape, size)
     gain = information.information_gain(candidates, reference, variant, rate, step, renormalise, block=4)
     index = np.arange(40).reshape(shape)
     expected = []
@@ -109,6 +109,25 @@ def test_regions_equal_autodiff(float64, rng, variant, step, rate, renormalise):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_regions_average_over_what_is_valid(float64, rng):
+    features, probability = jnp.asarray(rng.normal(size=(3, 16))), jnp.asarray(rng.dirichlet(np.ones(2), 16).T)
+    valid = jnp.arange(16) % 4 != 3
+    spoiled = jnp.where(valid, features, 1e6)
+    one, other = (information.region_candidates(part, probability, valid, (4, 4), 2) for part in (features, spoiled))
+    np.testing.assert_array_equal(np.asarray(one.joint), np.asarray(other.joint))
+    block = [2, 6]  # the valid elements of the region in the upper right
+    np.testing.assert_allclose(np.asarray(one.mean)[1, :3], np.asarray(features)[:, block].mean(1))
+    np.testing.assert_allclose(np.asarray(one.probability)[1], np.asarray(probability)[:, block].mean(1))
+    nothing = information.region_candidates(features, probability, jnp.zeros(16, bool), (4, 4), 2)
+    np.testing.assert_array_equal(np.asarray(nothing.joint), 0.0)
+
+
+def test_an_evaluation_set_without_the_structure_counts_classes_alike(rng):
+    kernel, bias, evaluation, weights, _, _ = make_problem(rng, np.float32)
+    reference = information.make_reference(evaluation, kernel, bias, weights, jnp.zeros(CLASSES))
+    np.testing.assert_allclose(np.asarray(reference.class_frequency), 1 / 3)
+
+
 def test_float32_keeps_the_ranking(rng, variant):
     kernel, bias, evaluation, weights, frequency, pool = make_problem(rng, np.float32, candidates=200)
 

@@ -59,7 +59,8 @@ def test_a_row_shows_every_group(capsys):
     assert lines[-2].split()[:7] == ["round", "labelled", "Dice", "Dice", "A", "Dice", "B"]
     cells = lines[-1].split()
     assert cells[:7] == ["0", "8", "0.750", "0.900", "0.600", "–", "0.300"]
-    assert cells[-1] == "1B"
+    assert cells[-1] == "B:1"
+    assert max(map(len, lines[-2:])) <= 84
 
 
 def test_differences_between_configurations_are_named():

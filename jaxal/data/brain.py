@@ -7,7 +7,7 @@ label is warped by the very same map, so that segmentation can be studied. Depar
 - The velocity bases are random smooth fields from a fixed key, not principal components of real scans: nothing is downloaded.
 - Each component of the subject effect has its own coefficient. One scalar for all, as in SimBA, would put every subject on a
   single line of shapes, far too easy to learn.
-- The bias displaces the caudate by a field without divergence, so its volume stays as it was. A field that shrinks the
+- The bias displaces the caudate by a field without divergence, so its volume stays nearly as it was (VOLUME). A field that shrinks the
   caudate would make the group harder whatever is labelled, since small bodies score lower Dice, and no query could help.
 
 The template is the MNI152 T1 with its grey-matter map as nilearn ships them inside the package. The caudate label is cut from
@@ -36,6 +36,7 @@ Array = jax.Array
 Bias = Literal["strong", "weak", "none"]
 
 BIAS_MEAN = {"strong": 2.0, "weak": 1.0, "none": 0.0}
+GENERATOR = 1  # raised whenever the same configuration would make other cohorts
 GROUPS = ("A", "B")  # B is the group that the bias acts on
 BOX_ORIGIN_MM = np.array([-44.0, -30.0, -18.0])
 BOX_SIZE_MM = np.array([80.0, 80.0, 64.0])

@@ -45,10 +45,11 @@ def read_nnunet(folder: Path, group_column: str, multiple: int, progress: Callab
         )
         for id_ in ids
     )
-    shapes, spacing_mm = [], None
+    shapes, spacing_mm, foreground = [], None, False
     for count, case in enumerate(cases, 1):
         _, label = _read_checked(case, classes)
         shapes.append(label.values.shape)
+        foreground = foreground or bool(label.values.any())
         own = np.linalg.norm(label.affine[:3, :3], axis=0)
         spacing_mm = own if spacing_mm is None else spacing_mm
         if not np.allclose(own, spacing_mm, rtol=0.01):
@@ -57,7 +58,13 @@ def read_nnunet(folder: Path, group_column: str, multiple: int, progress: Callab
             )
         if progress:
             progress(count, len(cases))
+    if not foreground:
+        raise UserError(f"{folder / 'labelsTr'}: no label map holds anything but background, so there is nothing to learn.")
     return Dataset(cases, channels, classes, padded_shape(shapes, multiple), tuple(float(size) for size in spacing_mm))
+
+
+def _flat(affine: np.ndarray) -> str:
+    return "; ".join(" ".join(f"{value:g}" for value in row) for row in affine[:3])
 
 
 def _in_mm(spacing: np.ndarray) -> str:
@@ -117,8 +124,11 @@ def _read_groups(path: Path, column: str) -> dict[str, str]:
         raise UserError(
             f"{path}: no such file. It names each case's group: tab-separated, a column participant_id and a column {column!r}."
         )
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table in UTF-8 ({error}). Save it as tab-separated text in UTF-8.") from error
     names = list(rows[0]) if rows else []
     for needed in ("participant_id", column):
         if needed not in names:
@@ -169,7 +179,7 @@ def _read_checked(case: Case, classes: tuple[str, ...]) -> tuple[list[Volume], V
             )
         if not np.allclose(image.affine, label.affine, atol=1e-3):
             raise UserError(
-                f"{path} and {case.label} have different affines, so their voxels lie in different places. Resample one onto the other."
+                f"{path} and {case.label} have different affines ({_flat(image.affine)} and {_flat(label.affine)}), so their voxels lie in different places. Resample one onto the other."
             )
     highest = int(label.values.max())
     if highest >= len(classes):

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import nibabel
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from jaxal.errors import UserError
 
@@ -50,30 +52,44 @@ def read_label(path: Path) -> Volume:
 
 def _read(path: Path) -> Volume:
     if not path.is_file():
-        raise UserError(f"{path}: no such file.")
+        raise UserError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}.")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty. Copy it again from its source.")
     try:
-        image = nibabel.load(path)
-    except (
-        nibabel.filebasedimages.ImageFileError,
-        nibabel.spatialimages.HeaderDataError,
-        ValueError,
-        OSError,
-        EOFError,
-        zlib.error,
-    ) as error:
+        content = _unpacked(path.read_bytes())
+        kind = nibabel.Nifti2Image if content[:4] in (_NIFTI2, _NIFTI2[::-1]) else nibabel.Nifti1Image
+        image = kind.from_bytes(content)
+    except PermissionError:
+        raise
+    except (ImageFileError, HeaderDataError, ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a readable NIfTI file ({_brief(error)}). Copy it again from its source.") from error
     if len(image.shape) != 3:
-        raise UserError(
-            f"{path}: has shape {image.shape}; expected three axes. Split it into one 3-D file per channel or time point."
-        )
+        raise UserError(f"{path}: has shape {image.shape}; expected three axes, one file per channel and time point.")
+    if image.get_data_dtype().kind not in "iuf":
+        raise UserError(f"{path}: holds values of type {image.get_data_dtype()}; expected plain whole or real numbers.")
     try:
         image = nibabel.as_closest_canonical(image)
         values = np.asanyarray(image.dataobj)
-    except (ValueError, OSError, EOFError, zlib.error) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path}: the file is truncated or damaged ({_brief(error)}). Copy it again from its source.") from error
     return Volume(values, np.asarray(image.affine, np.float64))
+
+
+_NIFTI2 = (540).to_bytes(4, "little")  # the header's size, its first field
+
+
+def _unpacked(content: bytes) -> bytes:
+    """Unpacks gzip to its end, so that its checksum is verified, which nibabel's own reading leaves out."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    parts = []
+    while content.startswith(b"\x1f\x8b"):  # gzip files may be several in one; garbage after the last is left alone
+        stream = zlib.decompressobj(wbits=31)
+        parts.append(stream.decompress(content))
+        if not stream.eof:
+            raise EOFError("the compressed data end too early")
+        content = stream.unused_data
+    return b"".join(parts)
 
 
 def _brief(error: Exception) -> str:
