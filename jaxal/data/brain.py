@@ -7,7 +7,8 @@ label is warped by the very same map, so that segmentation can be studied. Depar
 - The velocity bases are random smooth fields from a fixed key, not principal components of real scans: nothing is downloaded.
 - Each component of the subject effect has its own coefficient. One scalar for all, as in SimBA, would put every subject on a
   single line of shapes, far too easy to learn.
-- The bias displaces the caudate by a field without divergence, so its volume stays nearly as it was (VOLUME). A field that shrinks the
+- The bias displaces the caudate by a field without divergence, so its volume stays nearly as it was (group B's caudates are 1.3 %
+  larger on average at `strong`, 0.6 % at `weak`; 120 subjects at 2 mm). A field that shrinks the
   caudate would make the group harder whatever is labelled, since small bodies score lower Dice, and no query could help.
 
 The template is the MNI152 T1 with its grey-matter map as nilearn ships them inside the package. The caudate label is cut from
