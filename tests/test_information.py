@@ -108,7 +108,6 @@ def test_regions_equal_autodiff(float64, rng, variant, step, rate, renormalise):
     np.testing.assert_allclose(np.asarray(gain.mass + gain.gain), expected, rtol=0, atol=tolerance(expected))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
 def test_regions_average_over_what_is_valid(float64, rng):
     features, probability = jnp.asarray(rng.normal(size=(3, 16))), jnp.asarray(rng.dirichlet(np.ones(2), 16).T)
     valid = jnp.arange(16) % 4 != 3
@@ -128,6 +127,7 @@ def test_an_evaluation_set_without_the_structure_counts_classes_alike(rng):
     np.testing.assert_allclose(np.asarray(reference.class_frequency), 1 / 3)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_float32_keeps_the_ranking(rng, variant):
     kernel, bias, evaluation, weights, frequency, pool = make_problem(rng, np.float32, candidates=200)
 
