@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,9 +22,15 @@ from jaxal.training import Interrupted
 T = TypeVar("T")
 
 
-def parse(arguments: type[T], module: str) -> T:
-    """Reads a command's options from the command line; a wrong one ends the process with a message and status 2."""
-    return tyro.cli(arguments, prog=f"python -m {module}", description=arguments.__doc__, config=(tyro.conf.FlagCreatePairsOff,))
+def parse(arguments: type[T], module: str, given: Sequence[str] | None = None) -> T:
+    """Reads a command's options, from the command line unless given; a wrong one ends the process with a message and status 2."""
+    return tyro.cli(
+        arguments,
+        args=given,
+        prog=f"python -m {module}",
+        description=arguments.__doc__,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
 
 
 def run(work: Callable[[Display], int]) -> int:

@@ -20,6 +20,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 _cache = tempfile.mkdtemp(prefix="jaxal-tests-")
 atexit.register(shutil.rmtree, _cache, ignore_errors=True)
 jax.config.update("jax_compilation_cache_dir", _cache)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache  # also for commands that a test runs in this process
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 

@@ -10,6 +10,7 @@ import killing
 import pytest
 import tiny
 
+from experiments import brain_caudate, command
 from jaxal.strategies import STRATEGIES
 
 
@@ -86,35 +87,39 @@ def test_more_rounds_and_strategies_extend_a_folder(tiny_folder, tmp_path, cache
     assert {row["strategy"] for row in csv.DictReader((out / "summary.csv").read_text().splitlines())} == {"random", "entropy"}
 
 
-def refused(arguments, cache, *expected):
-    status, output = killing.finish(arguments, cache)
-    assert status == 2, output
-    assert "Traceback" not in output
-    flat = " ".join(output.replace("│", " ").split())
-    for text in expected:
-        assert text in flat
+@pytest.fixture
+def refused(capsys):
+    """Runs a command in this process and expects one message and status 2."""
+
+    def run(arguments, *expected):
+        try:
+            status = brain_caudate.main(command.parse(brain_caudate.Arguments, "experiments.brain_caudate", arguments[3:]))
+        except SystemExit as stopped:
+            status = stopped.code
+        captured = capsys.readouterr()
+        assert status == 2, captured
+        flat = " ".join((captured.out + captured.err).replace("│", " ").split())
+        for text in expected:
+            assert text in flat
+
+    return run
 
 
-def test_a_folder_with_other_settings_is_refused_and_left_alone(run_folder, tiny_folder, cache):
+def test_a_folder_with_other_settings_is_refused_and_left_alone(run_folder, tiny_folder, refused):
     before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*") if path.is_file() and path.name != ".lock"}
     refused(
         killing.command(tiny_folder, run_folder, "entropy", "--query-size", "3"),
-        cache,
         "holds runs with other settings",
         "sizes.query_size: the folder has 2, this command asks for 3",
         "--fresh",
     )
-    refused(
-        killing.command(tiny_folder, run_folder, "entropy", "--training", "warm"), cache, "training.start: the folder has scratch"
-    )
+    refused(killing.command(tiny_folder, run_folder, "entropy", "--training", "warm"), "training.start: the folder has scratch")
     assert {path: path.stat().st_mtime_ns for path in run_folder.rglob("*") if path.is_file() and path.name != ".lock"} == before
 
 
-def test_other_data_of_the_same_name_are_refused(run_folder, tmp_path, cache):
+def test_other_data_of_the_same_name_are_refused(run_folder, tmp_path, refused):
     other = tiny.write_dataset(tmp_path / "other", cases=20)
-    refused(
-        killing.command(other, run_folder, "entropy"), cache, "data.cases: the folder has 16", "data.fingerprint: the folder has"
-    )
+    refused(killing.command(other, run_folder, "entropy"), "data.cases: the folder has 16", "data.fingerprint: the folder has")
 
 
 def test_a_data_folder_may_move(run_folder, tiny_folder, tmp_path, cache):
@@ -126,9 +131,9 @@ def test_a_data_folder_may_move(run_folder, tiny_folder, tmp_path, cache):
     assert killing.rounds(run_folder, "weighted_entropy") == before
 
 
-def test_a_file_in_the_way_is_named(tiny_folder, tmp_path, cache):
+def test_a_file_in_the_way_is_named(tiny_folder, tmp_path, refused):
     (tmp_path / "out").write_text("mine")
-    refused(killing.command(tiny_folder, tmp_path / "out", "random"), cache, "is a file")
+    refused(killing.command(tiny_folder, tmp_path / "out", "random"), "is a file")
     assert (tmp_path / "out").read_text() == "mine"
 
 
@@ -158,15 +163,15 @@ def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path, cache):
         (["--quary-size", "3"], ["Unrecognized", "--quary-size"]),
     ],
 )
-def test_wrong_options_are_refused_with_one_message(options, expected, tiny_folder, tmp_path, cache):
-    refused(killing.command(tiny_folder, tmp_path / "out", "random", *options), cache, *expected)
+def test_wrong_options_are_refused_with_one_message(options, expected, tiny_folder, tmp_path, refused):
+    refused(killing.command(tiny_folder, tmp_path / "out", "random", *options), *expected)
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_refused_leaves_the_results_where_they_are(tiny_folder, tmp_path, cache):
+def test_what_is_refused_leaves_the_results_where_they_are(tiny_folder, tmp_path, refused):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")
-    refused(killing.command(tiny_folder, tmp_path / "out", "random", "--fresh", "--data", "/nowhere"), cache, "no such folder")
+    refused(killing.command(tiny_folder, tmp_path / "out", "random", "--fresh", "--data", "/nowhere"), "no such folder")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "mine").read_text() == "kept"
 
@@ -180,7 +185,11 @@ def test_a_full_disk_ends_in_one_message_and_is_made_good(tiny_folder, tmp_path,
         pytest.skip("mounting a small file system needs root")
     try:
         arguments = killing.command(tiny_folder, disk / "out", "weighted_entropy")
-        refused(arguments, cache, "No space left on device", "run the same command again")
+        status, output = killing.finish(arguments, cache)
+        assert status == 2, output
+        assert "Traceback" not in output
+        assert "No space left on device" in output
+        assert "run the same command again" in output
         subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
         status, output = killing.finish(arguments, cache)
         assert status == 0, output
@@ -189,11 +198,11 @@ def test_a_full_disk_ends_in_one_message_and_is_made_good(tiny_folder, tmp_path,
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_bad_file_ends_the_command_before_any_training(tmp_path, cache):
+def test_a_bad_file_ends_the_command_before_any_training(tmp_path, refused):
     folder = tiny.write_dataset(tmp_path / "bad")
     path = folder / "imagesTr" / "case_009_0000.nii.gz"
     path.write_bytes(path.read_bytes()[:100])
-    refused(killing.command(folder, tmp_path / "out", "random"), cache, "case_009_0000.nii.gz", "Copy it again")
+    refused(killing.command(folder, tmp_path / "out", "random"), "case_009_0000.nii.gz", "Copy it again")
     assert not list((tmp_path / "out").rglob("rounds.jsonl"))
 
 
