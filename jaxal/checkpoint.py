@@ -6,6 +6,7 @@ half a line. A round's checkpoint is durable before the round's line is written.
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -104,7 +105,8 @@ class Checkpoints:
           UserError: the disk is full or cannot be written to; the checkpoint before is still there.
         """
         try:
-            with self._manager(round_) as manager:
+            # Of a failed write Orbax's threads print tracebacks of their own; the error itself is raised, and once is enough.
+            with contextlib.redirect_stderr(io.StringIO()), self._manager(round_) as manager:
                 saved = manager.save(
                     step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
                 )
