@@ -15,7 +15,7 @@ jax 0.10.2; ledgers in `docs/results/brain_bias-small`):
     weak     initial set                  0.088   0.057 to 0.119     0.047 0.091 0.116 0.089 0.096
     weak     whole pool                   0.014   0.008 to 0.019     0.015 0.014 0.014 0.007 0.019
 
-So labels close five sixths of either gap. What remains is the group's own difficulty: displaced caudates vary more.
+So labels close five sixths of either gap. Where the rest comes from was not looked into.
 
 Why these numbers of steps? Test Dice of groups A and B at 2 mm, strong bias (at 6 mm and with a constant number of steps): eight
 labelled cases reach their plateau at 200 steps (peak rate 6e-3; 100: 0.893 / 0.708, 200: 0.909 / 0.736, 400: 0.915 / 0.728, means

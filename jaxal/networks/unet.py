@@ -29,7 +29,7 @@ class UNetConfig:
       dropout: where channels are dropped: before the last layer, before each decoder block, or after the bottleneck.
       dropout_rate: probability that a channel is dropped.
       foreground_prior: share of foreground that a fresh network predicts everywhere (as Lin et al. 2017, arXiv 1708.02002).
-        A structure is a percent of its volume; starting from one half, trainings need twice the steps and some collapse.
+        A structure is a percent of its volume; starting from one half, trainings took more steps, and one collapsed.
       dtype: what the network computes in; parameters and everything that ranks stay float32.
     """
 
