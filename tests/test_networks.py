@@ -22,7 +22,7 @@ def test_fast_convolution_equals_the_plain_one_with_its_gradient(rng, channels, 
     def total(form):
         return jax.value_and_grad(lambda inputs, kernel: jnp.sin(form(inputs, kernel)).sum(), (0, 1))(inputs, kernel)
 
-    for form in (fast.conv, fast.conv_by_slices):
+    for form in (fast.conv, fast.conv_by_tiles):
         np.testing.assert_allclose(np.asarray(form(inputs, kernel)), np.asarray(fast.conv_plain(inputs, kernel)), atol=1e-4)
         for ours, plain in zip(jax.tree.leaves(total(form)), jax.tree.leaves(total(fast.conv_plain)), strict=True):
             np.testing.assert_allclose(np.asarray(ours), np.asarray(plain), atol=2e-3, rtol=1e-4)
@@ -33,8 +33,7 @@ def test_convolution_takes_the_fast_form_on_a_cpu_and_the_plain_one_elsewhere():
     traced = jax.jit(fast.conv).trace(inputs, kernel)
     on_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
     on_tpu = traced.lower(lowering_platforms=("tpu",)).as_text()
-    assert "[b, 0, 1, f]" in on_cpu
-    assert "[b, 0, 1, 2, f]" not in on_cpu
+    assert "convolution" not in on_cpu
     assert "[b, 0, 1, 2, f]" in on_tpu
 
 
