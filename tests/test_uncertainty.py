@@ -15,8 +15,8 @@ MEASURES = {
 }
 
 
-def moments_of(logits) -> ClassMoments:
-    """Moments of logits `[members, classes, elements]`."""
+def streamed(logits) -> ClassMoments:
+    """Moments of logits `[members, classes, elements]`, one member after the other."""
     moments = uncertainty.no_moments(logits.shape[1:], logits.dtype)
     for member in logits:
         moments = uncertainty.add_member(moments, jnp.asarray(member))
@@ -29,7 +29,7 @@ def moments_of(logits) -> ClassMoments:
 def test_equals_other_libraries(float64, measure, library):
     logits = np.moveaxis(np.array(FIXTURE["logits"]), 0, -1)
     with np.errstate(all="raise"):
-        values = MEASURES[measure](moments_of(logits))
+        values = MEASURES[measure](streamed(logits))
     np.testing.assert_allclose(np.asarray(values), FIXTURE["values"][measure][library], atol=2e-6)  # BaaL clips at 1e-5 or so
 
 
@@ -48,7 +48,7 @@ def test_equals_plain_numpy(float64, rng):
         "variation_ratio": 1 - votes.max(0) / 7,
         "variance": p.var(0).mean(0),
     }
-    moments = moments_of(logits)
+    moments = streamed(logits)
     for name, values in expected.items():
         np.testing.assert_allclose(np.asarray(MEASURES[name](moments)), values, atol=1e-13, err_msg=name)
     np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), own, atol=1e-13)
@@ -57,7 +57,7 @@ def test_equals_plain_numpy(float64, rng):
 def test_values_worked_by_hand():
     # Two members that are sure of different classes: all of the uncertainty is disagreement.
     logits = np.array([[[50.0, 0.0], [-50.0, 0.0]], [[-50.0, 0.0], [50.0, 0.0]]], np.float32)
-    moments = moments_of(logits)
+    moments = streamed(logits)
     np.testing.assert_allclose(np.asarray(uncertainty.bald(moments)), [np.log(2), 0.0], atol=1e-6)
     np.testing.assert_allclose(np.asarray(uncertainty.entropy(moments)), [np.log(2)] * 2, atol=1e-6)
     np.testing.assert_allclose(
@@ -72,7 +72,7 @@ def test_saturated_members_and_their_gradients_are_finite(name):
     logits = jnp.array([[[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]]] * 2)
 
     def total(logits):
-        return MEASURES[name](moments_of(logits)).sum()
+        return MEASURES[name](streamed(logits)).sum()
 
     assert np.isfinite(total(logits))
     if name != "variation_ratio":
@@ -82,7 +82,7 @@ def test_saturated_members_and_their_gradients_are_finite(name):
 @pytest.mark.parametrize("name", MEASURES)
 def test_identical_members_neither_disagree_nor_go_below_zero(name, rng):
     logits = np.repeat(rng.normal(size=(1, 4, 500)).astype(np.float32) * 5, 9, axis=0)
-    values = np.asarray(MEASURES[name](moments_of(logits)))
+    values = np.asarray(MEASURES[name](streamed(logits)))
     assert (values >= 0).all()
     if name in ("bald", "variance", "variation_ratio"):
         assert values.max() < 1e-5
@@ -91,9 +91,9 @@ def test_identical_members_neither_disagree_nor_go_below_zero(name, rng):
 def test_order_of_classes_and_shift_of_logits_do_not_matter(float64, rng):
     logits = rng.normal(size=(5, 4, 20))
     for name, measure in MEASURES.items():
-        plain = np.asarray(measure(moments_of(logits)))
-        np.testing.assert_allclose(np.asarray(measure(moments_of(logits[:, ::-1]))), plain, atol=1e-12, err_msg=name)
-        np.testing.assert_allclose(np.asarray(measure(moments_of(logits + 7.5))), plain, atol=1e-12, err_msg=name)
+        plain = np.asarray(measure(streamed(logits)))
+        np.testing.assert_allclose(np.asarray(measure(streamed(logits[:, ::-1]))), plain, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(np.asarray(measure(streamed(logits + 7.5))), plain, atol=1e-12, err_msg=name)
 
 
 def test_entropy_from_logits_equals_entropy_from_probabilities(float64, rng):
@@ -101,3 +101,9 @@ def test_entropy_from_logits_equals_entropy_from_probabilities(float64, rng):
     probability, entropy = uncertainty.softmax_and_entropy(logits)
     np.testing.assert_allclose(np.asarray(probability), np.asarray(jax.nn.softmax(logits, axis=-2)), atol=1e-15)
     np.testing.assert_allclose(np.asarray(entropy), np.asarray(uncertainty.probability_entropy(probability)), atol=1e-13)
+
+
+def test_members_at_once_equal_members_one_by_one(float64, rng):
+    logits = jnp.asarray(rng.normal(size=(6, 3, 4, 9)))
+    for at_once, one_by_one in zip(uncertainty.moments_of(logits), streamed(logits), strict=True):
+        np.testing.assert_allclose(np.asarray(at_once), np.asarray(one_by_one), atol=1e-14)
