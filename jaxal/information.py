@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxal import uncertainty
 
@@ -118,23 +119,41 @@ def case_candidates(features: Array, probability: Array) -> Candidates:
     return Candidates(mean, probability[..., :, None] * mean[..., None, :])
 
 
-def region_candidates(features: Array, probability: Array, valid: Array, shape: tuple[int, ...], size: int) -> Candidates:
+def region_candidates(
+    features: Array, probability: Array, valid: Array, shape: tuple[int, ...], size: int, regions: Array
+) -> Candidates:
     """Candidates that are cubes of `size` elements a side; a cube averages over those of its elements that are valid.
 
     Args:
-      features: `[features, elements]`.
+      features: `[elements, features]`.
       probability: `[classes, elements]`.
       valid: elements that belong to the image, `[elements]`, boolean.
       shape: of the volume, with product `elements`.
       size: elements along each axis.
+      regions: which cubes, as places in the order of `block_mean`, `[regions]` integers. Only their elements are touched.
 
     Returns:
-      Candidates with one leading axis of regions, in the order of `block_mean`.
+      Candidates with one leading axis of regions.
     """
-    extended = extend(features, 0)
-    joint = probability[:, None, :] * extended[None, :, :]
-    mean = block_mean(extended, valid, shape, size)
-    return Candidates(mean.T, jnp.moveaxis(block_mean(joint, valid, shape, size), -1, 0))
+    index, inside = region_elements(regions, shape, size)
+    used = (inside & valid[index]).astype(features.dtype)
+    share = used / jnp.broadcast_to(jnp.maximum(used.sum(-1, keepdims=True), 1.0), used.shape)
+    extended = extend(features[index])
+    mean = jnp.einsum("rv,rvf->rf", share, extended, precision="highest")
+    joint = jnp.einsum("crv,rvf->rcf", probability[:, index] * share[None], extended, precision="highest")
+    return Candidates(mean, joint)
+
+
+def region_elements(regions: Array, shape: tuple[int, ...], size: int) -> tuple[Array, Array]:
+    """The elements of cubes: places in the flat volume `[regions, size ** rank]`, and which of them lie inside it."""
+    blocks = tuple(-(-length // size) for length in shape)
+    offsets = np.indices((size,) * len(shape), np.int32).reshape(len(shape), -1)
+    corners = jnp.unravel_index(regions, blocks)
+    index, inside = jnp.zeros((), jnp.int32), jnp.ones((), bool)
+    for corner, offset, length in zip(corners, offsets, shape, strict=True):
+        place = size * corner[:, None].astype(jnp.int32) + offset[None, :]
+        index, inside = index * length + jnp.minimum(place, length - 1), inside & (place < length)
+    return index, inside
 
 
 def block_mean(values: Array, valid: Array, shape: tuple[int, ...], size: int) -> Array:

@@ -2,6 +2,7 @@
 
 State that the next round needs is only this: the ledger (which cases were queried) and, when trainings start warm, the last
 round's weights. Everything random is keyed by seed and round, so a run that was killed goes on as if nothing had happened.
+On several hosts all go through the same rounds; the leader trains and writes, and every pass is shared out.
 """
 
 import dataclasses
@@ -17,10 +18,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from jaxal import calibration, fairness, metrics, strategies
+from jaxal import calibration, fairness, hosts, metrics, strategies
 from jaxal.checkpoint import Checkpoints, Ledger
 from jaxal.data.cases import Case, Dataset, Example, Splits
 from jaxal.errors import UserError
+from jaxal.journal import Journal
+from jaxal.members import MembersConfig
 from jaxal.oracle import simulated, without_label
 from jaxal.scoring import Collected, Pass
 from jaxal.selection import Query
@@ -41,7 +44,8 @@ class LoopConfig:
       query_size: cases a query.
       seed: of the weights and every draw.
       start: whether each round trains from scratch or from the last round's weights.
-      members: dropout samples of strategies that ask for them.
+      members: whose disagreement the strategies that ask for it measure; of its networks each is trained by itself, and the
+        first is the one that is evaluated.
       batch_size: cases scored at once.
       save_every_seconds: between checkpoints within a training; decides what a kill costs, never a result.
     """
@@ -50,7 +54,7 @@ class LoopConfig:
     query_size: int
     seed: int
     start: Literal["scratch", "warm"] = "scratch"
-    members: int = 20
+    members: MembersConfig = MembersConfig()
     batch_size: int = 2
     save_every_seconds: float = 60.0
 
@@ -109,33 +113,30 @@ def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watche
     Yields:
       The record of each round: those found in the ledger first, then each new one when it is durable.
     """
-    ledger, checkpoints = Ledger(folder / "rounds.jsonl"), Checkpoints(folder / "checkpoints")
+    ledger, journal = Ledger(folder / "rounds.jsonl"), Journal(folder / "scores", task.config_hash, hosts.index())
     strategy = strategies.STRATEGIES[name](task.strategy)
     passes = _make_passes(strategy, config, task)
-    trainers = {warm: Trainer(task.model, task.training, warm) for warm in (False, True)}
+    networks = [_Network(folder / "checkpoints", number, task, config) for number in range(config.members.networks)]
     by_id = {case.id: case for case in task.splits.pool}
     labelled = sorted(task.initial)
-    params: Params | None = None
-    done = ledger.read()
+    done = hosts.share_json(ledger.read() if hosts.is_leader() else None)
     for record in done:
         yield record
         labelled = sorted(labelled + [by_id[id_] for id_ in record["queried"]])
     for round_ in range(len(done), config.rounds):
         seconds: dict[str, float] = {}
         key = jax.random.fold_in(jax.random.key(config.seed), round_)
-        warm = config.start == "warm" and round_ > 0
-        if warm and params is None:
-            params = _restore_params(checkpoints, trainers[round_ > 1], round_ - 1, task)
         with _timed(seconds, "train"):
-            start, pass_ = params if warm else None, passes.labelled
-            params, seen, failures = _train(
-                round_, key, trainers[warm], start, labelled, pass_, checkpoints, task, watcher, config.save_every_seconds
-            )
+            trained = [network.train(round_, key, labelled, passes.labelled, watcher) for network in networks]
+            params, seen, failures = trained[0]
         with _timed(seconds, "evaluate"):
             test = _collect(passes.test, params, key, task.splits.test, task.load, watcher, "evaluating")
         pool = sorted(set(task.splits.pool) - set(labelled))
         with _timed(seconds, "score"):
-            statistics = _collect(passes.pool, params, key, pool, without_label(task.load), watcher, "scoring")
+            everybody = (
+                jax.tree.map(lambda *leaves: np.stack(leaves), *(own for own, _, _ in trained)) if len(trained) > 1 else params
+            )
+            statistics = _collect(passes.pool, everybody, key, pool, without_label(task.load), watcher, "scoring", journal)
             evaluation = Seen(
                 task.splits.evaluation,
                 _collect(passes.evaluation, params, key, task.splits.evaluation, task.load, watcher, "evaluation set"),
@@ -144,21 +145,36 @@ def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watche
             context = Context(jax.random.fold_in(key, 2), pool)
             query = _select(strategy, context, task.model.head(params), statistics, seen, evaluation, config.query_size)
         record = _record(round_, labelled, query, by_id, test, task, seen, failures, seconds)
-        ledger.append(record)
+        if hosts.is_leader():
+            ledger.append(record)
+            journal.clear()
         yield record
         labelled = sorted(labelled + [by_id[id_] for id_ in query.units])
 
 
 def _make_passes(strategy: Strategy, config: LoopConfig, task: Task) -> _Passes:
-    def make(names: Sequence[str]) -> Pass | None:
-        return Pass(task.model, names, config.members, config.batch_size, task.statistics) if names else None
+    def make(names: Sequence[str], networks: int) -> Pass | None:
+        members = dataclasses.replace(config.members, networks=networks)
+        return Pass(task.model, names, members, config.batch_size, task.statistics) if names else None
 
     needs = strategy.needs
-    return _Passes(make(needs.pool), make(("overlap", *needs.labelled)), make(needs.evaluation), make(("overlap", "calibration")))
+    return _Passes(
+        make(needs.pool, config.members.networks),
+        make(("overlap", *needs.labelled), 1),
+        make(needs.evaluation, 1),
+        make(("overlap", "calibration"), 1),
+    )
 
 
 def _collect(
-    pass_: Pass | None, params: Params, key: jax.Array, cases: Sequence[Case], load, watcher: Watcher, what: str
+    pass_: Pass | None,
+    params: Params,
+    key: jax.Array,
+    cases: Sequence[Case],
+    load,
+    watcher: Watcher,
+    what: str,
+    journal: Journal | None = None,
 ) -> Collected:
     if pass_ is None or not cases:
         return {}
@@ -169,7 +185,7 @@ def _collect(
             if watcher.should_stop():
                 raise Interrupted
 
-        return pass_(params, jax.random.fold_in(key, 1), cases, load, report)
+        return pass_(params, jax.random.fold_in(key, 1), cases, load, report, journal)
 
 
 def _select(strategy, context, head, statistics, labelled: Seen, evaluation: Seen, budget: int) -> Query:
@@ -178,58 +194,89 @@ def _select(strategy, context, head, statistics, labelled: Seen, evaluation: See
     return strategies.run(strategy, context, head, statistics, labelled, evaluation, budget)
 
 
-def _train(
-    round_: int,
-    key: jax.Array,
-    trainer: Trainer,
-    start: Params | None,
-    labelled: Sequence[Case],
-    pass_: Pass,
-    checkpoints: Checkpoints,
-    task: Task,
-    watcher: Watcher,
-    save_every_seconds: float,
-) -> tuple[Params, Seen, int]:
-    """Trains one round, again with another key if the network collapsed; returns weights, labelled statistics, failed attempts."""
-    answers = dict(zip((case.id for case in labelled), simulated(task.load)(labelled), strict=True))
-    examples = [answers[case.id] for case in labelled]
-    saved = checkpoints.latest(round_)
-    first, steps = saved[1]["attempt"] if saved else 0, trainer.steps(len(labelled))
-    for attempt in range(first, task.training.attempts):
-        attempt_key = jax.random.fold_in(jax.random.fold_in(key, 0), attempt)
-        # A collapse of warm weights is answered from scratch: the old weights may be what is broken.
-        state = trainer.start(attempt_key, examples[0], start if attempt == 0 else None)
-        if saved and attempt == first:
-            state = checkpoints.restore(round_, state)
+class _Network:
+    """One network of the loop and its trainings, round after round."""
 
-        def save(state: TrainState, attempt: int = attempt) -> None:
-            checkpoints.save(round_, attempt * (steps + 1) + int(state.step), state, {"round": round_, "attempt": attempt})
+    def __init__(self, folder: Path, number: int, task: Task, config: LoopConfig):
+        self._checkpoints = Checkpoints(folder / f"network-{number}" if number else folder)
+        self._number, self._task, self._config = number, task, config
+        self._trainers = {warm: Trainer(task.model, task.training, warm) for warm in (False, True)}
+        self._last: Params | None = None
 
-        resumed_at = int(state.step)
-        with watcher.progress(f"training on {len(labelled)}") as progress:
-            state = trainer.fit(attempt_key, examples, state, progress, watcher.should_stop, save, _Every(save_every_seconds))
-        if resumed_at < steps:
-            save(state)
-        statistics = _collect(pass_, state.params, key, labelled, lambda case: answers[case.id], watcher, "labelled set")
-        dice = float(np.nanmean(metrics.mean_foreground_dice(statistics["overlap"])))
-        if dice >= COLLAPSED_DICE:
-            return state.params, Seen(labelled, statistics), attempt
-        last = attempt + 1 == task.training.attempts
-        watcher.note(
-            f"Training collapsed (Dice {dice:.3f} on its own labelled cases), attempt {attempt + 1} of {task.training.attempts}: "
-            + ("going on with it; do not trust this round." if last else "training again with another key.")
+    def train(
+        self, round_: int, key: jax.Array, labelled: Sequence[Case], pass_: Pass, watcher: Watcher
+    ) -> tuple[Params, Seen, int]:
+        """Trains one round, again with another key if the network collapsed; returns weights, labelled statistics, failed attempts."""
+        task, warm = self._task, self._config.start == "warm" and round_ > 0
+        if warm and self._last is None and hosts.is_leader():
+            self._last = self._restore_params(round_ - 1)
+        answers = dict(zip((case.id for case in labelled), simulated(task.load)(labelled), strict=True))
+        key_of_network = (
+            jax.random.fold_in(key, 0) if self._number == 0 else jax.random.fold_in(jax.random.fold_in(key, 3), self._number)
         )
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
-        raise UserError(
-            f"Training of round {round_} diverged in every attempt: weights are not finite. Look at the images' intensities."
-        )
-    return state.params, Seen(labelled, statistics), task.training.attempts
+        saved = self._checkpoints.latest(round_) if hosts.is_leader() else None
+        first = hosts.share_json(saved[1]["attempt"] if saved else 0)
+        for attempt in range(first, task.training.attempts):
+            attempt_key = jax.random.fold_in(key_of_network, attempt)
+            # A collapse of warm weights is answered from scratch: the old weights may be what is broken.
+            start = self._last if attempt == 0 else None
+            resume = saved is not None and attempt == first
+            examples = [answers[case.id] for case in labelled]
+            params = self._fit(round_, attempt, attempt_key, examples, warm, start, resume, watcher)
+            statistics = _collect(pass_, params, key, labelled, lambda case: answers[case.id], watcher, "labelled set")
+            dice = float(np.nanmean(metrics.mean_foreground_dice(statistics["overlap"])))
+            if dice >= COLLAPSED_DICE:
+                break
+            last = attempt + 1 == task.training.attempts
+            watcher.note(
+                f"Training collapsed (Dice {dice:.3f} on its own labelled cases), attempt {attempt + 1} of {task.training.attempts}: "
+                + ("going on with it; do not trust this round." if last else "training again with another key.")
+            )
+        else:
+            attempt = task.training.attempts
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+                raise UserError(
+                    f"Training of round {round_} diverged in every attempt: weights are not finite. Look at the images' intensities."
+                )
+        self._last = params
+        return params, Seen(labelled, statistics), attempt
 
+    def _fit(
+        self,
+        round_: int,
+        attempt: int,
+        key: jax.Array,
+        examples: Sequence[Example],
+        warm: bool,
+        start,
+        resume: bool,
+        watcher: Watcher,
+    ) -> Params:
+        """One training, on the leader; the other hosts get its weights."""
+        trainer = self._trainers[warm]
+        state = trainer.start(key, examples[0], start)
+        if hosts.is_leader():
+            if resume:
+                state = self._checkpoints.restore(round_, state)
+            resumed_at, steps = int(state.step), trainer.steps(len(examples))
 
-def _restore_params(checkpoints: Checkpoints, trainer: Trainer, round_: int, task: Task) -> Params:
-    example = task.load(task.initial[0])
-    like = jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))
-    return checkpoints.restore(round_, like).params
+            def save(state: TrainState) -> None:
+                self._checkpoints.save(
+                    round_, attempt * (steps + 1) + int(state.step), state, {"round": round_, "attempt": attempt}
+                )
+
+            with watcher.progress(f"training on {len(examples)}") as progress:
+                due = _Every(self._config.save_every_seconds)
+                state = trainer.fit(key, examples, state, progress, watcher.should_stop, save, due)
+            if resumed_at < steps:
+                save(state)
+        return hosts.share(state.params)
+
+    def _restore_params(self, round_: int) -> Params:
+        example = self._task.load(self._task.initial[0])
+        trainer = self._trainers[self._config.start == "warm" and round_ > 0]
+        like = jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))
+        return self._checkpoints.restore(round_, like).params
 
 
 class _Every:

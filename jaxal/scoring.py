@@ -1,6 +1,9 @@
 """The pass: every case is read once, its deterministic layers run once, and all statistics leave together."""
 
+import dataclasses
 import functools
+import hashlib
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,12 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from jaxal import uncertainty
-from jaxal.data.cases import Case, Example
+from jaxal import hosts, uncertainty
+from jaxal.data.cases import Case, Example, case_fingerprint
 from jaxal.data.stream import batches
+from jaxal.journal import Journal
+from jaxal.members import MembersConfig, first_network, flat, logits_of, member_moments
 from jaxal.statistics import STATISTICS, StatisticsConfig, View
-from jaxal.types import Model, Output, Params
+from jaxal.types import Model, Params
 
 Array = jax.Array
 Collected = dict[str, Any]  # statistic's name -> pytree of arrays with a leading axis of units
@@ -22,26 +29,43 @@ Collected = dict[str, Any]  # statistic's name -> pytree of arrays with a leadin
 class Pass:
     """A compiled pass over cases of one shape for a fixed set of statistics.
 
-    Scores of a case depend on the parameters, the key, the batch size and the case alone, not on its neighbours in the batch,
-    their order or their number.
+    Scores of a case depend on the parameters, the key, the batch size and the case alone: not on its neighbours in the batch,
+    their order or their number, nor on the number of devices and hosts.
 
     Args:
       model: the network.
       statistics: names of what to compute (`statistics.STATISTICS`); each is computed once however often it is asked for.
-      members: dropout samples, drawn only if a statistic needs them.
-      batch_size: cases on the device at once; part of the configuration, since results may differ in the last bits across
+      members: whose disagreement counts; they run only if a statistic needs them.
+      batch_size: cases on each device at once; part of the configuration, since results may differ in the last bits across
         batch sizes.
       config: of the statistics.
+      devices: of this host that share the work; all of them by default.
     """
 
-    def __init__(self, model: Model, statistics: Sequence[str], members: int, batch_size: int, config: StatisticsConfig):
+    def __init__(
+        self,
+        model: Model,
+        statistics: Sequence[str],
+        members: MembersConfig,
+        batch_size: int,
+        config: StatisticsConfig,
+        devices: Sequence[jax.Device] | None = None,
+    ):
         unknown = sorted(set(statistics) - STATISTICS.keys())
         if unknown:
             raise ValueError(f"Unknown statistics {unknown}; there are {sorted(STATISTICS)}.")
         self.statistics = tuple(sorted(set(statistics)))
-        self.batch_size = batch_size
-        needs_members = any(STATISTICS[name].needs_members for name in self.statistics)
-        self._run = jax.jit(functools.partial(_evaluate, model, self.statistics, members if needs_members else 0, config))
+        needed = [name for name in self.statistics if STATISTICS[name].needs_members]
+        if needed and members.count < 2:
+            raise ValueError(f"{needed} measure how members disagree, but {members} makes only one.")
+        self._members, self._batch_size, self._config = members, batch_size, config
+        mesh = Mesh(np.array(devices or jax.local_devices()), ("cases",))
+        self._everywhere, self._shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))
+        self._at_once = batch_size * mesh.size
+        evaluate = functools.partial(_evaluate, model, self.statistics, members, bool(needed), config)
+        # Each device runs the program of a single one on its own cases; nothing travels between them.
+        specs = dict(in_specs=(P(), P(), P("cases"), P("cases")), out_specs=P("cases"))
+        self._run = jax.jit(jax.shard_map(evaluate, mesh=mesh, check_vma=False, **specs))
 
     def __call__(
         self,
@@ -50,32 +74,121 @@ class Pass:
         cases: Sequence[Case],
         load: Callable[[Case], Example],
         progress: Callable[[int, int], None] | None = None,
+        journal: Journal | None = None,
     ) -> Collected:
         """Streams cases through the pass.
 
         Args:
-          params: of the model.
+          params: of the model, one network's or several stacked (`MembersConfig.networks`).
           key: of the round; member and unit keys are folded from it.
           cases: units of this version are whole cases.
           load: reads a case.
-          progress: called with the number of cases done and of all cases.
+          progress: called with the number of cases done and of all cases, on several hosts of those that are this one's.
+          journal: keeps each case's results as they come, and gives back those that are there already.
 
         Returns:
-          Each statistic's results as NumPy arrays with a leading axis of cases, in their order.
+          Each statistic's results as NumPy arrays with a leading axis of cases, in their order; on every host those of all.
         """
-        parts: list[Collected] = []
-        done = 0
-        for batch in batches(cases, load, self.batch_size):
-            numbers = np.array([_stable_number(case.id) for case in batch.cases], np.uint32)
-            numbers = np.pad(numbers, (0, self.batch_size - len(numbers)))
-            results = self._run(params, key, batch.examples, numbers)
-            done += (count := len(batch.cases))
-            parts.append(jax.tree.map(lambda part, count=count: np.asarray(part)[:count], results))
-            if progress:
-                progress(done, len(cases))
-        if not parts:
+        if not cases:
             return {}
-        return jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)
+        mine = list(cases[hosts.index() :: hosts.count()])
+        own = self._over_own(params, key, mine or list(cases[:1]), load, progress, journal)
+        if hosts.count() == 1:
+            return own
+        most = -(-len(cases) // hosts.count())
+        padded = jax.tree.map(lambda part: np.pad(part, [(0, most - len(part))] + [(0, 0)] * (part.ndim - 1)), own)
+        # The case at place i was scored by host i modulo their number.
+        return jax.tree.map(lambda part: np.swapaxes(part, 0, 1).reshape(-1, *part.shape[2:])[: len(cases)], hosts.gather(padded))
+
+    def _over_own(self, params: Params, key: Array, cases: list[Case], load, progress, journal: Journal | None) -> Collected:
+        params, key = jax.device_put((params, key), self._everywhere)
+        rows, pass_, names = _Rows([case.id for case in cases]), "", {}
+        if journal:
+            pass_ = self._identity(params, key, journal.identity)
+            names = {case.id: f"{case.id} {case_fingerprint(case)}" for case in cases}
+            kept = journal.read(pass_)
+            if any(name in kept for name in names.values()):
+                rows.allocate(self._structure(params, key, load(cases[0])))
+            for case in cases:
+                if names[case.id] in kept:
+                    rows.unpack(case.id, kept[names[case.id]])
+            cases = [case for case in cases if names[case.id] not in kept]
+        done, running = len(names) - len(cases) if journal else 0, None
+
+        def finish(present: Sequence[Case], results: Collected) -> None:
+            nonlocal done
+            rows.put([case.id for case in present], results)
+            if journal:
+                journal.write(pass_, [(names[case.id], rows.pack(case.id)) for case in present])
+            done += len(present)
+            if progress:
+                progress(done, len(rows.place))
+
+        for batch in batches(cases, load, self._at_once):
+            numbers = np.array([_stable_number(case.id) for case in batch.cases], np.uint32)
+            numbers = np.pad(numbers, (0, self._at_once - len(numbers)))
+            results = self._run(params, key, *jax.device_put((batch.examples, numbers), self._shared))
+            if running:
+                finish(*running)
+            running = batch.cases, results  # it computes while the next one is read and sent
+        if running:
+            finish(*running)
+        return rows.collected()
+
+    def _structure(self, params: Params, key: Array, example: Example) -> Collected:
+        """Shapes and types of the results of one batch."""
+        batch = jax.tree.map(lambda part: jax.ShapeDtypeStruct((self._at_once, *part.shape), part.dtype), example)
+        return jax.eval_shape(self._run, params, key, batch, jax.ShapeDtypeStruct((self._at_once,), np.uint32))
+
+    def _identity(self, params: Params, key: Array, outside: str) -> str:
+        """A hash of all that decides a case's results but the case."""
+        settings = {
+            "outside": outside,
+            "statistics": self.statistics,
+            "members": dataclasses.asdict(self._members),
+            "batch_size": self._batch_size,
+            "config": dataclasses.asdict(self._config),
+            "device": jax.devices()[0].device_kind,
+            "jax": jax.__version__,
+            "key": np.asarray(jax.random.key_data(key)).tolist(),
+        }
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            digest.update(f"{path} {leaf.shape} {leaf.dtype}".encode() + np.asarray(leaf).tobytes())
+        return digest.hexdigest()[:32]
+
+
+class _Rows:
+    """Results of all cases, filled in as they come."""
+
+    def __init__(self, ids: Sequence[str]):
+        self.place = {id_: index for index, id_ in enumerate(ids)}
+        self._structure, self._leaves = None, []
+
+    def allocate(self, batch: Collected) -> None:
+        """Makes room, once the shapes of a batch's results are known."""
+        leaves, self._structure = jax.tree.flatten(batch)
+        self._leaves = [np.zeros((len(self.place), *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+
+    def put(self, ids: Sequence[str], results: Collected) -> None:
+        """Takes the first rows of a batch's results."""
+        if self._structure is None:
+            self.allocate(results)
+        for whole, part in zip(self._leaves, jax.tree.leaves(results), strict=True):
+            whole[[self.place[id_] for id_ in ids]] = np.asarray(part)[: len(ids)]
+
+    def pack(self, id_: str) -> bytes:
+        return b"".join(leaf[self.place[id_]].tobytes() for leaf in self._leaves)
+
+    def unpack(self, id_: str, data: bytes) -> None:
+        start = 0
+        for leaf in self._leaves:
+            size = leaf[:1].nbytes
+            leaf[self.place[id_]] = np.frombuffer(data[start : start + size], leaf.dtype).reshape(leaf.shape[1:])
+            start += size
+
+    def collected(self) -> Collected:
+        return jax.tree.unflatten(self._structure, self._leaves)
 
 
 def _stable_number(name: str) -> int:
@@ -86,7 +199,8 @@ def _stable_number(name: str) -> int:
 def _evaluate(
     model: Model,
     names: tuple[str, ...],
-    members: int,
+    members: MembersConfig,
+    need_members: bool,
     config: StatisticsConfig,
     params: Params,
     key: Array,
@@ -94,42 +208,22 @@ def _evaluate(
     numbers: Array,
 ) -> Collected:
     shape = examples.label.shape[1:]
-    hidden = model.stem(params, examples.image)
-    certain = model.tail(params, hidden, None)
-    features = _flat(certain)
-    logits = logits_of(features, *model.head(params))
-    moments = _member_moments(model, params, hidden, members, key, logits.shape) if members else None
+    first = first_network(members, params)
+    hidden = model.stem(first, examples.image)
+    certain = model.tail(first, hidden, None)
+    features = flat(certain)
+    logits = logits_of(features, *model.head(first))
+    single = uncertainty.moments_of(logits[None])
+    moments = None
+    if need_members:
+        moments = member_moments(model, members, params, examples.image, hidden, jax.random.fold_in(key, 0))
     unit_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)
 
-    def one(features, logits, moments, valid, label, unit_key):
-        single = uncertainty.add_member(uncertainty.no_moments(logits.shape), logits)
+    def one(features, embedding, logits, single, moments, valid, label, unit_key):
         label = label.reshape(-1).astype(jnp.int32)
-        view = View(features, logits, single, moments, valid.reshape(-1), label, unit_key, shape)
+        view = View(features, embedding, logits, single, moments, valid.reshape(-1), label, unit_key, shape)
         return {name: STATISTICS[name].evaluate(view, config) for name in names}
 
-    in_moments = None if moments is None else uncertainty.ClassMoments(None, 0, 0, 0, 0)
-    return jax.vmap(one, (0, 0, in_moments, 0, 0, 0))(features, logits, moments, examples.valid, examples.label, unit_keys)
-
-
-def _member_moments(model: Model, params: Params, hidden, members: int, key: Array, shape: tuple[int, ...]):
-    """Streams the members into their moments; only the tail runs again for each."""
-
-    def add(moments, member):
-        masks = model.draw_masks(jax.random.fold_in(jax.random.fold_in(key, 0), member))
-        logits = logits_of(_flat(model.tail(params, hidden, masks)), *model.head(params, masks))
-        return uncertainty.add_member(moments, logits), None
-
-    moments, _ = jax.lax.scan(add, uncertainty.no_moments(shape), jnp.arange(members))
-    return moments
-
-
-def logits_of(features: Array, kernel: Array, bias: Array) -> Array:
-    """Logits, classes first: `[batch, features, elements]` and `[(batch,) features, classes]` to `[batch, classes, elements]`."""
-    equation = "bfn,bfc->bcn" if kernel.ndim == 3 else "bfn,fc->bcn"
-    return jnp.einsum(equation, features, kernel, precision=jax.lax.Precision.HIGHEST) + bias[None, :, None]
-
-
-def _flat(output: Output) -> Array:
-    """`[batch, *space, features]` to `[batch, features, elements]`."""
-    features = output.features
-    return jnp.moveaxis(features.reshape(features.shape[0], -1, features.shape[-1]), -1, -2)
+    by_item = uncertainty.ClassMoments(None, 0, 0, 0, 0)
+    in_axes = (0, 0, 0, by_item, None if moments is None else by_item, 0, 0, 0)
+    return jax.vmap(one, in_axes)(features, certain.embedding, logits, single, moments, examples.valid, examples.label, unit_keys)

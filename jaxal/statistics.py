@@ -41,10 +41,11 @@ class StatisticsConfig:
 
 
 class View(NamedTuple):
-    """One unit as the statistics see it. Elements are flat and last, classes first.
+    """One unit as the statistics see it. Elements are flat; maps have classes first and elements last.
 
     Attributes:
-      features: input of the linear head with dropout off, `[features, elements]`.
+      features: input of the linear head with dropout off, `[elements, features]` as the network leaves it.
+      embedding: the network's pooled features, `[embedding]`.
       logits: with dropout off, `[classes, elements]`.
       single: moments of that one prediction.
       members: moments over the members, or None when no statistic asked for them.
@@ -55,6 +56,7 @@ class View(NamedTuple):
     """
 
     features: Array
+    embedding: Array
     logits: Array
     single: ClassMoments
     members: ClassMoments | None
@@ -121,10 +123,10 @@ def regions(view: View, config: StatisticsConfig) -> Regions:
     """The label-gradient moments of the regions of interest; one region plays the part that one image has in classification."""
     probability = uncertainty.mean_probability(view.single)
     interest = _region_of_interest(view, config).astype(jnp.float32)
-    candidates = information.region_candidates(view.features, probability, view.valid, view.shape, config.region_size)
     share = information.block_mean(interest, view.valid, view.shape, config.region_size)
     most, chosen = jax.lax.top_k(share, min(config.regions_at_most, share.size))
-    return Regions(jax.tree.map(lambda part: part[chosen], candidates), most > 0)
+    candidates = information.region_candidates(view.features, probability, view.valid, view.shape, config.region_size, chosen)
+    return Regions(candidates, most > 0)
 
 
 def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
@@ -136,7 +138,7 @@ def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
     for stratum in (near, view.valid & ~near):
         value, index = jax.lax.top_k(jnp.where(stratum, draw, -1.0), min(per_stratum, draw.size))
         drawn = value >= 0
-        features.append(view.features[:, index])
+        features.append(view.features[index].T)
         weights.append(jnp.where(drawn, count(stratum) / count(drawn), 0.0))
     classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
     counts = ((view.label[None, :] == classes[:, None]) & near[None, :]).sum(-1)

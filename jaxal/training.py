@@ -16,7 +16,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from jaxal import losses
 from jaxal.data.cases import Example
-from jaxal.scoring import logits_of
+from jaxal.members import flat, logits_of
 from jaxal.types import Model, Params
 
 Array = jax.Array
@@ -163,8 +163,7 @@ class Trainer:
         batch = jax.vmap(self._augment)(augment_keys, batch)
         masks = jax.vmap(self.model.draw_masks)(mask_keys)
         output = self.model.tail(params, self.model.stem(params, batch.image), masks)
-        features = output.features.reshape(count, -1, output.features.shape[-1]).swapaxes(-1, -2)
-        logits = logits_of(features, *self.model.head(params, masks))
+        logits = logits_of(flat(output), *self.model.head(params, masks))
         labels, valid = batch.label.reshape(count, -1).astype(jnp.int32), batch.valid.reshape(count, -1)
         classes = logits.shape[1]
         weights = jnp.full((classes,), self.config.foreground_weight).at[0].set(1.0)

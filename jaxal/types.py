@@ -55,6 +55,7 @@ class Model(NamedTuple):
         head's own input are folded into the kernel.
       draw_masks: `key -> masks`, one member's channel masks, already divided by the keep probability. No batch axis: a member
         is one function, the same for every item. Training maps it over items instead.
+      masked_tail: whether `tail` reads the masks. Where only the head does, dropout samples share their features.
     """
 
     init: Init
@@ -62,3 +63,4 @@ class Model(NamedTuple):
     tail: Tail
     head: Head
     draw_masks: DrawMasks
+    masked_tail: bool

@@ -94,30 +94,32 @@ def test_cases_equal_autodiff(float64, rng, variant, step, rate, renormalise):
 def test_regions_equal_autodiff(float64, rng, variant, step, rate, renormalise):
     kernel, bias, evaluation, weights, frequency, _ = make_problem(rng)
     shape, size = (4, 5, 2), 2  # the middle axis leaves an incomplete region
-    features = jnp.asarray(rng.normal(size=(FEATURES, 40)))
-    probability = softmax(features.T @ kernel + bias[None]).T
+    features = jnp.asarray(rng.normal(size=(40, FEATURES)))
+    probability = softmax(features @ kernel + bias[None]).T
     reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
-    candidates = information.region_candidates(features, probability, jnp.ones(40, bool), shape, size)
+    candidates = information.region_candidates(features, probability, jnp.ones(40, bool), shape, size, jnp.arange(6))
     gain = information.information_gain(candidates, reference, variant, rate, step, renormalise, block=4)
     index = np.arange(40).reshape(shape)
     expected = []
     for x, y, z in itertools.product(range(0, 4, 2), range(0, 5, 2), range(0, 2, 2)):
-        rows = features[:, index[x : x + 2, y : y + 2, z : z + 2].reshape(-1)].T
+        rows = features[index[x : x + 2, y : y + 2, z : z + 2].reshape(-1)]
         expected.append(brute_force(kernel, bias, evaluation, weights, frequency, rows, variant, rate, step, renormalise))
     expected = np.array(expected)
     np.testing.assert_allclose(np.asarray(gain.mass + gain.gain), expected, rtol=0, atol=tolerance(expected))
 
 
 def test_regions_average_over_what_is_valid(float64, rng):
-    features, probability = jnp.asarray(rng.normal(size=(3, 16))), jnp.asarray(rng.dirichlet(np.ones(2), 16).T)
+    features, probability = jnp.asarray(rng.normal(size=(16, 3))), jnp.asarray(rng.dirichlet(np.ones(2), 16).T)
     valid = jnp.arange(16) % 4 != 3
-    spoiled = jnp.where(valid, features, 1e6)
-    one, other = (information.region_candidates(part, probability, valid, (4, 4), 2) for part in (features, spoiled))
+    spoiled = jnp.where(valid[:, None], features, 1e6)
+    one, other = (
+        information.region_candidates(part, probability, valid, (4, 4), 2, jnp.arange(4)) for part in (features, spoiled)
+    )
     np.testing.assert_array_equal(np.asarray(one.joint), np.asarray(other.joint))
     block = [2, 6]  # the valid elements of the region in the upper right
-    np.testing.assert_allclose(np.asarray(one.mean)[1, :3], np.asarray(features)[:, block].mean(1))
+    np.testing.assert_allclose(np.asarray(one.mean)[1, :3], np.asarray(features)[block].mean(0))
     np.testing.assert_allclose(np.asarray(one.probability)[1], np.asarray(probability)[:, block].mean(1))
-    nothing = information.region_candidates(features, probability, jnp.zeros(16, bool), (4, 4), 2)
+    nothing = information.region_candidates(features, probability, jnp.zeros(16, bool), (4, 4), 2, jnp.arange(4))
     np.testing.assert_array_equal(np.asarray(nothing.joint), 0.0)
 
 

@@ -10,11 +10,12 @@ import tiny
 from jaxal import loop, strategies
 from jaxal.data.cases import initial_set, split
 from jaxal.data.layouts import load_case
+from jaxal.members import MembersConfig
 from jaxal.networks.unet import unet
 from jaxal.strategies import STRATEGIES, StrategyConfig
 from jaxal.training import Interrupted
 
-CONFIG = loop.LoopConfig(rounds=2, query_size=2, seed=0, members=2)
+CONFIG = loop.LoopConfig(rounds=2, query_size=2, seed=0, members=MembersConfig(dropout=2))
 
 
 class Silent:

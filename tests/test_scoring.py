@@ -6,13 +6,14 @@ import tiny
 
 from jaxal import aggregate, information, uncertainty
 from jaxal.data.layouts import load_case
+from jaxal.members import MembersConfig
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.oracle import without_label
 from jaxal.scoring import Pass
 from jaxal.statistics import STATISTICS
 
 KEY = jax.random.key(7)
-MEMBERS = 4
+MEMBERS = MembersConfig(dropout=4)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,10 @@ def plain_logits(model, params, image, masks=None):
     )
 
 
+def keys_of_members(member, network=0):
+    return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(KEY, 0), network), member)
+
+
 def softmax(logits):
     e = np.exp(logits - logits.max(0))
     return e / e.sum(0)
@@ -69,7 +74,7 @@ def test_the_pass_equals_whole_forwards_for_every_member(dropout, load, tiny_dat
     names = ["entropy", "least_confidence", "margin", "mc_entropy", "variation_ratio", "bald"]
     cases = tiny_dataset.cases[:3]
     scores = Pass(model, names, MEMBERS, 2, tiny.STATISTICS)(params, KEY, cases, load)
-    member_keys = [jax.random.fold_in(jax.random.fold_in(KEY, 0), member) for member in range(MEMBERS)]
+    member_keys = [keys_of_members(member) for member in range(MEMBERS.dropout)]
     for index, case in enumerate(cases):
         image = load(case).image
         p = softmax(plain_logits(model, params, image))
@@ -170,8 +175,10 @@ def test_regions_hold_the_block_moments(everything, model, params, load, tiny_da
     case = tiny_dataset.cases[0]
     p = softmax(plain_logits(model, params, load(case).image))
     output = model.tail(params, model.stem(params, load(case).image[None]), None)
-    features = np.moveaxis(np.asarray(output.features[0]), -1, 0).reshape(4, -1)
-    every = information.region_candidates(jnp.asarray(features), jnp.asarray(p, jnp.float32), jnp.ones(512, bool), tiny.SHAPE, 2)
+    features = np.asarray(output.features[0]).reshape(-1, 4)
+    every = information.region_candidates(
+        jnp.asarray(features), jnp.asarray(p, jnp.float32), jnp.ones(512, bool), tiny.SHAPE, 2, jnp.arange(64)
+    )
     regions = jax.tree.map(lambda part: part[0], everything["regions"])
     for slot in np.flatnonzero(regions.used):
         distance = np.abs(np.asarray(every.mean) - regions.candidates.mean[slot]).max(-1)
@@ -184,7 +191,7 @@ def test_regions_hold_the_block_moments(everything, model, params, load, tiny_da
 def test_evaluation_sample_is_unbiased(model, params, load, tiny_dataset):
     """Averaged over many draws, weighted sums over the sample equal sums over the volume."""
     case = tiny_dataset.cases[0]
-    pass_ = Pass(model, ["evaluation_sample"], 0, 1, tiny.STATISTICS)
+    pass_ = Pass(model, ["evaluation_sample"], MEMBERS, 1, tiny.STATISTICS)
     samples = [pass_(params, jax.random.key(seed), [case], load)["evaluation_sample"] for seed in range(60)]
     estimates = np.array([(sample.features[0] * sample.weights[0]).sum(-1) for sample in samples])
     output = model.tail(params, model.stem(params, load(case).image[None]), None)
@@ -199,7 +206,7 @@ def test_evaluation_sample_is_unbiased(model, params, load, tiny_dataset):
 
 def test_an_unknown_statistic_is_refused(model):
     with pytest.raises(ValueError, match="Unknown statistics \\['confusion'\\]"):
-        Pass(model, ["confusion"], 1, 1, tiny.STATISTICS)
+        Pass(model, ["confusion"], MEMBERS, 1, tiny.STATISTICS)
 
 
 def test_moments_are_those_of_the_members():

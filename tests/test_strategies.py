@@ -8,6 +8,7 @@ import tiny
 
 from jaxal import fairness, information, metrics, strategies
 from jaxal.data.layouts import load_case
+from jaxal.members import MembersConfig
 from jaxal.networks.unet import unet
 from jaxal.scoring import Pass
 from jaxal.strategies import STRATEGIES, Context, Seen, StrategyConfig
@@ -30,7 +31,9 @@ class Bench:
     def collect(self, names, cases, batch_size=2, params=None):
         if not names:
             return {}
-        pass_ = self.passes.setdefault((names, batch_size), Pass(self.model, names, 4, batch_size, tiny.STATISTICS))
+        pass_ = self.passes.setdefault(
+            (names, batch_size), Pass(self.model, names, MembersConfig(dropout=4), batch_size, tiny.STATISTICS)
+        )
         params = self.params if params is None else params
         return pass_(params, KEY, cases, lambda case: load_case(case, self.dataset))
 

@@ -1,5 +1,6 @@
 """Cases, the three disjoint splits of a study, and the arrays that networks see."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +55,20 @@ class Splits(NamedTuple):
     pool: tuple[Case, ...]
     evaluation: tuple[Case, ...]
     test: tuple[Case, ...]
+
+
+def case_fingerprint(case: Case) -> str:
+    """Sixteen hexadecimal digits that change when the content of one of a case's files does.
+
+    Of a `.gz` its size and last eight bytes are enough: they are a checksum and the length of its content.
+    """
+    digest = hashlib.sha256()
+    for path in (*case.images, case.label):
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 8) if path.suffix == ".gz" else 0)
+            digest.update(size.to_bytes(8, "little") + file.read())
+    return digest.hexdigest()[:16]
 
 
 def pad_example(image: np.ndarray, label: np.ndarray, shape: Sequence[int]) -> Example:

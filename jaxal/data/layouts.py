@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxal.data.cases import Case, Dataset, Example, pad_example, padded_shape
+from jaxal.data.cases import Case, Dataset, Example, case_fingerprint, pad_example, padded_shape
 from jaxal.data.nifti import Volume, read_image, read_label
 from jaxal.errors import UserError
 
@@ -72,19 +72,10 @@ def _in_mm(spacing: np.ndarray) -> str:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Sixteen hexadecimal digits that change when a case, its group or a file's content does, wherever the folder lies.
-
-    Of each file its size and last eight bytes count: those of a `.nii.gz` are a checksum of its content.
-    """
+    """Sixteen hexadecimal digits that change when a case, its group or a file's content does, wherever the folder lies."""
     digest = hashlib.sha256()
     for case in dataset.cases:
-        digest.update(f"{case.id}\0{case.group}\0".encode())
-        for path in (*case.images, case.label):
-            with path.open("rb") as file:
-                file.seek(0, 2)
-                size = file.tell()
-                file.seek(max(0, size - 8))
-                digest.update(size.to_bytes(8, "little") + file.read())
+        digest.update(f"{case.id}\0{case.group}\0{case_fingerprint(case)}\0".encode())
     return digest.hexdigest()[:16]
 
 

@@ -247,4 +247,4 @@ def unet(config: UNetConfig) -> Model:
             for part, (name, size) in zip(keys, channels.items(), strict=True)
         }
 
-    return Model(init, stem, tail, head, draw_masks)
+    return Model(init, stem, tail, head, draw_masks, masked_tail=config.dropout != "head")

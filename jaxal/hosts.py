@@ -1,0 +1,76 @@
+"""Several hosts, one process on each, that share the work of a pass. JAX's own engine carries what must travel."""
+
+import json
+import os
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxal.errors import UserError
+
+T = TypeVar("T")
+
+
+def start(coordinator: str | None, count: int | None, index: int | None, timeout_seconds: int) -> None:
+    """Joins this process to the others, before anything else of JAX is used; does nothing for a single process.
+
+    Without arguments, a job step of SLURM with several tasks is recognised (JAX reads the rest from its environment).
+
+    Args:
+      coordinator: `HOST:PORT` of the process with index 0, the same for all.
+      count, index: number of processes, and which of them this is.
+      timeout_seconds: how long to wait for the others.
+
+    Raises:
+      UserError: only some of the arguments are given, or not all processes came in time.
+    """
+    given = [argument is not None for argument in (coordinator, count, index)]
+    if any(given) and not all(given):
+        raise UserError("Several hosts need all three of --coordinator HOST:PORT, --processes N and --process-index I.")
+    if not any(given) and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
+        return
+    if index is not None and count is not None and not 0 <= index < count:
+        raise UserError(f"--process-index is {index}; with --processes {count} it goes from 0 to {count - 1}.")
+    try:
+        jax.distributed.initialize(coordinator, count, index, initialization_timeout=timeout_seconds)
+    except RuntimeError as error:
+        raise UserError(
+            f"Not all processes met at {coordinator or 'the SLURM coordinator'} within {timeout_seconds} s "
+            f"({str(error).splitlines()[0][:160]}). Start one command per host, all with the same --coordinator and --processes."
+        ) from error
+
+
+def index() -> int:
+    return jax.process_index()
+
+
+def count() -> int:
+    return jax.process_count()
+
+
+def is_leader() -> bool:
+    """Whether this process trains and writes; the others help to score."""
+    return index() == 0
+
+
+def share(value: T) -> T:
+    """The leader's arrays, for everybody; the others give arrays of the same shapes and types."""
+    if count() == 1:
+        return value
+    return jax.tree.map(lambda part: np.asarray(part)[0], multihost_utils.process_allgather(value))
+
+
+def share_json(value: Any) -> Any:
+    """The leader's value, for everybody; what the others give does not matter."""
+    if count() == 1:
+        return value
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(share(np.int32(text.size)))
+    return json.loads(bytes(share(text if is_leader() else np.zeros(size, np.uint8))))
+
+
+def gather(part: Any) -> Any:
+    """Every host's arrays, of the same shapes everywhere, stacked along a new leading axis of hosts."""
+    return jax.tree.map(np.asarray, multihost_utils.process_allgather(part))

@@ -1,0 +1,66 @@
+"""Results of single cases, kept as they come, so that a killed pass goes on where it was.
+
+SQLite (in Python's standard library) does the writing: what was committed survives a kill at any moment. A power cut may tear
+the file; then, and when it is no database at all, it is set aside and its cases are scored again.
+"""
+
+import contextlib
+import sqlite3
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+_CREATE = "CREATE TABLE IF NOT EXISTS results (pass TEXT, unit TEXT, data BLOB, checksum INTEGER, PRIMARY KEY (pass, unit))"
+
+
+class Journal:
+    """Results by pass and unit.
+
+    Args:
+      folder: made if it is not there; every writer has a file of its own in it, and all are read.
+      identity: of what decides results and is not seen by the pass itself, such as the network's configuration.
+      writer: number of this process among those that write at the same time.
+    """
+
+    def __init__(self, folder: Path, identity: str = "", writer: int = 0):
+        self.folder, self.identity = folder, identity
+        self._path = folder / f"results-{writer}.sqlite"
+
+    def read(self, pass_: str) -> dict[str, bytes]:
+        """What was kept of a pass, by unit; rows whose checksum is wrong are left out."""
+        found: dict[str, bytes] = {}
+        for path in sorted(self.folder.glob("results-*.sqlite")):
+            with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(sqlite3.connect(path)) as connection:
+                for unit, data, checksum in connection.execute(
+                    "SELECT unit, data, checksum FROM results WHERE pass = ?", (pass_,)
+                ):
+                    if zlib.crc32(data) == checksum:
+                        found[unit] = data
+        return found
+
+    def write(self, pass_: str, results: Iterable[tuple[str, bytes]]) -> None:
+        """Keeps results of units, all of them or none."""
+        rows = [(pass_, unit, data, zlib.crc32(data)) for unit, data in results]
+        try:
+            self._insert(rows)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):  # a full disk, a missing permission
+                raise OSError(f"{self._path}: {error}") from error
+            self._path.rename(self._path.with_suffix(".damaged"))
+            self._insert(rows)
+
+    def _insert(self, rows: list[tuple[str, str, bytes, int]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(self._path)) as connection, connection:
+            connection.execute(
+                "PRAGMA synchronous = OFF"
+            )  # against a kill no flush is needed; a flush a batch would cost more than it saves
+            connection.execute(_CREATE)
+            connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", rows)
+
+    def clear(self) -> None:
+        """Forgets everything: the work that it was kept for is done."""
+        for path in self.folder.glob("results-*.sqlite*"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
