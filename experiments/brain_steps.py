@@ -53,7 +53,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
         more = [case for cases in by_group(set(splits.pool) - set(few)).values() for case in cases[:2]]
         examples = [task.load(case) for case in few]
         extended = examples + [task.load(case) for case in more]
-        test = Pass(task.model, ["overlap"], 0, preset.batch_size, task.statistics)
+        test = Pass(task.model, ["overlap"], preset.members, preset.batch_size, task.statistics)
         key = jax.random.key(seed)
 
         def measure(name: str, params: Any, task=task, test=test, key=key) -> None:
