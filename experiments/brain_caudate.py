@@ -24,6 +24,7 @@ Why these numbers of steps? Mean test Dice of groups A / B at `--preset small`, 
 220 from scratch do (0.919 / 0.834 and 0.918 / 0.832).
 """
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -32,8 +33,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
 from experiments import command
-from jaxal import loop, report
+from jaxal import hosts, loop, report, rescoring
 from jaxal.checkpoint import lock, write_text
 from jaxal.data import brain
 from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
@@ -41,7 +44,7 @@ from jaxal.data.layouts import fingerprint, load_case, read_nnunet
 from jaxal.errors import UserError
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import UNetConfig, unet
-from jaxal.statistics import StatisticsConfig
+from jaxal.statistics import STATISTICS, StatisticsConfig
 from jaxal.strategies import STRATEGIES, StrategyConfig
 from jaxal.training import Interrupted, TrainingConfig
 
@@ -71,7 +74,7 @@ class Preset:
     test: float
     network: UNetConfig
     training: TrainingConfig
-    members: MembersConfig = MembersConfig()
+    members: MembersConfig = MembersConfig()  # noqa: RUF009 (frozen)
     batch_size: int = 2
 
 
@@ -129,8 +132,11 @@ PRESETS = {
 class Arguments:
     """Decides which brain MRIs to label next, round after round, and reports accuracy and fairness by patient group."""
 
-    strategy: Literal[tuple(STRATEGIES)] = "aeig"  # type: ignore[valid-type]
-    """How cases are chosen."""
+    strategy: tuple[Literal[tuple(STRATEGIES)], ...] = ("aeig",)  # type: ignore[valid-type]
+    """How cases are chosen; of several, one run after the other."""
+    score_only: Path | None = None
+    """Folder of a run (…/STRATEGY/seed-N): score its last round's pool by all given strategies in one pass, into its scores.csv.
+    The run's own options count; others than --strategy and the hosts' are ignored."""
     bias: brain.Bias = "strong"
     """How strong the bias of group B is in the simulation; does nothing with --data."""
     initial: Literal["balanced", "imbalanced"] = "imbalanced"
@@ -159,11 +165,26 @@ class Arguments:
     """Seconds between checkpoints within a training."""
     fresh: bool = False
     """Set an existing --out folder aside (it is renamed, not deleted) and begin anew."""
+    samples: int | None = None
+    """Dropout samples of strategies that measure disagreement; 0 leaves dropout off. Default: the preset's."""
+    networks: int | None = None
+    """Networks that are trained each round, their disagreement joined to the samples' (a deep ensemble). Default: the preset's, one."""
+    flips: tuple[int, ...] | None = None
+    """Axes (0, 1, 2) along which views are flipped, their disagreement joined to the samples' (test-time augmentation). Default: none."""
+    hosts: tyro.conf.OmitArgPrefixes[command.Hosts] = dataclasses.field(default_factory=command.Hosts)
+
+
+# What --score-only takes from the run's own options.
+OF_THE_RUN = (
+    "bias", "initial", "preset", "training", "query_size", "initial_size", "seed", "data", "group_column", "cohorts", "samples",
+    "networks", "flips",
+)  # fmt: skip
 
 
 def main(arguments: Arguments) -> int:
-    """Runs one study; returns the exit status."""
-    return command.run(lambda display: _run(arguments, display))
+    """Runs a study or scores one's pool; returns the exit status."""
+    work = _score if arguments.score_only else _run
+    return command.run(lambda display: work(arguments, display), arguments.hosts)
 
 
 def _run(arguments: Arguments, display: report.Display) -> int:
@@ -171,6 +192,78 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     preset = _preset(arguments)
     out = arguments.out or Path("runs") / f"brain_caudate-{arguments.data.resolve().name if arguments.data else arguments.preset}"
     # Everything that can be refused is refused before anything is written.
+    task, identity = _prepare(arguments, preset, display)
+    setting = f"{'data' if arguments.data else arguments.bias}-{arguments.initial}"
+    if arguments.fresh and out.exists() and hosts.is_leader():
+        display.note(f"Set {out} aside as {_set_aside(out)}.")
+    with lock(out) if hosts.is_leader() else contextlib.nullcontext():
+        if hosts.is_leader():
+            settle_config(out / "config.json", settings(task, preset, arguments.training, identity))
+        for strategy in dict.fromkeys(arguments.strategy):
+            _run_strategy(strategy, out / setting / strategy / f"seed-{arguments.seed}", arguments, preset, task, display)
+        if hosts.is_leader():
+            plot = report.plot_learning_curves(out, setting)
+            display.note(
+                f"Done in {time.perf_counter() - started:.0f} s.\n  summary  {report.write_summary(out)}\n  curves   {plot}"
+            )
+    return 0
+
+
+def _run_strategy(
+    strategy: str, folder: Path, arguments: Arguments, preset: Preset, task: loop.Task, display: report.Display
+) -> None:
+    splits, groups = task.splits, task.dataset.groups
+    display.note(
+        f"{strategy}, {folder.parents[1].name}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
+        f"evaluation, {len(splits.test)} for the test; {' x '.join(map(str, task.dataset.shape))} voxels"
+    )
+    if hosts.is_leader():
+        options = {name: getattr(arguments, name) for name in OF_THE_RUN}
+        write_text(folder / "options.json", json.dumps(options, indent=2, default=lambda path: str(path.resolve())) + "\n")
+    display.table_header(groups)
+    for record in loop.run(folder, strategy, _loop_config(arguments, preset), task, display):
+        display.table_row(record, groups)
+        if hosts.is_leader():
+            report.write_summary(folder.parents[2])
+    display.note(f"  rounds   {folder / 'rounds.jsonl'}\n  weights  {folder / 'checkpoints'}")
+
+
+def _score(arguments: Arguments, display: report.Display) -> int:
+    folder = arguments.score_only
+    arguments = dataclasses.replace(arguments, **_options_of_run(folder))
+    preset = _preset(arguments)
+    task, identity = _prepare(arguments, preset, display)
+    out = folder.resolve().parents[2]
+    with lock(out) if hosts.is_leader() else contextlib.nullcontext():
+        settle_config(out / "config.json", settings(task, preset, arguments.training, identity))
+        names = list(dict.fromkeys(arguments.strategy))
+        found = rescoring.score_round(folder, names, _loop_config(arguments, preset), task, display)
+        if hosts.is_leader():
+            rescoring.write_scores(folder / "scores.csv", found)
+    display.note(f"Round {found.round}: {len(found.pool)} cases without a label. Each strategy's query, best first:")
+    for name, query in found.queries.items():
+        display.note(f"  {name:<20} {' '.join(query.units)}")
+    display.note(f"All scores: {folder / 'scores.csv'}")
+    return 0
+
+
+def _options_of_run(folder: Path) -> dict:
+    path = folder / "options.json"
+    if not path.is_file():
+        raise UserError(f"--score-only {folder}: holds no options.json. It takes the folder of one run, …/STRATEGY/seed-N.")
+    try:
+        options = json.loads(path.read_text())
+        values = {name: options[name] for name in OF_THE_RUN}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the options of a run ({error}). Restore the file.") from error
+    values["cohorts"] = Path(values["cohorts"])
+    values["data"] = values["data"] and Path(values["data"])
+    values["flips"] = values["flips"] and tuple(values["flips"])
+    return values
+
+
+def _prepare(arguments: Arguments, preset: Preset, display: report.Display) -> tuple[loop.Task, dict]:
+    """Data, splits and initial set as a task, and what identifies the data."""
     dataset, identity = read_data(arguments, preset, display)
     splits = split(dataset.cases, arguments.seed, preset.evaluation, preset.test)
     if len(splits.pool) < preset.initial_size + preset.query_size:
@@ -180,36 +273,21 @@ def _run(arguments: Arguments, display: report.Display) -> int:
         )
     shares = imbalanced_shares(dataset) if arguments.initial == "imbalanced" else None
     initial = initial_set(splits.pool, preset.initial_size, arguments.seed, shares)
-    task = make_task(dataset, preset, splits, initial, arguments.training, identity)
-    setting = f"{'data' if arguments.data else arguments.bias}-{arguments.initial}"
-    folder = out / setting / arguments.strategy / f"seed-{arguments.seed}"
-    if arguments.fresh and out.exists():
-        display.note(f"Set {out} aside as {_set_aside(out)}.")
-    with lock(out):
-        settle_config(out / "config.json", settings(task, preset, arguments.training, identity))
-        config = loop.LoopConfig(
-            rounds=preset.rounds,
-            query_size=preset.query_size,
-            seed=arguments.seed,
-            start=arguments.training,
-            members=preset.members,
-            batch_size=preset.batch_size,
-            save_every_seconds=arguments.save_every,
-        )
-        display.note(
-            f"{arguments.strategy} on {setting}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
-            f"evaluation, {len(splits.test)} for the test; {' x '.join(map(str, dataset.shape))} voxels. Results in {folder}"
-        )
-        display.table_header(dataset.groups)
-        for record in loop.run(folder, arguments.strategy, config, task, display):
-            display.table_row(record, dataset.groups)
-            summary = report.write_summary(out)
-        plot = report.plot_learning_curves(out, setting)
-        display.note(f"Done in {time.perf_counter() - started:.0f} s.")
-        display.note(
-            f"  rounds   {folder / 'rounds.jsonl'}\n  weights  {folder / 'checkpoints'}\n  summary  {summary}\n  curves   {plot}"
-        )
-    return 0
+    if any(axis not in range(len(dataset.shape)) for axis in preset.members.flips):
+        raise UserError(f"--flips is {preset.members.flips}; images here have the axes 0 to {len(dataset.shape) - 1}.")
+    return make_task(dataset, preset, splits, initial, arguments.training, identity), identity
+
+
+def _loop_config(arguments: Arguments, preset: Preset) -> loop.LoopConfig:
+    return loop.LoopConfig(
+        rounds=preset.rounds,
+        query_size=preset.query_size,
+        seed=arguments.seed,
+        start=arguments.training,
+        members=preset.members,
+        batch_size=preset.batch_size,
+        save_every_seconds=arguments.save_every,
+    )
 
 
 def _preset(arguments: Arguments) -> Preset:
@@ -220,7 +298,26 @@ def _preset(arguments: Arguments) -> Preset:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
     if arguments.seed < 0:
         raise UserError(f"--seed is {arguments.seed}; it must be at least 0.")
-    return dataclasses.replace(PRESETS[arguments.preset], **{name: value for name, value in asked.items() if value is not None})
+    preset = dataclasses.replace(PRESETS[arguments.preset], **{name: value for name, value in asked.items() if value is not None})
+    return dataclasses.replace(preset, members=_members(arguments, preset.members))
+
+
+def _members(arguments: Arguments, members: MembersConfig) -> MembersConfig:
+    asked = {"dropout": arguments.samples, "networks": arguments.networks, "flips": arguments.flips}
+    try:
+        members = dataclasses.replace(members, **{name: value for name, value in asked.items() if value is not None})
+    except ValueError as error:
+        raise UserError(f"--samples, --networks or --flips: {error}") from error
+    needy = [
+        name
+        for name in arguments.strategy
+        if any(STATISTICS[need].needs_members for need in STRATEGIES[name](StrategyConfig()).needs.pool)
+    ]
+    if needy and members.count < 2:
+        raise UserError(
+            f"{', '.join(needy)} needs members that can disagree: give --samples, --networks or --flips more of them."
+        )
+    return members
 
 
 def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> tuple[Dataset, dict]:
@@ -233,10 +330,11 @@ def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> 
         folder = (
             arguments.cohorts / f"brain-{arguments.bias}-{preset.cases}-{preset.spacing_mm:g}mm-{loop.config_hash(everything)}"
         )
-        if not folder.is_dir():
+        if hosts.is_leader() and not folder.is_dir():
             with display.progress("simulating") as progress:
                 brain.write_cohort(config, folder, _stoppable(progress, display))
             display.note(f"Simulated {config.cases} brains into {folder}")
+        hosts.share_json(None)  # the others wait for the leader's files
     with display.progress("checking files") as progress:
         dataset = read_nnunet(folder, column, preset.network.multiple, _stoppable(progress, display))
     if arguments.data:

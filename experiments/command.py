@@ -1,5 +1,6 @@
 """What the commands of all experiments share: exit statuses, one message for an error, and the compilation cache."""
 
+import dataclasses
 import errno
 import hashlib
 import logging
@@ -15,6 +16,7 @@ import jax
 import jaxlib
 import tyro
 
+from jaxal import hosts
 from jaxal.errors import UserError
 from jaxal.report import Display
 from jaxal.training import Interrupted
@@ -33,13 +35,36 @@ def parse(arguments: type[T], module: str, given: Sequence[str] | None = None) -
     )
 
 
-def run(work: Callable[[Display], int]) -> int:
+@dataclasses.dataclass(frozen=True)
+class Hosts:
+    """Several hosts share the work of scoring: one such command on each, or one job step of SLURM with a task a host."""
+
+    coordinator: str | None = None
+    """HOST:PORT of the process with index 0, the same for all. SLURM needs none of these options."""
+    processes: int | None = None
+    """How many there are."""
+    process_index: int | None = None
+    """Which of them this is, from 0; the first one trains and writes, the others help to score."""
+    wait_for_hosts: int = 120
+    """Seconds to wait for the others."""
+
+
+def run(work: Callable[[Display], int], given: Hosts = Hosts()) -> int:
     """Runs a command's work: bad input and a wish to stop end in one message and an exit status, not in a traceback.
+
+    Args:
+      work: gets where to show things; returns the exit status.
+      given: with whom the work is shared.
 
     Returns:
       What `work` returns; 2 for a `UserError`, a full disk or a missing permission; 128 plus the signal's number if a signal asked to stop.
     """
-    display = Display()
+    try:
+        hosts.start(given.coordinator, given.processes, given.process_index, given.wait_for_hosts)
+    except UserError as error:
+        Display().error(str(error))
+        return 2
+    display = Display(quiet=not hosts.is_leader())
     for name in ("absl", "asyncio"):  # Orbax reports through exceptions, too; once is enough
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     _use_compilation_cache()

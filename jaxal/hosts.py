@@ -34,7 +34,14 @@ def start(coordinator: str | None, count: int | None, index: int | None, timeout
     if index is not None and count is not None and not 0 <= index < count:
         raise UserError(f"--process-index is {index}; with --processes {count} it goes from 0 to {count - 1}.")
     try:
-        jax.distributed.initialize(coordinator, count, index, initialization_timeout=timeout_seconds)
+        jax.distributed.initialize(
+            coordinator,
+            count,
+            index,
+            initialization_timeout=timeout_seconds,
+            heartbeat_timeout_seconds=30,  # a host that died ends the others instead of hanging them
+            shutdown_timeout_seconds=10,
+        )
     except RuntimeError as error:
         raise UserError(
             f"Not all processes met at {coordinator or 'the SLURM coordinator'} within {timeout_seconds} s "

@@ -28,7 +28,7 @@ from jaxal.oracle import simulated, without_label
 from jaxal.scoring import Collected, Pass
 from jaxal.selection import Query
 from jaxal.statistics import StatisticsConfig
-from jaxal.strategies import Context, Seen, Strategy, StrategyConfig
+from jaxal.strategies import Context, Needs, Seen, StrategyConfig
 from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState
 from jaxal.types import Model, Params
 
@@ -54,7 +54,7 @@ class LoopConfig:
     query_size: int
     seed: int
     start: Literal["scratch", "warm"] = "scratch"
-    members: MembersConfig = MembersConfig()
+    members: MembersConfig = MembersConfig()  # noqa: RUF009 (frozen)
     batch_size: int = 2
     save_every_seconds: float = 60.0
 
@@ -93,11 +93,33 @@ class Watcher(Protocol):
     def should_stop(self) -> bool: ...
 
 
-class _Passes(NamedTuple):
-    pool: Pass | None
-    labelled: Pass
-    evaluation: Pass | None
-    test: Pass
+class Found(NamedTuple):
+    """What the passes of a round found for its strategies."""
+
+    pool: Collected
+    labelled: Seen
+    evaluation: Seen
+
+
+class Passes:
+    """The compiled passes that strategies with these needs ask for."""
+
+    def __init__(self, needs: Needs, config: LoopConfig, task: Task):
+        self._task = task
+        self._pool = _make_pass(needs.pool, config, task, config.members.networks)
+        self._evaluation = _make_pass(needs.evaluation, config, task)
+        self.labelled = _make_pass(("overlap", *needs.labelled), config, task)
+        self.test = _make_pass(("overlap", "calibration"), config, task)
+
+    def collect(
+        self, params: Sequence[Params], key: jax.Array, pool: Sequence[Case], labelled: Seen, watcher: Watcher, journal: Journal
+    ) -> Found:
+        """Runs over the pool, whose labels stay hidden, and the evaluation set; of several networks the first speaks for itself."""
+        load, cases = self._task.load, self._task.splits.evaluation
+        together = params[0] if len(params) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *params)
+        statistics = run_pass(self._pool, together, key, pool, without_label(load), watcher, "scoring", journal)
+        evaluation = run_pass(self._evaluation, params[0], key, cases, load, watcher, "evaluation set")
+        return Found(statistics, labelled, Seen(cases, evaluation))
 
 
 def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watcher) -> Iterator[dict[str, Any]]:
@@ -115,8 +137,7 @@ def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watche
     """
     ledger, journal = Ledger(folder / "rounds.jsonl"), Journal(folder / "scores", task.config_hash, hosts.index())
     strategy = strategies.STRATEGIES[name](task.strategy)
-    passes = _make_passes(strategy, config, task)
-    networks = [_Network(folder / "checkpoints", number, task, config) for number in range(config.members.networks)]
+    passes, networks = Passes(strategy.needs, config, task), make_networks(folder, config, task)
     by_id = {case.id: case for case in task.splits.pool}
     labelled = sorted(task.initial)
     done = hosts.share_json(ledger.read() if hosts.is_leader() else None)
@@ -125,25 +146,18 @@ def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watche
         labelled = sorted(labelled + [by_id[id_] for id_ in record["queried"]])
     for round_ in range(len(done), config.rounds):
         seconds: dict[str, float] = {}
-        key = jax.random.fold_in(jax.random.key(config.seed), round_)
+        key = round_key(config, round_)
         with _timed(seconds, "train"):
             trained = [network.train(round_, key, labelled, passes.labelled, watcher) for network in networks]
             params, seen, failures = trained[0]
         with _timed(seconds, "evaluate"):
-            test = _collect(passes.test, params, key, task.splits.test, task.load, watcher, "evaluating")
+            test = run_pass(passes.test, params, key, task.splits.test, task.load, watcher, "evaluating")
         pool = sorted(set(task.splits.pool) - set(labelled))
         with _timed(seconds, "score"):
-            everybody = (
-                jax.tree.map(lambda *leaves: np.stack(leaves), *(own for own, _, _ in trained)) if len(trained) > 1 else params
-            )
-            statistics = _collect(passes.pool, everybody, key, pool, without_label(task.load), watcher, "scoring", journal)
-            evaluation = Seen(
-                task.splits.evaluation,
-                _collect(passes.evaluation, params, key, task.splits.evaluation, task.load, watcher, "evaluation set"),
-            )
+            found = passes.collect([own for own, _, _ in trained], key, pool, seen, watcher, journal)
         with _timed(seconds, "select"):
             context = Context(jax.random.fold_in(key, 2), pool)
-            query = _select(strategy, context, task.model.head(params), statistics, seen, evaluation, config.query_size)
+            _, query = strategies.score_and_select(strategy, context, task.model.head(params), *found, config.query_size)
         record = _record(round_, labelled, query, by_id, test, task, seen, failures, seconds)
         if hosts.is_leader():
             ledger.append(record)
@@ -152,21 +166,16 @@ def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watche
         labelled = sorted(labelled + [by_id[id_] for id_ in query.units])
 
 
-def _make_passes(strategy: Strategy, config: LoopConfig, task: Task) -> _Passes:
-    def make(names: Sequence[str], networks: int) -> Pass | None:
-        members = dataclasses.replace(config.members, networks=networks)
-        return Pass(task.model, names, members, config.batch_size, task.statistics) if names else None
-
-    needs = strategy.needs
-    return _Passes(
-        make(needs.pool, config.members.networks),
-        make(("overlap", *needs.labelled), 1),
-        make(needs.evaluation, 1),
-        make(("overlap", "calibration"), 1),
-    )
+def round_key(config: LoopConfig, round_: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(config.seed), round_)
 
 
-def _collect(
+def _make_pass(names: Sequence[str], config: LoopConfig, task: Task, networks: int = 1) -> Pass | None:
+    members = dataclasses.replace(config.members, networks=networks)
+    return Pass(task.model, names, members, config.batch_size, task.statistics) if names else None
+
+
+def run_pass(
     pass_: Pass | None,
     params: Params,
     key: jax.Array,
@@ -176,6 +185,7 @@ def _collect(
     what: str,
     journal: Journal | None = None,
 ) -> Collected:
+    """Runs a pass, showing how far it is; nothing without one or without cases."""
     if pass_ is None or not cases:
         return {}
     with watcher.progress(what) as progress:
@@ -188,13 +198,12 @@ def _collect(
         return pass_(params, jax.random.fold_in(key, 1), cases, load, report, journal)
 
 
-def _select(strategy, context, head, statistics, labelled: Seen, evaluation: Seen, budget: int) -> Query:
-    if not context.pool:
-        return Query((), (), None)
-    return strategies.run(strategy, context, head, statistics, labelled, evaluation, budget)
+def make_networks(folder: Path, config: LoopConfig, task: Task) -> list["Network"]:
+    """The networks of a run, whose checkpoints lie in its folder."""
+    return [Network(folder / "checkpoints", number, task, config) for number in range(config.members.networks)]
 
 
-class _Network:
+class Network:
     """One network of the loop and its trainings, round after round."""
 
     def __init__(self, folder: Path, number: int, task: Task, config: LoopConfig):
@@ -209,7 +218,7 @@ class _Network:
         """Trains one round, again with another key if the network collapsed; returns weights, labelled statistics, failed attempts."""
         task, warm = self._task, self._config.start == "warm" and round_ > 0
         if warm and self._last is None and hosts.is_leader():
-            self._last = self._restore_params(round_ - 1)
+            self._last = self._stored(round_ - 1)
         answers = dict(zip((case.id for case in labelled), simulated(task.load)(labelled), strict=True))
         key_of_network = (
             jax.random.fold_in(key, 0) if self._number == 0 else jax.random.fold_in(jax.random.fold_in(key, 3), self._number)
@@ -223,7 +232,7 @@ class _Network:
             resume = saved is not None and attempt == first
             examples = [answers[case.id] for case in labelled]
             params = self._fit(round_, attempt, attempt_key, examples, warm, start, resume, watcher)
-            statistics = _collect(pass_, params, key, labelled, lambda case: answers[case.id], watcher, "labelled set")
+            statistics = run_pass(pass_, params, key, labelled, lambda case: answers[case.id], watcher, "labelled set")
             dice = float(np.nanmean(metrics.mean_foreground_dice(statistics["overlap"])))
             if dice >= COLLAPSED_DICE:
                 break
@@ -272,11 +281,18 @@ class _Network:
                 save(state)
         return hosts.share(state.params)
 
-    def _restore_params(self, round_: int) -> Params:
-        example = self._task.load(self._task.initial[0])
+    def restored(self, round_: int) -> Params:
+        """The weights that a finished round left, on every host."""
+        task = self._task
+        like = jax.eval_shape(lambda: self._trainers[False].start(jax.random.key(0), task.load(task.initial[0])))
+        empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params)
+        return hosts.share(self._stored(round_) if hosts.is_leader() else empty)
+
+    def _stored(self, round_: int) -> Params:
+        task = self._task
         trainer = self._trainers[self._config.start == "warm" and round_ > 0]
-        like = jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))
-        return self._checkpoints.restore(round_, like).params
+        example = task.load(task.initial[0])
+        return self._checkpoints.restore(round_, jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))).params
 
 
 class _Every:

@@ -23,10 +23,14 @@ class Display:
     """Writes to the terminal, and remembers whether somebody asked to stop.
 
     In a terminal, progress is a bar; in a log file, a line every quarter of a minute.
+
+    Args:
+      console: where to write.
+      quiet: show errors only, as hosts do that but help.
     """
 
-    def __init__(self, console: Console | None = None):
-        self.console = console or Console(highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None, quiet: bool = False):
+        self.console = console or Console(highlight=False, soft_wrap=True, quiet=quiet)
         self._stop: int | None = None
 
     @property
@@ -41,6 +45,7 @@ class Display:
         self.console.print(text, markup=False)
 
     def error(self, text: str) -> None:
+        self.console.quiet = False
         self.console.print("[bold red]error:[/] ", end="")
         self.note(text)
 

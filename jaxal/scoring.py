@@ -64,7 +64,7 @@ class Pass:
         self._at_once = batch_size * mesh.size
         evaluate = functools.partial(_evaluate, model, self.statistics, members, bool(needed), config)
         # Each device runs the program of a single one on its own cases; nothing travels between them.
-        specs = dict(in_specs=(P(), P(), P("cases"), P("cases")), out_specs=P("cases"))
+        specs = {"in_specs": (P(), P(), P("cases"), P("cases")), "out_specs": P("cases")}
         self._run = jax.jit(jax.shard_map(evaluate, mesh=mesh, check_vma=False, **specs))
 
     def __call__(

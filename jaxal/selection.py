@@ -1,8 +1,16 @@
 """From scores to a query under a budget."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from jaxal import gradients
+
+Array = jax.Array
 
 
 class Query(NamedTuple):
@@ -43,3 +51,124 @@ def top_k(units: list[str], scores: np.ndarray, budget: int) -> Query:
     chosen, rest = order[:budget], order[budget:]
     gap = float(scores[chosen[-1]] - scores[rest[0]]) if len(chosen) and len(rest) else None
     return Query(tuple(units[i] for i in chosen), tuple(float(scores[i]) for i in chosen), gap)
+
+
+def power_scores(key: jax.Array, scores: np.ndarray, beta: float) -> np.ndarray:
+    """log s + Gumbel(0, 1/β): the largest of them are a sample without replacement with chances ∝ s^β (Kirsch et al. 2023, arXiv 2106.12059).
+
+    Args:
+      key: of the draw.
+      scores: `[units]`, not negative.
+      beta: large: close to top-k; zero: at random.
+
+    Raises:
+      ValueError: a score is negative.
+    """
+    scores = np.asarray(scores, np.float64)
+    if (scores < 0).any():
+        raise ValueError(f"Power sampling needs scores that are not negative, but the lowest is {scores.min():g}.")
+    noise = np.asarray(jax.random.gumbel(key, scores.shape), np.float64)
+    if beta == 0:
+        return noise
+    return np.log(np.maximum(scores, np.finfo(np.float64).tiny)) + noise / beta
+
+
+@functools.partial(jax.jit, static_argnames="budget")
+def k_center(embeddings: Array, labelled: Array, available: Array, budget: int) -> tuple[Array, Array]:
+    """Farthest-first traversal: again and again the point farthest from all that are labelled or chosen (Sener & Savarese 2018,
+    arXiv 1708.00489, the greedy form).
+
+    Args:
+      embeddings: `[points, dimensions]`.
+      labelled: `[labelled, dimensions]`, at least one.
+      available: which points may be chosen, `[points]`, boolean; so that arrays can be filled up to a size that is compiled.
+      budget: points to choose, at most all that are available.
+
+    Returns:
+      Places of the chosen points in order, `[budget]`, and each one's distance to what was there before it, `[budget]`. Ties
+      go to the earlier point. Memory grows with the number of points, not with its square.
+    """
+    nearest = jnp.where(available, squared_distance_to_nearest(embeddings, labelled), -1.0)
+    chosen, squares = _farthest_first(nearest, functools.partial(_squared_distance, embeddings), budget)
+    return chosen, jnp.sqrt(squares)
+
+
+def squared_distance_to_nearest(embeddings: Array, others: Array) -> Array:
+    """Squared distance of each point to the nearest of others, `[points]`, one of the others at a time."""
+
+    def closer(nearest: Array, other: Array):
+        return jnp.minimum(nearest, jnp.square(embeddings - other[None, :]).sum(-1)), None
+
+    return jax.lax.scan(closer, jnp.full(len(embeddings), jnp.inf, embeddings.dtype), others)[0]
+
+
+@functools.partial(jax.jit, static_argnames="budget")
+def k_means_plus_plus(key: Array, embeddings: Array, available: Array, budget: int) -> tuple[Array, Array]:
+    """Seeds of k-means on vectors as BADGE draws them (Ash et al. 2020, arXiv 1906.03671).
+
+    The first is the longest vector; each further one is drawn with chances in proportion to its squared distance to the
+    nearest one chosen (Arthur & Vassilvitskii 2007).
+
+    Args:
+      key: of the draws.
+      embeddings: `[points, dimensions]`.
+      available: as for `k_center`.
+      budget: points to choose, at most all that are available.
+
+    Returns:
+      Places of the chosen points in order and the squared distance that each was drawn with, for the first its squared length.
+    """
+    lengths = jnp.square(embeddings).sum(-1)
+    return _draw_far(key, lengths, functools.partial(_squared_distance, embeddings), available, budget)
+
+
+@functools.partial(jax.jit, static_argnames="budget")
+def k_means_plus_plus_of_gradients(
+    key: Array, features: Array, error: Array, available: Array, budget: int
+) -> tuple[Array, Array]:
+    """The same on the head gradients error ⊗ φ, which never exist: their distances come from products of the two sides.
+
+    Args:
+      key: of the draws.
+      features: `[points, features]`.
+      error: `[points, classes]`, see `gradients.hallucinated_error`.
+      available, budget: as for `k_means_plus_plus`, which gives the same choice for the same vectors.
+    """
+    distances = functools.partial(gradients.squared_distances, features, error)
+    return _draw_far(key, gradients.squared_norms(features, error), distances, available, budget)
+
+
+def _squared_distance(embeddings: Array, index: Array) -> Array:
+    return jnp.square(embeddings - embeddings[index][None, :]).sum(-1)
+
+
+def _draw_far(
+    key: Array, lengths: Array, distances: Callable[[Array], Array], available: Array, budget: int
+) -> tuple[Array, Array]:
+    """The longest, then draws with chances ∝ the distance to the nearest chosen one."""
+    start = jnp.where(available, lengths, -1.0).argmax()
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(budget))
+    nearest = jnp.where(available, distances(start), -1.0).at[start].set(-1.0)
+    chosen, squares = _farthest_first(nearest, distances, budget - 1, keys[1:])
+    return jnp.concatenate([start[None], chosen]), jnp.concatenate([lengths[start][None], squares])
+
+
+def _farthest_first(nearest: Array, distances: Callable[[Array], Array], budget: int, keys: Array | None = None):
+    """Takes the farthest, or with keys draws by distance, and updates everybody's distance to the nearest chosen one.
+
+    Args:
+      nearest: `[points]`, to what is there already; below zero for a point that may not be chosen.
+      distances: from a point's place to the distances of all to it.
+      budget: points to choose.
+      keys: one a draw.
+    """
+
+    def choose(nearest: Array, key: Array | None):
+        # Twins of chosen points have distance zero and no chance, unless nothing else is left.
+        weight = nearest if key is None else jnp.log(jnp.maximum(nearest, 1e-37)) + jax.random.gumbel(key, nearest.shape)
+        index = jnp.where(nearest >= 0, weight, -jnp.inf).argmax()
+        square = nearest[index]
+        closer = jnp.minimum(nearest, distances(index)).at[index].set(-1.0)
+        return jnp.where(nearest >= 0, closer, -1.0), (index, square)
+
+    return jax.lax.scan(choose, nearest, keys, length=budget)[1]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxal import aggregate, calibration, information, metrics, uncertainty
+from jaxal import aggregate, calibration, gradients, information, metrics, uncertainty
 from jaxal.losses import count
 from jaxal.uncertainty import ClassMoments
 
@@ -119,6 +119,22 @@ def masked_entropy(view: View, config: StatisticsConfig) -> Array:
     return aggregate.masked_mean(scaled, _region_of_interest(view, config))
 
 
+def _mean_over_region_of_interest(measure: Callable[[Array, Array], Array]) -> Callable[[View, StatisticsConfig], Array]:
+    """The mean of a measure of features and probabilities over the region of interest."""
+
+    def evaluate(view: View, config: StatisticsConfig) -> Array:
+        values = measure(view.features, uncertainty.mean_probability(view.single))
+        return aggregate.masked_mean(values, _region_of_interest(view, config))
+
+    return evaluate
+
+
+def head_gradient(view: View, config: StatisticsConfig) -> Array:
+    """Gradient of the cross-entropy with the predicted labels, averaged over the region of interest, `[classes, features + 1]`."""
+    error = gradients.hallucinated_error(uncertainty.mean_probability(view.single))
+    return gradients.mean_gradient(view.features, error, _region_of_interest(view, config))
+
+
 def regions(view: View, config: StatisticsConfig) -> Regions:
     """The label-gradient moments of the regions of interest; one region plays the part that one image has in classification."""
     probability = uncertainty.mean_probability(view.single)
@@ -161,6 +177,10 @@ STATISTICS: Mapping[str, Statistic] = {
     "mc_entropy": _mean_of(uncertainty.entropy, of_members=True),
     "variation_ratio": _mean_of(uncertainty.variation_ratio, of_members=True),
     "bald": _mean_of(uncertainty.bald, of_members=True),
+    "egl": Statistic(_mean_over_region_of_interest(gradients.expected_gradient_length)),
+    "gradient_norm": Statistic(_mean_over_region_of_interest(gradients.entropy_gradient_norm)),
+    "head_gradient": Statistic(head_gradient),
+    "embedding": Statistic(lambda view, config: view.embedding),
     "regions": Statistic(regions),
     "evaluation_sample": Statistic(evaluation_sample),
     "overlap": Statistic(overlap),

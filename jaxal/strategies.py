@@ -12,7 +12,7 @@ import numpy as np
 from jaxal import fairness, information, metrics
 from jaxal.data.cases import Case
 from jaxal.scoring import Collected
-from jaxal.selection import Query, top_k
+from jaxal.selection import Query, k_center, k_means_plus_plus, power_scores, squared_distance_to_nearest, top_k
 from jaxal.statistics import EvaluationSample, Regions
 
 Array = jax.Array
@@ -28,6 +28,7 @@ class StrategyConfig:
       step: `sgd`, or `sign` for the first step of a fresh Adam.
       renormalise: divide AEIG's label weights by their sum; the paper does not.
       gamma: exponent of the group weights.
+      power_beta: exponent of the scores in power sampling.
       weight_source: whose Dice weighs the groups: the labelled cases', as the paper says, or the evaluation cases'.
     """
 
@@ -35,6 +36,7 @@ class StrategyConfig:
     step: information.Step = "sgd"
     renormalise: bool = False
     gamma: float = 1.0
+    power_beta: float = 1.0
     weight_source: Literal["labelled", "evaluation"] = "labelled"
 
 
@@ -89,7 +91,7 @@ class Strategy(NamedTuple):
     select: Select = lambda key, scores, statistics, context, budget: top_k([case.id for case in context.pool], scores, budget)
 
 
-def run(
+def score_and_select(
     strategy: Strategy,
     context: Context,
     head: tuple[Array, Array],
@@ -97,11 +99,13 @@ def run(
     labelled: Seen,
     evaluation: Seen,
     budget: int,
-) -> Query:
-    """Prepares, scores and selects."""
+) -> tuple[np.ndarray, Query]:
+    """Prepares, scores and selects; returns the pool's scores and the query."""
+    if not context.pool:
+        return np.zeros(0), Query((), (), None)
     context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
     scores = np.asarray(strategy.score(pool, context), np.float64)
-    return strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)
+    return scores, strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)
 
 
 def _random(config: StrategyConfig) -> Strategy:
@@ -170,6 +174,7 @@ def _mean_over_regions(values: np.ndarray, used: np.ndarray) -> np.ndarray:
     return (values * used).sum(-1) / np.maximum(used.sum(-1), 1)
 
 
+_compiled_nearest = jax.jit(squared_distance_to_nearest)
 _compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise"))
 _ROWS = 1024
 
@@ -191,6 +196,81 @@ def _gain_of_rows(candidates: information.Candidates, reference, variant, config
     return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *pieces)
 
 
+def _coreset(config: StrategyConfig) -> Strategy:
+    """The pooled features farthest from all that is labelled or chosen before (Sener & Savarese 2018, arXiv 1708.00489)."""
+
+    def prepare(context: Context, head, labelled: Seen, evaluation: Seen) -> np.ndarray:
+        return labelled.statistics["embedding"]
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        points, _ = _filled(statistics["embedding"])
+        return np.sqrt(np.asarray(_compiled_nearest(points, _repeated(context.value))))[: len(context.pool)]
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = _by_id(context)
+        points, available = _filled(statistics["embedding"][order])
+        budget = min(budget, len(order))
+        return _chosen(context, order, *k_center(points, _repeated(context.value), available, budget))
+
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), score, prepare, select)
+
+
+def _badge(config: StrategyConfig) -> Strategy:
+    """Long and diverse gradients under the predicted labels, drawn as k-means++ draws (Ash et al. 2020, arXiv 1906.03671)."""
+
+    def gradients_of(statistics: Collected) -> np.ndarray:
+        gradient = statistics["head_gradient"]
+        return gradient.reshape(len(gradient), -1)
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        return np.linalg.norm(gradients_of(statistics), axis=-1)
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = _by_id(context)
+        points, available = _filled(gradients_of(statistics)[order])
+        return _chosen(context, order, *k_means_plus_plus(key, points, available, min(budget, len(order))))
+
+    return Strategy(Needs(pool=("head_gradient",)), score, select=select)
+
+
+def _power(name: str) -> Callable[[StrategyConfig], Strategy]:
+    """The statistic of this name, chosen at random with chances in proportion to its power (Kirsch et al. 2023, arXiv 2106.12059)."""
+
+    def make(config: StrategyConfig) -> Strategy:
+        def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+            order = _by_id(context)
+            noisy = power_scores(key, scores[order], config.power_beta)
+            return top_k([context.pool[place].id for place in order], noisy, budget)
+
+        return _plain(name)(config)._replace(select=select)
+
+    return make
+
+
+def _by_id(context: Context) -> np.ndarray:
+    """Places of the pool in the order of ids: draws and ties then depend on the ids, not on the order in which cases come."""
+    return np.argsort([case.id for case in context.pool])
+
+
+def _filled(rows: np.ndarray) -> tuple[Array, Array]:
+    """Rows filled up to a power of two, which is compiled once for many rounds, and which of them are real."""
+    count = len(rows)
+    filled = np.pad(rows, ((0, 2 ** (count - 1).bit_length() - count), (0, 0)))
+    return jnp.asarray(filled), jnp.arange(len(filled)) < count
+
+
+def _repeated(rows: np.ndarray) -> Array:
+    """Rows filled up to a power of two by repeating the first, which changes no distance to the nearest."""
+    more = 2 ** (len(rows) - 1).bit_length() - len(rows)
+    return jnp.asarray(np.concatenate([rows, np.repeat(rows[:1], more, axis=0)]))
+
+
+def _chosen(context: Context, order: np.ndarray, places: Array, scores: Array) -> Query:
+    """A query of places in the order of ids; no cut divides what is chosen from what is not, so there is no gap to report."""
+    units = tuple(context.pool[order[place]].id for place in np.asarray(places))
+    return Query(units, tuple(float(score) for score in scores), None)
+
+
 STRATEGIES: Mapping[str, Callable[[StrategyConfig], Strategy]] = {
     "random": _random,
     "least_confidence": _plain("least_confidence"),
@@ -206,4 +286,10 @@ STRATEGIES: Mapping[str, Callable[[StrategyConfig], Strategy]] = {
     "uig": _information("uig"),
     "cfig": _information("cfig"),
     "mass": _mass,
+    "egl": _plain("egl"),
+    "gradient_norm": _plain("gradient_norm"),
+    "badge": _badge,
+    "coreset": _coreset,
+    "power_entropy": _power("entropy"),
+    "power_bald": _power("bald"),
 }

@@ -45,7 +45,7 @@ def test_a_run_leaves_what_it_promises(run_folder):
     assert (run_folder / "data-balanced" / "learning_curves.png").exists()
     assert len(list(csv.DictReader((run_folder / "summary.csv").read_text().splitlines()))) == 3
     config = json.loads((run_folder / "config.json").read_text())
-    assert config.keys() == {"data", "sizes", "network", "training", "statistics", "strategy"}
+    assert config.keys() == {"data", "sizes", "members", "network", "training", "statistics", "strategy"}
     assert all(len(record["config"]) == 8 and "jax" in record["versions"] for record in records)
 
 

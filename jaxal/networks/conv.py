@@ -95,7 +95,7 @@ def _stacked_tiles(inputs: Array, window: tuple[int, ...], tiling: _Tiling):
 @jax.custom_vjp
 def conv_by_tiles(inputs: Array, kernel: Array) -> Array:
     """A 3-D convolution as matrix products over tiles; as fast in loops and under `vmap`, with its gradient."""
-    batch, depth, height, width, channels = inputs.shape
+    batch, depth, height, width, _ = inputs.shape
     *window, _, features = kernel.shape
     tiling = _tiling(inputs.shape, window, inputs.dtype.itemsize)
     stacked = _stacked_tiles(inputs, window, tiling)

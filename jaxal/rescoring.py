@@ -1,0 +1,81 @@
+"""Scores a finished round's pool again, for any number of strategies in one pass."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxal import hosts, loop, strategies
+from jaxal.checkpoint import Ledger, write_text
+from jaxal.data.cases import Case
+from jaxal.errors import UserError
+from jaxal.journal import Journal
+from jaxal.selection import Query
+from jaxal.strategies import Context, Needs, Seen
+
+
+class Scores(NamedTuple):
+    """What strategies say of one pool.
+
+    Attributes:
+      round: whose network scored.
+      pool: the cases that were not labelled in that round.
+      scores: by strategy, `[pool]`; high means "label me".
+      queries: by strategy, what it would ask for.
+    """
+
+    round: int
+    pool: tuple[Case, ...]
+    scores: dict[str, np.ndarray]
+    queries: dict[str, Query]
+
+
+def score_round(folder: Path, names: Sequence[str], config: loop.LoopConfig, task: loop.Task, watcher: loop.Watcher) -> Scores:
+    """Scores the pool of a run's last finished round; the numbers are those that the round itself would have had.
+
+    Args:
+      folder: of the run, as `loop.run` leaves it.
+      names: of strategies.
+      config, task: as the run was made with.
+      watcher: gets progress.
+
+    Raises:
+      UserError: no round is finished, or its checkpoint is gone.
+    """
+    done = hosts.share_json(Ledger(folder / "rounds.jsonl").read() if hosts.is_leader() else None)
+    if not done:
+        raise UserError(f"{folder}: no round is finished there, so there is no network to score with.")
+    round_ = len(done) - 1
+    by_id = {case.id: case for case in task.splits.pool}
+    labelled = sorted([*task.initial, *(by_id[id_] for record in done[:-1] for id_ in record["queried"])])
+    pool = sorted(set(task.splits.pool) - set(labelled))
+    key = loop.round_key(config, round_)
+    chosen = {name: strategies.STRATEGIES[name](task.strategy) for name in names}
+    needs = Needs(*(tuple(sorted(set().union(*part))) for part in zip(*(one.needs for one in chosen.values()), strict=True)))
+    params = [network.restored(round_) for network in loop.make_networks(folder, config, task)]
+    passes, journal = loop.Passes(needs, config, task), Journal(folder / "scores", task.config_hash, hosts.index())
+    seen = Seen(labelled, loop.run_pass(passes.labelled, params[0], key, labelled, task.load, watcher, "labelled set"))
+    found = passes.collect(params, key, pool, seen, watcher, journal)
+    scores, queries = {}, {}
+    for name, strategy in chosen.items():
+        context = Context(jax.random.fold_in(key, 2), pool)
+        scores[name], queries[name] = strategies.score_and_select(
+            strategy, context, task.model.head(params[0]), *found, config.query_size
+        )
+    if hosts.is_leader():
+        journal.clear()
+    return Scores(round_, tuple(pool), scores, queries)
+
+
+def write_scores(path: Path, found: Scores) -> None:
+    """Writes a table: a row a case, a column a strategy, all digits that the numbers have."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "group", "round", *found.scores])
+    for index, case in enumerate(found.pool):
+        writer.writerow([case.id, case.group, found.round, *(repr(float(scores[index])) for scores in found.scores.values())])
+    write_text(path, text.getvalue())
