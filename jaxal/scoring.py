@@ -140,6 +140,13 @@ class Pass:
         batch = jax.tree.map(lambda part: jax.ShapeDtypeStruct((self._at_once, *part.shape), part.dtype), example)
         return jax.eval_shape(self._run, params, key, batch, jax.ShapeDtypeStruct((self._at_once,), np.uint32))
 
+    def program_bytes(self, params: Params, key: Array, example: Example) -> int:
+        """Memory that one call of the compiled pass takes on a device, arguments and results included."""
+        batch = jax.tree.map(lambda part: jax.ShapeDtypeStruct((self._at_once, *part.shape), part.dtype), example)
+        numbers = jax.ShapeDtypeStruct((self._at_once,), np.uint32)
+        memory = self._run.lower(params, key, batch, numbers).compile().memory_analysis()
+        return memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+
     def _identity(self, params: Params, key: Array, outside: str) -> str:
         """A hash of all that decides a case's results but the case."""
         settings = {

@@ -1,0 +1,93 @@
+"""A pool of synthetic volumes on disk, the network and the strategies' surroundings that the benchmarks share."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxal.data.cases import Case, Dataset
+from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.data.nifti import Volume, write_volume
+from jaxal.networks.unet import UNetConfig, unet
+from jaxal.types import Model, Params
+
+
+class Sizes(NamedTuple):
+    """What a run measures."""
+
+    cases: int
+    shape: tuple[int, int, int]
+    width: int
+    members: int
+
+
+FULL = Sizes(cases=64, shape=(48, 48, 32), width=16, members=20)
+QUICK = Sizes(cases=4, shape=(24, 24, 16), width=8, members=8)
+
+
+class Bench(NamedTuple):
+    """A pool and a network with weights."""
+
+    dataset: Dataset
+    model: Model
+    params: Params
+
+    def load(self, case: Case):
+        return load_case(case, self.dataset)
+
+
+def write_pool(folder: Path, cases: int, shape: tuple[int, int, int]) -> None:
+    """Writes noisy volumes with a bright ball each, in nnU-Net's layout, two groups in turn."""
+    (folder / "imagesTr").mkdir(parents=True)
+    (folder / "labelsTr").mkdir()
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    rows = ["participant_id\tgroup"]
+    for index in range(cases):
+        rng = np.random.default_rng(index)
+        radius = min(shape) / 5
+        centre = rng.uniform(radius, np.array(shape) - radius)
+        label = (np.linalg.norm(grid - centre, axis=-1) < radius).astype(np.uint8)
+        image = (100 + 60 * label + 30 * rng.standard_normal(shape)).astype(np.int16)
+        id_ = f"case_{index:05d}"
+        write_volume(folder / "imagesTr" / f"{id_}_0000.nii.gz", Volume(image, np.eye(4)))
+        write_volume(folder / "labelsTr" / f"{id_}.nii.gz", Volume(label, np.eye(4)))
+        rows.append(f"{id_}\t{'AB'[index % 2]}")
+    (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
+    labels = {"background": 0, "ball": 1}
+    description = {"channel_names": {"0": "T1"}, "labels": labels, "numTraining": cases, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
+def make_bench(folder: Path, sizes: Sizes, dropout: str = "head", dtype: str = "float32") -> Bench:
+    """The pool of a folder, written first if it is not there, and a network whose random weights see some foreground."""
+    if not folder.exists():
+        write_pool(folder, sizes.cases, sizes.shape)
+    dataset = read_nnunet(folder, "group", 4)
+    config = UNetConfig(width=sizes.width, dropout=dropout, dtype=dtype, foreground_prior=0.3)
+    model = unet(config)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *dataset.shape, 1)))
+    return Bench(dataset, model, params)
+
+
+def convolution_flops(sizes: Sizes, levels: int = 3) -> float:
+    """Floating-point operations of a case in the network's convolutions and upsamplings; the rest is small beside them."""
+    total, voxels = 0.0, float(np.prod(sizes.shape))
+    for level in range(levels):
+        channels, here = sizes.width * 2**level, voxels / 8**level
+        entering = 1 if level == 0 else channels // 2
+        total += 2 * 27 * here * (entering * channels + channels * channels)
+        if level < levels - 1:  # the decoder's two convolutions and the product that doubles the grid below
+            total += 2 * 27 * here * (2 * channels * channels + channels * channels) + 2 * here * 2 * channels * channels
+    return total
+
+
+def matmul_ceiling(dtype: str = "float32", size: int = 2048, repeats: int = 5) -> float:
+    """Floating-point operations a second of a large matrix product, the best of some."""
+    from benchmarks.measure import interleaved
+
+    matrix = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
+    product = jax.jit(jnp.matmul)
+    return 2 * size**3 / min(interleaved({"matmul": lambda: product(matrix, matrix)}, repeats)["matmul"])

@@ -1,0 +1,225 @@
+"""How long scoring a pool takes, by strategy, from files on disk to the query, over what the network's forward alone takes.
+
+    python -m benchmarks.throughput --out benchmarks/results/throughput-cpu.json
+    python -m benchmarks.throughput --quick
+
+All contestants take turns over the same files. `forward` reads, runs the network once and keeps a mean of the logits; each
+strategy reads, passes, scores and selects. What strategies of information gain need of the evaluation set is collected before
+and reported in a row of its own. `bald, decoder` draws dropout in the decoder; beside it stand the stem and its tails alone.
+"""
+
+import argparse
+import functools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import interleaved, keep_compiled, median, plot_ratios, ratio, write
+from benchmarks.pool import FULL, QUICK, Bench, Sizes, convolution_flops, make_bench, matmul_ceiling
+from jaxal import strategies
+from jaxal.data.stream import batches
+from jaxal.members import MembersConfig, flat, logits_of
+from jaxal.scoring import Pass
+from jaxal.statistics import StatisticsConfig
+from jaxal.strategies import STRATEGIES, Context, Needs, Seen, StrategyConfig
+
+KEY = jax.random.key(0)
+CONFIG = StatisticsConfig()
+
+
+class Contest:
+    """The contestants of one batch size and number of samples, over one pool."""
+
+    def __init__(self, bench: Bench, batch_size: int, members: int, cases: int):
+        self.bench, self.batch_size = bench, batch_size
+        self.members = MembersConfig(dropout=members)
+        self.pool = bench.dataset.cases[:cases]
+        self.few = bench.dataset.cases[: min(8, cases)]  # stand in for the labelled and the evaluation set
+        self.program_bytes: dict[str, int] = {}
+
+    def make_pass(self, names) -> Pass | None:
+        return Pass(self.bench.model, names, self.members, self.batch_size, CONFIG) if names else None
+
+    def over(self, pass_: Pass | None, cases):
+        return pass_(self.bench.params, KEY, cases, self.bench.load) if pass_ else {}
+
+    def forward(self) -> Callable:
+        model, params = self.bench.model, self.bench.params
+
+        @jax.jit
+        def mean_logits(params, images):
+            return logits_of(flat(model.tail(params, model.stem(params, images), None)), *model.head(params)).mean((1, 2))
+
+        def run():
+            results = [
+                mean_logits(params, batch.examples.image) for batch in batches(self.pool, self.bench.load, self.batch_size)
+            ]
+            return jax.block_until_ready(results)
+
+        return run
+
+    def strategy(self, name: str) -> Callable:
+        chosen = STRATEGIES[name](StrategyConfig())
+        labelled = Seen(self.few, self.over(self.make_pass(chosen.needs.labelled), self.few))
+        evaluation = Seen(self.few, self.over(self.make_pass(chosen.needs.evaluation), self.few))
+        pass_ = self.make_pass(chosen.needs.pool)
+        self._note_bytes(name, pass_)
+        return functools.partial(self._score, [chosen], pass_, labelled, evaluation)
+
+    def everything(self, names) -> Callable:
+        """All strategies in one pass."""
+        chosen = [STRATEGIES[name](StrategyConfig()) for name in names]
+        needs = Needs(*(tuple(sorted(set().union(*part))) for part in zip(*(one.needs for one in chosen), strict=True)))
+        labelled, evaluation = (Seen(self.few, self.over(self.make_pass(part), self.few)) for part in needs[1:])
+        pass_ = self.make_pass(needs.pool)
+        self._note_bytes("all", pass_)
+        return functools.partial(self._score, chosen, pass_, labelled, evaluation)
+
+    def _score(self, chosen, pass_, labelled, evaluation):
+        statistics = self.over(pass_, self.pool)
+        context, head = Context(KEY, self.pool), self.bench.model.head(self.bench.params)
+        return [strategies.score_and_select(one, context, head, statistics, labelled, evaluation, 4)[1].scores for one in chosen]
+
+    def _note_bytes(self, name: str, pass_: Pass | None) -> None:
+        if pass_:
+            self.program_bytes[name] = pass_.program_bytes(self.bench.params, KEY, self.bench.load(self.pool[0]))
+
+
+def measure(bench: Bench, sizes: Sizes, batch_size: int, members: int, cases: int, repeats: int, names: list[str]) -> list[dict]:
+    """Rows of all strategies at one batch size and number of samples."""
+    contest = Contest(bench, batch_size, members, cases)
+    contestants = {"forward": contest.forward()} | {name: contest.strategy(name) for name in names}
+    contestants["all"] = contest.everything(names)
+    evaluation = contest.make_pass(("evaluation_sample",))
+    contestants["evaluation set of aeig"] = lambda: contest.over(evaluation, contest.pool)
+    seconds = interleaved(contestants, repeats)
+    dearest = max(names, key=lambda name: median(seconds[name]))
+    rows = []
+    for name, times in seconds.items():
+        row = {
+            "task": "segmentation",
+            "strategy": name,
+            "batch_size": batch_size,
+            "members": members,
+            "seconds_per_case": median(times) / cases,
+            "over_forward": ratio(times, seconds["forward"]),
+            "over_entropy": ratio(times, seconds["entropy"]),
+            "program_bytes": contest.program_bytes.get(name),
+        }
+        if name == "all":
+            row["over_dearest"] = {"strategy": dearest, **ratio(times, seconds[dearest])}
+        rows.append(row)
+    return rows
+
+
+def measure_decoder(folder: Path, sizes: Sizes, cases: int, repeats: int, batch_size: int) -> dict:
+    """BALD with dropout in the decoder, over its stem and its tails run alone."""
+    bench = make_bench(folder, sizes, dropout="decoder")
+    contest = Contest(bench, batch_size, sizes.members, cases)
+    model = bench.model
+
+    @jax.jit
+    def stem_and_tails(params, images):
+        hidden = model.stem(params, images)
+        keys = jax.random.split(KEY, sizes.members)
+
+        def one(_, key):
+            return None, model.tail(params, hidden, model.draw_masks(key)).features.mean()
+
+        certain = model.tail(params, hidden, None).features.mean()  # the pass looks at the prediction without dropout, too
+        return certain, jax.lax.scan(one, None, keys)[1]
+
+    def alone():
+        return [stem_and_tails(bench.params, batch.examples.image) for batch in batches(contest.pool, bench.load, batch_size)]
+
+    seconds = interleaved({"alone": alone, "bald": contest.strategy("bald"), "forward": contest.forward()}, repeats)
+    return {
+        "task": "segmentation",
+        "strategy": "bald, decoder dropout",
+        "batch_size": batch_size,
+        "members": sizes.members,
+        "seconds_per_case": median(seconds["bald"]) / cases,
+        "over_forward": ratio(seconds["bald"], seconds["forward"]),
+        "over_entropy": None,
+        "over_stem_and_tails": ratio(seconds["bald"], seconds["alone"]),
+        "program_bytes": contest.program_bytes["bald"],
+    }
+
+
+def show(rows: list[dict], console: Console) -> None:
+    table = Table("strategy", "batch", "T", "ms/case", "over forward", "over entropy", "MB", "")
+    for row in rows:
+        extra = ""
+        for name, text in (("over_dearest", "over the dearest"), ("over_stem_and_tails", "over stem and tails")):
+            if name in row:
+                extra = f"{row[name]['median']:.2f} {text}"
+        cells = [
+            f"{row[key]['median']:.2f} ±{_spread(row[key]):.2f}" if row[key] else "–" for key in ("over_forward", "over_entropy")
+        ]
+        megabytes = f"{row['program_bytes'] / 1e6:.0f}" if row["program_bytes"] else "–"
+        table.add_row(
+            row["strategy"],
+            str(row["batch_size"]),
+            str(row["members"]),
+            f"{1e3 * row['seconds_per_case']:.1f}",
+            *cells,
+            megabytes,
+            extra,
+        )
+    console.print(table)
+
+
+def _spread(ratios: dict) -> float:
+    return (ratios["high"] - ratios["low"]) / 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes, within a minute; no figures to quote")
+    parser.add_argument("--repeats", type=int, help="turns of each contestant")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    sizes = QUICK if options.quick else FULL
+    repeats = options.repeats or (2 if options.quick else 5)
+    names = [name for name in STRATEGIES if name != "random"]
+    if options.quick:
+        names = ["entropy", "bald", "aeig"]
+    console = Console(width=130)
+    console.print(f"{sizes}, {repeats} turns")
+    ceiling = matmul_ceiling()
+    with tempfile.TemporaryDirectory() as folder:
+        keep_compiled(Path(folder) / "compiled")
+        bench = make_bench(Path(folder) / "pool", sizes)
+        rows = measure(bench, sizes, 2, sizes.members, sizes.cases, repeats, names)
+        forward = convolution_flops(sizes) / rows[0]["seconds_per_case"]
+        if not options.quick:
+            few = ["entropy", "bald", "aeig"]
+            for batch_size, members in ((1, sizes.members), (4, sizes.members), (2, 5), (2, 50)):
+                rows += measure(bench, sizes, batch_size, members, 16, repeats, few)
+        rows.append(measure_decoder(Path(folder) / "pool", sizes, 4, max(repeats, 3), 2))
+    show(rows, console)
+    console.print(
+        f"The forward pass reaches {forward / 1e9:.0f} GFLOP/s, {forward / ceiling:.0%} of a large matrix product's {ceiling / 1e9:.0f}."
+    )
+    if options.out:
+        circumstances = {
+            **sizes._asdict(),
+            "repeats": repeats,
+            "forward_flops": forward,
+            "matmul_flops": ceiling,
+            "quick": options.quick,
+        }
+        write(options.out, rows, circumstances)
+        shown = {
+            row["strategy"]: row["over_forward"] for row in rows if (row["batch_size"], row["members"]) == (2, sizes.members)
+        }
+        shown.pop("bald, decoder dropout")
+        plot_ratios(options.out.with_suffix(".png"), "Time to score a pool over the network's forward alone", shown)
+
+
+if __name__ == "__main__":
+    main()
