@@ -1,45 +1,54 @@
-"""The forms of a 3-D convolution, forward and with gradient, in the entry computation and inside a loop.
+"""The forms of a 3-D convolution, forward and with gradient, in the entry computation, inside a loop and under vmap.
 
     python -m benchmarks.convolution --out benchmarks/results/convolution-cpu.json
 
-On a CPU `networks/conv.py` uses `slices`: one 2-D convolution over slices whose neighbours are stacked as channels. `plain` is
-XLA's own 3-D convolution, `three` sums three 2-D convolutions. The column `loop` is the gradient of four convolutions in a
-`lax.scan` over that of four in a row; where it is far above one, train steps must not be put into a loop.
+On a CPU `networks/conv.py` uses `tiles`: matrix products over tiles that fit the cache. `plain` is XLA's own 3-D convolution;
+`slices` is one 2-D convolution over slices whose neighbours in depth are stacked as channels. `loop` is the gradient of four
+convolutions in a `lax.scan` over that of four in a row, `vmap` the gradient for four kernels at once over that of one after the
+other: where they are far above one, training must not be put into a loop, nor several networks side by side. The last rows are
+whole training steps of a U-Net with the plain convolution and with ours.
 """
 
 import argparse
 import functools
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import interleaved, ratio, write
-from jaxal.networks.conv import conv_by_slices, conv_plain
+from benchmarks.measure import interleaved, median, ratio, write
+from jaxal.data.cases import Example
+from jaxal.networks import unet as unet_module
+from jaxal.networks.conv import conv_by_tiles, conv_plain
+from jaxal.networks.unet import UNetConfig, unet
+from jaxal.training import Trainer, TrainingConfig
 
 SIZES = [
-    ((2, 40, 40, 32), 8, 8),
-    ((2, 40, 40, 32), 16, 8),
-    ((2, 20, 20, 16), 16, 16),
-    ((2, 10, 10, 8), 32, 32),
-    ((1, 16, 16, 16), 64, 64),
+    ((2, 48, 48, 32), 8, 8),
+    ((2, 48, 48, 32), 16, 16),
+    ((2, 48, 48, 32), 32, 16),
+    ((2, 24, 24, 16), 32, 32),
+    ((2, 24, 24, 16), 64, 32),
+    ((2, 24, 24, 16), 64, 64),
+    ((2, 12, 12, 8), 64, 64),
 ]
+STEPS = [((40, 40, 32), 8), ((48, 48, 32), 16)]
 
 
-def three(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The sum of three 2-D convolutions of shifted slices."""
+def conv_by_slices(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
     batch, depth, height, width, channels = inputs.shape
     padded = jnp.pad(inputs, ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)))
-    parts = [
-        conv_plain(padded[:, shift : shift + depth].reshape(batch * depth, height, width, channels), kernel[shift])
-        for shift in range(3)
-    ]
-    return sum(parts[1:], parts[0]).reshape(batch, depth, height, width, -1)
+    stacked = jnp.concatenate([padded[:, shift : shift + depth] for shift in range(3)], axis=-1)
+    stacked = stacked.reshape(batch * depth, height, width, 3 * channels)
+    flat = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, 3 * channels, kernel.shape[-1])
+    return conv_plain(stacked, flat).reshape(batch, depth, height, width, -1)
 
 
-FORMS = {"plain": conv_plain, "three": three, "slices": conv_by_slices}
+FORMS = {"plain": conv_plain, "slices": conv_by_slices, "tiles": conv_by_tiles}
 
 
 def four(form, looped: bool, inputs, kernels):
@@ -49,42 +58,96 @@ def four(form, looped: bool, inputs, kernels):
     return functools.reduce(form, kernels, inputs).sum()
 
 
+def gradients_of_four(form, together: bool, inputs, kernels):
+    """Gradients for four kernels, as four networks have them, side by side or one after the other."""
+    gradient = jax.grad(lambda kernel, inputs: jnp.sin(form(inputs, kernel)).sum())
+    if together:
+        return jax.vmap(gradient, (0, None))(kernels, inputs)
+    return [gradient(kernel, inputs) for kernel in kernels]
+
+
+def measure(shape: tuple[int, ...], channels: int, features: int, repeats: int) -> list[dict]:
+    inputs = jax.random.normal(jax.random.key(0), (*shape, channels))
+    kernel = 0.1 * jax.random.normal(jax.random.key(1), (3, 3, 3, channels, features))
+    calls = {}
+    for name, form in FORMS.items():
+        calls[name, "forward"] = functools.partial(jax.jit(form), inputs, kernel)
+        gradient = jax.jit(jax.grad(lambda inputs, kernel, form=form: jnp.sin(form(inputs, kernel)).sum(), (0, 1)))
+        calls[name, "gradient"] = functools.partial(gradient, inputs, kernel)
+    seconds = interleaved(calls, repeats)
+    operations = 2 * kernel.size * float(np.prod(shape))
+    # Loops and vmap on an eighth of the voxels: the plain form takes seconds there.
+    small = inputs[:1, : shape[1] // 2, : shape[2] // 2, : shape[3] // 2, :features]
+    kernels = jnp.stack([kernel[..., :features, :]] * 4)
+    rows = []
+    for name, form in FORMS.items():
+        row = {"what": "convolution", "shape": shape, "channels": channels, "features": features, "form": name}
+        for what in ("forward", "gradient"):
+            row[what + "_seconds"] = median(seconds[name, what])
+            row[what + "_plain_over_this"] = ratio(seconds["plain", what], seconds[name, what])
+        row["forward_flops"] = operations / row["forward_seconds"]
+        for key, function in (("loop_over_unrolled", four), ("vmapped_over_looped", gradients_of_four)):
+            both = {}
+            for quick in (True, False):
+                call = functools.partial(function, form, quick)
+                call = jax.grad(call, (0, 1)) if function is four else call
+                both[quick] = functools.partial(jax.jit(call), small, kernels)
+            timed = interleaved(both, max(2, repeats // 3))
+            row[key] = ratio(timed[True], timed[False])
+        rows.append(row)
+    return rows
+
+
+def measure_step(shape: tuple[int, ...], width: int, repeats: int) -> list[dict]:
+    """Whole training steps, batch 2, with our convolution and with the plain one."""
+    rng = np.random.default_rng(0)
+    label = (rng.random(shape) < 0.05).astype(np.uint8)
+    example = Example(rng.normal(size=(*shape, 1)).astype(np.float32), label, np.ones(shape, bool))
+    batch = jax.tree.map(lambda part: np.stack([part, part]), example)
+    calls = {}
+    for name in ("plain", "tiles"):
+        with mock.patch.object(unet_module, "conv", {"plain": conv_plain, "tiles": conv_by_tiles}[name]):
+            trainer = Trainer(unet(UNetConfig(width=width)), TrainingConfig())
+            state = trainer.start(jax.random.key(0), example)
+            step = jax.jit(trainer._take_step)  # not donated: every turn starts from the same state
+            calls[name] = functools.partial(step, state, jax.random.key(1), batch, np.int32(100))
+            jax.block_until_ready(calls[name]())  # traced while the convolution is in its place
+    seconds = interleaved(calls, repeats)
+    return [
+        {
+            "what": "training step", "shape": (2, *shape), "channels": width, "form": name, "seconds": median(seconds[name]),
+            "plain_over_this": ratio(seconds["plain"], seconds[name]),
+        }
+        for name in calls
+    ]  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    table = Table(
+        "voxels", "channels", "form", "forward ms", "plain/this", "GFLOP/s", "gradient ms", "plain/this", "loop", "vmap"
+    )
     rows = []
-    table = Table("voxels", "channels", "form", "forward ms", "plain/this", "gradient ms", "plain/this", "loop")
     for shape, channels, features in SIZES:
-        inputs = jax.random.normal(jax.random.key(0), (*shape, channels))
-        kernel = 0.1 * jax.random.normal(jax.random.key(1), (3, 3, 3, channels, features))
-        calls = {}
-        for name, form in FORMS.items():
-            calls[name, "forward"] = functools.partial(jax.jit(form), inputs, kernel)
-            gradient = jax.jit(jax.grad(lambda inputs, kernel, form=form: jnp.sin(form(inputs, kernel)).sum(), (0, 1)))
-            calls[name, "gradient"] = functools.partial(gradient, inputs, kernel)
-        seconds = interleaved(calls, options.repeats)
-        small = inputs[:1, : shape[1] // 2, : shape[2] // 2, : shape[3] // 2, :features]
-        for name, form in FORMS.items():
-            row = {"shape": shape, "channels": channels, "features": features, "form": name}
-            for what in ("forward", "gradient"):
-                row[what + "_seconds"] = sorted(seconds[name, what])[len(seconds[name, what]) // 2]
-                row[what + "_plain_over_this"] = ratio(seconds["plain", what], seconds[name, what])
-            kernels = jnp.stack([kernel[..., :features, :]] * 4)
-            loops = {
-                looped: functools.partial(jax.jit(jax.grad(functools.partial(four, form, looped), (0, 1))), small, kernels)
-                for looped in (False, True)
-            }
-            timed = interleaved(loops, max(2, options.repeats // 3))
-            row["loop_over_unrolled"] = ratio(timed[True], timed[False])
+        for row in measure(shape, channels, features, options.repeats):
             rows.append(row)
             table.add_row(
-                "x".join(map(str, shape)), f"{channels} to {features}", name, f"{1e3 * row['forward_seconds']:.1f}",
-                f"{row['forward_plain_over_this']['median']:.1f}", f"{1e3 * row['gradient_seconds']:.1f}",
-                f"{row['gradient_plain_over_this']['median']:.1f}", f"{row['loop_over_unrolled']['median']:.1f}",
+                "x".join(map(str, shape)), f"{channels} to {features}", row["form"], f"{1e3 * row['forward_seconds']:.1f}",
+                f"{row['forward_plain_over_this']['median']:.1f}", f"{row['forward_flops'] / 1e9:.0f}",
+                f"{1e3 * row['gradient_seconds']:.1f}", f"{row['gradient_plain_over_this']['median']:.1f}",
+                f"{row['loop_over_unrolled']['median']:.1f}", f"{row['vmapped_over_looped']['median']:.1f}",
             )  # fmt: skip
-    Console(width=120).print(table)
+    for shape, width in STEPS:
+        for row in measure_step(shape, width, options.repeats):
+            rows.append(row)
+            table.add_row(
+                "x".join(map(str, row["shape"])), f"U-Net {width}", row["form"], "", "", "", f"{1e3 * row['seconds']:.0f}",
+                f"{row['plain_over_this']['median']:.1f}", "", "",
+            )  # fmt: skip
+    Console(width=130).print(table)
     if options.out:
         write(options.out, rows, {"repeats": options.repeats})
 

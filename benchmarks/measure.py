@@ -17,19 +17,22 @@ import jax
 from jaxal.checkpoint import write_text
 
 
-def interleaved(contestants: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+def interleaved(
+    contestants: Mapping[Any, Callable[[], Any]], repeats: int, next_turn: Callable[[], None] = lambda: None
+) -> dict[Any, list[float]]:
     """Seconds of each call, all contestants taking turns, so that a slow moment of the machine strikes all of them alike.
 
-    Each is called once before the clock runs, for its compilation.
+    Each is called once before the clock runs, for its compilation; `next_turn` is called after every turn.
     """
-    for call in contestants.values():
+    for call in set(contestants.values()):
         jax.block_until_ready(call())
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[Any, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, call in contestants.items():
             start = time.perf_counter()
             jax.block_until_ready(call())
             seconds[name].append(time.perf_counter() - start)
+        next_turn()
     return seconds
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxal.errors import UserError
@@ -80,17 +82,32 @@ class Ledger:
 
 
 class Checkpoints:
-    """Training states of one run, one folder a round; in each, only the newest step is kept."""
+    """Training states of one run, one folder a round; in each, only the newest step is kept.
+
+    They are one process's affair: of several hosts only the leader saves and restores, and Orbax must not wait for the others.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder.resolve()  # Orbax refuses relative paths, and only when it saves
 
     def _manager(self, round_: int) -> ocp.CheckpointManager:
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=ocp.checkpoint_managers.LatestN(1), cleanup_tmp_directories=True, enable_async_checkpointing=False
+        folder = self.folder / f"round-{round_:03d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="leader"
         )
-        handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-        return ocp.CheckpointManager(self.folder / f"round-{round_:03d}", options=options, item_handlers=handlers)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=ocp.checkpoint_managers.LatestN(1),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=False,
+            create=False,
+            multiprocessing_options=alone,
+        )
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+            "meta": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        }
+        return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
 
     def save(self, round_: int, step: int, state: Any, meta: dict[str, Any]) -> None:
         """Writes a state and waits until it is durable.
@@ -104,6 +121,7 @@ class Checkpoints:
         Raises:
           UserError: the disk is full or cannot be written to; the checkpoint before is still there.
         """
+        state = jax.tree.map(np.asarray, state)  # one host's arrays are nothing that Orbax would save among several
         try:
             # Of a failed write Orbax's threads print tracebacks of their own; the error itself is raised, and once is enough.
             with contextlib.redirect_stderr(io.StringIO()), self._manager(round_) as manager:
@@ -147,8 +165,9 @@ class Checkpoints:
                 )
             stored = manager.item_metadata(step)["state"]
             _compare(stored, like, self.folder)
-            target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-            return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+            target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+            stored = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+            return jax.tree.map(jnp.asarray, stored)
 
 
 def _compare(stored: Any, like: Any, folder: Path) -> None:

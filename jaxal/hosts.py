@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import time
 from typing import Any, TypeVar
 
 import jax
@@ -24,7 +26,8 @@ def start(coordinator: str | None, count: int | None, index: int | None, timeout
       timeout_seconds: how long to wait for the others.
 
     Raises:
-      UserError: only some of the arguments are given, or not all processes came in time.
+      UserError: only some of the arguments are given, or the leader did not come in time. When the leader waits in vain for
+        the others, JAX ends the process with a message of its own.
     """
     given = [argument is not None for argument in (coordinator, count, index)]
     if any(given) and not all(given):
@@ -33,6 +36,8 @@ def start(coordinator: str | None, count: int | None, index: int | None, timeout
         return
     if index is not None and count is not None and not 0 <= index < count:
         raise UserError(f"--process-index is {index}; with --processes {count} it goes from 0 to {count - 1}.")
+    if index:
+        _wait_for(coordinator, timeout_seconds)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -43,10 +48,26 @@ def start(coordinator: str | None, count: int | None, index: int | None, timeout
             shutdown_timeout_seconds=10,
         )
     except RuntimeError as error:
-        raise UserError(
-            f"Not all processes met at {coordinator or 'the SLURM coordinator'} within {timeout_seconds} s "
-            f"({str(error).splitlines()[0][:160]}). Start one command per host, all with the same --coordinator and --processes."
-        ) from error
+        raise UserError(f"The hosts could not be joined: {str(error).splitlines()[0][:200]}") from error
+
+
+def _wait_for(coordinator: str, timeout_seconds: int) -> None:
+    """Waits until the leader listens. JAX itself would end the process with a stack trace if it does not come in time."""
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"--coordinator is {coordinator!r}; expected HOST:PORT.")
+    end = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            with socket.create_connection((host, int(port)), timeout=1.0):
+                return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise UserError(
+                    f"No leader at {coordinator} within {timeout_seconds} s ({error.strerror or error}). Start the same command with "
+                    "--process-index 0 on that host, or wait longer (--wait-for-hosts)."
+                ) from error
+            time.sleep(0.2)
 
 
 def index() -> int:

@@ -26,6 +26,7 @@ class StrategyConfig:
       step_rate: rate of the one gradient step behind EIG and its kin: the peak of the training schedule, another number, or
         `normalised` by the features' norm.
       step: `sgd`, or `sign` for the first step of a fresh Adam.
+      method: `exact`, or `linear`, the first order in the rate (for single elements EIG's is zero).
       renormalise: divide AEIG's label weights by their sum; the paper does not.
       gamma: exponent of the group weights.
       power_beta: exponent of the scores in power sampling.
@@ -34,6 +35,7 @@ class StrategyConfig:
 
     step_rate: float | Literal["normalised"] = 3e-3
     step: information.Step = "sgd"
+    method: Literal["exact", "linear"] = "exact"
     renormalise: bool = False
     gamma: float = 1.0
     power_beta: float = 1.0
@@ -181,6 +183,10 @@ _ROWS = 1024
 
 def _gain_of_rows(candidates: information.Candidates, reference, variant, config: StrategyConfig) -> information.InformationGain:
     """Runs over all regions of all cases, a fixed number at a time: their number changes every round, the program stays."""
+    if config.method == "linear":
+        if config.step != "sgd" or config.step_rate == "normalised":
+            raise ValueError("The linear form is that of a plain gradient step with one rate for all.")
+        return information.linear_information_gain(candidates, reference, variant, config.step_rate, config.renormalise)
     count = candidates.mean.shape[0]
     filled = jax.tree.map(lambda part: np.pad(part, [(0, -count % _ROWS)] + [(0, 0)] * (part.ndim - 1)), candidates)
     gain = functools.partial(

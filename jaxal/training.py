@@ -1,7 +1,7 @@
 """Training for one round: a jitted, donated step in a plain Python loop.
 
-A Python loop and not `lax.scan`, because XLA's CPU backend runs convolutions inside loops many times slower. Every random
-draw is keyed by what it is for (round, attempt, step), so that a training resumed at any step goes on as if never stopped.
+A Python loop and not `lax.scan`, so that it can be shown, saved and stopped at every step. Every random draw is keyed by what
+it is for (round, attempt, step), so that a training resumed at any step goes on as if never stopped.
 """
 
 import dataclasses

@@ -32,7 +32,7 @@ def command(data: Path, out: Path, strategy: str, *more: str) -> list[str]:
 
 def environment(cache: Path) -> dict[str, str]:
     """A cache of compiled programs, so that kills hit more than compilation."""
-    return {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu"}
+    return {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
 
 
 def start(arguments: list[str], cache: Path) -> subprocess.Popen:

@@ -215,3 +215,39 @@ def test_blocks_do_not_change_scores(rng):
         np.testing.assert_allclose(
             np.asarray(gain.gain), np.asarray(gains[0].gain), rtol=0, atol=1e-6 * np.abs(gains[0].gain).max()
         )
+
+
+@pytest.mark.parametrize(("variant", "renormalise"), [*((variant, False) for variant in VARIANTS), ("aeig", True)])
+def test_the_linear_form_is_the_first_order_in_the_rate(float64, rng, variant, renormalise):
+    kernel, bias, evaluation, weights, frequency, _ = make_problem(rng)
+    features = jnp.asarray(rng.normal(size=(24, FEATURES)))
+    probability = softmax(features @ kernel + bias[None]).T
+    reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
+    candidates = information.region_candidates(features, probability, jnp.ones(24, bool), (4, 6), 2, jnp.arange(6))
+    linear = information.linear_information_gain(candidates, reference, variant, 1.0, renormalise)
+    rate = 1e-6
+    exact = information.information_gain(candidates, reference, variant, rate, renormalise=renormalise)
+    np.testing.assert_allclose(np.asarray(linear.gain), np.asarray(exact.gain) / rate, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(linear.mass), np.asarray(exact.mass))
+
+
+def test_the_linear_form_of_every_element_is_a_dense_map(float64, rng):
+    """For single elements EIG has no first order; the others have the published one, rate φᵀ M (S p - q)."""
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng)
+    reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
+    probability = softmax(pool @ kernel + bias[None])
+    candidates = information.case_candidates(pool, probability)
+    eig = information.linear_information_gain(candidates, reference, "eig", 0.1)
+    np.testing.assert_allclose(np.asarray(eig.gain), 0.0, atol=1e-15)
+    q = probability * reference.class_frequency[None]
+    total = q.sum(-1, keepdims=True)
+    extended = information.extend(pool)
+    slope = jax.grad(lambda head: _evaluation_entropy(head, evaluation, weights))(jnp.concatenate([kernel, bias[None]]))
+    expected = 0.1 * ((extended @ slope) * (total * probability - q)).sum(-1)
+    aeig = information.linear_information_gain(candidates, reference, "aeig", 0.1)
+    np.testing.assert_allclose(np.asarray(aeig.gain), np.asarray(expected), atol=1e-14)
+
+
+def _evaluation_entropy(head, evaluation, weights):
+    p = softmax(information.extend(evaluation.T) @ head)
+    return (weights / weights.sum() * -(p * jnp.log(p)).sum(-1)).sum()

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import time
 
 import killing
@@ -68,3 +69,28 @@ def test_a_second_process_on_the_same_folder_is_refused(tiny_folder, tmp_path, c
     finally:
         first.kill()
         first.communicate()
+
+
+def test_sigkill_inside_a_pass_loses_no_case_that_was_scored(tiny_folder, tmp_path, cache):
+    def start(journal):
+        return killing.start(
+            [sys.executable, str(killing.ROOT / "tests" / "slow_pass.py"), str(tiny_folder), str(journal)], cache
+        )
+
+    whole = start(tmp_path / "whole").communicate()[0].splitlines()
+    assert whole[0] == "scored 1"
+    killed = start(tmp_path / "killed")
+    scored = 0
+    for line in killed.stdout:
+        if line.startswith("scored"):
+            scored = int(line.split()[1])
+        if scored >= 5:
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.communicate()
+    again = start(tmp_path / "killed").communicate()[0].splitlines()
+    first = int(again[0].split()[1])
+    assert first > scored
+    assert len([line for line in again if line.startswith("scored")]) == 16 - first + 1
+    assert again[-1] == whole[-1]
+    assert again[-1].startswith("hash")

@@ -14,18 +14,53 @@ def example(rank=3, batch=2, channels=1):
     return jnp.asarray(np.random.default_rng(1).normal(size=(batch, *SPACE[rank], channels)), jnp.float32)
 
 
-@pytest.mark.parametrize(("channels", "features", "window"), [(1, 4, 3), (5, 3, 3), (4, 4, 1), (2, 3, 5)])
-def test_fast_convolution_equals_the_plain_one_with_its_gradient(rng, channels, features, window):
-    inputs = jnp.asarray(rng.normal(size=(2, 5, 6, 7, channels)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(window,) * 3 + (channels, features)), jnp.float32)
+def assert_convolutions_agree(form, inputs, kernel, tolerance):
+    """Values and gradients, within a share of the largest."""
 
     def total(form):
         return jax.value_and_grad(lambda inputs, kernel: jnp.sin(form(inputs, kernel)).sum(), (0, 1))(inputs, kernel)
 
+    pairs = [(form(inputs, kernel), fast.conv_plain(inputs, kernel))]
+    pairs += zip(jax.tree.leaves(total(form)), jax.tree.leaves(total(fast.conv_plain)), strict=True)
+    for ours, plain in pairs:
+        np.testing.assert_allclose(np.asarray(ours), np.asarray(plain), rtol=0, atol=tolerance * np.abs(plain).max())
+
+
+WINDOWS = [(1, 4, (3, 3, 3)), (5, 3, (3, 3, 3)), (4, 4, (1, 1, 1)), (2, 3, (5, 5, 5)), (2, 2, (1, 3, 5))]
+
+
+@pytest.mark.parametrize(("channels", "features", "window"), WINDOWS)
+def test_fast_convolution_equals_the_plain_one_with_its_gradient(rng, channels, features, window):
+    inputs = jnp.asarray(rng.normal(size=(2, 5, 6, 7, channels)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(*window, channels, features)), jnp.float32)
     for form in (fast.conv, fast.conv_by_tiles):
-        np.testing.assert_allclose(np.asarray(form(inputs, kernel)), np.asarray(fast.conv_plain(inputs, kernel)), atol=1e-4)
-        for ours, plain in zip(jax.tree.leaves(total(form)), jax.tree.leaves(total(fast.conv_plain)), strict=True):
-            np.testing.assert_allclose(np.asarray(ours), np.asarray(plain), atol=2e-3, rtol=1e-4)
+        assert_convolutions_agree(form, inputs, kernel, 2e-5)
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 6_000, 20_000, 60_000])
+def test_tiles_of_any_size_give_the_same(float64, rng, monkeypatch, tile_bytes):
+    """One row, some rows, some slices a tile; with none does the volume come out even."""
+    monkeypatch.setattr(fast, "TILE_BYTES", tile_bytes)
+    inputs, kernel = jnp.asarray(rng.normal(size=(2, 7, 5, 6, 3))), jnp.asarray(rng.normal(size=(3, 3, 3, 3, 4)))
+    tiling = fast._tiling(inputs.shape, (3, 3, 3), 8)
+    assert (tiling.depth, tiling.height) == {1: (1, 1), 6_000: (1, 3), 20_000: (2, 5), 60_000: (4, 5)}[tile_bytes]
+    assert_convolutions_agree(fast.conv_by_tiles, inputs, kernel, 1e-13)
+
+
+def test_tiles_work_in_loops_and_under_vmap(rng):
+    inputs = jnp.asarray(rng.normal(size=(1, 4, 4, 6, 2)), jnp.float32)
+    kernels = jnp.asarray(rng.normal(size=(3, 3, 3, 3, 2, 2)), jnp.float32)
+
+    def total(form, kernels):
+        looped = jax.lax.scan(lambda hidden, kernel: (form(hidden, kernel), None), inputs, kernels)[0].sum()
+        return looped + jnp.sin(jax.vmap(form, (None, 0))(inputs, kernels)).sum()
+
+    ours, plain = (
+        jax.value_and_grad(lambda kernels, form=form: total(form, kernels))(kernels)
+        for form in (fast.conv_by_tiles, fast.conv_plain)
+    )
+    for one, two in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(two), rtol=1e-4, atol=2e-5 * np.abs(two).max())
 
 
 def test_convolution_takes_the_fast_form_on_a_cpu_and_the_plain_one_elsewhere():

@@ -1,3 +1,6 @@
+import dataclasses
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +8,8 @@ import pytest
 import tiny
 
 from jaxal import aggregate, information, uncertainty
-from jaxal.data.layouts import load_case
+from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.journal import Journal
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.oracle import without_label
@@ -214,3 +218,89 @@ def test_moments_are_those_of_the_members():
     moments = uncertainty.add_member(uncertainty.no_moments(logits.shape), logits)
     np.testing.assert_allclose(np.asarray(moments.probability), softmax(np.asarray(logits)), rtol=1e-5)
     assert float(moments.count) == 1
+
+
+def counting(load):
+    """A reader that keeps the ids of the cases it read."""
+    seen = []
+
+    def read(case):
+        seen.append(case.id)
+        return load(case)
+
+    return read, seen
+
+
+def test_one_device_and_two_give_the_same_bits(model, params, load, tiny_dataset):
+    assert len(jax.local_devices()) == 2
+    passes = [Pass(model, list(STATISTICS), MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:count]) for count in (1, 2)]
+    cases = tiny_dataset.cases[:7]  # a ragged last batch on either
+    assert_equal(*(pass_(params, KEY, cases, load) for pass_ in passes))
+
+
+def test_a_stopped_pass_scores_only_what_is_missing(model, params, load, tiny_dataset, tmp_path):
+    cases, names = tiny_dataset.cases[:7], ["bald", "regions"]
+    whole = Pass(model, names, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:1])
+    expected = whole(params, KEY, cases, load)
+
+    def stop(done, total):
+        if done >= 4:
+            raise InterruptedError
+
+    journal = Journal(tmp_path, "config")
+    with pytest.raises(InterruptedError):
+        whole(params, KEY, cases, load, stop, journal)
+    read, seen = counting(load)
+    reports = []
+    again = whole(params, KEY, cases, read, lambda done, total: reports.append((done, total)), journal)
+    assert_equal(again, expected)
+    assert set(seen) == {cases[0].id, *(case.id for case in cases[4:])}  # the first one tells the results' shapes
+    assert reports == [(6, 7), (7, 7)]
+    read, seen = counting(load)
+    assert_equal(whole(params, KEY, cases[::-1], read, None, journal), jax.tree.map(lambda part: part[::-1], expected))
+    assert len(set(seen)) == 1
+
+
+def test_the_journal_is_deaf_to_other_params_keys_data_and_settings(model, params, load, tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "data")
+    dataset = read_nnunet(folder, "group", tiny.NETWORK.multiple)
+    cases = dataset.cases[:2]
+
+    def missed(params=params, key=KEY, identity="config", batch_size=2, members=MEMBERS, names=("bald",)):
+        """Cases that had to be scored anew."""
+        read, seen = counting(lambda case: load_case(case, dataset))
+        pass_ = Pass(model, list(names), members, batch_size, tiny.STATISTICS, jax.local_devices()[:1])
+        pass_(params, key, cases, read, None, Journal(tmp_path / "scores", identity))
+        return set(seen) - {cases[0].id}
+
+    assert missed() == {cases[1].id}
+    assert missed() == set()
+    assert missed(params=jax.tree.map(lambda leaf: leaf * 1.0001, params))
+    assert missed(key=jax.random.key(8))
+    assert missed(identity="another config")
+    assert missed(batch_size=1)
+    assert missed(members=MembersConfig(dropout=3))
+    assert missed(names=("bald", "entropy"))
+    assert missed() == set()
+    tiny.write_dataset(tmp_path / "other", shape=tiny.SHAPE, cases=4)
+    source = tmp_path / "other" / "imagesTr" / f"{dataset.cases[3].id}_0000.nii.gz"
+    shutil.copy(source, cases[1].images[0])  # the same name, another content
+    assert missed() == {cases[1].id}
+
+
+def test_the_pass_lowers_for_every_platform(model, params, load, tiny_dataset):
+    """Nothing in it is the CPU's alone: it exports for TPU and GPU, with plain convolutions there."""
+    for dropout in ("head", "decoder"):
+        other = unet(dataclasses.replace(tiny.NETWORK, dropout=dropout, dtype="bfloat16"))
+        pass_ = Pass(other, list(STATISTICS), MembersConfig(networks=2, flips=(0,), dropout=2), 2, tiny.STATISTICS)
+        stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
+        batch = jax.tree.map(lambda part: np.stack([part] * 4), load(tiny_dataset.cases[0]))
+        for platform in ("tpu", "cuda"):
+            exported = jax.export.export(pass_._run, platforms=[platform])(stacked, KEY, batch, np.zeros(4, np.uint32))
+            assert "stablehlo.convolution" in exported.mlir_module()
+
+
+def test_disagreement_of_a_single_member_is_refused(model):
+    with pytest.raises(ValueError, match="only one"):
+        Pass(model, ["bald"], MembersConfig(dropout=0), 2, tiny.STATISTICS)
+    Pass(model, ["entropy"], MembersConfig(dropout=0), 2, tiny.STATISTICS)

@@ -1,7 +1,15 @@
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal.selection import top_k
+from jaxal import gradients
+from jaxal.selection import k_center, k_means_plus_plus, k_means_plus_plus_of_gradients, power_scores, top_k
+
+K_CENTER = json.loads((Path(__file__).parent / "fixtures" / "k_center.json").read_text())
 
 
 def test_takes_the_best_and_reports_the_gap_at_the_cut():
@@ -36,3 +44,103 @@ def test_scores_that_are_not_finite_are_refused(bad):
 def test_numbers_of_units_and_scores_must_agree():
     with pytest.raises(ValueError, match=r"2 units but scores of shape \(3,\)"):
         top_k(["a", "b"], np.zeros(3), 1)
+
+
+def plain_k_center(points, labelled, budget):
+    """All distances at once, in float64."""
+    nearest = np.square(points[:, None] - labelled[None]).sum(-1).min(1)
+    chosen, distances = [], []
+    for _ in range(budget):
+        index = int(nearest.argmax())
+        chosen.append(index)
+        distances.append(np.sqrt(nearest[index]))
+        nearest = np.minimum(nearest, np.square(points - points[index]).sum(-1))
+        nearest[chosen] = -1
+    return chosen, distances
+
+
+def test_k_center_equals_the_plain_form_and_scikit_activeml(rng):
+    points, labelled = np.array(K_CENTER["points"]), np.array(K_CENTER["labelled"])
+    chosen, distances = k_center(as32(points), as32(labelled), jnp.ones(len(points), bool), 8)
+    expected, expected_distances = plain_k_center(points, labelled, 8)
+    assert np.asarray(chosen).tolist() == expected == K_CENTER["scikit-activeml"]
+    np.testing.assert_allclose(np.asarray(distances), expected_distances, rtol=1e-5)
+
+
+def test_k_center_leaves_out_what_is_not_available_and_takes_twins_last(rng):
+    points = as32(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [9.0, 0.0], [50.0, 0.0]]))
+    available = jnp.array([True, True, True, True, False])
+    chosen, distances = k_center(points, as32(np.array([[0.0, 1.0]])), available, 4)
+    assert np.asarray(chosen).tolist() == [3, 2, 0, 1]
+    assert float(distances[-1]) == 0.0
+
+
+def as32(values):
+    return jnp.asarray(values, jnp.float32)
+
+
+def test_k_means_plus_plus_draws_in_proportion_to_squared_distance(rng):
+    """The longest first; the second follows the law of D², counted over many keys."""
+    points = rng.normal(size=(6, 3))
+    draws = jax.vmap(lambda seed: k_means_plus_plus(jax.random.key(seed), as32(points), jnp.ones(6, bool), 2)[0])(
+        jnp.arange(4000)
+    )
+    first = int(np.square(points).sum(-1).argmax())
+    assert set(np.asarray(draws)[:, 0].tolist()) == {first}
+    weights = np.square(points - points[first]).sum(-1)
+    expected = 4000 * weights / weights.sum()
+    counts = np.bincount(np.asarray(draws)[:, 1], minlength=6)
+    assert counts[first] == 0
+    others = np.arange(6) != first
+    chi_square = (np.square(counts - expected)[others] / expected[others]).sum()
+    assert chi_square < 18.5  # 4 degrees of freedom, p = 0.001
+
+
+def test_draws_of_gradients_equal_draws_of_their_vectors(rng):
+    """The factorised distances give the same choice as the embeddings written out, and no pick twice."""
+    features, probability = rng.normal(size=(40, 5)), rng.dirichlet(np.ones(3), 40)
+    error = as32(np.asarray(gradients.hallucinated_error(as32(probability).T)).T)
+    vectors = (np.asarray(error)[:, :, None] * np.append(features, np.ones((40, 1)), 1)[:, None, :]).reshape(40, -1)
+    available = jnp.arange(40) < 35
+    chosen, squares = k_means_plus_plus_of_gradients(jax.random.key(4), as32(features), error, available, 12)
+    plain, plain_squares = k_means_plus_plus(jax.random.key(4), as32(vectors), available, 12)
+    assert np.asarray(chosen).tolist() == np.asarray(plain).tolist()
+    np.testing.assert_allclose(np.asarray(squares), np.asarray(plain_squares), rtol=1e-4)
+    assert len(set(np.asarray(chosen).tolist())) == 12
+    assert max(np.asarray(chosen)) < 35
+    # Each square is the distance that a plain loop finds, given the choice.
+    for place in range(1, 12):
+        distances = np.square(vectors - vectors[np.asarray(chosen)[:place]][:, None]).sum(-1).min(0)
+        assert float(squares[place]) == pytest.approx(distances[int(chosen[place])], rel=1e-4)
+
+
+def test_k_means_plus_plus_of_twins_still_fills_the_budget():
+    chosen, _ = k_means_plus_plus(jax.random.key(0), jnp.ones((5, 2)), jnp.ones(5, bool), 5)
+    assert sorted(np.asarray(chosen).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_power_sampling_follows_the_power_of_the_scores():
+    scores = np.array([1.0, 2.0, 4.0])
+    for beta in (1.0, 2.0):
+        noisy = np.array([power_scores(jax.random.key(seed), scores, beta) for seed in range(3000)])
+        expected = 3000 * scores**beta / (scores**beta).sum()
+        counts = np.bincount(noisy.argmax(1), minlength=3)
+        assert (np.square(counts - expected) / expected).sum() < 13.8  # 2 degrees of freedom, p = 0.001
+    assert np.isfinite(power_scores(jax.random.key(0), np.zeros(3), 1.0)).all()
+    even = np.array([power_scores(jax.random.key(seed), scores, 0.0) for seed in range(3000)]).argmax(1)
+    assert (np.square(np.bincount(even, minlength=3) - 1000) / 1000).sum() < 13.8
+    with pytest.raises(ValueError, match="not negative"):
+        power_scores(jax.random.key(0), np.array([-1.0]), 1.0)
+
+
+def test_selection_takes_no_square_of_the_points():
+    """Memory of the compiled programs grows with the number of points, not with its square."""
+    points, features, error = jnp.zeros((20_000, 8)), jnp.zeros((20_000, 8)), jnp.zeros((20_000, 3))
+    available = jnp.ones(20_000, bool)
+    key = jax.random.key(0)
+    for lowered in (
+        k_center.lower(points, points[:50], available, 10),
+        k_means_plus_plus.lower(key, points, available, 10),
+        k_means_plus_plus_of_gradients.lower(key, features, error, available, 10),
+    ):
+        assert lowered.compile().memory_analysis().temp_size_in_bytes < 40 * 20_000 * 4

@@ -1,0 +1,248 @@
+"""The same work done by jaxal and by what people use today, in turns on the same machine.
+
+    python -m benchmarks.against_peers --python PEERS/bin/python --out benchmarks/results/against-peers-cpu.json
+    python -m benchmarks.against_peers --quick --python PEERS/bin/python
+
+The peers run in a process of their own and may have a virtual environment of their own (`--python`), made so:
+
+    python -m venv PEERS && PEERS/bin/pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
+    PEERS/bin/pip install nibabel scikit-activeml==1.0.1 "structlog<23" torchmetrics tqdm pandas && PEERS/bin/pip install --no-deps baal==2.1.0
+
+Network, weights, files, number of samples and threads are the same for all; a row says by how much the peer takes longer, as the
+median and quartiles of ratios of single turns. A peer that is not installed is left out, and a line says so.
+"""
+
+import argparse
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import keep_compiled, median, plot_ratios, ratio, write
+from benchmarks.pool import FULL, QUICK, Bench, Sizes, make_bench
+from jaxal import gradients, information, selection
+from jaxal.members import MembersConfig, flat, logits_of
+from jaxal.scoring import Pass
+from jaxal.statistics import StatisticsConfig
+
+KEY = jax.random.key(0)
+BATCH = 2
+
+
+class Peer:
+    """The other process."""
+
+    def __init__(self, python: str):
+        command = [python, str(Path(__file__).parent / "peers_torch.py")]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, call: str, **arguments: Any) -> tuple[float, Any]:
+        """Seconds that a call took over there, and its result."""
+        try:
+            self._process.stdin.write(json.dumps({"call": call, **arguments}) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("The peers' process ended; does its Python have torch and nibabel? See the head of this file.")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["seconds"], answer["result"]
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+class Contest:
+    """Runs pairs of turns and keeps the rows."""
+
+    def __init__(self, peer: Peer, pairs: int, console: Console):
+        self.peer, self.pairs, self.console = peer, pairs, console
+        self.rows: list[dict] = []
+
+    def run(
+        self, peer: str, what: str, ours: Callable[[], Any], call: str, agreement: Callable | None = None, **arguments
+    ) -> None:
+        """Takes turns; `agreement` makes one number of both results, to show that both did the same."""
+        try:
+            _, theirs = self.peer(call, **arguments)  # both once before the clock runs
+        except RuntimeError as error:
+            if "ModuleNotFoundError" not in str(error) and "ImportError" not in str(error):
+                raise
+            self.console.print(f"{peer} is left out: {error}")
+            return
+        own = jax.block_until_ready(ours())
+        our_seconds, peer_seconds = [], []
+        for _ in range(self.pairs):
+            start = time.perf_counter()
+            jax.block_until_ready(ours())
+            our_seconds.append(time.perf_counter() - start)
+            peer_seconds.append(self.peer(call, **arguments)[0])
+        row = {
+            "task": "segmentation" if "aeig" not in call and "badge" not in call and "center" not in call else "selection",
+            "peer": peer,
+            "what": what,
+            "peer_over_ours": ratio(peer_seconds, our_seconds),
+            "ours_seconds": median(our_seconds),
+            "peer_seconds": median(peer_seconds),
+            "pairs": self.pairs,
+            "sizes": arguments,
+        }
+        if agreement:
+            row["largest_difference"] = float(agreement(own, theirs))
+        self.rows.append(row)
+        self.console.print(f"  {peer}, {what}: {row['peer_over_ours']['median']:.2f}")
+
+
+def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few: int) -> dict:
+    """BALD over files on disk, dropout at the head; returns what the peers' process says of itself."""
+    weights = {
+        "/".join(str(key.key) for key in path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(bench.params)
+    }
+    np.savez(folder / "weights.npz", **weights)
+    _, about = contest.peer(
+        "setup", folder=str(folder / "pool"), weights=str(folder / "weights.npz"), width=sizes.width, classes=2, batch_size=BATCH
+    )
+    contest.peer("logits", path=str(folder / "logits.npy"))
+    image = bench.load(bench.dataset.cases[0]).image[None]
+    model, params = bench.model, bench.params
+    ours = logits_of(flat(model.tail(params, model.stem(params, image), None)), *model.head(params))[0]
+    difference = np.abs(np.load(folder / "logits.npy").reshape(2, -1) - np.asarray(ours)).max()
+    contest.console.print(f"Largest difference between the two networks' logits: {difference:.1e}")
+    if not difference < 1e-2:
+        raise RuntimeError("The two networks differ; their times cannot be compared.")
+    passes = {
+        name: Pass(model, [name], MembersConfig(dropout=sizes.members), BATCH, StatisticsConfig(), jax.local_devices()[:1])
+        for name in ("entropy", "bald")
+    }
+
+    def over(name: str, count: int):
+        return lambda: passes[name](params, KEY, bench.dataset.cases[:count], bench.load)[name]
+
+    def mean_difference(own, theirs):  # the samples differ, so cases agree on average only
+        return abs(np.mean(own) - np.mean(theirs)) / np.mean(own)
+
+    contest.run("PyTorch", "entropy: forward of the pool", over("entropy", sizes.cases), "forward", cases=sizes.cases)
+    contest.run(
+        "PyTorch by hand", "bald, features once", over("bald", sizes.cases), "bald_by_hand", mean_difference, cases=sizes.cases,
+        members=sizes.members,
+    )  # fmt: skip
+    if jax.default_backend() == "gpu":
+        contest.run(
+            "PyTorch by hand, compiled", "bald, features once", over("bald", sizes.cases), "bald_by_hand", mean_difference,
+            cases=sizes.cases, members=sizes.members, compiled=True,
+        )  # fmt: skip
+    contest.run("BaaL 2.1.0", "bald", over("bald", few), "bald_by_baal", mean_difference, cases=few, members=sizes.members)
+    return about
+
+
+def information_gain(contest: Contest, folder: Path, candidates: int, looped: int) -> None:
+    """AEIG from given features: 5 classes, 1000 evaluation images, 512 features, as in diabetic retinopathy."""
+    rng = np.random.default_rng(0)
+    classes, evaluation, width, rate = 5, 1000, 512, 5e-4
+    arrays = {
+        "pool": np.abs(rng.normal(size=(candidates, width))), "evaluation": np.abs(rng.normal(size=(evaluation, width))),
+        "kernel": rng.normal(size=(width, classes)) / np.sqrt(width), "bias": rng.normal(size=classes),
+        "frequency": np.array([6150, 588, 1283, 221, 166]) / 8408,
+    }  # fmt: skip
+    arrays = {name: values.astype(np.float32) for name, values in arrays.items()}
+    np.savez(folder / "aeig.npz", **arrays)
+    contest.peer("aeig_setup", path=str(folder / "aeig.npz"), rate=rate)
+
+    @jax.jit
+    def scores(pool, evaluation, kernel, bias, frequency):
+        reference = information.make_reference(evaluation.T, kernel, bias, jnp.ones(len(evaluation)), frequency)
+        probability = jax.nn.softmax(jnp.matmul(pool, kernel, precision="highest") + bias[None], -1)
+        gain = information.information_gain_of_cases(pool, probability, reference, "aeig", rate)
+        return gain.mass + gain.gain
+
+    def ours(count: int):
+        return functools.partial(scores, **{**arrays, "pool": arrays["pool"][:count]})
+
+    def difference(own, theirs):
+        return np.abs(np.asarray(own) - np.asarray(theirs)).max() / np.abs(np.asarray(own)).max()
+
+    contest.run("the paper's loop in PyTorch", "aeig from features", ours(looped), "aeig_by_loop", difference, candidates=looped)
+    contest.run("batched PyTorch", "aeig from features", ours(candidates), "aeig_batched", difference, candidates=candidates)
+
+
+def selections(contest: Contest, folder: Path, items: int, points: int, budget: int) -> None:
+    """BADGE's draws and k-center's picks from given features."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(items, 768)).astype(np.float32)
+    probability = rng.dirichlet(np.full(100, 0.1), items).astype(np.float32)
+    error = np.asarray(gradients.hallucinated_error(jnp.asarray(probability.T))).T
+    np.savez(folder / "badge.npz", features=features, error=error)
+    contest.peer("badge_setup", path=str(folder / "badge.npz"))
+    arguments = jnp.asarray(features), jnp.asarray(error), jnp.ones(items, bool)
+    contest.run(
+        "BADGE's reference, factorised, in PyTorch", f"badge, n={items}",
+        lambda: selection.k_means_plus_plus_of_gradients(KEY, *arguments, budget), "badge_factorised", budget=budget,
+    )  # fmt: skip
+    vectors = rng.normal(size=(points, 64)).astype(np.float32)
+    labels = np.full(points, np.nan)
+    labels[:20] = 0
+    np.savez(folder / "points.npz", points=vectors, labels=labels)
+
+    def ours():
+        chosen = selection.k_center(jnp.asarray(vectors[20:]), jnp.asarray(vectors[:20]), jnp.ones(points - 20, bool), budget)[0]
+        return chosen + 20
+
+    contest.run(
+        "scikit-activeml 1.0.1", f"k-center, n={points}", ours, "k_center_by_skactiveml",
+        lambda own, theirs: np.count_nonzero(np.asarray(own) != np.asarray(theirs)), path=str(folder / "points.npz"), budget=budget,
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes, within a minute; no figures to quote")
+    parser.add_argument("--python", default=sys.executable, help="the Python that has the peers")
+    parser.add_argument("--pairs", type=int, help="turns of each pair")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    sizes = QUICK if options.quick else FULL
+    pairs = options.pairs or (2 if options.quick else 10)
+    console = Console(width=130)
+    console.print(f"{sizes}, {pairs} pairs")
+    peer = Peer(options.python)
+    contest = Contest(peer, pairs, console)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        keep_compiled(folder / "compiled")
+        about = segmentation(contest, make_bench(folder / "pool", sizes), folder, sizes, few=4 if options.quick else 8)
+        candidates, looped, items, points = (500, 100, 2000, 500) if options.quick else (4500, 4500, 20000, 5000)
+        information_gain(contest, folder, candidates, looped)
+        selections(contest, folder, items, points, budget=10)
+        peer.close()
+    table = Table("peer", "what", "ours ms", "peer ms", "peer over ours", "quartiles")
+    for row in contest.rows:
+        ratios = row["peer_over_ours"]
+        table.add_row(
+            row["peer"], row["what"], f"{1e3 * row['ours_seconds']:.1f}", f"{1e3 * row['peer_seconds']:.1f}", f"{ratios['median']:.2f}",
+            f"{ratios['low']:.2f} to {ratios['high']:.2f}",
+        )  # fmt: skip
+    console.print(table)
+    if options.out:
+        write(options.out, contest.rows, {**sizes._asdict(), "pairs": pairs, "quick": options.quick, "peers": about})
+        shown = {f"{row['peer']}: {row['what']}": row["peer_over_ours"] for row in contest.rows}
+        plot_ratios(options.out.with_suffix(".png"), "The peer's time over ours", shown)
+
+
+if __name__ == "__main__":
+    main()

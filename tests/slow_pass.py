@@ -1,0 +1,42 @@
+"""Scores a tiny data set slowly, for a test to kill.
+
+    python tests/slow_pass.py DATA JOURNAL
+
+Prints `scored N` whenever the results of N cases are kept, and a hash of all results at the end.
+"""
+
+import hashlib
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import tiny
+
+from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.journal import Journal
+from jaxal.members import MembersConfig
+from jaxal.networks.unet import unet
+from jaxal.scoring import Pass
+
+
+def main(data: Path, journal: Path) -> None:
+    dataset = read_nnunet(data, "group", tiny.NETWORK.multiple)
+    model = unet(tiny.NETWORK)
+    params = model.init(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
+    pass_ = Pass(model, ["bald", "regions"], MembersConfig(dropout=3), 1, tiny.STATISTICS, jax.local_devices()[:1])
+
+    def load(case):
+        time.sleep(0.1)
+        return load_case(case, dataset)
+
+    def report(done, total):
+        print("scored", done, flush=True)
+
+    results = pass_(params, jax.random.key(1), dataset.cases, load, report, Journal(journal))
+    print("hash", hashlib.sha256(b"".join(leaf.tobytes() for leaf in jax.tree.leaves(results))).hexdigest())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,43 @@
+import sqlite3
+
+import pytest
+
+from jaxal.journal import Journal
+
+
+def test_gives_back_what_was_written_by_any_writer(tmp_path):
+    one, two = Journal(tmp_path / "scores", writer=0), Journal(tmp_path / "scores", writer=1)
+    assert one.read("pass") == {}
+    one.write("pass", [("a", b"1"), ("b", b"22")])
+    two.write("pass", [("c", b"333")])
+    two.write("other", [("a", b"4")])
+    assert one.read("pass") == two.read("pass") == {"a": b"1", "b": b"22", "c": b"333"}
+    assert one.read("other") == {"a": b"4"}
+    one.write("pass", [("a", b"5")])
+    assert one.read("pass")["a"] == b"5"
+    one.clear()
+    assert not (tmp_path / "scores").exists()
+
+
+def test_a_row_whose_checksum_is_wrong_is_left_out(tmp_path):
+    journal = Journal(tmp_path)
+    journal.write("pass", [("a", b"1"), ("b", b"2")])
+    with sqlite3.connect(tmp_path / "results-0.sqlite") as connection:
+        connection.execute("UPDATE results SET data = ? WHERE unit = 'a'", (b"9",))
+    connection.close()
+    assert journal.read("pass") == {"b": b"2"}
+
+
+def test_a_damaged_file_is_set_aside_and_the_work_goes_on(tmp_path):
+    journal = Journal(tmp_path)
+    (tmp_path / "results-0.sqlite").write_bytes(b"no database at all" * 100)
+    assert journal.read("pass") == {}
+    journal.write("pass", [("a", b"1")])
+    assert journal.read("pass") == {"a": b"1"}
+    assert (tmp_path / "results-0.damaged").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_says_so(tmp_path):
+    (tmp_path / "results-0.sqlite").mkdir()
+    with pytest.raises(OSError, match=r"results-0\.sqlite"):
+        Journal(tmp_path).write("pass", [("a", b"1")])

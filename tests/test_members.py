@@ -1,0 +1,88 @@
+"""Networks, views and dropout samples against whole forwards, one after the other."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxal import members, uncertainty
+from jaxal.members import MembersConfig, member_moments
+from jaxal.networks.unet import UNetConfig, unet
+
+KEY = jax.random.key(5)
+SHAPE = (8, 4, 8)
+
+
+def stacked_params(model, networks):
+    each = [model.init(jax.random.key(seed), jnp.zeros((1, *SHAPE, 1))) for seed in range(networks)]
+    return each, each[0] if networks == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+
+
+def plain(model, each, images, config):
+    """Class probabilities of every member, the whole network run for each, `[members, batch, classes, elements]`."""
+    result = []
+    subsets = [tuple(axis for bit, axis in enumerate(config.flips) if view >> bit & 1) for view in range(2 ** len(config.flips))]
+    for (number, params), axes in itertools.product(enumerate(each), subsets):
+        for sample in range(max(config.dropout, 1)):
+            key = jax.random.fold_in(jax.random.fold_in(KEY, number), sample)
+            masks = model.draw_masks(key) if config.dropout else None
+            places = tuple(1 + axis for axis in axes)
+            output = model.tail(params, model.stem(params, jnp.flip(images, places)), masks)
+            kernel, bias = model.head(params, masks)
+            logits = jnp.flip(output.features @ kernel + bias.reshape(1, 1, 1, 1, -1), places)
+            result.append(np.moveaxis(np.asarray(jax.nn.softmax(logits, -1), np.float64), -1, 1).reshape(len(images), 2, -1))
+    return np.stack(result)
+
+
+@pytest.mark.parametrize("dropout", ["head", "decoder", "bottleneck"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        MembersConfig(dropout=3),
+        MembersConfig(networks=3, dropout=0),
+        MembersConfig(flips=(0, 2), dropout=0),
+        MembersConfig(networks=2, flips=(1,), dropout=2),
+    ],
+)
+def test_moments_equal_those_of_whole_forwards(rng, dropout, config):
+    model = unet(UNetConfig(width=4, levels=2, dropout=dropout, dropout_rate=0.5))
+    each, params = stacked_params(model, config.networks)
+    images = jnp.asarray(rng.normal(size=(2, *SHAPE, 1)), jnp.float32)
+
+    @jax.jit
+    def run(params, images):
+        hidden = model.stem(members.first_network(config, params), images)
+        return member_moments(model, config, params, images, hidden, KEY)
+
+    moments = run(params, images)
+    p = plain(model, each, images, config)
+    assert float(moments.count) == config.count == len(p)
+    np.testing.assert_allclose(np.asarray(uncertainty.mean_probability(moments)), p.mean(0), atol=2e-5)
+    np.testing.assert_allclose(np.asarray(uncertainty.variance(moments)), p.var(0).mean(1), atol=2e-5)
+    own = -(p * np.log(p)).sum(2).mean(0)
+    np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), own, atol=2e-5)
+
+
+def test_blocks_of_elements_do_not_change_the_moments(rng, monkeypatch):
+    features, kernels = (
+        jnp.asarray(rng.normal(size=(2, 37, 5)), jnp.float32),
+        jnp.asarray(rng.normal(size=(4, 5, 3)), jnp.float32),
+    )
+    biases = jnp.asarray(rng.normal(size=(4, 3)), jnp.float32)
+    whole = members.moments_of_heads(features, kernels, biases)
+    expected = uncertainty.moments_of(
+        jnp.stack([members.logits_of(features, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)])
+    )
+    monkeypatch.setattr(members, "_LOGITS_AT_ONCE", {"cpu": 120, "accelerator": 120})  # ten elements a block, the last one ragged
+    blocks = members.moments_of_heads(features, kernels, biases)
+    for one, two, three in zip(whole, blocks, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(three), atol=1e-5)
+        np.testing.assert_allclose(np.asarray(two), np.asarray(three), atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"networks": 0}, {"dropout": -1}, {"flips": (1, 1)}])
+def test_impossible_members_are_refused(wrong):
+    with pytest.raises(ValueError, match="MembersConfig"):
+        MembersConfig(**wrong)
