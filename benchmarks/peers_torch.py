@@ -6,6 +6,7 @@ baal, scikit-activeml; knows nothing of jaxal.
 
 import copy
 import json
+import logging
 import os
 import sys
 import time
@@ -169,11 +170,13 @@ def bald_by_hand(cases: int, members: int, compiled: bool = False):
 
 
 def bald_by_baal(cases: int, members: int):
+    import structlog
     from baal.active.heuristics import BALD
     from baal.bayesian.dropout import patch_module
     from baal.modelwrapper import ModelWrapper, TrainingArgs
 
     if not hasattr(state, "baal"):
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
         patched = patch_module(copy.deepcopy(state.network), inplace=False)
         settings = TrainingArgs(batch_size=state.batch_size, workers=1, use_cuda=DEVICE == "cuda")
         state.baal = ModelWrapper(patched, settings)
