@@ -1,5 +1,6 @@
 """Networks, views and dropout samples against whole forwards, one after the other."""
 
+import functools
 import itertools
 
 import jax
@@ -16,8 +17,13 @@ SHAPE = (8, 4, 8)
 
 
 def stacked_params(model, networks):
-    each = [model.init(jax.random.key(seed), jnp.zeros((1, *SHAPE, 1))) for seed in range(networks)]
+    each = [jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *SHAPE, 1))) for seed in range(networks)]
     return each, each[0] if networks == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def whole(model, params, images, masks):
+    return model.tail(params, model.stem(params, images), masks)
 
 
 def plain(model, each, images, config):
@@ -29,7 +35,7 @@ def plain(model, each, images, config):
             key = jax.random.fold_in(jax.random.fold_in(KEY, number), sample)
             masks = model.draw_masks(key) if config.dropout else None
             places = tuple(1 + axis for axis in axes)
-            output = model.tail(params, model.stem(params, jnp.flip(images, places)), masks)
+            output = whole(model, params, jnp.flip(images, places), masks)
             kernel, bias = model.head(params, masks)
             logits = jnp.flip(output.features @ kernel + bias.reshape(1, 1, 1, 1, -1), places)
             result.append(np.moveaxis(np.asarray(jax.nn.softmax(logits, -1), np.float64), -1, 1).reshape(len(images), 2, -1))

@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,7 @@ def assert_convolutions_agree(form, inputs, kernel, tolerance):
     """Values and gradients, within a share of the largest."""
 
     def total(form):
-        return jax.value_and_grad(lambda inputs, kernel: jnp.sin(form(inputs, kernel)).sum(), (0, 1))(inputs, kernel)
+        return jax.jit(jax.value_and_grad(lambda inputs, kernel: jnp.sin(form(inputs, kernel)).sum(), (0, 1)))(inputs, kernel)
 
     pairs = [(form(inputs, kernel), fast.conv_plain(inputs, kernel))]
     pairs += zip(jax.tree.leaves(total(form)), jax.tree.leaves(total(fast.conv_plain)), strict=True)
@@ -93,8 +95,14 @@ def test_max_pool_equals_a_loop(rng):
         fast.max_pool(jnp.zeros((1, 3, 4, 1)))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def run(model, params, inputs, masks=None):
+    """The network as one compiled program; step by step every operation would be compiled by itself."""
+    return model.tail(params, model.stem(params, inputs), masks)
+
+
 def logits(model, params, inputs, masks=None):
-    output = model.tail(params, model.stem(params, inputs), masks)
+    output = run(model, params, inputs, masks)
     kernel, bias = model.head(params, masks)
     return jnp.einsum("b...f,fc->b...c", output.features, kernel) + bias.reshape((1,) * (inputs.ndim - 1) + (-1,))
 
@@ -105,8 +113,8 @@ def logits(model, params, inputs, masks=None):
 def test_shapes_and_dropout_places(rank, dropout, norm):
     config = UNetConfig(classes=3, width=4, space_rank=rank, dropout=dropout, norm=norm, groups=2, dropout_rate=0.5)
     model, inputs = unet(config), example(rank)
-    params = model.init(jax.random.key(0), inputs)
-    output = model.tail(params, model.stem(params, inputs), None)
+    params = jax.jit(model.init)(jax.random.key(0), inputs)
+    output = run(model, params, inputs)
     assert output.features.shape == (2, *SPACE[rank], 4)
     assert output.embedding.shape == (2, 16)
     plain = logits(model, params, inputs)
@@ -121,9 +129,9 @@ def test_shapes_and_dropout_places(rank, dropout, norm):
 def test_masks_per_item_equal_items_one_by_one():
     for dropout in ("head", "decoder", "bottleneck"):
         model, inputs = unet(UNetConfig(width=4, dropout=dropout)), example()
-        params = model.init(jax.random.key(0), inputs)
+        params = jax.jit(model.init)(jax.random.key(0), inputs)
         masks = jax.vmap(model.draw_masks)(jax.random.split(jax.random.key(1), 2))
-        output = model.tail(params, model.stem(params, inputs), masks)
+        output = run(model, params, inputs, masks)
         kernel, bias = model.head(params, masks)
         together = jnp.einsum("bxyzf,bfc->bxyzc" if kernel.ndim == 3 else "bxyzf,fc->bxyzc", output.features, kernel)
         for item in range(2):
@@ -135,13 +143,13 @@ def test_masks_per_item_equal_items_one_by_one():
 def test_bfloat16_stays_inside_the_network():
     inputs = example()
     single, half = (unet(UNetConfig(width=4, dtype=dtype)) for dtype in ("float32", "bfloat16"))
-    params = single.init(jax.random.key(0), inputs)
+    params = jax.jit(single.init)(jax.random.key(0), inputs)
     assert jax.tree.map(lambda leaf: leaf.dtype, params) == jax.tree.map(
-        lambda leaf: leaf.dtype, half.init(jax.random.key(0), inputs)
+        lambda leaf: leaf.dtype, jax.jit(half.init)(jax.random.key(0), inputs)
     )
-    output = half.tail(params, half.stem(params, inputs), None)
+    output = run(half, params, inputs)
     assert output.features.dtype == output.embedding.dtype == jnp.float32
-    exact = single.tail(params, single.stem(params, inputs), None)
+    exact = run(single, params, inputs)
     assert 0 < np.abs(np.asarray(output.features - exact.features)).max() < 0.3
 
 
@@ -166,14 +174,14 @@ def test_norms_equal_flax(rng, groups, theirs):
 def test_an_item_does_not_see_its_neighbours(norm):
     model = unet(UNetConfig(width=4, norm=norm, groups=2))
     inputs = example()
-    params = model.init(jax.random.key(0), inputs)
+    params = jax.jit(model.init)(jax.random.key(0), inputs)
     together = logits(model, params, inputs)
     np.testing.assert_allclose(np.asarray(together[:1]), np.asarray(logits(model, params, inputs[:1])), atol=1e-5)
 
 
 def test_instance_norm_forgets_gain_and_offset_of_the_image():
     model, inputs = unet(UNetConfig(width=4)), example()
-    params = model.init(jax.random.key(0), inputs)
+    params = jax.jit(model.init)(jax.random.key(0), inputs)
     assert np.abs(np.asarray(logits(model, params, inputs))).max() > 0.1
     # Zero padding makes the border see the offset, so only the gain is exact.
     np.testing.assert_allclose(
@@ -184,18 +192,18 @@ def test_instance_norm_forgets_gain_and_offset_of_the_image():
 def test_a_fresh_network_predicts_the_prior_and_its_activations_have_unit_size():
     model = unet(UNetConfig(classes=3, width=8, foreground_prior=0.05))
     inputs = example()
-    params = model.init(jax.random.key(0), inputs)
+    params = jax.jit(model.init)(jax.random.key(0), inputs)
     _, bias = model.head(params)
     np.testing.assert_allclose(np.asarray(jax.nn.softmax(bias)), [0.95, 0.025, 0.025], rtol=1e-4)
-    features = model.tail(params, model.stem(params, inputs), None).features
+    features = run(model, params, inputs).features
     assert 0.5 < float(features.std()) < 2
 
 
 def test_gradient_is_finite_for_a_constant_image():
     model = unet(UNetConfig(width=4))
     inputs = jnp.zeros((1, *SPACE[3], 1))
-    params = model.init(jax.random.key(0), inputs)
-    gradient = jax.grad(lambda params: jnp.square(logits(model, params, inputs)).sum())(params)
+    params = jax.jit(model.init)(jax.random.key(0), inputs)
+    gradient = jax.jit(jax.grad(lambda params: jnp.square(logits(model, params, inputs)).sum()))(params)
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(gradient))
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import shutil
 
 import jax
@@ -32,7 +33,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def params(model):
-    return model.init(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
+    return jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,14 @@ def assert_equal(one, two, tolerance=0.0):
             np.testing.assert_array_equal(a, b)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def whole(model, params, image, masks=None):
+    return model.tail(params, model.stem(params, image[None]), masks)
+
+
 def plain_logits(model, params, image, masks=None):
     """Logits `[classes, elements]` of one image, the whole network run again for every member."""
-    output = model.tail(params, model.stem(params, image[None]), masks)
+    output = whole(model, params, image, masks)
     kernel, bias = model.head(params, masks)
     return np.moveaxis(np.asarray(output.features[0] @ kernel + bias.reshape(1, 1, 1, -1), np.float64), -1, 0).reshape(
         len(bias), -1
@@ -74,7 +80,7 @@ def entropy(p):
 @pytest.mark.parametrize("dropout", ["head", "decoder", "bottleneck"])
 def test_the_pass_equals_whole_forwards_for_every_member(dropout, load, tiny_dataset):
     model = unet(UNetConfig(width=4, levels=2, dropout=dropout, dropout_rate=0.5))
-    params = model.init(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
     names = ["entropy", "least_confidence", "margin", "mc_entropy", "variation_ratio", "bald"]
     cases = tiny_dataset.cases[:3]
     scores = Pass(model, names, MEMBERS, 2, tiny.STATISTICS)(params, KEY, cases, load)
@@ -178,7 +184,7 @@ def test_padding_does_not_count(model, params, load, tiny_dataset):
 def test_regions_hold_the_block_moments(everything, model, params, load, tiny_dataset):
     case = tiny_dataset.cases[0]
     p = softmax(plain_logits(model, params, load(case).image))
-    output = model.tail(params, model.stem(params, load(case).image[None]), None)
+    output = whole(model, params, load(case).image)
     features = np.asarray(output.features[0]).reshape(-1, 4)
     every = information.region_candidates(
         jnp.asarray(features), jnp.asarray(p, jnp.float32), jnp.ones(512, bool), tiny.SHAPE, 2, jnp.arange(64)
@@ -198,7 +204,7 @@ def test_evaluation_sample_is_unbiased(model, params, load, tiny_dataset):
     pass_ = Pass(model, ["evaluation_sample"], MEMBERS, 1, tiny.STATISTICS)
     samples = [pass_(params, jax.random.key(seed), [case], load)["evaluation_sample"] for seed in range(60)]
     estimates = np.array([(sample.features[0] * sample.weights[0]).sum(-1) for sample in samples])
-    output = model.tail(params, model.stem(params, load(case).image[None]), None)
+    output = whole(model, params, load(case).image)
     truth = np.asarray(output.features[0]).reshape(-1, 4).sum(0)
     standard_error = estimates.std(0) / np.sqrt(len(estimates))
     assert (np.abs(estimates.mean(0) - truth) < 4 * standard_error + 1e-3).all()
@@ -240,8 +246,8 @@ def test_one_device_and_two_give_the_same_bits(model, params, load, tiny_dataset
 
 def test_a_stopped_pass_scores_only_what_is_missing(model, params, load, tiny_dataset, tmp_path):
     cases, names = tiny_dataset.cases[:7], ["bald", "regions"]
-    whole = Pass(model, names, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:1])
-    expected = whole(params, KEY, cases, load)
+    pass_ = Pass(model, names, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:1])
+    expected = pass_(params, KEY, cases, load)
 
     def stop(done, total):
         if done >= 4:
@@ -249,15 +255,15 @@ def test_a_stopped_pass_scores_only_what_is_missing(model, params, load, tiny_da
 
     journal = Journal(tmp_path, "config")
     with pytest.raises(InterruptedError):
-        whole(params, KEY, cases, load, stop, journal)
+        pass_(params, KEY, cases, load, stop, journal)
     read, seen = counting(load)
     reports = []
-    again = whole(params, KEY, cases, read, lambda done, total: reports.append((done, total)), journal)
+    again = pass_(params, KEY, cases, read, lambda done, total: reports.append((done, total)), journal)
     assert_equal(again, expected)
     assert set(seen) == {cases[0].id, *(case.id for case in cases[4:])}  # the first one tells the results' shapes
     assert reports == [(6, 7), (7, 7)]
     read, seen = counting(load)
-    assert_equal(whole(params, KEY, cases[::-1], read, None, journal), jax.tree.map(lambda part: part[::-1], expected))
+    assert_equal(pass_(params, KEY, cases[::-1], read, None, journal), jax.tree.map(lambda part: part[::-1], expected))
     assert len(set(seen)) == 1
 
 

@@ -25,7 +25,7 @@ class Bench:
     def __init__(self, dataset):
         self.dataset = dataset
         self.model = unet(tiny.NETWORK)
-        self.params = self.model.init(jax.random.key(1), jnp.zeros((1, *tiny.SHAPE, 1)))
+        self.params = jax.jit(self.model.init)(jax.random.key(1), jnp.zeros((1, *tiny.SHAPE, 1)))
         self.pool = list(dataset.cases[3:12])
         self.passes = {}
 
