@@ -29,15 +29,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import keep_compiled, median, plot_ratios, ratio, write
-from benchmarks.pool import FULL, QUICK, Bench, Sizes, make_bench
+from benchmarks.measure import keep_compiled, median, plot_ratios, ratio, use_all_cores, write
+from benchmarks.pool import FULL, QUICK, Bench, Sizes, key, make_bench
 from jaxal import gradients, information, selection
 from jaxal.members import MembersConfig, flat, logits_of
 from jaxal.scoring import Pass
 from jaxal.statistics import StatisticsConfig
 
-KEY = jax.random.key(0)
-BATCH = 2
+BATCH = 2  # of the peers; ours takes one case on each device
 
 
 class Peer:
@@ -127,12 +126,11 @@ def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few
     if not difference < 1e-2:
         raise RuntimeError("The two networks differ; their times cannot be compared.")
     passes = {
-        name: Pass(model, [name], MembersConfig(dropout=sizes.members), BATCH, StatisticsConfig(), jax.local_devices()[:1])
-        for name in ("entropy", "bald")
+        name: Pass(model, [name], MembersConfig(dropout=sizes.members), 1, StatisticsConfig()) for name in ("entropy", "bald")
     }
 
     def over(name: str, count: int):
-        return lambda: passes[name](params, KEY, bench.dataset.cases[:count], bench.load)[name]
+        return lambda: passes[name](params, key(), bench.dataset.cases[:count], bench.load)[name]
 
     def mean_difference(own, theirs):  # the samples differ, so cases agree on average only
         return abs(np.mean(own) - np.mean(theirs)) / np.mean(own)
@@ -192,7 +190,7 @@ def selections(contest: Contest, folder: Path, items: int, points: int, budget: 
     arguments = jnp.asarray(features), jnp.asarray(error), jnp.ones(items, bool)
     contest.run(
         "BADGE's reference, factorised, in PyTorch", f"badge, n={items}",
-        lambda: selection.k_means_plus_plus_of_gradients(KEY, *arguments, budget), "badge_factorised", budget=budget,
+        lambda: selection.k_means_plus_plus_of_gradients(key(), *arguments, budget), "badge_factorised", budget=budget,
     )  # fmt: skip
     vectors = rng.normal(size=(points, 64)).astype(np.float32)
     labels = np.full(points, np.nan)
@@ -216,6 +214,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help="turns of each pair")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    use_all_cores()
     sizes = QUICK if options.quick else FULL
     pairs = options.pairs or (2 if options.quick else 10)
     console = Console(width=130)

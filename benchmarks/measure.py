@@ -47,6 +47,12 @@ def median(seconds: list[float]) -> float:
     return statistics.median(seconds)
 
 
+def use_all_cores() -> None:
+    """A device for every core of a CPU, as the commands of `experiments` have it. Call it before JAX is used."""
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+
+
 def keep_compiled(folder: Path) -> None:
     """Compiles each program once, though it is asked for its memory and called."""
     jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -84,6 +90,7 @@ def circumstances() -> dict[str, Any]:
         "device": f"{device.platform}: {device.device_kind}",
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "devices": jax.local_device_count(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "commit": _commit(),

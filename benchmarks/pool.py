@@ -7,10 +7,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxal.data.cases import Case, Dataset
 from jaxal.data.layouts import load_case, read_nnunet
 from jaxal.data.nifti import Volume, write_volume
+from jaxal.data.stream import batches
+from jaxal.networks.conv import devices_share_cores
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.types import Model, Params
 
@@ -70,6 +74,29 @@ def make_bench(folder: Path, sizes: Sizes, dropout: str = "head", dtype: str = "
     model = unet(config)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *dataset.shape, 1)))
     return Bench(dataset, model, params)
+
+
+def key() -> jax.Array:
+    return jax.random.key(0)
+
+
+def on_all_devices(function, bench: "Bench", batch_size: int):
+    """A call that streams cases through `function(params, images)` on all devices, as the pass does, and keeps what it returns."""
+    mesh = Mesh(np.array(jax.local_devices()), ("cases",))
+
+    def evaluate(params, images):
+        with devices_share_cores(mesh.size > 1):
+            return function(params, images)
+
+    spread = jax.jit(jax.shard_map(evaluate, mesh=mesh, in_specs=(P(), P("cases")), out_specs=P("cases"), check_vma=False))
+    everywhere, shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))
+
+    def run(cases):
+        params = jax.device_put(bench.params, everywhere)
+        read = batches(cases, bench.load, batch_size * mesh.size)
+        return jax.block_until_ready([spread(params, jax.device_put(batch.examples.image, shared)) for batch in read])
+
+    return run
 
 
 def convolution_flops(sizes: Sizes, levels: int = 3) -> float:

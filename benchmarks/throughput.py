@@ -19,17 +19,16 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import interleaved, keep_compiled, median, plot_ratios, ratio, write
-from benchmarks.pool import FULL, QUICK, Bench, Sizes, convolution_flops, make_bench, matmul_ceiling
+from benchmarks.measure import interleaved, keep_compiled, median, plot_ratios, ratio, use_all_cores, write
+from benchmarks.pool import FULL, QUICK, Bench, Sizes, convolution_flops, key, make_bench, matmul_ceiling, on_all_devices
 from jaxal import strategies
-from jaxal.data.stream import batches
 from jaxal.members import MembersConfig, flat, logits_of
 from jaxal.scoring import Pass
 from jaxal.statistics import StatisticsConfig
 from jaxal.strategies import STRATEGIES, Context, Needs, Seen, StrategyConfig
 
-KEY = jax.random.key(0)
 CONFIG = StatisticsConfig()
+BATCH = 1  # cases on each device at once
 TURN = 16  # cases that a contestant scores in a turn
 
 
@@ -57,22 +56,16 @@ class Contest:
         return Pass(self.bench.model, names, self.members, self.batch_size, CONFIG) if names else None
 
     def over(self, pass_: Pass | None, cases):
-        return pass_(self.bench.params, KEY, cases, self.bench.load) if pass_ else {}
+        return pass_(self.bench.params, key(), cases, self.bench.load) if pass_ else {}
 
     def forward(self) -> Callable:
-        model, params = self.bench.model, self.bench.params
+        model = self.bench.model
 
-        @jax.jit
         def mean_logits(params, images):
             return logits_of(flat(model.tail(params, model.stem(params, images), None)), *model.head(params)).mean((1, 2))
 
-        def run():
-            results = [
-                mean_logits(params, batch.examples.image) for batch in batches(self.pool, self.bench.load, self.batch_size)
-            ]
-            return jax.block_until_ready(results)
-
-        return run
+        over = on_all_devices(mean_logits, self.bench, self.batch_size)
+        return lambda: over(self.pool)
 
     def strategy(self, name: str) -> Callable:
         chosen = STRATEGIES[name](StrategyConfig())
@@ -93,12 +86,12 @@ class Contest:
 
     def _score(self, chosen, pass_, labelled, evaluation):
         statistics = self.over(pass_, self.pool)
-        context, head = Context(KEY, self.pool), self.bench.model.head(self.bench.params)
+        context, head = Context(key(), self.pool), self.bench.model.head(self.bench.params)
         return [strategies.score_and_select(one, context, head, statistics, labelled, evaluation, 4)[1].scores for one in chosen]
 
     def _note_bytes(self, name: str, pass_: Pass | None) -> None:
         if pass_:
-            self.program_bytes[name] = pass_.program_bytes(self.bench.params, KEY, self.bench.load(self.pool[0]))
+            self.program_bytes[name] = pass_.program_bytes(self.bench.params, key(), self.bench.load(self.pool[0]))
 
 
 def measure(bench: Bench, sizes: Sizes, batch_size: int, members: int, cases: int, repeats: int, names: list[str]) -> list[dict]:
@@ -143,19 +136,21 @@ def measure_decoder(folder: Path, sizes: Sizes, cases: int, repeats: int, batch_
     contest = Contest(bench, batch_size, sizes.members, cases)
     model = bench.model
 
-    @jax.jit
     def stem_and_tails(params, images):
         hidden = model.stem(params, images)
-        keys = jax.random.split(KEY, sizes.members)
+        keys = jax.random.split(key(), sizes.members)
+        space = tuple(range(1, images.ndim))
 
-        def one(_, key):
-            return None, model.tail(params, hidden, model.draw_masks(key)).features.mean()
+        def one(total, key):
+            return total + model.tail(params, hidden, model.draw_masks(key)).features.mean(space), None
 
-        certain = model.tail(params, hidden, None).features.mean()  # the pass looks at the prediction without dropout, too
-        return certain, jax.lax.scan(one, None, keys)[1]
+        certain = model.tail(params, hidden, None).features.mean(space)  # the pass looks at the prediction without dropout, too
+        return jax.lax.scan(one, certain, keys)[0]
+
+    over = on_all_devices(stem_and_tails, bench, batch_size)
 
     def alone():
-        return [stem_and_tails(bench.params, batch.examples.image) for batch in batches(contest.pool, bench.load, batch_size)]
+        return over(contest.pool)
 
     seconds = interleaved({"alone": alone, "bald": contest.strategy("bald"), "forward": contest.forward()}, repeats)
     return {
@@ -204,6 +199,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, help="turns of each contestant")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    use_all_cores()
     sizes = QUICK if options.quick else FULL
     repeats = options.repeats or (2 if options.quick else 10)
     names = ["entropy", "bald", "aeig"] if options.quick else [name for name in STRATEGIES if name != "random"]
@@ -213,13 +209,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         keep_compiled(Path(folder) / "compiled")
         bench = make_bench(Path(folder) / "pool", sizes)
-        rows = measure(bench, sizes, 2, sizes.members, min(TURN, sizes.cases), repeats, names)
+        rows = measure(bench, sizes, BATCH, sizes.members, min(TURN, sizes.cases), repeats, names)
         forward = convolution_flops(sizes) / rows[0]["seconds_per_case"]
         if not options.quick:
             few = ["entropy", "bald", "aeig"]
-            for batch_size, members in ((1, sizes.members), (4, sizes.members), (2, 5), (2, 50)):
+            for batch_size, members in ((2, sizes.members), (4, sizes.members), (BATCH, 5), (BATCH, 50)):
                 rows += measure(bench, sizes, batch_size, members, TURN, repeats, few)
-        rows.append(measure_decoder(Path(folder) / "pool", sizes, 4, max(repeats // 2, 3), 2))
+        rows.append(measure_decoder(Path(folder) / "pool", sizes, 4, max(repeats // 2, 3), BATCH))
     show(rows, console)
     console.print(
         f"The forward pass reaches {forward / 1e9:.0f} GFLOP/s, {forward / ceiling:.0%} of a large matrix product's {ceiling / 1e9:.0f}."
@@ -234,7 +230,7 @@ def main() -> None:
         }
         write(options.out, rows, circumstances)
         shown = {
-            row["strategy"]: row["over_forward"] for row in rows if (row["batch_size"], row["members"]) == (2, sizes.members)
+            row["strategy"]: row["over_forward"] for row in rows if (row["batch_size"], row["members"]) == (BATCH, sizes.members)
         }
         shown.pop("bald, decoder dropout")
         plot_ratios(options.out.with_suffix(".png"), "Time to score a pool over the network's forward alone", shown)

@@ -62,7 +62,7 @@ class Preset:
       evaluation, test: shares of the cases that go to these splits.
       network, training: configuration.
       members: whose disagreement uncertainty is.
-      batch_size: cases scored at once.
+      batch_size: cases scored at once on each device.
     """
 
     cases: int
@@ -75,7 +75,7 @@ class Preset:
     network: UNetConfig
     training: TrainingConfig
     members: MembersConfig = MembersConfig()  # noqa: RUF009 (frozen)
-    batch_size: int = 2
+    batch_size: int = 1
 
 
 PRESETS = {

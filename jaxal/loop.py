@@ -46,7 +46,7 @@ class LoopConfig:
       start: whether each round trains from scratch or from the last round's weights.
       members: whose disagreement the strategies that ask for it measure; of its networks each is trained by itself, and the
         first is the one that is evaluated.
-      batch_size: cases scored at once.
+      batch_size: cases scored at once on each device.
       save_every_seconds: between checkpoints within a training; decides what a kill costs, never a result.
     """
 

@@ -19,6 +19,7 @@ from jaxal.data.cases import Case, Example, case_fingerprint
 from jaxal.data.stream import batches
 from jaxal.journal import Journal
 from jaxal.members import MembersConfig, first_network, flat, logits_of, member_moments
+from jaxal.networks.conv import devices_share_cores
 from jaxal.statistics import STATISTICS, StatisticsConfig, View
 from jaxal.types import Model, Params
 
@@ -62,7 +63,7 @@ class Pass:
         mesh = Mesh(np.array(devices or jax.local_devices()), ("cases",))
         self._everywhere, self._shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))
         self._at_once = batch_size * mesh.size
-        evaluate = functools.partial(_evaluate, model, self.statistics, members, bool(needed), config)
+        evaluate = functools.partial(_evaluate, model, self.statistics, members, bool(needed), config, mesh.size > 1)
         # Each device runs the program of a single one on its own cases; nothing travels between them.
         specs = {"in_specs": (P(), P(), P("cases"), P("cases")), "out_specs": P("cases")}
         self._run = jax.jit(jax.shard_map(evaluate, mesh=mesh, check_vma=False, **specs))
@@ -209,11 +210,17 @@ def _evaluate(
     members: MembersConfig,
     need_members: bool,
     config: StatisticsConfig,
+    sharing: bool,
     params: Params,
     key: Array,
     examples: Example,
     numbers: Array,
 ) -> Collected:
+    with devices_share_cores(sharing):
+        return _evaluate_batch(model, names, members, need_members, config, params, key, examples, numbers)
+
+
+def _evaluate_batch(model, names, members, need_members, config, params, key, examples, numbers) -> Collected:
     shape = examples.label.shape[1:]
     first = first_network(members, params)
     hidden = model.stem(first, examples.image)

@@ -40,13 +40,24 @@ def test_fast_convolution_equals_the_plain_one_with_its_gradient(rng, channels, 
 
 
 @pytest.mark.parametrize("tile_bytes", [1, 6_000, 20_000, 60_000])
-def test_tiles_of_any_size_give_the_same(float64, rng, monkeypatch, tile_bytes):
+def test_tiles_of_any_size_give_the_same(float64, rng, tile_bytes):
     """One row, some rows, some slices a tile; with none does the volume come out even."""
-    monkeypatch.setattr(fast, "TILE_BYTES", tile_bytes)
     inputs, kernel = jnp.asarray(rng.normal(size=(2, 7, 5, 6, 3))), jnp.asarray(rng.normal(size=(3, 3, 3, 3, 4)))
-    tiling = fast._tiling(inputs.shape, (3, 3, 3), 8)
+    tiling = fast._tiling(inputs.shape, (3, 3, 3), 8, tile_bytes)
     assert (tiling.depth, tiling.height) == {1: (1, 1), 6_000: (1, 3), 20_000: (2, 5), 60_000: (4, 5)}[tile_bytes]
-    assert_convolutions_agree(fast.conv_by_tiles, inputs, kernel, 1e-13)
+    assert_convolutions_agree(functools.partial(fast.conv_by_tiles, tile_bytes=tile_bytes), inputs, kernel, 1e-13)
+
+
+def test_the_size_of_tiles_changes_no_bit(rng):
+    """So devices may share cores or not, and scores stay what they are."""
+    inputs = jnp.asarray(rng.normal(size=(2, 16, 16, 16, 24)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 3, 24, 8)), jnp.float32)
+    results = [jax.jit(fast.conv_by_tiles, static_argnums=2)(inputs, kernel, size) for size in (2**17, 2**20, 2**22)]
+    for result in results[1:]:
+        np.testing.assert_array_equal(np.asarray(result), np.asarray(results[0]))
+    with fast.devices_share_cores(True):
+        shared = jax.make_jaxpr(fast.conv)(inputs, kernel)
+    assert str(shared) != str(jax.make_jaxpr(fast.conv)(inputs, kernel))
 
 
 def test_tiles_work_in_loops_and_under_vmap(rng):

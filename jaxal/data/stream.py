@@ -25,7 +25,11 @@ def batches(cases: Sequence[Case], load: Callable[[Case], Example], size: int) -
     """Streams cases in order, `size` at a time; memory does not grow with their number."""
     if not cases:
         return
-    reader = grain.MapDataset.source(list(cases)).map(load)
+
+    def read(case: Case) -> Example:  # a plain function, since grain prints what it maps, with all that is bound to it
+        return load(case)
+
+    reader = grain.MapDataset.source(list(cases)).map(read)
     examples = iter(reader.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * size)))
     for start in range(0, len(cases), size):
         present = tuple(cases[start : start + size])

@@ -7,8 +7,11 @@ add to three neighbouring columns, and the three are shifted and summed. On a GP
 `benchmarks/convolution.py` measures the forms; `conv_plain` is the oracle in the tests.
 """
 
+import contextlib
+import contextvars
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,7 +20,21 @@ from jax import lax
 
 Array = jax.Array
 
-TILE_BYTES = 4 * 2**20  # of a tile's stacked neighbours; of 1, 2, 4 and 8 MiB this was the fastest
+# Bytes of a tile's stacked neighbours. One device that has all cores to itself wants large products to share out among them;
+# where every core is a device of its own, a tile has to fit that core's cache. No size changes any bit of the result.
+TILE_BYTES_ALONE, TILE_BYTES_SHARED = 4 * 2**20, 2**20
+
+_sharing: contextvars.ContextVar[bool] = contextvars.ContextVar("sharing", default=False)
+
+
+@contextlib.contextmanager
+def devices_share_cores(sharing: bool) -> Iterator[None]:
+    """Convolutions traced herein are for a CPU whose cores several devices share at the same time."""
+    token = _sharing.set(sharing)
+    try:
+        yield
+    finally:
+        _sharing.reset(token)
 
 
 def conv(inputs: Array, kernel: Array) -> Array:
@@ -36,7 +53,9 @@ def conv(inputs: Array, kernel: Array) -> Array:
         return jnp.einsum("...c,cf->...f", inputs, kernel.reshape(kernel.shape[-2:]))
     if kernel.ndim == 4:  # in two dimensions the plain form is the faster one on a CPU, too, but for its gradient in loops
         return conv_plain(inputs, kernel)
-    return lax.platform_dependent(inputs, kernel, cpu=conv_by_tiles, default=conv_plain)
+    tile_bytes = TILE_BYTES_SHARED if _sharing.get() else TILE_BYTES_ALONE
+    by_tiles = functools.partial(conv_by_tiles, tile_bytes=tile_bytes)
+    return lax.platform_dependent(inputs, kernel, cpu=by_tiles, default=conv_plain)
 
 
 def conv_plain(inputs: Array, kernel: Array) -> Array:
@@ -64,10 +83,10 @@ class _Tiling(NamedTuple):
         return self.depth * self.along_depth - shape[1], self.height * self.along_height - shape[2]
 
 
-def _tiling(shape: tuple[int, ...], window: tuple[int, ...], itemsize: int) -> _Tiling:
+def _tiling(shape: tuple[int, ...], window: Sequence[int], itemsize: int, tile_bytes: int) -> _Tiling:
     _, depth, height, width, channels = shape
     bytes_a_row = window[0] * window[1] * channels * (width + window[2] - 1) * itemsize
-    rows = max(1, TILE_BYTES // bytes_a_row)
+    rows = max(1, tile_bytes // bytes_a_row)
     if rows >= height:
         along_depth = -(-depth // max(1, rows // height))
         return _Tiling(-(-depth // along_depth), height, along_depth, 1)
@@ -92,12 +111,12 @@ def _stacked_tiles(inputs: Array, window: tuple[int, ...], tiling: _Tiling):
     return stacked
 
 
-@jax.custom_vjp
-def conv_by_tiles(inputs: Array, kernel: Array) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv_by_tiles(inputs: Array, kernel: Array, tile_bytes: int = TILE_BYTES_ALONE) -> Array:
     """A 3-D convolution as matrix products over tiles; as fast in loops and under `vmap`, with its gradient."""
     batch, depth, height, width, _ = inputs.shape
     *window, _, features = kernel.shape
-    tiling = _tiling(inputs.shape, window, inputs.dtype.itemsize)
+    tiling = _tiling(inputs.shape, window, inputs.dtype.itemsize, tile_bytes)
     stacked = _stacked_tiles(inputs, window, tiling)
     matrix = kernel.transpose(0, 1, 3, 2, 4).reshape(-1, window[2] * features)
 
@@ -112,20 +131,20 @@ def conv_by_tiles(inputs: Array, kernel: Array) -> Array:
     return volume[:, :depth, :height]
 
 
-def _forward(inputs: Array, kernel: Array):
-    return conv_by_tiles(inputs, kernel), (inputs, kernel)
+def _forward(inputs: Array, kernel: Array, tile_bytes: int):
+    return conv_by_tiles(inputs, kernel, tile_bytes), (inputs, kernel)
 
 
-def _backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+def _backward(tile_bytes: int, saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     inputs, kernel = saved
     mirrored = jnp.flip(kernel, (0, 1, 2)).swapaxes(3, 4)
-    return conv_by_tiles(cotangent, mirrored), _kernel_gradient(inputs, kernel, cotangent)
+    return conv_by_tiles(cotangent, mirrored, tile_bytes), _kernel_gradient(inputs, kernel, cotangent, tile_bytes)
 
 
-def _kernel_gradient(inputs: Array, kernel: Array, cotangent: Array) -> Array:
+def _kernel_gradient(inputs: Array, kernel: Array, cotangent: Array, tile_bytes: int) -> Array:
     batch, _, _, width, channels = inputs.shape
     *window, _, features = kernel.shape
-    tiling = _tiling(inputs.shape, window, inputs.dtype.itemsize)
+    tiling = _tiling(inputs.shape, window, inputs.dtype.itemsize, tile_bytes)
     stacked = _stacked_tiles(inputs, window, tiling)
     more, beyond = tiling.missing(inputs.shape), window[2] - 1
     padded = jnp.pad(cotangent, [(0, 0), (0, more[0]), (0, more[1]), (beyond, beyond), (0, 0)])
