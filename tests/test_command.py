@@ -258,3 +258,50 @@ def test_the_main_job_simulates_queries_and_reuses_its_cohort(tmp_path, cache):
     records = [json.loads(line) for line in ledger.read_text().splitlines()]
     assert [record["labelled"] for record in records] == [4, 6, 8]
     assert records[0]["labelled_by_group"] == {"A": 3, "B": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--flips", "3"], "the axes 0 to 2"),
+        (["--samples", "0"], "bald needs members that can disagree"),
+        (["--networks", "0"], "needs at least one network"),
+        (["--coordinator", "127.0.0.1:1"], "need all three"),
+        (["--coordinator", "here", "--processes", "2", "--process-index", "1"], "expected HOST:PORT"),
+        (["--coordinator", "127.0.0.1:1", "--processes", "2", "--process-index", "2"], "it goes from 0 to 1"),
+    ],
+)
+def test_impossible_members_and_hosts_are_refused(options, message, tiny_folder, tmp_path, refused):
+    refused(killing.command(tiny_folder, tmp_path / "out", "bald", *options), message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_score_only_wants_the_folder_of_a_run(tmp_path, refused):
+    command_line = [sys.executable, "-m", "experiments.brain_caudate", "--score-only", str(tmp_path)]
+    refused(command_line, "holds no options.json", "…/STRATEGY/seed-N")
+    (tmp_path / "options.json").write_text("{}")
+    refused(command_line, "not the options of a run")
+
+
+def test_score_only_writes_a_column_a_strategy(run_folder, tmp_path, cache):
+    folder = shutil.copytree(run_folder, tmp_path / "copy") / "data-balanced" / "weighted_entropy" / "seed-0"
+    lines = (folder / "rounds.jsonl").read_text().splitlines()
+    (folder / "rounds.jsonl").write_text("\n".join(lines[:2]) + "\n")  # as if two rounds were done
+    arguments = [
+        sys.executable,
+        "-m",
+        "experiments.brain_caudate",
+        "--score-only",
+        str(folder),
+        "--strategy",
+        "weighted_entropy",
+        "aeig",
+    ]
+    status, output = killing.finish(arguments, cache)
+    assert status == 0, output
+    rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
+    scores = {row["case"]: float(row["weighted_entropy"]) for row in rows}
+    last = json.loads(lines[1])
+    assert sorted(scores, key=scores.get, reverse=True)[:2] == last["queried"]
+    assert [scores[id_] for id_ in last["queried"]] == pytest.approx(last["scores"], rel=1e-5)
+    assert "scores.csv" in output
