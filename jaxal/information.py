@@ -210,7 +210,7 @@ def information_gain(
     rate: float | Literal["normalised"],
     step: Step = "sgd",
     renormalise: bool = False,
-    block: int = 128,
+    block: int = 64,
 ) -> InformationGain:
     """Expected information gain of labelling each candidate (equations 1 and 2 of the paper), regions or single items.
 
@@ -233,8 +233,9 @@ def information_gain(
             directions = jnp.concatenate([candidate.joint, candidate.mean[None, :]])
         gram = jnp.matmul(-rate * directions, reference.features, precision="highest")
         other, rest = jnp.split(gram, [candidate.joint.shape[0]])
-        own = rest if step == "sign" else other - jnp.broadcast_to(rest, other.shape)
-        return (weights * _entropy_changes(other, own, reference)).sum()
+        other, rest = list(other), list(rest)
+        own = rest if step == "sign" else [part - rest[0] for part in other]
+        return _expected_change(other, own, weights, reference)
 
     change = _in_blocks(one, (candidates, weights, step_rates(rate, candidates)), block)
     return InformationGain(_mass_part(variant, renormalise, weights, reference), -change)
@@ -248,7 +249,7 @@ def information_gain_of_cases(
     rate: float | Literal["normalised"],
     step: Step = "sgd",
     renormalise: bool = False,
-    block: int = 128,
+    block: int = 64,
 ) -> InformationGain:
     """The same for single items, where one Gram product serves all labels: `information_gain(case_candidates(...))`, faster.
 
@@ -262,7 +263,7 @@ def information_gain_of_cases(
 
     def one(direction: Array, errors: tuple[Array, Array], weights: Array, rate: Array) -> Array:
         gram = jnp.matmul(-rate * direction, reference.features, precision="highest")
-        return (weights * _entropy_changes(*(error[:, None] * gram[None, :] for error in errors), reference)).sum()
+        return _expected_change(*([part * gram for part in error] for error in errors), weights, reference)
 
     errors = (probability, probability - 1.0)
     if step == "sign":
@@ -320,30 +321,33 @@ def _in_blocks(function, arguments, block: int) -> Array:
     return jax.lax.map(lambda part: function(*part), padded, batch_size=block)[:count]
 
 
-def _entropy_changes(other: Array, own: Array, reference: Reference) -> Array:
-    """Change of the mean evaluation entropy for each label that the candidate may have.
+def _expected_change(other: list[Array], own: list[Array], weights: Array, reference: Reference) -> Array:
+    """Change of the mean evaluation entropy, expected over the labels that a candidate may have.
 
     If the label is c, the logits change by `own[c]` in class c and by `other[j]` in every other class j. With
     e = expm1(δ) and u = Σ p e, the new probabilities are p (1 + e) / (1 + u), and
 
-        ΔH = log1p(u) - Σ p' δ - Σ (p' - p) log p.
+        ΔH = log1p(u) - Σ p' δ - Σ (p' - p) log p = log1p(u) - Σ p ((1 + e) δ + (e - u) log p) / (1 + u).
+
+    The labels are summed before the elements, so that all of it is one loop over the elements, and sums over all classes are
+    made once: a label exchanges the term of its own class.
 
     Args:
-      other, own: `[classes, elements]`.
-
-    Returns:
-      `[classes]`.
+      other, own: `[elements]` for every class.
+      weights: of the labels, `[classes]`.
     """
-    classes = range(other.shape[0])
-    p, log_p = reference.probability, reference.log_probability
-    other_e, own_e = jnp.expm1(other), jnp.expm1(own)
-    total = (p * other_e).sum(0)
-    changes = []
-    for label in classes:
-        u = total + p[label] * (own_e[label] - other_e[label])
-        weighted = 0.0
-        for j in classes:
-            delta, e = (own[j], own_e[j]) if j == label else (other[j], other_e[j])
-            weighted = weighted + p[j] * ((1 + e) * delta + (e - u) * log_p[j])
-        changes.append((reference.weights * (jnp.log1p(u) - weighted / (1 + u))).sum())
-    return jnp.stack(changes)
+    p, log_p = list(reference.probability), list(reference.log_probability)
+
+    def terms(label: int, delta: Array) -> tuple[Array, Array]:
+        e = jnp.expm1(delta)
+        return p[label] * e, p[label] * ((1 + e) * delta + e * log_p[label])
+
+    other_terms = [terms(label, delta) for label, delta in enumerate(other)]
+    mean_log = sum(a * b for a, b in zip(p, log_p, strict=True))
+    total_u, total_v = (sum(part) for part in zip(*other_terms, strict=True))
+    change = 0.0
+    for label, delta in enumerate(own):
+        own_u, own_v = terms(label, delta)
+        u, v = total_u + (own_u - other_terms[label][0]), total_v + (own_v - other_terms[label][1])
+        change = change + weights[label] * (jnp.log1p(u) - (v - u * mean_log) / (1 + u))
+    return (reference.weights * change).sum()
