@@ -71,10 +71,15 @@ def plot_ratios(path: Path, title: str, ratios: Mapping[str, Mapping[str, float]
     errors = [[abs(ratios[name]["median"] - ratios[name][end]) for name in names] for end in ("low", "high")]
     figure, axis = plt.subplots(figsize=(7.5, 0.8 + 0.32 * len(names)))
     axis.barh(names, values, xerr=errors, color="C0", alpha=0.75, error_kw={"lw": 1})
-    for place, value in enumerate(values):
-        axis.text(value + 0.02 * max(values), place, f" {value:.2f}", va="center", fontsize=8)
+    for place, name in enumerate(names):
+        end = max(ratios[name]["high"], values[place])
+        axis.annotate(f"{values[place]:.2f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
     axis.axvline(1.0, color="black", lw=0.8)
-    axis.set_xlim(0, 1.15 * max(values))
+    if max(values) > 20 * min(values):
+        axis.set_xscale("log")
+        axis.set_xlim(0.5 * min(1.0, *values), 2.5 * max(values))
+    else:
+        axis.set_xlim(0, 1.3 * max(values))
     axis.set_title(title, fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
