@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 # Before JAX starts: the CPU shows itself as two devices, and nothing reaches for an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -23,6 +24,12 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache  # also for the workers, and for commands that a test runs in this process
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(scope="session")
+def cache():
+    """Compiled programs for commands that a test starts, shared with all tests but those that kill their writers."""
+    return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 @pytest.fixture

@@ -15,11 +15,6 @@ from jaxal.strategies import STRATEGIES
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="module")
 def run_folder(tiny_folder, tmp_path_factory, cache):
     """A finished tiny run."""
     out = tmp_path_factory.mktemp("run") / "out"

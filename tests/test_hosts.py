@@ -26,8 +26,7 @@ def one_round(data, out) -> list[str]:
     return arguments
 
 
-def test_two_hosts_give_the_bits_of_one(tiny_folder, tmp_path):
-    cache = tmp_path / "compiled"
+def test_two_hosts_give_the_bits_of_one(tiny_folder, tmp_path, cache):
     status, output = killing.finish(one_round(tiny_folder, tmp_path / "alone"), cache)
     assert status == 0, output
     hosts = start_hosts(one_round(tiny_folder, tmp_path / "shared"), cache)
@@ -64,10 +63,10 @@ def test_two_hosts_give_the_bits_of_one(tiny_folder, tmp_path):
     assert runs[0].startswith("case,group,round,bald,aeig,coreset\n")
 
 
-def test_a_host_that_waits_in_vain_ends_with_a_message(tiny_folder, tmp_path):
+def test_a_host_that_waits_in_vain_ends_with_a_message(tiny_folder, tmp_path, cache):
     arguments = killing.command(tiny_folder, tmp_path / "out", "entropy", "--wait-for-hosts", "3")
     begin = time.monotonic()
-    (host,) = start_hosts(arguments, tmp_path / "compiled", indices=(1,))
+    (host,) = start_hosts(arguments, cache, indices=(1,))
     output, _ = host.communicate(timeout=100)
     assert host.returncode == 2, output
     assert "No leader at 127.0.0.1" in output
