@@ -228,7 +228,7 @@ class Network:
         for attempt in range(first, task.training.attempts):
             attempt_key = jax.random.fold_in(key_of_network, attempt)
             # A collapse of warm weights is answered from scratch: the old weights may be what is broken.
-            start = self._last if attempt == 0 else None
+            start = self._last if warm and attempt == 0 else None
             resume = saved is not None and attempt == first
             examples = [answers[case.id] for case in labelled]
             params = self._fit(round_, attempt, attempt_key, examples, warm, start, resume, watcher)
@@ -283,16 +283,18 @@ class Network:
 
     def restored(self, round_: int) -> Params:
         """The weights that a finished round left, on every host."""
-        task = self._task
-        like = jax.eval_shape(lambda: self._trainers[False].start(jax.random.key(0), task.load(task.initial[0])))
-        empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params)
-        return hosts.share(self._stored(round_) if hosts.is_leader() else empty)
+        if hosts.is_leader():
+            return hosts.share(self._stored(round_))
+        return hosts.share(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self._like(round_).params))
 
     def _stored(self, round_: int) -> Params:
-        task = self._task
+        return self._checkpoints.restore(round_, self._like(round_)).params
+
+    def _like(self, round_: int) -> TrainState:
+        """Shapes and types of a round's state."""
         trainer = self._trainers[self._config.start == "warm" and round_ > 0]
-        example = task.load(task.initial[0])
-        return self._checkpoints.restore(round_, jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))).params
+        example = self._task.load(self._task.initial[0])
+        return jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))
 
 
 class _Every:

@@ -111,13 +111,22 @@ def test_a_stop_at_any_point_changes_nothing(tmp_path, task):
         assert without_seconds(run(folder, task, "aeig")) == whole
 
 
-def test_warm_rounds_go_on_from_the_last_weights_also_after_a_stop(tmp_path, task):
-    config = dataclasses.replace(CONFIG, rounds=3, start="warm")
+@pytest.mark.parametrize("start", ["scratch", "warm"])
+def test_a_run_taken_up_between_rounds_is_the_run_that_never_stopped(tmp_path, task, start):
+    """So warm rounds find the last weights again, and rounds from scratch do not know them even within one process."""
+    config = dataclasses.replace(CONFIG, rounds=3, start=start)
     whole = without_seconds(run(tmp_path / "whole", task, config=config))
-    assert whole[1]["dice"] != without_seconds(run(tmp_path / "scratch", task))[1]["dice"]
     for rounds in (1, 2):
         run(tmp_path / f"{rounds}", task, config=dataclasses.replace(config, rounds=rounds))
         assert without_seconds(run(tmp_path / f"{rounds}", task, config=config)) == whole
+
+
+def test_warm_and_scratch_rounds_differ(tmp_path, task):
+    warm, scratch = (
+        run(tmp_path / start, task, config=dataclasses.replace(CONFIG, start=start)) for start in ("warm", "scratch")
+    )
+    assert warm[0]["dice"] == scratch[0]["dice"]
+    assert warm[1]["dice"] != scratch[1]["dice"]
 
 
 def test_a_collapsed_training_is_reported_and_repeated_with_another_key(tmp_path, task):
