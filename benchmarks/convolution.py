@@ -25,7 +25,7 @@ from jaxal.data.cases import Example
 from jaxal.networks import unet as unet_module
 from jaxal.networks.conv import conv_by_tiles, conv_plain
 from jaxal.networks.unet import UNetConfig, unet
-from jaxal.training import Trainer, TrainingConfig
+from jaxal.training import Trainer, TrainingConfig, take_step
 
 SIZES = [
     ((2, 48, 48, 32), 8, 8),
@@ -107,10 +107,11 @@ def measure_step(shape: tuple[int, ...], width: int, repeats: int) -> list[dict]
     calls = {}
     for name in ("plain", "tiles"):
         with mock.patch.object(unet_module, "conv", {"plain": conv_plain, "tiles": conv_by_tiles}[name]):
-            trainer = Trainer(unet(UNetConfig(width=width)), TrainingConfig())
-            state = trainer.start(jax.random.key(0), example)
-            step = jax.jit(trainer._take_step)  # not donated: every turn starts from the same state
-            calls[name] = functools.partial(step, state, jax.random.key(1), batch, np.int32(100))
+            model, config = unet(UNetConfig(width=width)), TrainingConfig()
+            state = Trainer(model, config).start(jax.random.key(0), example)
+            # A function of its own, traced anew, and not donated: every turn starts from the same state.
+            step = jax.jit(functools.partial(take_step, model, config))
+            calls[name] = functools.partial(step, state, jax.random.key(1), batch, np.int32(100), np.float32(config.peak_rate))
             jax.block_until_ready(calls[name]())  # traced while the convolution is in its place
     seconds = interleaved(calls, repeats)
     return [

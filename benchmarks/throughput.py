@@ -29,7 +29,7 @@ from jaxal.strategies import STRATEGIES, Context, Needs, Seen, StrategyConfig
 
 CONFIG = StatisticsConfig()
 BATCH = 1  # cases on each device at once
-TURN = 16  # cases that a contestant scores in a turn
+TURN = 8  # cases that a contestant scores in a turn
 
 
 class Contest:

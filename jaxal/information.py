@@ -350,4 +350,5 @@ def _expected_change(other: list[Array], own: list[Array], weights: Array, refer
         own_u, own_v = terms(label, delta)
         u, v = total_u + (own_u - other_terms[label][0]), total_v + (own_v - other_terms[label][1])
         change = change + weights[label] * (jnp.log1p(u) - (v - u * mean_log) / (1 + u))
-    return (reference.weights * change).sum()
+    # As a product: a sum would be fused with all of the above into one loop that a CPU does not vectorise, at twice the time.
+    return jnp.matmul(change, reference.weights, precision="highest")

@@ -63,10 +63,7 @@ class Pass:
         mesh = Mesh(np.array(devices or jax.local_devices()), ("cases",))
         self._everywhere, self._shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))
         self._at_once = batch_size * mesh.size
-        evaluate = functools.partial(_evaluate, model, self.statistics, members, bool(needed), config, mesh.size > 1)
-        # Each device runs the program of a single one on its own cases; nothing travels between them.
-        specs = {"in_specs": (P(), P(), P("cases"), P("cases")), "out_specs": P("cases")}
-        self._run = jax.jit(jax.shard_map(evaluate, mesh=mesh, check_vma=False, **specs))
+        self._run = _compiled(model, self.statistics, members, bool(needed), config, mesh)
 
     def __call__(
         self,
@@ -202,6 +199,17 @@ class _Rows:
 def _stable_number(name: str) -> int:
     """A number for a name that is the same on every machine and in every run (Python's own hash is not)."""
     return zlib.crc32(name.encode())
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(
+    model: Model, names: tuple[str, ...], members: MembersConfig, need_members: bool, config: StatisticsConfig, mesh: Mesh
+) -> Callable:
+    """The program of a pass; several strategies and seeds of a study run the same ones."""
+    evaluate = functools.partial(_evaluate, model, names, members, need_members, config, mesh.size > 1)
+    # Each device runs the program of a single one on its own cases; nothing travels between them.
+    specs = {"in_specs": (P(), P(), P("cases"), P("cases")), "out_specs": P("cases")}
+    return jax.jit(jax.shard_map(evaluate, mesh=mesh, check_vma=False, **specs))
 
 
 def _evaluate(

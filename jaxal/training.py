@@ -5,6 +5,7 @@ it is for (round, attempt, step), so that a training resumed at any step goes on
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ class Interrupted(Exception):
 
 
 class Trainer:
-    """Compiled training for one model and one configuration.
+    """Training for one model and one configuration; equal ones share their compiled programs.
 
     Args:
       model: the network.
@@ -86,15 +87,7 @@ class Trainer:
     def __init__(self, model: Model, config: TrainingConfig, warm: bool = False):
         self.model, self.config = model, config
         self._base_steps = config.warm_steps if warm else config.steps
-        self._peak_rate = config.warm_rate if warm else config.peak_rate
-        # AdamW without its rate, which depends on the number of steps and so comes in as a number: one program for all rounds.
-        self._optimizer = optax.chain(
-            optax.clip_by_global_norm(config.clip_norm),
-            optax.scale_by_adam(),
-            optax.add_decayed_weights(config.weight_decay),
-        )
-        self._step = jax.jit(self._take_step, donate_argnums=0)
-        self._start = jax.jit(lambda params: TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32)))
+        self._peak_rate = np.float32(config.warm_rate if warm else config.peak_rate)
 
     def steps(self, labelled: int) -> int:
         """Optimizer steps for this many labelled cases."""
@@ -104,7 +97,7 @@ class Trainer:
         """A fresh state, from given weights or from weights drawn with the key."""
         if params is None:
             params = jax.jit(self.model.init)(key, jnp.asarray(example.image[None]))
-        return self._start(params)
+        return _fresh_state(self.config, params)
 
     def fit(
         self,
@@ -132,7 +125,7 @@ class Trainer:
         for step in range(first, steps):
             chosen = _batch_indices(seed, step, self.config.batch_size, len(examples))
             batch = Example(*(np.stack(part) for part in zip(*(examples[index] for index in chosen), strict=True)))
-            state = self._step(state, key, batch, np.int32(steps))
+            state = _compiled_step(self.model, self.config, state, key, batch, np.int32(steps), self._peak_rate)
             state.step.block_until_ready()  # else the loop runs dozens of steps ahead of the device: no stop, no time left
             if progress:
                 progress(step + 1, steps)
@@ -145,40 +138,71 @@ class Trainer:
                 raise Interrupted
         return state
 
-    def _take_step(self, state: TrainState, key: Array, batch: Example, steps: Array) -> TrainState:
-        gradient = jax.grad(self._loss)(state.params, jax.random.fold_in(key, state.step), batch)
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
-            updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
-            rate = self._peak_rate * relative_rate(state.step, steps, self.config.warmup_share)
-            updates = jax.tree.map(lambda update: -rate * update, updates)
-            params = optax.apply_updates(state.params, updates)
-        return TrainState(params, optimizer, state.step + 1)
 
-    def _loss(self, params: Params, key: Array, batch: Example) -> Array:
-        count = batch.image.shape[0]
-        augment_keys, mask_keys = (
-            jax.random.split(jax.random.fold_in(key, 0), count),
-            jax.random.split(jax.random.fold_in(key, 1), count),
-        )
-        batch = jax.vmap(self._augment)(augment_keys, batch)
-        masks = jax.vmap(self.model.draw_masks)(mask_keys)
-        output = self.model.tail(params, self.model.stem(params, batch.image), masks)
-        logits = logits_of(flat(output), *self.model.head(params, masks))
-        labels, valid = batch.label.reshape(count, -1).astype(jnp.int32), batch.valid.reshape(count, -1)
-        classes = logits.shape[1]
-        weights = jnp.full((classes,), self.config.foreground_weight).at[0].set(1.0)
-        present = losses.present_foreground(labels, valid, classes)
-        return (losses.cross_entropy(logits, labels, valid, weights) + losses.soft_dice(logits, labels, valid, present)).mean()
+def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
+    """AdamW without its rate, which depends on the number of steps and so comes in as a number: one program for all rounds."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(config.weight_decay),
+    )
 
-    def _augment(self, key: Array, example: Example) -> Example:
-        config = self.config
-        if config.rotation_degrees or config.scaling:
-            example = _turn(jax.random.fold_in(key, 0), example, np.deg2rad(config.rotation_degrees), config.scaling)
-        # One draw for all: on a CPU every draw of another shape costs half a second of compilation.
-        draws = jax.random.normal(jax.random.fold_in(key, 1), (3 + example.image.size,))
-        image = example.image * jnp.exp(config.contrast * draws[0]) + config.brightness * draws[1]
-        noise = config.noise * jnp.abs(draws[2]) * draws[3:].reshape(image.shape)
-        return example._replace(image=image + noise)
+
+@functools.partial(jax.jit, static_argnums=0)
+def _fresh_state(config: TrainingConfig, params: Params) -> TrainState:
+    return TrainState(params, _optimizer(config).init(params), jnp.zeros((), jnp.int32))
+
+
+def take_step(
+    model: Model, config: TrainingConfig, state: TrainState, key: Array, batch: Example, steps: Array, peak_rate: Array
+) -> TrainState:
+    """One optimizer step.
+
+    Args:
+      model, config: see `Trainer`.
+      state: before the step.
+      key: of the round and attempt; the step's own is folded from it.
+      batch: examples with a leading axis.
+      steps: in all, integer.
+      peak_rate: largest learning rate.
+    """
+    gradient = jax.grad(_loss, 2)(model, config, state.params, jax.random.fold_in(key, state.step), batch)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
+        updates, optimizer = _optimizer(config).update(gradient, state.optimizer, state.params)
+        rate = peak_rate * relative_rate(state.step, steps, config.warmup_share)
+        updates = jax.tree.map(lambda update: -rate * update, updates)
+        params = optax.apply_updates(state.params, updates)
+    return TrainState(params, optimizer, state.step + 1)
+
+
+_compiled_step = jax.jit(take_step, static_argnums=(0, 1), donate_argnums=2)
+
+
+def _loss(model: Model, config: TrainingConfig, params: Params, key: Array, batch: Example) -> Array:
+    count = batch.image.shape[0]
+    augment_keys, mask_keys = (
+        jax.random.split(jax.random.fold_in(key, 0), count),
+        jax.random.split(jax.random.fold_in(key, 1), count),
+    )
+    batch = jax.vmap(functools.partial(_augment, config))(augment_keys, batch)
+    masks = jax.vmap(model.draw_masks)(mask_keys)
+    output = model.tail(params, model.stem(params, batch.image), masks)
+    logits = logits_of(flat(output), *model.head(params, masks))
+    labels, valid = batch.label.reshape(count, -1).astype(jnp.int32), batch.valid.reshape(count, -1)
+    classes = logits.shape[1]
+    weights = jnp.full((classes,), config.foreground_weight).at[0].set(1.0)
+    present = losses.present_foreground(labels, valid, classes)
+    return (losses.cross_entropy(logits, labels, valid, weights) + losses.soft_dice(logits, labels, valid, present)).mean()
+
+
+def _augment(config: TrainingConfig, key: Array, example: Example) -> Example:
+    if config.rotation_degrees or config.scaling:
+        example = _turn(jax.random.fold_in(key, 0), example, np.deg2rad(config.rotation_degrees), config.scaling)
+    # One draw for all: on a CPU every draw of another shape costs half a second of compilation.
+    draws = jax.random.normal(jax.random.fold_in(key, 1), (3 + example.image.size,))
+    image = example.image * jnp.exp(config.contrast * draws[0]) + config.brightness * draws[1]
+    noise = config.noise * jnp.abs(draws[2]) * draws[3:].reshape(image.shape)
+    return example._replace(image=image + noise)
 
 
 def relative_rate(step: Array, steps: Array, warmup_share: float) -> Array:

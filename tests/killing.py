@@ -1,5 +1,7 @@
-"""Runs the main command on a tiny data set and kills it at random moments, again and again, until it is through."""
+"""Runs the main command on a tiny data set, and kills it at random moments, again and again, until it is through."""
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -35,10 +37,21 @@ def environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
 
 
-def start(arguments: list[str], cache: Path) -> subprocess.Popen:
+def start(arguments: list[str], cache: Path, **more: str) -> subprocess.Popen:
+    """Starts a command, with more environment variables."""
     return subprocess.Popen(
-        arguments, cwd=ROOT, env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        arguments, cwd=ROOT, env=environment(cache) | more, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def here(arguments: list[str]) -> tuple[int, str]:
+    """Runs a command in this process, where its programs are compiled already; for what no process of its own is needed for."""
+    from experiments import brain_caudate, command
+
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        status = brain_caudate.main(command.parse(brain_caudate.Arguments, "experiments.brain_caudate", arguments[3:]))
+    return status, output.getvalue()
 
 
 def finish(arguments: list[str], cache: Path) -> tuple[int, str]:

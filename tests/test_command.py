@@ -15,10 +15,10 @@ from jaxal.strategies import STRATEGIES
 
 
 @pytest.fixture(scope="module")
-def run_folder(tiny_folder, tmp_path_factory, cache):
+def run_folder(tiny_folder, tmp_path_factory):
     """A finished tiny run."""
     out = tmp_path_factory.mktemp("run") / "out"
-    status, output = killing.finish(killing.command(tiny_folder, out, "weighted_entropy"), cache)
+    status, output = killing.here(killing.command(tiny_folder, out, "weighted_entropy"))
     assert status == 0, output
     (out / "output.txt").write_text(output)
     return out
@@ -65,18 +65,18 @@ def test_the_console_shows_a_row_a_round_and_where_everything_lies(run_folder):
         assert name in output
 
 
-def test_more_rounds_and_strategies_extend_a_folder(tiny_folder, tmp_path, cache):
+def test_more_rounds_and_strategies_extend_a_folder(tiny_folder, tmp_path):
     out = tmp_path / "out"
     arguments = killing.command(tiny_folder, out, "random")
     short = [*arguments]
     short[short.index("--rounds") + 1] = "1"
-    assert killing.finish(short, cache)[0] == 0
+    assert killing.here(short)[0] == 0
     first = killing.rounds(out, "random")
-    assert killing.finish(arguments, cache)[0] == 0
+    assert killing.here(arguments)[0] == 0
     longer = killing.rounds(out, "random")
     assert longer[:1] == first
     assert len(longer) == 3
-    assert killing.finish(killing.command(tiny_folder, out, "entropy"), cache)[0] == 0
+    assert killing.here(killing.command(tiny_folder, out, "entropy"))[0] == 0
     other = killing.rounds(out, "entropy")
     assert other[0]["dice"] == longer[0]["dice"]  # the first round's model does not depend on the strategy
     assert {row["strategy"] for row in csv.DictReader((out / "summary.csv").read_text().splitlines())} == {"random", "entropy"}
@@ -117,11 +117,11 @@ def test_other_data_of_the_same_name_are_refused(run_folder, tmp_path, refused):
     refused(killing.command(other, run_folder, "entropy"), "data.cases: the folder has 16", "data.fingerprint: the folder has")
 
 
-def test_a_data_folder_may_move(run_folder, tiny_folder, tmp_path, cache):
+def test_a_data_folder_may_move(run_folder, tiny_folder, tmp_path):
     moved = tmp_path / tiny_folder.name
     shutil.copytree(tiny_folder, moved)
     before = killing.rounds(run_folder, "weighted_entropy")
-    status, output = killing.finish(killing.command(moved, run_folder, "weighted_entropy"), cache)
+    status, output = killing.here(killing.command(moved, run_folder, "weighted_entropy"))
     assert status == 0, output
     assert killing.rounds(run_folder, "weighted_entropy") == before
 
@@ -132,11 +132,11 @@ def test_a_file_in_the_way_is_named(tiny_folder, tmp_path, refused):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path, cache):
+def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "config.json").write_text('{"sizes": "of another time"}')
-    status, output = killing.finish(killing.command(tiny_folder, out, "random", "--fresh"), cache)
+    status, output = killing.here(killing.command(tiny_folder, out, "random", "--fresh"))
     assert status == 0, output
     assert (tmp_path / "out.old-1" / "config.json").read_text() == '{"sizes": "of another time"}'
     assert len(killing.rounds(out, "random")) == 3
@@ -246,7 +246,7 @@ def test_the_main_job_simulates_queries_and_reuses_its_cohort(tmp_path, cache):
     status, output = killing.finish(arguments, cache)
     assert status == 0, output
     assert "Simulated 24 brains" in output
-    status, output = killing.finish([*arguments, "--rounds", "3"], cache)
+    status, output = killing.here([*arguments, "--rounds", "3"])
     assert status == 0, output
     assert "Simulated" not in output
     ledger = tmp_path / "out" / "strong-imbalanced" / "aeig" / "seed-0" / "rounds.jsonl"
@@ -278,21 +278,12 @@ def test_score_only_wants_the_folder_of_a_run(tmp_path, refused):
     refused(command_line, "not the options of a run")
 
 
-def test_score_only_writes_a_column_a_strategy(run_folder, tmp_path, cache):
+def test_score_only_writes_a_column_a_strategy(run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "copy") / "data-balanced" / "weighted_entropy" / "seed-0"
     lines = (folder / "rounds.jsonl").read_text().splitlines()
     (folder / "rounds.jsonl").write_text("\n".join(lines[:2]) + "\n")  # as if two rounds were done
-    arguments = [
-        sys.executable,
-        "-m",
-        "experiments.brain_caudate",
-        "--score-only",
-        str(folder),
-        "--strategy",
-        "weighted_entropy",
-        "aeig",
-    ]
-    status, output = killing.finish(arguments, cache)
+    command_line = [sys.executable, "-m", "experiments.brain_caudate", "--score-only", str(folder)]
+    status, output = killing.here([*command_line, "--strategy", "weighted_entropy", "aeig"])
     assert status == 0, output
     rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
     scores = {row["case"]: float(row["weighted_entropy"]) for row in rows}

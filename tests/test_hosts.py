@@ -20,47 +20,48 @@ def start_hosts(arguments: list[str], cache, indices=(0, 1)) -> list[subprocess.
     return [killing.start([*arguments, *together, "--process-index", str(index)], cache) for index in indices]
 
 
-def one_round(data, out) -> list[str]:
-    arguments = killing.command(data, out, "bald")
-    arguments[arguments.index("--rounds") + 1] = "1"
-    return arguments
+def start_job_step(arguments: list[str], cache) -> list[subprocess.Popen]:
+    """Starts two tasks as `srun` would, with no option that tells of each other."""
+    port = free_port()
+    while port < 61440:  # JAX takes the last 4096 ports for SLURM
+        port = free_port() | 0xF000
+    step = {
+        "SLURM_JOB_ID": str(port - 61440),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_TASKS": "2",
+    }
+    tasks = [{"SLURM_PROCID": str(index), "SLURM_LOCALID": str(index)} for index in range(2)]
+    return [killing.start(arguments, cache, **step, **task) for task in tasks]
+
+
+def finish(hosts: list[subprocess.Popen]) -> list[str]:
+    outputs = [host.communicate(timeout=300)[0] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], outputs
+    return outputs
 
 
 def test_two_hosts_give_the_bits_of_one(tiny_folder, tmp_path, cache):
-    status, output = killing.finish(one_round(tiny_folder, tmp_path / "alone"), cache)
+    def one_round(out):
+        arguments = killing.command(tiny_folder, out, "bald")
+        arguments[arguments.index("--rounds") + 1] = "1"
+        return arguments
+
+    status, output = killing.here(one_round(tmp_path / "alone"))
     assert status == 0, output
-    hosts = start_hosts(one_round(tiny_folder, tmp_path / "shared"), cache)
-    outputs = [host.communicate(timeout=300)[0] for host in hosts]
-    assert [host.returncode for host in hosts] == [0, 0], outputs
+    outputs = finish(start_hosts(one_round(tmp_path / "shared"), cache))
     assert killing.rounds(tmp_path / "shared", "bald") == killing.rounds(tmp_path / "alone", "bald")
     assert "labelled" in outputs[0]
     assert "labelled" not in outputs[1]  # the helper is quiet
 
-    # Scoring only, by two hosts, of a copy of the folder that one host scores.
-    runs = []
-    for name, many in (("alone", False), ("shared", True)):
-        run = tmp_path / name / killing.SETTING / "bald" / "seed-0"
-        arguments = [
-            sys.executable,
-            "-m",
-            "experiments.brain_caudate",
-            "--score-only",
-            str(run),
-            "--strategy",
-            "bald",
-            "aeig",
-            "coreset",
-        ]
-        if many:
-            helpers = start_hosts(arguments, cache)
-            outputs = [host.communicate(timeout=300)[0] for host in helpers]
-            assert [host.returncode for host in helpers] == [0, 0], outputs
-        else:
-            status, output = killing.finish(arguments, cache)
-            assert status == 0, output
-        runs.append((run / "scores.csv").read_text())
-    assert runs[0] == runs[1]
-    assert runs[0].startswith("case,group,round,bald,aeig,coreset\n")
+    # Scoring only: alone, and by the two tasks of a step of SLURM.
+    alone, shared = (tmp_path / name / killing.SETTING / "bald" / "seed-0" for name in ("alone", "shared"))
+    score = [sys.executable, "-m", "experiments.brain_caudate", "--strategy", "bald", "aeig", "coreset", "--score-only"]
+    status, output = killing.here([*score, str(alone)])
+    assert status == 0, output
+    finish(start_job_step([*score, str(shared)], cache))
+    assert (shared / "scores.csv").read_text() == (alone / "scores.csv").read_text()
+    assert (shared / "scores.csv").read_text().startswith("case,group,round,bald,aeig,coreset\n")
 
 
 def test_a_host_that_waits_in_vain_ends_with_a_message(tiny_folder, tmp_path, cache):

@@ -127,12 +127,13 @@ def logits(model, params, inputs, masks=None):
 @pytest.mark.parametrize("dropout", ["head", "decoder", "bottleneck"])
 @pytest.mark.parametrize("norm", ["instance", "group"])
 def test_shapes_and_dropout_places(rank, dropout, norm):
-    config = UNetConfig(classes=3, width=4, space_rank=rank, dropout=dropout, norm=norm, groups=2, dropout_rate=0.5)
+    levels = 5 - rank  # volumes take long to compile
+    config = UNetConfig(3, 4, levels, rank, dropout=dropout, norm=norm, groups=2, dropout_rate=0.5)
     model, inputs = unet(config), example(rank)
     params = jax.jit(model.init)(jax.random.key(0), inputs)
     output = run(model, params, inputs)
     assert output.features.shape == (2, *SPACE[rank], 4)
-    assert output.embedding.shape == (2, 16)
+    assert output.embedding.shape == (2, 4 * 2 ** (levels - 1))
     plain = logits(model, params, inputs)
     assert plain.shape == (2, *SPACE[rank], 3)
     masks = model.draw_masks(jax.random.key(3))
@@ -144,7 +145,7 @@ def test_shapes_and_dropout_places(rank, dropout, norm):
 
 def test_masks_per_item_equal_items_one_by_one():
     for dropout in ("head", "decoder", "bottleneck"):
-        model, inputs = unet(UNetConfig(width=4, dropout=dropout)), example()
+        model, inputs = unet(UNetConfig(width=4, levels=2, dropout=dropout)), example()
         params = jax.jit(model.init)(jax.random.key(0), inputs)
         masks = jax.vmap(model.draw_masks)(jax.random.split(jax.random.key(1), 2))
         output = run(model, params, inputs, masks)
@@ -158,7 +159,7 @@ def test_masks_per_item_equal_items_one_by_one():
 
 def test_bfloat16_stays_inside_the_network():
     inputs = example()
-    single, half = (unet(UNetConfig(width=4, dtype=dtype)) for dtype in ("float32", "bfloat16"))
+    single, half = (unet(UNetConfig(width=4, levels=2, dtype=dtype)) for dtype in ("float32", "bfloat16"))
     params = jax.jit(single.init)(jax.random.key(0), inputs)
     assert jax.tree.map(lambda leaf: leaf.dtype, params) == jax.tree.map(
         lambda leaf: leaf.dtype, jax.jit(half.init)(jax.random.key(0), inputs)
@@ -188,7 +189,7 @@ def test_norms_equal_flax(rng, groups, theirs):
 
 @pytest.mark.parametrize("norm", ["instance", "group"])
 def test_an_item_does_not_see_its_neighbours(norm):
-    model = unet(UNetConfig(width=4, norm=norm, groups=2))
+    model = unet(UNetConfig(width=4, levels=2, norm=norm, groups=2))
     inputs = example()
     params = jax.jit(model.init)(jax.random.key(0), inputs)
     together = logits(model, params, inputs)
@@ -196,7 +197,7 @@ def test_an_item_does_not_see_its_neighbours(norm):
 
 
 def test_instance_norm_forgets_gain_and_offset_of_the_image():
-    model, inputs = unet(UNetConfig(width=4)), example()
+    model, inputs = unet(UNetConfig(width=4, levels=2)), example()
     params = jax.jit(model.init)(jax.random.key(0), inputs)
     assert np.abs(np.asarray(logits(model, params, inputs))).max() > 0.1
     # Zero padding makes the border see the offset, so only the gain is exact.
@@ -216,7 +217,7 @@ def test_a_fresh_network_predicts_the_prior_and_its_activations_have_unit_size()
 
 
 def test_gradient_is_finite_for_a_constant_image():
-    model = unet(UNetConfig(width=4))
+    model = unet(UNetConfig(width=4, levels=2))
     inputs = jnp.zeros((1, *SPACE[3], 1))
     params = jax.jit(model.init)(jax.random.key(0), inputs)
     gradient = jax.jit(jax.grad(lambda params: jnp.square(logits(model, params, inputs)).sum()))(params)

@@ -11,6 +11,7 @@ from jaxal.data.layouts import load_case
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import unet
 from jaxal.scoring import Pass
+from jaxal.statistics import STATISTICS
 from jaxal.strategies import STRATEGIES, Context, Seen, StrategyConfig
 
 KEY = jax.random.key(3)
@@ -27,16 +28,13 @@ class Bench:
         self.model = unet(tiny.NETWORK)
         self.params = jax.jit(self.model.init)(jax.random.key(1), jnp.zeros((1, *tiny.SHAPE, 1)))
         self.pool = list(dataset.cases[3:12])
-        self.passes = {}
 
     def collect(self, names, cases, batch_size=2, params=None):
-        if not names:
-            return {}
-        pass_ = self.passes.setdefault(
-            (names, batch_size), Pass(self.model, names, MembersConfig(dropout=4), batch_size, tiny.STATISTICS)
-        )
+        """All statistics in one pass, which all strategies share; what a strategy did not ask for is kept from it."""
+        pass_ = Pass(self.model, list(STATISTICS), MembersConfig(dropout=4), batch_size, tiny.STATISTICS)
         params = self.params if params is None else params
-        return pass_(params, KEY, cases, lambda case: load_case(case, self.dataset))
+        collected = pass_(params, KEY, cases, lambda case: load_case(case, self.dataset))
+        return {name: collected[name] for name in names}
 
     def query(self, name, pool=None, budget=BUDGET, batch_size=2, params=None, config=None):
         strategy = STRATEGIES[name](config or StrategyConfig())

@@ -1,6 +1,7 @@
 """A U-Net for volumes and images, split where the first dropout layer stands (Ronneberger et al. 2015, arXiv 1505.04597)."""
 
 import dataclasses
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -206,8 +207,9 @@ def _draw_params(key: Array, shapes: Params, foreground_prior: float) -> Params:
     return {**params, "bias": params["bias"].at[0].set(background)}
 
 
+@functools.cache
 def unet(config: UNetConfig) -> Model:
-    """Builds the functions of a U-Net (see `types.Model` for their contract).
+    """Builds the functions of a U-Net (see `types.Model` for their contract); of equal configurations they are the same functions.
 
     The deterministic part, `stem`, reaches as far as the first dropout layer: the encoder for `decoder` and `bottleneck`, the
     whole network but its last layer for `head`, where a mask folds into the last layer's kernel and a dropout sample costs
