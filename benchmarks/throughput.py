@@ -122,7 +122,8 @@ def measure(bench: Bench, sizes: Sizes, batch_size: int, members: int, cases: in
         for name in contestants
     ]
     dearest = max(rows[:-2], key=lambda row: row["over_forward"]["median"])["strategy"]
-    pair = interleaved({"dearest": contestants[dearest], "all": contestants["all"]}, repeats, contest.next_turn)
+    whole = Contest(bench, batch_size, members, sizes.cases)  # selection costs the same for few cases as for many
+    pair = interleaved({"dearest": whole.strategy(dearest), "all": whole.everything(names)}, max(2, repeats // 2))
     rows[-2]["over_dearest"] = {"strategy": dearest, **ratio(pair["all"], pair["dearest"])}
     every = [seconds[name, "forward"] for name in contestants]
     return [{"task": "segmentation", "strategy": "forward", "batch_size": batch_size, "members": 0,

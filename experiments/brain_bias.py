@@ -17,7 +17,8 @@ import numpy as np
 import tyro
 from scipy import stats
 
-from experiments import brain_caudate, command
+from experiments import brain_caudate, command, study
+from experiments.presets import PRESETS
 from jaxal import loop, report
 from jaxal.checkpoint import lock
 from jaxal.data import brain
@@ -28,7 +29,7 @@ from jaxal.data.cases import initial_set, split
 class Arguments:
     """Measures the gap between the groups with few and with all labels."""
 
-    preset: Literal[tuple(brain_caudate.PRESETS)] = "small"  # type: ignore[valid-type]
+    preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
     """Sizes, as in experiments.brain_caudate."""
     bias: Annotated[tuple[brain.Bias, ...], tyro.conf.arg(metavar="NAME...")] = ("strong", "weak")
     """Biases to measure."""
@@ -50,7 +51,7 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: report.Display) -> int:
-    preset = brain_caudate.PRESETS[arguments.preset]
+    preset = PRESETS[arguments.preset]
     if arguments.steps:
         preset = dataclasses.replace(
             preset, training=dataclasses.replace(preset.training, steps=arguments.steps, steps_per_case=0)
@@ -62,13 +63,11 @@ def _run(arguments: Arguments, display: report.Display) -> int:
                 choice = brain_caudate.Arguments(bias=bias, cohorts=arguments.cohorts)
                 dataset, identity = brain_caudate.read_data(choice, preset, display)
                 splits = split(dataset.cases, seed, preset.evaluation, preset.test)
-                shares = brain_caudate.imbalanced_shares(dataset)
+                shares = study.imbalanced_shares(dataset)
                 for labelled in arguments.labelled:
                     start = splits.pool if labelled == "all" else initial_set(splits.pool, preset.initial_size, seed, shares)
-                    task = brain_caudate.make_task(dataset, preset, splits, start, choice.training, identity)
-                    brain_caudate.settle_config(
-                        out / "config.json", brain_caudate.settings(task, preset, choice.training, identity)
-                    )
+                    task = study.make_task(dataset, preset, splits, start, choice.training, identity)
+                    study.settle_config(out / "config.json", study.settings(task, preset, choice.training, identity))
                     config = loop.LoopConfig(1, preset.query_size, seed, batch_size=preset.batch_size)
                     for record in loop.run(
                         out / f"{bias}-imbalanced" / labelled / f"seed-{seed}", "random", config, task, display

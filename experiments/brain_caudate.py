@@ -16,12 +16,6 @@ jax 0.10.2; ledgers in `docs/results/brain_bias-small`):
     weak     whole pool                   0.014   0.008 to 0.019     0.015 0.014 0.014 0.007 0.019
 
 So labels close five sixths of either gap. Where the rest comes from was not looked into.
-
-Why these numbers of steps? Mean test Dice of groups A / B at `--preset small`, strong bias, over three seeds
-(`python -m experiments.brain_steps --preset small --seeds 3`): eight labelled cases are at their plateau by 200 steps (50: 0.848 /
-0.659, 100: 0.885 / 0.739, 200: 0.908 / 0.775, 400: 0.915 / 0.777). Sixty are not: 0.917 / 0.899 at 200 steps and 0.938 / 0.922 at
-400 (one seed, an earlier bias field). Hence a base and some steps for every case. After four more labels 120 warm steps do what
-220 from scratch do (0.919 / 0.834 and 0.918 / 0.832).
 """
 
 import contextlib
@@ -29,103 +23,25 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from experiments import command
+from experiments.presets import PRESETS, Preset
+from experiments.study import imbalanced_shares, make_task, set_aside, settings, settle_config
 from jaxal import hosts, loop, report, rescoring
 from jaxal.checkpoint import lock, write_text
 from jaxal.data import brain
-from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
-from jaxal.data.layouts import fingerprint, load_case, read_nnunet
+from jaxal.data.cases import Dataset, initial_set, split
+from jaxal.data.layouts import fingerprint, read_nnunet
 from jaxal.errors import UserError
 from jaxal.members import MembersConfig
-from jaxal.networks.unet import UNetConfig, unet
-from jaxal.statistics import STATISTICS, StatisticsConfig
+from jaxal.statistics import STATISTICS
 from jaxal.strategies import STRATEGIES, StrategyConfig
-from jaxal.training import Interrupted, TrainingConfig
-
-SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced
-
-
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """Sizes of a study.
-
-    Attributes:
-      cases: simulated subjects, half of them in group B.
-      spacing_mm: voxel size of the simulation.
-      rounds, query_size, initial_size: see `Arguments`.
-      evaluation, test: shares of the cases that go to these splits.
-      network, training: configuration.
-      members: whose disagreement uncertainty is.
-      batch_size: cases scored at once on each device.
-    """
-
-    cases: int
-    spacing_mm: float
-    rounds: int
-    query_size: int
-    initial_size: int
-    evaluation: float
-    test: float
-    network: UNetConfig
-    training: TrainingConfig
-    members: MembersConfig = MembersConfig()  # noqa: RUF009 (frozen)
-    batch_size: int = 1
-
-
-PRESETS = {
-    "smoke": Preset(
-        cases=24,
-        spacing_mm=4.0,
-        rounds=2,
-        query_size=2,
-        initial_size=4,
-        evaluation=0.2,
-        test=0.3,
-        network=UNetConfig(width=4),
-        training=TrainingConfig(steps=60, warm_steps=20),
-        members=MembersConfig(dropout=4),
-    ),
-    "demo": Preset(
-        cases=80,
-        spacing_mm=2.0,
-        rounds=5,
-        query_size=4,
-        initial_size=8,
-        evaluation=0.15,
-        test=0.35,
-        network=UNetConfig(width=8),
-        training=TrainingConfig(steps=120, warm_steps=50, steps_per_case=4),
-    ),
-    "small": Preset(
-        cases=120,
-        spacing_mm=2.0,
-        rounds=6,
-        query_size=4,
-        initial_size=8,
-        evaluation=0.15,
-        test=0.35,
-        network=UNetConfig(width=8),
-        training=TrainingConfig(steps=160, warm_steps=60, steps_per_case=5),
-    ),
-    "paper": Preset(
-        cases=400,
-        spacing_mm=1.0,
-        rounds=8,
-        query_size=10,
-        initial_size=20,
-        evaluation=0.1,
-        test=0.3,
-        network=UNetConfig(width=16, levels=4, dtype="bfloat16"),
-        training=TrainingConfig(steps=2000, warm_steps=500, steps_per_case=20, batch_size=4, rotation_degrees=5.0, scaling=0.05),
-        batch_size=4,
-    ),
-}
+from jaxal.training import Interrupted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +111,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     task, identity = _prepare(arguments, preset, display)
     setting = f"{'data' if arguments.data else arguments.bias}-{arguments.initial}"
     if arguments.fresh and out.exists() and hosts.is_leader():
-        display.note(f"Set {out} aside as {_set_aside(out)}.")
+        display.note(f"Set {out} aside as {set_aside(out)}.")
     with lock(out) if hosts.is_leader() else contextlib.nullcontext():
         if hosts.is_leader():
             settle_config(out / "config.json", settings(task, preset, arguments.training, identity))
@@ -351,72 +267,6 @@ def _stoppable(progress: Callable[[int, int], None], display: report.Display) ->
             raise Interrupted
 
     return report_
-
-
-def settings(task: loop.Task, preset: Preset, start: str, identity: dict) -> dict:
-    """What decides results and therefore may not change under an existing folder."""
-    return {
-        "data": identity,
-        "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
-        "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
-        "network": dataclasses.asdict(preset.network),
-        "training": {"start": start, **dataclasses.asdict(preset.training)},
-        "statistics": dataclasses.asdict(task.statistics),
-        "strategy": dataclasses.asdict(task.strategy),
-    }
-
-
-def settle_config(path: Path, config: dict) -> None:
-    """Writes the configuration of a new folder, or makes sure that an old one's is the same."""
-    if path.exists():
-        try:
-            stored = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path}: not valid JSON ({error}). Restore it, choose another --out or use --fresh.") from error
-        differences = report.describe_difference(stored, config)
-        if differences:
-            raise UserError(
-                f"{path.parent} holds runs with other settings:\n  "
-                + "\n  ".join(differences)
-                + "\nChoose another --out, or --fresh to set the folder aside and begin anew."
-            )
-        return
-    write_text(path, json.dumps(config, indent=2) + "\n")
-
-
-def _set_aside(folder: Path) -> Path:
-    """Renames a folder, once it is sure that nobody works in it, to the first free name with a number."""
-    with lock(folder):
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
-            number += 1
-        folder.rename(aside)
-    return aside
-
-
-def imbalanced_shares(dataset: Dataset) -> dict[str, float]:
-    """A tenth for the smallest group (of equal ones the last), the rest in equal parts."""
-    counts = {group: sum(case.group == group for case in dataset.cases) for group in dataset.groups}
-    scarce = min(reversed(dataset.groups), key=lambda group: counts[group])
-    others = [group for group in dataset.groups if group != scarce]
-    return {scarce: SCARCE_SHARE, **dict.fromkeys(others, (1 - SCARCE_SHARE) / len(others))}
-
-
-def make_task(dataset: Dataset, preset: Preset, splits: Splits, initial: Sequence[Case], start: str, identity: dict) -> loop.Task:
-    """Puts the parts together; sizes that are given in millimetres become voxels of this data set."""
-    network = dataclasses.replace(preset.network, classes=len(dataset.classes))
-    voxel_mm = sum(dataset.spacing_mm) / len(dataset.spacing_mm)
-    task = loop.Task(
-        model=unet(network),
-        dataset=dataset,
-        splits=splits,
-        initial=initial,
-        load=lambda case: load_case(case, dataset),
-        training=preset.training,
-        statistics=StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm))),
-        strategy=StrategyConfig(step_rate=preset.training.warm_rate if start == "warm" else preset.training.peak_rate),
-    )
-    return task._replace(config_hash=loop.config_hash(settings(task, preset, start, identity)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments import brain_caudate, command
+from experiments import brain_caudate, command, study
+from experiments.presets import PRESETS
 from jaxal import fairness, metrics, report
 from jaxal.data.cases import by_group, initial_set, split
 from jaxal.scoring import Pass
@@ -25,7 +26,7 @@ from jaxal.training import Trainer
 class Arguments:
     """Measures the plateau of the training, from scratch and warm."""
 
-    preset: Literal[tuple(brain_caudate.PRESETS)] = "small"  # type: ignore[valid-type]
+    preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
     """Sizes, as in experiments.brain_caudate."""
     scratch: tuple[int, ...] = (50, 100, 200, 400)
     """Numbers of steps from scratch."""
@@ -43,13 +44,13 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: report.Display) -> int:
-    preset = brain_caudate.PRESETS[arguments.preset]
+    preset = PRESETS[arguments.preset]
     dataset, identity = brain_caudate.read_data(brain_caudate.Arguments(cohorts=arguments.cohorts), preset, display)
     dice: dict[str, list[dict[str, float]]] = {}
     for seed in range(arguments.seeds):
         splits = split(dataset.cases, seed, preset.evaluation, preset.test)
-        few = initial_set(splits.pool, preset.initial_size, seed, brain_caudate.imbalanced_shares(dataset))
-        task = brain_caudate.make_task(dataset, preset, splits, few, "scratch", identity)
+        few = initial_set(splits.pool, preset.initial_size, seed, study.imbalanced_shares(dataset))
+        task = study.make_task(dataset, preset, splits, few, "scratch", identity)
         more = [case for cases in by_group(set(splits.pool) - set(few)).values() for case in cases[:2]]
         examples = [task.load(case) for case in few]
         extended = examples + [task.load(case) for case in more]

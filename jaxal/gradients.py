@@ -19,17 +19,17 @@ Array = jax.Array
 def expected_gradient_length(features: Array, probability: Array) -> Array:
     """Σ_c p_c ‖(p - e_c) ⊗ φ‖ = ‖φ‖ Σ_c p_c ‖p - e_c‖ (Settles et al. 2008), `[elements]`."""
     chex.assert_rank([features, probability], [2, 2])
-    square = jnp.square(probability).sum(0)
-    lengths = _root(square[None, :] - 2 * probability + 1)
-    return _extended_length(features) * (probability * lengths).sum(0)
+    square = sum(jnp.square(p) for p in probability)
+    return _extended_length(features) * sum(p * _root(square - 2 * p + 1) for p in probability)
 
 
 def entropy_gradient_norm(features: Array, probability: Array) -> Array:
     """‖∂H(p)/∂head‖ = ‖φ‖ ‖p (log p + H)‖ (Wang et al. 2022, arXiv 2112.05683), `[elements]`; zero for a prediction that is sure."""
     chex.assert_rank([features, probability], [2, 2])
     entropy = probability_entropy(probability)
-    logarithm = jnp.log(jnp.where(probability > 0, probability, 1.0))
-    return _extended_length(features) * _root(jnp.square(probability * (logarithm + entropy[None, :])).sum(0))
+    logarithms = [jnp.log(jnp.where(p > 0, p, 1.0)) for p in probability]
+    square = sum(jnp.square(p * (logarithm + entropy)) for p, logarithm in zip(probability, logarithms, strict=True))
+    return _extended_length(features) * _root(square)
 
 
 def hallucinated_error(probability: Array) -> Array:
@@ -75,7 +75,8 @@ def _rows_times(rows: Array, vector: Array) -> Array:
 
 
 def _extended_length(features: Array) -> Array:
-    return jnp.sqrt(1 + jnp.square(features).sum(-1))
+    ones = jnp.ones(features.shape[-1], features.dtype)  # a product: sums over so short an axis are slow on a CPU
+    return jnp.sqrt(1 + jnp.matmul(jnp.square(features), ones, precision="highest"))
 
 
 def _root(values: Array) -> Array:
