@@ -198,12 +198,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, within a minute; no figures to quote")
     parser.add_argument("--repeats", type=int, help="turns of each contestant")
+    parser.add_argument(
+        "--strategies", nargs="+", choices=list(STRATEGIES), help="these alone, at one batch size, for more turns in less time"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     use_all_cores()
     sizes = QUICK if options.quick else FULL
     repeats = options.repeats or (2 if options.quick else 10)
     names = ["entropy", "bald", "aeig"] if options.quick else [name for name in STRATEGIES if name != "random"]
+    names = options.strategies or names
     console = Console(width=130)
     console.print(f"{sizes}, {repeats} turns")
     ceiling = matmul_ceiling()
@@ -212,11 +216,12 @@ def main() -> None:
         bench = make_bench(Path(folder) / "pool", sizes)
         rows = measure(bench, sizes, BATCH, sizes.members, min(TURN, sizes.cases), repeats, names)
         forward = convolution_flops(sizes) / rows[0]["seconds_per_case"]
-        if not options.quick:
+        if not (options.quick or options.strategies):
             few = ["entropy", "bald", "aeig"]
             for batch_size, members in ((2, sizes.members), (4, sizes.members), (BATCH, 5), (BATCH, 50)):
                 rows += measure(bench, sizes, batch_size, members, TURN, repeats, few)
-        rows.append(measure_decoder(Path(folder) / "pool", sizes, 4, max(repeats // 2, 3), BATCH))
+        if not options.strategies:
+            rows.append(measure_decoder(Path(folder) / "pool", sizes, 4, max(repeats // 2, 3), BATCH))
     show(rows, console)
     console.print(
         f"The forward pass reaches {forward / 1e9:.0f} GFLOP/s, {forward / ceiling:.0%} of a large matrix product's {ceiling / 1e9:.0f}."
@@ -233,7 +238,7 @@ def main() -> None:
         shown = {
             row["strategy"]: row["over_forward"] for row in rows if (row["batch_size"], row["members"]) == (BATCH, sizes.members)
         }
-        shown.pop("bald, decoder dropout")
+        shown.pop("bald, decoder dropout", None)
         plot_ratios(options.out.with_suffix(".png"), "Time to score a pool over the network's forward alone", shown)
 
 
