@@ -144,3 +144,16 @@ def test_selection_takes_no_square_of_the_points():
         k_means_plus_plus_of_gradients.lower(key, features, error, available, 10),
     ):
         assert lowered.compile().memory_analysis().temp_size_in_bytes < 40 * 20_000 * 4
+
+
+def test_draws_equal_a_plain_loop_with_noise_of_its_own_for_each(rng):
+    points, key, budget = rng.normal(size=(12, 3)), jax.random.key(5), 7
+    chosen = [int(np.square(points).sum(-1).argmax())]
+    for number in range(1, budget):
+        nearest = np.min([np.square(points - points[index]).sum(-1) for index in chosen], axis=0)
+        noise = np.asarray(jax.random.gumbel(jax.random.fold_in(key, number), (12,)))
+        weight = np.log(np.maximum(nearest, 1e-37)) + noise
+        weight[chosen] = -np.inf
+        chosen.append(int(weight.argmax()))
+    drawn, _ = k_means_plus_plus(key, as32(points), jnp.ones(12, bool), budget)
+    assert np.asarray(drawn).tolist() == chosen
