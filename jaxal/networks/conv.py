@@ -127,7 +127,8 @@ def conv_by_tiles(inputs: Array, kernel: Array, tile_bytes: int = TILE_BYTES_ALO
     tiles = batch * tiling.along_depth * tiling.along_height
     _, outputs = lax.scan(one, None, jnp.arange(tiles))
     grid = outputs.reshape(batch, tiling.along_depth, tiling.along_height, tiling.depth, tiling.height, width, features)
-    volume = grid.swapaxes(2, 3).reshape(batch, tiling.depth * tiling.along_depth, -1, width, features)
+    # Tiles hold one slice, or all rows of several: either way the axes stand in order once they are joined.
+    volume = grid.reshape(batch, tiling.depth * tiling.along_depth, -1, width, features)
     return volume[:, :depth, :height]
 
 
