@@ -1,0 +1,103 @@
+"""Sliding windows against one forward where both can be had, and against plain loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxal.members import MembersConfig, flat, logits_of, member_moments
+from jaxal.networks.unet import UNetConfig, unet
+from jaxal.networks.windows import gaussian_weights, window_starts, windowed
+from jaxal.types import Model, Output
+
+PATCH = (4, 6, 4)
+
+
+def pointwise(gain=1.0):
+    """A network that looks at each element alone: windows must not change it at all."""
+
+    def stem(params, inputs):
+        return inputs
+
+    def tail(params, hidden, masks):
+        return Output(gain * hidden, hidden.mean((1, 2, 3)), {})
+
+    return Model(lambda key, example: {}, stem, tail, lambda params, masks=None: None, lambda key: {}, False)
+
+
+def test_windows_of_the_identity_give_the_volume_back(rng):
+    volume = jnp.asarray(rng.normal(size=(2, 9, 11, 4, 3)), jnp.float32)
+    for overlap in (0.0, 0.25, 0.5, 0.75):
+        model = windowed(pointwise(), PATCH, overlap)
+        output = jax.jit(lambda inputs, model=model: model.tail({}, model.stem({}, inputs), None))(volume)
+        np.testing.assert_allclose(np.asarray(output.features), np.asarray(volume), atol=1e-6)
+
+
+def test_blending_is_the_weighted_mean_of_windows(rng):
+    """A network that knows its place in the window only: blended by hand."""
+    ramp = jnp.asarray(rng.normal(size=(*PATCH, 1)), jnp.float32)
+    model = pointwise()
+    model = model._replace(tail=lambda params, hidden, masks: Output(hidden * 0 + ramp[None], hidden.mean((1, 2, 3)), {}))
+    whole = windowed(model, PATCH, 0.5)
+    space = (9, 11, 4)
+    output = whole.tail({}, whole.stem({}, jnp.zeros((1, *space, 1))), None)
+    total, weights = np.zeros(space), np.zeros(space)
+    weight = gaussian_weights(PATCH)
+    for start in window_starts(space, PATCH, 0.5):
+        place = tuple(slice(first, first + length) for first, length in zip(start, PATCH, strict=True))
+        total[place] += weight * np.asarray(ramp[..., 0])
+        weights[place] += weight
+    np.testing.assert_allclose(np.asarray(output.features[0, ..., 0]), total / weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("length", "patch", "overlap", "expected"),
+    [(8, 8, 0.5, [0]), (9, 8, 0.5, [0, 1]), (16, 8, 0.5, [0, 4, 8]), (17, 8, 0.25, [0, 6, 9]), (16, 8, 0.0, [0, 8])],
+)
+def test_window_starts(length, patch, overlap, expected):
+    assert window_starts((length,), (patch,), overlap)[:, 0].tolist() == expected
+
+
+def test_volumes_smaller_than_the_patch_are_refused():
+    with pytest.raises(ValueError, match=r"\(3, 8, 8\) are smaller than the patch"):
+        window_starts((3, 8, 8), (4, 8, 8), 0.5)
+    with pytest.raises(ValueError, match="overlap is 1"):
+        windowed(pointwise(), PATCH, 1.0)
+
+
+@pytest.mark.parametrize("dropout", ["head", "decoder", "bottleneck"])
+def test_dropout_samples_see_the_blend(dropout, rng):
+    """Moments of the members are those of logits blended sample by sample."""
+    patch = (4, 4, 4)
+    plain = unet(UNetConfig(width=2, levels=2, dropout=dropout, dropout_rate=0.5))
+    model = windowed(plain, patch)
+    volume = jnp.asarray(rng.normal(size=(1, 6, 4, 4, 1)), jnp.float32)
+    params = jax.jit(plain.init)(jax.random.key(0), volume[:, :4])
+    moments = jax.jit(
+        lambda params, volume: member_moments(
+            model, MembersConfig(dropout=3), params, volume, model.stem(params, volume), jax.random.key(1)
+        )
+    )(params, volume)
+    weight = gaussian_weights(patch)
+    total = 0.0
+    for number in range(3):
+        masks = plain.draw_masks(jax.random.fold_in(jax.random.fold_in(jax.random.key(1), 0), number))
+        blended, weights = np.zeros((2, 6, 4, 4)), np.zeros((6, 4, 4))
+        for start in window_starts((6, 4, 4), patch, 0.5):
+            first = int(start[0])
+            output = plain.tail(params, plain.stem(params, volume[:, first : first + 4]), masks)
+            logits = np.asarray(logits_of(flat(output), *plain.head(params, masks)))[0].reshape(2, *patch)
+            blended[:, first : first + 4] += weight * logits
+            weights[first : first + 4] += weight
+        logits = (blended / weights).reshape(2, -1)
+        total = total + np.exp(logits) / np.exp(logits).sum(0)
+    np.testing.assert_allclose(np.asarray(moments.probability)[0], total, atol=1e-4)
+
+
+def test_a_patch_goes_straight_through(rng):
+    plain = unet(UNetConfig(width=2, levels=2))
+    model = windowed(plain, PATCH)
+    inputs = jnp.asarray(rng.normal(size=(2, *PATCH, 1)), jnp.float32)
+    params = jax.jit(plain.init)(jax.random.key(0), inputs)
+    ours, theirs = (one.tail(params, one.stem(params, inputs), None).features for one in (model, plain))
+    np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
