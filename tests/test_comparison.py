@@ -1,0 +1,94 @@
+"""Numbers worked by hand, and what a bootstrap must be."""
+
+import numpy as np
+import pytest
+
+from jaxal import comparison
+from jaxal.comparison import Curve
+
+GROUPS = np.array(["A", "A", "B", "B"])
+
+
+def curve(*rounds, labelled=(8, 12, 16)):
+    return Curve(np.array(labelled), np.array(rounds, float), GROUPS, nll=0.2, ece=0.03)
+
+
+def test_measures_worked_by_hand():
+    dice = np.array([[0.8, 0.8, 0.4, 0.4], [0.9, 0.9, 0.5, 0.7], [0.9, 0.9, 0.8, 0.6]])
+    found = comparison.measures(dice, GROUPS, np.array([8, 12, 16]), goal=0.7)
+    assert found["dice"] == pytest.approx(0.8)
+    assert (found["dice_A"], found["dice_B"], found["worst_group"]) == pytest.approx((0.9, 0.7, 0.7))
+    assert found["disparity"] == pytest.approx(0.2)  # |0.9 - 0.8| + |0.7 - 0.8|
+    assert found["essp"] == pytest.approx(0.8 / 1.2)
+    assert found["area"] == pytest.approx((0.5 * 0.6 + 0.75 + 0.5 * 0.8) / 2)
+    assert found["labels"] == pytest.approx(8 + 4 * 0.1 / 0.15)
+
+
+def test_labels_needed_at_the_ends():
+    labelled = np.array([8, 12, 16])
+    assert comparison.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.6) == 8
+    assert comparison.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.9) == 16
+    assert comparison.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.95) == np.inf
+    assert comparison.labels_needed(labelled, np.array([0.7, 0.9, 0.8]), 0.85) == pytest.approx(11)  # the first time counts
+
+
+def test_undefined_cases_are_left_out_of_the_means():
+    found = comparison.measures(np.array([[0.8, np.nan, 0.4, 0.4]]), GROUPS, np.array([8]), None)
+    assert found["dice_A"] == 0.8
+    assert found["dice"] == pytest.approx(1.6 / 3)
+    assert "labels" not in found
+
+
+def runs(rng, lead, seeds=4, cases=40):
+    """Two strategies over the same cases; the second is better by `lead` and some noise of its own."""
+    groups = np.repeat(["A", "B"], cases // 2)
+    both = {"entropy": {}, "other": {}}
+    for seed in range(seeds):
+        base = rng.uniform(0.5, 0.9, (3, cases))
+        for name, more in (("entropy", 0.0), ("other", lead)):
+            dice = np.clip(base + more + 0.01 * rng.standard_normal((3, cases)), 0, 1)
+            both[name][seed] = Curve(np.array([8, 12, 16]), dice, groups, 0.2, 0.03)
+    return both
+
+
+def test_paired_differences_see_what_intervals_of_means_hide(rng):
+    table, differences = comparison.compare(runs(rng, 0.03), {}, ("entropy",))
+    assert table["entropy"]["dice"].high > table["other"]["dice"].low  # alone, they could be the same
+    change = differences["entropy"]["other"]["dice"]
+    assert change.low > 0.02
+    assert change.low < change.value < change.high < 0.04
+    assert differences["entropy"].keys() == {"other"}
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says(rng):
+    hits = 0
+    for _ in range(60):
+        _, differences = comparison.compare(runs(rng, 0.002, seeds=8, cases=10), {}, ("entropy",))
+        change = differences["entropy"]["other"]["area"]
+        hits += change.low <= 0.002 <= change.high
+    assert 48 <= hits <= 60
+
+
+def test_the_seeds_that_all_have_are_compared(rng):
+    both = runs(rng, 0.1)
+    del both["other"][2]
+    table, _ = comparison.compare(both, {}, ())
+    expected = np.mean([both["entropy"][seed].dice[-1].mean() for seed in (0, 1, 3)])
+    assert table["entropy"]["dice"].value == pytest.approx(expected)
+    assert comparison.compare({"a": {0: both["entropy"][0]}, "b": {1: both["entropy"][1]}}, {}, ()) == ({}, {})
+
+
+def test_goals_need_the_full_line_of_every_seed(rng):
+    both = runs(rng, 0.1, seeds=2)
+    assert "labels" not in comparison.compare(both, {0: 0.7}, ())[0]["other"]
+    table, _ = comparison.compare(both, {0: 0.7, 1: 0.7}, ())
+    assert 8 <= table["other"]["labels"].value <= 16
+    high, differences = comparison.compare(both, {0: 2.0, 1: 2.0}, ("entropy",))
+    assert high["other"]["labels"].value == np.inf
+    assert np.isnan(differences["entropy"]["other"]["labels"].value)  # two goals that nobody reached do not differ by a number
+
+
+def test_one_round_and_one_seed_still_make_a_table():
+    table, _ = comparison.compare({"a": {0: curve([0.8, 0.8, 0.4, 0.4], labelled=(8,))}}, {}, ())
+    assert table["a"]["area"].value == pytest.approx(0.6)
+    assert table["a"]["dice"].low == pytest.approx(0.6)  # cases of a group are alike here, so nothing varies
