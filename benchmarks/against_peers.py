@@ -6,7 +6,7 @@
 The peers run in a process of their own and may have a virtual environment of their own (`--python`), made so:
 
     python -m venv PEERS && PEERS/bin/pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
-    PEERS/bin/pip install nibabel scikit-activeml==1.0.1 "structlog<23" torchmetrics tqdm pandas && PEERS/bin/pip install --no-deps baal==2.1.0
+    PEERS/bin/pip install scikit-activeml==1.0.1 "structlog<23" torchmetrics tqdm pandas && PEERS/bin/pip install --no-deps baal==2.1.0
 
 Network, weights, files, number of samples and threads are the same for all; a row says by how much the peer takes longer, as the
 median and quartiles of ratios of single turns. A peer that is not installed is left out, and a line says so.
@@ -55,7 +55,7 @@ class Peer:
             pass
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("The peers' process ended; does its Python have torch and nibabel? See the head of this file.")
+            raise RuntimeError("The peers' process ended; does its Python have torch? See the head of this file.")
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])
@@ -115,7 +115,12 @@ def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few
     }
     np.savez(folder / "weights.npz", **weights)
     _, about = contest.peer(
-        "setup", folder=str(folder / "pool"), weights=str(folder / "weights.npz"), width=sizes.width, classes=2, batch_size=BATCH
+        "setup",
+        folder=str(folder / "pool-prepared"),
+        weights=str(folder / "weights.npz"),
+        width=sizes.width,
+        classes=2,
+        batch_size=BATCH,
     )
     contest.peer("logits", path=str(folder / "logits.npy"))
     image = bench.load(bench.dataset.cases[0]).image[None]

@@ -1,6 +1,6 @@
 """The contestants of `against_peers` that run on PyTorch, in a process of their own.
 
-Reads one JSON request a line, `{"call": name, ...}`, and answers with one JSON line. Needs torch and nibabel, and for some calls
+Reads one JSON request a line, `{"call": name, ...}`, and answers with one JSON line. Needs torch, and for some calls
 baal, scikit-activeml; knows nothing of jaxal.
 """
 
@@ -13,7 +13,6 @@ import time
 import warnings
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import torch
 from torch import nn
@@ -74,17 +73,16 @@ class Network(nn.Module):
 
 
 class Scans(torch.utils.data.Dataset):
-    """Files of the pool, read and normalised when asked for."""
+    """The pool's cases as jaxal prepared them, read when asked for."""
 
     def __init__(self, folder: str, cases: int):
-        self.paths = sorted(Path(folder, "imagesTr").glob("*.nii.gz"))[:cases]
+        self.paths = sorted(Path(folder).glob("*.image.npy"))[:cases]
 
     def __len__(self):
         return len(self.paths)
 
     def __getitem__(self, index):
-        values = np.asarray(nibabel.load(self.paths[index]).dataobj, np.float32)
-        return torch.from_numpy((values - values.mean()) / values.std())[None], 0
+        return torch.from_numpy(np.load(self.paths[index])[..., 0])[None], 0
 
 
 class State:

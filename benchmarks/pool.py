@@ -11,8 +11,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxal.data.cases import Case, Dataset
-from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.data.folder import FolderConfig, make_ready
 from jaxal.data.nifti import Volume, write_volume
+from jaxal.data.prepare import load_case
 from jaxal.data.stream import batches
 from jaxal.networks.conv import devices_share_cores
 from jaxal.networks.unet import UNetConfig, unet
@@ -69,7 +70,7 @@ def make_bench(folder: Path, sizes: Sizes, dropout: str = "head", dtype: str = "
     """The pool of a folder, written first if it is not there, and a network whose random weights see some foreground."""
     if not folder.exists():
         write_pool(folder, sizes.cases, sizes.shape)
-    dataset = read_nnunet(folder, "group", 4)
+    dataset = make_ready(folder, folder.with_name(f"{folder.name}-prepared"), FolderConfig(levels=3)).dataset
     config = UNetConfig(width=sizes.width, dropout=dropout, dtype=dtype, foreground_prior=0.3)
     model = unet(config)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *dataset.shape, 1)))

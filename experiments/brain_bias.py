@@ -60,7 +60,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     with lock(out):
         for seed in range(arguments.seeds):
             for bias in arguments.bias:
-                choice = brain_caudate.Arguments(bias=bias, cohorts=arguments.cohorts)
+                choice = brain_caudate.Arguments(bias=(bias,), cohorts=arguments.cohorts)
                 dataset, identity = brain_caudate.read_data(choice, preset, display)
                 splits = split(dataset.cases, seed, preset.evaluation, preset.test)
                 shares = study.imbalanced_shares(dataset)

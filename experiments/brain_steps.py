@@ -19,7 +19,7 @@ from experiments.presets import PRESETS
 from jaxal import fairness, metrics, report
 from jaxal.data.cases import by_group, initial_set, split
 from jaxal.scoring import Pass
-from jaxal.training import Trainer
+from jaxal.training import Trainer, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
             trainer = Trainer(task.model, config, warm)
             with display.progress(f"{trainer.steps(len(examples))} steps on {len(examples)}") as progress:
                 state = trainer.start(key, examples[0], params)
-                return trainer.fit(key, examples, state, progress, display.should_stop).params
+                return trainer.fit(key, len(examples), whole(examples), state, progress, display.should_stop).params
 
         for steps in arguments.scratch:
             config = dataclasses.replace(preset.training, steps=steps, steps_per_case=0)

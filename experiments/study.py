@@ -1,21 +1,121 @@
 """What studies of segmentation share: how a task is put together, and a results folder that keeps to one configuration."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
+import tyro
+
+from experiments import command
 from experiments.presets import Preset
-from jaxal import loop, report
+from jaxal import hosts, loop, page, report, rescoring
 from jaxal.checkpoint import lock, write_text
-from jaxal.data.cases import Case, Dataset, Splits
-from jaxal.data.layouts import load_case
+from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
+from jaxal.data.folder import FolderConfig, Ready, make_ready
+from jaxal.data.prepare import draw_patch, load_case
 from jaxal.errors import UserError
+from jaxal.members import MembersConfig
 from jaxal.networks.unet import unet
-from jaxal.statistics import StatisticsConfig
-from jaxal.strategies import StrategyConfig
+from jaxal.networks.windows import windowed
+from jaxal.statistics import STATISTICS, StatisticsConfig
+from jaxal.strategies import STRATEGIES, StrategyConfig
+from jaxal.training import Interrupted
 
+FULL = "full"  # in place of a strategy's name: trained on the whole pool
+FOREGROUND_SHARE = 1 / 3  # of patches that are drawn around the structure, as in nnU-Net
 SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyArguments:
+    """Options that all studies have."""
+
+    strategy: tuple[Literal[tuple(STRATEGIES)], ...] = ("aeig",)  # type: ignore[valid-type]
+    """How cases are chosen; of several, one run after the other."""
+    score_only: Path | None = None
+    """Folder of a run (…/STRATEGY/seed-N): score its last round's pool by all given strategies in one pass, into its scores.csv.
+    The run's own options count; others than --strategy and the hosts' are ignored."""
+    initial: Literal["balanced", "imbalanced"] = "imbalanced"
+    """Whether the groups share the initial set equally, or the smallest group gets a tenth of it (B in the simulation)."""
+    training: Literal["scratch", "warm"] = "scratch"
+    """Train every round from scratch, or from the last round's weights with fewer steps."""
+    rounds: int | None = None
+    """Trainings; each ends with a query. A larger number extends an existing run. Default: the preset's."""
+    query_size: int | None = None
+    """Cases that are labelled after each round. Default: the preset's."""
+    initial_size: int | None = None
+    """Cases that are labelled before the first round. Default: the preset's."""
+    seed: int = 0
+    """Of the splits, the initial set, the weights and every draw; the first of several."""
+    seeds: int = 1
+    """How many seeds, from --seed on. More can follow later, as more strategies can."""
+    full: bool | None = None
+    """Train on the whole pool, too, once a seed, as the line to reach. Default: when several strategies or seeds are compared."""
+    group_column: str = "group"
+    """Column of participants.tsv that names each case's group."""
+    out: Path | None = None
+    """Where results go. Default: a folder below runs/, named after the study."""
+    prepared: Path = Path("runs/prepared")
+    """Where cases are kept resampled and normalised, as plain arrays."""
+    save_every: float = 60.0
+    """Seconds between checkpoints within a training."""
+    fresh: bool = False
+    """Set an existing --out folder aside (it is renamed, not deleted) and begin anew."""
+    samples: int | None = None
+    """Dropout samples of strategies that measure disagreement; 0 leaves dropout off. Default: the preset's."""
+    networks: int | None = None
+    """Networks that are trained each round, their disagreement joined to the samples' (a deep ensemble). Default: the preset's, one."""
+    flips: tuple[int, ...] | None = None
+    """Axes (0, 1, 2) along which views are flipped, their disagreement joined to the samples' (test-time augmentation). Default: none."""
+    hosts: tyro.conf.OmitArgPrefixes[command.Hosts] = dataclasses.field(default_factory=command.Hosts)
+
+
+# What only this command knows and not the run that it goes on with.
+NOT_OF_THE_RUN = ("strategy", "score_only", "rounds", "seeds", "full", "out", "save_every", "fresh", "hosts")
+
+
+class Source(NamedTuple):
+    """One data set of a study.
+
+    Attributes:
+      name: of its settings in the results folder.
+      arguments: the study's, for this data set alone.
+      dataset: prepared cases.
+      identity: what tells it from others, for `config.json`.
+      patch: voxels that the network sees at once, where cases are larger.
+    """
+
+    name: str
+    arguments: StudyArguments
+    dataset: Dataset
+    identity: dict
+    patch: tuple[int, ...] | None = None
+
+
+def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: report.Display) -> Ready:
+    """Makes a folder ready, showing how far it is."""
+
+    @contextlib.contextmanager
+    def showing(what: str) -> Iterator[Callable[[int, int], None]]:
+        with display.progress(what) as progress:
+            yield stoppable(progress, display)
+
+    return make_ready(folder, prepared, config, showing)
+
+
+def stoppable(progress: Callable[[int, int], None], display: report.Display) -> Callable[[int, int], None]:
+    """Progress that also asks whether to stop."""
+
+    def report_(done: int, total: int) -> None:
+        progress(done, total)
+        if display.should_stop():
+            raise Interrupted
+
+    return report_
 
 
 def settings(task: loop.Task, preset: Preset, start: str, identity: dict) -> dict:
@@ -67,12 +167,20 @@ def imbalanced_shares(dataset: Dataset) -> dict[str, float]:
     return {scarce: SCARCE_SHARE, **dict.fromkeys(others, (1 - SCARCE_SHARE) / len(others))}
 
 
-def make_task(dataset: Dataset, preset: Preset, splits: Splits, initial: Sequence[Case], start: str, identity: dict) -> loop.Task:
+def make_task(
+    dataset: Dataset,
+    preset: Preset,
+    splits: Splits,
+    initial: Sequence[Case],
+    start: str,
+    identity: dict,
+    patch: tuple[int, ...] | None = None,
+) -> loop.Task:
     """Puts the parts together; sizes that are given in millimetres become voxels of this data set."""
     network = dataclasses.replace(preset.network, classes=len(dataset.classes))
     voxel_mm = sum(dataset.spacing_mm) / len(dataset.spacing_mm)
     task = loop.Task(
-        model=unet(network),
+        model=windowed(unet(network), patch) if patch else unet(network),
         dataset=dataset,
         splits=splits,
         initial=initial,
@@ -80,5 +188,177 @@ def make_task(dataset: Dataset, preset: Preset, splits: Splits, initial: Sequenc
         training=preset.training,
         statistics=StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm))),
         strategy=StrategyConfig(step_rate=preset.training.warm_rate if start == "warm" else preset.training.peak_rate),
+        draw=(lambda case, rng: draw_patch(case, patch, FOREGROUND_SHARE, rng)) if patch else None,
     )
     return task._replace(config_hash=loop.config_hash(settings(task, preset, start, identity)))
+
+
+def finish(out: Path, display: report.Display) -> None:
+    """Writes what a folder of runs comes to, and says where it lies."""
+    display.comparison(page.compare_folder(out))
+    display.note(f"  summary  {report.write_summary(out)}\n  report   {page.write_report(out)}")
+    for setting in sorted({run.setting for run in report.read_runs(out)}):
+        display.note(f"  curves   {report.plot_learning_curves(out, setting)}")
+
+
+def run(arguments: StudyArguments, preset: Preset, sources: Sequence[Source], out: Path, display: report.Display) -> int:
+    """Runs all strategies on all data sets with all seeds; returns the exit status.
+
+    Strategies of one seed and data set share the splits, the initial set and the first network. What is done is left as it is, so the
+    same command goes on where it was, and one with more seeds or strategies adds to the folder.
+    """
+    started = time.perf_counter()
+    seeds, names = range(arguments.seed, arguments.seed + arguments.seeds), list(dict.fromkeys(arguments.strategy))
+    full = arguments.full if arguments.full is not None else len(names) * len(seeds) > 1
+    # Everything that can be refused is refused before anything is written.
+    tasks = {(source.name, seed): prepare_task(source, preset, seed) for source in sources for seed in seeds}
+    first = sources[0]
+    if arguments.fresh and out.exists() and hosts.is_leader():
+        display.note(f"Set {out} aside as {set_aside(out)}.")
+    with lock(out) if hosts.is_leader() else contextlib.nullcontext():
+        if hosts.is_leader():
+            task = tasks[first.name, seeds[0]]
+            settle_config(out / "config.json", settings(task, preset, arguments.training, first.identity))
+        work = [(seed, source, name) for seed in seeds for source in sources for name in ([FULL] if full else []) + names]
+        for number, (seed, source, name) in enumerate(work, 1):
+            setting = out / f"{source.name}-{arguments.initial}"
+            if len(work) > 1:
+                display.note(f"[{number} of {len(work)}]")
+            own = dataclasses.replace(source.arguments, seed=seed)
+            siblings = [setting / other / f"seed-{seed}" for other in names if other != name]
+            _run_strategy(name, setting / name / f"seed-{seed}", own, preset, tasks[source.name, seed], display, siblings)
+        if hosts.is_leader():
+            finish(out, display)
+            display.note(f"Done in {time.perf_counter() - started:.0f} s.")
+    return 0
+
+
+def _run_strategy(
+    name: str,
+    folder: Path,
+    arguments: StudyArguments,
+    preset: Preset,
+    task: loop.Task,
+    display: report.Display,
+    siblings: Sequence[Path],
+) -> None:
+    splits, groups, config = task.splits, task.dataset.groups, loop_config(arguments, preset)
+    display.note(
+        f"{name}, {folder.parents[1].name}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
+        f"evaluation, {len(splits.test)} for the test; {' x '.join(map(str, task.dataset.shape))} voxels"
+    )
+    if hosts.is_leader():
+        options = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
+        options = {field: value for field, value in options.items() if field not in NOT_OF_THE_RUN}
+        write_text(folder / "options.json", json.dumps(options, indent=2, default=lambda path: str(path.resolve())) + "\n")
+    sibling = next((other for other in siblings if (other / "rounds.jsonl").exists()), None)
+    strategy = name
+    if name == FULL:  # everything is labelled from the start, so one training is all there is
+        task, config = task._replace(initial=splits.pool), dataclasses.replace(config, rounds=1)
+        strategy, sibling = "random", None
+    display.table_header(groups)
+    for record in loop.run(folder, strategy, config, task, display, sibling):
+        display.table_row(record, groups)
+        if hosts.is_leader():
+            report.write_summary(folder.parents[2])
+            page.write_report(folder.parents[2], "The study is still going on.")
+    display.note(f"  rounds   {folder / 'rounds.jsonl'}\n  weights  {folder / 'checkpoints'}")
+
+
+def score(arguments: StudyArguments, preset: Preset, source: Source, display: report.Display) -> int:
+    """Scores the pool of the run that `arguments.score_only` names; returns the exit status."""
+    folder = arguments.score_only
+    task = prepare_task(source, preset, arguments.seed)
+    out = folder.resolve().parents[2]
+    with lock(out) if hosts.is_leader() else contextlib.nullcontext():
+        settle_config(out / "config.json", settings(task, preset, arguments.training, source.identity))
+        names = list(dict.fromkeys(arguments.strategy))
+        found = rescoring.score_round(folder, names, loop_config(arguments, preset), task, display)
+        if hosts.is_leader():
+            rescoring.write_scores(folder / "scores.csv", found)
+    display.note(f"Round {found.round}: {len(found.pool)} cases without a label. Each strategy's query, best first:")
+    for name, query in found.queries.items():
+        display.note(f"  {name:<20} {' '.join(query.units)}")
+    display.note(f"All scores: {folder / 'scores.csv'}")
+    return 0
+
+
+def with_options_of_run(arguments: StudyArguments) -> StudyArguments:
+    """The options that the run named by `score_only` was made with, in place of the command's."""
+    path = arguments.score_only / "options.json"
+    if not path.is_file():
+        raise UserError(
+            f"--score-only {arguments.score_only}: holds no options.json. It takes the folder of one run, …/STRATEGY/seed-N."
+        )
+    try:
+        options = json.loads(path.read_text())
+        values = {}
+        for field in dataclasses.fields(arguments):
+            if field.name not in NOT_OF_THE_RUN:
+                value = options[field.name]
+                if isinstance(value, list):
+                    value = tuple(value)
+                values[field.name] = Path(value) if value is not None and "Path" in str(field.type) else value
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the options of a run ({error}). Restore the file.") from error
+    return dataclasses.replace(arguments, **values)
+
+
+def prepare_task(source: Source, preset: Preset, seed: int) -> loop.Task:
+    """Splits, initial set and network for one seed."""
+    arguments, dataset = source.arguments, source.dataset
+    splits = split(dataset.cases, seed, preset.evaluation, preset.test)
+    if len(splits.pool) < preset.initial_size + preset.query_size:
+        raise UserError(
+            f"The pool has {len(splits.pool)} of {len(dataset.cases)} cases, but the initial set of {preset.initial_size} and one "
+            f"query of {preset.query_size} need {preset.initial_size + preset.query_size}. Lower --initial-size or --query-size, or add cases."
+        )
+    shares = imbalanced_shares(dataset) if arguments.initial == "imbalanced" else None
+    initial = initial_set(splits.pool, preset.initial_size, seed, shares)
+    if any(axis not in range(len(dataset.shape)) for axis in preset.members.flips):
+        raise UserError(f"--flips is {preset.members.flips}; images here have the axes 0 to {len(dataset.shape) - 1}.")
+    return make_task(dataset, preset, splits, initial, arguments.training, source.identity, source.patch)
+
+
+def loop_config(arguments: StudyArguments, preset: Preset) -> loop.LoopConfig:
+    return loop.LoopConfig(
+        rounds=preset.rounds,
+        query_size=preset.query_size,
+        seed=arguments.seed,
+        start=arguments.training,
+        members=preset.members,
+        batch_size=preset.batch_size,
+        save_every_seconds=arguments.save_every,
+    )
+
+
+def choose_sizes(arguments: StudyArguments, preset: Preset) -> Preset:
+    """The preset with what was asked for by option in its place."""
+    asked = {name: getattr(arguments, name) for name in ("rounds", "query_size", "initial_size")}
+    for name, value in asked.items():
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    if arguments.seed < 0:
+        raise UserError(f"--seed is {arguments.seed}; it must be at least 0.")
+    if arguments.seeds < 1:
+        raise UserError(f"--seeds is {arguments.seeds}; it must be at least 1.")
+    preset = dataclasses.replace(preset, **{name: value for name, value in asked.items() if value is not None})
+    return dataclasses.replace(preset, members=_members(arguments, preset.members))
+
+
+def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig:
+    asked = {"dropout": arguments.samples, "networks": arguments.networks, "flips": arguments.flips}
+    try:
+        members = dataclasses.replace(members, **{name: value for name, value in asked.items() if value is not None})
+    except ValueError as error:
+        raise UserError(f"--samples, --networks or --flips: {error}") from error
+    needy = [
+        name
+        for name in arguments.strategy
+        if any(STATISTICS[need].needs_members for need in STRATEGIES[name](StrategyConfig()).needs.pool)
+    ]
+    if needy and members.count < 2:
+        raise UserError(
+            f"{', '.join(needy)} needs members that can disagree: give --samples, --networks or --flips more of them."
+        )
+    return members

@@ -6,8 +6,10 @@ On several hosts all go through the same rounds; the leader trains and writes, a
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -21,16 +23,18 @@ import numpy as np
 from jaxal import calibration, fairness, hosts, metrics, strategies
 from jaxal.checkpoint import Checkpoints, Ledger
 from jaxal.data.cases import Case, Dataset, Example, Splits
+from jaxal.data.stream import kept
 from jaxal.errors import UserError
 from jaxal.journal import Journal
-from jaxal.members import MembersConfig
+from jaxal.members import MembersConfig, flat, logits_of
 from jaxal.oracle import simulated, without_label
+from jaxal.pictures import draw_case, write_picture
 from jaxal.scoring import Collected, Pass
-from jaxal.selection import Query
 from jaxal.statistics import StatisticsConfig
-from jaxal.strategies import Context, Needs, Seen, StrategyConfig
+from jaxal.strategies import Context, Decision, Needs, Seen, StrategyConfig
 from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState
 from jaxal.types import Model, Params
+from jaxal.uncertainty import softmax_and_entropy
 
 COLLAPSED_DICE = 0.02  # on the labelled cases themselves: as good as no foreground
 
@@ -68,6 +72,7 @@ class Task(NamedTuple):
       splits: pool, evaluation and test cases.
       initial: cases of the pool that are labelled at the start.
       load: reads a case.
+      draw: makes a training example of a case, such as a patch at random; the whole case when left out.
       training, statistics, strategy: configuration of the parts.
       config_hash: of everything that decides results, for the ledger.
     """
@@ -81,6 +86,7 @@ class Task(NamedTuple):
     statistics: StatisticsConfig
     strategy: StrategyConfig
     config_hash: str = ""
+    draw: Callable[[Case, np.random.Generator], Example] | None = None
 
 
 class Watcher(Protocol):
@@ -122,7 +128,9 @@ class Passes:
         return Found(statistics, labelled, Seen(cases, evaluation))
 
 
-def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watcher) -> Iterator[dict[str, Any]]:
+def run(
+    folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watcher, sibling: Path | None = None
+) -> Iterator[dict[str, Any]]:
     """Runs the rounds that are not done yet.
 
     Args:
@@ -131,10 +139,13 @@ def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watche
       config: how many rounds and how.
       task: data, network and configuration.
       watcher: gets progress; `Interrupted` is raised at the next step once it says stop.
+      sibling: folder of another strategy's run of the same seed, whose first network is taken instead of training the same again.
 
     Yields:
       The record of each round: those found in the ledger first, then each new one when it is durable.
     """
+    if sibling and hosts.is_leader():
+        _take_first_network(folder, sibling, task)
     ledger, journal = Ledger(folder / "rounds.jsonl"), Journal(folder / "scores", task.config_hash, hosts.index())
     strategy = strategies.STRATEGIES[name](task.strategy)
     passes, networks = Passes(strategy.needs, config, task), make_networks(folder, config, task)
@@ -157,13 +168,45 @@ def run(folder: Path, name: str, config: LoopConfig, task: Task, watcher: Watche
             found = passes.collect([own for own, _, _ in trained], key, pool, seen, watcher, journal)
         with _timed(seconds, "select"):
             context = Context(jax.random.fold_in(key, 2), pool)
-            _, query = strategies.score_and_select(strategy, context, task.model.head(params), *found, config.query_size)
-        record = _record(round_, labelled, query, by_id, test, task, seen, failures, seconds)
+            decision = strategies.score_and_select(strategy, context, task.model.head(params), *found, config.query_size)
+        record = _record(round_, labelled, decision, by_id, test, task, seen, failures, seconds)
         if hosts.is_leader():
+            draw_cases(folder, round_, [by_id[id_] for id_ in decision.query.units], task, params)
             ledger.append(record)
             journal.clear()
         yield record
-        labelled = sorted(labelled + [by_id[id_] for id_ in query.units])
+        labelled = sorted(labelled + [by_id[id_] for id_ in decision.query.units])
+
+
+def _take_first_network(folder: Path, sibling: Path, task: Task) -> None:
+    """Copies the checkpoint of the first round, which no strategy has touched yet, if it is finished and made alike."""
+    done = Ledger(sibling / "rounds.jsonl").read()
+    if (folder / "checkpoints").exists() or not done or done[0]["config"] != task.config_hash:
+        return
+    aside = folder / ".checkpoints"
+    shutil.rmtree(aside, ignore_errors=True)
+    for path in (sibling / "checkpoints").glob("**/round-000"):
+        shutil.copytree(path, aside / path.relative_to(sibling / "checkpoints"))
+    if aside.exists():
+        aside.rename(folder / "checkpoints")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _probability(model: Model, params: Params, image: jax.Array) -> jax.Array:
+    """What one network makes of one image: `[*shape, channels]` to `[classes, *shape]`."""
+    output = model.tail(params, model.stem(params, image[None]), None)
+    probability, _ = softmax_and_entropy(logits_of(flat(output), *model.head(params))[0])
+    return probability.reshape(-1, *image.shape[:-1])
+
+
+def draw_cases(folder: Path, round_: int, cases: Sequence[Case], task: Task, params: Params) -> None:
+    """Keeps a picture of each queried case, as the network saw it that chose it, for the report."""
+    if len(task.dataset.shape) != 3:
+        return
+    for case in cases:
+        example = simulated(task.load)(case)
+        probability = np.asarray(_probability(task.model, params, example.image))
+        write_picture(folder / "pictures" / f"round-{round_:03d}" / f"{case.id}.webp", draw_case(example, probability))
 
 
 def round_key(config: LoopConfig, round_: int) -> jax.Array:
@@ -211,6 +254,7 @@ class Network:
         self._number, self._task, self._config = number, task, config
         self._trainers = {warm: Trainer(task.model, task.training, warm) for warm in (False, True)}
         self._last: Params | None = None
+        self._load = kept(task.load)
 
     def train(
         self, round_: int, key: jax.Array, labelled: Sequence[Case], pass_: Pass, watcher: Watcher
@@ -219,7 +263,7 @@ class Network:
         task, warm = self._task, self._config.start == "warm" and round_ > 0
         if warm and self._last is None and hosts.is_leader():
             self._last = self._stored(round_ - 1)
-        answers = dict(zip((case.id for case in labelled), simulated(task.load)(labelled), strict=True))
+        answer = simulated(self._load)
         key_of_network = (
             jax.random.fold_in(key, 0) if self._number == 0 else jax.random.fold_in(jax.random.fold_in(key, 3), self._number)
         )
@@ -230,9 +274,8 @@ class Network:
             # A collapse of warm weights is answered from scratch: the old weights may be what is broken.
             start = self._last if warm and attempt == 0 else None
             resume = saved is not None and attempt == first
-            examples = [answers[case.id] for case in labelled]
-            params = self._fit(round_, attempt, attempt_key, examples, warm, start, resume, watcher)
-            statistics = run_pass(pass_, params, key, labelled, lambda case: answers[case.id], watcher, "labelled set")
+            params = self._fit(round_, attempt, attempt_key, labelled, warm, start, resume, watcher)
+            statistics = run_pass(pass_, params, key, labelled, answer, watcher, "labelled set")
             dice = float(np.nanmean(metrics.mean_foreground_dice(statistics["overlap"])))
             if dice >= COLLAPSED_DICE:
                 break
@@ -255,28 +298,32 @@ class Network:
         round_: int,
         attempt: int,
         key: jax.Array,
-        examples: Sequence[Example],
+        labelled: Sequence[Case],
         warm: bool,
         start,
         resume: bool,
         watcher: Watcher,
     ) -> Params:
         """One training, on the leader; the other hosts get its weights."""
-        trainer = self._trainers[warm]
-        state = trainer.start(key, examples[0], start)
+        trainer, answer = self._trainers[warm], simulated(self._load)
+        state = trainer.start(key, answer(labelled[0]), start)
+
+        def draw(index: int, rng: np.random.Generator) -> Example:
+            return self._task.draw(labelled[index], rng) if self._task.draw else answer(labelled[index])
+
         if hosts.is_leader():
             if resume:
                 state = self._checkpoints.restore(round_, state)
-            resumed_at, steps = int(state.step), trainer.steps(len(examples))
+            resumed_at, steps = int(state.step), trainer.steps(len(labelled))
 
             def save(state: TrainState) -> None:
                 self._checkpoints.save(
                     round_, attempt * (steps + 1) + int(state.step), state, {"round": round_, "attempt": attempt}
                 )
 
-            with watcher.progress(f"training on {len(examples)}") as progress:
+            with watcher.progress(f"training on {len(labelled)}") as progress:
                 due = _Every(self._config.save_every_seconds)
-                state = trainer.fit(key, examples, state, progress, watcher.should_stop, save, due)
+                state = trainer.fit(key, len(labelled), draw, state, progress, watcher.should_stop, save, due)
             if resumed_at < steps:
                 save(state)
         return hosts.share(state.params)
@@ -320,7 +367,7 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 def _record(
     round_: int,
     labelled: Sequence[Case],
-    query: Query,
+    decision: Decision,
     by_id: Mapping[str, Case],
     test: Collected,
     task: Task,
@@ -329,21 +376,25 @@ def _record(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     performance = _performance(test, task.splits.test)
-    sums = test["calibration"]
+    sums, query = test["calibration"], decision.query
     return {
         "round": round_,
         "labelled": len(labelled),
         "labelled_by_group": _counts(labelled),
         "queried": list(query.units),
         "queried_by_group": _counts([by_id[id_] for id_ in query.units]),
+        "queried_groups": {id_: by_id[id_].group for id_ in query.units},
         "scores": list(query.scores),
         "score_gap": query.gap,
+        **decision.explanation,
         "dice": {"overall": performance.overall, "by_group": dict(performance.by_group), "undefined": performance.undefined},
         "disparity": fairness.disparity(performance),
         "gap": fairness.gap(performance),
         "essp": fairness.equity_scaled(performance),
         "nll": calibration.negative_log_likelihood(sums),
         "ece": calibration.expected_calibration_error(sums),
+        "reliability": _reliability(sums),
+        "test": _by_case(test, task.splits.test),
         "labelled_dice": dict(_performance(seen.statistics, seen.cases).by_group),
         "collapsed": failures,
         "seconds": seconds,
@@ -355,6 +406,21 @@ def _record(
 
 def _performance(statistics: Collected, cases: Sequence[Case]) -> fairness.GroupPerformance:
     return fairness.group_performance(metrics.mean_foreground_dice(statistics["overlap"]), [case.group for case in cases])
+
+
+def _by_case(statistics: Collected, cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
+    """Each test case's group and Dice, None where it is undefined: what intervals over cases need."""
+    dice = metrics.mean_foreground_dice(statistics["overlap"])
+    return {
+        case.id: {"group": case.group, "dice": None if np.isnan(value) else round(float(value), 6)}
+        for case, value in zip(cases, dice, strict=True)
+    }
+
+
+def _reliability(sums: calibration.CalibrationSums) -> dict[str, list[float]]:
+    """Elements of all cases by bin of confidence: how many, their summed confidence, how many are right."""
+    parts = {"count": sums.count, "confidence": sums.confidence, "correct": sums.correct}
+    return {name: [round(float(value), 3) for value in np.asarray(part, np.float64).sum(0)] for name, part in parts.items()}
 
 
 def _counts(cases: Sequence[Case]) -> dict[str, int]:

@@ -1,18 +1,18 @@
 """Where labels come from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from jaxal.data.cases import Case, Example
 
 Load = Callable[[Case], Example]
-Oracle = Callable[[Sequence[Case]], list[Example]]
+Oracle = Callable[[Case], Example]
 
 
 def simulated(load: Load) -> Oracle:
     """An oracle that answers at once with the label that lies beside the image."""
-    return lambda cases: [load(case) for case in cases]
+    return load
 
 
 def without_label(load: Load) -> Load:

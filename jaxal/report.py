@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from jaxal.checkpoint import Ledger, write_text
 
@@ -95,6 +97,19 @@ class Display:
                 self.note(f"  {what}: {done} of {total}, {(now - start) / done * (total - done):.0f} s left")
 
         return report
+
+    def comparison(self, comparisons: Sequence[Any]) -> None:
+        """A table for each setting of which strategies can be compared (`page.Comparison`): means over seeds with 95 % intervals."""
+        for found in comparisons:
+            if len(found.table) < 2:
+                continue
+            measures = list(next(iter(found.table.values())))
+            titles = [measure.replace("dice_", "Dice ").replace("_", " ") for measure in measures]
+            table = Table("strategy", *titles, title=f"{found.setting}, {len(found.seeds)} seeds", box=box.SIMPLE, pad_edge=False)
+            for name, own in found.table.items():
+                cells = [f"{own[measure].value:.3g}\n{own[measure].low:.3g}–{own[measure].high:.3g}" for measure in measures]
+                table.add_row(name, *cells)
+            self.console.print(table, width=max(self.console.width, 24 + 14 * len(measures)))
 
     def table_header(self, groups: Sequence[str]) -> None:
         """Titles of the table; below a group's name stands its Dice."""
@@ -212,7 +227,7 @@ def plot_learning_curves(folder: Path, setting: str) -> Path:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
-    runs = [run for run in read_runs(folder) if run.setting == setting]
+    runs = [run for run in read_runs(folder) if run.setting == setting and run.strategy != "full"]
     groups = sorted({group for run in runs for record in run.rounds for group in record["dice"]["by_group"]})
     panels: list[tuple[str, Callable[[dict[str, Any]], float]]] = [
         ("Dice, all test cases", lambda record: record["dice"]["overall"])

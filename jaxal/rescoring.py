@@ -63,9 +63,8 @@ def score_round(folder: Path, names: Sequence[str], config: loop.LoopConfig, tas
     scores, queries = {}, {}
     for name, strategy in chosen.items():
         context = Context(jax.random.fold_in(key, 2), pool)
-        scores[name], queries[name] = strategies.score_and_select(
-            strategy, context, task.model.head(params[0]), *found, config.query_size
-        )
+        decision = strategies.score_and_select(strategy, context, task.model.head(params[0]), *found, config.query_size)
+        scores[name], queries[name] = decision.scores, decision.query
     if hosts.is_leader():
         journal.clear()
     return Scores(round_, tuple(pool), scores, queries)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxal import hosts, uncertainty
-from jaxal.data.cases import Case, Example, case_fingerprint
+from jaxal.data.cases import Case, Example
 from jaxal.data.stream import batches
 from jaxal.journal import Journal
 from jaxal.members import MembersConfig, first_network, flat, logits_of, member_moments
@@ -103,7 +103,7 @@ class Pass:
         rows, pass_, names = _Rows([case.id for case in cases]), "", {}
         if journal:
             pass_ = self._identity(params, key, journal.identity)
-            names = {case.id: f"{case.id} {case_fingerprint(case)}" for case in cases}
+            names = {case.id: f"{case.id} {case.label.name}" for case in cases}
             kept = journal.read(pass_)
             if any(name in kept for name in names.values()):
                 rows.allocate(self._structure(params, key, load(cases[0])))

@@ -129,6 +129,11 @@ def _mean_over_region_of_interest(measure: Callable[[Array, Array], Array]) -> C
     return evaluate
 
 
+def foreground(view: View, config: StatisticsConfig) -> Array:
+    """Share of the elements that the network takes for foreground, in expectation: never zero, so that every case has a chance."""
+    return aggregate.masked_mean(1.0 - uncertainty.mean_probability(view.single)[0], view.valid)
+
+
 def head_gradient(view: View, config: StatisticsConfig) -> Array:
     """Gradient of the cross-entropy with the predicted labels, averaged over the region of interest, `[classes, features + 1]`."""
     error = gradients.hallucinated_error(uncertainty.mean_probability(view.single))
@@ -174,6 +179,7 @@ STATISTICS: Mapping[str, Statistic] = {
     "least_confidence": _mean_of(uncertainty.least_confidence),
     "margin": _mean_of(uncertainty.margin),
     "masked_entropy": Statistic(masked_entropy),
+    "foreground": Statistic(foreground),
     "mc_entropy": _mean_of(uncertainty.entropy, of_members=True),
     "variation_ratio": _mean_of(uncertainty.variation_ratio, of_members=True),
     "bald": _mean_of(uncertainty.bald, of_members=True),

@@ -1,5 +1,6 @@
 """The strategies: one plain table of how the pieces are put together. `docs/adding-a-strategy.md` says how to add a row."""
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -85,12 +86,22 @@ class Strategy(NamedTuple):
       prepare: `(context, head, labelled, evaluation) -> value`, what it must know besides the pool: group Dice, evaluation
         features. `head` is the last layer's kernel and bias.
       select: `(key, scores, statistics, context, budget) -> Query`.
+      explain: `context -> entries for the ledger` that say why cases were chosen, besides their scores.
     """
 
     needs: Needs
     score: Score
     prepare: Prepare = lambda context, head, labelled, evaluation: None
     select: Select = lambda key, scores, statistics, context, budget: top_k([case.id for case in context.pool], scores, budget)
+    explain: Callable[[Context], dict[str, Any]] = lambda context: {}
+
+
+class Decision(NamedTuple):
+    """What a strategy decided: the pool's scores, the query, and entries for the ledger that say why."""
+
+    scores: np.ndarray
+    query: Query
+    explanation: dict[str, Any]
 
 
 def score_and_select(
@@ -101,13 +112,14 @@ def score_and_select(
     labelled: Seen,
     evaluation: Seen,
     budget: int,
-) -> tuple[np.ndarray, Query]:
-    """Prepares, scores and selects; returns the pool's scores and the query."""
+) -> Decision:
+    """Prepares, scores and selects."""
     if not context.pool:
-        return np.zeros(0), Query((), (), None)
+        return Decision(np.zeros(0), Query((), (), None), {})
     context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
     scores = np.asarray(strategy.score(pool, context), np.float64)
-    return scores, strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)
+    query = strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)
+    return Decision(scores, query, strategy.explain(context))
 
 
 def _random(config: StrategyConfig) -> Strategy:
@@ -122,20 +134,44 @@ def _plain(name: str) -> Callable[[StrategyConfig], Strategy]:
     return lambda config: Strategy(Needs(pool=(name,)), lambda statistics, context: statistics[name])
 
 
-def _weighted_entropy(config: StrategyConfig) -> Strategy:
-    """Masked entropy, weighted by how badly the case's group fares (Danaee et al. 2026, arXiv 2605.01706)."""
+def _weighted(name: str) -> Callable[[StrategyConfig], Strategy]:
+    """The statistic of this name, weighted by how badly the case's group fares (Danaee et al. 2026, arXiv 2605.01706)."""
 
-    def prepare(context: Context, head, labelled: Seen, evaluation: Seen) -> dict[str, float]:
-        source = labelled if config.weight_source == "labelled" else evaluation
-        dice = metrics.mean_foreground_dice(source.statistics["overlap"])
-        performance = fairness.group_performance(dice, [case.group for case in source.cases])
-        groups = sorted({case.group for case in context.pool} | set(performance.by_group))
-        return fairness.group_weights(performance.by_group, groups, config.gamma)
+    def make(config: StrategyConfig) -> Strategy:
+        def prepare(context: Context, head, labelled: Seen, evaluation: Seen) -> dict[str, float]:
+            source = labelled if config.weight_source == "labelled" else evaluation
+            dice = metrics.mean_foreground_dice(source.statistics["overlap"])
+            performance = fairness.group_performance(dice, [case.group for case in source.cases])
+            groups = sorted({case.group for case in context.pool} | set(performance.by_group))
+            return fairness.group_weights(performance.by_group, groups, config.gamma)
 
-    def score(statistics: Collected, context: Context) -> np.ndarray:
-        return np.array([context.value[case.group] for case in context.pool]) * statistics["masked_entropy"]
+        def score(statistics: Collected, context: Context) -> np.ndarray:
+            return np.array([context.value[case.group] for case in context.pool]) * statistics[name]
 
-    return Strategy(Needs(("masked_entropy",), **{config.weight_source: ("overlap",)}), score, prepare)
+        needs = Needs((name,), **{config.weight_source: ("overlap",)})
+        return Strategy(needs, score, prepare, explain=lambda context: {"group_weights": context.value})
+
+    return make
+
+
+def _stratified_random(config: StrategyConfig) -> Strategy:
+    """At random, each time from the group that has fewest labels: what fairness costs without any model."""
+
+    def prepare(context: Context, head, labelled: Seen, evaluation: Seen) -> list[str]:
+        return [case.group for case in labelled.cases]
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        counts = collections.Counter(context.value)
+        left = sorted(range(len(context.pool)), key=lambda place: (-scores[place], context.pool[place].id))
+        chosen = []
+        while left and len(chosen) < budget:
+            neediest = min(left, key=lambda place: counts[context.pool[place].group])  # of equal groups the one of highest score
+            left.remove(neediest)
+            counts[context.pool[neediest].group] += 1
+            chosen.append(neediest)
+        return Query(tuple(context.pool[place].id for place in chosen), tuple(float(scores[place]) for place in chosen), None)
+
+    return _random(config)._replace(prepare=prepare, select=select)
 
 
 def _information(variant: information.Variant) -> Callable[[StrategyConfig], Strategy]:
@@ -279,11 +315,14 @@ def _chosen(context: Context, order: np.ndarray, places: Array, scores: Array) -
 
 STRATEGIES: Mapping[str, Callable[[StrategyConfig], Strategy]] = {
     "random": _random,
+    "stratified_random": _stratified_random,
+    "foreground_random": _power("foreground"),
     "least_confidence": _plain("least_confidence"),
     "margin": _plain("margin"),
     "entropy": _plain("entropy"),
     "masked_entropy": _plain("masked_entropy"),
-    "weighted_entropy": _weighted_entropy,
+    "weighted_entropy": _weighted("masked_entropy"),
+    "weighted_entropy_unmasked": _weighted("entropy"),
     "mc_entropy": _plain("mc_entropy"),
     "variation_ratio": _plain("variation_ratio"),
     "bald": _plain("bald"),

@@ -6,9 +6,10 @@ it is for (round, attempt, step), so that a training resumed at any step goes on
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +22,7 @@ from jaxal.members import flat, logits_of
 from jaxal.types import Model, Params
 
 Array = jax.Array
+Draw = Callable[[int, np.random.Generator], Example]  # a labelled case's number and the draw's own generator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +104,8 @@ class Trainer:
     def fit(
         self,
         key: Array,
-        examples: Sequence[Example],
+        count: int,
+        draw: Draw,
         state: TrainState,
         progress: Callable[[int, int], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
@@ -113,7 +116,8 @@ class Trainer:
 
         Args:
           key: of the round and attempt.
-          examples: the labelled cases.
+          count: labelled cases.
+          draw: makes an example of a labelled case, whole or a patch at random; read ahead while the device works.
           state: from `start` or a checkpoint; its buffers are given up.
           progress: called with the steps done and the steps in all.
           should_stop: asked after each step; when it says yes, the state is saved and `Interrupted` raised.
@@ -121,10 +125,8 @@ class Trainer:
           save_now: asked after each step whether to save in passing.
         """
         seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
-        first, steps = int(state.step), self.steps(len(examples))
-        for step in range(first, steps):
-            chosen = _batch_indices(seed, step, self.config.batch_size, len(examples))
-            batch = Example(*(np.stack(part) for part in zip(*(examples[index] for index in chosen), strict=True)))
+        first, steps = int(state.step), self.steps(count)
+        for step, batch in enumerate(_batches(seed, first, steps, self.config.batch_size, count, draw), first):
             state = _compiled_step(self.model, self.config, state, key, batch, np.int32(steps), self._peak_rate)
             state.step.block_until_ready()  # else the loop runs dozens of steps ahead of the device: no stop, no time left
             if progress:
@@ -137,6 +139,11 @@ class Trainer:
             if stopping:
                 raise Interrupted
         return state
+
+
+def whole(examples: Sequence[Example]) -> Draw:
+    """Draws examples that are in memory as they are."""
+    return lambda index, rng: examples[index]
 
 
 def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
@@ -240,6 +247,19 @@ def _rotation(angles: Array) -> Array:
     zero = jnp.zeros(())
     generator = jnp.stack([jnp.stack([zero, -z, y]), jnp.stack([z, zero, -x]), jnp.stack([-y, x, zero])])
     return jax.scipy.linalg.expm(generator)
+
+
+def _batches(seed: list[int], first: int, steps: int, size: int, count: int, draw: Draw) -> Iterator[Example]:
+    """The batches of steps `first` to `steps`, two read ahead; each depends on its step alone."""
+
+    def read(step: int) -> Example:
+        rngs = [np.random.default_rng([*seed, step, position, 1]) for position in range(size)]
+        chosen = [draw(index, rng) for index, rng in zip(_batch_indices(seed, step, size, count), rngs, strict=True)]
+        return Example(*(np.stack(part) for part in zip(*chosen, strict=True)))
+
+    if first < steps:
+        reader = grain.MapDataset.source(range(first, steps)).map(read)
+        yield from reader.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
 
 
 def _batch_indices(seed: list[int], step: int, size: int, count: int) -> list[int]:

@@ -56,6 +56,4 @@ def tiny_folder(tmp_path_factory):
 def tiny_dataset(tiny_folder):
     import tiny
 
-    from jaxal.data.layouts import read_nnunet
-
-    return read_nnunet(tiny_folder, "group", tiny.NETWORK.multiple)
+    return tiny.read(tiny_folder)

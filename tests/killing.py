@@ -27,6 +27,8 @@ def command(data: Path, out: Path, strategy: str, *more: str) -> list[str]:
         str(data),
         "--out",
         str(out),
+        "--prepared",
+        str(data.parent / "prepared"),
         *OPTIONS,
         *more,
     ]

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import tiny
 
-from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.data.prepare import load_case
 from jaxal.journal import Journal
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import unet
@@ -22,7 +22,7 @@ from jaxal.scoring import Pass
 
 
 def main(data: Path, journal: Path) -> None:
-    dataset = read_nnunet(data, "group", tiny.NETWORK.multiple)
+    dataset = tiny.read(data)
     model = unet(tiny.NETWORK)
     params = model.init(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
     pass_ = Pass(model, ["bald", "regions"], MembersConfig(dropout=3), 1, tiny.STATISTICS, jax.local_devices()[:1])

@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from jaxal.data import brain
-from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.data.folder import FolderConfig, make_ready
+from jaxal.data.prepare import load_case
 
 CONFIG = brain.BrainConfig(cases=6, spacing_mm=4.0, bias="strong")
 
@@ -138,17 +139,18 @@ def test_a_cohort_is_read_by_the_common_reader_and_by_nibabel(tmp_path, subjects
     done = []
     brain.write_cohort(CONFIG, tmp_path / "cohort", lambda count, total: done.append((count, total)))
     assert done[-1] == (6, 6)
-    dataset = read_nnunet(tmp_path / "cohort", "group", 4)
+    ready = make_ready(tmp_path / "cohort", tmp_path / "prepared", FolderConfig(levels=3))
+    dataset = ready.dataset
     assert dataset.groups == ("A", "B")
     assert dataset.classes == ("background", "left caudate")
     assert dataset.shape == CONFIG.shape == (20, 20, 16)
     assert dataset.spacing_mm == (4.0, 4.0, 4.0)
     np.testing.assert_array_equal(load_case(dataset.cases[3], dataset).label, subjects[3].label)
-    image = nibabel.load(dataset.cases[3].images[0])
+    image = nibabel.load(ready.found.cases[3].images[0])
     assert nibabel.aff2axcodes(image.affine) == ("R", "A", "S")
     np.testing.assert_array_equal(image.affine[:3, 3], brain.BOX_ORIGIN_MM)
     assert image.header.get_xyzt_units()[0] == "mm"
-    assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cohort", "prepared"]
 
 
 def test_an_interrupted_cohort_leaves_nothing(tmp_path):

@@ -242,7 +242,14 @@ def test_importing_has_no_side_effects():
 
 def test_the_main_job_simulates_queries_and_reuses_its_cohort(tmp_path, cache):
     arguments = [sys.executable, "-m", "experiments.brain_caudate", "--strategy", "aeig", "--preset", "smoke"]
-    arguments += ["--out", str(tmp_path / "out"), "--cohorts", str(tmp_path / "cohorts")]
+    arguments += [
+        "--out",
+        str(tmp_path / "out"),
+        "--cohorts",
+        str(tmp_path / "cohorts"),
+        "--prepared",
+        str(tmp_path / "prepared"),
+    ]
     status, output = killing.finish(arguments, cache)
     assert status == 0, output
     assert "Simulated 24 brains" in output

@@ -8,15 +8,17 @@ import pytest
 import tiny
 
 from jaxal.data import cases as cases_module
-from jaxal.data.cases import Case, initial_set, pad_example, padded_shape, split
-from jaxal.data.layouts import fingerprint, load_case, read_nnunet
+from jaxal.data.cases import Case, initial_set, split
+from jaxal.data.folder import FolderConfig, make_ready
 from jaxal.data.nifti import Volume, read_image, read_label, write_volume
+from jaxal.data.plan import Scaling
+from jaxal.data.prepare import load_case, normalise
 from jaxal.data.stream import batches
 from jaxal.errors import UserError
 
 
 def make_cases(a, b):
-    return [Case(f"{group}{index:02d}", group, (), None) for group, count in (("A", a), ("B", b)) for index in range(count)]
+    return [Case(f"{group}{index:02d}", group, None, None) for group, count in (("A", a), ("B", b)) for index in range(count)]
 
 
 def test_volumes_come_back_as_they_were_and_bytes_repeat(tmp_path, rng):
@@ -26,7 +28,7 @@ def test_volumes_come_back_as_they_were_and_bytes_repeat(tmp_path, rng):
         write_volume(tmp_path / name, Volume(values, affine))
     assert (tmp_path / "one.nii.gz").read_bytes() == (tmp_path / "two.nii.gz").read_bytes()
     volume = read_image(tmp_path / "one.nii.gz")
-    np.testing.assert_array_equal(volume.values, values)
+    np.testing.assert_array_equal(volume.values[..., 0], values)
     np.testing.assert_array_equal(volume.affine, affine)
     assert volume.values.dtype == np.float32
 
@@ -38,7 +40,7 @@ def test_slope_and_orientation_are_applied(tmp_path, rng):
     nibabel.save(image, tmp_path / "scaled.nii")
     again = nibabel.load(tmp_path / "scaled.nii").get_fdata()
     volume = read_image(tmp_path / "scaled.nii")
-    np.testing.assert_allclose(volume.values, again[::-1], rtol=1e-6)
+    np.testing.assert_allclose(volume.values[..., 0], again[::-1], rtol=1e-6)
     assert volume.affine[0, 0] == 2.0
 
 
@@ -72,24 +74,26 @@ def test_two_channels_are_stacked_in_the_order_of_their_numbers(tmp_path):
     for index in range(4):
         values = np.arange(512, dtype=np.float32).reshape(tiny.SHAPE)
         write_volume(folder / "imagesTr" / f"case_{index:03d}_0001.nii.gz", Volume(values, np.eye(4)))
-    dataset = read_nnunet(folder, "group", 2)
+    dataset = tiny.read(folder)
     assert dataset.channels == ("T1", "T2")
     example = load_case(dataset.cases[0], dataset)
     ramp = (np.arange(512) - 255.5) / np.arange(512).std()
     np.testing.assert_allclose(example.image[..., 1].reshape(-1), ramp, atol=1e-4)
 
 
-def test_padding_is_marked_and_comes_after_normalising():
-    example = pad_example(np.arange(24, dtype=np.float32).reshape(2, 3, 4, 1), np.ones((2, 3, 4), np.uint8), (4, 4, 4))
-    assert example.valid.sum() == 24
+def test_padding_is_marked_and_comes_after_normalising(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "small", cases=4, shape=(7, 8, 7))
+    dataset = tiny.read(folder)
+    assert dataset.shape == (8, 8, 8)
+    example = load_case(dataset.cases[0], dataset)
+    assert example.valid.sum() == 7 * 8 * 7
     assert example.image[example.valid].std() == pytest.approx(1.0, abs=1e-4)
     assert (example.image[~example.valid] == 0).all()
-    assert padded_shape([(5, 8, 4), (6, 3, 4)], 4) == (8, 8, 4)
+    assert (example.label[~example.valid] == 0).all()
 
 
 def test_a_constant_image_is_normalised_to_zero():
-    example = pad_example(np.full((2, 2, 2, 1), 7.0, np.float32), np.zeros((2, 2, 2), np.uint8), (2, 2, 2))
-    assert (example.image == 0).all()
+    assert (normalise(np.full((2, 2, 2), 7.0, np.float32), Scaling("z-score")) == 0).all()
 
 
 def test_splits_are_disjoint_complete_and_stratified():
@@ -102,7 +106,7 @@ def test_splits_are_disjoint_complete_and_stratified():
 
 
 def test_a_group_too_small_to_split_is_named():
-    with pytest.raises(UserError, match="Group 'B' has 2 cases"):
+    with pytest.raises(UserError, match="Group 'B' has 2 subjects"):
         split(make_cases(20, 2), seed=0, evaluation=0.2, test=0.3)
 
 
@@ -211,14 +215,20 @@ BAD = {
         r"case_002_0000\.nii\.gz: 512 of 512 voxels are NaN or infinite",
     ),
     "NaN": (IMAGE, rewrite(NOT_A_NUMBER), r"case_002_0000\.nii\.gz: 1 of 512 voxels are NaN or infinite"),
-    "four axes": (IMAGE, rewrite(np.zeros((*tiny.SHAPE, 2), np.float32)), r"case_002_0000\.nii\.gz: has shape \(8, 8, 8, 2\)"),
+    "four axes": (IMAGE, rewrite(np.zeros((*tiny.SHAPE, 2), np.float32)), r"case_002_0000\.nii\.gz: 2 channels, but .* has T1"),
+    "five axes": (
+        IMAGE,
+        rewrite(np.zeros((*tiny.SHAPE, 2, 2), np.float32)),
+        r"case_002_0000\.nii\.gz: has shape \(8, 8, 8, 2, 2\)",
+    ),
+    "four axes of labels": (LABEL, rewrite(np.zeros((*tiny.SHAPE, 2), np.uint8)), r"case_002\.nii\.gz: has shape \(8, 8, 8, 2\)"),
     "other shape": (LABEL, rewrite(np.zeros((8, 8, 6), np.uint8)), r"shape \(8, 8, 8\), but .*case_002\.nii\.gz has \(8, 8, 6\)"),
     "other affine": (LABEL, rewrite(np.zeros(tiny.SHAPE, np.uint8), SHIFTED), r"case_002.*different affines"),
     "unknown label": (LABEL, rewrite(np.full(tiny.SHAPE, 3, np.uint8)), r"labelsTr/case_002\.nii\.gz: holds the label 3.*0 to 1"),
-    "image missing": (IMAGE, os.unlink, r"lists the case 'case_002'.*case_002_0000\.nii\.gz does not exist"),
+    "image missing": (IMAGE, os.unlink, r"case_002_0000\.nii\.gz: no such file; it is the channel 'T1' of the case 'case_002'"),
     "label missing": (LABEL, os.unlink, r"case 'case_002' has no label map"),
-    "no description": ("dataset.json", os.unlink, r"holds no dataset\.json"),
-    "broken description": ("dataset.json", lambda path: path.write_text("{"), r"dataset\.json: not a valid"),
+    "no description": ("dataset.json", os.unlink, r"holds no dataset\.json and no dataset_description"),
+    "broken description": ("dataset.json", lambda path: path.write_text("{"), r"dataset\.json: not valid JSON"),
     "no labels entry": (
         "dataset.json",
         lambda path: path.write_text('{"channel_names": {"0": "T1"}}'),
@@ -248,7 +258,7 @@ def test_bad_input_is_found_when_read(tmp_path, name):
     path, change, message = BAD[name]
     damage(folder, path, change)
     with pytest.raises(UserError, match=message):
-        read_nnunet(folder, "group", 2)
+        tiny.read(folder)
 
 
 def test_labels_of_background_alone_are_refused(tmp_path):
@@ -256,7 +266,7 @@ def test_labels_of_background_alone_are_refused(tmp_path):
     for path in (folder / "labelsTr").iterdir():
         write_volume(path, Volume(np.zeros(tiny.SHAPE, np.uint8), np.eye(4)))
     with pytest.raises(UserError, match="nothing to learn"):
-        read_nnunet(folder, "group", 2)
+        tiny.read(folder)
 
 
 def test_nifti2_and_garbage_after_gzip_are_read(tmp_path, rng):
@@ -264,20 +274,12 @@ def test_nifti2_and_garbage_after_gzip_are_read(tmp_path, rng):
     nibabel.save(nibabel.Nifti2Image(values, np.eye(4)), tmp_path / "two.nii.gz")
     with (tmp_path / "two.nii.gz").open("ab") as file:
         file.write(b"garbage")
-    np.testing.assert_array_equal(read_image(tmp_path / "two.nii.gz").values, values)
+    np.testing.assert_array_equal(read_image(tmp_path / "two.nii.gz").values[..., 0], values)
 
 
-def test_an_unknown_group_column_lists_the_columns(tiny_folder):
+def test_an_unknown_group_column_lists_the_columns(tiny_folder, tmp_path):
     with pytest.raises(UserError, match="no column 'sex'; its columns are 'participant_id', 'group'"):
-        read_nnunet(tiny_folder, "sex", 2)
-
-
-def test_mixed_spacings_are_refused(tmp_path):
-    folder = tiny.write_dataset(tmp_path / "mixed", cases=4)
-    for name, values in ((IMAGE, np.zeros(tiny.SHAPE, np.float32)), (LABEL, np.zeros(tiny.SHAPE, np.uint8))):
-        write_volume(folder / name, Volume(values, np.diag([2.0, 1.0, 1.0, 1.0])))
-    with pytest.raises(UserError, match=r"case_002.*2 x 1 x 1 mm.*1 x 1 x 1 mm"):
-        read_nnunet(folder, "group", 2)
+        make_ready(tiny_folder, tmp_path, FolderConfig("sex"))
 
 
 def test_the_fingerprint_sees_content_and_groups_but_not_the_place(tmp_path):
@@ -288,7 +290,9 @@ def test_the_fingerprint_sees_content_and_groups_but_not_the_place(tmp_path):
     values = read_label(folders[3] / LABEL).values.copy()
     values[0, 0, 0] = 1
     write_volume(folders[3] / LABEL, Volume(values, np.eye(4)))
-    one, two, other_group, other_voxel = (fingerprint(read_nnunet(folder, "group", 2)) for folder in folders)
+    one, two, other_group, other_voxel = (
+        make_ready(folder, tmp_path / "prepared", FolderConfig()).fingerprint for folder in folders
+    )
     assert one == two
     assert len({one, other_group, other_voxel}) == 3
 
@@ -296,6 +300,6 @@ def test_the_fingerprint_sees_content_and_groups_but_not_the_place(tmp_path):
 def test_reading_changes_nothing(tmp_path):
     folder = tiny.write_dataset(tmp_path / "kept", cases=4)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    dataset = read_nnunet(folder, "group", 2)
+    dataset = tiny.read(folder)
     load_case(dataset.cases[0], dataset)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -9,7 +9,7 @@ import tiny
 
 from jaxal import loop, strategies
 from jaxal.data.cases import initial_set, split
-from jaxal.data.layouts import load_case
+from jaxal.data.prepare import load_case
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import unet
 from jaxal.strategies import STRATEGIES, StrategyConfig

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from jaxal import aggregate, information, uncertainty
-from jaxal.data.layouts import load_case, read_nnunet
+from jaxal.data.prepare import load_case
 from jaxal.journal import Journal
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import UNetConfig, unet
@@ -269,10 +269,10 @@ def test_a_stopped_pass_scores_only_what_is_missing(model, params, load, tiny_da
 
 def test_the_journal_is_deaf_to_other_params_keys_data_and_settings(model, params, load, tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "data")
-    dataset = read_nnunet(folder, "group", tiny.NETWORK.multiple)
+    dataset = tiny.read(folder)
     cases = dataset.cases[:2]
 
-    def missed(params=params, key=KEY, identity="config", batch_size=2, members=MEMBERS, names=("bald",)):
+    def missed(params=params, key=KEY, identity="config", batch_size=2, members=MEMBERS, names=("bald",), cases=cases):
         """Cases that had to be scored anew."""
         read, seen = counting(lambda case: load_case(case, dataset))
         pass_ = Pass(model, list(names), members, batch_size, tiny.STATISTICS, jax.local_devices()[:1])
@@ -289,9 +289,9 @@ def test_the_journal_is_deaf_to_other_params_keys_data_and_settings(model, param
     assert missed(names=("bald", "entropy"))
     assert missed() == set()
     tiny.write_dataset(tmp_path / "other", shape=tiny.SHAPE, cases=4)
-    source = tmp_path / "other" / "imagesTr" / f"{dataset.cases[3].id}_0000.nii.gz"
-    shutil.copy(source, cases[1].images[0])  # the same name, another content
-    assert missed() == {cases[1].id}
+    source = tmp_path / "other" / "imagesTr" / f"{cases[0].id[:-1]}3_0000.nii.gz"
+    shutil.copy(source, folder / "imagesTr" / f"{cases[1].id}_0000.nii.gz")  # the same name, another content
+    assert missed(cases=tiny.read(folder).cases[:2]) == {cases[1].id}
 
 
 def test_the_pass_lowers_for_every_platform(model, params, load, tiny_dataset):

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from jaxal import fairness, information, metrics, strategies
-from jaxal.data.layouts import load_case
+from jaxal.data.prepare import load_case
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import unet
 from jaxal.scoring import Pass
@@ -17,6 +17,7 @@ from jaxal.strategies import STRATEGIES, Context, Seen, StrategyConfig
 KEY = jax.random.key(3)
 BUDGET = 3
 SEES_FEATURES = ("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset")
+AT_RANDOM = ("random", "stratified_random")  # know the pool's order and nothing else of it
 LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
 
 
@@ -57,7 +58,7 @@ def bench(tiny_dataset):
 
 
 def test_the_names_are_the_fields():
-    expected = "random least_confidence margin entropy masked_entropy weighted_entropy mc_entropy variation_ratio bald eig aeig uig cfig mass egl gradient_norm badge coreset power_entropy power_bald"
+    expected = "random stratified_random foreground_random least_confidence margin entropy masked_entropy weighted_entropy weighted_entropy_unmasked mc_entropy variation_ratio bald eig aeig uig cfig mass egl gradient_norm badge coreset power_entropy power_bald"
     assert list(STRATEGIES) == expected.split()
 
 
@@ -66,7 +67,7 @@ def test_picks_are_distinct_from_the_pool_and_fill_the_budget(bench, name):
     query = bench.query(name)
     assert len(query.units) == len(set(query.units)) == BUDGET
     assert set(query.units) <= {case.id for case in bench.pool}
-    if name != "badge":  # whose draws are no ranking
+    if name not in ("badge", "stratified_random"):  # whose draws are no ranking
         assert list(query.scores) == sorted(query.scores, reverse=True)
     assert np.isfinite(query.scores).all()
     everything = bench.query(name, budget=100)
@@ -87,19 +88,19 @@ def test_chunking_does_not_change_picks(bench, name):
             assert other.units[:BUDGET] == plain.units[:BUDGET]
 
 
-@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "random"])
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name not in AT_RANDOM])
 def test_the_order_of_the_pool_does_not_matter(bench, name):
     backwards = bench.query(name, pool=bench.pool[::-1])
     assert backwards == bench.query(name)
 
 
-@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "random"])
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name not in AT_RANDOM])
 def test_ties_go_to_the_first_id(bench, name):
     """A head without weights scores all cases of a group alike."""
     flat = {**bench.params, "kernel": jnp.zeros_like(bench.params["kernel"])}
     pool = [case for case in bench.pool if case.group == "A"]
     query = bench.query(name, pool=pool[::-1], params=flat, budget=2)
-    if name.startswith("power_"):
+    if name.startswith("power_") or name == "foreground_random":
         assert query.units == bench.query(name, pool=pool, params=flat, budget=2).units
     elif name in SEES_FEATURES:
         assert np.isfinite(query.scores).all()
@@ -118,6 +119,30 @@ def test_saturated_and_empty_predictions_give_finite_scores(bench, name, scale):
 def test_random_depends_on_the_key_alone(bench):
     picks = bench.query("random").units
     assert picks == bench.query("random", params=jax.tree.map(jnp.zeros_like, bench.params)).units
+
+
+def test_stratified_random_evens_out_the_labels(bench):
+    """Labelled are two of group A and one of B, so the first is of B, and then they take turns."""
+    groups = {case.id: case.group for case in bench.pool}
+    labelled = [case.group for case in bench.dataset.cases[LABELLED]]
+    assert (labelled.count("A"), labelled.count("B")) == (2, 1)
+    query = bench.query("stratified_random", budget=5)
+    picked = [groups[unit] for unit in query.units]
+    assert picked[0] == "B"
+    assert abs((2 + picked.count("A")) - (1 + picked.count("B"))) <= 1
+
+
+def test_foreground_random_goes_by_the_predicted_share(bench):
+    share = bench.collect(("foreground",), bench.pool)["foreground"]
+    probability = bench.collect(("regions",), bench.pool)["regions"].candidates.probability
+    assert share.shape == (9,)
+    assert ((share > 0) & (share < 1)).all()
+    assert probability.shape[0] == 9
+    query = bench.query("foreground_random", budget=9)
+    scores = dict(zip(query.units, query.scores, strict=True))
+    noise = [scores[case.id] - np.log(share[place]) for place, case in enumerate(sorted(bench.pool))]
+    again = jax.random.gumbel(jax.random.fold_in(KEY, 1), (9,))
+    np.testing.assert_allclose(noise, np.asarray(again), rtol=1e-4)
 
 
 def test_weights_come_from_the_group_dice_that_was_asked_for(bench):

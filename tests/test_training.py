@@ -9,9 +9,9 @@ from scipy import ndimage
 
 from jaxal import metrics, training
 from jaxal.data.cases import Example
-from jaxal.data.layouts import load_case
+from jaxal.data.prepare import load_case
 from jaxal.networks.unet import unet
-from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState, _augment, _batch_indices, relative_rate
+from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState, _augment, _batch_indices, relative_rate, whole
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def same(one, two):
 
 def fit(trainer, examples, key=0, **options):
     key = jax.random.key(key)
-    return trainer.fit(key, examples, trainer.start(key, examples[0]), **options)
+    return trainer.fit(key, len(examples), whole(examples), trainer.start(key, examples[0]), **options)
 
 
 def test_learns_the_ball(examples):
@@ -55,7 +55,7 @@ def test_repeats_to_the_last_bit_and_depends_on_the_key(trainer, examples):
 
 
 def test_resumes_at_any_step_to_the_last_bit(trainer, examples):
-    whole = fit(trainer, examples)
+    expected = fit(trainer, examples)
     for stop in (1, 7):
         saved, calls = [], iter(range(100))
 
@@ -66,7 +66,7 @@ def test_resumes_at_any_step_to_the_last_bit(trainer, examples):
             fit(trainer, examples, should_stop=lambda calls=calls, stop=stop: next(calls) + 1 >= stop, save=save)
         assert int(saved[0].step) == stop
         state = jax.tree.map(jax.numpy.asarray, saved[0])
-        assert same(trainer.fit(jax.random.key(0), examples, state), whole)
+        assert same(trainer.fit(jax.random.key(0), len(examples), whole(examples), state), expected)
 
 
 def test_starts_from_given_weights(trainer, examples):
@@ -74,7 +74,7 @@ def test_starts_from_given_weights(trainer, examples):
     warm = Trainer(unet(tiny.NETWORK), tiny.TRAINING, warm=True)
     state = warm.start(jax.random.key(5), examples[0], params)
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(state.params), strict=True))
-    assert int(warm.fit(jax.random.key(5), examples, state).step) == tiny.TRAINING.warm_steps
+    assert int(warm.fit(jax.random.key(5), len(examples), whole(examples), state).step) == tiny.TRAINING.warm_steps
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 200])
@@ -89,6 +89,24 @@ def test_steps_grow_with_the_cases(examples):
     trainer = Trainer(unet(tiny.NETWORK), TrainingConfig(steps=3, steps_per_case=2, warm_steps=1))
     assert int(fit(trainer, examples[:2]).step) == trainer.steps(2) == 7
     assert int(fit(trainer, examples).step) == trainer.steps(4) == 11
+
+
+def test_draws_know_their_step_and_place_alone(examples):
+    """So a resumed training sees the patches that the whole one saw."""
+    config = dataclasses.replace(tiny.TRAINING, steps=4, batch_size=3)
+    seen = {}
+
+    def draw(index, rng):
+        seen.setdefault(float(rng.random()), index)
+        return examples[index]
+
+    trainer = Trainer(unet(tiny.NETWORK), config)
+    key = jax.random.key(2)
+    trainer.fit(key, 4, draw, trainer.start(key, examples[0]))
+    assert len(seen) == 12
+    first = dict(seen)
+    trainer.fit(key, 4, draw, trainer.start(key, examples[0]))
+    assert seen == first
 
 
 def test_every_epoch_goes_through_all_cases():

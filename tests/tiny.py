@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxal.data.cases import Dataset
+from jaxal.data.folder import FolderConfig, make_ready
 from jaxal.data.nifti import Volume, write_volume
 from jaxal.networks.unet import UNetConfig
 from jaxal.statistics import StatisticsConfig
@@ -40,3 +42,8 @@ def write_dataset(folder: Path, cases: int = 16, shape=SHAPE, groups=("A", "B"),
     }
     (folder / "dataset.json").write_text(json.dumps(description))
     return folder
+
+
+def read(folder: Path, prepared: Path | None = None) -> Dataset:
+    """The data set in a folder, whole cases, prepared beside it."""
+    return make_ready(folder, prepared or folder.parent / "prepared", FolderConfig(levels=NETWORK.levels)).dataset

@@ -11,12 +11,19 @@ from jaxal.errors import UserError
 
 
 class Case(NamedTuple):
-    """One scan: its id, its group of patients, one image file a channel, and its label map."""
+    """One scan as it was prepared (`prepare.py`).
+
+    Attributes:
+      id, group: its name and its group of patients.
+      image, label: arrays on disk; their names change when the scan's content does.
+      subject: whose scan it is; the scans of one subject stay in one split. The id when left out.
+    """
 
     id: str
     group: str
-    images: tuple[Path, ...]
+    image: Path
     label: Path
+    subject: str = ""
 
 
 class Dataset(NamedTuple):
@@ -57,13 +64,13 @@ class Splits(NamedTuple):
     test: tuple[Case, ...]
 
 
-def case_fingerprint(case: Case) -> str:
-    """Sixteen hexadecimal digits that change when the content of one of a case's files does.
+def file_fingerprint(paths: Sequence[Path]) -> str:
+    """Sixteen hexadecimal digits that change when the content of one of some files does.
 
     Of a `.gz` its size and last eight bytes are enough: they are a checksum and the length of its content.
     """
     digest = hashlib.sha256()
-    for path in (*case.images, case.label):
+    for path in paths:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - 8) if path.suffix == ".gz" else 0)
@@ -71,40 +78,28 @@ def case_fingerprint(case: Case) -> str:
     return digest.hexdigest()[:16]
 
 
-def pad_example(image: np.ndarray, label: np.ndarray, shape: Sequence[int]) -> Example:
-    """Normalises each channel to zero mean and unit deviation and pads at the far ends to a common shape."""
-    mean = image.mean(axis=(0, 1, 2), dtype=np.float64)
-    deviation = image.std(axis=(0, 1, 2), dtype=np.float64)
-    scaled = ((image - mean) / np.maximum(deviation, 1e-6)).astype(np.float32)
-    padding = [(0, target - size) for target, size in zip(shape, label.shape, strict=True)]
-    valid = np.pad(np.ones(label.shape, bool), padding)
-    return Example(np.pad(scaled, [*padding, (0, 0)]), np.pad(label, padding), valid)
-
-
-def padded_shape(shapes: Sequence[Sequence[int]], multiple: int) -> tuple[int, ...]:
-    """The smallest shape that holds all of `shapes` and whose axes are multiples of `multiple`."""
-    largest = np.max(np.asarray(shapes), axis=0)
-    return tuple(int(-(-size // multiple) * multiple) for size in largest)
-
-
 def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> Splits:
-    """Splits at random within each group, so that each split has the groups' proportions.
+    """Splits subjects at random within each group, so that each split has the groups' proportions and no subject is in two.
 
     Args:
       cases: all of them.
       seed: of the draw.
-      evaluation, test: shares of each group, rounded; each split gets at least one case of every group.
+      evaluation, test: shares of each group's subjects, rounded; each split gets at least one subject of every group.
     """
+    scans: dict[str, list[Case]] = {}
+    for case in sorted(cases):
+        scans.setdefault(case.subject or case.id, []).append(case)
     parts: dict[str, list[Case]] = {"pool": [], "evaluation": [], "test": []}
-    for members in by_group(cases, np.random.default_rng([seed, 1])).values():
+    for members in by_group([own[0] for own in scans.values()], np.random.default_rng([seed, 1])).values():
         evaluation_count, test_count = (max(1, round(share * len(members))) for share in (evaluation, test))
         if evaluation_count + test_count >= len(members):
             raise UserError(
-                f"Group {members[0].group!r} has {len(members)} cases; the pool, evaluation and test splits each need at least one."
+                f"Group {members[0].group!r} has {len(members)} subjects; the pool, evaluation and test splits each need at least one. "
+                "Join groups (--bins) or name another --group-column."
             )
-        parts["test"] += members[:test_count]
-        parts["evaluation"] += members[test_count : test_count + evaluation_count]
-        parts["pool"] += members[test_count + evaluation_count :]
+        cuts = {"test": members[:test_count], "evaluation": members[test_count : test_count + evaluation_count]}
+        for name, chosen in {**cuts, "pool": members[test_count + evaluation_count :]}.items():
+            parts[name] += [scan for first in chosen for scan in scans[first.subject or first.id]]
     return Splits(*(tuple(sorted(part)) for part in (parts["pool"], parts["evaluation"], parts["test"])))
 
 

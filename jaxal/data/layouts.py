@@ -1,180 +1,293 @@
-"""Folders of scans in the layouts that people have. Here: nnU-Net's raw data sets, with groups from `participants.tsv`.
+"""Folders of scans in the layouts that people have: which files make which case. No voxel is read here.
 
-DIR/dataset.json               channel_names, labels, numTraining, file_ending
-DIR/imagesTr/CASE_0000.nii.gz  one file a channel
-DIR/labelsTr/CASE.nii.gz
-DIR/participants.tsv           participant_id and any columns; one of them names the groups
+nnU-Net v2 (raw)
+    DIR/dataset.json                  channel_names, labels, file_ending; perhaps dataset: {CASE: {images, label}}
+    DIR/imagesTr/CASE_0000.nii.gz     one file a channel
+    DIR/labelsTr/CASE.nii.gz
+Medical Segmentation Decathlon
+    DIR/dataset.json                  modality, labels, training: [{image, label}]
+    DIR/imagesTr/CASE.nii.gz          several channels are a fourth axis
+    DIR/labelsTr/CASE.nii.gz
+BIDS, raw plus one derivatives folder of label maps
+    DIR/dataset_description.json
+    DIR/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz                            one file a channel; sessions may be absent
+    DIR/derivatives/TOOL/sub-01/ses-1/anat/sub-01_ses-1_..._dseg.nii.gz
+    DIR/derivatives/TOOL/dseg.tsv     index and name of each class; may be absent
+
+The group of each case, or of each subject in BIDS, is a column of DIR/participants.tsv (`groups.py`).
 """
 
 import csv
-import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from jaxal.data.cases import Case, Dataset, Example, case_fingerprint, pad_example, padded_shape
-from jaxal.data.nifti import Volume, read_image, read_label
 from jaxal.errors import UserError
 
+ENDINGS = (".nii.gz", ".nii")
+MEANT = "--data expects nnU-Net's layout, the Medical Segmentation Decathlon's (both have a dataset.json) or BIDS (dataset_description.json)."
 
-def read_nnunet(folder: Path, group_column: str, multiple: int, progress: Callable[[int, int], None] | None = None) -> Dataset:
-    """Reads what an nnU-Net data set holds and checks every file of it.
+
+class Files(NamedTuple):
+    """One case: its id, whose scan it is, its image files and its label map."""
+
+    id: str
+    subject: str
+    images: tuple[Path, ...]
+    label: Path
+
+
+class Found(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+      layout: its name.
+      channels, classes: names; class 0 is background.
+      ignore: the value in label maps that means "not annotated", if there is one.
+      cases: sorted by id.
+    """
+
+    layout: str
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    ignore: int | None
+    cases: tuple[Files, ...]
+
+
+def find_cases(folder: Path, channels: Sequence[str] | None = None) -> Found:
+    """Finds the cases of a folder in any of the three layouts.
 
     Args:
-      folder: with `dataset.json`, `imagesTr`, `labelsTr` and `participants.tsv`.
-      group_column: column of the table that names each case's group.
-      multiple: axes are padded to multiples of this.
-      progress: called with the number of cases checked and of all cases.
+      folder: the data set.
+      channels: in BIDS, the suffixes to take (`T1w`, `FLAIR`); all that any case has when left out.
 
     Raises:
-      UserError: anything that would fail or mislead later; the message names the file, what it holds and what to do.
+      UserError: the folder is in none of the layouts, or incomplete; the message names the file.
     """
-    folder = Path(folder)
-    channels, classes, ending = _read_description(folder)
-    groups = _read_groups(folder / "participants.tsv", group_column)
-    ids = sorted(path.name[: -len(ending)] for path in (folder / "labelsTr").glob(f"*{ending}"))
-    _check_ids(folder, ids, groups, ending)
-    cases = tuple(
-        Case(
-            id_,
-            groups[id_],
-            tuple(folder / "imagesTr" / f"{id_}_{channel:04d}{ending}" for channel in range(len(channels))),
-            folder / "labelsTr" / f"{id_}{ending}",
-        )
-        for id_ in ids
-    )
-    shapes, spacing_mm, foreground = [], None, False
-    for count, case in enumerate(cases, 1):
-        _, label = _read_checked(case, classes)
-        shapes.append(label.values.shape)
-        foreground = foreground or bool(label.values.any())
-        own = np.linalg.norm(label.affine[:3, :3], axis=0)
-        spacing_mm = own if spacing_mm is None else spacing_mm
-        if not np.allclose(own, spacing_mm, rtol=0.01):
-            raise UserError(
-                f"{case.label}: voxels of {_in_mm(own)}, but {cases[0].label} has {_in_mm(spacing_mm)}. Resample all cases to one spacing."
-            )
-        if progress:
-            progress(count, len(cases))
-    if not foreground:
-        raise UserError(f"{folder / 'labelsTr'}: no label map holds anything but background, so there is nothing to learn.")
-    return Dataset(cases, channels, classes, padded_shape(shapes, multiple), tuple(float(size) for size in spacing_mm))
-
-
-def _flat(affine: np.ndarray) -> str:
-    return "; ".join(" ".join(f"{value:g}" for value in row) for row in affine[:3])
-
-
-def _in_mm(spacing: np.ndarray) -> str:
-    return " x ".join(f"{size:g}" for size in spacing) + " mm"
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Sixteen hexadecimal digits that change when a case, its group or a file's content does, wherever the folder lies."""
-    digest = hashlib.sha256()
-    for case in dataset.cases:
-        digest.update(f"{case.id}\0{case.group}\0{case_fingerprint(case)}\0".encode())
-    return digest.hexdigest()[:16]
-
-
-def load_case(case: Case, dataset: Dataset) -> Example:
-    """Reads one case as arrays of the data set's common shape."""
-    images, label = _read_checked(case, dataset.classes)
-    return pad_example(np.stack([image.values for image in images], axis=-1), label.values, dataset.shape)
-
-
-def _read_description(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    path = folder / "dataset.json"
     if not folder.is_dir():
         raise UserError(f"--data {folder}: no such folder.")
-    if not path.is_file():
-        raise UserError(
-            f"{folder}: holds no dataset.json. --data expects a data set in nnU-Net's layout (dataset.json, imagesTr, labelsTr)."
+    if (folder / "dataset.json").is_file():
+        description = _read_json(folder / "dataset.json")
+        found = (
+            _decathlon(folder, description)
+            if "channel_names" not in description and "modality" in description
+            else _nnunet(folder, description)
         )
+    elif (folder / "dataset_description.json").is_file():
+        found = _bids(folder, channels)
+    else:
+        raise UserError(f"{folder}: holds no dataset.json and no dataset_description.json. {MEANT}")
+    twice = sorted({case.id for case in found.cases if sum(other.id == case.id for other in found.cases) > 1})
+    if twice:
+        raise UserError(f"{folder}: the case {twice[0]!r} is there twice. Ids must differ; remove or rename one.")
+    for case in found.cases:
+        if "/" in case.id or case.id.startswith("."):
+            raise UserError(f"{folder}: the case {case.id!r} has a name that no file can have. Rename it.")
+    return found._replace(cases=tuple(sorted(found.cases)))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        description = json.loads(path.read_text())
-        channels = tuple(str(description["channel_names"][key]) for key in sorted(description["channel_names"], key=int))
-        labels = {str(name): int(value) for name, value in description["labels"].items()}
-        ending = str(description.get("file_ending", ".nii.gz"))
-    except KeyError as error:
-        raise UserError(f"{path}: lacks the entry {error.args[0]!r} that nnU-Net's layout asks for.") from error
-    except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{path}: not a valid nnU-Net description ({error}).") from error
-    classes = tuple(sorted(labels, key=labels.get))
-    if [labels[name] for name in classes] != list(range(len(classes))) or len(classes) < 2:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}). Restore the file.") from error
+    if not isinstance(description, dict):
+        raise UserError(f"{path}: expected an object with entries, found {type(description).__name__}.")
+    return description
+
+
+def _entry(path: Path, description: dict[str, Any], name: str) -> Any:
+    if name not in description:
+        raise UserError(f"{path}: lacks the entry {name!r}. {MEANT}")
+    return description[name]
+
+
+def _classes(path: Path, labels: dict[str, int]) -> tuple[tuple[str, ...], int | None]:
+    """Names of the classes in order, and the value of nnU-Net's `ignore` label."""
+    ignore = labels.pop("ignore", None)
+    names = tuple(sorted(labels, key=labels.get))
+    if [labels[name] for name in names] != list(range(len(names))) or len(names) < 2:
         raise UserError(f"{path}: labels are {labels}; expected background 0 and consecutive numbers from 1.")
-    if ending not in (".nii.gz", ".nii"):
-        raise UserError(f"{path}: file_ending is {ending!r}; only .nii.gz and .nii are read.")
-    return channels, classes, ending
+    if ignore is not None and ignore != len(names):
+        raise UserError(f"{path}: the label 'ignore' is {ignore}; nnU-Net wants it to be the highest, here {len(names)}.")
+    return names, ignore
 
 
-def _read_groups(path: Path, column: str) -> dict[str, str]:
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file. It names each case's group: tab-separated, a column participant_id and a column {column!r}."
-        )
+def _ending(path: Path) -> str:
+    ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
+    if ending is None:
+        raise UserError(f"{path}: only {' and '.join(ENDINGS)} are read.")
+    return ending
+
+
+def _inside(folder: Path, description: Path, given: str) -> Path:
+    """A path that a description gives, refused when it leaves the folder."""
+    path = folder / given
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a table in UTF-8 ({error}). Save it as tab-separated text in UTF-8.") from error
-    names = list(rows[0]) if rows else []
-    for needed in ("participant_id", column):
-        if needed not in names:
-            raise UserError(
-                f"{path}: has no column {needed!r}; its columns are {', '.join(map(repr, names)) or 'none'}. See --group-column."
-            )
-    groups: dict[str, str] = {}
-    for line, row in enumerate(rows, 2):
-        id_, group = row["participant_id"], (row[column] or "").strip()
-        if id_ in groups:
-            raise UserError(f"{path}, line {line}: the case {id_!r} is listed twice.")
-        if group in ("", "n/a"):
-            raise UserError(
-                f"{path}, line {line}: the case {id_!r} has no group in the column {column!r}. Fill it in or leave the case out."
-            )
-        groups[id_] = group
-    return groups
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{description}: the path {given!r} cannot be followed ({error}).") from error
+    if not inside:
+        raise UserError(
+            f"{description}: the path {given!r} leaves the folder {folder}, which is not followed. Put the file inside."
+        )
+    return path
 
 
-def _check_ids(folder: Path, ids: list[str], groups: dict[str, str], ending: str) -> None:
+def _require(path: Path, why: str) -> None:
+    if not path.is_file():
+        raise UserError(f"{path}: {'not a file' if path.is_dir() or path.is_symlink() else 'no such file'}; {why}.")
+
+
+# nnU-Net
+
+
+def _nnunet(folder: Path, description: dict[str, Any]) -> Found:
+    path = folder / "dataset.json"
+    names = _entry(path, description, "channel_names")
+    try:
+        channels = tuple(str(names[key]) for key in sorted(names, key=int))
+        labels = {str(name): int(value) for name, value in _entry(path, description, "labels").items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{path}: not a description that is understood ({error}); labels are read as name: number, regions of several are not."
+        ) from error
+    classes, ignore = _classes(path, labels)
+    ending = str(description.get("file_ending", ".nii.gz"))
+    if ending not in ENDINGS:
+        raise UserError(f"{path}: file_ending is {ending!r}; only .nii.gz and .nii are read.")
+    if "dataset" in description:
+        cases = _nnunet_listed(folder, path, description["dataset"])
+    else:
+        cases = _nnunet_by_name(folder, ending, len(channels))
+    for case in cases:
+        if len(case.images) != len(channels):
+            raise UserError(
+                f"{path}: the case {case.id!r} has {len(case.images)} images, but there are the channels {', '.join(channels)}."
+            )
+        for image, channel in zip(case.images, channels, strict=True):
+            _require(image, f"it is the channel {channel!r} of the case {case.id!r}")
+        _require(case.label, f"it is the label map of the case {case.id!r}")
+    return Found("nnU-Net", channels, classes, ignore, tuple(cases))
+
+
+def _nnunet_by_name(folder: Path, ending: str, channels: int) -> list[Files]:
+    ids = sorted(path.name[: -len(ending)] for path in (folder / "labelsTr").glob(f"*{ending}"))
     images = {path.name[: -len(ending)].rsplit("_", 1)[0] for path in (folder / "imagesTr").glob(f"*{ending}")}
     if not ids:
         raise UserError(f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}.")
-    for id_ in sorted(groups.keys() | images):
-        if id_ not in images:
-            raise UserError(
-                f"{folder / 'participants.tsv'}: lists the case {id_!r}, but {folder / 'imagesTr' / (id_ + '_0000' + ending)} does not exist."
-            )
-        if id_ not in ids:
-            raise UserError(f"{folder / 'imagesTr'}: the case {id_!r} has no label map {folder / 'labelsTr' / (id_ + ending)}.")
-    for id_ in ids:
-        if id_ not in groups:
-            raise UserError(f"{folder / 'participants.tsv'}: does not list the case {id_!r}, so it has no group.")
-    if len(set(groups.values())) < 2:
-        raise UserError(
-            f"{folder / 'participants.tsv'}: all {len(groups)} cases are in the group {next(iter(groups.values()))!r}. "
-            "Fairness compares groups: name a --group-column with at least two."
+    for id_ in sorted(images - set(ids)):
+        raise UserError(f"{folder / 'imagesTr'}: the case {id_!r} has no label map {folder / 'labelsTr' / (id_ + ending)}.")
+    return [
+        Files(
+            id_,
+            id_,
+            tuple(folder / "imagesTr" / f"{id_}_{channel:04d}{ending}" for channel in range(channels)),
+            folder / "labelsTr" / f"{id_}{ending}",
         )
+        for id_ in ids
+    ]
 
 
-def _read_checked(case: Case, classes: tuple[str, ...]) -> tuple[list[Volume], Volume]:
-    images = [read_image(path) for path in case.images]
-    label = read_label(case.label)
-    for path, image in zip(case.images, images, strict=True):
-        if image.values.shape != label.values.shape:
-            raise UserError(
-                f"{path} has shape {image.values.shape}, but {case.label} has {label.values.shape}. Resample one onto the other."
+def _nnunet_listed(folder: Path, path: Path, listed: Any) -> list[Files]:
+    try:
+        return [
+            Files(
+                str(id_),
+                str(id_),
+                tuple(_inside(folder, path, str(image)) for image in entry["images"]),
+                _inside(folder, path, str(entry["label"])),
             )
-        if not np.allclose(image.affine, label.affine, atol=1e-3):
+            for id_, entry in listed.items()
+        ]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: the entry 'dataset' must name images and a label for every case ({error!r}).") from error
+
+
+# Medical Segmentation Decathlon
+
+
+def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
+    path = folder / "dataset.json"
+    try:
+        modality, labels = description["modality"], _entry(path, description, "labels")
+        channels = tuple(str(modality[key]) for key in sorted(modality, key=int))
+        classes, ignore = _classes(path, {str(name): int(value) for value, name in labels.items()})
+        cases = []
+        for entry in _entry(path, description, "training"):
+            image, label = (_inside(folder, path, str(entry[name])) for name in ("image", "label"))
+            id_ = image.name[: -len(_ending(image))]
+            _require(image, f"dataset.json lists it as the image of the case {id_!r}")
+            _require(label, f"dataset.json lists it as the label map of the case {id_!r}")
+            cases.append(Files(id_, id_, (image,), label))
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a Decathlon description ({error!r}).") from error
+    if not cases:
+        raise UserError(f"{path}: the entry 'training' lists no cases.")
+    return Found("Decathlon", channels, classes, ignore, tuple(cases))
+
+
+# BIDS
+
+
+_NAME = re.compile(r"(?P<subject>sub-[^_/]+)(?:_(?P<session>ses-[^_]+))?(?:_.*)?_(?P<suffix>[A-Za-z0-9]+)")
+
+
+def _bids(folder: Path, channels: Sequence[str] | None) -> Found:
+    maps = {}
+    for path in sorted(folder.glob("derivatives/*/sub-*/**/anat/*_dseg.nii*")):
+        id_, subject, _ = _named(path)
+        if id_ in maps:
             raise UserError(
-                f"{path} and {case.label} have different affines ({_flat(image.affine)} and {_flat(label.affine)}), so their voxels lie in different places. Resample one onto the other."
+                f"{path}: a second label map of {id_!r} beside {maps[id_][1]}. Leave one derivatives folder and one map a scan."
             )
-    highest = int(label.values.max())
-    if highest >= len(classes):
-        raise UserError(
-            f"{case.label}: holds the label {highest}, which dataset.json does not name (its labels are 0 to {len(classes) - 1})."
-        )
-    return images, label
+        maps[id_] = subject, path
+    if not maps:
+        raise UserError(f"{folder / 'derivatives'}: holds no label maps …_dseg.nii.gz below TOOL/sub-*/[ses-*/]anat.")
+    images: dict[str, dict[str, Path]] = {id_: {} for id_ in maps}
+    for path in sorted(folder.glob("sub-*/**/anat/*.nii*")):
+        id_, _, suffix = _named(path)
+        if id_ not in images or (channels and suffix not in channels):
+            continue
+        if suffix in images[id_]:
+            raise UserError(f"{path}: a second {suffix} of {id_!r} beside {images[id_][suffix]}. Leave one.")
+        images[id_][suffix] = path
+    wanted = tuple(channels or sorted({suffix for own in images.values() for suffix in own}))
+    if not wanted:
+        raise UserError(f"{folder}: no images below sub-*/[ses-*/]anat belong to the label maps in derivatives.")
+    cases = []
+    for id_, (subject, label) in maps.items():
+        for channel in wanted:
+            if channel not in images[id_]:
+                raise UserError(
+                    f"{folder}: {id_} has a label map but no {channel}. Add it, take the label map away, or choose --channels that all cases have."
+                )
+        cases.append(Files(id_, subject, tuple(images[id_][channel] for channel in wanted), label))
+    tool = next(iter(maps.values()))[1].relative_to(folder / "derivatives").parts[0]
+    return Found("BIDS", wanted, _bids_classes(folder / "derivatives" / tool / "dseg.tsv"), None, tuple(cases))
+
+
+def _named(path: Path) -> tuple[str, str, str]:
+    """Id, subject and suffix of a BIDS file."""
+    match = _NAME.fullmatch(path.name[: -len(_ending(path))])
+    if not match:
+        raise UserError(f"{path}: not named as BIDS asks, sub-ID[_ses-ID][_…]_SUFFIX.nii.gz.")
+    subject, session = match["subject"], match["session"]
+    return f"{subject}_{session}" if session else subject, subject, match["suffix"]
+
+
+def _bids_classes(path: Path) -> tuple[str, ...]:
+    """Names from the table of a derivatives folder; without one the only class is called `structure`."""
+    if not path.is_file():
+        return "background", "structure"
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    try:
+        labels = {str(row["name"]): int(row["index"]) for row in rows}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: expected the columns index and name ({error!r}).") from error
+    if 0 not in labels.values():
+        labels["background"] = 0
+    return _classes(path, labels)[0]

@@ -15,19 +15,23 @@ from jaxal.errors import UserError
 
 
 class Volume(NamedTuple):
-    """A scan: `values [x, y, z]` and the affine from voxels to millimetres (RAS+), `[4, 4]`."""
+    """A scan: `values [x, y, z]`, perhaps with channels last, and the affine from voxels to millimetres (RAS+), `[4, 4]`."""
 
     values: np.ndarray
     affine: np.ndarray
 
 
 def read_image(path: Path) -> Volume:
-    """Reads a 3-D image as float32, scl_slope and scl_inter applied, axes turned to RAS+.
+    """Reads a 3-D image, or one whose fourth axis are channels, as float32 `[x, y, z, channels]`.
+
+    scl_slope and scl_inter are applied, axes turned to RAS+.
 
     Raises:
-      UserError: the file is missing, empty, truncated, no NIfTI, not 3-D, or holds NaN or infinity.
+      UserError: the file is missing, empty, truncated, no NIfTI, has other axes, or holds NaN or infinity.
     """
-    volume = _read(path)
+    volume = _read(path, axes=(3, 4))
+    if volume.values.ndim == 3:
+        volume = volume._replace(values=volume.values[..., None])
     values = volume.values.astype(np.float32)
     bad = int((~np.isfinite(values)).sum())
     if bad:
@@ -41,7 +45,7 @@ def read_label(path: Path) -> Volume:
     Raises:
       UserError: as `read_image`, or a value is not a whole number from 0 to 255.
     """
-    volume = _read(path)
+    volume = _read(path, axes=(3,))
     values = volume.values
     rounded = np.round(values)
     if not np.array_equal(values, rounded) or values.min() < 0 or values.max() > 255:
@@ -50,7 +54,7 @@ def read_label(path: Path) -> Volume:
     return Volume(rounded.astype(np.uint8), volume.affine)
 
 
-def _read(path: Path) -> Volume:
+def _read(path: Path, axes: tuple[int, ...]) -> Volume:
     if not path.is_file():
         raise UserError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}.")
     if path.stat().st_size == 0:
@@ -63,8 +67,9 @@ def _read(path: Path) -> Volume:
         raise
     except (ImageFileError, HeaderDataError, ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a readable NIfTI file ({_brief(error)}). Copy it again from its source.") from error
-    if len(image.shape) != 3:
-        raise UserError(f"{path}: has shape {image.shape}; expected three axes, one file per channel and time point.")
+    if len(image.shape) not in axes:
+        expected = "three axes" if axes == (3,) else "three axes, or a fourth of channels"
+        raise UserError(f"{path}: has shape {image.shape}; expected {expected}.")
     if image.get_data_dtype().kind not in "iuf":
         raise UserError(f"{path}: holds values of type {image.get_data_dtype()}; expected plain whole or real numbers.")
     try:

@@ -36,3 +36,20 @@ def batches(cases: Sequence[Case], load: Callable[[Case], Example], size: int) -
         loaded = [next(examples) for _ in present]
         loaded += [loaded[0]] * (size - len(loaded))
         yield Batch(present, Example(*(np.stack(part) for part in zip(*loaded, strict=True))))
+
+
+def kept(load: Callable[[Case], Example], bytes_at_most: int = 2**30) -> Callable[[Case], Example]:
+    """Keeps what was read in memory, up to a size; the rest is read anew each time."""
+    examples: dict[str, Example] = {}
+    used = 0
+
+    def read(case: Case) -> Example:
+        nonlocal used
+        example = examples.get(case.id) or load(case)
+        size = sum(part.nbytes for part in example)
+        if case.id not in examples and used + size <= bytes_at_most:
+            examples[case.id] = example
+            used += size
+        return example
+
+    return read

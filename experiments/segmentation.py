@@ -1,0 +1,196 @@
+"""Active learning on your own scans: which of them to label next, for whom.
+
+    python -m experiments.segmentation --data DIR --strategy random weighted_entropy aeig --group-column sex --seeds 3
+    python -m experiments.segmentation --data DIR --group-column age --bins 60 75 --plan
+
+DIR is in nnU-Net's layout, the Medical Segmentation Decathlon's or BIDS (`jaxal/data/layouts.py` shows all three), with a
+`participants.tsv`. It is read only: cases are resampled and normalised once, into --prepared. What was derived from the data, and why,
+is written to `plan.json` in the results folder. Labels are taken from the folder, as if readers gave them on demand: the study tells which
+strategy would have been worth following.
+"""
+
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+
+from experiments import command, study
+from experiments.presets import Preset
+from jaxal import loop, report
+from jaxal.checkpoint import write_text
+from jaxal.data.folder import FolderConfig, Ready
+from jaxal.data.plan import to_json
+from jaxal.members import MembersConfig
+from jaxal.networks.unet import UNetConfig
+from jaxal.scoring import Pass
+from jaxal.strategies import STRATEGIES
+from jaxal.training import Interrupted, Trainer, TrainingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """What a preset of this study decides; how many cases are labelled follows from how many there are."""
+
+    width: int
+    training: TrainingConfig
+    patch_voxels: int
+    rounds: int
+    members: MembersConfig
+
+
+SIZES = {
+    "smoke": Size(4, TrainingConfig(steps=40, warm_steps=20), 2**15, 2, MembersConfig(dropout=4)),
+    "small": Size(8, TrainingConfig(steps=160, warm_steps=60, steps_per_case=5), 2**17, 5, MembersConfig()),
+    "paper": Size(
+        32,
+        TrainingConfig(steps=2000, warm_steps=500, steps_per_case=20, batch_size=4, rotation_degrees=5.0, scaling=0.05),
+        2**21,
+        8,
+        MembersConfig(),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments(study.StudyArguments):
+    """Decides which of your scans to label next, round after round, and reports accuracy and fairness by patient group."""
+
+    data: Path = Path()
+    """The folder of scans."""
+    preset: Literal[tuple(SIZES)] = "small"  # type: ignore[valid-type]
+    """Sizes: smoke (every part, within minutes), small (two cores), paper (a GPU)."""
+    bins: tuple[float, ...] = ()
+    """Edges that cut a --group-column of numbers into groups, such as 60 75."""
+    quantiles: int = 2
+    """Groups of equal size for a --group-column of many different numbers, where no --bins are given."""
+    channels: tuple[str, ...] = ()
+    """In BIDS, which images to take, such as T1w FLAIR. Default: all."""
+    spacing_mm: tuple[float, ...] = ()
+    """Voxel size along each axis to which all cases are resampled. Default: derived from the data."""
+    patch_voxels: int | None = None
+    """Voxels that the network sees at once, at most; larger cases are trained on in patches. Default: the preset's."""
+    plan: bool = False
+    """Only read the folder and tell what a run would do and cost."""
+
+
+def main(arguments: Arguments) -> int:
+    """Runs a study, plans one or scores one's pool; returns the exit status."""
+    return command.run(lambda display: _run(arguments, display), arguments.hosts)
+
+
+def _run(arguments: Arguments, display: report.Display) -> int:
+    if arguments.score_only:
+        arguments = study.with_options_of_run(arguments)
+    size = SIZES[arguments.preset]
+    config = FolderConfig(
+        arguments.group_column,
+        arguments.bins,
+        arguments.quantiles,
+        arguments.channels,
+        arguments.spacing_mm,
+        arguments.patch_voxels or size.patch_voxels,
+    )
+    ready = study.read_folder(arguments.data, arguments.prepared / arguments.data.resolve().name, config, display)
+    preset = study.choose_sizes(arguments, _preset(size, ready))
+    identity = {
+        "group_column": arguments.group_column,
+        "fingerprint": ready.fingerprint,
+        "plan": ready.plan.digest(),
+        "cases": len(ready.dataset.cases),
+        "shape": list(ready.dataset.shape),
+        "patch": list(ready.plan.patch),
+        "classes": list(ready.dataset.classes),
+    }
+    patch = None if ready.plan.whole else ready.plan.patch
+    source = study.Source("data", arguments, ready.dataset, identity, patch)
+    if arguments.plan:
+        return _plan(arguments, ready, preset, source, display)
+    if arguments.score_only:
+        return study.score(arguments, preset, source, display)
+    out = arguments.out or Path("runs") / f"segmentation-{arguments.data.resolve().name}"
+    status = study.run(arguments, preset, [source], out, display)
+    write_text(out / "plan.json", json.dumps(to_json(ready.plan, ready.found), indent=2) + "\n")
+    return status
+
+
+def _preset(size: Size, ready: Ready) -> Preset:
+    """A tenth of the pool at the start and a twentieth a query, but at least one case of each group."""
+    pool = len(ready.dataset.cases) / 2  # the rest is for evaluation and test
+    groups = len(ready.dataset.groups)
+    return Preset(
+        cases=len(ready.dataset.cases),
+        spacing_mm=min(ready.plan.spacing_mm),
+        rounds=size.rounds,
+        query_size=max(groups, round(pool / 20)),
+        initial_size=max(2 * groups, round(pool / 10)),
+        evaluation=0.15,
+        test=0.35,
+        network=UNetConfig(width=size.width, levels=ready.plan.levels),
+        training=size.training,
+        members=size.members,
+    )
+
+
+def _plan(arguments: Arguments, ready: Ready, preset: Preset, source: study.Source, display: report.Display) -> int:
+    """Tells what a run would do, and what it would cost by one timed step and one timed case."""
+    task = study.prepare_task(source, preset, arguments.seed)
+    groups = {group: sum(case.group == group for case in ready.dataset.cases) for group in ready.dataset.groups}
+    display.note(
+        f"{ready.found.layout}: {len(ready.dataset.cases)} cases; "
+        + ", ".join(f"{name} {count}" for name, count in groups.items())
+    )
+    display.note(f"channels {', '.join(ready.dataset.channels)}; classes {', '.join(ready.dataset.classes)}")
+    for reason in ready.plan.why:
+        display.note(f"  {reason}")
+    trainer = Trainer(task.model, task.training)
+    case = task.initial[0]
+    draw = (lambda index, rng: task.draw(case, rng)) if task.draw else (lambda index, rng: task.load(case))
+    state = trainer.start(jax.random.key(0), task.load(case))
+    weights = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    step, labelled = _seconds_a_step(trainer, state, draw), preset.initial_size + preset.query_size * (preset.rounds - 1) / 2
+    steps = trainer.steps(round(labelled))
+    seconds_a_case, megabytes = _seconds_a_case(task, preset, arguments)
+    seen = len(task.splits.pool) + len(task.splits.evaluation) + len(task.splits.test)
+    minutes = (steps * step + seen * seconds_a_case) / 60
+    runs = len(set(arguments.strategy)) * arguments.seeds
+    display.note(
+        f"network of {weights:,} weights; {preset.initial_size} cases at the start, {preset.query_size} a query, {preset.rounds} rounds\n"
+        f"a step {step:.2f} s, a case {seconds_a_case:.2f} s, a pass {megabytes:.0f} MB on a device\n"
+        f"a round about {minutes:.1f} minutes ({steps} steps, {seen} cases); {runs} runs about {runs * preset.rounds * minutes:.0f} minutes"
+    )
+    return 0
+
+
+def _seconds_a_step(trainer: Trainer, state, draw) -> float:
+    """The time of one step, the last of three: the first compiles."""
+    times = []
+
+    def note(done: int, total: int) -> None:
+        times.append(time.perf_counter())
+
+    with contextlib.suppress(Interrupted):
+        trainer.fit(jax.random.key(0), 1, draw, state, note, lambda: len(times) >= 3)
+    return float(np.diff(times)[-1])
+
+
+def _seconds_a_case(task: loop.Task, preset: Preset, arguments: Arguments) -> tuple[float, float]:
+    """The time of one case in a pass that computes all that the strategies ask for, without compilation, and the pass's megabytes."""
+    names = {need for name in arguments.strategy for need in STRATEGIES[name](task.strategy).needs.pool} | {"overlap"}
+    pass_ = Pass(task.model, sorted(names), preset.members, preset.batch_size, task.statistics)
+    params, key = jax.jit(task.model.init)(jax.random.key(0), task.load(task.initial[0]).image[None]), jax.random.key(0)
+    cases = task.splits.pool[: jax.local_device_count() * preset.batch_size]
+    pass_(params, key, cases, task.load)
+    begin = time.perf_counter()
+    pass_(params, key, cases, task.load)
+    seconds = (time.perf_counter() - begin) / len(cases)
+    return seconds, pass_.program_bytes(params, key, task.load(cases[0])) / 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main(command.parse(Arguments, __spec__.name)))

@@ -1,0 +1,99 @@
+"""Groups of patients from a column of `participants.tsv`: names as they stand, numbers in bins."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxal.errors import UserError
+
+GROUPS_AT_MOST = 12
+
+
+def read_groups(path: Path, column: str, bins: Sequence[float] = (), quantiles: int = 2) -> dict[str, str]:
+    """The group of each participant.
+
+    A column of names gives its names. A column of numbers with more than `GROUPS_AT_MOST` different ones, or with `bins`, is cut into
+    bins: at the edges given, or else at quantiles of the participants.
+
+    Args:
+      path: of the table, tab-separated with a column `participant_id`.
+      column: that names the groups.
+      bins: edges between bins, rising; a value on an edge belongs to the upper one.
+      quantiles: bins of equal numbers of participants, where no edges are given.
+
+    Raises:
+      UserError: the table is not there or not understood, or the column makes no groups.
+    """
+    values = _column(path, column)
+    numbers = _numbers(values)
+    if bins and numbers is None:
+        odd = next(value for value in values.values() if _number(value) is None)
+        raise UserError(f"{path}: --bins cut numbers, but the column {column!r} holds {odd!r}.")
+    different = set(values.values())
+    if bins or (numbers is not None and len(different) > GROUPS_AT_MOST):
+        edges = tuple(bins) or tuple(np.quantile(numbers, np.arange(1, quantiles) / quantiles))
+        if list(edges) != sorted(set(edges)):
+            raise UserError(f"--bins are {' '.join(f'{edge:g}' for edge in edges)}; expected rising numbers.")
+        groups = {id_: _bin(float(value), edges) for id_, value in values.items()}
+    elif len(different) > GROUPS_AT_MOST:
+        raise UserError(
+            f"{path}: the column {column!r} holds {len(different)} different values, such as {sorted(different)[0]!r}. Groups are few "
+            f"(at most {GROUPS_AT_MOST}): name another --group-column."
+        )
+    else:
+        groups = values
+    return groups
+
+
+def _column(path: Path, column: str) -> dict[str, str]:
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file. It names each case's group: tab-separated, a column participant_id and a column {column!r}."
+        )
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table in UTF-8 ({error}). Save it as tab-separated text in UTF-8.") from error
+    names = list(rows[0]) if rows else []
+    for needed in ("participant_id", column):
+        if needed not in names:
+            raise UserError(
+                f"{path}: has no column {needed!r}; its columns are {', '.join(map(repr, names)) or 'none'}. See --group-column."
+            )
+    groups: dict[str, str] = {}
+    for line, row in enumerate(rows, 2):
+        id_, group = row["participant_id"], (row[column] or "").strip()
+        if id_ in groups:
+            raise UserError(f"{path}, line {line}: the case {id_!r} is listed twice.")
+        if group in ("", "n/a"):
+            raise UserError(
+                f"{path}, line {line}: the case {id_!r} has no group in the column {column!r}. Fill it in or leave the case out."
+            )
+        groups[id_] = group
+    return groups
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _numbers(values: dict[str, str]) -> list[float] | None:
+    numbers = [_number(value) for value in values.values()]
+    return None if any(number is None for number in numbers) else numbers
+
+
+def _bin(value: float, edges: Sequence[float]) -> str:
+    """A bin's name, such as `<60`, `60-75` and `>=75`; names sort in the order of the bins within ASCII only by chance."""
+    place = int(np.searchsorted(edges, value, side="right"))
+    if place == 0:
+        return f"<{edges[0]:g}"
+    if place == len(edges):
+        return f">={edges[-1]:g}"
+    return f"{edges[place - 1]:g}-{edges[place]:g}"

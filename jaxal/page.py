@@ -1,0 +1,372 @@
+"""The report of a folder of runs as one HTML page that needs nothing else: no network, no other file."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxal import comparison
+from jaxal.checkpoint import write_text
+from jaxal.comparison import Estimate
+from jaxal.report import Run, read_runs
+
+PICTURES_AT_MOST = 240  # cases shown in all, the latest rounds first: a study of forty runs stays under ten megabytes
+
+TITLES = {
+    "dice": ("Dice", "mean over all test cases after the last round"),
+    "worst_group": ("worst group", "lowest of the groups' mean Dice"),
+    "disparity": ("disparity Δ", "sum over groups of the distance from the overall Dice; with two groups the gap between them"),
+    "essp": ("ESSP", "equity-scaled performance, Dice / (1 + Δ)"),
+    "area": ("area", "mean Dice over the learning curve"),
+    "labels": ("labels to 95 %", "labelled cases at which Dice reaches 95 % of that of training on everything"),
+    "nll": ("NLL", "negative log-likelihood a voxel, in nats"),
+    "ece": ("ECE", "expected calibration error"),
+}
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1d2126;--soft:#5b6570;--line:#d9dee4;--back:#fff;--card:#f6f8fa;--good:#12705c}
+@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a3acb6;--line:#3a4149;--back:#15181c;--card:#1e2227;--good:#6fd3bc}}
+*{box-sizing:border-box}body{margin:0;background:var(--back);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:72rem;margin:0 auto;padding:1rem}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px solid var(--line);padding-top:1rem}
+h3{font-size:1rem;margin:1.2rem 0 .3rem}p,.note{color:var(--soft);max-width:60rem}.scroll{overflow-x:auto}
+table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--back)}th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--good)}
+th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}td small{display:block;color:var(--soft)}td.sure{color:var(--good);font-weight:600}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}figure{margin:0;background:var(--card);border-radius:.5rem;padding:.5rem;break-inside:avoid}
+figure svg{width:100%;height:auto;display:block}.cases{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,18rem),1fr));gap:1rem}
+.cases img{width:100%;image-rendering:pixelated;border-radius:.25rem;background:#000}figcaption{font-size:.8rem;color:var(--soft);overflow-wrap:anywhere}details summary{cursor:pointer;padding:.3rem 0}
+@media print{:root{--ink:#000;--soft:#333;--line:#bbb;--back:#fff;--card:#fff}details{display:block}main{max-width:none}.scroll{overflow:visible}table{font-size:.7rem}th,td{padding:.2rem .3rem}}
+"""
+
+SCRIPT = """
+for(const table of document.querySelectorAll("table.sortable")){table.querySelectorAll("th button").forEach((button,column)=>{button.addEventListener("click",()=>{
+const head=button.closest("th"),up=head.getAttribute("aria-sort")!=="ascending",body=table.tBodies[0],rows=[...body.rows];
+for(const other of table.querySelectorAll("th"))other.removeAttribute("aria-sort");head.setAttribute("aria-sort",up?"ascending":"descending");
+const value=row=>{const text=row.cells[column].dataset.value,number=parseFloat(text);return isNaN(number)?text:number};
+rows.sort((a,b)=>{const x=value(a),y=value(b),less=x<y?-1:x>y?1:0;return up?less:-less});body.append(...rows)})})}
+addEventListener("beforeprint",()=>document.querySelectorAll("details").forEach(part=>part.open=true));
+"""
+
+
+def write_report(folder: Path, unfinished: str = "") -> Path:
+    """Writes `report.html` of all runs below a folder.
+
+    Args:
+      folder: of a study, `SETTING/STRATEGY/seed-N`.
+      unfinished: what is still to come, for the head of the page.
+    """
+    runs = read_runs(folder)
+    settings = sorted({run.setting for run in runs})
+    pictures = _Pictures(folder)
+    parts = [f"<h1>{html.escape(folder.resolve().name)}</h1>", f"<p>{html.escape(_about(runs))} {html.escape(unfinished)}</p>"]
+    for setting in settings:
+        own = [run for run in runs if run.setting == setting]
+        parts += [f"<h2>{html.escape(setting)}</h2>", _table(_compare(setting, own)), _charts(own), pictures.section(own)]
+    body = "\n".join(parts)
+    path = folder / "report.html"
+    write_text(
+        path,
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<title>{html.escape(folder.resolve().name)}</title><link rel="icon" href="data:,"><style>{STYLE}</style></head>'
+        f"<body><main>{body}</main><script>{SCRIPT}</script></body></html>\n",
+    )
+    return path
+
+
+def _about(runs: Sequence[Run]) -> str:
+    if not runs:
+        return "No round is finished yet."
+    last = runs[-1].rounds[-1]
+    seeds = sorted({run.seed for run in runs})
+    versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
+    hashes = ", ".join(sorted({run.rounds[-1]["config"] for run in runs}))
+    return (
+        f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}. Every number is of the test cases, which no strategy sees. "
+        f"Configuration {hashes}; {versions}; {last['device']}."
+    )
+
+
+# The comparison
+
+
+class Comparison(NamedTuple):
+    """A setting's strategies over the seeds that all of them have; runs with fewer rounds than the longest are left out."""
+
+    setting: str
+    seeds: tuple[int, ...]
+    left_out: tuple[str, ...]
+    full: dict[int, float]
+    table: dict[str, dict[str, Estimate]]
+    differences: dict[str, dict[str, dict[str, Estimate]]]
+
+
+def compare_folder(folder: Path) -> list[Comparison]:
+    """Compares the runs of each setting below a folder."""
+    runs = read_runs(folder)
+    return [
+        _compare(setting, [run for run in runs if run.setting == setting]) for setting in sorted({run.setting for run in runs})
+    ]
+
+
+def _compare(setting: str, runs: Sequence[Run]) -> Comparison:
+    by_strategy: dict[str, dict[int, comparison.Curve]] = {}
+    trained = [run for run in runs if run.strategy != "full"]
+    longest = max((len(run.rounds) for run in trained), default=0)
+    for run in trained:
+        if len(run.rounds) == longest and "test" in run.rounds[0]:
+            by_strategy.setdefault(run.strategy, {})[run.seed] = comparison.curve_of(run.rounds)
+    shorter = tuple(f"{run.strategy} seed {run.seed}" for run in trained if len(run.rounds) < longest)
+    full = {run.seed: run.rounds[-1]["dice"]["overall"] for run in runs if run.strategy == "full"}
+    seeds = tuple(sorted(set.intersection(*(set(own) for own in by_strategy.values())))) if by_strategy else ()
+    table, differences = comparison.compare(by_strategy, full, ("entropy", "random")) if seeds else ({}, {})
+    return Comparison(setting, seeds, shorter, full, table, differences)
+
+
+def _table(found: Comparison) -> str:
+    left_out = (
+        f"<p>Left out, since they have fewer rounds: {html.escape(', '.join(found.left_out))}.</p>" if found.left_out else ""
+    )
+    if not found.table:
+        return "<p>The strategies have no seed in common yet, so there is nothing to compare.</p>" + left_out
+    many = len(found.seeds)
+    parts = [
+        f"<h3>Comparison</h3><p>Means over {many} seed{'s' if many > 1 else ''} that all strategies have, below them 95 % intervals: a "
+        f"bootstrap over seeds and test cases; NLL and ECE over seeds only. {_full_line(found.full)}</p>",
+        _estimates(found.table, signed=False),
+        left_out,
+    ]
+    for base, own in found.differences.items():
+        if own:
+            parts.append(
+                f"<h3>Difference from {html.escape(base)}</h3><p>Paired: the same seeds and test cases. Green where the interval leaves out zero.</p>"
+                + _estimates(own, signed=True)
+            )
+    return "".join(parts)
+
+
+def _full_line(full: Mapping[int, float]) -> str:
+    if not full:
+        return "Training on everything was not run, so nothing is said of the labels needed for 95 % of it."
+    return f"Training on everything reaches a Dice of {np.mean(list(full.values())):.3f}."
+
+
+def _estimates(rows: Mapping[str, Mapping[str, Estimate]], signed: bool) -> str:
+    measures = list(next(iter(rows.values())))
+    order = [name for name in TITLES if name in measures]
+    order[1:1] = [name for name in measures if name not in TITLES]
+    head = "".join(
+        f'<th scope="col"><button type="button" title="{html.escape(meaning)}">{html.escape(title)}</button></th>'
+        for title, meaning in (
+            TITLES.get(name, (name.replace("dice_", "Dice "), "mean over the group's test cases")) for name in order
+        )
+    )
+    lines = []
+    for name, own in rows.items():
+        cells = "".join(_cell(own[measure], measure == "labels", signed) for measure in order)
+        lines.append(f'<tr><td data-value="{html.escape(name)}">{html.escape(name)}</td>{cells}</tr>')
+    return (
+        f'<div class="scroll"><table class="sortable"><thead><tr><th scope="col"><button type="button">strategy</button></th>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _cell(estimate: Estimate, of_labels: bool, signed: bool) -> str:
+    def number(value: float) -> str:
+        if np.isnan(value):
+            return "–"
+        if np.isinf(value):
+            return "not reached"
+        return (
+            f"{value:+.1f}"
+            if of_labels and signed
+            else f"{value:.1f}"
+            if of_labels
+            else f"{value:+.3f}"
+            if signed
+            else f"{value:.3f}"
+        )
+
+    sure = ' class="sure"' if signed and (estimate.low > 0 or estimate.high < 0) else ""
+    low, high = number(estimate.low), number(estimate.high)
+    interval = f"{low} to {high}" if low != high else ""
+    return f'<td{sure} data-value="{estimate.value}">{number(estimate.value)}<small>{interval}</small></td>'
+
+
+# The plots
+
+
+def _charts(runs: Sequence[Run]) -> str:
+    curves = [run for run in runs if run.strategy != "full"]
+    if not curves:
+        return ""
+    names = sorted({run.strategy for run in curves})
+    groups = sorted({group for run in curves for group in run.rounds[0]["dice"]["by_group"]})
+    full = [run for run in runs if run.strategy == "full"]
+
+    def line(title: str, value: Callable[[Mapping[str, Any]], float], level: float | None = None) -> str:
+        return _chart(lambda axis: _draw_curves(axis, curves, names, value, level), title, "labelled cases")
+
+    figures = [
+        line("Dice, all test cases", lambda entry: entry["dice"]["overall"], _level(full, lambda entry: entry["dice"]["overall"]))
+    ]
+    figures += [
+        line(
+            f"Dice, group {group}",
+            lambda entry, group=group: entry["dice"]["by_group"].get(group, np.nan),
+            _level(full, lambda entry, group=group: entry["dice"]["by_group"].get(group, np.nan)),
+        )
+        for group in groups
+    ]
+    figures += [
+        line("Disparity Δ (lower is fairer)", lambda entry: entry["disparity"], _level(full, lambda entry: entry["disparity"])),
+        _chart(lambda axis: _draw_queries(axis, curves, names, groups), "Share of each group among the queried", ""),
+        _chart(lambda axis: _draw_reliability(axis, curves, names), "Reliability after the last round", "confidence"),
+        _chart(lambda axis: _draw_seconds(axis, curves, names), "Seconds a round, by phase", ""),
+    ]
+    return f'<h3>Curves</h3><p>Lines are means over seeds, bands reach from the lowest to the highest seed; dotted: training on everything. Seconds are means of the rounds after the first.</p><div class="charts">{"".join(figures)}</div>'
+
+
+def _level(full: Sequence[Run], value: Callable[[Mapping[str, Any]], float]) -> float | None:
+    return float(np.mean([value(run.rounds[-1]) for run in full])) if full else None
+
+
+def _chart(draw: Callable[[Any], None], title: str, label: str) -> str:
+    """A plot as inline SVG, in greys that are read on white and on black."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    grey = "#808890"
+    style = {
+        "svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "text.color": grey, "axes.labelcolor": grey, "xtick.color": grey,
+        "ytick.color": grey, "axes.edgecolor": grey, "axes.spines.top": False, "axes.spines.right": False, "grid.color": grey,
+        "font.family": "sans-serif",
+    }  # fmt: skip
+    with plt.rc_context(style):
+        figure, axis = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
+        draw(axis)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.25)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        plt.close(figure)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
+    return f"<figure>{svg}</figure>"
+
+
+def _draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value, level: float | None) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for index, name in enumerate(names):
+        curves = [{entry["labelled"]: value(entry) for entry in run.rounds} for run in runs if run.strategy == name]
+        labelled = sorted(set().union(*curves))
+        points = [[curve[count] for curve in curves if count in curve] for count in labelled]
+        axis.plot(labelled, [np.nanmean(point) for point in points], marker="o", ms=3, lw=1.4, color=f"C{index % 10}", label=name)
+        if len(curves) > 1:
+            low, high = [np.nanmin(point) for point in points], [np.nanmax(point) for point in points]
+            axis.fill_between(labelled, low, high, color=f"C{index % 10}", alpha=0.15, lw=0)
+    if level is not None:
+        axis.axhline(level, ls=":", color="#808890", lw=1.2)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(frameon=False, fontsize=8)
+
+
+def _draw_queries(axis, runs: Sequence[Run], names: Sequence[str], groups: Sequence[str]) -> None:
+    left = np.zeros(len(names))
+    for index, group in enumerate(groups):
+        share = []
+        for name in names:
+            counts = [entry["queried_by_group"] for run in runs if run.strategy == name for entry in run.rounds]
+            total = sum(sum(own.values()) for own in counts)
+            share.append(sum(own.get(group, 0) for own in counts) / max(total, 1))
+        axis.barh(names, share, left=left, color=f"C{index % 10}", alpha=0.8, label=group)
+        left = left + share
+    axis.set_xlim(0, 1)
+    axis.invert_yaxis()
+    axis.legend(frameon=False, fontsize=8, ncols=min(4, len(groups)), loc="upper center", bbox_to_anchor=(0.5, -0.08))
+
+
+def _draw_reliability(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
+    axis.plot([0, 1], [0, 1], color="#808890", lw=0.8)
+    for index, name in enumerate(names):
+        last = [run.rounds[-1]["reliability"] for run in runs if run.strategy == name and "reliability" in run.rounds[-1]]
+        if not last:
+            continue
+        count, confidence, correct = (np.sum([own[part] for own in last], axis=0) for part in ("count", "confidence", "correct"))
+        filled = count > 0
+        axis.plot(
+            confidence[filled] / count[filled],
+            correct[filled] / count[filled],
+            marker="o",
+            ms=3,
+            lw=1.2,
+            color=f"C{index % 10}",
+            label=name,
+        )
+    axis.set_ylabel("correct")
+    axis.legend(frameon=False, fontsize=8)
+
+
+def _draw_seconds(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
+    left = np.zeros(len(names))
+    for index, phase in enumerate(("train", "evaluate", "score", "select")):
+        mean = []
+        for name in names:
+            rounds = [run.rounds[1:] or run.rounds for run in runs if run.strategy == name]
+            mean.append(np.mean([entry["seconds"].get(phase, 0.0) for own in rounds for entry in own]))
+        axis.barh(names, mean, left=left, color=f"C{index}", alpha=0.8, label=phase)
+        left = left + mean
+    axis.invert_yaxis()
+    axis.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+
+
+# The cases
+
+
+class _Pictures:
+    """Pictures of queried cases, as many as fit."""
+
+    def __init__(self, folder: Path):
+        self._folder, self._left = folder, PICTURES_AT_MOST
+
+    def section(self, runs: Iterable[Run]) -> str:
+        parts = []
+        for run in runs:
+            seed = self._folder / run.setting / run.strategy / f"seed-{run.seed}"
+            figures = [figure for entry in reversed(run.rounds) for figure in self._of_round(seed, entry)]
+            if figures:
+                parts.append(
+                    f"<details><summary>{html.escape(run.strategy)}, seed {run.seed}: {len(figures)} queried cases</summary>"
+                    f'<div class="cases">{"".join(figures)}</div></details>'
+                )
+        if not parts:
+            return ""
+        return (
+            "<h3>Queried cases</h3><p>Above: outlines of the truth (green) and of the prediction when the case was chosen (red), in axial, coronal "
+            f"and sagittal slices; below: how unsure the prediction was.</p>{''.join(parts)}"
+        )
+
+    def _of_round(self, seed: Path, entry: Mapping[str, Any]) -> list[str]:
+        figures = []
+        for rank, (id_, score) in enumerate(zip(entry["queried"], entry["scores"], strict=True), 1):
+            path = seed / "pictures" / f"round-{entry['round']:03d}" / f"{id_}.webp"
+            if self._left <= 0 or not path.is_file():
+                continue
+            self._left -= 1
+            group = entry.get("queried_groups", {}).get(id_, "")
+            weight = entry.get("group_weights", {}).get(group)
+            why = f"round {entry['round']}, rank {rank}, score {score:.4g}, group {group}"
+            why += f", group weight {weight:.2f}" if weight is not None else ""
+            data = base64.b64encode(path.read_bytes()).decode()
+            figures.append(
+                f'<figure><img loading="lazy" alt="Slices of {html.escape(id_)}" src="data:image/webp;base64,{data}">'
+                f"<figcaption><b>{html.escape(id_)}</b>: {html.escape(why)}</figcaption></figure>"
+            )
+        return figures

@@ -1,0 +1,73 @@
+"""What a reader would want to see of a case: three slices, the truth, the prediction, and where it is unsure."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from jaxal.data.cases import Example
+
+TRUTH, PREDICTION = (64, 200, 96), (240, 80, 64)
+
+
+def draw_case(example: Example, probability: np.ndarray) -> bytes:
+    """Two rows of three orthogonal slices as a WebP image: outlines of truth and prediction, and below the entropy of the prediction.
+
+    The slices go through the middle of what is predicted or true, of the image where there is neither.
+
+    Args:
+      example: the case, `[x, y, z]` in RAS order, with its label.
+      probability: `[classes, x, y, z]`.
+    """
+    from PIL import Image
+
+    predicted = probability.argmax(0)
+    entropy = -(probability * np.log(np.maximum(probability, 1e-12))).sum(0) / np.log(len(probability))
+    structure = np.argwhere(((predicted > 0) | (example.label > 0)) & example.valid)
+    middle = structure.mean(0).round().astype(int) if len(structure) else np.array(example.label.shape) // 2
+    inside = example.image[..., 0][example.valid]
+    low, high = np.quantile(inside, (0.01, 0.99)) if inside.size else (0.0, 1.0)
+    grey = np.clip((example.image[..., 0] - low) / max(high - low, 1e-6), 0, 1)
+    top, bottom = [], []
+    for axis in (2, 1, 0):  # axial, coronal, sagittal
+        image, truth, guess, unsure = (
+            np.rot90(np.take(values, middle[axis], axis)) for values in (grey, example.label, predicted, entropy)
+        )
+        outlined = np.repeat((200 * image).astype(np.uint8)[..., None], 3, axis=-1)
+        outlined[_outline(truth)] = TRUTH
+        outlined[_outline(guess)] = PREDICTION
+        top.append(outlined)
+        warm = np.stack(
+            [image * 120 + unsure * 135, image * 120 * (1 - unsure) + 110 * unsure, image * 120 * (1 - unsure)], axis=-1
+        )
+        bottom.append(np.clip(warm, 0, 255).astype(np.uint8))
+    height = max(part.shape[0] for part in top)
+    rows = [np.concatenate([_padded(part, height) for part in row], axis=1) for row in (top, bottom)]
+    picture = Image.fromarray(np.concatenate(rows))
+    scale = max(1, round(360 / picture.width))
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.NEAREST)
+    packed = io.BytesIO()
+    picture.save(packed, "WEBP", quality=55, method=4)
+    return packed.getvalue()
+
+
+def _outline(labels: np.ndarray) -> np.ndarray:
+    """Pixels of a label that touch another one."""
+    edge = np.zeros(labels.shape, bool)
+    for axis in range(2):
+        differs = np.diff(labels.astype(np.int16), axis=axis) != 0
+        pad = [(0, 1) if other == axis else (0, 0) for other in range(2)]
+        edge |= np.pad(differs, pad) | np.pad(differs, [pair[::-1] for pair in pad])
+    return edge & (labels > 0)
+
+
+def _padded(part: np.ndarray, height: int) -> np.ndarray:
+    return np.pad(part, [(0, height - part.shape[0]), (0, 2), (0, 0)])
+
+
+def write_picture(path: Path, content: bytes) -> None:
+    """Writes aside and renames; a picture is drawn again if it is lost, so it need not be durable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_bytes(content)
+    aside.replace(path)

@@ -1,0 +1,282 @@
+"""The three layouts, groups from a table, and what is refused with one clear message."""
+
+import json
+import os
+
+import nibabel
+import numpy as np
+import pytest
+import tiny
+
+from jaxal.data.folder import FolderConfig, make_ready
+from jaxal.data.groups import read_groups
+from jaxal.data.layouts import find_cases
+from jaxal.errors import UserError
+
+OBLIQUE = np.array([[0.98, -0.2, 0.0, 10], [0.2, 0.97, 0.1, -5], [0.0, -0.1, 3.0, 7], [0, 0, 0, 1]])
+
+
+def save(path, values, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine), path)
+
+
+def volumes(index, shape=(8, 8, 6), channels=1, classes=2):
+    rng = np.random.default_rng(index)
+    label = np.zeros(shape, np.uint8)
+    for number in range(1, classes):
+        label[1 + number : 3 + number, 2:5, 2:4] = number
+    image = (rng.normal(size=(*shape, channels)) + 3 * label[..., None]).astype(np.float32)
+    return image, label
+
+
+def decathlon(folder, cases=6, channels=2, classes=3, affine=OBLIQUE):
+    listed = []
+    for index in range(cases):
+        image, label = volumes(index, channels=channels, classes=classes)
+        save(folder / "imagesTr" / f"scan_{index}.nii.gz", image, affine)
+        save(folder / "labelsTr" / f"scan_{index}.nii.gz", label, affine)
+        listed.append({"image": f"./imagesTr/scan_{index}.nii.gz", "label": f"./labelsTr/scan_{index}.nii.gz"})
+    description = {
+        "modality": {str(channel): f"MRI{channel}" for channel in range(channels)},
+        "labels": {"0": "background", **{str(number): f"part {number}" for number in range(1, classes)}},
+        "training": listed,
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    table(folder, {f"scan_{index}": "AB"[index % 2] for index in range(cases)})
+    return folder
+
+
+def bids(folder, subjects=6, sessions=("ses-1",), channels=("FLAIR", "T1w")):
+    (folder).mkdir(parents=True)
+    (folder / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
+    for index in range(subjects):
+        for session in sessions:
+            place = "/".join(part for part in (f"sub-{index:02d}", session, "anat") if part)
+            stem = "_".join(part for part in (f"sub-{index:02d}", session) if part)
+            image, label = volumes(index, channels=len(channels))
+            for number, channel in enumerate(channels):
+                save(folder / place / f"{stem}_{channel}.nii.gz", image[..., number])
+            save(folder / "derivatives" / "readers" / place / f"{stem}_space-orig_dseg.nii.gz", label)
+    table(folder, {f"sub-{index:02d}": "AB"[index % 2] for index in range(subjects)})
+    return folder
+
+
+def table(folder, groups, column="group"):
+    lines = [f"participant_id\t{column}", *(f"{id_}\t{group}" for id_, group in groups.items())]
+    (folder / "participants.tsv").write_text("\n".join(lines) + "\n")
+
+
+def test_decathlon_with_two_channels_three_classes_and_an_oblique_affine(tmp_path):
+    ready = make_ready(decathlon(tmp_path / "data"), tmp_path / "prepared", FolderConfig())
+    assert ready.found.layout == "Decathlon"
+    assert ready.dataset.channels == ("MRI0", "MRI1")
+    assert ready.dataset.classes == ("background", "part 1", "part 2")
+    assert [case.id for case in ready.dataset.cases] == [f"scan_{index}" for index in range(6)]
+    np.testing.assert_allclose(ready.dataset.spacing_mm, np.linalg.norm(OBLIQUE[:3, :3], axis=0))
+
+
+@pytest.mark.parametrize("sessions", [("",), ("ses-1",), ("ses-1", "ses-2")])
+def test_bids_with_and_without_sessions(tmp_path, sessions):
+    found = find_cases(bids(tmp_path / "data", sessions=sessions))
+    assert found.layout == "BIDS"
+    assert found.channels == ("FLAIR", "T1w")
+    assert found.classes == ("background", "structure")
+    assert len(found.cases) == 6 * len(sessions)
+    assert found.cases[0].subject == "sub-00"
+    assert found.cases[0].id == ("sub-00_ses-1" if sessions[0] else "sub-00")
+    assert [path.name.rsplit("_", 1)[1] for path in found.cases[0].images] == ["FLAIR.nii.gz", "T1w.nii.gz"]
+    assert find_cases(tmp_path / "data", ["T1w"]).channels == ("T1w",)
+
+
+def test_both_sessions_of_a_subject_stay_in_one_split(tmp_path):
+    from jaxal.data.cases import split
+
+    ready = make_ready(bids(tmp_path / "data", 12, ("ses-1", "ses-2")), tmp_path / "prepared", FolderConfig())
+    parts = split(ready.dataset.cases, 0, 0.2, 0.3)
+    subjects = [{case.subject for case in part} for part in parts]
+    assert sum(map(len, subjects)) == 12
+    assert sum(map(len, parts)) == 24
+
+
+def test_bids_names_of_classes(tmp_path):
+    folder = bids(tmp_path / "data")
+    (folder / "derivatives" / "readers" / "dseg.tsv").write_text("index\tname\n1\tcaudate\n")
+    assert find_cases(folder).classes == ("background", "caudate")
+
+
+def test_nnunet_may_list_its_files(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    description = json.loads((folder / "dataset.json").read_text())
+    listed = {
+        f"patient-{index}": {"images": [f"imagesTr/case_{index:03d}_0000.nii.gz"], "label": f"labelsTr/case_{index:03d}.nii.gz"}
+        for index in range(4)
+    }
+    (folder / "dataset.json").write_text(json.dumps({**description, "dataset": listed}))
+    assert [case.id for case in find_cases(folder).cases] == [f"patient-{index}" for index in range(4)]
+    listed["patient-0"]["label"] = "../../etc/passwd"
+    (folder / "dataset.json").write_text(json.dumps({**description, "dataset": listed}))
+    with pytest.raises(UserError, match=r"dataset\.json: the path '\.\./\.\./etc/passwd' leaves the folder"):
+        find_cases(folder)
+    listed["../patient"] = listed.pop("patient-1")
+    listed["patient-0"]["label"] = "labelsTr/case_000.nii.gz"
+    (folder / "dataset.json").write_text(json.dumps({**description, "dataset": listed}))
+    with pytest.raises(UserError, match="a name that no file can have"):
+        find_cases(folder)
+
+
+def test_ids_may_hold_other_letters(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "Köpfe", cases=4)
+    for part, ending in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        os.rename(folder / part / f"case_001{ending}", folder / part / f"Žofia-测试{ending}")
+    text = (folder / "participants.tsv").read_text().replace("case_001", "Žofia-测试")
+    (folder / "participants.tsv").write_text(text, encoding="utf-8")
+    assert "Žofia-测试" in [case.id for case in tiny.read(folder).cases]
+
+
+def test_a_read_only_folder_is_enough(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    tiny.read(folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def loop_of_links(folder):
+    path = folder / "labelsTr" / "case_002.nii.gz"
+    path.unlink()
+    path.symlink_to(path)
+
+
+def twice(folder):
+    description = json.loads((folder / "dataset.json").read_text())
+    description["training"].append(description["training"][0])
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
+def outside(folder):
+    description = json.loads((folder / "dataset.json").read_text())
+    description["training"][0]["image"] = "/etc/hostname.nii.gz"
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
+def second_map(folder):
+    _, label = volumes(0)
+    save(folder / "derivatives" / "other" / "sub-00" / "ses-1" / "anat" / "sub-00_ses-1_dseg.nii.gz", label)
+
+
+BAD = {
+    "a loop of links": (lambda path: tiny.write_dataset(path, cases=6), loop_of_links, r"case_002\.nii\.gz: not a file"),
+    "a case listed twice": (decathlon, twice, r"the case 'scan_0' is there twice"),
+    "a path that leaves the folder": (decathlon, outside, r"'/etc/hostname\.nii\.gz' leaves the folder"),
+    "a channel missing": (
+        decathlon,
+        lambda folder: save(folder / "imagesTr" / "scan_1.nii.gz", volumes(1)[0], OBLIQUE),
+        r"scan_1\.nii\.gz: 1 channels, but the data set has MRI0, MRI1",
+    ),
+    "a channel missing in BIDS": (
+        bids,
+        lambda folder: (folder / "sub-02/ses-1/anat/sub-02_ses-1_FLAIR.nii.gz").unlink(),
+        r"sub-02_ses-1 has a label map but no FLAIR",
+    ),
+    "a second label map": (bids, second_map, r"a second label map of 'sub-00_ses-1'"),
+    "no label maps": (bids, lambda folder: os.rename(folder / "derivatives", folder / "elsewhere"), r"holds no label maps"),
+    "a subject not listed": (
+        bids,
+        lambda folder: table(folder, {"sub-00": "A", "sub-01": "B"}),
+        r"does not list the case 'sub-02'",
+    ),
+    "a label map in another grid": (
+        decathlon,
+        lambda folder: save(folder / "labelsTr" / "scan_1.nii.gz", np.zeros((8, 8, 5), np.uint8), OBLIQUE),
+        r"shape \(8, 8, 6\), but .*scan_1\.nii\.gz has \(8, 8, 5\)",
+    ),
+    "none of the layouts": (
+        lambda path: path.mkdir() or path,
+        lambda folder: None,
+        r"holds no dataset\.json and no dataset_description",
+    ),
+    "a list for a description": (
+        decathlon,
+        lambda folder: (folder / "dataset.json").write_text("[]"),
+        r"dataset\.json: expected an object",
+    ),
+    "regions of labels": (
+        lambda path: tiny.write_dataset(path, cases=4),
+        lambda folder: (folder / "dataset.json").write_text(
+            json.dumps({**json.loads((folder / "dataset.json").read_text()), "labels": {"background": 0, "whole": [1, 2]}})
+        ),
+        r"regions of several are not",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_folders_end_in_one_message(tmp_path, name):
+    make, change, message = BAD[name]
+    folder = make(tmp_path / "data")
+    change(folder)
+    with pytest.raises(UserError, match=message):
+        make_ready(folder, tmp_path / "prepared", FolderConfig())
+
+
+def test_the_ignore_label_is_not_annotated(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    description = json.loads((folder / "dataset.json").read_text())
+    description["labels"]["ignore"] = 2
+    (folder / "dataset.json").write_text(json.dumps(description))
+    label = np.asarray(nibabel.load(folder / "labelsTr" / "case_000.nii.gz").dataobj).copy()
+    label[:2] = 2
+    save(folder / "labelsTr" / "case_000.nii.gz", label)
+    from jaxal.data.prepare import load_case
+
+    dataset = tiny.read(folder)
+    assert dataset.classes == ("background", "ball")
+    example = load_case(dataset.cases[0], dataset)
+    assert not example.valid[:2].any()
+    assert example.valid[2:].all()
+    assert example.label.max() == 1
+    description["labels"]["ignore"] = 7
+    (folder / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match="'ignore' is 7"):
+        tiny.read(folder)
+
+
+# Groups
+
+
+def participants(tmp_path, values, column="age"):
+    table(tmp_path, {f"p{index:03d}": value for index, value in enumerate(values)}, column)
+    return tmp_path / "participants.tsv"
+
+
+def test_numbers_are_cut_at_edges_or_quantiles(tmp_path):
+    path = participants(tmp_path, ["59.9", "60", "74", "75", "90"])
+    assert list(read_groups(path, "age", (60, 75)).values()) == ["<60", "60-75", "60-75", ">=75", ">=75"]
+    path = participants(tmp_path, range(20))
+    assert list(read_groups(path, "age").values()) == ["<9.5"] * 10 + [">=9.5"] * 10
+    thirds = list(read_groups(path, "age", quantiles=4).values())
+    assert sorted({group: thirds.count(group) for group in thirds}.values()) == [5, 5, 5, 5]
+
+
+def test_few_numbers_are_names(tmp_path):
+    assert set(read_groups(participants(tmp_path, [1, 2, 1, 2]), "age").values()) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("values", "bins", "message"),
+    [
+        ([f"name {index}" for index in range(200)], (), "holds 200 different values"),
+        (["60", "old", "70"], (65,), "--bins cut numbers, but the column 'age' holds 'old'"),
+        (["60", "65", "70"], (65, 60), "expected rising numbers"),
+        (["5"] * 20 + [str(number) for number in range(14)], (), None),
+    ],
+)
+def test_columns_that_make_no_groups(tmp_path, values, bins, message):
+    path = participants(tmp_path, values)
+    if message is None:
+        assert len(set(read_groups(path, "age", bins).values())) == 2
+        return
+    with pytest.raises(UserError, match=message):
+        read_groups(path, "age", bins)

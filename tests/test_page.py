@@ -1,0 +1,186 @@
+"""The report in a real browser: it needs no network, sorts, and can be read on a narrow window, in the dark and on paper."""
+
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxal import page
+from jaxal.checkpoint import Ledger
+from jaxal.data.cases import Example
+from jaxal.pictures import draw_case, write_picture
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync"]  # fmt: skip
+GROUPS = ("A", "B")
+
+
+def record(round_, labelled, level, rng, queried):
+    test = {
+        f"t{index:02d}": {
+            "group": GROUPS[index % 2],
+            "dice": round(float(np.clip(level - 0.1 * (index % 2) + 0.02 * rng.standard_normal(), 0, 1)), 6),
+        }
+        for index in range(12)
+    }
+    by_group = {group: float(np.mean([own["dice"] for own in test.values() if own["group"] == group])) for group in GROUPS}
+    overall = float(np.mean([own["dice"] for own in test.values()]))
+    gap = abs(by_group["A"] - by_group["B"])
+    return {
+        "round": round_, "labelled": labelled, "queried": queried, "scores": [0.5 - 0.1 * index for index in range(len(queried))],
+        "queried_by_group": {"A": 1, "B": 1}, "queried_groups": dict(zip(queried, GROUPS, strict=False)), "group_weights": {"A": 0.8, "B": 1.2},
+        "dice": {"overall": overall, "by_group": by_group, "undefined": 0}, "disparity": gap, "essp": overall / (1 + gap), "nll": 0.1,
+        "ece": 0.02, "test": test, "reliability": {"count": [0, 5, 10], "confidence": [0, 3, 9], "correct": [0, 3, 8]},
+        "seconds": {"train": 3.0, "score": 0.5, "select": 0.01, "evaluate": 0.2}, "config": "abcd1234", "versions": {"jax": "0.10"},
+        "device": "cpu",
+    }  # fmt: skip
+
+
+def write_study(folder, strategies=("random", "entropy", "weighted_entropy"), seeds=2, rounds=3, settings=("strong-imbalanced",)):
+    rng = np.random.default_rng(0)
+    label = np.zeros((24, 28, 20), np.uint8)
+    label[8:14, 10:18, 6:12] = 1
+    for setting in settings:
+        for strength, strategy in enumerate(strategies):
+            for seed in range(seeds):
+                run = folder / setting / strategy / f"seed-{seed}"
+                for round_ in range(rounds):
+                    queried = [f"case_{seed}{round_}{index}" for index in range(2)]
+                    Ledger(run / "rounds.jsonl").append(
+                        record(round_, 8 + 4 * round_, 0.7 + 0.05 * round_ + 0.02 * strength, rng, queried)
+                    )
+                    for id_ in queried:
+                        example = Example(
+                            rng.normal(size=(*label.shape, 1)).astype(np.float32) + label[..., None],
+                            label,
+                            np.ones(label.shape, bool),
+                        )
+                        chance = np.clip(0.8 * np.roll(label, 1, 0) + 0.05, 0, 1)
+                        write_picture(
+                            run / "pictures" / f"round-{round_:03d}" / f"{id_}.webp",
+                            draw_case(example, np.stack([1 - chance, chance])),
+                        )
+        Ledger(folder / setting / "full" / "seed-0" / "rounds.jsonl").append(record(0, 40, 0.9, rng, []))
+        Ledger(folder / setting / "full" / "seed-1" / "rounds.jsonl").append(record(0, 40, 0.9, rng, []))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = write_study(tmp_path_factory.mktemp("study"))
+    return page.write_report(folder)
+
+
+def test_nothing_is_fetched_and_nothing_is_left_unescaped(study):
+    text = study.read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:)(?!#)""", text)
+    assert "http-equiv" not in text
+    assert not re.findall(r"url\((?!#)", text)
+    assert "group weight 1.20" in text
+    assert "rank 2" in text
+
+
+def test_names_are_escaped(tmp_path):
+    folder = write_study(tmp_path / "a<script>b", strategies=("random",), seeds=1, rounds=1)
+    assert "<script>b" not in page.write_report(folder).read_text()
+
+
+def test_a_run_that_is_still_short_is_left_out_by_name(tmp_path):
+    folder = write_study(tmp_path, seeds=2)
+    ledger = folder / "strong-imbalanced" / "random" / "seed-1" / "rounds.jsonl"
+    ledger.write_text(ledger.read_text().splitlines()[0] + "\n")
+    (found,) = page.compare_folder(folder)
+    assert found.seeds == (0,)
+    assert found.left_out == ("random seed 1",)
+    assert "random seed 1" in page.write_report(folder).read_text()
+
+
+def test_a_folder_without_rounds_has_a_report_too(tmp_path):
+    assert "No round is finished yet" in page.write_report(tmp_path).read_text()
+
+
+def test_a_study_of_forty_runs_stays_below_ten_megabytes(tmp_path):
+    folder = write_study(
+        tmp_path, ("random", "entropy", "weighted_entropy", "aeig"), seeds=5, rounds=6, settings=("strong", "weak")
+    )
+    assert page.write_report(folder).stat().st_size < 10e6
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if BROWSER is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs a browser: apt-get install chromium")
+        pytest.skip("no browser is installed")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def tab(browser, study):
+    context = browser.new_context(offline=True, viewport={"width": 1100, "height": 900})
+    tab = context.new_page()
+    problems = []
+    tab.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.on("requestfailed", lambda request: problems.append(request.url))
+    tab.goto(study.as_uri())
+    yield tab
+    assert problems == []
+    context.close()
+
+
+def column(tab, place):
+    return tab.eval_on_selector_all(
+        "table.sortable >> nth=0 >> tbody tr", f"rows => rows.map(row => row.cells[{place}].innerText)"
+    )
+
+
+def test_a_click_sorts_and_a_second_one_turns_round(tab):
+    button = tab.locator("table.sortable").first.locator("th button", has_text="Dice").first
+    button.click()
+    names = [
+        row.split("\\n")[0] for row in tab.locator("table.sortable").first.locator("tbody tr td:first-child").all_inner_texts()
+    ]
+    assert names == ["random", "entropy", "weighted_entropy"]
+    button.click()
+    names = tab.locator("table.sortable").first.locator("tbody tr td:first-child").all_inner_texts()
+    assert names == ["weighted_entropy", "entropy", "random"]
+    assert tab.locator("table.sortable").first.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_a_narrow_window_never_scrolls_sideways_as_a_whole(tab):
+    tab.set_viewport_size({"width": 360, "height": 740})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    tab.locator("details summary").first.click()
+    assert tab.locator(".cases img").first.is_visible()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_text_stands_out_in_light_and_dark(tab):
+    def contrast(selector):
+        return tab.evaluate(
+            """selector => {const luminance = color => {const [r, g, b] = color.match(/[\\d.]+/g).map(Number).map(v => {v /= 255;
+            return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4}); return 0.2126 * r + 0.7152 * g + 0.0722 * b};
+            const ink = luminance(getComputedStyle(document.querySelector(selector)).color),
+            back = luminance(getComputedStyle(document.body).backgroundColor);
+            return (Math.max(ink, back) + 0.05) / (Math.min(ink, back) + 0.05)}""",
+            selector,
+        )
+
+    for scheme in ("light", "dark"):
+        tab.emulate_media(color_scheme=scheme)
+        for selector in ("h1", "p", "td", "td small", "figcaption"):
+            assert contrast(selector) > 4.5, (scheme, selector)
+
+
+def test_print_shows_every_case(tab):
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.locator("details:not([open])").count() == 0

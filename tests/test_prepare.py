@@ -1,0 +1,170 @@
+"""Plans, resampling there and back, and patches."""
+
+import nibabel
+import numpy as np
+import pytest
+import tiny
+from scipy import ndimage
+from test_layouts import OBLIQUE, bids, decathlon, save, table
+
+from jaxal.data.folder import FolderConfig, make_ready
+from jaxal.data.layouts import find_cases
+from jaxal.data.plan import Look, Scaling, make_plan
+from jaxal.data.prepare import draw_patch, load_case, normalise, resample, resample_label, to_original_grid
+
+
+def look(shape, spacing_mm, intensities=((1.0,), (2.0,))):
+    return Look(shape, spacing_mm, np.array(intensities), np.array([True, True]))
+
+
+def test_the_spacing_is_the_median():
+    plan = make_plan(["T1"], [look((40, 40, 40), (1.0, 1.0, size)) for size in (1.0, 1.5, 2.0)], 10**6)
+    assert plan.spacing_mm == (1.0, 1.0, 1.5)
+    assert plan.largest == (40, 40, 53)
+    assert plan.whole
+
+
+def test_a_coarse_axis_takes_the_tenth_percentile():
+    looks = [look((200, 200, 20), (0.8, 0.8, size)) for size in (3.0, *(5.0,) * 9)]
+    plan = make_plan(["T1"], looks, 10**6)
+    assert 3.0 <= plan.spacing_mm[2] < 5.0
+    assert "10th percentile" in plan.why[0]
+
+
+def test_a_patch_keeps_proportions_and_multiples():
+    plan = make_plan(["T1"], [look((200, 160, 120), (1.0, 1.0, 1.0))] * 3, 2**17)
+    assert np.prod(plan.patch) <= 2**17
+    assert all(size % 4 == 0 for size in plan.patch)
+    ratios = np.array(plan.patch) / (200, 160, 120)
+    assert ratios.max() / ratios.min() < 1.2
+    assert not plan.whole
+
+
+def test_every_decision_says_why():
+    plan = make_plan(["CT", "T1", "noNorm"], [look((32, 32, 32), (1, 1, 1), [(-50.0, 1, 2), (90.0, 1, 2)])], 2**17)
+    assert len(plan.why) == 6
+    assert plan.scaling[0].name == "ct"
+    assert -51 < plan.scaling[0].low < plan.scaling[0].high < 91
+    assert plan.scaling[1] == Scaling("z-score")
+    assert normalise(np.array([5.0]), plan.scaling[2]) == 5.0
+
+
+def test_ct_is_scaled_alike_for_all(rng):
+    scaling = Scaling("ct", -100.0, 100.0, 10.0, 20.0)
+    np.testing.assert_allclose(normalise(np.array([-500.0, 10.0, 30.0, 900.0]), scaling), [-5.5, 0.0, 1.0, 4.5])
+
+
+def smooth(shape, rng):
+    return ndimage.gaussian_filter(rng.normal(size=shape), 3).astype(np.float32)
+
+
+def test_resampling_there_and_back(rng):
+    values = smooth((20, 24, 16), rng)
+    fine = resample(values, (40, 36, 32))
+    back = resample(fine, values.shape)
+    assert np.abs(back - values).max() < 0.1 * np.abs(values).max()
+    assert resample(values, values.shape) is values
+    ramp = np.broadcast_to(np.arange(8.0)[:, None, None] + 0.5, (8, 4, 4))
+    np.testing.assert_allclose(
+        resample(ramp, (16, 4, 4), order=1)[2:-2, 0, 0], (np.arange(16) + 0.5)[2:-2] / 2
+    )  # voxel edges agree
+
+
+def test_labels_stay_labels():
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[2:6, 2:6, 2:6], labels[6:, 6:, 6:] = 1, 3
+    fine = resample_label(labels, (16, 16, 16), 4)
+    assert set(np.unique(fine)) == {0, 1, 3}
+    np.testing.assert_array_equal(fine[5:11, 4:12, 5:11], 1)  # faces stay, corners are rounded off
+    assert abs((fine == 1).sum() / (8 * (labels == 1).sum()) - 1) < 0.02
+
+
+def test_mixed_spacings_and_orientations_become_one(tmp_path):
+    """The same head in two grids: prepared, they are the same but for interpolation."""
+    rng = np.random.default_rng(0)
+    image = smooth((24, 24, 24), rng)
+    label = np.zeros((24, 24, 24), np.uint8)
+    label[8:16, 6:14, 10:18] = 1
+    folder = decathlon(tmp_path / "data", cases=4, channels=1, classes=2, affine=np.eye(4))
+    for index in range(4):
+        save(folder / "imagesTr" / f"scan_{index}.nii.gz", image)
+        save(folder / "labelsTr" / f"scan_{index}.nii.gz", label)
+    turned = np.array([[0, 0, -1.0, 23], [-1.0, 0, 0, 23], [0, 1.0, 0, 0], [0, 0, 0, 1]])  # axes P, S, L
+    save(folder / "imagesTr" / "scan_1.nii.gz", image.transpose(1, 2, 0)[::-1, :, ::-1], turned)
+    save(folder / "labelsTr" / "scan_1.nii.gz", label.transpose(1, 2, 0)[::-1, :, ::-1], turned)
+    coarse = np.diag([1.0, 1.0, 2.0, 1.0])
+    coarse[2, 3] = 0.5
+    save(folder / "imagesTr" / "scan_2.nii.gz", image.reshape(24, 24, 12, 2).mean(-1), coarse)
+    save(folder / "labelsTr" / "scan_2.nii.gz", label[:, :, ::2], coarse)
+    ready = make_ready(folder, tmp_path / "prepared", FolderConfig())
+    one, turned, coarse = (load_case(ready.dataset.cases[index], ready.dataset) for index in range(3))
+    np.testing.assert_allclose(turned.image, one.image, atol=1e-5)
+    np.testing.assert_array_equal(turned.label, one.label)
+    assert np.abs(coarse.image - one.image).mean() < 0.1
+    assert (coarse.label == one.label).mean() > 0.99
+
+
+@pytest.mark.parametrize("affine", [np.eye(4), OBLIQUE, OBLIQUE[[1, 2, 0, 3]], np.diag([-1.0, -1.0, 2.5, 1.0])])
+def test_predictions_go_back_to_the_original_grid(tmp_path, affine):
+    """Put through resampling and back, the label map itself must come out where it was."""
+    label = np.zeros((20, 22, 12), np.uint8)
+    label[4:10, 6:15, 3:9], label[12:18, 6:15, 3:9] = 1, 2
+    folder = decathlon(tmp_path / "data", cases=4, channels=1, classes=3)
+    for index in range(4):
+        save(folder / "imagesTr" / f"scan_{index}.nii.gz", label.astype(np.float32), affine)
+        save(folder / "labelsTr" / f"scan_{index}.nii.gz", label, affine)
+    ready = make_ready(folder, tmp_path / "prepared", FolderConfig(spacing_mm=(0.7, 0.8, 1.1)))
+    prepared = np.load(ready.dataset.cases[0].label)
+    probability = np.stack([prepared == number for number in range(3)]).astype(np.float32)
+    source = find_cases(folder).cases[0].label
+    back = to_original_grid(probability, source)
+    np.testing.assert_array_equal(back.affine, nibabel.load(source).affine)
+    assert back.shape == label.shape
+    values = np.asarray(back.dataobj)
+    for number in (1, 2):
+        assert 2 * ((values == number) & (label == number)).sum() / ((values == number).sum() + (label == number).sum()) > 0.93
+
+
+def test_nothing_is_prepared_twice_and_changes_are_seen(tmp_path):
+    folder = bids(tmp_path / "data")
+    seen = []
+
+    import contextlib
+
+    @contextlib.contextmanager
+    def showing(what):
+        seen.append(what)
+        yield lambda done, total: None
+
+    first = make_ready(folder, tmp_path / "prepared", FolderConfig(), showing)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").iterdir()}
+    again = make_ready(folder, tmp_path / "prepared", FolderConfig(), showing)
+    assert again == first
+    assert seen == ["checking files", "preparing", "preparing"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").iterdir()} == times
+    table(folder, {f"sub-{index:02d}": "AB"[index // 3] for index in range(6)})
+    regrouped = make_ready(folder, tmp_path / "prepared", FolderConfig(), showing)
+    assert regrouped.fingerprint != first.fingerprint
+    assert [case.image for case in regrouped.dataset.cases] == [case.image for case in first.dataset.cases]
+
+
+def test_patches_come_from_the_case_and_hold_foreground_as_asked(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "data", cases=4, shape=(16, 12, 9))
+    dataset = tiny.read(folder)
+    whole = load_case(dataset.cases[0], dataset)
+    rng = np.random.default_rng(0)
+    with_ball = 0
+    for _ in range(40):
+        patch = draw_patch(dataset.cases[0], (4, 4, 4), 1.0, rng)
+        assert patch.image.shape == (4, 4, 4, 1)
+        with_ball += patch.label.any()
+        found = False
+        for start in np.argwhere(whole.image[..., 0] == patch.image[0, 0, 0, 0]):
+            window = tuple(slice(first, first + 4) for first in start)
+            found = found or np.array_equal(whole.image[window], patch.image)
+        assert found
+    assert with_ball == 40
+    large = draw_patch(dataset.cases[0], (20, 4, 12), 0.0, rng)
+    assert large.valid.sum() == 16 * 4 * 9
+    one, two = (draw_patch(dataset.cases[0], (4, 4, 4), 0.3, np.random.default_rng(7)).image for _ in range(2))
+    np.testing.assert_array_equal(one, two)

@@ -1,0 +1,143 @@
+"""Several strategies, seeds and data sets in one command, and a user's own folder from plan to report."""
+
+import json
+
+import killing
+import numpy as np
+import pytest
+from test_layouts import bids, decathlon
+
+from experiments import command, segmentation
+from jaxal import loop, page
+from jaxal.report import read_runs
+
+
+@pytest.fixture(scope="module")
+def study(tiny_folder, tmp_path_factory):
+    """Two strategies and two seeds."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    arguments = killing.command(tiny_folder, out, "random", "--seeds", "2", "--rounds", "2")
+    arguments.insert(arguments.index("random") + 1, "entropy")
+    status, output = killing.here(arguments)
+    assert status == 0, output
+    return out, arguments, output
+
+
+def test_a_study_compares_strategies_over_seeds(study):
+    out, _, output = study
+    runs = {(run.strategy, run.seed): run.rounds for run in read_runs(out)}
+    assert set(runs) == {(name, seed) for name in ("full", "random", "entropy") for seed in (0, 1)}
+    for seed in (0, 1):
+        assert runs["random", seed][0]["test"] == runs["entropy", seed][0]["test"]
+        assert runs["full", seed][0]["labelled"] == 8
+        assert runs["full", seed][0]["queried"] == []
+    assert runs["random", 0][0]["test"] != runs["random", 1][0]["test"]
+    (found,) = page.compare_folder(out)
+    assert found.seeds == (0, 1)
+    assert set(found.table) == {"random", "entropy"}
+    assert {"dice", "worst_group", "disparity", "essp", "area", "nll", "ece", "labels"} <= found.table["random"].keys()
+    assert "data-balanced, 2 seeds" in output
+    assert "[6 of 6]" in output
+    assert (out / "report.html").stat().st_size > 10_000
+
+
+def test_more_seeds_and_strategies_add_to_a_folder(study, tmp_path):
+    out, arguments, _ = study
+    before = {path: path.read_text() for path in out.rglob("rounds.jsonl")}
+    more = [*arguments]
+    more[more.index("--seeds") + 1] = "3"
+    more.insert(more.index("random") + 1, "stratified_random")
+    status, output = killing.here(more)
+    assert status == 0, output
+    assert {path: path.read_text() for path in before} == before
+    assert len(list(out.rglob("rounds.jsonl"))) == 12
+
+
+def test_the_first_network_is_trained_once_a_seed(tiny_folder, tmp_path, monkeypatch):
+    trained = []
+    fit = loop.Trainer.fit
+
+    def counting(self, key, count, draw, state, *more):
+        trained.append((count, int(state.step)))
+        return fit(self, key, count, draw, state, *more)
+
+    monkeypatch.setattr(loop.Trainer, "fit", counting)
+    arguments = killing.command(tiny_folder, tmp_path / "out", "random", "--rounds", "1", "--full", "False")
+    arguments.insert(arguments.index("random") + 1, "entropy")
+    assert killing.here(arguments)[0] == 0
+    assert trained == [(4, 0), (4, 60)]  # the second one finds all of its steps done
+    one, two = (killing.rounds(tmp_path / "out", name)[0] for name in ("random", "entropy"))
+    assert one["test"] == two["test"]
+
+
+def here(*arguments):
+    """Runs the segmentation command in this process."""
+    import contextlib
+    import io
+
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        status = segmentation.main(command.parse(segmentation.Arguments, "experiments.segmentation", list(map(str, arguments))))
+    return status, output.getvalue()
+
+
+def options(data, tmp_path, *more):
+    return ["--data", data, "--out", tmp_path / "out", "--prepared", tmp_path / "prepared", "--preset", "smoke", *more]
+
+
+def test_own_scans_in_patches_with_channels_classes_and_an_oblique_grid(tmp_path):
+    data = decathlon(tmp_path / "data", cases=16)
+    arguments = options(data, tmp_path, "--strategy", "aeig", "bald", "--patch-voxels", "128", "--initial", "balanced")
+    status, output = here(*arguments, "--plan")
+    assert status == 0, output
+    for text in ("Decathlon: 16 cases; A 8, B 8", "overlapping windows", "a step", "MB on a device", "minutes"):
+        assert text in output
+    assert not (tmp_path / "out").exists()
+    status, output = here(*arguments)
+    assert status == 0, output
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert np.prod(plan["patch"]) <= 128
+    runs = read_runs(tmp_path / "out")
+    assert [(run.strategy, len(run.rounds)) for run in runs] == [("aeig", 2), ("bald", 2), ("full", 1)]
+    assert len(list((tmp_path / "out").rglob("*.webp"))) == sum(len(record["queried"]) for run in runs for record in run.rounds)
+    again, output = here("--score-only", tmp_path / "out" / "data-balanced" / "aeig" / "seed-0", "--strategy", "aeig", "entropy")
+    assert again == 0, output
+
+
+def test_own_scans_in_bids(tmp_path):
+    data = bids(tmp_path / "data", 14, ("ses-1", "ses-2"))
+    status, output = here(*options(data, tmp_path, "--strategy", "weighted_entropy", "--initial", "balanced", "--rounds", "1"))
+    assert status == 0, output
+    (run,) = read_runs(tmp_path / "out")
+    assert set(run.rounds[0]["group_weights"]) == {"A", "B"}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--group-column", "sex"), "no column 'sex'"),
+        (("--bins", "3", "4"), "--bins cut numbers"),
+        (("--seeds", "0"), "--seeds is 0"),
+        (("--channels", "T2w"), "has a label map but no T2w"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, more, message):
+    status, output = here(*options(bids(tmp_path / "data"), tmp_path, *more))
+    assert status == 2
+    assert message in " ".join(output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_needed(tmp_path):
+    status, output = here("--data", tmp_path / "nowhere", "--prepared", tmp_path / "prepared")
+    assert status == 2
+    assert "no such folder" in output
+    assert not (tmp_path / "prepared").exists()
+
+
+def test_help_of_own_scans_names_the_layouts(capsys):
+    with pytest.raises(SystemExit):
+        command.parse(segmentation.Arguments, "experiments.segmentation", ["--help"])
+    text = capsys.readouterr().out
+    for option in ("--data", "--group-column", "--bins", "--plan", "--patch-voxels", "--seeds"):
+        assert option in text
