@@ -99,7 +99,7 @@ class Contest:
             "ours_seconds": median(our_seconds),
             "peer_seconds": median(peer_seconds),
             "pairs": self.pairs,
-            "sizes": arguments,
+            "sizes": {name: value for name, value in arguments.items() if name != "path"},
         }
         if agreement:
             row["largest_difference"] = float(agreement(own, theirs))

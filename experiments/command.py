@@ -37,7 +37,7 @@ def parse(arguments: type[T], module: str, given: Sequence[str] | None = None) -
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
-    """Several hosts share the work of scoring: one such command on each, or one job step of SLURM with a task a host."""
+    """Several hosts share the work of scoring: one such command on each, or one job step of SLURM with a task for each host, or for each GPU. They need a disk that all see."""
 
     coordinator: str | None = None
     """HOST:PORT of the process with index 0, the same for all. SLURM needs none of these options."""

@@ -18,16 +18,18 @@ from pathlib import Path
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import command, study
 from experiments.presets import Preset
 from jaxal import loop, report
-from jaxal.checkpoint import write_text
 from jaxal.data.folder import FolderConfig, Ready
 from jaxal.data.plan import to_json
+from jaxal.errors import UserError
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import UNetConfig
+from jaxal.networks.windows import window_starts
 from jaxal.scoring import Pass
 from jaxal.strategies import STRATEGIES
 from jaxal.training import Interrupted, Trainer, TrainingConfig
@@ -61,8 +63,8 @@ SIZES = {
 class Arguments(study.StudyArguments):
     """Decides which of your scans to label next, round after round, and reports accuracy and fairness by patient group."""
 
-    data: Path = Path()
-    """The folder of scans."""
+    data: Path | None = None
+    """The folder of scans; needed, but for --score-only."""
     preset: Literal[tuple(SIZES)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (every part, within minutes), small (two cores), paper (a GPU)."""
     bins: tuple[float, ...] = ()
@@ -87,6 +89,12 @@ def main(arguments: Arguments) -> int:
 def _run(arguments: Arguments, display: report.Display) -> int:
     if arguments.score_only:
         arguments = study.with_options_of_run(arguments)
+    if arguments.data is None:
+        raise UserError("--data DIR is needed: the folder of scans (docs/own-data.md says what it may look like).")
+    if arguments.spacing_mm and (len(arguments.spacing_mm) != 3 or min(arguments.spacing_mm) <= 0):
+        raise UserError(
+            f"--spacing-mm is {' '.join(f'{size:g}' for size in arguments.spacing_mm)}; it takes three positive numbers."
+        )
     size = SIZES[arguments.preset]
     config = FolderConfig(
         arguments.group_column,
@@ -114,9 +122,8 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     if arguments.score_only:
         return study.score(arguments, preset, source, display)
     out = arguments.out or Path("runs") / f"segmentation-{arguments.data.resolve().name}"
-    status = study.run(arguments, preset, [source], out, display)
-    write_text(out / "plan.json", json.dumps(to_json(ready.plan, ready.found), indent=2) + "\n")
-    return status
+    plan = json.dumps(to_json(ready.plan, ready.found), indent=2) + "\n"
+    return study.run(arguments, preset, [source], out, display, {"plan.json": plan})
 
 
 def _preset(size: Size, ready: Ready) -> Preset:
@@ -157,12 +164,20 @@ def _plan(arguments: Arguments, ready: Ready, preset: Preset, source: study.Sour
     steps = trainer.steps(round(labelled))
     seconds_a_case, megabytes = _seconds_a_case(task, preset, arguments)
     seen = len(task.splits.pool) + len(task.splits.evaluation) + len(task.splits.test)
-    minutes = (steps * step + seen * seconds_a_case) / 60
+    networks = preset.members.networks
+    minutes = (networks * steps * step + seen * seconds_a_case) / 60
     runs = len(set(arguments.strategy)) * arguments.seeds
+    full = arguments.seeds if arguments.full or (arguments.full is None and runs > 1) else 0
+    everything = full * (networks * trainer.steps(len(task.splits.pool)) * step + seen * seconds_a_case) / 60
+    windows = len(window_starts(ready.dataset.shape, source.patch, 0.5)) if source.patch else 1
+    padded = " x ".join(map(str, ready.dataset.shape))
+    display.note(
+        f"every case is padded to the largest, {padded} voxels, and seen in {windows} window{'s' if windows > 1 else ''}"
+    )
     display.note(
         f"network of {weights:,} weights; {preset.initial_size} cases at the start, {preset.query_size} a query, {preset.rounds} rounds\n"
         f"a step {step:.2f} s, a case {seconds_a_case:.2f} s, a pass {megabytes:.0f} MB on a device\n"
-        f"a round about {minutes:.1f} minutes ({steps} steps, {seen} cases); {runs} runs about {runs * preset.rounds * minutes:.0f} minutes"
+        f"a round about {minutes:.1f} minutes ({steps} steps, {seen} cases); {runs} runs and {full} on everything about {runs * preset.rounds * minutes + everything:.0f} minutes"
     )
     return 0
 
@@ -184,6 +199,8 @@ def _seconds_a_case(task: loop.Task, preset: Preset, arguments: Arguments) -> tu
     names = {need for name in arguments.strategy for need in STRATEGIES[name](task.strategy).needs.pool} | {"overlap"}
     pass_ = Pass(task.model, sorted(names), preset.members, preset.batch_size, task.statistics)
     params, key = jax.jit(task.model.init)(jax.random.key(0), task.load(task.initial[0]).image[None]), jax.random.key(0)
+    if preset.members.networks > 1:
+        params = jax.tree.map(lambda leaf: jnp.stack([leaf] * preset.members.networks), params)
     cases = task.splits.pool[: jax.local_device_count() * preset.batch_size]
     pass_(params, key, cases, task.load)
     begin = time.perf_counter()

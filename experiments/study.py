@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,8 +18,9 @@ from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
 from jaxal.data.folder import FolderConfig, Ready, make_ready
 from jaxal.data.prepare import draw_patch, load_case
 from jaxal.errors import UserError
+from jaxal.journal import Journal
 from jaxal.members import MembersConfig
-from jaxal.networks.unet import unet
+from jaxal.networks.unet import Dropout, unet
 from jaxal.networks.windows import windowed
 from jaxal.statistics import STATISTICS, StatisticsConfig
 from jaxal.strategies import STRATEGIES, StrategyConfig
@@ -67,6 +68,8 @@ class StudyArguments:
     """Set an existing --out folder aside (it is renamed, not deleted) and begin anew."""
     samples: int | None = None
     """Dropout samples of strategies that measure disagreement; 0 leaves dropout off. Default: the preset's."""
+    dropout: Dropout | None = None
+    """Where channels are dropped: before the last layer, in the decoder or after the bottleneck. Default: the preset's, the head."""
     networks: int | None = None
     """Networks that are trained each round, their disagreement joined to the samples' (a deep ensemble). Default: the preset's, one."""
     flips: tuple[int, ...] | None = None
@@ -104,7 +107,10 @@ def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: rep
         with display.progress(what) as progress:
             yield stoppable(progress, display)
 
-    return make_ready(folder, prepared, config, showing)
+    if hosts.is_leader():
+        ready = make_ready(folder, prepared, config, showing)
+    hosts.share_json(None)  # the others find the leader's files
+    return ready if hosts.is_leader() else make_ready(folder, prepared, config, showing)
 
 
 def stoppable(progress: Callable[[int, int], None], display: report.Display) -> Callable[[int, int], None]:
@@ -201,11 +207,19 @@ def finish(out: Path, display: report.Display) -> None:
         display.note(f"  curves   {report.plot_learning_curves(out, setting)}")
 
 
-def run(arguments: StudyArguments, preset: Preset, sources: Sequence[Source], out: Path, display: report.Display) -> int:
+def run(
+    arguments: StudyArguments,
+    preset: Preset,
+    sources: Sequence[Source],
+    out: Path,
+    display: report.Display,
+    notes: Mapping[str, str] | None = None,
+) -> int:
     """Runs all strategies on all data sets with all seeds; returns the exit status.
 
     Strategies of one seed and data set share the splits, the initial set and the first network. What is done is left as it is, so the
-    same command goes on where it was, and one with more seeds or strategies adds to the folder.
+    same command goes on where it was, and one with more seeds or strategies adds to the folder. `notes` are texts to write
+    beside the configuration, by the name of their file.
     """
     started = time.perf_counter()
     seeds, names = range(arguments.seed, arguments.seed + arguments.seeds), list(dict.fromkeys(arguments.strategy))
@@ -219,6 +233,8 @@ def run(arguments: StudyArguments, preset: Preset, sources: Sequence[Source], ou
         if hosts.is_leader():
             task = tasks[first.name, seeds[0]]
             settle_config(out / "config.json", settings(task, preset, arguments.training, first.identity))
+            for name, text in (notes or {}).items():
+                write_text(out / name, text)
         work = [(seed, source, name) for seed in seeds for source in sources for name in ([FULL] if full else []) + names]
         for number, (seed, source, name) in enumerate(work, 1):
             setting = out / f"{source.name}-{arguments.initial}"
@@ -273,9 +289,11 @@ def score(arguments: StudyArguments, preset: Preset, source: Source, display: re
     with lock(out) if hosts.is_leader() else contextlib.nullcontext():
         settle_config(out / "config.json", settings(task, preset, arguments.training, source.identity))
         names = list(dict.fromkeys(arguments.strategy))
-        found = rescoring.score_round(folder, names, loop_config(arguments, preset), task, display)
+        journal = Journal(folder / "scores", task.config_hash, hosts.index())
+        found = rescoring.score_round(folder, names, loop_config(arguments, preset), task, journal, display)
         if hosts.is_leader():
             rescoring.write_scores(folder / "scores.csv", found)
+            journal.clear()
     display.note(f"Round {found.round}: {len(found.pool)} cases without a label. Each strategy's query, best first:")
     for name, query in found.queries.items():
         display.note(f"  {name:<20} {' '.join(query.units)}")
@@ -286,6 +304,8 @@ def score(arguments: StudyArguments, preset: Preset, source: Source, display: re
 def with_options_of_run(arguments: StudyArguments) -> StudyArguments:
     """The options that the run named by `score_only` was made with, in place of the command's."""
     path = arguments.score_only / "options.json"
+    if arguments.score_only.resolve().parent.name == FULL:
+        raise UserError(f"--score-only {arguments.score_only}: was trained on the whole pool, so nothing is left to score.")
     if not path.is_file():
         raise UserError(
             f"--score-only {arguments.score_only}: holds no options.json. It takes the folder of one run, …/STRATEGY/seed-N."
@@ -343,6 +363,8 @@ def choose_sizes(arguments: StudyArguments, preset: Preset) -> Preset:
     if arguments.seeds < 1:
         raise UserError(f"--seeds is {arguments.seeds}; it must be at least 1.")
     preset = dataclasses.replace(preset, **{name: value for name, value in asked.items() if value is not None})
+    if arguments.dropout:
+        preset = dataclasses.replace(preset, network=dataclasses.replace(preset.network, dropout=arguments.dropout))
     return dataclasses.replace(preset, members=_members(arguments, preset.members))
 
 

@@ -34,13 +34,16 @@ class Scores(NamedTuple):
     queries: dict[str, Query]
 
 
-def score_round(folder: Path, names: Sequence[str], config: loop.LoopConfig, task: loop.Task, watcher: loop.Watcher) -> Scores:
+def score_round(
+    folder: Path, names: Sequence[str], config: loop.LoopConfig, task: loop.Task, journal: Journal, watcher: loop.Watcher
+) -> Scores:
     """Scores the pool of a run's last finished round; the numbers are those that the round itself would have had.
 
     Args:
       folder: of the run, as `loop.run` leaves it.
       names: of strategies.
       config, task: as the run was made with.
+      journal: keeps what is scored until the caller has written it down.
       watcher: gets progress.
 
     Raises:
@@ -57,7 +60,7 @@ def score_round(folder: Path, names: Sequence[str], config: loop.LoopConfig, tas
     chosen = {name: strategies.STRATEGIES[name](task.strategy) for name in names}
     needs = Needs(*(tuple(sorted(set().union(*part))) for part in zip(*(one.needs for one in chosen.values()), strict=True)))
     params = [network.restored(round_) for network in loop.make_networks(folder, config, task)]
-    passes, journal = loop.Passes(needs, config, task), Journal(folder / "scores", task.config_hash, hosts.index())
+    passes = loop.Passes(needs, config, task)
     seen = Seen(labelled, loop.run_pass(passes.labelled, params[0], key, labelled, task.load, watcher, "labelled set"))
     found = passes.collect(params, key, pool, seen, watcher, journal)
     scores, queries = {}, {}
@@ -65,8 +68,6 @@ def score_round(folder: Path, names: Sequence[str], config: loop.LoopConfig, tas
         context = Context(jax.random.fold_in(key, 2), pool)
         decision = strategies.score_and_select(strategy, context, task.model.head(params[0]), *found, config.query_size)
         scores[name], queries[name] = decision.scores, decision.query
-    if hosts.is_leader():
-        journal.clear()
     return Scores(round_, tuple(pool), scores, queries)
 
 

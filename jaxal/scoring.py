@@ -24,6 +24,7 @@ from jaxal.statistics import STATISTICS, StatisticsConfig, View
 from jaxal.types import Model, Params
 
 Array = jax.Array
+NUMBERS = 2  # raised whenever a change makes passes give other numbers, so that no journal mixes old and new ones
 Collected = dict[str, Any]  # statistic's name -> pytree of arrays with a leading axis of units
 
 
@@ -154,7 +155,7 @@ class Pass:
             "batch_size": self._batch_size,
             "config": dataclasses.asdict(self._config),
             "device": jax.devices()[0].device_kind,
-            "jax": jax.__version__,
+            "versions": [jax.__version__, NUMBERS],
             "key": np.asarray(jax.random.key_data(key)).tolist(),
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())

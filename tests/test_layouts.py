@@ -99,6 +99,14 @@ def test_both_sessions_of_a_subject_stay_in_one_split(tmp_path):
     assert sum(map(len, parts)) == 24
 
 
+def test_bids_subjects_without_a_label_map_do_not_count(tmp_path):
+    folder = bids(tmp_path / "data")
+    ages = {f"sub-{index:02d}": 20 + index for index in range(6)}
+    table(folder, {**ages, "sub-90": "n/a", **{f"sub-{index}": 80 + index / 10 for index in range(91, 99)}}, "age")
+    ready = make_ready(folder, tmp_path / "prepared", FolderConfig("age", bins=(23,)))
+    assert ready.dataset.groups == ("<23", ">=23")
+
+
 def test_bids_names_of_classes(tmp_path):
     folder = bids(tmp_path / "data")
     (folder / "derivatives" / "readers" / "dseg.tsv").write_text("index\tname\n1\tcaudate\n")
@@ -270,13 +278,14 @@ def test_few_numbers_are_names(tmp_path):
         ([f"name {index}" for index in range(200)], (), "holds 200 different values"),
         (["60", "old", "70"], (65,), "--bins cut numbers, but the column 'age' holds 'old'"),
         (["60", "65", "70"], (65, 60), "expected rising numbers"),
-        (["5"] * 20 + [str(number) for number in range(14)], (), None),
+        (["0"] * 40 + [str(number) for number in range(14)], (), None),
     ],
 )
 def test_columns_that_make_no_groups(tmp_path, values, bins, message):
     path = participants(tmp_path, values)
     if message is None:
-        assert len(set(read_groups(path, "age", bins).values())) == 2
+        with pytest.raises(UserError, match="are the same for --quantiles 4"):
+            read_groups(path, "age", bins, quantiles=4)
         return
     with pytest.raises(UserError, match=message):
         read_groups(path, "age", bins)

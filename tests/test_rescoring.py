@@ -8,20 +8,20 @@ from test_loop import CONFIG, Silent, run, task  # noqa: F401 (a fixture)
 
 from jaxal import loop, rescoring
 from jaxal.errors import UserError
+from jaxal.journal import Journal
 
 
 def test_scores_are_those_that_the_round_itself_had(tmp_path, task):  # noqa: F811
     records = {name: run(tmp_path / name, task, strategy=name)[-1] for name in ("bald", "aeig")}
     names = ["aeig", "coreset", "bald", "random"]
     for own, record in records.items():
-        found = rescoring.score_round(tmp_path / own, names, CONFIG, task, Silent())
+        found = rescoring.score_round(tmp_path / own, names, CONFIG, task, Journal(tmp_path / own / "scores"), Silent())
         assert found.round == record["round"] == 1
         labelled = {case.id for case in task.splits.pool} - {case.id for case in found.pool}
         assert len(labelled) == record["labelled"]
         assert list(found.queries[own].units) == record["queried"]
         scores = dict(zip((case.id for case in found.pool), found.scores[own], strict=True))
         np.testing.assert_allclose([scores[id_] for id_ in record["queried"]], record["scores"], rtol=1e-5)
-        assert not (tmp_path / own / "scores").exists()  # the journal has done its work
     path = tmp_path / "scores.csv"
     rescoring.write_scores(path, found)
     rows = list(csv.DictReader(path.read_text().splitlines()))
@@ -38,10 +38,10 @@ def test_an_ensemble_is_trained_and_its_networks_disagree(tmp_path, task):  # no
     assert record["dice"] == alone["dice"]  # the first network is the one that is evaluated
     assert min(record["scores"]) > 0
     assert (tmp_path / "checkpoints" / "network-1" / "round-000").is_dir()
-    found = rescoring.score_round(tmp_path, ["bald"], config, task, Silent())
+    found = rescoring.score_round(tmp_path, ["bald"], config, task, Journal(tmp_path / "scores"), Silent())
     assert list(found.queries["bald"].units) == record["queried"]
 
 
 def test_without_a_finished_round_there_is_nothing_to_score_with(tmp_path, task):  # noqa: F811
     with pytest.raises(UserError, match="no round is finished"):
-        rescoring.score_round(tmp_path, ["bald"], CONFIG, task, Silent())
+        rescoring.score_round(tmp_path, ["bald"], CONFIG, task, Journal(tmp_path / "scores"), Silent())

@@ -102,6 +102,17 @@ def test_own_scans_in_patches_with_channels_classes_and_an_oblique_grid(tmp_path
     assert len(list((tmp_path / "out").rglob("*.webp"))) == sum(len(record["queried"]) for run in runs for record in run.rounds)
     again, output = here("--score-only", tmp_path / "out" / "data-balanced" / "aeig" / "seed-0", "--strategy", "aeig", "entropy")
     assert again == 0, output
+    again, output = here("--score-only", tmp_path / "out" / "data-balanced" / "full" / "seed-0", "--strategy", "aeig")
+    assert again == 2
+    assert "nothing is left to score" in output
+
+
+def test_a_plan_counts_networks_and_dropout_may_lie_deeper(tmp_path):
+    data = decathlon(tmp_path / "data", cases=12)
+    arguments = options(data, tmp_path, "--strategy", "bald", "--patch-voxels", "128", "--initial", "balanced", "--networks", "2")
+    status, output = here(*arguments, "--dropout", "bottleneck", "--plan")
+    assert status == 0, output
+    assert "seen in" in output
 
 
 def test_own_scans_in_bids(tmp_path):
@@ -119,6 +130,9 @@ def test_own_scans_in_bids(tmp_path):
         (("--bins", "3", "4"), "--bins cut numbers"),
         (("--seeds", "0"), "--seeds is 0"),
         (("--channels", "T2w"), "has a label map but no T2w"),
+        (("--spacing-mm", "1", "1"), "it takes three positive numbers"),
+        (("--spacing-mm", "1", "1", "-1"), "it takes three positive numbers"),
+        (("--quantiles", "1"), "--quantiles is 1"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, more, message):
@@ -129,6 +143,9 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, more, me
 
 
 def test_a_folder_is_needed(tmp_path):
+    status, output = here("--strategy", "random")
+    assert status == 2
+    assert "--data DIR is needed" in output
     status, output = here("--data", tmp_path / "nowhere", "--prepared", tmp_path / "prepared")
     assert status == 2
     assert "no such folder" in output

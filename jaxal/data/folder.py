@@ -81,7 +81,9 @@ def make_ready(
       UserError: anything that would fail or mislead later; the message names the file, what it holds and what to do.
     """
     found = find_cases(folder, config.channels or None)
-    groups = read_groups(folder / "participants.tsv", config.group_column, config.bins, config.quantiles)
+    # In BIDS subjects without a label map are usual; elsewhere one is a mistake, which is told below.
+    only = {case.subject for case in found.cases} if found.layout == "BIDS" else None
+    groups = read_groups(folder / "participants.tsv", config.group_column, config.bins, config.quantiles, only)
     _check_participants(folder, found, groups)
     files = {case.id: file_fingerprint((*case.images, case.label)) for case in found.cases}
     digest = hashlib.sha256(json.dumps([found.channels, found.classes, found.ignore, sorted(files.items())]).encode())
@@ -123,8 +125,7 @@ def _check_participants(folder: Path, found: Found, groups: dict[str, str]) -> N
         if case.subject not in groups:
             raise UserError(f"{path}: does not list the case {case.subject!r}, so it has no group.")
     for id_ in sorted(groups.keys() - subjects):
-        if found.layout != "BIDS":  # where subjects without a label map are usual
-            raise UserError(f"{path}: lists the case {id_!r}, but {folder} holds no such case.")
+        raise UserError(f"{path}: lists the case {id_!r}, but {folder} holds no such case.")
     if len({groups[subject] for subject in subjects}) < 2:
         raise UserError(
             f"{path}: all {len(subjects)} cases are in the group {groups[min(subjects)]!r}. Fairness compares groups: name a --group-column "

@@ -1,7 +1,7 @@
 """Groups of patients from a column of `participants.tsv`: names as they stand, numbers in bins."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,9 @@ from jaxal.errors import UserError
 GROUPS_AT_MOST = 12
 
 
-def read_groups(path: Path, column: str, bins: Sequence[float] = (), quantiles: int = 2) -> dict[str, str]:
+def read_groups(
+    path: Path, column: str, bins: Sequence[float] = (), quantiles: int = 2, only: Collection[str] | None = None
+) -> dict[str, str]:
     """The group of each participant.
 
     A column of names gives its names. A column of numbers with more than `GROUPS_AT_MOST` different ones, or with `bins`, is cut into
@@ -21,12 +23,15 @@ def read_groups(path: Path, column: str, bins: Sequence[float] = (), quantiles: 
       path: of the table, tab-separated with a column `participant_id`.
       column: that names the groups.
       bins: edges between bins, rising; a value on an edge belongs to the upper one.
-      quantiles: bins of equal numbers of participants, where no edges are given.
+      quantiles: bins of equal numbers of participants, where no edges are given; at least two.
+      only: participants that count; all when left out.
 
     Raises:
       UserError: the table is not there or not understood, or the column makes no groups.
     """
-    values = _column(path, column)
+    if quantiles < 2:
+        raise UserError(f"--quantiles is {quantiles}; it must be at least 2.")
+    values = _column(path, column, only)
     numbers = _numbers(values)
     if bins and numbers is None:
         odd = next(value for value in values.values() if _number(value) is None)
@@ -34,6 +39,10 @@ def read_groups(path: Path, column: str, bins: Sequence[float] = (), quantiles: 
     different = set(values.values())
     if bins or (numbers is not None and len(different) > GROUPS_AT_MOST):
         edges = tuple(bins) or tuple(np.quantile(numbers, np.arange(1, quantiles) / quantiles))
+        if not bins and len(set(edges)) < len(edges):
+            raise UserError(
+                f"{path}: too many values of the column {column!r} are the same for --quantiles {quantiles}; give --bins."
+            )
         if list(edges) != sorted(set(edges)):
             raise UserError(f"--bins are {' '.join(f'{edge:g}' for edge in edges)}; expected rising numbers.")
         groups = {id_: _bin(float(value), edges) for id_, value in values.items()}
@@ -47,7 +56,7 @@ def read_groups(path: Path, column: str, bins: Sequence[float] = (), quantiles: 
     return groups
 
 
-def _column(path: Path, column: str) -> dict[str, str]:
+def _column(path: Path, column: str, only: Collection[str] | None) -> dict[str, str]:
     if not path.is_file():
         raise UserError(
             f"{path}: no such file. It names each case's group: tab-separated, a column participant_id and a column {column!r}."
@@ -66,6 +75,8 @@ def _column(path: Path, column: str) -> dict[str, str]:
     groups: dict[str, str] = {}
     for line, row in enumerate(rows, 2):
         id_, group = row["participant_id"], (row[column] or "").strip()
+        if only is not None and id_ not in only:
+            continue
         if id_ in groups:
             raise UserError(f"{path}, line {line}: the case {id_!r} is listed twice.")
         if group in ("", "n/a"):

@@ -20,6 +20,7 @@ The group of each case, or of each subject in BIDS, is a column of DIR/participa
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,7 +80,7 @@ def find_cases(folder: Path, channels: Sequence[str] | None = None) -> Found:
         found = _bids(folder, channels)
     else:
         raise UserError(f"{folder}: holds no dataset.json and no dataset_description.json. {MEANT}")
-    twice = sorted({case.id for case in found.cases if sum(other.id == case.id for other in found.cases) > 1})
+    twice = [id_ for id_, count in Counter(case.id for case in found.cases).items() if count > 1]
     if twice:
         raise UserError(f"{folder}: the case {twice[0]!r} is there twice. Ids must differ; remove or rename one.")
     for case in found.cases:

@@ -21,7 +21,7 @@ from jax import lax
 Array = jax.Array
 
 # Bytes of a tile's stacked neighbours. One device that has all cores to itself wants large products to share out among them;
-# where every core is a device of its own, a tile has to fit that core's cache. No size changes any bit of the result.
+# where every core is a device of its own, a tile has to fit that core's cache. No size changes any bit of a forward result.
 TILE_BYTES_ALONE, TILE_BYTES_SHARED = 4 * 2**20, 2**20
 
 _sharing: contextvars.ContextVar[bool] = contextvars.ContextVar("sharing", default=False)

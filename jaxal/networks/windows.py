@@ -18,7 +18,7 @@ Array = jax.Array
 
 
 class _Volume(NamedTuple):
-    """A volume whose windows are seen later, with the masks of a sample."""
+    """A volume whose windows are seen later, by the tail, which knows the masks of a sample."""
 
     inputs: Array
 
