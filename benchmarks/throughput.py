@@ -122,8 +122,11 @@ def measure(bench: Bench, sizes: Sizes, batch_size: int, members: int, cases: in
         for name in contestants
     ]
     dearest = max(rows[:-2], key=lambda row: row["over_forward"]["median"])["strategy"]
-    whole = Contest(bench, batch_size, members, sizes.cases)  # selection costs the same for few cases as for many
-    pair = interleaved({"dearest": whole.strategy(dearest), "all": whole.everything(names)}, max(2, repeats // 2))
+    pair = {"dearest": contestants[dearest], "all": contestants["all"]}
+    if sizes.cases > cases:  # selection costs the same for few cases as for many
+        whole = Contest(bench, batch_size, members, sizes.cases)
+        pair = {"dearest": whole.strategy(dearest), "all": whole.everything(names)}
+    pair = interleaved(pair, max(2, repeats // 2))
     rows[-2]["over_dearest"] = {"strategy": dearest, **ratio(pair["all"], pair["dearest"])}
     every = [seconds[name, "forward"] for name in contestants]
     return [{"task": "segmentation", "strategy": "forward", "batch_size": batch_size, "members": 0,
@@ -206,7 +209,7 @@ def main() -> None:
     use_all_cores()
     sizes = QUICK if options.quick else FULL
     repeats = options.repeats or (2 if options.quick else 10)
-    names = ["entropy", "bald", "aeig"] if options.quick else [name for name in STRATEGIES if name != "random"]
+    names = ["bald", "aeig"] if options.quick else [name for name in STRATEGIES if name != "random"]
     names = options.strategies or names
     console = Console(width=130)
     console.print(f"{sizes}, {repeats} turns")
@@ -220,7 +223,7 @@ def main() -> None:
             few = ["entropy", "bald", "aeig"]
             for batch_size, members in ((2, sizes.members), (4, sizes.members), (BATCH, 5), (BATCH, 50)):
                 rows += measure(bench, sizes, batch_size, members, TURN, repeats, few)
-        if not options.strategies:
+        if not (options.quick or options.strategies):
             rows.append(measure_decoder(Path(folder) / "pool", sizes, 4, max(repeats // 2, 3), BATCH))
     show(rows, console)
     console.print(
