@@ -107,3 +107,10 @@ def test_members_at_once_equal_members_one_by_one(float64, rng):
     logits = jnp.asarray(rng.normal(size=(6, 3, 4, 9)))
     for at_once, one_by_one in zip(uncertainty.moments_of(logits), streamed(logits), strict=True):
         np.testing.assert_allclose(np.asarray(at_once), np.asarray(one_by_one), atol=1e-14)
+
+
+def test_a_tie_gives_one_vote_to_the_lowest_class():
+    """One member ties between both classes, the other is for the second: one vote each, not two for the second."""
+    moments = streamed(np.array([[[1.0], [1.0]], [[0.0], [3.0]]], np.float32))
+    np.testing.assert_array_equal(np.asarray(moments.votes), [[1.0], [1.0]])
+    np.testing.assert_allclose(np.asarray(uncertainty.variation_ratio(moments)), [0.5])
