@@ -167,7 +167,7 @@ def _plan(arguments: Arguments, ready: Ready, preset: Preset, source: study.Sour
     networks = preset.members.networks
     minutes = (networks * steps * step + seen * seconds_a_case) / 60
     runs = len(set(arguments.strategy)) * arguments.seeds
-    full = arguments.seeds if arguments.full or (arguments.full is None and runs > 1) else 0
+    full = arguments.seeds if study.trains_full(arguments) else 0
     everything = full * (networks * trainer.steps(len(task.splits.pool)) * step + seen * seconds_a_case) / 60
     windows = len(window_starts(ready.dataset.shape, source.patch, 0.5)) if source.patch else 1
     padded = " x ".join(map(str, ready.dataset.shape))

@@ -13,7 +13,7 @@ import tyro
 from experiments import command
 from experiments.presets import Preset
 from jaxal import hosts, loop, page, report, rescoring
-from jaxal.checkpoint import lock, write_text
+from jaxal.checkpoint import Ledger, lock, write_text
 from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
 from jaxal.data.folder import FolderConfig, Ready, make_ready
 from jaxal.data.prepare import draw_patch, load_case
@@ -22,11 +22,11 @@ from jaxal.journal import Journal
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import Dropout, unet
 from jaxal.networks.windows import windowed
+from jaxal.report import FULL
 from jaxal.statistics import STATISTICS, StatisticsConfig
 from jaxal.strategies import STRATEGIES, StrategyConfig
 from jaxal.training import Interrupted
 
-FULL = "full"  # in place of a strategy's name: trained on the whole pool
 FOREGROUND_SHARE = 1 / 3  # of patches that are drawn around the structure, as in nnU-Net
 SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced
 
@@ -79,6 +79,11 @@ class StudyArguments:
 
 # What only this command knows and not the run that it goes on with.
 NOT_OF_THE_RUN = ("strategy", "score_only", "rounds", "seeds", "full", "out", "save_every", "fresh", "hosts")
+
+
+def trains_full(arguments: StudyArguments) -> bool:
+    """Whether a network is trained on the whole pool, too: if asked for, or if there is something to compare with it."""
+    return arguments.full if arguments.full is not None else len(set(arguments.strategy)) * arguments.seeds > 1
 
 
 class Source(NamedTuple):
@@ -223,7 +228,7 @@ def run(
     """
     started = time.perf_counter()
     seeds, names = range(arguments.seed, arguments.seed + arguments.seeds), list(dict.fromkeys(arguments.strategy))
-    full = arguments.full if arguments.full is not None else len(names) * len(seeds) > 1
+    full = trains_full(arguments)
     # Everything that can be refused is refused before anything is written.
     tasks = {(source.name, seed): prepare_task(source, preset, seed) for source in sources for seed in seeds}
     first = sources[0]
@@ -273,9 +278,10 @@ def _run_strategy(
         task, config = task._replace(initial=splits.pool), dataclasses.replace(config, rounds=1)
         strategy, sibling = "random", None
     display.table_header(groups)
+    known = len(Ledger(folder / "rounds.jsonl").read())
     for record in loop.run(folder, strategy, config, task, display, sibling):
         display.table_row(record, groups)
-        if hosts.is_leader():
+        if hosts.is_leader() and record["round"] >= known:  # what was there before is in the report already
             report.write_summary(folder.parents[2])
             page.write_report(folder.parents[2], "The study is still going on.")
     display.note(f"  rounds   {folder / 'rounds.jsonl'}\n  weights  {folder / 'checkpoints'}")

@@ -242,7 +242,8 @@ def run_pass(
 
 
 def make_networks(folder: Path, config: LoopConfig, task: Task) -> list["Network"]:
-    """The networks of a run, whose checkpoints lie in its folder."""
+    """The networks of a run, whose checkpoints lie in its folder; the labelled cases that they read are kept in memory once."""
+    task = task._replace(load=kept(task.load))
     return [Network(folder / "checkpoints", number, task, config) for number in range(config.members.networks)]
 
 
@@ -254,7 +255,6 @@ class Network:
         self._number, self._task, self._config = number, task, config
         self._trainers = {warm: Trainer(task.model, task.training, warm) for warm in (False, True)}
         self._last: Params | None = None
-        self._load = kept(task.load)
 
     def train(
         self, round_: int, key: jax.Array, labelled: Sequence[Case], pass_: Pass, watcher: Watcher
@@ -263,7 +263,7 @@ class Network:
         task, warm = self._task, self._config.start == "warm" and round_ > 0
         if warm and self._last is None and hosts.is_leader():
             self._last = self._stored(round_ - 1)
-        answer = simulated(self._load)
+        answer = simulated(self._task.load)
         key_of_network = (
             jax.random.fold_in(key, 0) if self._number == 0 else jax.random.fold_in(jax.random.fold_in(key, 3), self._number)
         )
@@ -305,7 +305,7 @@ class Network:
         watcher: Watcher,
     ) -> Params:
         """One training, on the leader; the other hosts get its weights."""
-        trainer, answer = self._trainers[warm], simulated(self._load)
+        trainer, answer = self._trainers[warm], simulated(self._task.load)
         state = trainer.start(key, answer(labelled[0]), start)
 
         def draw(index: int, rng: np.random.Generator) -> Example:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxal import comparison
 from jaxal.checkpoint import write_text
 from jaxal.comparison import Estimate
-from jaxal.report import Run, read_runs
+from jaxal.report import FULL, Run, read_runs
 
 PICTURES_AT_MOST = 240  # cases shown in all, the latest rounds first: a study of forty runs stays under ten megabytes
 
@@ -114,13 +114,13 @@ def compare_folder(folder: Path) -> list[Comparison]:
 
 def _compare(setting: str, runs: Sequence[Run]) -> Comparison:
     by_strategy: dict[str, dict[int, comparison.Curve]] = {}
-    trained = [run for run in runs if run.strategy != "full"]
+    trained = [run for run in runs if run.strategy != FULL]
     longest = max((len(run.rounds) for run in trained), default=0)
     for run in trained:
         if len(run.rounds) == longest and "test" in run.rounds[0]:
             by_strategy.setdefault(run.strategy, {})[run.seed] = comparison.curve_of(run.rounds)
     shorter = tuple(f"{run.strategy} seed {run.seed}" for run in trained if len(run.rounds) < longest)
-    full = {run.seed: run.rounds[-1]["dice"]["overall"] for run in runs if run.strategy == "full"}
+    full = {run.seed: run.rounds[-1]["dice"]["overall"] for run in runs if run.strategy == FULL}
     seeds = tuple(sorted(set.intersection(*(set(own) for own in by_strategy.values())))) if by_strategy else ()
     table, differences = comparison.compare(by_strategy, full, ("entropy", "random")) if seeds else ({}, {})
     return Comparison(setting, seeds, shorter, full, table, differences)
@@ -200,12 +200,12 @@ def _cell(estimate: Estimate, of_labels: bool, signed: bool) -> str:
 
 
 def _charts(runs: Sequence[Run]) -> str:
-    curves = [run for run in runs if run.strategy != "full"]
+    curves = [run for run in runs if run.strategy != FULL]
     if not curves:
         return ""
     names = sorted({run.strategy for run in curves})
     groups = sorted({group for run in curves for group in run.rounds[0]["dice"]["by_group"]})
-    full = [run for run in runs if run.strategy == "full"]
+    full = [run for run in runs if run.strategy == FULL]
 
     def line(title: str, value: Callable[[Mapping[str, Any]], float], level: float | None = None) -> str:
         return _chart(lambda axis: _draw_curves(axis, curves, names, value, level), title, "labelled cases")

@@ -19,6 +19,7 @@ from rich.table import Table
 from jaxal.checkpoint import Ledger, write_text
 
 SECONDS_BETWEEN_LINES = 15.0
+FULL = "full"  # in place of a strategy's name: a network trained on the whole pool
 
 
 class Display:
@@ -227,7 +228,7 @@ def plot_learning_curves(folder: Path, setting: str) -> Path:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
-    runs = [run for run in read_runs(folder) if run.setting == setting and run.strategy != "full"]
+    runs = [run for run in read_runs(folder) if run.setting == setting and run.strategy != FULL]
     groups = sorted({group for run in runs for record in run.rounds for group in record["dice"]["by_group"]})
     panels: list[tuple[str, Callable[[dict[str, Any]], float]]] = [
         ("Dice, all test cases", lambda record: record["dice"]["overall"])

@@ -107,6 +107,11 @@ def test_bids_subjects_without_a_label_map_do_not_count(tmp_path):
     assert ready.dataset.groups == ("<23", ">=23")
 
 
+def test_channels_are_for_bids_alone(tmp_path):
+    with pytest.raises(UserError, match="--channels chooses among the images of a BIDS folder"):
+        find_cases(decathlon(tmp_path / "data"), ["MRI0"])
+
+
 def test_bids_names_of_classes(tmp_path):
     folder = bids(tmp_path / "data")
     (folder / "derivatives" / "readers" / "dseg.tsv").write_text("index\tname\n1\tcaudate\n")

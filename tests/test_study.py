@@ -53,6 +53,15 @@ def test_more_seeds_and_strategies_add_to_a_folder(study, tmp_path):
     assert len(list(out.rglob("rounds.jsonl"))) == 12
 
 
+def test_a_finished_study_is_not_written_anew_for_every_round(study, monkeypatch):
+    _, arguments, _ = study
+    reports = []
+    monkeypatch.setattr(page, "write_report", lambda folder, *more: reports.append(folder))
+    status, output = killing.here(arguments)
+    assert status == 0, output
+    assert len(reports) == 1
+
+
 def test_the_first_network_is_trained_once_a_seed(tiny_folder, tmp_path, monkeypatch):
     trained = []
     fit = loop.Trainer.fit

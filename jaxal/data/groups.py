@@ -101,7 +101,7 @@ def _numbers(values: dict[str, str]) -> list[float] | None:
 
 
 def _bin(value: float, edges: Sequence[float]) -> str:
-    """A bin's name, such as `<60`, `60-75` and `>=75`; names sort in the order of the bins within ASCII only by chance."""
+    """A bin's name, such as `<60`, `60-75` and `>=75`."""
     place = int(np.searchsorted(edges, value, side="right"))
     if place == 0:
         return f"<{edges[0]:g}"

@@ -76,6 +76,10 @@ def find_cases(folder: Path, channels: Sequence[str] | None = None) -> Found:
             if "channel_names" not in description and "modality" in description
             else _nnunet(folder, description)
         )
+        if channels:
+            raise UserError(
+                f"--channels chooses among the images of a BIDS folder; {folder} is in {found.layout}'s layout, which takes all."
+            )
     elif (folder / "dataset_description.json").is_file():
         found = _bids(folder, channels)
     else:

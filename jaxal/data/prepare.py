@@ -14,6 +14,7 @@ from jaxal.data.layouts import Files, Found
 from jaxal.data.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
 
 IGNORED = 255  # in prepared label maps: not annotated
+PLACES_AT_MOST = 10_000  # foreground voxels of a case that patches may be drawn around
 
 
 def prepare(
@@ -42,7 +43,7 @@ def prepare(
     for case in found.cases:
         stem = folder / f"{case.id}-{fingerprints[case.id]}-{plan.digest()}"
         image, label = stem.with_name(stem.name + ".image.npy"), stem.with_name(stem.name + ".label.npy")
-        if not (image.is_file() and label.is_file()):
+        if not label.is_file():  # written last
             _prepare_case(case, found, plan, image, label)
         cases.append(Case(case.id, groups[case.subject], image, label, case.subject))
         if progress:
@@ -63,7 +64,14 @@ def _prepare_case(case: Files, found: Found, plan: Plan, image_path: Path, label
     labels = resample_label(marked, shape, classes + (found.ignore is not None))
     labels = np.where(labels == classes, IGNORED, labels).astype(np.uint8)
     _save(image_path, values.astype(np.float32))
-    _save(label_path, labels)
+    places = np.argwhere((labels > 0) & (labels != IGNORED)).astype(np.int32)
+    some = np.random.default_rng(0).permutation(len(places))[:PLACES_AT_MOST]
+    _save(_places_path(label_path), places[np.sort(some)])
+    _save(label_path, labels)  # the last: it tells that the others are there
+
+
+def _places_path(label: Path) -> Path:
+    return label.with_name(label.name.replace(".label.npy", ".places.npy"))
 
 
 def _save(path: Path, values: np.ndarray) -> None:
@@ -127,7 +135,7 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     free = [max(size - length, 0) for size, length in zip(label.shape, patch, strict=True)]
     start = [int(rng.integers(room + 1)) for room in free]
     if rng.random() < foreground_share:
-        places = np.argwhere((label > 0) & (label != IGNORED))
+        places = np.load(_places_path(case.label), mmap_mode="r", allow_pickle=False)
         if len(places):
             centre = places[rng.integers(len(places))]
             start = [int(np.clip(place - length // 2, 0, room)) for place, length, room in zip(centre, patch, free, strict=True)]
