@@ -6,35 +6,33 @@ On several hosts all go through the same rounds; the leader trains and writes, a
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from jaxal import calibration, fairness, hosts, metrics, strategies
+from jaxal import hosts, metrics, strategies
 from jaxal.checkpoint import Checkpoints, Ledger
 from jaxal.data.cases import Case, Dataset, Example, Splits
 from jaxal.data.stream import kept
 from jaxal.errors import UserError
 from jaxal.journal import Journal
-from jaxal.members import MembersConfig, flat, logits_of
+from jaxal.members import MembersConfig
 from jaxal.oracle import simulated, without_label
-from jaxal.pictures import draw_case, write_picture
+from jaxal.pictures import draw_case, predict, write_picture
+from jaxal.record import record_of
 from jaxal.scoring import Collected, Pass
 from jaxal.statistics import StatisticsConfig
-from jaxal.strategies import Context, Decision, Needs, Seen, StrategyConfig
+from jaxal.strategies import Context, Needs, Seen, StrategyConfig
 from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState
 from jaxal.types import Model, Params
-from jaxal.uncertainty import softmax_and_entropy
 
 COLLAPSED_DICE = 0.02  # on the labelled cases themselves: as good as no foreground
 
@@ -169,13 +167,18 @@ def run(
         with _timed(seconds, "select"):
             context = Context(jax.random.fold_in(key, 2), pool)
             decision = strategies.score_and_select(strategy, context, task.model.head(params), *found, config.query_size)
-        record = _record(round_, labelled, decision, by_id, test, task, seen, failures, seconds)
+        queried = [by_id[id_] for id_ in decision.query.units]
+        tested = Seen(task.splits.test, test)
+        record = record_of(round_, seen, queried, decision, tested, failures, seconds, task.config_hash)
         if hosts.is_leader():
-            draw_cases(folder, round_, [by_id[id_] for id_ in decision.query.units], task, params)
+            for case in queried if len(task.dataset.shape) == 3 else ():
+                example = simulated(task.load)(case)
+                picture = draw_case(example, predict(task.model, params, example.image))
+                write_picture(folder / "pictures" / f"round-{round_:03d}" / f"{case.id}.webp", picture)
             ledger.append(record)
             journal.clear()
         yield record
-        labelled = sorted(labelled + [by_id[id_] for id_ in decision.query.units])
+        labelled = sorted(labelled + queried)
 
 
 def _take_first_network(folder: Path, sibling: Path, task: Task) -> None:
@@ -189,24 +192,6 @@ def _take_first_network(folder: Path, sibling: Path, task: Task) -> None:
         shutil.copytree(path, aside / path.relative_to(sibling / "checkpoints"))
     if aside.exists():
         aside.rename(folder / "checkpoints")
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _probability(model: Model, params: Params, image: jax.Array) -> jax.Array:
-    """What one network makes of one image: `[*shape, channels]` to `[classes, *shape]`."""
-    output = model.tail(params, model.stem(params, image[None]), None)
-    probability, _ = softmax_and_entropy(logits_of(flat(output), *model.head(params))[0])
-    return probability.reshape(-1, *image.shape[:-1])
-
-
-def draw_cases(folder: Path, round_: int, cases: Sequence[Case], task: Task, params: Params) -> None:
-    """Keeps a picture of each queried case, as the network saw it that chose it, for the report."""
-    if len(task.dataset.shape) != 3:
-        return
-    for case in cases:
-        example = simulated(task.load)(case)
-        probability = np.asarray(_probability(task.model, params, example.image))
-        write_picture(folder / "pictures" / f"round-{round_:03d}" / f"{case.id}.webp", draw_case(example, probability))
 
 
 def round_key(config: LoopConfig, round_: int) -> jax.Array:
@@ -362,72 +347,6 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[phase] = round(time.perf_counter() - start, 3)
-
-
-def _record(
-    round_: int,
-    labelled: Sequence[Case],
-    decision: Decision,
-    by_id: Mapping[str, Case],
-    test: Collected,
-    task: Task,
-    seen: Seen,
-    failures: int,
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    performance = _performance(test, task.splits.test)
-    sums, query = test["calibration"], decision.query
-    return {
-        "round": round_,
-        "labelled": len(labelled),
-        "labelled_by_group": _counts(labelled),
-        "queried": list(query.units),
-        "queried_by_group": _counts([by_id[id_] for id_ in query.units]),
-        "queried_groups": {id_: by_id[id_].group for id_ in query.units},
-        "scores": list(query.scores),
-        "score_gap": query.gap,
-        **decision.explanation,
-        "dice": {"overall": performance.overall, "by_group": dict(performance.by_group), "undefined": performance.undefined},
-        "disparity": fairness.disparity(performance),
-        "gap": fairness.gap(performance),
-        "essp": fairness.equity_scaled(performance),
-        "nll": calibration.negative_log_likelihood(sums),
-        "ece": calibration.expected_calibration_error(sums),
-        "reliability": _reliability(sums),
-        "test": _by_case(test, task.splits.test),
-        "labelled_dice": dict(_performance(seen.statistics, seen.cases).by_group),
-        "collapsed": failures,
-        "seconds": seconds,
-        "config": task.config_hash,
-        "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax")},
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-def _performance(statistics: Collected, cases: Sequence[Case]) -> fairness.GroupPerformance:
-    return fairness.group_performance(metrics.mean_foreground_dice(statistics["overlap"]), [case.group for case in cases])
-
-
-def _by_case(statistics: Collected, cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
-    """Each test case's group and Dice, None where it is undefined: what intervals over cases need."""
-    dice = metrics.mean_foreground_dice(statistics["overlap"])
-    return {
-        case.id: {"group": case.group, "dice": None if np.isnan(value) else round(float(value), 6)}
-        for case, value in zip(cases, dice, strict=True)
-    }
-
-
-def _reliability(sums: calibration.CalibrationSums) -> dict[str, list[float]]:
-    """Elements of all cases by bin of confidence: how many, their summed confidence, how many are right."""
-    parts = {"count": sums.count, "confidence": sums.confidence, "correct": sums.correct}
-    return {name: [round(float(value), 3) for value in np.asarray(part, np.float64).sum(0)] for name, part in parts.items()}
-
-
-def _counts(cases: Sequence[Case]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for case in sorted(cases, key=lambda case: case.group):
-        counts[case.group] = counts.get(case.group, 0) + 1
-    return counts
 
 
 def config_hash(identity: Mapping[str, Any]) -> str:

@@ -1,0 +1,89 @@
+"""A finished round as the ledger keeps it: who was queried and why, how good the network was and for whom, how long it took."""
+
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxal import calibration, fairness, metrics
+from jaxal.data.cases import Case
+from jaxal.strategies import Decision, Seen
+
+
+def record_of(
+    round_: int,
+    labelled: Seen,
+    queried: Sequence[Case],
+    decision: Decision,
+    test: Seen,
+    failures: int,
+    seconds: dict[str, float],
+    config_hash: str,
+) -> dict[str, Any]:
+    """One line of the ledger, ready for JSON.
+
+    Args:
+      round_: its number.
+      labelled: what the round was trained on, with its overlap.
+      queried: the cases of the decision.
+      decision: the strategy's.
+      test: the test cases, with overlap and calibration.
+      failures: trainings that collapsed.
+      seconds: by phase.
+      config_hash: of everything that decides results.
+    """
+    performance = _performance(test)
+    sums, query = test.statistics["calibration"], decision.query
+    return {
+        "round": round_,
+        "labelled": len(labelled.cases),
+        "labelled_by_group": _counts(labelled.cases),
+        "queried": list(query.units),
+        "queried_by_group": _counts(queried),
+        "queried_groups": {case.id: case.group for case in queried},
+        "scores": list(query.scores),
+        "score_gap": query.gap,
+        **decision.explanation,
+        "dice": {"overall": performance.overall, "by_group": dict(performance.by_group), "undefined": performance.undefined},
+        "disparity": fairness.disparity(performance),
+        "gap": fairness.gap(performance),
+        "essp": fairness.equity_scaled(performance),
+        "nll": calibration.negative_log_likelihood(sums),
+        "ece": calibration.expected_calibration_error(sums),
+        "reliability": _reliability(sums),
+        "test": _by_case(test),
+        "labelled_dice": dict(_performance(labelled).by_group),
+        "collapsed": failures,
+        "seconds": seconds,
+        "config": config_hash,
+        "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax")},
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _performance(seen: Seen) -> fairness.GroupPerformance:
+    return fairness.group_performance(
+        metrics.mean_foreground_dice(seen.statistics["overlap"]), [case.group for case in seen.cases]
+    )
+
+
+def _by_case(seen: Seen) -> dict[str, dict[str, Any]]:
+    """Each case's group and Dice, None where it is undefined: what intervals over cases need."""
+    dice = metrics.mean_foreground_dice(seen.statistics["overlap"])
+    return {
+        case.id: {"group": case.group, "dice": None if np.isnan(value) else round(float(value), 6)}
+        for case, value in zip(seen.cases, dice, strict=True)
+    }
+
+
+def _reliability(sums: calibration.CalibrationSums) -> dict[str, list[float]]:
+    """Elements of all cases by bin of confidence: how many, their summed confidence, how many are right."""
+    parts = {"count": sums.count, "confidence": sums.confidence, "correct": sums.correct}
+    return {name: [round(float(value), 3) for value in np.asarray(part, np.float64).sum(0)] for name, part in parts.items()}
+
+
+def _counts(cases: Sequence[Case]) -> dict[str, int]:
+    return dict(sorted(Counter(case.group for case in cases).items()))
