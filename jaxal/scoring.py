@@ -24,7 +24,7 @@ from jaxal.statistics import STATISTICS, StatisticsConfig, View
 from jaxal.types import Model, Params
 
 Array = jax.Array
-NUMBERS = 2  # raised whenever a change makes passes give other numbers, so that no journal mixes old and new ones
+NUMBERS = 3  # raised whenever a change makes passes give other numbers, so that no journal mixes old and new ones
 Collected = dict[str, Any]  # statistic's name -> pytree of arrays with a leading axis of units
 
 

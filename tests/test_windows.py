@@ -1,5 +1,8 @@
 """Sliding windows against one forward where both can be had, and against plain loops."""
 
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +33,20 @@ def test_windows_of_the_identity_give_the_volume_back(rng):
     for overlap in (0.0, 0.25, 0.5, 0.75):
         model = windowed(pointwise(), PATCH, overlap)
         output = jax.jit(lambda inputs, model=model: model.tail({}, model.stem({}, inputs), None))(volume)
-        np.testing.assert_allclose(np.asarray(output.features), np.asarray(volume), atol=1e-6)
+        np.testing.assert_allclose(np.asarray(output.features), np.asarray(volume), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", ["identity", "ramped"])
+@pytest.mark.parametrize("overlap", ["0.25", "0.5", "0.6"])
+def test_windows_are_blended_as_monai_blends_them(network, overlap):
+    known = json.loads((Path(__file__).parent / "fixtures" / "windows.json").read_text())
+    patch, volume = tuple(known["patch"]), jnp.asarray(known["volume"], jnp.float32)[None, ..., None]
+    ramp = jnp.asarray(known["ramp"], jnp.float32)[None, ..., None] if network == "ramped" else 1.0
+    model = pointwise()
+    model = model._replace(tail=lambda params, hidden, masks: Output(hidden * ramp, hidden.mean((1, 2, 3)), {}))
+    whole = windowed(model, patch, float(overlap))
+    features = whole.tail({}, whole.stem({}, volume), None).features
+    np.testing.assert_allclose(np.asarray(features)[0, ..., 0], known[network][overlap], atol=2e-6)
 
 
 def test_blending_is_the_weighted_mean_of_windows(rng):

@@ -101,14 +101,14 @@ def window_starts(space: Sequence[int], patch: Sequence[int], overlap: float) ->
 
 
 def gaussian_weights(patch: Sequence[int], deviation: float = 0.125) -> np.ndarray:
-    """Weights of a window's elements, `patch`, largest in the middle, where the network sees most of the surroundings.
+    """Weights of a window's elements, `patch`, largest in the middle, where the network sees most of the surroundings; as MONAI's.
 
     Args:
       patch: size along each axis.
-      deviation: of the Gaussian, as a share of the patch. Weights are at least a thousandth of the largest.
+      deviation: of the Gaussian, as a share of the patch. Weights are at least a thousandth, so that corners seen once keep their digits.
     """
     axes = [np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (deviation * size)) ** 2) for size in patch]
     weight = np.ones(tuple(patch))
     for axis, values in enumerate(axes):
         weight = weight * values.reshape([-1 if other == axis else 1 for other in range(len(axes))])
-    return np.maximum(weight / weight.max(), 1e-3).astype(np.float32)
+    return np.maximum(weight, 1e-3).astype(np.float32)
