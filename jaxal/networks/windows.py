@@ -4,6 +4,7 @@ The last layer of every network here is linear, so blending what goes into it is
 after the stem works on whole volumes and knows nothing of windows, dropout samples before the last layer included.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,6 +24,7 @@ class _Volume(NamedTuple):
     inputs: Array
 
 
+@functools.cache  # so that equal networks share their compiled programs
 def windowed(model: Model, patch: tuple[int, ...], overlap: float = 0.5) -> Model:
     """A network for volumes of any size that are at least as large as the patch that it is trained on.
 
