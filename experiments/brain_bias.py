@@ -61,7 +61,8 @@ def _run(arguments: Arguments, display: report.Display) -> int:
         for seed in range(arguments.seeds):
             for bias in arguments.bias:
                 choice = brain_caudate.Arguments(bias=(bias,), cohorts=arguments.cohorts)
-                dataset, identity = brain_caudate.read_data(choice, preset, display)
+                ready, identity = brain_caudate.read_data(choice, preset, display)
+                dataset = ready.dataset
                 splits = split(dataset.cases, seed, preset.evaluation, preset.test)
                 shares = study.imbalanced_shares(dataset)
                 for labelled in arguments.labelled:

@@ -29,8 +29,7 @@ from experiments import command, study
 from experiments.presets import PRESETS, Preset
 from jaxal import hosts, loop, report
 from jaxal.data import brain
-from jaxal.data.cases import Dataset
-from jaxal.data.folder import FolderConfig
+from jaxal.data.folder import FolderConfig, Ready
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +52,13 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: report.Display) -> int:
-    if arguments.score_only:
+    if arguments.score_only or arguments.predict_only:
         arguments = study.with_options_of_run(arguments)
     preset = study.choose_sizes(arguments, PRESETS[arguments.preset])
     if arguments.score_only:
         return study.score(arguments, preset, _sources(arguments, preset, display)[0], display)
+    if arguments.predict_only:
+        return study.predict(arguments, preset, _sources(arguments, preset, display)[0], display)
     name = arguments.data.resolve().name if arguments.data else arguments.preset
     out = arguments.out or Path("runs") / f"brain_caudate-{name}"
     return study.run(arguments, preset, _sources(arguments, preset, display), out, display)
@@ -70,7 +71,7 @@ def _sources(arguments: Arguments, preset: Preset, display: report.Display) -> l
     return [study.Source(choice.bias[0], choice, *read_data(choice, preset, display)) for choice in choices]
 
 
-def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> tuple[Dataset, dict]:
+def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> tuple[Ready, dict]:
     """Reads the user's folder, or a simulated one that is made first if it is not there; returns what identifies it, too."""
     folder, column, identity = arguments.data, arguments.group_column, {}
     if folder is None:
@@ -89,7 +90,7 @@ def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> 
     dataset = ready.dataset
     if arguments.data:
         identity = {"group_column": column, "fingerprint": ready.fingerprint}
-    return dataset, {**identity, "cases": len(dataset.cases), "shape": list(dataset.shape), "classes": list(dataset.classes)}
+    return ready, {**identity, "cases": len(dataset.cases), "shape": list(dataset.shape), "classes": list(dataset.classes)}
 
 
 if __name__ == "__main__":

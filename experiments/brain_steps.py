@@ -45,7 +45,8 @@ def main(arguments: Arguments) -> int:
 
 def _run(arguments: Arguments, display: report.Display) -> int:
     preset = PRESETS[arguments.preset]
-    dataset, identity = brain_caudate.read_data(brain_caudate.Arguments(cohorts=arguments.cohorts), preset, display)
+    ready, identity = brain_caudate.read_data(brain_caudate.Arguments(cohorts=arguments.cohorts), preset, display)
+    dataset = ready.dataset
     dice: dict[str, list[dict[str, float]]] = {}
     for seed in range(arguments.seeds):
         splits = split(dataset.cases, seed, preset.evaluation, preset.test)

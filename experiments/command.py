@@ -90,6 +90,15 @@ def run(work: Callable[[Display], int], given: Hosts = Hosts()) -> int:
         place = error.filename or "A file"
         display.error(f"{place}: could not be written or read ({error.strerror}). See to it and run the same command again.")
         return 2
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        asked = str(error).splitlines()[0] if str(error) else "no details"
+        display.error(
+            f"Not enough memory ({asked}). Everything finished is kept. Fewer --samples, --networks or --flips need less; in "
+            "experiments.segmentation fewer --patch-voxels or a coarser --spacing-mm, too. Give another --out with them."
+        )
+        return 2
     except Interrupted:
         display.note("Stopped; everything finished is kept. Run the same command again to go on (without --fresh).")
         return 128 + (display.stopped_by or signal.SIGINT)

@@ -64,7 +64,7 @@ class Arguments(study.StudyArguments):
     """Decides which of your scans to label next, round after round, and reports accuracy and fairness by patient group."""
 
     data: Path | None = None
-    """The folder of scans; needed, but for --score-only."""
+    """The folder of scans; needed, but for --score-only and --predict-only."""
     preset: Literal[tuple(SIZES)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (every part, within minutes), small (two cores), paper (a GPU)."""
     bins: tuple[float, ...] = ()
@@ -87,7 +87,7 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: report.Display) -> int:
-    if arguments.score_only:
+    if arguments.score_only or arguments.predict_only:
         arguments = study.with_options_of_run(arguments)
     if arguments.data is None:
         raise UserError("--data DIR is needed: the folder of scans (docs/own-data.md says what it may look like).")
@@ -116,11 +116,13 @@ def _run(arguments: Arguments, display: report.Display) -> int:
         "classes": list(ready.dataset.classes),
     }
     patch = None if ready.plan.whole else ready.plan.patch
-    source = study.Source("data", arguments, ready.dataset, identity, patch)
+    source = study.Source("data", arguments, ready, identity, patch)
     if arguments.plan:
         return _plan(arguments, ready, preset, source, display)
     if arguments.score_only:
         return study.score(arguments, preset, source, display)
+    if arguments.predict_only:
+        return study.predict(arguments, preset, source, display)
     out = arguments.out or Path("runs") / f"segmentation-{arguments.data.resolve().name}"
     plan = json.dumps(to_json(ready.plan, ready.found), indent=2) + "\n"
     return study.run(arguments, preset, [source], out, display, {"plan.json": plan})

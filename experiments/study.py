@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import tyro
 
 from experiments import command
 from experiments.presets import Preset
-from jaxal import hosts, loop, page, report, rescoring
+from jaxal import hosts, loop, page, prediction, report, rescoring
 from jaxal.checkpoint import Ledger, lock, write_text
 from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
 from jaxal.data.folder import FolderConfig, Ready, make_ready
@@ -40,6 +41,9 @@ class StudyArguments:
     score_only: Path | None = None
     """Folder of a run (…/STRATEGY/seed-N): score its last round's pool by all given strategies in one pass, into its scores.csv.
     The run's own options count; others than --strategy and the hosts' are ignored."""
+    predict_only: Path | None = None
+    """Folder of a run: write what its last network makes of every case, on the case's own grid, into its predictions/ and
+    predictions.csv. The run's own options count; all others are ignored."""
     initial: Literal["balanced", "imbalanced"] = "imbalanced"
     """Whether the groups share the initial set equally, or the smallest group gets a tenth of it (B in the simulation)."""
     training: Literal["scratch", "warm"] = "scratch"
@@ -78,7 +82,7 @@ class StudyArguments:
 
 
 # What only this command knows and not the run that it goes on with.
-NOT_OF_THE_RUN = ("strategy", "score_only", "rounds", "seeds", "full", "out", "save_every", "fresh", "hosts")
+NOT_OF_THE_RUN = ("strategy", "score_only", "predict_only", "rounds", "seeds", "full", "out", "save_every", "fresh", "hosts")
 
 
 def trains_full(arguments: StudyArguments) -> bool:
@@ -92,14 +96,14 @@ class Source(NamedTuple):
     Attributes:
       name: of its settings in the results folder.
       arguments: the study's, for this data set alone.
-      dataset: prepared cases.
+      ready: prepared cases, and where they came from.
       identity: what tells it from others, for `config.json`.
       patch: voxels that the network sees at once, where cases are larger.
     """
 
     name: str
     arguments: StudyArguments
-    dataset: Dataset
+    ready: Ready
     identity: dict
     patch: tuple[int, ...] | None = None
 
@@ -307,15 +311,44 @@ def score(arguments: StudyArguments, preset: Preset, source: Source, display: re
     return 0
 
 
+def predict(arguments: StudyArguments, preset: Preset, source: Source, display: report.Display) -> int:
+    """Predicts every case by the run that `arguments.predict_only` names; returns the exit status."""
+    folder = arguments.predict_only
+    task = prepare_task(source, preset, arguments.seed)
+    if folder.resolve().parent.name == FULL:
+        task = task._replace(initial=task.splits.pool)
+    out = folder.resolve().parents[2]
+    if not hosts.is_leader():
+        loop.last_round(folder, task)
+        return 0
+    with lock(out):
+        settle_config(out / "config.json", settings(task, preset, arguments.training, source.identity))
+        with display.progress("predicting") as progress:
+            predicted = prediction.predict_round(
+                folder, loop_config(arguments, preset), task, source.ready.found, stoppable(progress, display)
+            )
+        prediction.write_predictions(folder / "predictions.csv", predicted)
+    for part in ("labelled", "pool", "evaluation", "test"):
+        dice = [one.dice for one in predicted if one.part == part and not np.isnan(one.dice)]
+        if dice:
+            display.note(f"  {part:<10} mean Dice {np.mean(dice):.3f} over {len(dice)} cases")
+    display.note(
+        f"Label maps, each on the grid of the case's own files: {folder / 'predictions'}\nDice of each: {folder / 'predictions.csv'}"
+    )
+    return 0
+
+
 def with_options_of_run(arguments: StudyArguments) -> StudyArguments:
-    """The options that the run named by `score_only` was made with, in place of the command's."""
-    path = arguments.score_only / "options.json"
-    if arguments.score_only.resolve().parent.name == FULL:
-        raise UserError(f"--score-only {arguments.score_only}: was trained on the whole pool, so nothing is left to score.")
+    """The options that the run named by `score_only` or `predict_only` was made with, in place of the command's."""
+    if arguments.score_only and arguments.predict_only:
+        raise UserError("--score-only and --predict-only are two commands; give one of them.")
+    option = "--score-only" if arguments.score_only else "--predict-only"
+    folder = arguments.score_only or arguments.predict_only
+    path = folder / "options.json"
+    if arguments.score_only and folder.resolve().parent.name == FULL:
+        raise UserError(f"{option} {folder}: was trained on the whole pool, so nothing is left to score.")
     if not path.is_file():
-        raise UserError(
-            f"--score-only {arguments.score_only}: holds no options.json. It takes the folder of one run, …/STRATEGY/seed-N."
-        )
+        raise UserError(f"{option} {folder}: holds no options.json. It takes the folder of one run, …/STRATEGY/seed-N.")
     try:
         options = json.loads(path.read_text())
         values = {}
@@ -332,7 +365,7 @@ def with_options_of_run(arguments: StudyArguments) -> StudyArguments:
 
 def prepare_task(source: Source, preset: Preset, seed: int) -> loop.Task:
     """Splits, initial set and network for one seed."""
-    arguments, dataset = source.arguments, source.dataset
+    arguments, dataset = source.arguments, source.ready.dataset
     splits = split(dataset.cases, seed, preset.evaluation, preset.test)
     if len(splits.pool) < preset.initial_size + preset.query_size:
         raise UserError(

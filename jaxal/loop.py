@@ -24,9 +24,9 @@ from jaxal.data.cases import Case, Dataset, Example, Splits
 from jaxal.data.stream import kept
 from jaxal.errors import UserError
 from jaxal.journal import Journal
-from jaxal.members import MembersConfig
+from jaxal.members import MembersConfig, predict
 from jaxal.oracle import simulated, without_label
-from jaxal.pictures import draw_case, predict, write_picture
+from jaxal.pictures import draw_case, write_picture
 from jaxal.record import record_of
 from jaxal.scoring import Collected, Pass
 from jaxal.statistics import StatisticsConfig
@@ -224,6 +224,19 @@ def run_pass(
                 raise Interrupted
 
         return pass_(params, jax.random.fold_in(key, 1), cases, load, report, journal)
+
+
+def last_round(folder: Path, task: Task) -> tuple[int, list[Case]]:
+    """Number of a run's last finished round, and the cases that it was trained on.
+
+    Raises:
+      UserError: no round is finished.
+    """
+    done = hosts.share_json(Ledger(folder / "rounds.jsonl").read() if hosts.is_leader() else None)
+    if not done:
+        raise UserError(f"{folder}: no round is finished there, so there is no network to work with.")
+    by_id = {case.id: case for case in task.splits.pool}
+    return len(done) - 1, sorted([*task.initial, *(by_id[id_] for record in done[:-1] for id_ in record["queried"])])
 
 
 def make_networks(folder: Path, config: LoopConfig, task: Task) -> list["Network"]:

@@ -158,3 +158,15 @@ def logits_of(features: Array, kernel: Array, bias: Array) -> Array:
 def flat(output: Output) -> Array:
     """`[batch, *space, features]` to `[batch, elements, features]`."""
     return output.features.reshape(output.features.shape[0], -1, output.features.shape[-1])
+
+
+def predict(model: Model, params: Params, image: np.ndarray) -> np.ndarray:
+    """What one network makes of one image without dropout: `[*shape, channels]` to probabilities `[classes, *shape]`."""
+    return np.asarray(_probability(model, params, image))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _probability(model: Model, params: Params, image: jax.Array) -> jax.Array:
+    output = model.tail(params, model.stem(params, image[None]), None)
+    probability, _ = uncertainty.softmax_and_entropy(logits_of(flat(output), *model.head(params))[0])
+    return probability.reshape(-1, *image.shape[:-1])

@@ -32,6 +32,14 @@ def overlap(logits: Array, labels: Array, valid: Array) -> Overlap:
     return Overlap((predicted & truth).sum(-1), (predicted & ~truth).sum(-1), (~predicted & truth).sum(-1))
 
 
+def overlap_of_maps(predicted: np.ndarray, truth: np.ndarray, classes: int, valid: np.ndarray) -> Overlap:
+    """As `overlap`, of two label maps of one shape, on the host."""
+    pairs = np.bincount(truth[valid].astype(np.int64) * classes + predicted[valid], minlength=classes**2)
+    table = pairs.reshape(classes, classes)  # truth down, prediction across
+    both = table.diagonal()
+    return Overlap(both, table.sum(0) - both, table.sum(1) - both)
+
+
 def dice(counts: Overlap) -> np.ndarray:
     """Dice by class, `[..., classes]`: 2 TP / (2 TP + FP + FN) (Dice 1945).
 

@@ -1,30 +1,13 @@
 """What a reader would want to see of a case: three slices, the truth, the prediction, and where it is unsure."""
 
-import functools
 import io
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from jaxal.data.cases import Example
-from jaxal.members import flat, logits_of
-from jaxal.types import Model, Params
-from jaxal.uncertainty import softmax_and_entropy
 
 TRUTH, PREDICTION = (64, 200, 96), (240, 80, 64)
-
-
-def predict(model: Model, params: Params, image: np.ndarray) -> np.ndarray:
-    """What one network makes of one image without dropout: `[*shape, channels]` to probabilities `[classes, *shape]`."""
-    return np.asarray(_compiled(model, params, image))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _compiled(model: Model, params: Params, image: jax.Array) -> jax.Array:
-    output = model.tail(params, model.stem(params, image[None]), None)
-    probability, _ = softmax_and_entropy(logits_of(flat(output), *model.head(params))[0])
-    return probability.reshape(-1, *image.shape[:-1])
 
 
 def draw_case(example: Example, probability: np.ndarray) -> bytes:

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxal import hosts, loop, strategies
-from jaxal.checkpoint import Ledger, write_text
+from jaxal import loop, strategies
+from jaxal.checkpoint import write_text
 from jaxal.data.cases import Case
-from jaxal.errors import UserError
 from jaxal.journal import Journal
 from jaxal.selection import Query
 from jaxal.strategies import Context, Needs, Seen
@@ -49,12 +48,7 @@ def score_round(
     Raises:
       UserError: no round is finished, or its checkpoint is gone.
     """
-    done = hosts.share_json(Ledger(folder / "rounds.jsonl").read() if hosts.is_leader() else None)
-    if not done:
-        raise UserError(f"{folder}: no round is finished there, so there is no network to score with.")
-    round_ = len(done) - 1
-    by_id = {case.id: case for case in task.splits.pool}
-    labelled = sorted([*task.initial, *(by_id[id_] for record in done[:-1] for id_ in record["queried"])])
+    round_, labelled = loop.last_round(folder, task)
     pool = sorted(set(task.splits.pool) - set(labelled))
     key = loop.round_key(config, round_)
     chosen = {name: strategies.STRATEGIES[name](task.strategy) for name in names}

@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import killing
+import numpy as np
 import pytest
 import tiny
 
@@ -298,3 +300,11 @@ def test_score_only_writes_a_column_a_strategy(run_folder, tmp_path):
     assert sorted(scores, key=scores.get, reverse=True)[:2] == last["queried"]
     assert [scores[id_] for id_ in last["queried"]] == pytest.approx(last["scores"], rel=1e-5)
     assert "scores.csv" in output
+
+
+@pytest.mark.parametrize("allocate", [lambda: jnp.zeros(2**50).block_until_ready(), lambda: np.empty(2**60, np.uint8)])
+def test_running_out_of_memory_ends_in_one_message(allocate, capsys):
+    assert command.run(lambda display: allocate()) == 2
+    output = "".join(capsys.readouterr())
+    assert "Not enough memory" in output
+    assert "Traceback" not in output

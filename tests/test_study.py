@@ -1,8 +1,10 @@
 """Several strategies, seeds and data sets in one command, and a user's own folder from plan to report."""
 
+import csv
 import json
 
 import killing
+import nibabel
 import numpy as np
 import pytest
 from test_layouts import bids, decathlon
@@ -111,9 +113,27 @@ def test_own_scans_in_patches_with_channels_classes_and_an_oblique_grid(tmp_path
     assert len(list((tmp_path / "out").rglob("*.webp"))) == sum(len(record["queried"]) for run in runs for record in run.rounds)
     again, output = here("--score-only", tmp_path / "out" / "data-balanced" / "aeig" / "seed-0", "--strategy", "aeig", "entropy")
     assert again == 0, output
+    again, output = here("--predict-only", tmp_path / "out" / "data-balanced" / "bald" / "seed-0")
+    assert again == 0, output
+    check_predictions(tmp_path / "out" / "data-balanced" / "bald" / "seed-0", data, runs[1].rounds[-1])
     again, output = here("--score-only", tmp_path / "out" / "data-balanced" / "full" / "seed-0", "--strategy", "aeig")
     assert again == 2
     assert "nothing is left to score" in output
+
+
+def check_predictions(folder, data, record):
+    """All cases have one spacing, so nothing was resampled, and the Dice of the files is that of the ledger."""
+    rows = {row["case"]: row for row in csv.DictReader((folder / "predictions.csv").read_text().splitlines())}
+    assert sorted(rows) == sorted(f"scan_{index}" for index in range(16))
+    assert {id_ for id_, row in rows.items() if row["part"] == "test"} == set(record["test"])
+    assert sum(row["part"] == "labelled" for row in rows.values()) == record["labelled"]
+    for id_, known in record["test"].items():
+        assert float(rows[id_]["dice"]) == pytest.approx(known["dice"], abs=1e-4)
+    for id_, row in rows.items():
+        written, source = nibabel.load(folder / row["file"]), nibabel.load(data / "labelsTr" / f"{id_}.nii.gz")
+        np.testing.assert_allclose(written.affine, source.affine, atol=1e-6)
+        assert written.shape == source.shape
+        assert written.header["qform_code"] == source.header["qform_code"]
 
 
 def test_a_plan_counts_networks_and_dropout_may_lie_deeper(tmp_path):

@@ -4,9 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
-from nibabel import orientations
 from scipy import ndimage
 
 from jaxal.data.cases import Case, Dataset, Example
@@ -152,25 +150,3 @@ def _open(case: Case) -> tuple[np.ndarray, np.ndarray]:
 def _example(image: np.ndarray, label: np.ndarray) -> Example:
     valid = label != IGNORED
     return Example(image.astype(np.float32), np.where(valid, label, 0).astype(np.uint8), valid)
-
-
-def to_original_grid(probability: np.ndarray, source: Path) -> nibabel.Nifti1Image:
-    """The most probable class on the grid of a file, axes, affine and all.
-
-    Args:
-      probability: `[classes, *shape]` of the prepared case, without padding.
-      source: the label map or image whose grid it is.
-    """
-    original = nibabel.load(source)
-    grid = original.shape[:3]
-    turn = orientations.io_orientation(original.affine)  # from the file's axes to RAS
-    turned = tuple(np.array(grid)[np.argsort(turn[:, 0])])
-    best, winner = np.full(turned, -1.0, np.float32), np.zeros(turned, np.uint8)
-    for label, share in enumerate(probability):
-        share = resample(share, turned, order=1)
-        winner = np.where(share > best, np.uint8(label), winner)
-        best = np.maximum(best, share)
-    back = orientations.ornt_transform(np.array([[axis, 1] for axis in range(3)]), turn)
-    image = nibabel.Nifti1Image(orientations.apply_orientation(winner, back), original.affine)
-    image.header.set_xyzt_units("mm")
-    return image
