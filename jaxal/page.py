@@ -190,9 +190,9 @@ def _cell(estimate: Estimate, of_labels: bool, signed: bool) -> str:
             else f"{value:.3f}"
         )
 
-    sure = ' class="sure"' if signed and (estimate.low > 0 or estimate.high < 0) else ""
-    low, high = number(estimate.low), number(estimate.high)
-    interval = f"{low} to {high}" if low != high else ""
+    known = estimate.low < estimate.high  # of a single seed's NLL and ECE there is no interval
+    sure = ' class="sure"' if signed and known and (estimate.low > 0 or estimate.high < 0) else ""
+    interval = f"{number(estimate.low)} to {number(estimate.high)}" if known else ""
     return f'<td{sure} data-value="{estimate.value}">{number(estimate.value)}<small>{interval}</small></td>'
 
 
@@ -366,7 +366,7 @@ class _Pictures:
             why += f", group weight {weight:.2f}" if weight is not None else ""
             data = base64.b64encode(path.read_bytes()).decode()
             figures.append(
-                f'<figure><img loading="lazy" alt="Slices of {html.escape(id_)}" src="data:image/webp;base64,{data}">'
+                f'<figure><img alt="Slices of {html.escape(id_)}" src="data:image/webp;base64,{data}">'
                 f"<figcaption><b>{html.escape(id_)}</b>: {html.escape(why)}</figcaption></figure>"
             )
         return figures

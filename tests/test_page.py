@@ -32,7 +32,7 @@ def record(round_, labelled, level, rng, queried):
     return {
         "round": round_, "labelled": labelled, "queried": queried, "scores": [0.5 - 0.1 * index for index in range(len(queried))],
         "queried_by_group": {"A": 1, "B": 1}, "queried_groups": dict(zip(queried, GROUPS, strict=False)), "group_weights": {"A": 0.8, "B": 1.2},
-        "dice": {"overall": overall, "by_group": by_group, "undefined": 0}, "disparity": gap, "essp": overall / (1 + gap), "nll": 0.1,
+        "dice": {"overall": overall, "by_group": by_group, "undefined": 0}, "disparity": gap, "essp": overall / (1 + gap), "nll": 1 - level,
         "ece": 0.02, "test": test, "reliability": {"count": [0, 5, 10], "confidence": [0, 3, 9], "correct": [0, 3, 8]},
         "seconds": {"train": 3.0, "score": 0.5, "select": 0.01, "evaluate": 0.2}, "config": "abcd1234", "versions": {"jax": "0.10"},
         "device": "cpu",
@@ -96,6 +96,15 @@ def test_a_run_that_is_still_short_is_left_out_by_name(tmp_path):
     assert found.seeds == (0,)
     assert found.left_out == ("random seed 1",)
     assert "random seed 1" in page.write_report(folder).read_text()
+
+
+def test_without_an_interval_nothing_is_called_sure(tmp_path):
+    """NLL and ECE are known for each seed only, so one seed has no interval of them."""
+    text = page.write_report(write_study(tmp_path, strategies=("random", "entropy"), seeds=1)).read_text()
+    table = text.split("Difference from entropy")[1].split("</table>")[0]
+    cells = re.findall(r"<td[^>]*>.*?</td>", table)
+    assert all(("sure" in cell) <= (" to " in cell) for cell in cells)
+    assert any("<small></small>" in cell for cell in cells)
 
 
 def test_a_folder_without_rounds_has_a_report_too(tmp_path):
@@ -181,6 +190,8 @@ def test_text_stands_out_in_light_and_dark(tab):
 
 
 def test_print_shows_every_case(tab):
-    tab.emulate_media(media="print")
-    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.locator("details[open]").count() == 0
+    pictures = tab.locator(".cases img").count()
+    assert pictures == 6 * 6
+    assert tab.pdf(format="A4").count(b"/Subtype /Image") >= pictures
     assert tab.locator("details:not([open])").count() == 0
