@@ -123,7 +123,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
         return study.score(arguments, preset, source, display)
     if arguments.predict_only:
         return study.predict(arguments, preset, source, display)
-    out = arguments.out or Path("runs") / f"segmentation-{arguments.data.resolve().name}"
+    out = arguments.out or Path("runs") / f"segmentation-{arguments.data.resolve().name}-{arguments.preset}"
     plan = json.dumps(to_json(ready.plan, ready.found), indent=2) + "\n"
     return study.run(arguments, preset, [source], out, display, {"plan.json": plan})
 

@@ -146,7 +146,11 @@ def settings(task: loop.Task, preset: Preset, start: str, identity: dict) -> dic
     }
 
 
-def settle_config(path: Path, config: dict) -> None:
+NEW_FOLDER = "Choose another --out, or --fresh to set the folder aside and begin anew."
+AS_IT_WAS = "Only with the data and the version that it was made with can the run be used again."
+
+
+def settle_config(path: Path, config: dict, advice: str = NEW_FOLDER) -> None:
     """Writes the configuration of a new folder, or makes sure that an old one's is the same."""
     if path.exists():
         try:
@@ -155,11 +159,7 @@ def settle_config(path: Path, config: dict) -> None:
             raise UserError(f"{path}: not valid JSON ({error}). Restore it, choose another --out or use --fresh.") from error
         differences = report.describe_difference(stored, config)
         if differences:
-            raise UserError(
-                f"{path.parent} holds runs with other settings:\n  "
-                + "\n  ".join(differences)
-                + "\nChoose another --out, or --fresh to set the folder aside and begin anew."
-            )
+            raise UserError(f"{path.parent} holds runs with other settings:\n  " + "\n  ".join(differences) + f"\n{advice}")
         return
     write_text(path, json.dumps(config, indent=2) + "\n")
 
@@ -210,8 +210,12 @@ def make_task(
 
 def finish(out: Path, display: report.Display) -> None:
     """Writes what a folder of runs comes to, and says where it lies."""
-    display.comparison(page.compare_folder(out))
-    display.note(f"  summary  {report.write_summary(out)}\n  report   {page.write_report(out)}")
+    comparisons = page.compare_folder(out)
+    display.comparison(comparisons)
+    display.note(f"  summary  {report.write_summary(out)}")
+    if any(found.table for found in comparisons):
+        display.note(f"  compared {report.write_comparison(out, comparisons)}")
+    display.note(f"  report   {page.write_report(out)}")
     for setting in sorted({run.setting for run in report.read_runs(out)}):
         display.note(f"  curves   {report.plot_learning_curves(out, setting)}")
 
@@ -297,7 +301,7 @@ def score(arguments: StudyArguments, preset: Preset, source: Source, display: re
     task = prepare_task(source, preset, arguments.seed)
     out = folder.resolve().parents[2]
     with lock(out) if hosts.is_leader() else contextlib.nullcontext():
-        settle_config(out / "config.json", settings(task, preset, arguments.training, source.identity))
+        settle_config(out / "config.json", settings(task, preset, arguments.training, source.identity), AS_IT_WAS)
         names = list(dict.fromkeys(arguments.strategy))
         journal = Journal(folder / "scores", task.config_hash, hosts.index())
         found = rescoring.score_round(folder, names, loop_config(arguments, preset), task, journal, display)
@@ -322,7 +326,7 @@ def predict(arguments: StudyArguments, preset: Preset, source: Source, display: 
         loop.last_round(folder, task)
         return 0
     with lock(out):
-        settle_config(out / "config.json", settings(task, preset, arguments.training, source.identity))
+        settle_config(out / "config.json", settings(task, preset, arguments.training, source.identity), AS_IT_WAS)
         with display.progress("predicting") as progress:
             predicted = prediction.predict_round(
                 folder, loop_config(arguments, preset), task, source.ready.found, stoppable(progress, display)
@@ -419,7 +423,6 @@ def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig
         if any(STATISTICS[need].needs_members for need in STRATEGIES[name](StrategyConfig()).needs.pool)
     ]
     if needy and members.count < 2:
-        raise UserError(
-            f"{', '.join(needy)} needs members that can disagree: give --samples, --networks or --flips more of them."
-        )
+        advice = "the run was made without" if arguments.score_only else "give --samples, --networks or --flips more of them"
+        raise UserError(f"{', '.join(needy)} needs members that can disagree: {advice}.")
     return members

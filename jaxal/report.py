@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import signal
 import time
@@ -11,14 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from jaxal.checkpoint import Ledger, write_text
 
 SECONDS_BETWEEN_LINES = 15.0
+MAIN_MEASURES = {
+    "dice": "Dice",
+    "worst_group": "worst group",
+    "disparity": "disparity",
+    "essp": "ESSP",
+    "labels": "labels 95 %",
+}
 FULL = "full"  # in place of a strategy's name: a network trained on the whole pool
 
 
@@ -104,13 +111,21 @@ class Display:
         for found in comparisons:
             if len(found.table) < 2:
                 continue
-            measures = list(next(iter(found.table.values())))
-            titles = [measure.replace("dice_", "Dice ").replace("_", " ") for measure in measures]
-            table = Table("strategy", *titles, title=f"{found.setting}, {len(found.seeds)} seeds", box=box.SIMPLE, pad_edge=False)
+            measures = {name: title for name, title in MAIN_MEASURES.items() if name in next(iter(found.table.values()))}
+            title = f"{found.setting}: mean over {len(found.seeds)} seeds and 95 % interval"
+            table = Table(
+                Column("strategy", overflow="fold"),
+                *measures.values(),
+                title=title,
+                box=None,
+                pad_edge=False,
+                padding=(0, 1, 0, 0),
+            )
             for name, own in found.table.items():
-                cells = [f"{own[measure].value:.3g}\n{own[measure].low:.3g}–{own[measure].high:.3g}" for measure in measures]
+                digits = {measure: 1 if measure == "labels" else 3 for measure in measures}
+                cells = [_with_interval(own[measure], places) for measure, places in digits.items()]
                 table.add_row(name, *cells)
-            self.console.print(table, width=max(self.console.width, 24 + 14 * len(measures)))
+            self.console.print(table)
 
     def table_header(self, groups: Sequence[str]) -> None:
         """Titles of the table; below a group's name stands its Dice."""
@@ -132,6 +147,11 @@ class Display:
             queried,
         ]
         self.console.print(_row(cells, groups), markup=False)
+
+
+def _with_interval(estimate: Any, digits: int) -> str:
+    value, low, high = (f"{number:.{digits}f}" if math.isfinite(number) else "∞" for number in estimate)
+    return f"{value}\n{low}–{high}" if estimate.low < estimate.high else value
 
 
 def _number(value: float | None) -> str:
@@ -213,6 +233,27 @@ def write_summary(folder: Path) -> Path:
                 ]
             )
     path = folder / "summary.csv"
+    write_text(path, text.getvalue())
+    return path
+
+
+def write_comparison(folder: Path, comparisons: Sequence[Any]) -> Path:
+    """Writes `comparison.csv`: every estimate of every strategy, and with `against` its paired differences, with 95 % intervals.
+
+    Args:
+      folder: of the study.
+      comparisons: one for each setting (`page.Comparison`).
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["setting", "seeds", "strategy", "against", "measure", "value", "low", "high"])
+    for found in comparisons:
+        for against, rows in {"": found.table, **found.differences}.items():
+            for strategy, own in rows.items():
+                for measure, estimate in own.items():
+                    numbers = [f"{number:.6g}" for number in estimate]
+                    writer.writerow([found.setting, len(found.seeds), strategy, against, measure, *numbers])
+    path = folder / "comparison.csv"
     write_text(path, text.getvalue())
     return path
 

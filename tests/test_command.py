@@ -285,6 +285,22 @@ def test_score_only_wants_the_folder_of_a_run(tmp_path, refused):
     refused(command_line, "holds no options.json", "…/STRATEGY/seed-N")
     (tmp_path / "options.json").write_text("{}")
     refused(command_line, "not the options of a run")
+    refused([*command_line, "--predict-only", str(tmp_path)], "two commands; give one of them")
+
+
+def test_a_finished_run_predicts_every_case(run_folder, tmp_path, refused):
+    folder = shutil.copytree(run_folder, tmp_path / "copy") / "data-balanced" / "weighted_entropy" / "seed-0"
+    command_line = [sys.executable, "-m", "experiments.brain_caudate", "--predict-only", str(folder)]
+    status, output = killing.here(command_line)
+    assert status == 0, output
+    assert "test       mean Dice" in output
+    rows = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
+    assert {row["part"] for row in rows} == {"labelled", "evaluation", "test", *({"pool"} & {row["part"] for row in rows})}
+    assert all((folder / row["file"]).is_file() for row in rows)
+    shutil.rmtree(folder / "checkpoints")
+    refused(command_line, "checkpoint")
+    (folder / "rounds.jsonl").unlink()
+    refused(command_line, "no round is finished")
 
 
 def test_score_only_writes_a_column_a_strategy(run_folder, tmp_path):

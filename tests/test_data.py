@@ -44,6 +44,21 @@ def test_slope_and_orientation_are_applied(tmp_path, rng):
     assert volume.affine[0, 0] == 2.0
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64, np.float32, np.float64])
+def test_every_kind_of_number_is_read_with_its_slope(tmp_path, kind):
+    stored = np.arange(120, dtype=kind).reshape(4, 5, 6)
+    image = nibabel.Nifti1Image(stored, np.eye(4), dtype=kind)
+    image.header.set_slope_inter(0.5, -10.0)
+    image.header["vox_offset"] = 352
+    path = tmp_path / "image.nii.gz"
+    with gzip.open(path, "wb") as packed:  # nibabel's own writing would store other numbers, so that they mean the same
+        packed.write(b"".join([image.header.binaryblock, bytes(4), stored.tobytes(order="F")]))
+    np.testing.assert_array_equal(read_image(path).values[..., 0], 0.5 * stored.astype(np.float64) - 10)
+    labels = tmp_path / "label.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(stored, np.eye(4), dtype=kind), labels)
+    np.testing.assert_array_equal(read_label(labels).values, stored.astype(np.uint8))
+
+
 def test_a_label_map_stored_as_float_reads_as_whole_numbers(tmp_path):
     write_volume(tmp_path / "label.nii.gz", Volume(np.array([[[0.0, 1.0]]], np.float32), np.eye(4)))
     assert read_label(tmp_path / "label.nii.gz").values.dtype == np.uint8

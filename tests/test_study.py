@@ -38,7 +38,15 @@ def test_a_study_compares_strategies_over_seeds(study):
     assert found.seeds == (0, 1)
     assert set(found.table) == {"random", "entropy"}
     assert {"dice", "worst_group", "disparity", "essp", "area", "nll", "ece", "labels"} <= found.table["random"].keys()
-    assert "data-balanced, 2 seeds" in output
+    assert "data-balanced: mean over 2 seeds" in output
+    assert "…" not in output.split("data-balanced: mean")[1]  # nothing is cut off on a narrow terminal
+    rows = list(csv.DictReader((out / "comparison.csv").read_text().splitlines()))
+    known = {(row["strategy"], row["against"], row["measure"]): row for row in rows}
+    for name, measures in found.table.items():
+        for measure, estimate in measures.items():
+            row = known[name, "", measure]
+            assert [float(row[part]) for part in estimate._fields] == pytest.approx(list(estimate), rel=1e-5)
+    assert known["entropy", "random", "dice"]["seeds"] == "2"
     assert "[6 of 6]" in output
     assert (out / "report.html").stat().st_size > 10_000
 

@@ -66,6 +66,35 @@ def test_blending_is_the_weighted_mean_of_windows(rng):
     np.testing.assert_allclose(np.asarray(output.features[0, ..., 0]), total / weights, atol=1e-6)
 
 
+@pytest.mark.parametrize("filled", [0, 3, 6, 20])
+def test_windows_of_zeros_alone_are_run_once(filled, rng):
+    """Padding costs no windows, and what comes out is the same to the last bit."""
+    runs = []
+    slope = jnp.asarray(rng.normal(size=(*PATCH, 1)), jnp.float32)
+
+    def tail(params, hidden, masks):
+        jax.debug.callback(lambda: runs.append(1))
+        return Output(hidden * slope[None] + slope[None], 1 + hidden.mean((1, 2, 3)), {})
+
+    volume = np.zeros((1, 20, 6, 4, 1), np.float32)
+    volume[:, :filled] = rng.normal(size=volume[:, :filled].shape)
+    plain = pointwise()._replace(tail=tail)
+    whole = windowed(plain, PATCH, 0.5)
+    output = jax.jit(lambda inputs: whole.tail({}, whole.stem({}, inputs), None))(volume)
+    jax.effects_barrier()
+    starts = window_starts(volume.shape[1:-1], PATCH, 0.5)
+    empty = [not volume[:, first : first + 4].any() for first, _, _ in starts]
+    assert len(runs) == len(starts) - sum(empty) + any(empty)
+    total, weights, embedding = np.zeros(volume.shape[1:4]), np.zeros(volume.shape[1:4]), 0.0
+    for first, _, _ in starts:
+        own = plain.tail({}, volume[:, first : first + 4], None)
+        total[first : first + 4] += gaussian_weights(PATCH) * np.asarray(own.features)[0, ..., 0]
+        weights[first : first + 4] += gaussian_weights(PATCH)
+        embedding += float(own.embedding[0, 0])
+    np.testing.assert_allclose(np.asarray(output.features)[0, ..., 0], total / weights, rtol=1e-5, atol=1e-6)
+    assert float(output.embedding[0, 0]) == pytest.approx(embedding / len(starts), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("length", "patch", "overlap", "expected"),
     [(8, 8, 0.5, [0]), (9, 8, 0.5, [0, 1]), (16, 8, 0.5, [0, 4, 8]), (17, 8, 0.25, [0, 6, 9]), (16, 8, 0.0, [0, 8])],

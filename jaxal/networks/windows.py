@@ -61,7 +61,10 @@ def windowed(model: Model, patch: tuple[int, ...], overlap: float = 0.5) -> Mode
 
 
 def _blend(see, inputs: Array, patch: tuple[int, ...], overlap: float) -> Output:
-    """Runs a function over all windows of `[batch, *space, channels]` and blends its features; embeddings are averaged."""
+    """Runs a function over all windows of `[batch, *space, channels]` and blends its features; embeddings are averaged.
+
+    Small cases are padded by zeros to the largest one's size. All windows of zeros come out alike, so only the first is run.
+    """
     space = inputs.shape[1:-1]
     starts = window_starts(space, patch, overlap)
     weight = gaussian_weights(patch)
@@ -70,16 +73,22 @@ def _blend(see, inputs: Array, patch: tuple[int, ...], overlap: float) -> Output
     if shapes.auxiliary:
         raise ValueError(f"Auxiliary outputs {sorted(shapes.auxiliary)} of windows cannot be blended.")
 
-    def add(total: tuple[Array, Array], start: Array):
-        features, embedding = total
+    def add(total: tuple[Array, Array, Output, Array], start: Array):
+        features, embedding, of_zeros, known = total
         corner = (0, *start, 0)
-        output = see(jax.lax.dynamic_slice(inputs, corner, size))
+        window = jax.lax.dynamic_slice(inputs, corner, size)
+        zeros = ~jnp.any(window)
+        output = jax.lax.cond(zeros & known, lambda window: of_zeros, see, window)
+        of_zeros = jax.tree.map(lambda new, old: jnp.where(zeros, new, old), output, of_zeros)
         own = output.features * jnp.asarray(weight)[None, ..., None]
         before = jax.lax.dynamic_slice(features, corner, own.shape)
-        return (jax.lax.dynamic_update_slice(features, before + own, corner), embedding + output.embedding), None
+        features = jax.lax.dynamic_update_slice(features, before + own, corner)
+        return (features, embedding + output.embedding, of_zeros, known | zeros), None
 
-    empty = jnp.zeros((inputs.shape[0], *space, shapes.features.shape[-1])), jnp.zeros(shapes.embedding.shape)
-    (features, embedding), _ = jax.lax.scan(add, empty, jnp.asarray(starts))
+    features = jnp.zeros((inputs.shape[0], *space, shapes.features.shape[-1]))
+    nothing = jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), shapes)
+    start_with = (features, jnp.zeros(shapes.embedding.shape), nothing, jnp.array(False))
+    (features, embedding, _, _), _ = jax.lax.scan(add, start_with, jnp.asarray(starts))
     total_weight = np.zeros(space, np.float32)
     for start in starts:
         total_weight[tuple(slice(first, first + length) for first, length in zip(start, patch, strict=True))] += weight
