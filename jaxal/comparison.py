@@ -3,14 +3,19 @@
 Intervals come from a bootstrap over seeds and, within a seed, over test cases of each group (Efron & Tibshirani 1993; cases are drawn
 within groups, so that every replicate has the groups' sizes). Strategies of one seed share their test cases, and so do differences
 between them: both are computed from the same replicate. Calibration is known by seed only, and its intervals are over seeds.
+
+The percentiles of a bootstrap over few seeds lie too close together: of 95 % intervals over five seeds 83 % held the truth (in the test of
+this module). They are therefore moved out as far as Student's t would have it (the expanded percentile interval of Hesterberg 2015, The
+American Statistician 69(4)), after which 96 % did. Over two or three seeds not even that is enough: such intervals are still too short.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
-REPLICATES = 2000
+REPLICATES = 5000
 GOAL = 0.95  # of the Dice that training on everything reaches
 
 
@@ -121,10 +126,11 @@ def compare(
             drawn[name].append(_measures_of(own[number], length, goal.get(number), cases))
     chosen = np.random.default_rng([seed, len(seeds)]).integers(len(seeds), size=(REPLICATES, len(seeds)))
     values = {name: _mean_over_seeds(plain[name], drawn[name], chosen) for name in runs}
-    table = {name: {measure: _estimate(*pair) for measure, pair in own.items()} for name, own in values.items()}
+    tail = tail_of(len(seeds))
+    table = {name: {measure: _estimate(*pair, tail) for measure, pair in own.items()} for name, own in values.items()}
     differences = {
         base: {
-            name: {measure: _difference(own[measure], values[base][measure]) for measure in own}
+            name: {measure: _difference(own[measure], values[base][measure], tail) for measure in own}
             for name, own in values.items()
             if name != base
         }
@@ -163,13 +169,20 @@ def _mean_over_seeds(plain: list[dict], drawn: list[dict], chosen: np.ndarray) -
     }
 
 
-def _estimate(value: float, replicates: np.ndarray) -> Estimate:
+def tail_of(seeds: int) -> float:
+    """Share of replicates beyond each end of a 95 % interval; of a single seed that of the cases alone."""
+    if seeds == 1:
+        return 0.025
+    return float(stats.norm.cdf(-np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.975, seeds - 1)))
+
+
+def _estimate(value: float, replicates: np.ndarray, tail: float) -> Estimate:
     with np.errstate(invalid="ignore"):
-        low, high = np.quantile(replicates, (0.025, 0.975), method="nearest")
+        low, high = np.quantile(replicates, (tail, 1 - tail), method="nearest")
     return Estimate(float(value), float(low), float(high))
 
 
-def _difference(own: tuple[float, np.ndarray], base: tuple[float, np.ndarray]) -> Estimate:
+def _difference(own: tuple[float, np.ndarray], base: tuple[float, np.ndarray], tail: float) -> Estimate:
     """Of two goals that were not reached the difference is NaN: nobody knows it."""
     with np.errstate(invalid="ignore"):
-        return _estimate(own[0] - base[0], own[1] - base[1])
+        return _estimate(own[0] - base[0], own[1] - base[1], tail)

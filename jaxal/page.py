@@ -133,9 +133,10 @@ def _table(found: Comparison) -> str:
     if not found.table:
         return "<p>The strategies have no seed in common yet, so there is nothing to compare.</p>" + left_out
     many = len(found.seeds)
+    few = " Over so few seeds they are too short." if many in (2, 3) else ""
     parts = [
         f"<h3>Comparison</h3><p>Means over {many} seed{'s' if many > 1 else ''} that all strategies have, below them 95 % intervals: a "
-        f"bootstrap over seeds and test cases; NLL and ECE over seeds only. {_full_line(found.full)}</p>",
+        f"bootstrap over seeds and test cases; NLL and ECE over seeds only.{few} {_full_line(found.full)}</p>",
         _estimates(found.table, signed=False),
         left_out,
     ]
