@@ -280,7 +280,8 @@ def _run_strategy(
         options = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
         options = {field: value for field, value in options.items() if field not in NOT_OF_THE_RUN}
         write_text(folder / "options.json", json.dumps(options, indent=2, default=lambda path: str(path.resolve())) + "\n")
-    sibling = next((other for other in siblings if (other / "rounds.jsonl").exists()), None)
+    # Of runs that came from elsewhere only the ledgers may be here.
+    sibling = next((other for other in siblings if (other / "rounds.jsonl").exists() and (other / "checkpoints").exists()), None)
     strategy = name
     if name == FULL:  # everything is labelled from the start, so one training is all there is
         task, config = task._replace(initial=splits.pool), dataclasses.replace(config, rounds=1)

@@ -63,6 +63,27 @@ def test_more_seeds_and_strategies_add_to_a_folder(study, tmp_path):
     assert len(list(out.rglob("rounds.jsonl"))) == 12
 
 
+def test_a_study_goes_on_elsewhere_from_its_ledgers_alone(study, tmp_path):
+    out, arguments, _ = study
+    for path in [out / "config.json", *out.rglob("seed-0/rounds.jsonl")]:
+        copy = tmp_path / "out" / path.relative_to(out)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    elsewhere = [*arguments]
+    elsewhere[elsewhere.index(str(out))] = str(tmp_path / "out")
+    elsewhere.insert(elsewhere.index("random") + 1, "stratified_random")
+    status, output = killing.here(elsewhere)
+    assert status == 0, output
+    before, after = (
+        {(run.strategy, run.seed): [(record["test"], record["queried"]) for record in run.rounds] for run in read_runs(folder)}
+        for folder in (out, tmp_path / "out")
+    )
+    for known in [(strategy, seed) for strategy in ("random", "entropy", "full") for seed in (0, 1)]:
+        assert after[known] == before[known]
+    assert not (tmp_path / "out" / "data-balanced" / "random" / "seed-0" / "checkpoints").exists()
+    assert "data-balanced: mean over 2 seeds" in output
+
+
 def test_a_finished_study_is_not_written_anew_for_every_round(study, monkeypatch):
     _, arguments, _ = study
     reports = []
