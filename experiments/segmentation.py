@@ -31,7 +31,7 @@ from jaxal.members import MembersConfig
 from jaxal.networks.unet import UNetConfig
 from jaxal.networks.windows import window_starts
 from jaxal.scoring import Pass
-from jaxal.strategies import STRATEGIES
+from jaxal.strategies import named_strategy
 from jaxal.training import Interrupted, Trainer, TrainingConfig
 
 
@@ -198,7 +198,7 @@ def _seconds_a_step(trainer: Trainer, state, draw) -> float:
 
 def _seconds_a_case(task: loop.Task, preset: Preset, arguments: Arguments) -> tuple[float, float]:
     """The time of one case in a pass that computes all that the strategies ask for, without compilation, and the pass's megabytes."""
-    names = {need for name in arguments.strategy for need in STRATEGIES[name](task.strategy).needs.pool} | {"overlap"}
+    names = {need for name in arguments.strategy for need in named_strategy(name, task.strategy).needs.pool} | {"overlap"}
     pass_ = Pass(task.model, sorted(names), preset.members, preset.batch_size, task.statistics)
     params, key = jax.jit(task.model.init)(jax.random.key(0), task.load(task.initial[0]).image[None]), jax.random.key(0)
     if preset.members.networks > 1:

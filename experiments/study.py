@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import tyro
@@ -25,19 +25,24 @@ from jaxal.networks.unet import Dropout, unet
 from jaxal.networks.windows import windowed
 from jaxal.report import FULL
 from jaxal.statistics import STATISTICS, StatisticsConfig
-from jaxal.strategies import STRATEGIES, StrategyConfig
+from jaxal.strategies import STRATEGIES, StrategyConfig, named_strategy
 from jaxal.training import Interrupted
 
 FOREGROUND_SHARE = 1 / 3  # of patches that are drawn around the structure, as in nnU-Net
 SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced
 
 
+_STRATEGY_HELP = (
+    f"How cases are chosen; of several, one run after the other. There are {', '.join(STRATEGIES)}. Options of its own may follow a name, as "
+    f"in weighted_entropy,gamma=3; there are {', '.join(field.name for field in dataclasses.fields(StrategyConfig))}."
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class StudyArguments:
     """Options that all studies have."""
 
-    strategy: tuple[Literal[tuple(STRATEGIES)], ...] = ("aeig",)  # type: ignore[valid-type]
-    """How cases are chosen; of several, one run after the other."""
+    strategy: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME[,OPTION=VALUE...]...", help=_STRATEGY_HELP)] = ("aeig",)
     score_only: Path | None = None
     """Folder of a run (…/STRATEGY/seed-N): score its last round's pool by all given strategies in one pass, into its scores.csv.
     The run's own options count; others than --strategy and the hosts' are ignored."""
@@ -421,7 +426,7 @@ def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig
     needy = [
         name
         for name in arguments.strategy
-        if any(STATISTICS[need].needs_members for need in STRATEGIES[name](StrategyConfig()).needs.pool)
+        if any(STATISTICS[need].needs_members for need in named_strategy(name, StrategyConfig()).needs.pool)
     ]
     if needy and members.count < 2:
         advice = "the run was made without" if arguments.score_only else "give --samples, --networks or --flips more of them"

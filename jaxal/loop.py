@@ -145,7 +145,7 @@ def run(
     if sibling and hosts.is_leader():
         _take_first_network(folder, sibling, task)
     ledger, journal = Ledger(folder / "rounds.jsonl"), Journal(folder / "scores", task.config_hash, hosts.index())
-    strategy = strategies.STRATEGIES[name](task.strategy)
+    strategy = strategies.named_strategy(name, task.strategy)
     passes, networks = Passes(strategy.needs, config, task), make_networks(folder, config, task)
     by_id = {case.id: case for case in task.splits.pool}
     labelled = sorted(task.initial)

@@ -1,10 +1,14 @@
 """The strategies: one plain table of how the pieces are put together. `docs/adding-a-strategy.md` says how to add a row."""
 
 import collections
+import contextlib
 import dataclasses
+import difflib
 import functools
+import math
+import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +16,7 @@ import numpy as np
 
 from jaxal import fairness, information, metrics
 from jaxal.data.cases import Case
+from jaxal.errors import UserError
 from jaxal.scoring import Collected
 from jaxal.selection import Query, k_center, k_means_plus_plus, power_scores, squared_distance_to_nearest, top_k
 from jaxal.statistics import EvaluationSample, Regions
@@ -338,3 +343,39 @@ STRATEGIES: Mapping[str, Callable[[StrategyConfig], Strategy]] = {
     "power_entropy": _power("entropy"),
     "power_bald": _power("bald"),
 }
+
+
+def named_strategy(name: str, config: StrategyConfig) -> Strategy:
+    """The strategy of a name, with its own options behind it: `aeig`, `weighted_entropy,gamma=3,weight_source=evaluation`.
+
+    Args:
+      name: a row of `STRATEGIES`, perhaps with fields of `StrategyConfig` to replace.
+      config: of all that is not replaced.
+
+    Raises:
+      UserError: there is no such strategy or option, or the option takes no such value.
+    """
+    row, *options = name.split(",")
+    if row not in STRATEGIES:
+        near = difflib.get_close_matches(row, STRATEGIES, 1, cutoff=0.8)
+        hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(STRATEGIES)}."
+        raise UserError(f"There is no strategy {row!r}. {hint}")
+    values = dict(_option(name, *option.partition("=")[::2]) for option in options)
+    return STRATEGIES[row](dataclasses.replace(config, **values))
+
+
+def _option(name: str, field: str, text: str) -> tuple[str, Any]:
+    kinds = get_type_hints(StrategyConfig)
+    if field not in kinds:
+        raise UserError(f"Strategy {name!r}: there is no option {field!r}. There are {', '.join(kinds)}.")
+    possible = []
+    for kind in get_args(kinds[field]) if get_origin(kinds[field]) in (Union, types.UnionType) else [kinds[field]]:
+        choices = {"true": True, "false": False} if kind is bool else {choice: choice for choice in get_args(kind)}
+        if text in choices:
+            return field, choices[text]
+        if kind is float:
+            with contextlib.suppress(ValueError):
+                if math.isfinite(number := float(text)):
+                    return field, number
+        possible += ["a number"] if kind is float else list(choices)
+    raise UserError(f"Strategy {name!r}: {field} is {text!r}; it takes {' or '.join(possible)}.")

@@ -147,7 +147,9 @@ def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--strategy", "magic"], ["--strategy", "magic", "weighted_entropy"]),
+        (["--strategy", "magic"], ["no strategy 'magic'", "weighted_entropy"]),
+        (["--strategy", "weighted_entopy"], ["Did you mean weighted_entropy?"]),
+        (["--strategy", "aeig,gamma=big"], ["gamma is 'big'; it takes a number"]),
         (["--preset", "huge"], ["--preset", "huge", "smoke"]),
         (["--group-column", "sex"], ["no column 'sex'", "'group'"]),
         (["--rounds", "0"], ["--rounds is 0"]),

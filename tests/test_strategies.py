@@ -1,5 +1,7 @@
 """Every strategy goes through one template; see `docs/adding-a-strategy.md`."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +10,12 @@ import tiny
 
 from jaxal import fairness, information, metrics, strategies
 from jaxal.data.prepare import load_case
+from jaxal.errors import UserError
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import unet
 from jaxal.scoring import Pass
 from jaxal.statistics import STATISTICS
-from jaxal.strategies import STRATEGIES, Context, Seen, StrategyConfig
+from jaxal.strategies import STRATEGIES, Context, Seen, StrategyConfig, named_strategy
 
 KEY = jax.random.key(3)
 BUDGET = 3
@@ -38,7 +41,7 @@ class Bench:
         return {name: collected[name] for name in names}
 
     def query(self, name, pool=None, budget=BUDGET, batch_size=2, params=None, config=None):
-        strategy = STRATEGIES[name](config or StrategyConfig())
+        strategy = named_strategy(name, config or StrategyConfig())
         pool = self.pool if pool is None else pool
         params = self.params if params is None else params
         needs = strategy.needs
@@ -192,3 +195,34 @@ def test_the_gain_compiles_once_for_any_pool(bench):
     for count in (9, 5, 2):
         bench.query("aeig", pool=bench.pool[:count])
     assert strategies._compiled_gain._cache_size() == 1
+
+
+def test_options_of_a_strategy_follow_its_name(bench):
+    for name, config in (
+        ("power_entropy,power_beta=3", StrategyConfig(power_beta=3.0)),
+        ("aeig,renormalise=true,step=sign", StrategyConfig(renormalise=True, step="sign")),
+        ("eig,step_rate=normalised", StrategyConfig(step_rate="normalised")),
+        ("eig,step_rate=0.5,method=linear", StrategyConfig(step_rate=0.5, method="linear")),
+    ):
+        base = name.split(",")[0]
+        assert bench.query(name) == bench.query(base, config=config)
+        assert bench.query(name).scores != bench.query(base).scores
+    bench.query("weighted_entropy,gamma=3,weight_source=evaluation")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("weighted-entropy", "no strategy 'weighted-entropy'. Did you mean weighted_entropy?"),
+        ("zzz", "There are random, stratified_random"),
+        ("aeig,gama=3", "no option 'gama'. There are step_rate, step"),
+        ("aeig,gamma=much", "gamma is 'much'; it takes a number"),
+        ("aeig,gamma=nan", "gamma is 'nan'"),
+        ("aeig,step", "step is ''; it takes sgd or sign"),
+        ("aeig,renormalise=yes", "it takes true or false"),
+        ("aeig,step_rate=fast", "it takes a number or normalised"),
+    ],
+)
+def test_strategies_that_there_are_not(name, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        named_strategy(name, StrategyConfig())
