@@ -21,12 +21,14 @@ def draw_case(example: Example, probability: np.ndarray) -> bytes:
     """
     from PIL import Image
 
+    inside = _without_padding(example.valid)
+    example, probability = Example(*(part[inside] for part in example)), probability[:, *inside]
     predicted = probability.argmax(0)
     entropy = -(probability * np.log(np.maximum(probability, 1e-12))).sum(0) / np.log(len(probability))
     structure = np.argwhere(((predicted > 0) | (example.label > 0)) & example.valid)
     middle = structure.mean(0).round().astype(int) if len(structure) else np.array(example.label.shape) // 2
-    inside = example.image[..., 0][example.valid]
-    low, high = np.quantile(inside, (0.01, 0.99)) if inside.size else (0.0, 1.0)
+    known = example.image[..., 0][example.valid]
+    low, high = np.quantile(known, (0.01, 0.99)) if known.size else (0.0, 1.0)
     grey = np.clip((example.image[..., 0] - low) / max(high - low, 1e-6), 0, 1)
     top, bottom = [], []
     for axis in (2, 1, 0):  # axial, coronal, sagittal
@@ -49,6 +51,12 @@ def draw_case(example: Example, probability: np.ndarray) -> bytes:
     packed = io.BytesIO()
     picture.save(packed, "WEBP", quality=55, method=4)
     return packed.getvalue()
+
+
+def _without_padding(valid: np.ndarray) -> tuple[slice, ...]:
+    """The box of what is valid; padding lies at the far ends and is nothing to look at."""
+    places = np.argwhere(valid)
+    return tuple(slice(last + 1) for last in places.max(0)) if len(places) else (slice(None),) * valid.ndim
 
 
 def _outline(labels: np.ndarray) -> np.ndarray:

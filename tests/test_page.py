@@ -1,5 +1,6 @@
 """The report in a real browser: it needs no network, sorts, and can be read on a narrow window, in the dark and on paper."""
 
+import io
 import os
 import re
 import shutil
@@ -72,6 +73,20 @@ def write_study(folder, strategies=("random", "entropy", "weighted_entropy"), se
 def study(tmp_path_factory):
     folder = write_study(tmp_path_factory.mktemp("study"))
     return page.write_report(folder)
+
+
+def test_a_picture_shows_the_case_without_its_padding(rng):
+    from PIL import Image
+
+    def size(shape, padding):
+        image = rng.normal(size=(*shape, 1)).astype(np.float32)
+        label, valid = np.zeros(shape, np.uint8), np.ones(shape, bool)
+        pad = [(0, padding)] * 3
+        example = Example(np.pad(image, [*pad, (0, 0)]), np.pad(label, pad), np.pad(valid, pad))
+        chance = np.full(example.label.shape, 0.1, np.float32)
+        return Image.open(io.BytesIO(draw_case(example, np.stack([1 - chance, chance])))).size
+
+    assert size((20, 24, 16), 0) == size((20, 24, 16), 30)
 
 
 def test_nothing_is_fetched_and_nothing_is_left_unescaped(study):
