@@ -90,6 +90,12 @@ def test_the_seeds_that_all_have_are_compared(rng):
     assert comparison.compare({"a": {0: both["entropy"][0]}, "b": {1: both["entropy"][1]}}, {}, ()) == ({}, {})
 
 
+def test_the_goal_is_95_percent_of_training_on_everything():
+    rising = curve([0.5] * 4, [0.7] * 4, [0.9] * 4)
+    table, _ = comparison.compare({"a": {0: rising}}, {0: 0.8}, ())
+    assert table["a"]["labels"].value == pytest.approx(12 + 4 * (0.95 * 0.8 - 0.7) / 0.2)
+
+
 def test_goals_need_the_full_line_of_every_seed(rng):
     both = runs(rng, 0.1, seeds=2)
     assert "labels" not in comparison.compare(both, {0: 0.7}, ())[0]["other"]
