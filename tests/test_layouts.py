@@ -11,6 +11,7 @@ import tiny
 from jaxal.data.folder import FolderConfig, make_ready
 from jaxal.data.groups import read_groups
 from jaxal.data.layouts import find_cases
+from jaxal.data.plan import look_at
 from jaxal.errors import UserError
 
 OBLIQUE = np.array([[0.98, -0.2, 0.0, 10], [0.2, 0.97, 0.1, -5], [0.0, -0.1, 3.0, 7], [0, 0, 0, 1]])
@@ -250,6 +251,9 @@ def test_the_ignore_label_is_not_annotated(tmp_path):
     assert not example.valid[:2].any()
     assert example.valid[2:].all()
     assert example.label.max() == 1
+    found = find_cases(folder)
+    ball = int((label == 1).sum())
+    assert len(look_at(found.cases[0], found).intensities) == ball < (label > 0).sum()  # intensities of the foreground alone
     description["labels"]["ignore"] = 7
     (folder / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(UserError, match="'ignore' is 7"):

@@ -50,6 +50,15 @@ def test_every_decision_says_why():
     assert normalise(np.array([5.0]), plan.scaling[2]) == 5.0
 
 
+def test_ct_is_clipped_to_percentiles_of_the_foreground(rng):
+    intensities = rng.normal(40, 30, (2, 500, 1))
+    (scaling,) = make_plan(["CT"], [look((32, 32, 32), (1, 1, 1), own) for own in intensities], 2**17).scaling
+    low, high = np.percentile(intensities, [0.5, 99.5])
+    clipped = np.clip(intensities, low, high)
+    assert (scaling.low, scaling.high) == pytest.approx((low, high))
+    assert (scaling.mean, scaling.deviation) == pytest.approx((clipped.mean(), clipped.std()))
+
+
 def test_ct_is_scaled_alike_for_all(rng):
     scaling = Scaling("ct", -100.0, 100.0, 10.0, 20.0)
     np.testing.assert_allclose(normalise(np.array([-500.0, 10.0, 30.0, 900.0]), scaling), [-5.5, 0.0, 1.0, 4.5])
@@ -149,6 +158,20 @@ def test_nothing_is_prepared_twice_and_changes_are_seen(tmp_path):
     assert [case.image for case in regrouped.dataset.cases] == [case.image for case in first.dataset.cases]
 
 
+def test_patches_are_drawn_around_foreground(tmp_path):
+    """One foreground voxel, which must lie in the middle unless the border is in the way."""
+    folder = tiny.write_dataset(tmp_path / "data", cases=4, shape=(16, 16, 16))
+    for id_, place in (("case_000", (8, 7, 9)), ("case_001", (0, 15, 8))):
+        label = np.zeros((16, 16, 16), np.uint8)
+        label[place] = 1
+        save(folder / "labelsTr" / f"{id_}.nii.gz", label)
+    middle, corner = tiny.read(folder).cases[:2]
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        assert np.argwhere(draw_patch(middle, (6, 6, 6), 1.0, rng).label).tolist() == [[3, 3, 3]]
+        assert np.argwhere(draw_patch(corner, (6, 6, 6), 1.0, rng).label).tolist() == [[0, 5, 3]]
+
+
 def test_patches_come_from_the_case_and_hold_foreground_as_asked(tmp_path):
     folder = tiny.write_dataset(tmp_path / "data", cases=4, shape=(16, 12, 9))
     dataset = tiny.read(folder)
@@ -165,6 +188,11 @@ def test_patches_come_from_the_case_and_hold_foreground_as_asked(tmp_path):
             found = found or np.array_equal(whole.image[window], patch.image)
         assert found
     assert with_ball == 40
+    starts = {
+        tuple(np.argwhere(whole.image[..., 0] == draw_patch(dataset.cases[0], (15, 12, 9), 0.0, rng).image[0, 0, 0, 0])[0])
+        for _ in range(20)
+    }
+    assert starts == {(0, 0, 0), (1, 0, 0)}  # the last place that a patch can have, too
     large = draw_patch(dataset.cases[0], (20, 4, 12), 0.0, rng)
     assert large.valid.sum() == 16 * 4 * 9
     one, two = (draw_patch(dataset.cases[0], (4, 4, 4), 0.3, np.random.default_rng(7)).image for _ in range(2))
