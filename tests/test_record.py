@@ -1,0 +1,59 @@
+"""A ledger's line from numbers made by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxal.calibration import CalibrationSums
+from jaxal.data.cases import Case
+from jaxal.metrics import Overlap
+from jaxal.record import record_of
+from jaxal.selection import Query
+from jaxal.strategies import Decision, Seen
+
+CASES = [Case(f"c{index}", group, None, None) for index, group in enumerate("BABA")]
+HITS, MISSES = np.array([8, 9, 4, 0]), np.array([2, 1, 6, 0])  # Dice 0.8, 0.9, 0.4, and undefined
+COUNTS = Overlap(*(np.stack([np.full(4, 100), part], -1) for part in (HITS, MISSES, MISSES)))
+
+
+@pytest.fixture(scope="module")
+def record():
+    sums = CalibrationSums(
+        np.array([2.0, 4.0, 6.0, 8.0]), np.full((4, 2), 10.0), np.array([[6.0, 9.0]] * 4), np.array([[5.0, 10.0]] * 4)
+    )
+    decision = Decision(np.array([0.1, 0.7]), Query(("c3", "c1"), (0.7, 0.1), 0.05), {"group_weights": {"A": 1.0}})
+    labelled = Seen(CASES[:3], {"overlap": Overlap(*(part[:3] for part in COUNTS))})
+    test = Seen(CASES, {"overlap": COUNTS, "calibration": sums})
+    return record_of(3, labelled, [CASES[3], CASES[1]], decision, test, 1, {"train": 2.0}, "abcd")
+
+
+def test_each_group_gets_the_mean_of_its_own_cases(record):
+    assert record["dice"]["by_group"] == pytest.approx({"A": 0.9, "B": 0.6})
+    assert record["dice"]["overall"] == pytest.approx(0.7)
+    assert record["dice"]["undefined"] == 1
+    assert record["disparity"] == pytest.approx(0.3)
+    assert record["essp"] == pytest.approx(0.7 / 1.3)
+    assert record["test"] == {
+        "c0": {"group": "B", "dice": 0.8},
+        "c1": {"group": "A", "dice": 0.9},
+        "c2": {"group": "B", "dice": 0.4},
+        "c3": {"group": "A", "dice": None},
+    }
+
+
+def test_who_was_queried_and_who_was_labelled(record):
+    assert (record["labelled"], record["labelled_by_group"]) == (3, {"A": 1, "B": 2})
+    assert (record["queried"], record["queried_by_group"]) == (["c3", "c1"], {"A": 2})
+    assert record["queried_groups"] == {"c3": "A", "c1": "A"}
+    assert (record["scores"], record["score_gap"], record["group_weights"]) == ([0.7, 0.1], 0.05, {"A": 1.0})
+
+
+def test_calibration_is_that_of_all_elements(record):
+    assert record["reliability"] == {"count": [40.0, 40.0], "confidence": [24.0, 36.0], "correct": [20.0, 40.0]}
+    assert record["nll"] == pytest.approx(20 / 80)
+    assert record["ece"] == pytest.approx(0.5 * 0.1 + 0.5 * 0.1)
+
+
+def test_a_line_is_plain_json(record):
+    assert json.loads(json.dumps(record)) == record
