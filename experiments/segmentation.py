@@ -14,12 +14,14 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from experiments import command, study
 from experiments.presets import Preset
@@ -67,8 +69,8 @@ class Arguments(study.StudyArguments):
     """The folder of scans; needed, but for --score-only and --predict-only."""
     preset: Literal[tuple(SIZES)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (every part, within minutes), small (two cores), paper (a GPU)."""
-    bins: tuple[float, ...] = ()
-    """Edges that cut a --group-column of numbers into groups, such as 60 75."""
+    bins: Annotated[tuple[str, ...], tyro.conf.arg(metavar="EDGE...")] = ()
+    """Edges that cut a --group-column of numbers into groups, such as 60 75 or 60,75."""
     quantiles: int = 2
     """Groups of equal size for a --group-column of many different numbers, where no --bins are given."""
     channels: tuple[str, ...] = ()
@@ -98,7 +100,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     size = SIZES[arguments.preset]
     config = FolderConfig(
         arguments.group_column,
-        arguments.bins,
+        _edges(arguments.bins),
         arguments.quantiles,
         arguments.channels,
         arguments.spacing_mm,
@@ -126,6 +128,13 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     out = arguments.out or Path("runs") / f"segmentation-{arguments.data.resolve().name}-{arguments.preset}"
     plan = json.dumps(to_json(ready.plan, ready.found), indent=2) + "\n"
     return study.run(arguments, preset, [source], out, display, {"plan.json": plan})
+
+
+def _edges(bins: Sequence[str]) -> tuple[float, ...]:
+    try:
+        return tuple(float(edge) for text in bins for edge in text.split(","))
+    except ValueError as error:
+        raise UserError(f"--bins is {' '.join(bins)}; it takes numbers, such as 60 75 or 60,75.") from error
 
 
 def _preset(size: Size, ready: Ready) -> Preset:

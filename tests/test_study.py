@@ -186,6 +186,8 @@ def test_own_scans_in_bids(tmp_path):
     [
         (("--group-column", "sex"), "no column 'sex'"),
         (("--bins", "3", "4"), "--bins cut numbers"),
+        (("--bins", "3,4"), "--bins cut numbers"),
+        (("--bins", "3,old"), "it takes numbers, such as 60 75 or 60,75"),
         (("--seeds", "0"), "--seeds is 0"),
         (("--channels", "T2w"), "has a label map but no T2w"),
         (("--spacing-mm", "1", "1"), "it takes three positive numbers"),
