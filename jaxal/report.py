@@ -41,6 +41,7 @@ class Display:
 
     def __init__(self, console: Console | None = None, quiet: bool = False):
         self.console = console or Console(highlight=False, soft_wrap=True, quiet=quiet)
+        self._errors = console or Console(highlight=False, soft_wrap=True, stderr=True)
         self._stop: int | None = None
 
     @property
@@ -55,9 +56,8 @@ class Display:
         self.console.print(text, markup=False)
 
     def error(self, text: str) -> None:
-        self.console.quiet = False
-        self.console.print("[bold red]error:[/] ", end="")
-        self.note(text)
+        self._errors.print("[bold red]error:[/] ", end="")
+        self._errors.print(text, markup=False)
 
     @contextmanager
     def stop_on_signals(self) -> Iterator[None]:

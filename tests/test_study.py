@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_layouts import bids, decathlon
 
-from experiments import command, segmentation
+from experiments import command, compare, segmentation
 from jaxal import loop, page
 from jaxal.report import read_runs
 
@@ -82,6 +82,22 @@ def test_a_study_goes_on_elsewhere_from_its_ledgers_alone(study, tmp_path):
         assert after[known] == before[known]
     assert not (tmp_path / "out" / "data-balanced" / "random" / "seed-0" / "checkpoints").exists()
     assert "data-balanced: mean over 2 seeds" in output
+
+
+def test_ledgers_alone_are_compared(study, tmp_path, capsys):
+    out, _, _ = study
+    for path in out.rglob("rounds.jsonl"):
+        copy = tmp_path / "copy" / path.relative_to(out)
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(path.read_bytes())
+    assert compare.main(compare.Arguments(tmp_path / "copy")) == 0
+    assert "data-balanced: mean over" in capsys.readouterr().out
+    assert page.compare_folder(tmp_path / "copy") == page.compare_folder(out)
+    assert (tmp_path / "copy" / "report.html").exists()
+    assert (tmp_path / "copy" / "comparison.csv").read_text() == (out / "comparison.csv").read_text()
+    assert compare.main(compare.Arguments(tmp_path / "nowhere")) == 2
+    assert "holds no finished round" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_finished_study_is_not_written_anew_for_every_round(study, monkeypatch):
