@@ -25,7 +25,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments import command, study
+from experiments import command, revisit, study
 from experiments.presets import PRESETS, Preset
 from jaxal import hosts, loop, report
 from jaxal.data import brain
@@ -52,13 +52,11 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: report.Display) -> int:
-    if arguments.score_only or arguments.predict_only:
-        arguments = study.with_options_of_run(arguments)
+    if revisit.is_asked_for(arguments):
+        arguments = revisit.with_options_of_run(arguments)
     preset = study.choose_sizes(arguments, PRESETS[arguments.preset])
-    if arguments.score_only:
-        return study.score(arguments, preset, _sources(arguments, preset, display)[0], display)
-    if arguments.predict_only:
-        return study.predict(arguments, preset, _sources(arguments, preset, display)[0], display)
+    if revisit.is_asked_for(arguments):
+        return revisit.run(arguments, preset, _sources(arguments, preset, display)[0], display)
     name = arguments.data.resolve().name if arguments.data else arguments.preset
     out = arguments.out or Path("runs") / f"brain_caudate-{name}"
     return study.run(arguments, preset, _sources(arguments, preset, display), out, display)

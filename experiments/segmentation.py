@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments import command, study
+from experiments import command, revisit, study
 from experiments.presets import Preset
 from jaxal import loop, report
 from jaxal.data.folder import FolderConfig, Ready
@@ -89,8 +89,8 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: report.Display) -> int:
-    if arguments.score_only or arguments.predict_only:
-        arguments = study.with_options_of_run(arguments)
+    if revisit.is_asked_for(arguments):
+        arguments = revisit.with_options_of_run(arguments)
     if arguments.data is None:
         raise UserError("--data DIR is needed: the folder of scans (docs/own-data.md says what it may look like).")
     if arguments.spacing_mm and (len(arguments.spacing_mm) != 3 or min(arguments.spacing_mm) <= 0):
@@ -121,10 +121,8 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     source = study.Source("data", arguments, ready, identity, patch)
     if arguments.plan:
         return _plan(arguments, ready, preset, source, display)
-    if arguments.score_only:
-        return study.score(arguments, preset, source, display)
-    if arguments.predict_only:
-        return study.predict(arguments, preset, source, display)
+    if revisit.is_asked_for(arguments):
+        return revisit.run(arguments, preset, source, display)
     out = arguments.out or Path("runs") / f"segmentation-{arguments.data.resolve().name}-{arguments.preset}"
     plan = json.dumps(to_json(ready.plan, ready.found), indent=2) + "\n"
     return study.run(arguments, preset, [source], out, display, {"plan.json": plan})

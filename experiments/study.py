@@ -8,18 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import numpy as np
 import tyro
 
 from experiments import command
 from experiments.presets import Preset
-from jaxal import hosts, loop, page, prediction, report, rescoring
+from jaxal import hosts, loop, page, report
 from jaxal.checkpoint import Ledger, lock, write_text
 from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
 from jaxal.data.folder import FolderConfig, Ready, make_ready
 from jaxal.data.prepare import draw_patch, load_case
 from jaxal.errors import UserError
-from jaxal.journal import Journal
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import Dropout, unet
 from jaxal.networks.windows import windowed
@@ -152,7 +150,6 @@ def settings(task: loop.Task, preset: Preset, start: str, identity: dict) -> dic
 
 
 NEW_FOLDER = "Choose another --out, or --fresh to set the folder aside and begin anew."
-AS_IT_WAS = "Only with the data and the version that it was made with can the run be used again."
 
 
 def settle_config(path: Path, config: dict, advice: str = NEW_FOLDER) -> None:
@@ -299,78 +296,6 @@ def _run_strategy(
             report.write_summary(folder.parents[2])
             page.write_report(folder.parents[2], "The study is still going on.")
     display.note(f"  rounds   {folder / 'rounds.jsonl'}\n  weights  {folder / 'checkpoints'}")
-
-
-def score(arguments: StudyArguments, preset: Preset, source: Source, display: report.Display) -> int:
-    """Scores the pool of the run that `arguments.score_only` names; returns the exit status."""
-    folder = arguments.score_only
-    task = prepare_task(source, preset, arguments.seed)
-    out = folder.resolve().parents[2]
-    with lock(out) if hosts.is_leader() else contextlib.nullcontext():
-        settle_config(out / "config.json", settings(task, preset, arguments.training, source.identity), AS_IT_WAS)
-        names = list(dict.fromkeys(arguments.strategy))
-        journal = Journal(folder / "scores", task.config_hash, hosts.index())
-        found = rescoring.score_round(folder, names, loop_config(arguments, preset), task, journal, display)
-        if hosts.is_leader():
-            rescoring.write_scores(folder / "scores.csv", found)
-            journal.clear()
-    display.note(f"Round {found.round}: {len(found.pool)} cases without a label. Each strategy's query, best first:")
-    for name, query in found.queries.items():
-        display.note(f"  {name:<20} {' '.join(query.units)}")
-    display.note(f"All scores: {folder / 'scores.csv'}")
-    return 0
-
-
-def predict(arguments: StudyArguments, preset: Preset, source: Source, display: report.Display) -> int:
-    """Predicts every case by the run that `arguments.predict_only` names; returns the exit status."""
-    folder = arguments.predict_only
-    task = prepare_task(source, preset, arguments.seed)
-    if folder.resolve().parent.name == FULL:
-        task = task._replace(initial=task.splits.pool)
-    out = folder.resolve().parents[2]
-    if not hosts.is_leader():
-        loop.last_round(folder, task)
-        return 0
-    with lock(out):
-        settle_config(out / "config.json", settings(task, preset, arguments.training, source.identity), AS_IT_WAS)
-        with display.progress("predicting") as progress:
-            predicted = prediction.predict_round(
-                folder, loop_config(arguments, preset), task, source.ready.found, stoppable(progress, display)
-            )
-        prediction.write_predictions(folder / "predictions.csv", predicted)
-    for part in ("labelled", "pool", "evaluation", "test"):
-        dice = [one.dice for one in predicted if one.part == part and not np.isnan(one.dice)]
-        if dice:
-            display.note(f"  {part:<10} mean Dice {np.mean(dice):.3f} over {len(dice)} cases")
-    display.note(
-        f"Label maps, each on the grid of the case's own files: {folder / 'predictions'}\nDice of each: {folder / 'predictions.csv'}"
-    )
-    return 0
-
-
-def with_options_of_run(arguments: StudyArguments) -> StudyArguments:
-    """The options that the run named by `score_only` or `predict_only` was made with, in place of the command's."""
-    if arguments.score_only and arguments.predict_only:
-        raise UserError("--score-only and --predict-only are two commands; give one of them.")
-    option = "--score-only" if arguments.score_only else "--predict-only"
-    folder = arguments.score_only or arguments.predict_only
-    path = folder / "options.json"
-    if arguments.score_only and folder.resolve().parent.name == FULL:
-        raise UserError(f"{option} {folder}: was trained on the whole pool, so nothing is left to score.")
-    if not path.is_file():
-        raise UserError(f"{option} {folder}: holds no options.json. It takes the folder of one run, …/STRATEGY/seed-N.")
-    try:
-        options = json.loads(path.read_text())
-        values = {}
-        for field in dataclasses.fields(arguments):
-            if field.name not in NOT_OF_THE_RUN:
-                value = options[field.name]
-                if isinstance(value, list):
-                    value = tuple(value)
-                values[field.name] = Path(value) if value is not None and "Path" in str(field.type) else value
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not the options of a run ({error}). Restore the file.") from error
-    return dataclasses.replace(arguments, **values)
 
 
 def prepare_task(source: Source, preset: Preset, seed: int) -> loop.Task:
