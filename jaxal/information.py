@@ -10,6 +10,9 @@ features and elements. The change of entropy is computed directly, never as a di
 times smaller than either and would drown in float32.
 """
 
+import functools
+import itertools
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import chex
@@ -324,31 +327,65 @@ def _in_blocks(function, arguments, block: int) -> Array:
 def _expected_change(other: list[Array], own: list[Array], weights: Array, reference: Reference) -> Array:
     """Change of the mean evaluation entropy, expected over the labels that a candidate may have.
 
-    If the label is c, the logits change by `own[c]` in class c and by `other[j]` in every other class j. With
-    e = expm1(δ) and u = Σ p e, the new probabilities are p (1 + e) / (1 + u), and
+    If the label is c, the logits change by `own[c]` in class c and by `other[j]` in every other class j. Only differences of changes
+    matter; δ are those from the change of the class that was most probable, so that e = expm1(δ) is zero there and 1 + u, with
+    u = Σ p e, is never a small difference of large numbers. The new probabilities are p (1 + e) / (1 + u), and
 
         ΔH = log1p(u) - Σ p' δ - Σ (p' - p) log p = log1p(u) - Σ p ((1 + e) δ + (e - u) log p) / (1 + u).
 
-    The labels are summed before the elements, so that all of it is one loop over the elements, and sums over all classes are
-    made once: a label exchanges the term of its own class.
+    Where the label is the most probable class, all δ are others than for the remaining labels, which share theirs: the first are
+    computed once for all labels, since each element has one such class; of the second a label changes its own class's alone, whose
+    term is left out of the sum rather than taken from it. δ are cut at ±80, where float32 knows only zero and one; with three classes
+    or more, of which two rise that far, the score stays finite but is not exact. The labels are summed before the elements, so that
+    all of it is one loop over the elements.
 
     Args:
       other, own: `[elements]` for every class.
       weights: of the labels, `[classes]`.
     """
     p, log_p = list(reference.probability), list(reference.log_probability)
+    top = _largest(p)
+    mean_log = sum(a * b for a, b in zip(p, log_p, strict=True))
+
+    def of_top(parts: Sequence[Array]) -> Array:
+        return sum(jnp.where(is_top, part, 0.0) for is_top, part in zip(top, parts, strict=True))
 
     def terms(label: int, delta: Array) -> tuple[Array, Array]:
+        delta = jnp.clip(delta, -80.0, 80.0)
         e = jnp.expm1(delta)
         return p[label] * e, p[label] * ((1 + e) * delta + e * log_p[label])
 
-    other_terms = [terms(label, delta) for label, delta in enumerate(other)]
-    mean_log = sum(a * b for a, b in zip(p, log_p, strict=True))
-    total_u, total_v = (sum(part) for part in zip(*other_terms, strict=True))
-    change = 0.0
+    def entropy_change(u: Array, v: Array) -> Array:
+        return jnp.log1p(u) - (v - u * mean_log) / (1 + u)
+
+    own_of_top = of_top(own)
+    moved = [terms(label, jnp.where(top[label], 0.0, delta - own_of_top)) for label, delta in enumerate(other)]
+    change = of_top(list(weights)) * entropy_change(*(sum(part) for part in zip(*moved, strict=True)))
+    other_of_top = of_top(other)
+    others = _sums_of_the_others([terms(label, delta - other_of_top) for label, delta in enumerate(other)])
     for label, delta in enumerate(own):
-        own_u, own_v = terms(label, delta)
-        u, v = total_u + (own_u - other_terms[label][0]), total_v + (own_v - other_terms[label][1])
-        change = change + weights[label] * (jnp.log1p(u) - (v - u * mean_log) / (1 + u))
+        sums = (a + b for a, b in zip(others[label], terms(label, delta - other_of_top), strict=True))
+        change = change + weights[label] * entropy_change(*(jnp.where(top[label], 0.0, part) for part in sums))
     # As a product: a sum would be fused with all of the above into one loop that a CPU does not vectorise, at twice the time.
     return jnp.matmul(change, reference.weights, precision="highest")
+
+
+def _largest(parts: Sequence[Array]) -> list[Array]:
+    """For each part where it is the first of the largest, boolean."""
+    most, taken, found = functools.reduce(jnp.maximum, parts), jnp.zeros(parts[0].shape, bool), []
+    for part in parts:
+        found.append((part == most) & ~taken)
+        taken = taken | found[-1]
+    return found
+
+
+def _sums_of_the_others(terms: list[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
+    """For each class the sums over all the others: of those before it and of those behind it."""
+
+    def add(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(a + b for a, b in zip(one, other, strict=True))
+
+    nothing = tuple(jnp.zeros_like(part) for part in terms[0])
+    before = list(itertools.accumulate(terms[:-1], add, initial=nothing))
+    behind = list(itertools.accumulate(terms[:0:-1], add, initial=nothing))[::-1]
+    return [add(a, b) for a, b in zip(before, behind, strict=True)]

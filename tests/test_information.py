@@ -188,6 +188,46 @@ def test_saturated_predictions_give_finite_scores(rng):
         assert np.isfinite(np.asarray(gain.mass + gain.gain)).all()
 
 
+@pytest.mark.parametrize("step", ["sgd", "sign"])
+@pytest.mark.parametrize(("classes", "rate"), [(2, 1e-5), (2, 1e-2), (2, 0.05), (2, 1.0), (3, 1e-3), (3, 1e-2)])
+def test_long_steps_from_sure_predictions_stay_exact(rng, classes, rate, step):
+    """Features as a trained U-Net has them: probabilities down to 1e-30, logits that move by up to hundreds."""
+    kernel, bias = rng.normal(size=(FEATURES, classes)), rng.normal(size=classes)
+    evaluation, pool = 12 * rng.normal(size=(FEATURES, 400)), 12 * rng.normal(size=(60, FEATURES))
+    probability = softmax(jnp.asarray(pool @ kernel + bias, jnp.float32))
+    arrays = [jnp.asarray(part, jnp.float32) for part in (evaluation, kernel, bias, np.ones(400), np.ones(classes))]
+    reference = information.make_reference(*arrays)
+    found = information.information_gain_of_cases(jnp.asarray(pool, jnp.float32), probability, reference, "uig", rate, step)
+
+    def entropy(logits):
+        p = np.exp(logits - logits.max(0)) / np.exp(logits - logits.max(0)).sum(0)
+        return -(p * np.log(np.maximum(p, 1e-300))).sum(0)
+
+    evaluation, kernel, bias, pool, probability = (
+        np.float64(np.float32(part)) for part in (evaluation, kernel, bias, pool, probability)
+    )
+    logits, expected = kernel.T @ evaluation + bias[:, None], []
+    for features, p in zip(pool, probability, strict=True):
+        total = 0.0
+        for label in range(classes):
+            gradient = np.outer(p - np.eye(classes)[label], np.append(features, 1.0))
+            gradient = np.sign(gradient) if step == "sign" else gradient
+            moved = logits - rate * gradient @ np.append(evaluation, np.ones((1, 400)), axis=0)
+            total += (entropy(logits) - entropy(moved)).mean() / classes
+        expected.append(total)
+    np.testing.assert_allclose(np.asarray(found.gain), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("step", ["sgd", "sign"])
+def test_no_step_is_too_long_for_a_finite_score(rng, step):
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng, np.float32)
+    reference = information.make_reference(30 * evaluation, kernel, bias, weights, frequency)
+    probability = softmax(30 * pool @ kernel + bias[None])
+    for variant in VARIANTS:
+        gain = information.information_gain_of_cases(30 * pool, probability, reference, variant, 10.0, step)
+        assert np.isfinite(np.asarray(gain.mass + gain.gain)).all()
+
+
 def test_elements_of_no_weight_do_not_count(float64, rng):
     kernel, bias, evaluation, weights, frequency, pool = make_problem(rng)
     probability = softmax(pool @ kernel + bias[None])
