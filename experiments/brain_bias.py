@@ -23,6 +23,7 @@ from jaxal import loop, report
 from jaxal.checkpoint import lock
 from jaxal.data import brain
 from jaxal.data.cases import initial_set, split
+from jaxal.record import read_runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
 
 def _table(out: Path, display: report.Display) -> None:
     gaps: dict[tuple[str, str], list[float]] = {}
-    for run in report.read_runs(out):
+    for run in read_runs(out):
         by_group = run.rounds[0]["dice"]["by_group"]
         gaps.setdefault((run.setting.split("-")[0], run.strategy), []).append(by_group["A"] - by_group["B"])
     display.note("\nDice of group A minus group B, mean over seeds and 95 % interval:")

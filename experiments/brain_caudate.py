@@ -54,11 +54,12 @@ def main(arguments: Arguments) -> int:
 def _run(arguments: Arguments, display: report.Display) -> int:
     if revisit.is_asked_for(arguments):
         arguments = revisit.with_options_of_run(arguments)
+    name = arguments.data.resolve().name if arguments.data else arguments.preset
+    out = arguments.out or Path("runs") / f"brain_caudate-{name}"
+    study.check_options(arguments, arguments.data, out)
     preset = study.choose_sizes(arguments, PRESETS[arguments.preset])
     if revisit.is_asked_for(arguments):
         return revisit.run(arguments, preset, _sources(arguments, preset, display)[0], display)
-    name = arguments.data.resolve().name if arguments.data else arguments.preset
-    out = arguments.out or Path("runs") / f"brain_caudate-{name}"
     return study.run(arguments, preset, _sources(arguments, preset, display), out, display)
 
 

@@ -16,6 +16,7 @@ from experiments import command, study
 from jaxal import report
 from jaxal.checkpoint import lock
 from jaxal.errors import UserError
+from jaxal.record import read_runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(folder: Path, display: report.Display) -> int:
-    if not report.read_runs(folder):
+    if not read_runs(folder):
         raise UserError(f"{folder}: holds no finished round of a study (SETTING/STRATEGY/seed-N/rounds.jsonl).")
     with lock(folder):
         study.finish(folder, display)

@@ -13,7 +13,7 @@ from jaxal import hosts, loop, prediction, report, rescoring
 from jaxal.checkpoint import lock
 from jaxal.errors import UserError
 from jaxal.journal import Journal
-from jaxal.report import FULL
+from jaxal.record import FULL
 
 AS_IT_WAS = "Only with the data and the version that it was made with can the run be used again."
 

@@ -12,6 +12,7 @@ strategy would have been worth following.
 import contextlib
 import dataclasses
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ SIZES = {
 }
 
 
+LEAST = {"patch-voxels": 64, "quantiles": 2}
+
+
 @dataclasses.dataclass(frozen=True)
 class Arguments(study.StudyArguments):
     """Decides which of your scans to label next, round after round, and reports accuracy and fairness by patient group."""
@@ -76,11 +80,11 @@ class Arguments(study.StudyArguments):
     channels: tuple[str, ...] = ()
     """In BIDS, which images to take, such as T1w FLAIR. Default: all."""
     spacing_mm: tuple[float, ...] = ()
-    """Voxel size along each axis to which all cases are resampled. Default: derived from the data."""
+    """Voxel size along each axis (left to right, back to front, feet to head) to which all cases are resampled. Default: derived from the data."""
     patch_voxels: int | None = None
     """Voxels that the network sees at once, at most; larger cases are trained on in patches. Default: the preset's."""
     plan: bool = False
-    """Only read the folder and tell what a run would do and cost."""
+    """Only read the folder, prepare its cases, time one step and one case, and tell what a run would do and cost."""
 
 
 def main(arguments: Arguments) -> int:
@@ -93,7 +97,14 @@ def _run(arguments: Arguments, display: report.Display) -> int:
         arguments = revisit.with_options_of_run(arguments)
     if arguments.data is None:
         raise UserError("--data DIR is needed: the folder of scans (docs/own-data.md says what it may look like).")
-    if arguments.spacing_mm and (len(arguments.spacing_mm) != 3 or min(arguments.spacing_mm) <= 0):
+    out = arguments.out or Path("runs") / f"segmentation-{arguments.data.resolve().name}-{arguments.preset}"
+    study.check_options(arguments, arguments.data, out)
+    for option, value in (("patch-voxels", arguments.patch_voxels), ("quantiles", arguments.quantiles)):
+        if value is not None and value < LEAST[option]:
+            raise UserError(f"--{option} is {value}; it must be at least {LEAST[option]}.")
+    if arguments.spacing_mm and not (
+        len(arguments.spacing_mm) == 3 and all(0 < size < math.inf for size in arguments.spacing_mm)
+    ):
         raise UserError(
             f"--spacing-mm is {' '.join(f'{size:g}' for size in arguments.spacing_mm)}; it takes three positive numbers."
         )
@@ -120,10 +131,9 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     patch = None if ready.plan.whole else ready.plan.patch
     source = study.Source("data", arguments, ready, identity, patch)
     if arguments.plan:
-        return _plan(arguments, ready, preset, source, display)
+        return _plan(arguments, ready, preset, source, out, display)
     if revisit.is_asked_for(arguments):
         return revisit.run(arguments, preset, source, display)
-    out = arguments.out or Path("runs") / f"segmentation-{arguments.data.resolve().name}-{arguments.preset}"
     plan = json.dumps(to_json(ready.plan, ready.found), indent=2) + "\n"
     return study.run(arguments, preset, [source], out, display, {"plan.json": plan})
 
@@ -153,7 +163,7 @@ def _preset(size: Size, ready: Ready) -> Preset:
     )
 
 
-def _plan(arguments: Arguments, ready: Ready, preset: Preset, source: study.Source, display: report.Display) -> int:
+def _plan(arguments: Arguments, ready: Ready, preset: Preset, source: study.Source, out: Path, display: report.Display) -> int:
     """Tells what a run would do, and what it would cost by one timed step and one timed case."""
     task = study.prepare_task(source, preset, arguments.seed)
     groups = {group: sum(case.group == group for case in ready.dataset.cases) for group in ready.dataset.groups}
@@ -176,7 +186,7 @@ def _plan(arguments: Arguments, ready: Ready, preset: Preset, source: study.Sour
     networks = preset.members.networks
     minutes = (networks * steps * step + seen * seconds_a_case) / 60
     runs = len(set(arguments.strategy)) * arguments.seeds
-    full = arguments.seeds if study.trains_full(arguments) else 0
+    full = arguments.seeds if study.trains_full(arguments, out) else 0
     everything = full * (networks * trainer.steps(len(task.splits.pool)) * step + seen * seconds_a_case) / 60
     windows = len(window_starts(ready.dataset.shape, source.patch, 0.5)) if source.patch else 1
     padded = " x ".join(map(str, ready.dataset.shape))

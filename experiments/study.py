@@ -14,6 +14,7 @@ from experiments import command
 from experiments.presets import Preset
 from jaxal import hosts, loop, page, report
 from jaxal.checkpoint import Ledger, lock, write_text
+from jaxal.comparison import compare_folder
 from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
 from jaxal.data.folder import FolderConfig, Ready, make_ready
 from jaxal.data.prepare import draw_patch, load_case
@@ -21,7 +22,7 @@ from jaxal.errors import UserError
 from jaxal.members import MembersConfig
 from jaxal.networks.unet import Dropout, unet
 from jaxal.networks.windows import windowed
-from jaxal.report import FULL
+from jaxal.record import FULL, read_runs
 from jaxal.statistics import STATISTICS, StatisticsConfig
 from jaxal.strategies import STRATEGIES, StrategyConfig, named_strategy
 from jaxal.training import Interrupted
@@ -88,9 +89,11 @@ class StudyArguments:
 NOT_OF_THE_RUN = ("strategy", "score_only", "predict_only", "rounds", "seeds", "full", "out", "save_every", "fresh", "hosts")
 
 
-def trains_full(arguments: StudyArguments) -> bool:
-    """Whether a network is trained on the whole pool, too: if asked for, or if there is something to compare with it."""
-    return arguments.full if arguments.full is not None else len(set(arguments.strategy)) * arguments.seeds > 1
+def trains_full(arguments: StudyArguments, out: Path) -> bool:
+    """Whether a network is trained on the whole pool, too: if asked for, or if runs are compared, now or in the folder before."""
+    if arguments.full is not None:
+        return arguments.full
+    return len(set(arguments.strategy)) * arguments.seeds > 1 or any(out.glob(f"*/{FULL}/seed-*"))
 
 
 class Source(NamedTuple):
@@ -167,7 +170,13 @@ def settle_config(path: Path, config: dict, advice: str = NEW_FOLDER) -> None:
 
 
 def set_aside(folder: Path) -> Path:
-    """Renames a folder, once it is sure that nobody works in it, to the first free name with a number."""
+    """Renames a results folder, once it is sure that nobody works in it, to the first free name with a number.
+
+    Raises:
+      UserError: it is something else.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"--fresh would set {folder} aside, but that holds no config.json, so it is no results folder.")
     with lock(folder):
         number = 1
         while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
@@ -212,13 +221,12 @@ def make_task(
 
 def finish(out: Path, display: report.Display) -> None:
     """Writes what a folder of runs comes to, and says where it lies."""
-    comparisons = page.compare_folder(out)
+    comparisons = compare_folder(out)
     display.comparison(comparisons)
     display.note(f"  summary  {report.write_summary(out)}")
-    if any(found.table for found in comparisons):
-        display.note(f"  compared {report.write_comparison(out, comparisons)}")
+    display.note(f"  compared {report.write_comparison(out, comparisons)}")
     display.note(f"  report   {page.write_report(out)}")
-    for setting in sorted({run.setting for run in report.read_runs(out)}):
+    for setting in sorted({run.setting for run in read_runs(out)}):
         display.note(f"  curves   {report.plot_learning_curves(out, setting)}")
 
 
@@ -238,11 +246,10 @@ def run(
     """
     started = time.perf_counter()
     seeds, names = range(arguments.seed, arguments.seed + arguments.seeds), list(dict.fromkeys(arguments.strategy))
-    full = trains_full(arguments)
     # Everything that can be refused is refused before anything is written.
     tasks = {(source.name, seed): prepare_task(source, preset, seed) for source in sources for seed in seeds}
     first = sources[0]
-    if arguments.fresh and out.exists() and hosts.is_leader():
+    if arguments.fresh and out.is_dir() and any(out.iterdir()) and hosts.is_leader():
         display.note(f"Set {out} aside as {set_aside(out)}.")
     with lock(out) if hosts.is_leader() else contextlib.nullcontext():
         if hosts.is_leader():
@@ -250,13 +257,14 @@ def run(
             settle_config(out / "config.json", settings(task, preset, arguments.training, first.identity))
             for name, text in (notes or {}).items():
                 write_text(out / name, text)
+        full = trains_full(arguments, out)
         work = [(seed, source, name) for seed in seeds for source in sources for name in ([FULL] if full else []) + names]
         for number, (seed, source, name) in enumerate(work, 1):
             setting = out / f"{source.name}-{arguments.initial}"
             if len(work) > 1:
                 display.note(f"[{number} of {len(work)}]")
             own = dataclasses.replace(source.arguments, seed=seed)
-            siblings = [setting / other / f"seed-{seed}" for other in names if other != name]
+            siblings = [other for other in sorted(setting.glob(f"*/seed-{seed}")) if other.parent.name not in (name, FULL)]
             _run_strategy(name, setting / name / f"seed-{seed}", own, preset, tasks[source.name, seed], display, siblings)
         if hosts.is_leader():
             finish(out, display)
@@ -294,7 +302,7 @@ def _run_strategy(
         display.table_row(record, groups)
         if hosts.is_leader() and record["round"] >= known:  # what was there before is in the report already
             report.write_summary(folder.parents[2])
-            page.write_report(folder.parents[2], "The study is still going on.")
+            page.write_report(folder.parents[2], "Not all of the study is done.")
     display.note(f"  rounds   {folder / 'rounds.jsonl'}\n  weights  {folder / 'checkpoints'}")
 
 
@@ -326,16 +334,32 @@ def loop_config(arguments: StudyArguments, preset: Preset) -> loop.LoopConfig:
     )
 
 
+def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> None:
+    """Refuses what can be refused before any file is read.
+
+    Raises:
+      UserError: a number is out of range, there is no such strategy, or results would be written among the scans.
+    """
+    least = {"rounds": 1, "query_size": 1, "initial_size": 1, "seeds": 1, "seed": 0}
+    for name, smallest in least.items():
+        value = getattr(arguments, name)
+        if value is not None and value < smallest:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least {smallest}.")
+    for name in arguments.strategy:
+        named_strategy(name, StrategyConfig())
+    if data is None:
+        return
+    scans = data.resolve()
+    for option, folder in (("--out", out.resolve()), ("--prepared", arguments.prepared.resolve())):
+        if folder == scans or scans in folder.parents:
+            raise UserError(f"{option} {folder}: lies among the scans ({scans}), which are only read. Choose another folder.")
+    if arguments.fresh and out.resolve() in scans.parents:
+        raise UserError(f"--fresh would set {out.resolve()} aside, but the scans lie in it ({scans}). Choose another --out.")
+
+
 def choose_sizes(arguments: StudyArguments, preset: Preset) -> Preset:
     """The preset with what was asked for by option in its place."""
     asked = {name: getattr(arguments, name) for name in ("rounds", "query_size", "initial_size")}
-    for name, value in asked.items():
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
-    if arguments.seed < 0:
-        raise UserError(f"--seed is {arguments.seed}; it must be at least 0.")
-    if arguments.seeds < 1:
-        raise UserError(f"--seeds is {arguments.seeds}; it must be at least 1.")
     preset = dataclasses.replace(preset, **{name: value for name, value in asked.items() if value is not None})
     if arguments.dropout:
         preset = dataclasses.replace(preset, network=dataclasses.replace(preset.network, dropout=arguments.dropout))

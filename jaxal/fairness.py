@@ -21,17 +21,18 @@ class GroupPerformance(NamedTuple):
 
 
 def group_performance(values: Sequence[float], groups: Sequence[str]) -> GroupPerformance:
-    """Averages a metric per case, `[cases]`, over all cases and over each group; NaN marks a case without the metric."""
+    """Averages a metric per case, `[cases]`, over all cases and over each group; NaN marks a case without the metric.
+
+    Where no case has it, the overall mean is NaN and no group has one.
+    """
     values = np.asarray(values, np.float64)
     groups = np.asarray(groups)
     if values.shape != groups.shape:
         raise ValueError(f"{values.size} values but {groups.size} groups.")
     defined = ~np.isnan(values)
-    if not defined.any():
-        raise ValueError("The metric is undefined for every case, so there is no performance to report.")
     values, groups, missing = values[defined], groups[defined], int((~defined).sum())
     by_group = {str(group): float(values[groups == group].mean()) for group in np.unique(groups)}
-    return GroupPerformance(float(values.mean()), by_group, missing)
+    return GroupPerformance(float(values.mean()) if len(values) else float("nan"), by_group, missing)
 
 
 def disparity(performance: GroupPerformance) -> float:

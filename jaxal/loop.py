@@ -173,7 +173,7 @@ def run(
         if hosts.is_leader():
             for case in queried if len(task.dataset.shape) == 3 else ():
                 example = simulated(task.load)(case)
-                picture = draw_case(example, predict(task.model, params, example.image))
+                picture = draw_case(example, predict(task.model, params, example.image), task.dataset.spacing_mm)
                 write_picture(folder / "pictures" / f"round-{round_:03d}" / f"{case.id}.webp", picture)
             ledger.append(record)
             journal.clear()
@@ -274,8 +274,9 @@ class Network:
             resume = saved is not None and attempt == first
             params = self._fit(round_, attempt, attempt_key, labelled, warm, start, resume, watcher)
             statistics = run_pass(pass_, params, key, labelled, answer, watcher, "labelled set")
-            dice = float(np.nanmean(metrics.mean_foreground_dice(statistics["overlap"])))
-            if dice >= COLLAPSED_DICE:
+            dice = metrics.mean_foreground_dice(statistics["overlap"])
+            dice = float(np.mean(dice[~np.isnan(dice)])) if not np.isnan(dice).all() else None
+            if dice is None or dice >= COLLAPSED_DICE:  # None: there is no foreground to find, and none was found
                 break
             last = attempt + 1 == task.training.attempts
             watcher.note(

@@ -5,16 +5,15 @@ import html
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxal import comparison
 from jaxal.checkpoint import write_text
-from jaxal.comparison import Estimate
-from jaxal.report import FULL, Run, read_runs
+from jaxal.comparison import Comparison, Estimate, compare_runs
+from jaxal.record import FULL, Run, read_runs
 
-PICTURES_AT_MOST = 240  # cases shown in all, the latest rounds first: a study of forty runs stays under ten megabytes
+PICTURES_AT_MOST = 240  # cases shown in all: a study of forty runs stays under ten megabytes
 
 TITLES = {
     "dice": ("Dice", "mean over all test cases after the last round"),
@@ -27,26 +26,28 @@ TITLES = {
     "ece": ("ECE", "expected calibration error"),
 }
 
+LOWER_IS_BETTER = ("disparity", "labels", "nll", "ece")
+
 STYLE = """
-:root{color-scheme:light dark;--ink:#1d2126;--soft:#5b6570;--line:#d9dee4;--back:#fff;--card:#f6f8fa;--good:#12705c}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a3acb6;--line:#3a4149;--back:#15181c;--card:#1e2227;--good:#6fd3bc}}
+:root{color-scheme:light dark;--ink:#1d2126;--soft:#5b6570;--line:#d9dee4;--back:#fff;--card:#f6f8fa;--good:#12705c;--bad:#a3312a}
+@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a3acb6;--line:#3a4149;--back:#15181c;--card:#1e2227;--good:#6fd3bc;--bad:#ff9a8f}}
 *{box-sizing:border-box}body{margin:0;background:var(--back);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:72rem;margin:0 auto;padding:1rem}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px solid var(--line);padding-top:1rem}
+main{max-width:96rem;margin:0 auto;padding:1rem}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px solid var(--line);padding-top:1rem}
 h3{font-size:1rem;margin:1.2rem 0 .3rem}p,.note{color:var(--soft);max-width:60rem}.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--back)}th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--good)}
-th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}td small{display:block;color:var(--soft)}td.sure{color:var(--good);font-weight:600}
+th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}td small{display:block;color:var(--soft)}td.better,td.worse{font-weight:600}td.better{color:var(--good)}td.worse{color:var(--bad)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}figure{margin:0;background:var(--card);border-radius:.5rem;padding:.5rem;break-inside:avoid}
 figure svg{width:100%;height:auto;display:block}.cases{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,18rem),1fr));gap:1rem}
 .cases img{width:100%;image-rendering:pixelated;border-radius:.25rem;background:#000}figcaption{font-size:.8rem;color:var(--soft);overflow-wrap:anywhere}details summary{cursor:pointer;padding:.3rem 0}
-@media print{:root{--ink:#000;--soft:#333;--line:#bbb;--back:#fff;--card:#fff}details{display:block}main{max-width:none}.scroll{overflow:visible}table{font-size:.7rem}th,td{padding:.2rem .3rem}}
+@media print{:root{--ink:#000;--soft:#333;--line:#bbb;--back:#fff;--card:#fff}details{display:block}main{max-width:none}.scroll{overflow:visible}table{font-size:.6rem}th,td{padding:.15rem .25rem}th{white-space:normal}}
 """
 
 SCRIPT = """
 for(const table of document.querySelectorAll("table.sortable")){table.querySelectorAll("th button").forEach((button,column)=>{button.addEventListener("click",()=>{
 const head=button.closest("th"),up=head.getAttribute("aria-sort")!=="ascending",body=table.tBodies[0],rows=[...body.rows];
 for(const other of table.querySelectorAll("th"))other.removeAttribute("aria-sort");head.setAttribute("aria-sort",up?"ascending":"descending");
-const value=row=>{const text=row.cells[column].dataset.value,number=parseFloat(text);return isNaN(number)?text:number};
+const value=row=>{const text=row.cells[column].dataset.value,number=Number(text);return isNaN(number)?text:number};
 rows.sort((a,b)=>{const x=value(a),y=value(b),less=x<y?-1:x>y?1:0;return up?less:-less});body.append(...rows)})})}
 addEventListener("beforeprint",()=>document.querySelectorAll("details").forEach(part=>part.open=true));
 """
@@ -61,11 +62,11 @@ def write_report(folder: Path, unfinished: str = "") -> Path:
     """
     runs = read_runs(folder)
     settings = sorted({run.setting for run in runs})
-    pictures = _Pictures(folder)
+    pictures = _Pictures(folder, runs)
     parts = [f"<h1>{html.escape(folder.resolve().name)}</h1>", f"<p>{html.escape(_about(runs))} {html.escape(unfinished)}</p>"]
     for setting in settings:
         own = [run for run in runs if run.setting == setting]
-        parts += [f"<h2>{html.escape(setting)}</h2>", _table(_compare(setting, own)), _charts(own), pictures.section(own)]
+        parts += [f"<h2>{html.escape(setting)}</h2>", _table(compare_runs(setting, own)), _charts(own), pictures.section(own)]
     body = "\n".join(parts)
     path = folder / "report.html"
     write_text(
@@ -93,45 +94,14 @@ def _about(runs: Sequence[Run]) -> str:
 # The comparison
 
 
-class Comparison(NamedTuple):
-    """A setting's strategies over the seeds that all of them have; runs with fewer rounds than the longest are left out."""
-
-    setting: str
-    seeds: tuple[int, ...]
-    left_out: tuple[str, ...]
-    full: dict[int, float]
-    table: dict[str, dict[str, Estimate]]
-    differences: dict[str, dict[str, dict[str, Estimate]]]
-
-
-def compare_folder(folder: Path) -> list[Comparison]:
-    """Compares the runs of each setting below a folder."""
-    runs = read_runs(folder)
-    return [
-        _compare(setting, [run for run in runs if run.setting == setting]) for setting in sorted({run.setting for run in runs})
-    ]
-
-
-def _compare(setting: str, runs: Sequence[Run]) -> Comparison:
-    by_strategy: dict[str, dict[int, comparison.Curve]] = {}
-    trained = [run for run in runs if run.strategy != FULL]
-    longest = max((len(run.rounds) for run in trained), default=0)
-    for run in trained:
-        if len(run.rounds) == longest and "test" in run.rounds[0]:
-            by_strategy.setdefault(run.strategy, {})[run.seed] = comparison.curve_of(run.rounds)
-    shorter = tuple(f"{run.strategy} seed {run.seed}" for run in trained if len(run.rounds) < longest)
-    full = {run.seed: run.rounds[-1]["dice"]["overall"] for run in runs if run.strategy == FULL}
-    seeds = tuple(sorted(set.intersection(*(set(own) for own in by_strategy.values())))) if by_strategy else ()
-    table, differences = comparison.compare(by_strategy, full, ("entropy", "random")) if seeds else ({}, {})
-    return Comparison(setting, seeds, shorter, full, table, differences)
-
-
 def _table(found: Comparison) -> str:
     left_out = (
-        f"<p>Left out, since they have fewer rounds: {html.escape(', '.join(found.left_out))}.</p>" if found.left_out else ""
+        f"<p>Left out, since the others have more seeds and rounds in common: {html.escape(', '.join(found.left_out))}.</p>"
+        if found.left_out
+        else ""
     )
     if not found.table:
-        return "<p>The strategies have no seed in common yet, so there is nothing to compare.</p>" + left_out
+        return "<p>There is nothing to compare yet.</p>" + left_out
     many = len(found.seeds)
     few = " Over so few seeds they are too short." if many in (2, 3) else ""
     parts = [
@@ -143,16 +113,18 @@ def _table(found: Comparison) -> str:
     for base, own in found.differences.items():
         if own:
             parts.append(
-                f"<h3>Difference from {html.escape(base)}</h3><p>Paired: the same seeds and test cases. Green where the interval leaves out zero.</p>"
+                f"<h3>Difference from {html.escape(base)}</h3><p>Paired: the same seeds and test cases. Green where it is better and red where it is worse, beyond the interval.</p>"
                 + _estimates(own, signed=True)
             )
     return "".join(parts)
 
 
-def _full_line(full: Mapping[int, float]) -> str:
-    if not full:
-        return "Training on everything was not run, so nothing is said of the labels needed for 95 % of it."
-    return f"Training on everything reaches a Dice of {np.mean(list(full.values())):.3f}."
+def _full_line(full: float | None) -> str:
+    if full is None:
+        return (
+            "Training on everything was not run for all of these seeds, so nothing is said of the labels needed for 95 % of it."
+        )
+    return f"Training on everything reaches a Dice of {full:.3f}."
 
 
 def _estimates(rows: Mapping[str, Mapping[str, Estimate]], signed: bool) -> str:
@@ -167,7 +139,7 @@ def _estimates(rows: Mapping[str, Mapping[str, Estimate]], signed: bool) -> str:
     )
     lines = []
     for name, own in rows.items():
-        cells = "".join(_cell(own[measure], measure == "labels", signed) for measure in order)
+        cells = "".join(_cell(own[measure], measure, signed) for measure in order)
         lines.append(f'<tr><td data-value="{html.escape(name)}">{html.escape(name)}</td>{cells}</tr>')
     return (
         f'<div class="scroll"><table class="sortable"><thead><tr><th scope="col"><button type="button">strategy</button></th>{head}</tr></thead>'
@@ -175,7 +147,9 @@ def _estimates(rows: Mapping[str, Mapping[str, Estimate]], signed: bool) -> str:
     )
 
 
-def _cell(estimate: Estimate, of_labels: bool, signed: bool) -> str:
+def _cell(estimate: Estimate, measure: str, signed: bool) -> str:
+    of_labels, lower_is_better = measure == "labels", measure in LOWER_IS_BETTER
+
     def number(value: float) -> str:
         if np.isnan(value):
             return "–"
@@ -192,9 +166,11 @@ def _cell(estimate: Estimate, of_labels: bool, signed: bool) -> str:
         )
 
     known = estimate.low < estimate.high  # of a single seed's NLL and ECE there is no interval
-    sure = ' class="sure"' if signed and known and (estimate.low > 0 or estimate.high < 0) else ""
+    sure = signed and known and (estimate.low > 0 or estimate.high < 0)
+    good = ' class="better"' if (estimate.value < 0) == lower_is_better else ' class="worse"'
+    key = "Infinity" if np.isnan(estimate.value) or np.isinf(estimate.value) else f"{estimate.value}"  # sorted to the end
     interval = f"{number(estimate.low)} to {number(estimate.high)}" if known else ""
-    return f'<td{sure} data-value="{estimate.value}">{number(estimate.value)}<small>{interval}</small></td>'
+    return f'<td{good if sure else ""} data-value="{key}">{number(estimate.value)}<small>{interval}</small></td>'
 
 
 # The plots
@@ -332,16 +308,29 @@ def _draw_seconds(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
 
 
 class _Pictures:
-    """Pictures of queried cases, as many as fit."""
+    """Pictures of queried cases, as many as fit: those of the latest rounds of all runs."""
 
-    def __init__(self, folder: Path):
-        self._folder, self._left = folder, PICTURES_AT_MOST
+    def __init__(self, folder: Path, runs: Sequence[Run]):
+        self._folder = folder
+        found = sorted(
+            (
+                (-entry["round"], rank, run.setting, run.strategy, run.seed, id_)
+                for run in runs
+                for entry in run.rounds
+                for rank, id_ in enumerate(entry["queried"])
+                if self._path(run, entry, id_).is_file()
+            )
+        )
+        self._shown, self._all = set(found[:PICTURES_AT_MOST]), len(found)
+
+    def _path(self, run: Run, entry: Mapping[str, Any], id_: str) -> Path:
+        seed = self._folder / run.setting / run.strategy / f"seed-{run.seed}"
+        return seed / "pictures" / f"round-{entry['round']:03d}" / f"{id_}.webp"
 
     def section(self, runs: Iterable[Run]) -> str:
         parts = []
         for run in runs:
-            seed = self._folder / run.setting / run.strategy / f"seed-{run.seed}"
-            figures = [figure for entry in reversed(run.rounds) for figure in self._of_round(seed, entry)]
+            figures = [figure for entry in reversed(run.rounds) for figure in self._of_round(run, entry)]
             if figures:
                 parts.append(
                     f"<details><summary>{html.escape(run.strategy)}, seed {run.seed}: {len(figures)} queried cases</summary>"
@@ -349,23 +338,27 @@ class _Pictures:
                 )
         if not parts:
             return ""
+        some = (
+            f" Of {self._all} pictures the {len(self._shown)} of the latest rounds are here."
+            if self._all > len(self._shown)
+            else ""
+        )
         return (
             "<h3>Queried cases</h3><p>Above: outlines of the truth (green) and of the prediction when the case was chosen (red), in axial, coronal "
-            f"and sagittal slices; below: how unsure the prediction was.</p>{''.join(parts)}"
+            "and sagittal slices, where most of them is seen; the patient's left is on the left. Below: how unsure the prediction was."
+            f"{some}</p>{''.join(parts)}"
         )
 
-    def _of_round(self, seed: Path, entry: Mapping[str, Any]) -> list[str]:
+    def _of_round(self, run: Run, entry: Mapping[str, Any]) -> list[str]:
         figures = []
-        for rank, (id_, score) in enumerate(zip(entry["queried"], entry["scores"], strict=True), 1):
-            path = seed / "pictures" / f"round-{entry['round']:03d}" / f"{id_}.webp"
-            if self._left <= 0 or not path.is_file():
+        for rank, (id_, score) in enumerate(zip(entry["queried"], entry["scores"], strict=True)):
+            if (-entry["round"], rank, run.setting, run.strategy, run.seed, id_) not in self._shown:
                 continue
-            self._left -= 1
             group = entry.get("queried_groups", {}).get(id_, "")
             weight = entry.get("group_weights", {}).get(group)
-            why = f"round {entry['round']}, rank {rank}, score {score:.4g}, group {group}"
+            why = f"round {entry['round']}, rank {rank + 1}, score {score:.4g}, group {group}"
             why += f", group weight {weight:.2f}" if weight is not None else ""
-            data = base64.b64encode(path.read_bytes()).decode()
+            data = base64.b64encode(self._path(run, entry, id_).read_bytes()).decode()
             figures.append(
                 f'<figure><img alt="Slices of {html.escape(id_)}" src="data:image/webp;base64,{data}">'
                 f"<figcaption><b>{html.escape(id_)}</b>: {html.escape(why)}</figcaption></figure>"

@@ -1,23 +1,26 @@
 """What a reader would want to see of a case: three slices, the truth, the prediction, and where it is unsure."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxal.data.cases import Example
 
+WIDEST = 720  # pixels
 TRUTH, PREDICTION = (64, 200, 96), (240, 80, 64)
 
 
-def draw_case(example: Example, probability: np.ndarray) -> bytes:
+def draw_case(example: Example, probability: np.ndarray, spacing_mm: Sequence[float] = (1.0, 1.0, 1.0)) -> bytes:
     """Two rows of three orthogonal slices as a WebP image: outlines of truth and prediction, and below the entropy of the prediction.
 
-    The slices go through the middle of what is predicted or true, of the image where there is neither.
+    Along each axis the slice is the one that holds most of what is predicted or true; the middle one where there is neither.
 
     Args:
       example: the case, `[x, y, z]` in RAS order, with its label.
       probability: `[classes, x, y, z]`.
+      spacing_mm: of the voxels along each axis, so that millimetres have one length in all directions.
     """
     from PIL import Image
 
@@ -25,15 +28,20 @@ def draw_case(example: Example, probability: np.ndarray) -> bytes:
     example, probability = Example(*(part[inside] for part in example)), probability[:, *inside]
     predicted = probability.argmax(0)
     entropy = -(probability * np.log(np.maximum(probability, 1e-12))).sum(0) / np.log(len(probability))
-    structure = np.argwhere(((predicted > 0) | (example.label > 0)) & example.valid)
-    middle = structure.mean(0).round().astype(int) if len(structure) else np.array(example.label.shape) // 2
+    structure = ((predicted > 0) | (example.label > 0)) & example.valid
+    others = [tuple(other for other in range(3) if other != axis) for axis in range(3)]
+    seen = [int(structure.sum(other).argmax()) for other in others]
+    middle = seen if structure.any() else [size // 2 for size in structure.shape]
+    steps = np.maximum(np.round(np.array(spacing_mm) / min(spacing_mm)), 1).astype(int)
     known = example.image[..., 0][example.valid]
     low, high = np.quantile(known, (0.01, 0.99)) if known.size else (0.0, 1.0)
     grey = np.clip((example.image[..., 0] - low) / max(high - low, 1e-6), 0, 1)
     top, bottom = [], []
     for axis in (2, 1, 0):  # axial, coronal, sagittal
+        across, up = (int(steps[other]) for other in others[axis])
         image, truth, guess, unsure = (
-            np.rot90(np.take(values, middle[axis], axis)) for values in (grey, example.label, predicted, entropy)
+            np.rot90(np.take(values, middle[axis], axis).repeat(across, 0).repeat(up, 1))
+            for values in (grey, example.label, predicted, entropy)
         )
         outlined = np.repeat((200 * image).astype(np.uint8)[..., None], 3, axis=-1)
         outlined[_outline(truth)] = TRUTH
@@ -46,8 +54,9 @@ def draw_case(example: Example, probability: np.ndarray) -> bytes:
     height = max(part.shape[0] for part in top)
     rows = [np.concatenate([_padded(part, height) for part in row], axis=1) for row in (top, bottom)]
     picture = Image.fromarray(np.concatenate(rows))
-    scale = max(1, round(360 / picture.width))
-    picture = picture.resize((picture.width * scale, picture.height * scale), Image.NEAREST)
+    scale = max(1, round(360 / picture.width)) if picture.width < WIDEST else WIDEST / picture.width
+    size = round(picture.width * scale), round(picture.height * scale)
+    picture = picture.resize(size, Image.NEAREST if scale >= 1 else Image.LANCZOS)
     packed = io.BytesIO()
     picture.save(packed, "WEBP", quality=55, method=4)
     return packed.getvalue()

@@ -15,7 +15,7 @@ from jaxal import loop, metrics
 from jaxal.checkpoint import write_text
 from jaxal.data.cases import Case
 from jaxal.data.layouts import Found
-from jaxal.data.nifti import read_label
+from jaxal.data.nifti import open_image, read_label
 from jaxal.data.prepare import resample
 from jaxal.members import predict
 
@@ -87,7 +87,7 @@ def to_original_grid(probability: np.ndarray, source: Path) -> nibabel.Nifti1Ima
       probability: `[classes, *shape]` of the prepared case, without padding.
       source: the label map or image whose grid it is.
     """
-    original = nibabel.load(source)
+    original = open_image(source)
     grid = original.shape[:3]
     turn = orientations.io_orientation(original.affine)  # from the file's axes to RAS
     turned = tuple(np.array(grid)[np.argsort(turn[:, 0])])

@@ -1,16 +1,24 @@
-"""A finished round as the ledger keeps it: who was queried and why, how good the network was and for whom, how long it took."""
+"""A finished round as the ledger keeps it: who was queried and why, how good the network was and for whom, how long it took.
+
+And the runs of a results folder, read back from their ledgers.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxal import calibration, fairness, metrics
+from jaxal.checkpoint import Ledger
 from jaxal.data.cases import Case
+from jaxal.errors import UserError
 from jaxal.strategies import Decision, Seen
+
+FULL = "full"  # in place of a strategy's name: a network trained on the whole pool
 
 
 def record_of(
@@ -34,8 +42,16 @@ def record_of(
       failures: trainings that collapsed.
       seconds: by phase.
       config_hash: of everything that decides results.
+
+    Raises:
+      UserError: Dice is undefined for every test case.
     """
     performance = _performance(test)
+    if not performance.by_group:
+        raise UserError(
+            f"None of the {len(test.cases)} test cases holds any foreground, and none was predicted, so there is no Dice to report. Another "
+            "--seed draws other test cases; more cases with the structure are needed."
+        )
     sums, query = test.statistics["calibration"], decision.query
     return {
         "round": round_,
@@ -87,3 +103,24 @@ def _reliability(sums: calibration.CalibrationSums) -> dict[str, list[float]]:
 
 def _counts(cases: Sequence[Case]) -> dict[str, int]:
     return dict(sorted(Counter(case.group for case in cases).items()))
+
+
+class Run(NamedTuple):
+    """One finished or unfinished run of a folder."""
+
+    setting: str
+    strategy: str
+    seed: int
+    rounds: list[dict[str, Any]]
+
+
+def read_runs(folder: Path) -> list[Run]:
+    """All runs below a folder, `SETTING/STRATEGY/seed-N/rounds.jsonl`, in alphabetical order."""
+    runs = []
+    for path in sorted(folder.glob("*/*/seed-*/rounds.jsonl")):
+        rounds = Ledger(path).read()
+        seed = path.parent.name.removeprefix("seed-")
+        if rounds and seed.isdigit():
+            seed = int(seed)
+            runs.append(Run(path.parent.parent.parent.name, path.parent.parent.name, seed, rounds))
+    return runs

@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from jaxal.checkpoint import Ledger, write_text
+from jaxal.checkpoint import write_text
+from jaxal.comparison import Comparison, Estimate
+from jaxal.record import FULL, read_runs
 
 SECONDS_BETWEEN_LINES = 15.0
 MAIN_MEASURES = {
@@ -26,7 +28,6 @@ MAIN_MEASURES = {
     "essp": "ESSP",
     "labels": "labels 95 %",
 }
-FULL = "full"  # in place of a strategy's name: a network trained on the whole pool
 
 
 class Display:
@@ -106,8 +107,8 @@ class Display:
 
         return report
 
-    def comparison(self, comparisons: Sequence[Any]) -> None:
-        """A table for each setting of which strategies can be compared (`page.Comparison`): means over seeds with 95 % intervals."""
+    def comparison(self, comparisons: Sequence[Comparison]) -> None:
+        """A table for each setting of which strategies can be compared: means over seeds with 95 % intervals."""
         for found in comparisons:
             if len(found.table) < 2:
                 continue
@@ -149,8 +150,10 @@ class Display:
         self.console.print(_row(cells, groups), markup=False)
 
 
-def _with_interval(estimate: Any, digits: int) -> str:
-    value, low, high = (f"{number:.{digits}f}" if math.isfinite(number) else "∞" for number in estimate)
+def _with_interval(estimate: Estimate, digits: int) -> str:
+    value, low, high = (
+        "∞" if math.isinf(number) else "–" if math.isnan(number) else f"{number:.{digits}f}" for number in estimate
+    )
     return f"{value}\n{low}–{high}" if estimate.low < estimate.high else value
 
 
@@ -175,27 +178,6 @@ def _titles(groups: Sequence[str]) -> list[str]:
 def _row(cells: Sequence[Any], groups: Sequence[str]) -> str:
     """Cells under the titles; with two groups of short names it fits 80 columns."""
     return " ".join(f"{cell!s:>{max(5, len(title))}}" for cell, title in zip(cells, _titles(groups), strict=True))
-
-
-class Run(NamedTuple):
-    """One finished or unfinished run of a folder."""
-
-    setting: str
-    strategy: str
-    seed: int
-    rounds: list[dict[str, Any]]
-
-
-def read_runs(folder: Path) -> list[Run]:
-    """All runs below a folder, `SETTING/STRATEGY/seed-N/rounds.jsonl`, in alphabetical order."""
-    runs = []
-    for path in sorted(folder.glob("*/*/seed-*/rounds.jsonl")):
-        rounds = Ledger(path).read()
-        seed = path.parent.name.removeprefix("seed-")
-        if rounds and seed.isdigit():
-            seed = int(seed)
-            runs.append(Run(path.parent.parent.parent.name, path.parent.parent.name, seed, rounds))
-    return runs
 
 
 def write_summary(folder: Path) -> Path:
@@ -237,12 +219,12 @@ def write_summary(folder: Path) -> Path:
     return path
 
 
-def write_comparison(folder: Path, comparisons: Sequence[Any]) -> Path:
+def write_comparison(folder: Path, comparisons: Sequence[Comparison]) -> Path:
     """Writes `comparison.csv`: every estimate of every strategy, and with `against` its paired differences, with 95 % intervals.
 
     Args:
       folder: of the study.
-      comparisons: one for each setting (`page.Comparison`).
+      comparisons: one for each setting.
     """
     text = io.StringIO()
     writer = csv.writer(text)

@@ -92,18 +92,55 @@ def test_the_seeds_that_all_have_are_compared(rng):
 
 def test_the_goal_is_95_percent_of_training_on_everything():
     rising = curve([0.5] * 4, [0.7] * 4, [0.9] * 4)
-    table, _ = comparison.compare({"a": {0: rising}}, {0: 0.8}, ())
+    table, _ = comparison.compare({"a": {0: rising}}, {0: curve([0.8] * 4)}, ())
     assert table["a"]["labels"].value == pytest.approx(12 + 4 * (0.95 * 0.8 - 0.7) / 0.2)
 
 
 def test_goals_need_the_full_line_of_every_seed(rng):
     both = runs(rng, 0.1, seeds=2)
-    assert "labels" not in comparison.compare(both, {0: 0.7}, ())[0]["other"]
-    table, _ = comparison.compare(both, {0: 0.7, 1: 0.7}, ())
+    full = {
+        seed: Curve(np.array([40]), np.full((1, 40), level), np.repeat(["A", "B"], 20), 0.2, 0.03)
+        for seed, level in ((0, 0.7), (1, 0.7))
+    }
+    assert "labels" not in comparison.compare(both, {0: full[0]}, ())[0]["other"]
+    table, _ = comparison.compare(both, full, ())
     assert 8 <= table["other"]["labels"].value <= 16
-    high, differences = comparison.compare(both, {0: 2.0, 1: 2.0}, ("entropy",))
+    beyond = {seed: own._replace(dice=own.dice + 1) for seed, own in full.items()}
+    high, differences = comparison.compare(both, beyond, ("entropy",))
     assert high["other"]["labels"].value == np.inf
     assert np.isnan(differences["entropy"]["other"]["labels"].value)  # two goals that nobody reached do not differ by a number
+
+
+def test_the_goal_is_set_by_the_same_cases_as_the_curve(rng):
+    """Hard cases are hard for all: with the goal fixed, a replicate of hard cases would never reach it."""
+    groups, hard = np.repeat(["A", "B"], 10), rng.uniform(0, 0.4, 20)
+    rising = Curve(np.array([8, 12, 16]), np.array([[0.4], [0.5], [0.58]]) * (1 - hard), groups, 0.2, 0.03)
+    full = Curve(np.array([40]), 0.6 * (1 - hard)[None], groups, 0.2, 0.03)
+    estimate = comparison.compare({"a": {0: rising}}, {0: full}, ())[0]["a"]["labels"]
+    assert estimate.low == pytest.approx(estimate.high) == pytest.approx(12 + 4 * (0.57 - 0.5) / 0.08)
+
+
+def test_replicates_without_a_defined_case_do_not_spoil_an_interval():
+    rare = curve([0.8, np.nan, np.nan, 0.4], labelled=(8,))
+    table, _ = comparison.compare({"a": {0: rare}}, {}, ())
+    assert table["a"]["dice_A"] == (0.8, 0.8, 0.8)  # a quarter of the replicates draws the undefined case twice
+    assert not np.isnan(table["a"]["worst_group"].low)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ({("a", 0): 6, ("a", 1): 6, ("b", 0): 6, ("b", 1): 2}, (6, {"a", "b"}, [0])),  # b's second seed is under way
+        ({("a", 0): 2, ("a", 1): 2, ("b", 0): 2, ("b", 1): 2, ("b", 2): 2}, (2, {"a", "b"}, [0, 1])),
+        ({("a", 0): 3, ("a", 1): 3, ("b", 0): 2, ("b", 1): 2}, (2, {"a", "b"}, [0, 1])),  # one strategy was extended
+        ({("a", 0): 2, ("a", 1): 2, ("b", 5): 2}, (2, {"a"}, [0, 1])),
+        ({**{(name, seed): 6 for name in "abcd" for seed in range(5)}, ("e", 0): 6}, (6, set("abcd"), [0, 1, 2, 3, 4])),
+        ({}, (0, set(), [])),
+    ],
+)
+def test_as_many_runs_as_can_be_are_compared(lengths, expected):
+    rounds, strategies, seeds = comparison._largest_block(lengths)
+    assert (rounds, set(strategies), seeds) == expected
 
 
 def test_one_round_and_one_seed_still_make_a_table():

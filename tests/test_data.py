@@ -318,3 +318,20 @@ def test_reading_changes_nothing(tmp_path):
     dataset = tiny.read(folder)
     load_case(dataset.cases[0], dataset)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_the_fingerprint_sees_a_change_under_padding_and_in_large_files(tmp_path):
+    """Some tools fill files up, so that neither size nor end say anything of the content."""
+    path = tmp_path / "label.nii.gz"
+    path.write_bytes(gzip.compress(b"one" * 1000).ljust(2**15, b"\0"))
+    before = cases_module.file_fingerprint([path])
+    path.write_bytes(gzip.compress(b"two" * 1000).ljust(2**15, b"\0"))
+    assert cases_module.file_fingerprint([path]) != before
+    large = np.random.default_rng(0).integers(0, 4, 12_000_000, np.uint8)
+    path.write_bytes(gzip.compress(large.tobytes(), 1) + bytes(64))
+    size, before = path.stat().st_size, cases_module.file_fingerprint([path])
+    assert size > cases_module.PIECES * cases_module.PIECE_BYTES
+    assert cases_module.file_fingerprint([path]) == before
+    large[1_000_000] ^= 1
+    path.write_bytes((gzip.compress(large.tobytes(), 1) + bytes(64)).ljust(size, b"\0")[:size])
+    assert cases_module.file_fingerprint([path]) != before

@@ -17,8 +17,10 @@ def test_undefined_cases_are_left_out_and_counted():
     performance = fairness.group_performance([0.9, math.nan, 0.5], ["A", "A", "B"])
     assert performance.overall == pytest.approx(0.7)
     assert performance.undefined == 1
-    with pytest.raises(ValueError, match="undefined for every case"):
-        fairness.group_performance([math.nan], ["A"])
+    nothing = fairness.group_performance([math.nan], ["A"])
+    assert math.isnan(nothing.overall)
+    assert (nothing.by_group, nothing.undefined) == ({}, 1)
+    assert fairness.group_weights(nothing.by_group, ["A", "B"]) == {"A": 1.0, "B": 1.0}
 
 
 @pytest.mark.parametrize("counts", [(1, 1), (5, 2), (1, 9)])

@@ -10,6 +10,7 @@ import pytest
 
 from jaxal import page
 from jaxal.checkpoint import Ledger
+from jaxal.comparison import compare_folder
 from jaxal.data.cases import Example
 from jaxal.pictures import draw_case, write_picture
 
@@ -33,7 +34,7 @@ def record(round_, labelled, level, rng, queried):
     return {
         "round": round_, "labelled": labelled, "queried": queried, "scores": [0.5 - 0.1 * index for index in range(len(queried))],
         "queried_by_group": {"A": 1, "B": 1}, "queried_groups": dict(zip(queried, GROUPS, strict=False)), "group_weights": {"A": 0.8, "B": 1.2},
-        "dice": {"overall": overall, "by_group": by_group, "undefined": 0}, "disparity": gap, "essp": overall / (1 + gap), "nll": 1 - level,
+        "dice": {"overall": overall, "by_group": by_group, "undefined": 0}, "disparity": gap, "essp": overall / (1 + gap), "nll": 1 - level + 0.001 * rng.random(),
         "ece": 0.02, "test": test, "reliability": {"count": [0, 5, 10], "confidence": [0, 3, 9], "correct": [0, 3, 8]},
         "seconds": {"train": 3.0, "score": 0.5, "select": 0.01, "evaluate": 0.2}, "config": "abcd1234", "versions": {"jax": "0.10"},
         "device": "cpu",
@@ -89,6 +90,47 @@ def test_a_picture_shows_the_case_without_its_padding(rng):
     assert size((20, 24, 16), 0) == size((20, 24, 16), 30)
 
 
+def test_pictures_are_in_millimetres_and_not_too_wide(rng):
+    from PIL import Image
+
+    def size(shape, spacing_mm):
+        example = Example(rng.normal(size=(*shape, 1)).astype(np.float32), np.zeros(shape, np.uint8), np.ones(shape, bool))
+        chance = np.full(shape, 0.1, np.float32)
+        return Image.open(io.BytesIO(draw_case(example, np.stack([1 - chance, chance]), spacing_mm))).size
+
+    assert size((20, 20, 5), (1.0, 1.0, 4.0)) == size((20, 20, 20), (1.0, 1.0, 1.0))
+    assert size((300, 300, 30), (1.0, 1.0, 1.0))[0] == 720
+
+
+def test_the_slices_are_those_with_most_of_the_structure(rng):
+    """Two bodies with nothing between them: the middle of both would show neither."""
+    label = np.zeros((20, 20, 20), np.uint8)
+    label[2:6, 2:6, 2:6] = label[14:18, 14:18, 14:18] = 1
+    example = Example(np.zeros((20, 20, 20, 1), np.float32), label, np.ones(label.shape, bool))
+    from PIL import Image
+
+    chance = np.zeros(label.shape)
+    drawn = np.asarray(Image.open(io.BytesIO(draw_case(example, np.stack([1 - chance, chance])))).convert("RGB")).astype(int)
+    assert (drawn[..., 1] > drawn[..., 0] + 60).sum() > 100  # green outlines
+
+
+def test_estimates_that_are_better_are_told_from_those_that_are_worse(tmp_path):
+    text = page.write_report(write_study(tmp_path, strategies=("entropy", "weighted_entropy"), seeds=4)).read_text()
+    head, row = text.split("Difference from entropy")[1].split("</table>")[0].split("<tbody>")
+    titles = re.findall(r">([^<>]+)</button>", head)
+    cells = dict(zip(titles, re.findall(r"<td[^>]*>", row), strict=True))
+    assert "better" in cells["Dice"]  # more by 0.04
+    assert "better" in cells["NLL"]  # less by 0.04
+
+
+def test_all_runs_have_pictures_if_not_all_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "PICTURES_AT_MOST", 8)
+    text = page.write_report(write_study(tmp_path, strategies=("a", "b"), seeds=2)).read_text()
+    assert text.count("<details>") == 4
+    assert text.count("round 2, rank") == 8
+    assert "Of 24 pictures the 8 of the latest rounds are here" in text
+
+
 def test_nothing_is_fetched_and_nothing_is_left_unescaped(study):
     text = study.read_text()
     assert not re.search(r"""(src|href)=["'](?!data:)(?!#)""", text)
@@ -107,9 +149,9 @@ def test_a_run_that_is_still_short_is_left_out_by_name(tmp_path):
     folder = write_study(tmp_path, seeds=2)
     ledger = folder / "strong-imbalanced" / "random" / "seed-1" / "rounds.jsonl"
     ledger.write_text(ledger.read_text().splitlines()[0] + "\n")
-    (found,) = page.compare_folder(folder)
+    (found,) = compare_folder(folder)
     assert found.seeds == (0,)
-    assert found.left_out == ("random seed 1",)
+    assert found.left_out == ("entropy seed 1", "random seed 1", "weighted_entropy seed 1")  # all have seed 0 in full
     assert "random seed 1" in page.write_report(folder).read_text()
 
 
@@ -118,7 +160,7 @@ def test_without_an_interval_nothing_is_called_sure(tmp_path):
     text = page.write_report(write_study(tmp_path, strategies=("random", "entropy"), seeds=1)).read_text()
     table = text.split("Difference from entropy")[1].split("</table>")[0]
     cells = re.findall(r"<td[^>]*>.*?</td>", table)
-    assert all(("sure" in cell) <= (" to " in cell) for cell in cells)
+    assert all(("class=" in cell) <= (" to " in cell) for cell in cells)
     assert any("<small></small>" in cell for cell in cells)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from jaxal.calibration import CalibrationSums
 from jaxal.data.cases import Case
+from jaxal.errors import UserError
 from jaxal.metrics import Overlap
 from jaxal.record import record_of
 from jaxal.selection import Query
@@ -57,3 +58,15 @@ def test_calibration_is_that_of_all_elements(record):
 
 def test_a_line_is_plain_json(record):
     assert json.loads(json.dumps(record)) == record
+
+
+def test_without_foreground_there_is_no_dice():
+    nothing = Overlap(*(np.stack([np.full(4, 100), np.zeros(4, int)], -1) for _ in range(3)))
+    seen = Seen(CASES, {"overlap": nothing, "calibration": CalibrationSums(*[np.ones((4, 2))] * 4)})
+    decision = Decision(np.zeros(2), Query((), (), None), {})
+    with pytest.raises(UserError, match="None of the 4 test cases holds any foreground"):
+        record_of(0, seen, [], decision, seen, 0, {}, "abcd")
+    defined = Seen(
+        CASES, {"overlap": COUNTS, "calibration": seen.statistics["calibration"]._replace(negative_log_likelihood=np.ones(4))}
+    )
+    assert record_of(0, seen, [], decision, defined, 0, {}, "abcd")["labelled_dice"] == {}

@@ -11,7 +11,8 @@ from test_layouts import bids, decathlon
 
 from experiments import command, compare, segmentation
 from jaxal import loop, page
-from jaxal.report import read_runs
+from jaxal.comparison import compare_folder
+from jaxal.record import read_runs
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_a_study_compares_strategies_over_seeds(study):
         assert runs["full", seed][0]["labelled"] == 8
         assert runs["full", seed][0]["queried"] == []
     assert runs["random", 0][0]["test"] != runs["random", 1][0]["test"]
-    (found,) = page.compare_folder(out)
+    (found,) = compare_folder(out)
     assert found.seeds == (0, 1)
     assert set(found.table) == {"random", "entropy"}
     assert {"dice", "worst_group", "disparity", "essp", "area", "nll", "ece", "labels"} <= found.table["random"].keys()
@@ -92,7 +93,7 @@ def test_ledgers_alone_are_compared(study, tmp_path, capsys):
         copy.write_bytes(path.read_bytes())
     assert compare.main(compare.Arguments(tmp_path / "copy")) == 0
     assert "data-balanced: mean over" in capsys.readouterr().out
-    assert page.compare_folder(tmp_path / "copy") == page.compare_folder(out)
+    assert compare_folder(tmp_path / "copy") == compare_folder(out)
     assert (tmp_path / "copy" / "report.html").exists()
     assert (tmp_path / "copy" / "comparison.csv").read_text() == (out / "comparison.csv").read_text()
     assert compare.main(compare.Arguments(tmp_path / "nowhere")) == 2

@@ -59,14 +59,9 @@ def _read(path: Path, axes: tuple[int, ...]) -> Volume:
         raise UserError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}.")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty. Copy it again from its source.")
-    try:
-        content = _unpacked(path.read_bytes())
-        kind = nibabel.Nifti2Image if content[:4] in (_NIFTI2, _NIFTI2[::-1]) else nibabel.Nifti1Image
-        image = kind.from_bytes(content)
-    except PermissionError:
-        raise
-    except (ImageFileError, HeaderDataError, ValueError, OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: not a readable NIfTI file ({_brief(error)}). Copy it again from its source.") from error
+    image = open_image(path)
+    if len(image.shape) == 4 and image.shape[3] == 1 and 4 not in axes:
+        image = image.slicer[..., 0]
     if len(image.shape) not in axes:
         expected = "three axes" if axes == (3,) else "three axes, or a fourth of channels"
         raise UserError(f"{path}: has shape {image.shape}; expected {expected}.")
@@ -78,6 +73,22 @@ def _read(path: Path, axes: tuple[int, ...]) -> Volume:
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path}: the file is truncated or damaged ({_brief(error)}). Copy it again from its source.") from error
     return Volume(values, np.asarray(image.affine, np.float64))
+
+
+def open_image(path: Path) -> nibabel.Nifti1Image:
+    """The file as nibabel sees it, axes as they are; packed or not, whatever its name says.
+
+    Raises:
+      UserError: it is no NIfTI.
+    """
+    try:
+        content = _unpacked(path.read_bytes())
+        kind = nibabel.Nifti2Image if content[:4] in (_NIFTI2, _NIFTI2[::-1]) else nibabel.Nifti1Image
+        return kind.from_bytes(content)
+    except PermissionError:
+        raise
+    except (ImageFileError, HeaderDataError, ValueError, OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not a readable NIfTI file ({_brief(error)}). Copy it again from its source.") from error
 
 
 _NIFTI2 = (540).to_bytes(4, "little")  # the header's size, its first field
