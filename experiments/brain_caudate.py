@@ -84,7 +84,9 @@ def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> 
                 brain.write_cohort(config, folder, study.stoppable(progress, display))
             display.note(f"Simulated {config.cases} brains into {folder}")
         hosts.share_json(None)  # the others wait for the leader's files
-    whole = FolderConfig(column, patch_voxels=sys.maxsize, levels=preset.network.levels)
+    whole = FolderConfig(
+        column, arguments.participants if arguments.data else None, patch_voxels=sys.maxsize, levels=preset.network.levels
+    )
     ready = study.read_folder(folder, arguments.prepared / folder.resolve().name, whole, display)
     dataset = ready.dataset
     if arguments.data:

@@ -1,7 +1,6 @@
 """What the commands of all experiments share: exit statuses, one message for an error, and the compilation cache."""
 
 import dataclasses
-import errno
 import hashlib
 import logging
 import os
@@ -76,16 +75,7 @@ def run(work: Callable[[Display], int], given: Hosts = Hosts()) -> int:
         display.error(str(error))
         return 2
     except OSError as error:
-        if error.errno not in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.EFBIG,
-            errno.ENOTDIR,
-            errno.EISDIR,
-        ):
+        if error.errno is None:  # not the operating system's
             raise
         place = error.filename or "A file"
         display.error(f"{place}: could not be written or read ({error.strerror}). See to it and run the same command again.")

@@ -35,9 +35,10 @@ def with_options_of_run(arguments: study.StudyArguments) -> study.StudyArguments
         raise UserError(f"{option} {folder}: holds no options.json. It takes the folder of one run, …/STRATEGY/seed-N.")
     try:
         options = json.loads(path.read_text())
-        values = {}
+        values = {"seed": options["seed"]}
         for field in dataclasses.fields(arguments):
-            if field.name not in study.NOT_OF_THE_RUN:
+            moved = field.name == "data" and arguments.data is not None  # its content is compared, wherever it lies
+            if field.name in options and field.name not in study.NOT_OF_THE_RUN and not moved:
                 value = options[field.name]
                 if isinstance(value, list):
                     value = tuple(value)

@@ -111,6 +111,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     size = SIZES[arguments.preset]
     config = FolderConfig(
         arguments.group_column,
+        arguments.participants,
         _edges(arguments.bins),
         arguments.quantiles,
         arguments.channels,
@@ -146,15 +147,17 @@ def _edges(bins: Sequence[str]) -> tuple[float, ...]:
 
 
 def _preset(size: Size, ready: Ready) -> Preset:
-    """A tenth of the pool at the start and a twentieth a query, but at least one case of each group."""
+    """A tenth of the pool at the start and a twentieth a query, but at least two and one case of each group, if there are so many."""
     pool = len(ready.dataset.cases) / 2  # the rest is for evaluation and test
     groups = len(ready.dataset.groups)
+    query = max(groups, round(pool / 20))
+    initial = max(groups, min(max(2 * groups, round(pool / 10)), int(pool) - query))
     return Preset(
         cases=len(ready.dataset.cases),
         spacing_mm=min(ready.plan.spacing_mm),
         rounds=size.rounds,
-        query_size=max(groups, round(pool / 20)),
-        initial_size=max(2 * groups, round(pool / 10)),
+        query_size=query,
+        initial_size=initial,
         evaluation=0.15,
         test=0.35,
         network=UNetConfig(width=size.width, levels=ready.plan.levels),
@@ -193,12 +196,26 @@ def _plan(arguments: Arguments, ready: Ready, preset: Preset, source: study.Sour
     display.note(
         f"every case is padded to the largest, {padded} voxels, and seen in {windows} window{'s' if windows > 1 else ''}"
     )
+    sizes = ", ".join(
+        f"{len(part)} for {name}" for name, part in zip(("the pool", "evaluation", "the test"), task.splits, strict=True)
+    )
+    display.note(f"splits of seed {arguments.seed}: {sizes}; results in {out}")
     display.note(
         f"network of {weights:,} weights; {preset.initial_size} cases at the start, {preset.query_size} a query, {preset.rounds} rounds\n"
         f"a step {step:.2f} s, a case {seconds_a_case:.2f} s, a pass {megabytes:.0f} MB on a device\n"
-        f"a round about {minutes:.1f} minutes ({steps} steps, {seen} cases); {runs} runs and {full} on everything about {runs * preset.rounds * minutes + everything:.0f} minutes"
+        f"a round about {_duration(minutes)} ({steps} steps, {seen} cases); {runs} runs and {full} on everything about {_duration(runs * preset.rounds * minutes + everything)}"
     )
     return 0
+
+
+def _duration(minutes: float) -> str:
+    return (
+        f"{60 * minutes:.0f} seconds"
+        if minutes < 2
+        else f"{minutes:.0f} minutes"
+        if minutes < 180
+        else f"{minutes / 60:.0f} hours"
+    )
 
 
 def _seconds_a_step(trainer: Trainer, state, draw) -> float:

@@ -65,7 +65,9 @@ class StudyArguments:
     full: bool | None = None
     """Train on the whole pool, too, once a seed, as the line to reach. Default: when several strategies or seeds are compared."""
     group_column: str = "group"
-    """Column of participants.tsv that names each case's group."""
+    """Column of the table of participants that names each case's group."""
+    participants: Path | None = None
+    """The table of participants, tab-separated, with a column participant_id. Default: participants.tsv in the folder of scans."""
     out: Path | None = None
     """Where results go. Default: a folder below runs/, named after the study."""
     prepared: Path = Path("runs/prepared")

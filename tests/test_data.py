@@ -15,6 +15,7 @@ from jaxal.data.plan import Scaling
 from jaxal.data.prepare import load_case, normalise
 from jaxal.data.stream import batches
 from jaxal.errors import UserError
+from jaxal.prediction import to_original_grid
 
 
 def make_cases(a, b):
@@ -57,6 +58,13 @@ def test_every_kind_of_number_is_read_with_its_slope(tmp_path, kind):
     labels = tmp_path / "label.nii.gz"
     nibabel.save(nibabel.Nifti1Image(stored, np.eye(4), dtype=kind), labels)
     np.testing.assert_array_equal(read_label(labels).values, stored.astype(np.uint8))
+
+
+def test_a_fourth_axis_of_one_is_no_axis_and_names_do_not_tell_what_is_packed(tmp_path):
+    path = tmp_path / "label.nii.gz"
+    path.write_bytes(nibabel.Nifti1Image(np.ones((4, 5, 6, 1), np.uint8), np.eye(4)).to_bytes())
+    assert read_label(path).values.shape == (4, 5, 6)
+    assert to_original_grid(np.stack([np.zeros((4, 5, 6)), np.ones((4, 5, 6))]), path).shape == (4, 5, 6)
 
 
 def test_a_label_map_stored_as_float_reads_as_whole_numbers(tmp_path):

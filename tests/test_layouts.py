@@ -148,6 +148,15 @@ def test_ids_may_hold_other_letters(tmp_path):
     assert "Žofia-测试" in [case.id for case in tiny.read(folder).cases]
 
 
+@pytest.mark.parametrize("make", [lambda path: tiny.write_dataset(path, cases=4), bids])
+def test_hidden_files_are_nobodys_scans(tmp_path, make):
+    """Copies from some systems have one beside each file."""
+    folder = make(tmp_path / "data")
+    for path in list(folder.rglob("*.nii.gz")):
+        path.with_name(f"._{path.name}").write_bytes(b"notes")
+    assert all(not path.name.startswith(".") for case in find_cases(folder).cases for path in (*case.images, case.label))
+
+
 def test_a_read_only_folder_is_enough(tmp_path):
     folder = tiny.write_dataset(tmp_path / "data", cases=4)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -172,6 +172,22 @@ def test_patches_are_drawn_around_foreground(tmp_path):
         assert np.argwhere(draw_patch(corner, (6, 6, 6), 1.0, rng).label).tolist() == [[0, 5, 3]]
 
 
+def test_every_class_is_drawn_as_often(tmp_path):
+    """A class of one voxel beside one of hundreds."""
+    folder = decathlon(tmp_path / "data", cases=4, channels=1, classes=3)
+    label = np.zeros((16, 16, 16), np.uint8)
+    label[:8] = 1
+    label[14, 8, 8] = 2
+    save(folder / "imagesTr" / "scan_0.nii.gz", label.astype(np.float32))
+    save(folder / "labelsTr" / "scan_0.nii.gz", label)
+    case, rng = (
+        make_ready(folder, tmp_path / "prepared", FolderConfig(spacing_mm=(1, 1, 1))).dataset.cases[0],
+        np.random.default_rng(0),
+    )
+    rare = [(draw_patch(case, (4, 4, 4), 1.0, rng).label == 2).any() for _ in range(60)]
+    assert 20 <= sum(rare) <= 40
+
+
 def test_patches_come_from_the_case_and_hold_foreground_as_asked(tmp_path):
     folder = tiny.write_dataset(tmp_path / "data", cases=4, shape=(16, 12, 9))
     dataset = tiny.read(folder)

@@ -147,7 +147,14 @@ def test_own_scans_in_patches_with_channels_classes_and_an_oblique_grid(tmp_path
     arguments = options(data, tmp_path, "--strategy", "aeig", "bald", "--patch-voxels", "128", "--initial", "balanced")
     status, output = here(*arguments, "--plan")
     assert status == 0, output
-    for text in ("Decathlon: 16 cases; A 8, B 8", "overlapping windows", "a step", "MB on a device", "minutes"):
+    for text in (
+        "Decathlon: 16 cases; A 8, B 8",
+        "overlapping windows",
+        "a step",
+        "MB on a device",
+        "seconds",
+        "4 for evaluation",
+    ):
         assert text in output
     assert not (tmp_path / "out").exists()
     status, output = here(*arguments)
@@ -188,6 +195,48 @@ def test_a_plan_counts_networks_and_dropout_may_lie_deeper(tmp_path):
     status, output = here(*arguments, "--dropout", "bottleneck", "--plan")
     assert status == 0, output
     assert "seen in" in output
+
+
+def test_a_table_of_groups_may_lie_elsewhere_and_a_study_be_moved(tmp_path):
+    data = decathlon(tmp_path / "data", cases=12)
+    (data / "participants.tsv").rename(tmp_path / "groups.tsv")
+    arguments = options(data, tmp_path, "--strategy", "random", "--initial", "balanced", "--rounds", "1")
+    status, output = here(*arguments)
+    assert status == 2
+    assert "participants.tsv: no such file" in output
+    status, output = here(*arguments, "--participants", tmp_path / "groups.tsv")
+    assert status == 0, output
+    run = tmp_path / "out" / "data-balanced" / "random" / "seed-0"
+    data.rename(tmp_path / "moved")
+    status, output = here("--predict-only", run)
+    assert status == 2
+    status, output = here("--predict-only", run, "--data", tmp_path / "moved")
+    assert status == 0, output
+    assert len(list((run / "predictions").iterdir())) == 12
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--out", "DATA/results"), "lies among the scans"),
+        (("--out", "DATA"), "lies among the scans"),
+        (("--prepared", "DATA/prepared"), "lies among the scans"),
+        (("--out", "DATA/..", "--fresh"), "the scans lie in it"),
+        (("--strategy", "entrpy"), "Did you mean entropy?"),
+        (("--rounds", "0"), "--rounds is 0"),
+        (("--patch-voxels", "0"), "--patch-voxels is 0; it must be at least 64"),
+        (("--quantiles", "1"), "--quantiles is 1; it must be at least 2"),
+        (("--spacing-mm", "nan", "1", "1"), "it takes three positive numbers"),
+        (("--spacing-mm", "inf", "1", "1"), "it takes three positive numbers"),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_anything_is_written(tmp_path, more, message):
+    data = decathlon(tmp_path / "data", cases=4)
+    before = sorted(tmp_path.rglob("*"))
+    status, output = here(*options(data, tmp_path, *(str(part).replace("DATA", str(data)) for part in more)))
+    assert status == 2
+    assert message in " ".join(output.split())
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_own_scans_in_bids(tmp_path):

@@ -29,7 +29,8 @@ class FolderConfig:
     """How a folder is to be read.
 
     Attributes:
-      group_column: column of `participants.tsv` that names each case's group.
+      group_column: column of the table of participants that names each case's group.
+      participants: that table; `participants.tsv` in the folder when left out.
       bins: edges that cut a column of numbers into groups.
       quantiles: groups of equal size for a column of many numbers, where no edges are given.
       channels: in BIDS, the suffixes to take; all when empty.
@@ -39,6 +40,7 @@ class FolderConfig:
     """
 
     group_column: str = "group"
+    participants: Path | None = None
     bins: tuple[float, ...] = ()
     quantiles: int = 2
     channels: tuple[str, ...] = ()
@@ -83,11 +85,13 @@ def make_ready(
     found = find_cases(folder, config.channels or None)
     # In BIDS subjects without a label map are usual; elsewhere one is a mistake, which is told below.
     only = {case.subject for case in found.cases} if found.layout == "BIDS" else None
-    groups = read_groups(folder / "participants.tsv", config.group_column, config.bins, config.quantiles, only)
-    _check_participants(folder, found, groups)
+    table = config.participants or folder / "participants.tsv"
+    groups = read_groups(table, config.group_column, config.bins, config.quantiles, only)
+    _check_participants(table, folder, found, groups)
     files = {case.id: file_fingerprint((*case.images, case.label)) for case in found.cases}
     digest = hashlib.sha256(json.dumps([found.channels, found.classes, found.ignore, sorted(files.items())]).encode())
-    plan_path = prepared / f"plan-{_short(digest, json.dumps(dataclasses.asdict(config)))}.json"
+    of_plan = dataclasses.replace(config, group_column="", participants=None, bins=(), quantiles=2)  # groups do not change a plan
+    plan_path = prepared / f"plan-{_short(digest, json.dumps(dataclasses.asdict(of_plan)))}.json"
     plan = _read_plan(plan_path)
     if plan is None:
         with showing("checking files") as progress:
@@ -118,8 +122,7 @@ def _read_plan(path: Path) -> Plan | None:
     return Plan(scaling=scaling, **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
-def _check_participants(folder: Path, found: Found, groups: dict[str, str]) -> None:
-    path = folder / "participants.tsv"
+def _check_participants(path: Path, folder: Path, found: Found, groups: dict[str, str]) -> None:
     subjects = {case.subject for case in found.cases}
     for case in found.cases:
         if case.subject not in groups:

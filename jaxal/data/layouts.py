@@ -179,8 +179,8 @@ def _nnunet(folder: Path, description: dict[str, Any]) -> Found:
 
 
 def _nnunet_by_name(folder: Path, ending: str, channels: int) -> list[Files]:
-    ids = sorted(path.name[: -len(ending)] for path in (folder / "labelsTr").glob(f"*{ending}"))
-    images = {path.name[: -len(ending)].rsplit("_", 1)[0] for path in (folder / "imagesTr").glob(f"*{ending}")}
+    ids = sorted(path.name[: -len(ending)] for path in (folder / "labelsTr").glob(f"[!.]*{ending}"))
+    images = {path.name[: -len(ending)].rsplit("_", 1)[0] for path in (folder / "imagesTr").glob(f"[!.]*{ending}")}
     if not ids:
         raise UserError(f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}.")
     for id_ in sorted(images - set(ids)):
@@ -242,7 +242,7 @@ _NAME = re.compile(r"(?P<subject>sub-[^_/]+)(?:_(?P<session>ses-[^_]+))?(?:_.*)?
 
 def _bids(folder: Path, channels: Sequence[str] | None) -> Found:
     maps = {}
-    for path in sorted(folder.glob("derivatives/*/sub-*/**/anat/*_dseg.nii*")):
+    for path in sorted(folder.glob("derivatives/*/sub-*/**/anat/[!.]*_dseg.nii*")):
         id_, subject, _ = _named(path)
         if id_ in maps:
             raise UserError(
@@ -252,7 +252,7 @@ def _bids(folder: Path, channels: Sequence[str] | None) -> Found:
     if not maps:
         raise UserError(f"{folder / 'derivatives'}: holds no label maps …_dseg.nii.gz below TOOL/sub-*/[ses-*/]anat.")
     images: dict[str, dict[str, Path]] = {id_: {} for id_ in maps}
-    for path in sorted(folder.glob("sub-*/**/anat/*.nii*")):
+    for path in sorted(folder.glob("sub-*/**/anat/[!.]*.nii*")):
         id_, _, suffix = _named(path)
         if id_ not in images or (channels and suffix not in channels):
             continue

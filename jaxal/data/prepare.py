@@ -12,7 +12,7 @@ from jaxal.data.layouts import Files, Found
 from jaxal.data.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
 
 IGNORED = 255  # in prepared label maps: not annotated
-PLACES_AT_MOST = 10_000  # foreground voxels of a case that patches may be drawn around
+PLACES_AT_MOST = 10_000  # voxels of a class and case that patches may be drawn around
 
 
 def prepare(
@@ -62,10 +62,18 @@ def _prepare_case(case: Files, found: Found, plan: Plan, image_path: Path, label
     labels = resample_label(marked, shape, classes + (found.ignore is not None))
     labels = np.where(labels == classes, IGNORED, labels).astype(np.uint8)
     _save(image_path, values.astype(np.float32))
-    places = np.argwhere((labels > 0) & (labels != IGNORED)).astype(np.int32)
-    some = np.random.default_rng(0).permutation(len(places))[:PLACES_AT_MOST]
-    _save(_places_path(label_path), places[np.sort(some)])
+    _save(_places_path(label_path), _places(labels, classes))
     _save(label_path, labels)  # the last: it tells that the others are there
+
+
+def _places(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Voxels of each class above 0, `[places, 4]`: the class, then the voxel."""
+    parts = [np.zeros((0, 4), np.int32)]
+    for label in range(1, classes):
+        places = np.argwhere(labels == label)
+        some = np.sort(np.random.default_rng(0).permutation(len(places))[:PLACES_AT_MOST])
+        parts.append(np.concatenate([np.full((len(some), 1), label), places[some]], axis=1).astype(np.int32))
+    return np.concatenate(parts)
 
 
 def _places_path(label: Path) -> Path:
@@ -126,7 +134,7 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     Args:
       case: prepared.
       patch: voxels along each axis; a shorter case is padded.
-      foreground_share: chance that the patch is drawn around a foreground voxel.
+      foreground_share: chance that the patch is drawn around a voxel of a class above 0, each class as often as any other.
       rng: of the draw.
     """
     image, label = _open(case)
@@ -135,7 +143,9 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     if rng.random() < foreground_share:
         places = np.load(_places_path(case.label), mmap_mode="r", allow_pickle=False)
         if len(places):
-            centre = places[rng.integers(len(places))]
+            there = np.unique(places[:, 0])
+            own = np.flatnonzero(places[:, 0] == there[rng.integers(len(there))])
+            centre = places[own[rng.integers(len(own))], 1:]
             start = [int(np.clip(place - length // 2, 0, room)) for place, length, room in zip(centre, patch, free, strict=True)]
     window = tuple(slice(first, first + length) for first, length in zip(start, patch, strict=True))
     image, label = np.asarray(image[window]), np.asarray(label[window])
