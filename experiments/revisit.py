@@ -91,7 +91,7 @@ def _predict(arguments: study.StudyArguments, preset: Preset, source: study.Sour
             )
         prediction.write_predictions(folder / "predictions.csv", predicted)
     for part in ("labelled", "pool", "evaluation", "test"):
-        dice = [one.dice for one in predicted if one.part == part and not np.isnan(one.dice)]
+        dice = [one.mean_dice for one in predicted if one.part == part and not np.isnan(one.mean_dice)]
         if dice:
             display.note(f"  {part:<10} mean Dice {np.mean(dice):.3f} over {len(dice)} cases")
     display.note(

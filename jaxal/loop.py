@@ -169,7 +169,7 @@ def run(
             decision = strategies.score_and_select(strategy, context, task.model.head(params), *found, config.query_size)
         queried = [by_id[id_] for id_ in decision.query.units]
         tested = Seen(task.splits.test, test)
-        record = record_of(round_, seen, queried, decision, tested, failures, seconds, task.config_hash)
+        record = record_of(round_, seen, queried, decision, tested, failures, seconds, task.config_hash, task.dataset.classes)
         if hosts.is_leader():
             for case in queried if len(task.dataset.shape) == 3 else ():
                 example = simulated(task.load)(case)

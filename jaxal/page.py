@@ -66,7 +66,13 @@ def write_report(folder: Path, unfinished: str = "") -> Path:
     parts = [f"<h1>{html.escape(folder.resolve().name)}</h1>", f"<p>{html.escape(_about(runs))} {html.escape(unfinished)}</p>"]
     for setting in settings:
         own = [run for run in runs if run.setting == setting]
-        parts += [f"<h2>{html.escape(setting)}</h2>", _table(compare_runs(setting, own)), _charts(own), pictures.section(own)]
+        parts += [
+            f"<h2>{html.escape(setting)}</h2>",
+            _table(compare_runs(setting, own)),
+            _classes(own),
+            _charts(own),
+            pictures.section(own),
+        ]
     body = "\n".join(parts)
     path = folder / "report.html"
     write_text(
@@ -171,6 +177,24 @@ def _cell(estimate: Estimate, measure: str, signed: bool) -> str:
     key = "Infinity" if np.isnan(estimate.value) or np.isinf(estimate.value) else f"{estimate.value}"  # sorted to the end
     interval = f"{number(estimate.low)} to {number(estimate.high)}" if known else ""
     return f'<td{good if sure else ""} data-value="{key}">{number(estimate.value)}<small>{interval}</small></td>'
+
+
+def _classes(runs: Sequence[Run]) -> str:
+    """Dice of each class after the last round, where there are several."""
+    names = list(dict.fromkeys(name for run in runs for name in run.rounds[-1]["dice"].get("by_class", {})))
+    if len(names) < 2:
+        return ""
+    rows = []
+    for strategy in sorted({run.strategy for run in runs}):
+        last = [run.rounds[-1]["dice"]["by_class"] for run in runs if run.strategy == strategy]
+        means = [np.mean([own[name] for own in last if name in own] or [np.nan]) for name in names]
+        cells = "".join(f'<td data-value="{value}">{value:.3f}</td>' for value in means)
+        rows.append(f'<tr><td data-value="{html.escape(strategy)}">{html.escape(strategy)}</td>{cells}</tr>')
+    head = "".join(f'<th scope="col"><button type="button">{html.escape(title)}</button></th>' for title in ("strategy", *names))
+    return (
+        "<h3>Dice by class</h3><p>After each run's last round, mean over all of its seeds.</p>"
+        f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
 
 
 # The plots

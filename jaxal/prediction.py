@@ -27,13 +27,19 @@ class Predicted(NamedTuple):
       case: whose.
       part: `labelled`, `pool`, `evaluation` or `test`.
       path: of the label map that was written.
-      dice: mean over the classes above 0, on the original grid; NaN where neither truth nor prediction holds any.
+      dice: of each class above 0, on the original grid; NaN where neither truth nor prediction holds it.
     """
 
     case: Case
     part: str
     path: Path
-    dice: float
+    dice: dict[str, float]
+
+    @property
+    def mean_dice(self) -> float:
+        """Over the classes that are defined; NaN where none is."""
+        defined = [value for value in self.dice.values() if not np.isnan(value)]
+        return float(np.mean(defined)) if defined else float("nan")
 
 
 def predict_round(
@@ -64,7 +70,8 @@ def predict_round(
         truth, guess = read_label(sources[case.id]).values, read_label(path).values
         valid = truth != found.ignore if found.ignore is not None else np.ones(truth.shape, bool)
         counts = metrics.overlap_of_maps(guess, truth, len(found.classes), valid)
-        predicted.append(Predicted(case, part, path, float(metrics.mean_foreground_dice(counts))))
+        dice = dict(zip(found.classes[1:], metrics.dice(counts)[1:].tolist(), strict=True))
+        predicted.append(Predicted(case, part, path, dice))
         progress(len(predicted), len(parts))
     return predicted
 
@@ -73,10 +80,11 @@ def write_predictions(path: Path, predicted: Sequence[Predicted]) -> None:
     """Writes a table of predictions, a row a case."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "group", "part", "dice", "file"])
+    classes = list(predicted[0].dice)
+    writer.writerow(["case", "group", "part", "dice", *(f"dice_{name}" for name in classes), "file"])
     for one in predicted:
-        dice = "" if np.isnan(one.dice) else f"{one.dice:.4f}"
-        writer.writerow([one.case.id, one.case.group, one.part, dice, one.path.relative_to(path.parent)])
+        numbers = ["" if np.isnan(value) else f"{value:.4f}" for value in (one.mean_dice, *one.dice.values())]
+        writer.writerow([one.case.id, one.case.group, one.part, *numbers, one.path.relative_to(path.parent)])
     write_text(path, text.getvalue())
 
 

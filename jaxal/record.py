@@ -30,6 +30,7 @@ def record_of(
     failures: int,
     seconds: dict[str, float],
     config_hash: str,
+    classes: Sequence[str],
 ) -> dict[str, Any]:
     """One line of the ledger, ready for JSON.
 
@@ -42,6 +43,7 @@ def record_of(
       failures: trainings that collapsed.
       seconds: by phase.
       config_hash: of everything that decides results.
+      classes: their names, background first.
 
     Raises:
       UserError: Dice is undefined for every test case.
@@ -63,7 +65,12 @@ def record_of(
         "scores": list(query.scores),
         "score_gap": query.gap,
         **decision.explanation,
-        "dice": {"overall": performance.overall, "by_group": dict(performance.by_group), "undefined": performance.undefined},
+        "dice": {
+            "overall": performance.overall,
+            "by_group": dict(performance.by_group),
+            "by_class": _by_class(test, classes),
+            "undefined": performance.undefined,
+        },
         "disparity": fairness.disparity(performance),
         "gap": fairness.gap(performance),
         "essp": fairness.equity_scaled(performance),
@@ -84,6 +91,13 @@ def _performance(seen: Seen) -> fairness.GroupPerformance:
     return fairness.group_performance(
         metrics.mean_foreground_dice(seen.statistics["overlap"]), [case.group for case in seen.cases]
     )
+
+
+def _by_class(seen: Seen, classes: Sequence[str]) -> dict[str, float]:
+    """Mean Dice of each class above 0 over the cases in which it is defined."""
+    dice = metrics.dice(seen.statistics["overlap"])
+    known = {name: dice[:, index][~np.isnan(dice[:, index])] for index, name in enumerate(classes)}
+    return {name: float(values.mean()) for name, values in list(known.items())[1:] if len(values)}
 
 
 def _by_case(seen: Seen) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from jaxal.strategies import Decision, Seen
 
 CASES = [Case(f"c{index}", group, None, None) for index, group in enumerate("BABA")]
 HITS, MISSES = np.array([8, 9, 4, 0]), np.array([2, 1, 6, 0])  # Dice 0.8, 0.9, 0.4, and undefined
+CLASSES = ("background", "ball")
 COUNTS = Overlap(*(np.stack([np.full(4, 100), part], -1) for part in (HITS, MISSES, MISSES)))
 
 
@@ -26,12 +27,13 @@ def record():
     decision = Decision(np.array([0.1, 0.7]), Query(("c3", "c1"), (0.7, 0.1), 0.05), {"group_weights": {"A": 1.0}})
     labelled = Seen(CASES[:3], {"overlap": Overlap(*(part[:3] for part in COUNTS))})
     test = Seen(CASES, {"overlap": COUNTS, "calibration": sums})
-    return record_of(3, labelled, [CASES[3], CASES[1]], decision, test, 1, {"train": 2.0}, "abcd")
+    return record_of(3, labelled, [CASES[3], CASES[1]], decision, test, 1, {"train": 2.0}, "abcd", CLASSES)
 
 
 def test_each_group_gets_the_mean_of_its_own_cases(record):
     assert record["dice"]["by_group"] == pytest.approx({"A": 0.9, "B": 0.6})
     assert record["dice"]["overall"] == pytest.approx(0.7)
+    assert record["dice"]["by_class"] == pytest.approx({"ball": 0.7})
     assert record["dice"]["undefined"] == 1
     assert record["disparity"] == pytest.approx(0.3)
     assert record["essp"] == pytest.approx(0.7 / 1.3)
@@ -65,8 +67,18 @@ def test_without_foreground_there_is_no_dice():
     seen = Seen(CASES, {"overlap": nothing, "calibration": CalibrationSums(*[np.ones((4, 2))] * 4)})
     decision = Decision(np.zeros(2), Query((), (), None), {})
     with pytest.raises(UserError, match="None of the 4 test cases holds any foreground"):
-        record_of(0, seen, [], decision, seen, 0, {}, "abcd")
+        record_of(0, seen, [], decision, seen, 0, {}, "abcd", CLASSES)
     defined = Seen(
         CASES, {"overlap": COUNTS, "calibration": seen.statistics["calibration"]._replace(negative_log_likelihood=np.ones(4))}
     )
-    assert record_of(0, seen, [], decision, defined, 0, {}, "abcd")["labelled_dice"] == {}
+    assert record_of(0, seen, [], decision, defined, 0, {}, "abcd", CLASSES)["labelled_dice"] == {}
+
+
+def test_each_class_gets_the_mean_of_the_cases_that_hold_it():
+    hits, misses = np.array([[0, 8, 1], [0, 6, 0]]), np.array([[0, 2, 1], [0, 4, 0]])  # the second case has no third class
+    counts = Overlap(hits, misses, misses)
+    sums = CalibrationSums(np.ones(2), *[np.ones((2, 2))] * 3)
+    seen = Seen(CASES[:2], {"overlap": counts, "calibration": sums})
+    names = ("background", "bone", "marrow")
+    record = record_of(0, seen, [], Decision(np.zeros(2), Query((), (), None), {}), seen, 0, {}, "abcd", names)
+    assert record["dice"]["by_class"] == pytest.approx({"bone": 0.7, "marrow": 0.5})

@@ -153,12 +153,13 @@ def test_own_scans_in_patches_with_channels_classes_and_an_oblique_grid(tmp_path
         "a step",
         "MB on a device",
         "seconds",
-        "4 for evaluation",
+        "2 for evaluation",
     ):
         assert text in output
     assert not (tmp_path / "out").exists()
     status, output = here(*arguments)
     assert status == 0, output
+    assert "Dice by class" in (tmp_path / "out" / "report.html").read_text()
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())
     assert np.prod(plan["patch"]) <= 128
     runs = read_runs(tmp_path / "out")
@@ -182,6 +183,9 @@ def check_predictions(folder, data, record):
     assert sum(row["part"] == "labelled" for row in rows.values()) == record["labelled"]
     for id_, known in record["test"].items():
         assert float(rows[id_]["dice"]) == pytest.approx(known["dice"], abs=1e-4)
+    for name, mean in record["dice"]["by_class"].items():
+        own = [float(rows[id_][f"dice_{name}"]) for id_ in record["test"] if rows[id_][f"dice_{name}"]]
+        assert np.mean(own) == pytest.approx(mean, abs=1e-4)
     for id_, row in rows.items():
         written, source = nibabel.load(folder / row["file"]), nibabel.load(data / "labelsTr" / f"{id_}.nii.gz")
         np.testing.assert_allclose(written.affine, source.affine, atol=1e-6)
