@@ -60,8 +60,6 @@ SIZES = {
         MembersConfig(),
     ),
 }
-
-
 LEAST = {"patch-voxels": 64, "quantiles": 2}
 
 
@@ -209,13 +207,9 @@ def _plan(arguments: Arguments, ready: Ready, preset: Preset, source: study.Sour
 
 
 def _duration(minutes: float) -> str:
-    return (
-        f"{60 * minutes:.0f} seconds"
-        if minutes < 2
-        else f"{minutes:.0f} minutes"
-        if minutes < 180
-        else f"{minutes / 60:.0f} hours"
-    )
+    if minutes < 2:
+        return f"{60 * minutes:.0f} seconds"
+    return f"{minutes:.0f} minutes" if minutes < 180 else f"{minutes / 60:.0f} hours"
 
 
 def _seconds_a_step(trainer: Trainer, state, draw) -> float:

@@ -6,7 +6,8 @@ between them: both are computed from the same replicate. Calibration is known by
 
 The percentiles of a bootstrap over few seeds lie too close together: of 95 % intervals over five seeds 83 % held the truth (in the test of
 this module). They are therefore moved out as far as Student's t would have it (the expanded percentile interval of Hesterberg 2015, The
-American Statistician 69(4)), after which 96 % did. Over two or three seeds not even that is enough: such intervals are still too short.
+American Statistician 69(4)), after which 96 % did. Over two or three seeds there is no room for that, since means of resampled seeds
+reach no further than the seeds themselves: such intervals are still too short.
 """
 
 import warnings
@@ -110,7 +111,7 @@ def compare(
     """Compares strategies over the seeds that all of them have.
 
     Args:
-      runs: by strategy and seed.
+      runs: by strategy and seed, all of as many rounds.
       full: training on everything, by seed; without it nothing is said of labels needed.
       against: strategies from which the others' differences are taken.
       seed: of the bootstrap.
@@ -121,15 +122,14 @@ def compare(
     seeds = sorted(set.intersection(*(set(own) for own in runs.values())))
     if not seeds:
         return {}, {}
-    length = min(len(own[number].labelled) for own in runs.values() for number in seeds)
     full = full if all(number in full for number in seeds) else {}
-    plain = {name: [_measures_of(own[number], length, full.get(number)) for number in seeds] for name, own in runs.items()}
+    plain = {name: [_measures_of(own[number], full.get(number)) for number in seeds] for name, own in runs.items()}
     drawn = {name: [] for name in runs}
     for place, number in enumerate(seeds):
         some = next(iter(runs.values()))[number]
         cases = _draw_cases(some.groups, np.random.default_rng([seed, place]))
         for name, own in runs.items():
-            drawn[name].append(_measures_of(own[number], length, full.get(number), cases))
+            drawn[name].append(_measures_of(own[number], full.get(number), cases))
     chosen = np.random.default_rng([seed, len(seeds)]).integers(len(seeds), size=(REPLICATES, len(seeds)))
     values = {name: _mean_over_seeds(plain[name], drawn[name], chosen) for name in runs}
     tail = tail_of(len(seeds))
@@ -155,7 +155,7 @@ def _draw_cases(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return drawn
 
 
-def _measures_of(curve: Curve, length: int, full: Curve | None, cases: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def _measures_of(curve: Curve, full: Curve | None, cases: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """What a run comes to; with `cases` in each replicate, the goal that training on everything sets by the same cases."""
 
     def replicated(dice: np.ndarray) -> np.ndarray:  # [replicates, rounds, cases]
@@ -164,7 +164,7 @@ def _measures_of(curve: Curve, length: int, full: Curve | None, cases: np.ndarra
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a replicate may hold no case of a group in which Dice is defined
         goal = None if full is None else GOAL * np.nanmean(replicated(full.dice[-1:]), axis=-1)[..., 0]
-        found = measures(replicated(curve.dice[:length]), curve.groups, curve.labelled[:length], goal)
+        found = measures(replicated(curve.dice), curve.groups, curve.labelled, goal)
     ones = np.ones(() if cases is None else len(cases))
     return {**found, "nll": curve.nll * ones, "ece": curve.ece * ones}
 

@@ -137,64 +137,55 @@ def _estimates(rows: Mapping[str, Mapping[str, Estimate]], signed: bool) -> str:
     measures = list(next(iter(rows.values())))
     order = [name for name in TITLES if name in measures]
     order[1:1] = [name for name in measures if name not in TITLES]
+    titles = [TITLES.get(name, (name.replace("dice_", "Dice "), "mean over the group's test cases")) for name in order]
+    cells = {name: "".join(_cell(own[measure], measure, signed) for measure in order) for name, own in rows.items()}
+    return _sortable(titles, cells)
+
+
+def _sortable(titles: Sequence[tuple[str, str]], cells: Mapping[str, str]) -> str:
+    """A table with a line a strategy; of each column the title and its meaning."""
     head = "".join(
         f'<th scope="col"><button type="button" title="{html.escape(meaning)}">{html.escape(title)}</button></th>'
-        for title, meaning in (
-            TITLES.get(name, (name.replace("dice_", "Dice "), "mean over the group's test cases")) for name in order
-        )
+        for title, meaning in (("strategy", ""), *titles)
     )
-    lines = []
-    for name, own in rows.items():
-        cells = "".join(_cell(own[measure], measure, signed) for measure in order)
-        lines.append(f'<tr><td data-value="{html.escape(name)}">{html.escape(name)}</td>{cells}</tr>')
-    return (
-        f'<div class="scroll"><table class="sortable"><thead><tr><th scope="col"><button type="button">strategy</button></th>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    lines = "".join(f'<tr><td data-value="{html.escape(name)}">{html.escape(name)}</td>{own}</tr>' for name, own in cells.items())
+    return f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def _cell(estimate: Estimate, measure: str, signed: bool) -> str:
-    of_labels, lower_is_better = measure == "labels", measure in LOWER_IS_BETTER
+    form = f"{'+' if signed else ''}.{1 if measure == 'labels' else 3}f"
 
     def number(value: float) -> str:
-        if np.isnan(value):
-            return "–"
-        if np.isinf(value):
-            return "not reached"
-        return (
-            f"{value:+.1f}"
-            if of_labels and signed
-            else f"{value:.1f}"
-            if of_labels
-            else f"{value:+.3f}"
-            if signed
-            else f"{value:.3f}"
-        )
+        return "–" if np.isnan(value) else "not reached" if np.isinf(value) else format(value, form)
 
     known = estimate.low < estimate.high  # of a single seed's NLL and ECE there is no interval
     sure = signed and known and (estimate.low > 0 or estimate.high < 0)
-    good = ' class="better"' if (estimate.value < 0) == lower_is_better else ' class="worse"'
-    key = "Infinity" if np.isnan(estimate.value) or np.isinf(estimate.value) else f"{estimate.value}"  # sorted to the end
+    better = (estimate.value < 0) == (measure in LOWER_IS_BETTER)
+    kind = f' class="{"better" if better else "worse"}"' if sure else ""
     interval = f"{number(estimate.low)} to {number(estimate.high)}" if known else ""
-    return f'<td{good if sure else ""} data-value="{key}">{number(estimate.value)}<small>{interval}</small></td>'
+    return f'<td{kind} data-value="{_key(estimate.value)}">{number(estimate.value)}<small>{interval}</small></td>'
+
+
+def _key(value: float) -> str:
+    """What a column is sorted by; numbers that are not known come last."""
+    return f"{value}" if np.isfinite(value) else "Infinity"
 
 
 def _classes(runs: Sequence[Run]) -> str:
     """Dice of each class after the last round, where there are several."""
-    names = list(dict.fromkeys(name for run in runs for name in run.rounds[-1]["dice"].get("by_class", {})))
+    last = {(run.strategy, run.seed): run.rounds[-1]["dice"].get("by_class", {}) for run in runs}
+    names = list(dict.fromkeys(name for own in last.values() for name in own))
     if len(names) < 2:
         return ""
-    rows = []
-    for strategy in sorted({run.strategy for run in runs}):
-        last = [run.rounds[-1]["dice"]["by_class"] for run in runs if run.strategy == strategy]
-        means = [np.mean([own[name] for own in last if name in own] or [np.nan]) for name in names]
-        cells = "".join(f'<td data-value="{value}">{value:.3f}</td>' for value in means)
-        rows.append(f'<tr><td data-value="{html.escape(strategy)}">{html.escape(strategy)}</td>{cells}</tr>')
-    head = "".join(f'<th scope="col"><button type="button">{html.escape(title)}</button></th>' for title in ("strategy", *names))
-    return (
-        "<h3>Dice by class</h3><p>After each run's last round, mean over all of its seeds.</p>"
-        f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+    cells = {}
+    for strategy in sorted({strategy for strategy, _ in last}):
+        known = [[own[name] for (other, _), own in last.items() if other == strategy and name in own] for name in names]
+        means = [np.mean(values) if values else np.nan for values in known]
+        cells[strategy] = "".join(
+            f'<td data-value="{_key(mean)}">{"–" if np.isnan(mean) else f"{mean:.3f}"}</td>' for mean in means
+        )
+    titles = [(name, "mean over the test cases in which it is defined") for name in names]
+    return f"<h3>Dice by class</h3><p>After each run's last round, mean over all of its seeds.</p>{_sortable(titles, cells)}"
 
 
 # The plots
@@ -336,16 +327,14 @@ class _Pictures:
 
     def __init__(self, folder: Path, runs: Sequence[Run]):
         self._folder = folder
-        found = sorted(
-            (
-                (-entry["round"], rank, run.setting, run.strategy, run.seed, id_)
-                for run in runs
-                for entry in run.rounds
-                for rank, id_ in enumerate(entry["queried"])
-                if self._path(run, entry, id_).is_file()
-            )
-        )
-        self._shown, self._all = set(found[:PICTURES_AT_MOST]), len(found)
+        found = [
+            (-entry["round"], rank, path)
+            for run in runs
+            for entry in run.rounds
+            for rank, id_ in enumerate(entry["queried"])
+            if (path := self._path(run, entry, id_)).is_file()
+        ]
+        self._shown, self._all = {path for _, _, path in sorted(found)[:PICTURES_AT_MOST]}, len(found)
 
     def _path(self, run: Run, entry: Mapping[str, Any], id_: str) -> Path:
         seed = self._folder / run.setting / run.strategy / f"seed-{run.seed}"
@@ -376,13 +365,14 @@ class _Pictures:
     def _of_round(self, run: Run, entry: Mapping[str, Any]) -> list[str]:
         figures = []
         for rank, (id_, score) in enumerate(zip(entry["queried"], entry["scores"], strict=True)):
-            if (-entry["round"], rank, run.setting, run.strategy, run.seed, id_) not in self._shown:
+            path = self._path(run, entry, id_)
+            if path not in self._shown:
                 continue
             group = entry.get("queried_groups", {}).get(id_, "")
             weight = entry.get("group_weights", {}).get(group)
             why = f"round {entry['round']}, rank {rank + 1}, score {score:.4g}, group {group}"
             why += f", group weight {weight:.2f}" if weight is not None else ""
-            data = base64.b64encode(self._path(run, entry, id_).read_bytes()).decode()
+            data = base64.b64encode(path.read_bytes()).decode()
             figures.append(
                 f'<figure><img alt="Slices of {html.escape(id_)}" src="data:image/webp;base64,{data}">'
                 f"<figcaption><b>{html.escape(id_)}</b>: {html.escape(why)}</figcaption></figure>"

@@ -183,6 +183,11 @@ def _information(variant: information.Variant) -> Callable[[StrategyConfig], Str
     """Expected information gain of a case: the mean over the regions that meet its region of interest."""
 
     def make(config: StrategyConfig) -> Strategy:
+        if config.method == "linear" and (config.step != "sgd" or config.step_rate == "normalised"):
+            raise UserError(
+                f"{variant}: the linear method is that of a plain step with one rate, not of {config.step}, {config.step_rate}."
+            )
+
         def score(statistics: Collected, context: Context) -> np.ndarray:
             regions: Regions = statistics["regions"]
             in_use = jax.tree.map(lambda part: part[regions.used], regions.candidates)
@@ -225,8 +230,6 @@ _ROWS = 1024
 def _gain_of_rows(candidates: information.Candidates, reference, variant, config: StrategyConfig) -> information.InformationGain:
     """Runs over all regions of all cases, a fixed number at a time: their number changes every round, the program stays."""
     if config.method == "linear":
-        if config.step != "sgd" or config.step_rate == "normalised":
-            raise ValueError("The linear form is that of a plain gradient step with one rate for all.")
         return information.linear_information_gain(candidates, reference, variant, config.step_rate, config.renormalise)
     count = candidates.mean.shape[0]
     filled = jax.tree.map(lambda part: np.pad(part, [(0, -count % _ROWS)] + [(0, 0)] * (part.ndim - 1)), candidates)

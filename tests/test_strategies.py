@@ -221,6 +221,8 @@ def test_options_of_a_strategy_follow_its_name(bench):
         ("aeig,step", "step is ''; it takes sgd or sign"),
         ("aeig,renormalise=yes", "it takes true or false"),
         ("aeig,step_rate=fast", "it takes a number or normalised"),
+        ("aeig,method=linear,step=sign", "not of sign, 0.003"),
+        ("eig,method=linear,step_rate=normalised", "not of sgd, normalised"),
     ],
 )
 def test_strategies_that_there_are_not(name, message):
