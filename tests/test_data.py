@@ -336,10 +336,17 @@ def test_the_fingerprint_sees_a_change_under_padding_and_in_large_files(tmp_path
     path.write_bytes(gzip.compress(b"two" * 1000).ljust(2**15, b"\0"))
     assert cases_module.file_fingerprint([path]) != before
     large = np.random.default_rng(0).integers(0, 4, 12_000_000, np.uint8)
-    path.write_bytes(gzip.compress(large.tobytes(), 1) + bytes(64))
+    path.write_bytes(gzip.compress(large.tobytes(), 1, mtime=0) + bytes(64))
     size, before = path.stat().st_size, cases_module.file_fingerprint([path])
     assert size > cases_module.PIECES * cases_module.PIECE_BYTES
     assert cases_module.file_fingerprint([path]) == before
     large[1_000_000] ^= 1
-    path.write_bytes((gzip.compress(large.tobytes(), 1) + bytes(64)).ljust(size, b"\0")[:size])
+    path.write_bytes((gzip.compress(large.tobytes(), 1, mtime=0) + bytes(64)).ljust(size, b"\0")[:size])
     assert cases_module.file_fingerprint([path]) != before
+    path.write_bytes(b"ab")
+    other = tmp_path / "other"
+    other.write_bytes(b"c")
+    before = cases_module.file_fingerprint([path, other])
+    path.write_bytes(b"a")
+    other.write_bytes(b"bc")
+    assert cases_module.file_fingerprint([path, other]) != before  # where a file ends counts, too
