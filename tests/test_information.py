@@ -90,6 +90,20 @@ def test_cases_equal_autodiff(float64, rng, variant, step, rate, renormalise):
         np.testing.assert_allclose(np.asarray(gain.mass + gain.gain), expected, rtol=0, atol=tolerance(expected))
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_classes_may_tie_for_the_most_probable_one(float64, rng, variant):
+    """As they do for a head that is all zero, or for elements without features."""
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng, candidates=2)
+    kernel, bias = kernel.at[:, 1].set(kernel[:, 0]).at[:, 2].multiply(0.1), bias.at[:2].set(2.0)
+    reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
+    assert (np.asarray(reference.probability[0]) == np.asarray(reference.probability[1])).all()
+    expected = np.array(
+        [brute_force(kernel, bias, evaluation, weights, frequency, item[None], variant, 0.3, "sgd", False) for item in pool]
+    )
+    gain = information.information_gain_of_cases(pool, softmax(pool @ kernel + bias[None]), reference, variant, 0.3)
+    np.testing.assert_allclose(np.asarray(gain.mass + gain.gain), expected, rtol=0, atol=tolerance(expected))
+
+
 @pytest.mark.parametrize(("variant", "step", "rate", "renormalise"), OPTIONS)
 def test_regions_equal_autodiff(float64, rng, variant, step, rate, renormalise):
     kernel, bias, evaluation, weights, frequency, _ = make_problem(rng)
