@@ -99,9 +99,9 @@ def setup(folder: str, weights: str, width: int, classes: int, batch_size: int):
 
     def fill(block: Block, name: str):
         for index, (conv, norm) in enumerate(((block.first, block.first_norm), (block.second, block.second_norm))):
-            conv.weight.data = arrays[f"{name}/_Conv_{index}/kernel"].permute(4, 3, 0, 1, 2).contiguous()
-            norm.weight.data = arrays[f"{name}/_Norm_{index}/scale"]
-            norm.bias.data = arrays[f"{name}/_Norm_{index}/bias"]
+            conv.weight.data = arrays[f"{name}/Conv_{index}/kernel"].permute(4, 3, 0, 1, 2).contiguous()
+            norm.weight.data = arrays[f"{name}/Norm_{index}/scale"]
+            norm.bias.data = arrays[f"{name}/Norm_{index}/bias"]
 
     for level, block in enumerate(features.encoders):
         fill(block, f"encoders_{level}")

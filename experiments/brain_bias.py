@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from scipy import stats
 
-from experiments import brain_caudate, command, study
+from experiments import brain_caudate, command, scans, study
 from experiments.presets import PRESETS
 from jaxal import loop, report
 from jaxal.checkpoint import lock
@@ -65,11 +65,11 @@ def _run(arguments: Arguments, display: report.Display) -> int:
                 ready, identity = brain_caudate.read_data(choice, preset, display)
                 dataset = ready.dataset
                 splits = split(dataset.cases, seed, preset.evaluation, preset.test)
-                shares = study.imbalanced_shares(dataset)
+                shares = scans.imbalanced_shares(dataset)
                 for labelled in arguments.labelled:
                     start = splits.pool if labelled == "all" else initial_set(splits.pool, preset.initial_size, seed, shares)
-                    task = study.make_task(dataset, preset, splits, start, choice.training, identity)
-                    study.settle_config(out / "config.json", study.settings(task, preset, choice.training, identity))
+                    task = scans.make_task(dataset, preset, splits, start, choice.training, identity)
+                    study.settle_config(out / "config.json", task.settings)
                     config = loop.LoopConfig(1, preset.query_size, seed, batch_size=preset.batch_size)
                     for record in loop.run(
                         out / f"{bias}-imbalanced" / labelled / f"seed-{seed}", "random", config, task, display

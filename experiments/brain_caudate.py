@@ -25,7 +25,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments import command, revisit, study
+from experiments import command, revisit, scans, study
 from experiments.presets import PRESETS, Preset
 from jaxal import hosts, loop, report
 from jaxal.data import brain
@@ -33,7 +33,7 @@ from jaxal.data.folder import FolderConfig, Ready
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments(study.StudyArguments):
+class Arguments(scans.ScanArguments):
     """Decides which brain MRIs to label next, round after round, and reports accuracy and fairness by patient group."""
 
     bias: Annotated[tuple[brain.Bias, ...], tyro.conf.arg(metavar="NAME...")] = ("strong",)
@@ -57,7 +57,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     name = arguments.data.resolve().name if arguments.data else arguments.preset
     out = arguments.out or Path("runs") / f"brain_caudate-{name}"
     study.check_options(arguments, arguments.data, out)
-    preset = study.choose_sizes(arguments, PRESETS[arguments.preset])
+    preset = scans.choose_sizes(arguments, PRESETS[arguments.preset])
     if revisit.is_asked_for(arguments):
         return revisit.run(arguments, preset, _sources(arguments, preset, display)[0], display)
     return study.run(arguments, preset, _sources(arguments, preset, display), out, display)
@@ -65,9 +65,9 @@ def _run(arguments: Arguments, display: report.Display) -> int:
 
 def _sources(arguments: Arguments, preset: Preset, display: report.Display) -> list[study.Source]:
     if arguments.data:
-        return [study.Source("data", arguments, *read_data(arguments, preset, display))]
+        return [scans.make_source("data", arguments, preset, *read_data(arguments, preset, display))]
     choices = [dataclasses.replace(arguments, bias=(bias,)) for bias in dict.fromkeys(arguments.bias)]
-    return [study.Source(choice.bias[0], choice, *read_data(choice, preset, display)) for choice in choices]
+    return [scans.make_source(choice.bias[0], choice, preset, *read_data(choice, preset, display)) for choice in choices]
 
 
 def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> tuple[Ready, dict]:
@@ -87,7 +87,7 @@ def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> 
     whole = FolderConfig(
         column, arguments.participants if arguments.data else None, patch_voxels=sys.maxsize, levels=preset.network.levels
     )
-    ready = study.read_folder(folder, arguments.prepared / folder.resolve().name, whole, display)
+    ready = scans.read_folder(folder, arguments.prepared / folder.resolve().name, whole, display)
     dataset = ready.dataset
     if arguments.data:
         identity = {"group_column": column, "fingerprint": ready.fingerprint}

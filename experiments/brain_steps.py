@@ -14,10 +14,10 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments import brain_caudate, command, study
+from experiments import brain_caudate, command, scans
 from experiments.presets import PRESETS
 from jaxal import fairness, metrics, report
-from jaxal.data.cases import by_group, initial_set, split
+from jaxal.data.cases import by_stratum, initial_set, split
 from jaxal.scoring import Pass
 from jaxal.training import Trainer, whole
 
@@ -50,9 +50,9 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     dice: dict[str, list[dict[str, float]]] = {}
     for seed in range(arguments.seeds):
         splits = split(dataset.cases, seed, preset.evaluation, preset.test)
-        few = initial_set(splits.pool, preset.initial_size, seed, study.imbalanced_shares(dataset))
-        task = study.make_task(dataset, preset, splits, few, "scratch", identity)
-        more = [case for cases in by_group(set(splits.pool) - set(few)).values() for case in cases[:2]]
+        few = initial_set(splits.pool, preset.initial_size, seed, scans.imbalanced_shares(dataset))
+        task = scans.make_task(dataset, preset, splits, few, "scratch", identity)
+        more = [case for cases in by_stratum(set(splits.pool) - set(few)).values() for case in cases[:2]]
         examples = [task.load(case) for case in few]
         extended = examples + [task.load(case) for case in more]
         test = Pass(task.model, ["overlap"], preset.members, preset.batch_size, task.statistics)

@@ -5,11 +5,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
-
 from experiments import study
-from experiments.presets import Preset
-from jaxal import hosts, loop, prediction, report, rescoring
+from jaxal import hosts, loop, report, rescoring
 from jaxal.checkpoint import lock
 from jaxal.errors import UserError
 from jaxal.journal import Journal
@@ -48,18 +45,18 @@ def with_options_of_run(arguments: study.StudyArguments) -> study.StudyArguments
     return dataclasses.replace(arguments, **values)
 
 
-def run(arguments: study.StudyArguments, preset: Preset, source: study.Source, display: report.Display) -> int:
+def run(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: report.Display) -> int:
     """Scores the pool of the run that was asked for, or predicts all of its cases; returns the exit status."""
     return (_score if arguments.score_only else _predict)(arguments, preset, source, display)
 
 
-def _score(arguments: study.StudyArguments, preset: Preset, source: study.Source, display: report.Display) -> int:
+def _score(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: report.Display) -> int:
     """Scores the pool of the run that `arguments.score_only` names; returns the exit status."""
     folder = arguments.score_only
-    task = study.prepare_task(source, preset, arguments.seed)
+    task = source.task(arguments.seed)
     out = folder.resolve().parents[2]
     with lock(out) if hosts.is_leader() else contextlib.nullcontext():
-        study.settle_config(out / "config.json", study.settings(task, preset, arguments.training, source.identity), AS_IT_WAS)
+        study.settle_config(out / "config.json", task.settings, AS_IT_WAS)
         names = list(dict.fromkeys(arguments.strategy))
         journal = Journal(folder / "scores", task.config_hash, hosts.index())
         found = rescoring.score_round(folder, names, study.loop_config(arguments, preset), task, journal, display)
@@ -73,10 +70,10 @@ def _score(arguments: study.StudyArguments, preset: Preset, source: study.Source
     return 0
 
 
-def _predict(arguments: study.StudyArguments, preset: Preset, source: study.Source, display: report.Display) -> int:
+def _predict(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: report.Display) -> int:
     """Predicts every case by the run that `arguments.predict_only` names; returns the exit status."""
     folder = arguments.predict_only
-    task = study.prepare_task(source, preset, arguments.seed)
+    task = source.task(arguments.seed)
     if folder.resolve().parent.name == FULL:
         task = task._replace(initial=task.splits.pool)
     out = folder.resolve().parents[2]
@@ -84,17 +81,8 @@ def _predict(arguments: study.StudyArguments, preset: Preset, source: study.Sour
         loop.last_round(folder, task)
         return 0
     with lock(out):
-        study.settle_config(out / "config.json", study.settings(task, preset, arguments.training, source.identity), AS_IT_WAS)
+        study.settle_config(out / "config.json", task.settings, AS_IT_WAS)
         with display.progress("predicting") as progress:
-            predicted = prediction.predict_round(
-                folder, study.loop_config(arguments, preset), task, source.ready.found, study.stoppable(progress, display)
-            )
-        prediction.write_predictions(folder / "predictions.csv", predicted)
-    for part in ("labelled", "pool", "evaluation", "test"):
-        dice = [one.mean_dice for one in predicted if one.part == part and not np.isnan(one.mean_dice)]
-        if dice:
-            display.note(f"  {part:<10} mean Dice {np.mean(dice):.3f} over {len(dice)} cases")
-    display.note(
-        f"Label maps, each on the grid of the case's own files: {folder / 'predictions'}\nDice of each: {folder / 'predictions.csv'}"
-    )
+            lines = source.predict(folder, study.loop_config(arguments, preset), task, study.stoppable(progress, display))
+    display.note("\n".join(lines))
     return 0

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments import command, revisit, study
+from experiments import command, revisit, scans, study
 from experiments.presets import Preset
 from jaxal import loop, report
 from jaxal.data.folder import FolderConfig, Ready
@@ -64,7 +64,7 @@ LEAST = {"patch-voxels": 64, "quantiles": 2}
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments(study.StudyArguments):
+class Arguments(scans.ScanArguments):
     """Decides which of your scans to label next, round after round, and reports accuracy and fairness by patient group."""
 
     data: Path | None = None
@@ -116,8 +116,8 @@ def _run(arguments: Arguments, display: report.Display) -> int:
         arguments.spacing_mm,
         arguments.patch_voxels or size.patch_voxels,
     )
-    ready = study.read_folder(arguments.data, arguments.prepared / arguments.data.resolve().name, config, display)
-    preset = study.choose_sizes(arguments, _preset(size, ready))
+    ready = scans.read_folder(arguments.data, arguments.prepared / arguments.data.resolve().name, config, display)
+    preset = scans.choose_sizes(arguments, _preset(size, ready))
     identity = {
         "group_column": arguments.group_column,
         "fingerprint": ready.fingerprint,
@@ -128,9 +128,9 @@ def _run(arguments: Arguments, display: report.Display) -> int:
         "classes": list(ready.dataset.classes),
     }
     patch = None if ready.plan.whole else ready.plan.patch
-    source = study.Source("data", arguments, ready, identity, patch)
+    source = scans.make_source("data", arguments, preset, ready, identity, patch)
     if arguments.plan:
-        return _plan(arguments, ready, preset, source, out, display)
+        return _plan(arguments, ready, preset, source.task(arguments.seed), patch, out, display)
     if revisit.is_asked_for(arguments):
         return revisit.run(arguments, preset, source, display)
     plan = json.dumps(to_json(ready.plan, ready.found), indent=2) + "\n"
@@ -164,9 +164,16 @@ def _preset(size: Size, ready: Ready) -> Preset:
     )
 
 
-def _plan(arguments: Arguments, ready: Ready, preset: Preset, source: study.Source, out: Path, display: report.Display) -> int:
+def _plan(
+    arguments: Arguments,
+    ready: Ready,
+    preset: Preset,
+    task: loop.Task,
+    patch: tuple[int, ...] | None,
+    out: Path,
+    display: report.Display,
+) -> int:
     """Tells what a run would do, and what it would cost by one timed step and one timed case."""
-    task = study.prepare_task(source, preset, arguments.seed)
     groups = {group: sum(case.group == group for case in ready.dataset.cases) for group in ready.dataset.groups}
     display.note(
         f"{ready.found.layout}: {len(ready.dataset.cases)} cases; "
@@ -189,7 +196,7 @@ def _plan(arguments: Arguments, ready: Ready, preset: Preset, source: study.Sour
     runs = len(set(arguments.strategy)) * arguments.seeds
     full = arguments.seeds if study.trains_full(arguments, out) else 0
     everything = full * (networks * trainer.steps(len(task.splits.pool)) * step + seen * seconds_a_case) / 60
-    windows = len(window_starts(ready.dataset.shape, source.patch, 0.5)) if source.patch else 1
+    windows = len(window_starts(ready.dataset.shape, patch, 0.5)) if patch else 1
     padded = " x ".join(map(str, ready.dataset.shape))
     display.note(
         f"every case is padded to the largest, {padded} voxels, and seen in {windows} window{'s' if windows > 1 else ''}"

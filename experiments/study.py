@@ -1,55 +1,51 @@
-"""What studies of segmentation share: how a task is put together, and a results folder that keeps to one configuration."""
+"""What all studies share: their options, the order of their runs, and a results folder that keeps to one configuration."""
 
 import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import tyro
 
 from experiments import command
-from experiments.presets import Preset
 from jaxal import hosts, loop, page, report
 from jaxal.checkpoint import Ledger, lock, write_text
 from jaxal.comparison import compare_folder
-from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
-from jaxal.data.folder import FolderConfig, Ready, make_ready
-from jaxal.data.prepare import draw_patch, load_case
 from jaxal.errors import UserError
 from jaxal.members import MembersConfig
-from jaxal.networks.unet import Dropout, unet
-from jaxal.networks.windows import windowed
 from jaxal.record import FULL, read_runs
-from jaxal.statistics import STATISTICS, StatisticsConfig
-from jaxal.strategies import STRATEGIES, StrategyConfig, named_strategy
+from jaxal.statistics import STATISTICS
+from jaxal.strategies import STRATEGIES, StrategyConfig, Table, named_strategy
 from jaxal.training import Interrupted
 
-FOREGROUND_SHARE = 1 / 3  # of patches that are drawn around the structure, as in nnU-Net
-SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced
+S = TypeVar("S")
 
 
-_STRATEGY_HELP = (
-    f"How cases are chosen; of several, one run after the other. There are {', '.join(STRATEGIES)}. Options of its own may follow a name, as "
-    f"in weighted_entropy,gamma=3; there are {', '.join(field.name for field in dataclasses.fields(StrategyConfig))}."
-)
+def strategy_option(table: Table, example: str) -> Any:
+    """The type of the option that names strategies, with their names as its help."""
+    options = ", ".join(field.name for field in dataclasses.fields(StrategyConfig))
+    help_ = (
+        f"How cases are chosen; of several, one run after the other. There are {', '.join(table)}. Options of its own may follow a name, as "
+        f"in {example}; there are {options}."
+    )
+    return Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME[,OPTION=VALUE...]...", help=help_)]
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyArguments:
     """Options that all studies have."""
 
-    strategy: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME[,OPTION=VALUE...]...", help=_STRATEGY_HELP)] = ("aeig",)
+    table: ClassVar[Table] = STRATEGIES
+    strategy: strategy_option(STRATEGIES, "weighted_entropy,gamma=3") = ("aeig",)  # type: ignore[valid-type]
     score_only: Path | None = None
     """Folder of a run (…/STRATEGY/seed-N): score its last round's pool by all given strategies in one pass, into its scores.csv.
     The run's own options count; others than --strategy and the hosts' are ignored."""
     predict_only: Path | None = None
-    """Folder of a run: write what its last network makes of every case, on the case's own grid, into its predictions/ and
-    predictions.csv. The run's own options count; all others are ignored."""
-    initial: Literal["balanced", "imbalanced"] = "imbalanced"
-    """Whether the groups share the initial set equally, or the smallest group gets a tenth of it (B in the simulation)."""
+    """Folder of a run: write what its last network makes of every case into its predictions.csv, and label maps into its predictions/,
+    each on the grid of the case's own files. The run's own options count; all others are ignored."""
     training: Literal["scratch", "warm"] = "scratch"
     """Train every round from scratch, or from the last round's weights with fewer steps."""
     rounds: int | None = None
@@ -64,10 +60,6 @@ class StudyArguments:
     """How many seeds, from --seed on. More can follow later, as more strategies can."""
     full: bool | None = None
     """Train on the whole pool, too, once a seed, as the line to reach. Default: when several strategies or seeds are compared."""
-    group_column: str = "group"
-    """Column of the table of participants that names each case's group."""
-    participants: Path | None = None
-    """The table of participants, tab-separated, with a column participant_id. Default: participants.tsv in the folder of scans."""
     out: Path | None = None
     """Where results go. Default: a folder below runs/, named after the study."""
     prepared: Path = Path("runs/prepared")
@@ -78,8 +70,6 @@ class StudyArguments:
     """Set an existing --out folder aside (it is renamed, not deleted) and begin anew."""
     samples: int | None = None
     """Dropout samples of strategies that measure disagreement; 0 leaves dropout off. Default: the preset's."""
-    dropout: Dropout | None = None
-    """Where channels are dropped: before the last layer, in the decoder or after the bottleneck. Default: the preset's, the head."""
     networks: int | None = None
     """Networks that are trained each round, their disagreement joined to the samples' (a deep ensemble). Default: the preset's, one."""
     flips: tuple[int, ...] | None = None
@@ -99,35 +89,28 @@ def trains_full(arguments: StudyArguments, out: Path) -> bool:
 
 
 class Source(NamedTuple):
-    """One data set of a study.
+    """One setting of a study: a data set, and how the first labels are given out.
 
     Attributes:
-      name: of its settings in the results folder.
-      arguments: the study's, for this data set alone.
-      ready: prepared cases, and where they came from.
-      identity: what tells it from others, for `config.json`.
-      patch: voxels that the network sees at once, where cases are larger.
+      name: of its folder among the results.
+      arguments: the study's, for this setting alone.
+      task: splits, initial set and network for a seed.
+      predict: writes what a finished run's network makes of every case: `(folder of the run, config, task, progress) -> lines to show`.
     """
 
     name: str
     arguments: StudyArguments
-    ready: Ready
-    identity: dict
-    patch: tuple[int, ...] | None = None
+    task: Callable[[int], loop.Task]
+    predict: Callable[[Path, loop.LoopConfig, loop.Task, Callable[[int, int], None]], list[str]]
 
 
-def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: report.Display) -> Ready:
-    """Makes a folder ready, showing how far it is."""
+class Sizes(Protocol):
+    """What a preset must tell of the rounds; the rest is each kind of task's own."""
 
-    @contextlib.contextmanager
-    def showing(what: str) -> Iterator[Callable[[int, int], None]]:
-        with display.progress(what) as progress:
-            yield stoppable(progress, display)
-
-    if hosts.is_leader():
-        ready = make_ready(folder, prepared, config, showing)
-    hosts.share_json(None)  # the others find the leader's files
-    return ready if hosts.is_leader() else make_ready(folder, prepared, config, showing)
+    rounds: int
+    query_size: int
+    members: MembersConfig
+    batch_size: int
 
 
 def stoppable(progress: Callable[[int, int], None], display: report.Display) -> Callable[[int, int], None]:
@@ -139,19 +122,6 @@ def stoppable(progress: Callable[[int, int], None], display: report.Display) -> 
             raise Interrupted
 
     return report_
-
-
-def settings(task: loop.Task, preset: Preset, start: str, identity: dict) -> dict:
-    """What decides results and therefore may not change under an existing folder."""
-    return {
-        "data": identity,
-        "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
-        "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
-        "network": dataclasses.asdict(preset.network),
-        "training": {"start": start, **dataclasses.asdict(preset.training)},
-        "statistics": dataclasses.asdict(task.statistics),
-        "strategy": dataclasses.asdict(task.strategy),
-    }
 
 
 NEW_FOLDER = "Choose another --out, or --fresh to set the folder aside and begin anew."
@@ -187,40 +157,6 @@ def set_aside(folder: Path) -> Path:
     return aside
 
 
-def imbalanced_shares(dataset: Dataset) -> dict[str, float]:
-    """A tenth for the smallest group (of equal ones the last), the rest in equal parts."""
-    counts = {group: sum(case.group == group for case in dataset.cases) for group in dataset.groups}
-    scarce = min(reversed(dataset.groups), key=lambda group: counts[group])
-    others = [group for group in dataset.groups if group != scarce]
-    return {scarce: SCARCE_SHARE, **dict.fromkeys(others, (1 - SCARCE_SHARE) / len(others))}
-
-
-def make_task(
-    dataset: Dataset,
-    preset: Preset,
-    splits: Splits,
-    initial: Sequence[Case],
-    start: str,
-    identity: dict,
-    patch: tuple[int, ...] | None = None,
-) -> loop.Task:
-    """Puts the parts together; sizes that are given in millimetres become voxels of this data set."""
-    network = dataclasses.replace(preset.network, classes=len(dataset.classes))
-    voxel_mm = sum(dataset.spacing_mm) / len(dataset.spacing_mm)
-    task = loop.Task(
-        model=windowed(unet(network), patch) if patch else unet(network),
-        dataset=dataset,
-        splits=splits,
-        initial=initial,
-        load=lambda case: load_case(case, dataset),
-        training=preset.training,
-        statistics=StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm))),
-        strategy=StrategyConfig(step_rate=preset.training.warm_rate if start == "warm" else preset.training.peak_rate),
-        draw=(lambda case, rng: draw_patch(case, patch, FOREGROUND_SHARE, rng)) if patch else None,
-    )
-    return task._replace(config_hash=loop.config_hash(settings(task, preset, start, identity)))
-
-
 def finish(out: Path, display: report.Display) -> None:
     """Writes what a folder of runs comes to, and says where it lies."""
     comparisons = compare_folder(out)
@@ -234,7 +170,7 @@ def finish(out: Path, display: report.Display) -> None:
 
 def run(
     arguments: StudyArguments,
-    preset: Preset,
+    preset: Sizes,
     sources: Sequence[Source],
     out: Path,
     display: report.Display,
@@ -249,44 +185,59 @@ def run(
     started = time.perf_counter()
     seeds, names = range(arguments.seed, arguments.seed + arguments.seeds), list(dict.fromkeys(arguments.strategy))
     # Everything that can be refused is refused before anything is written.
-    tasks = {(source.name, seed): prepare_task(source, preset, seed) for source in sources for seed in seeds}
-    first = sources[0]
+    tasks = {(source.name, seed): source.task(seed) for source in sources for seed in seeds}
     if arguments.fresh and out.is_dir() and any(out.iterdir()) and hosts.is_leader():
         display.note(f"Set {out} aside as {set_aside(out)}.")
     with lock(out) if hosts.is_leader() else contextlib.nullcontext():
         if hosts.is_leader():
-            task = tasks[first.name, seeds[0]]
-            settle_config(out / "config.json", settings(task, preset, arguments.training, first.identity))
+            settle_config(out / "config.json", tasks[sources[0].name, seeds[0]].settings)
             for name, text in (notes or {}).items():
                 write_text(out / name, text)
-        full = trains_full(arguments, out)
+        full, reporting = trains_full(arguments, out), _Reporting(out)
         work = [(seed, source, name) for seed in seeds for source in sources for name in ([FULL] if full else []) + names]
         for number, (seed, source, name) in enumerate(work, 1):
-            setting = out / f"{source.name}-{arguments.initial}"
+            setting = out / source.name
             if len(work) > 1:
                 display.note(f"[{number} of {len(work)}]")
             own = dataclasses.replace(source.arguments, seed=seed)
             siblings = [other for other in sorted(setting.glob(f"*/seed-{seed}")) if other.parent.name not in (name, FULL)]
-            _run_strategy(name, setting / name / f"seed-{seed}", own, preset, tasks[source.name, seed], display, siblings)
+            _run_strategy(
+                name, setting / name / f"seed-{seed}", own, preset, tasks[source.name, seed], display, siblings, reporting
+            )
         if hosts.is_leader():
             finish(out, display)
             display.note(f"Done in {time.perf_counter() - started:.0f} s.")
     return 0
 
 
+class _Reporting:
+    """Writes the report after a round, but for rounds so short that it would take more than a tenth of the time."""
+
+    def __init__(self, out: Path):
+        self._out, self._due = out, 0.0
+
+    def __call__(self) -> None:
+        start = time.monotonic()
+        if start >= self._due:
+            report.write_summary(self._out)
+            page.write_report(self._out, "Not all of the study is done.")
+            self._due = time.monotonic() + 9 * (time.monotonic() - start)
+
+
 def _run_strategy(
     name: str,
     folder: Path,
     arguments: StudyArguments,
-    preset: Preset,
+    preset: Sizes,
     task: loop.Task,
     display: report.Display,
     siblings: Sequence[Path],
+    reporting: Callable[[], None],
 ) -> None:
     splits, groups, config = task.splits, task.dataset.groups, loop_config(arguments, preset)
     display.note(
         f"{name}, {folder.parents[1].name}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
-        f"evaluation, {len(splits.test)} for the test; {' x '.join(map(str, task.dataset.shape))} voxels"
+        f"evaluation, {len(splits.test)} for the test; {' x '.join(map(str, task.dataset.shape))} {'voxels' if len(task.dataset.shape) == 3 else 'pixels'}"
     )
     if hosts.is_leader():
         options = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
@@ -298,33 +249,16 @@ def _run_strategy(
     if name == FULL:  # everything is labelled from the start, so one training is all there is
         task, config = task._replace(initial=splits.pool), dataclasses.replace(config, rounds=1)
         strategy, sibling = "random", None
-    display.table_header(groups)
+    display.table_header(task.assessment, groups)
     known = len(Ledger(folder / "rounds.jsonl").read())
     for record in loop.run(folder, strategy, config, task, display, sibling):
-        display.table_row(record, groups)
+        display.table_row(record, task.assessment, groups)
         if hosts.is_leader() and record["round"] >= known:  # what was there before is in the report already
-            report.write_summary(folder.parents[2])
-            page.write_report(folder.parents[2], "Not all of the study is done.")
+            reporting()
     display.note(f"  rounds   {folder / 'rounds.jsonl'}\n  weights  {folder / 'checkpoints'}")
 
 
-def prepare_task(source: Source, preset: Preset, seed: int) -> loop.Task:
-    """Splits, initial set and network for one seed."""
-    arguments, dataset = source.arguments, source.ready.dataset
-    splits = split(dataset.cases, seed, preset.evaluation, preset.test)
-    if len(splits.pool) < preset.initial_size + preset.query_size:
-        raise UserError(
-            f"The pool has {len(splits.pool)} of {len(dataset.cases)} cases, but the initial set of {preset.initial_size} and one "
-            f"query of {preset.query_size} need {preset.initial_size + preset.query_size}. Lower --initial-size or --query-size, or add cases."
-        )
-    shares = imbalanced_shares(dataset) if arguments.initial == "imbalanced" else None
-    initial = initial_set(splits.pool, preset.initial_size, seed, shares)
-    if any(axis not in range(len(dataset.shape)) for axis in preset.members.flips):
-        raise UserError(f"--flips is {preset.members.flips}; images here have the axes 0 to {len(dataset.shape) - 1}.")
-    return make_task(dataset, preset, splits, initial, arguments.training, source.identity, source.patch)
-
-
-def loop_config(arguments: StudyArguments, preset: Preset) -> loop.LoopConfig:
+def loop_config(arguments: StudyArguments, preset: Sizes) -> loop.LoopConfig:
     return loop.LoopConfig(
         rounds=preset.rounds,
         query_size=preset.query_size,
@@ -348,7 +282,7 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
         if value is not None and value < smallest:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least {smallest}.")
     for name in arguments.strategy:
-        named_strategy(name, StrategyConfig())
+        named_strategy(name, StrategyConfig(), arguments.table)
     if data is None:
         return
     scans = data.resolve()
@@ -359,12 +293,10 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
         raise UserError(f"--fresh would set {out.resolve()} aside, but the scans lie in it ({scans}). Choose another --out.")
 
 
-def choose_sizes(arguments: StudyArguments, preset: Preset) -> Preset:
+def choose_sizes(arguments: StudyArguments, preset: S) -> S:
     """The preset with what was asked for by option in its place."""
     asked = {name: getattr(arguments, name) for name in ("rounds", "query_size", "initial_size")}
     preset = dataclasses.replace(preset, **{name: value for name, value in asked.items() if value is not None})
-    if arguments.dropout:
-        preset = dataclasses.replace(preset, network=dataclasses.replace(preset.network, dropout=arguments.dropout))
     return dataclasses.replace(preset, members=_members(arguments, preset.members))
 
 
@@ -377,7 +309,7 @@ def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig
     needy = [
         name
         for name in arguments.strategy
-        if any(STATISTICS[need].needs_members for need in named_strategy(name, StrategyConfig()).needs.pool)
+        if any(STATISTICS[need].needs_members for need in named_strategy(name, StrategyConfig(), arguments.table).needs.pool)
     ]
     if needy and members.count < 2:
         advice = "the run was made without" if arguments.score_only else "give --samples, --networks or --flips more of them"

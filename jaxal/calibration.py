@@ -1,6 +1,6 @@
 """Whether predicted probabilities can be believed."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,3 +63,12 @@ def expected_calibration_error(sums: CalibrationSums) -> float:
         for part in (sums.count, sums.confidence, sums.correct)
     )
     return float(np.abs(correct - confidence).sum() / count.sum())
+
+
+def entries(sums: CalibrationSums) -> dict[str, Any]:
+    """What the ledger keeps: the measures, and by bin of confidence how many elements, their summed confidence, how many are right."""
+    parts = {"count": sums.count, "confidence": sums.confidence, "correct": sums.correct}
+    reliability = {
+        name: [round(float(value), 3) for value in np.asarray(part, np.float64).sum(0)] for name, part in parts.items()
+    }
+    return {"nll": negative_log_likelihood(sums), "ece": expected_calibration_error(sums), "reliability": reliability}

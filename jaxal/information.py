@@ -47,6 +47,18 @@ class Candidates(NamedTuple):
         return self.joint[..., -1]
 
 
+class Items(NamedTuple):
+    """Candidates that are single items, such as whole images, by the two sides of their gradients.
+
+    Attributes:
+      features: `[..., features]`.
+      probability: `[..., classes]`.
+    """
+
+    features: Array
+    probability: Array
+
+
 class Reference(NamedTuple):
     """The evaluation elements, seen by the current model.
 
@@ -80,6 +92,9 @@ class InformationGain(NamedTuple):
 
     mass: Array
     gain: Array
+
+
+NO_GAIN = InformationGain(np.zeros(0, np.float32), np.zeros(0, np.float32))  # of no candidates
 
 
 def extend(features: Array, axis: int = -1) -> Array:
@@ -116,10 +131,10 @@ def _shares(counts: Array) -> Array:
     return counts / counts.sum()
 
 
-def case_candidates(features: Array, probability: Array) -> Candidates:
-    """Candidates that are single items: `features [..., features]`, `probability [..., classes]`."""
-    mean = extend(features)
-    return Candidates(mean, probability[..., :, None] * mean[..., None, :])
+def candidates_of(items: Items) -> Candidates:
+    """The same as candidates whose products are written out."""
+    mean = extend(items.features)
+    return Candidates(mean, items.probability[..., :, None] * mean[..., None, :])
 
 
 def region_candidates(
@@ -200,14 +215,14 @@ def mass(probability: Array, class_frequency: Array) -> Array:
     return 1.0 - (probability * jnp.broadcast_to(class_frequency, probability.shape)).sum(-1)
 
 
-def step_rates(rate: float | Literal["normalised"], candidates: Candidates, share: float = 0.5) -> Array:
-    """The rate of the one step for each candidate, `[...]`: a number, or `share / |φ|²`, free of the features' scale."""
-    square = jnp.square(candidates.mean).sum(-1)  # at least 1, from the constant
+def step_rates(rate: float | Literal["normalised"], extended: Array, share: float = 0.5) -> Array:
+    """The rate of the one step for each candidate, `[..., features + 1] -> [...]`: a number, or `share / |φ|²`, free of the features' scale."""
+    square = jnp.square(extended).sum(-1)  # at least 1, from the constant
     return share / square if rate == "normalised" else jnp.full_like(square, rate)
 
 
 def information_gain(
-    candidates: Candidates,
+    candidates: Candidates | Items,
     reference: Reference,
     variant: Variant,
     rate: float | Literal["normalised"],
@@ -218,7 +233,7 @@ def information_gain(
     """Expected information gain of labelling each candidate (equations 1 and 2 of the paper), regions or single items.
 
     Args:
-      candidates: with one leading axis `[candidates]`.
+      candidates: with one leading axis `[candidates]`. Of items one Gram product serves all labels.
       reference: the evaluation set.
       variant: see `label_weights`.
       rate: of the one gradient step, see `step_rates`.
@@ -226,8 +241,14 @@ def information_gain(
       renormalise: divide the weights of the labels by their sum.
       block: candidates computed at once; bounds the memory to `block * classes * elements` numbers.
     """
-    probability = candidates.probability
-    weights = label_weights(variant, probability, reference.class_frequency, renormalise)
+    weights = label_weights(variant, candidates.probability, reference.class_frequency, renormalise)
+    change = _change_of_items if isinstance(candidates, Items) else _change_of_regions
+    expected = change(candidates, weights, reference, rate, step, block)
+    return InformationGain(_mass_part(variant, renormalise, weights, reference), -expected)
+
+
+def _change_of_regions(candidates: Candidates, weights: Array, reference: Reference, rate, step: Step, block: int) -> Array:
+    """Expected change of the evaluation entropy, `[candidates]`."""
 
     def one(candidate: Candidates, weights: Array, rate: Array) -> Array:
         if step == "sign":  # no sum: the sign of a difference is not the difference of the signs
@@ -240,43 +261,26 @@ def information_gain(
         own = rest if step == "sign" else [part - rest[0] for part in other]
         return _expected_change(other, own, weights, reference)
 
-    change = _in_blocks(one, (candidates, weights, step_rates(rate, candidates)), block)
-    return InformationGain(_mass_part(variant, renormalise, weights, reference), -change)
+    return _in_blocks(one, (candidates, weights, step_rates(rate, candidates.mean)), block)
 
 
-def information_gain_of_cases(
-    features: Array,
-    probability: Array,
-    reference: Reference,
-    variant: Variant,
-    rate: float | Literal["normalised"],
-    step: Step = "sgd",
-    renormalise: bool = False,
-    block: int = 64,
-) -> InformationGain:
-    """The same for single items, where one Gram product serves all labels: `information_gain(case_candidates(...))`, faster.
-
-    Args:
-      features: `[candidates, features]`.
-      probability: `[candidates, classes]`.
-    """
-    extended = extend(features)
-    weights = label_weights(variant, probability, reference.class_frequency, renormalise)
-    rates = step_rates(rate, Candidates(extended, extended[:, None, :]))
+def _change_of_items(items: Items, weights: Array, reference: Reference, rate, step: Step, block: int) -> Array:
+    """The same for single items: with φ's products against the evaluation features all labels' logits are outer products."""
+    extended = extend(items.features)
+    rates = step_rates(rate, extended)
 
     def one(direction: Array, errors: tuple[Array, Array], weights: Array, rate: Array) -> Array:
         gram = jnp.matmul(-rate * direction, reference.features, precision="highest")
         return _expected_change(*([part * gram for part in error] for error in errors), weights, reference)
 
-    errors = (probability, probability - 1.0)
+    errors = (items.probability, items.probability - 1.0)
     if step == "sign":
         extended, errors = jnp.sign(extended), tuple(map(jnp.sign, errors))
-    change = _in_blocks(one, (extended, errors, weights, rates), block)
-    return InformationGain(_mass_part(variant, renormalise, weights, reference), -change)
+    return _in_blocks(one, (extended, errors, weights, rates), block)
 
 
 def linear_information_gain(
-    candidates: Candidates, reference: Reference, variant: Variant, rate: float, renormalise: bool = False
+    candidates: Candidates | Items, reference: Reference, variant: Variant, rate: float, renormalise: bool = False
 ) -> InformationGain:
     """The first order of `information_gain` in the rate, for any leading axes: cases, regions, or every element of a volume.
 
@@ -285,7 +289,7 @@ def linear_information_gain(
     For single elements the first order of EIG is zero.
 
     Args:
-      candidates: `[..., features + 1]` and `[..., classes, features + 1]`.
+      candidates: with any leading axes.
       reference: the evaluation set.
       variant, renormalise: see `label_weights`.
       rate: of the one gradient step.
@@ -293,6 +297,7 @@ def linear_information_gain(
     Returns:
       `[...]` each.
     """
+    candidates = candidates_of(candidates) if isinstance(candidates, Items) else candidates
     weights = label_weights(variant, candidates.probability, reference.class_frequency, renormalise)
     slope = entropy_gradient(reference)
     own = jnp.einsum("...cf,cf->...", candidates.joint, slope, precision="highest")

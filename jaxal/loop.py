@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from jaxal import hosts, metrics, strategies
+from jaxal import hosts, strategies
+from jaxal.assessment import Assessment
 from jaxal.checkpoint import Checkpoints, Ledger
 from jaxal.data.cases import Case, Dataset, Example, Splits
 from jaxal.data.stream import kept
@@ -26,15 +28,16 @@ from jaxal.errors import UserError
 from jaxal.journal import Journal
 from jaxal.members import MembersConfig, predict
 from jaxal.oracle import simulated, without_label
-from jaxal.pictures import draw_case, write_picture
+from jaxal.pictures import draw_case, draw_image, picture_path, write_picture
 from jaxal.record import record_of
 from jaxal.scoring import Collected, Pass
+from jaxal.segmentation import SEGMENTATION
 from jaxal.statistics import StatisticsConfig
 from jaxal.strategies import Context, Needs, Seen, StrategyConfig
 from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState
 from jaxal.types import Model, Params
 
-COLLAPSED_DICE = 0.02  # on the labelled cases themselves: as good as no foreground
+PICTURES_A_ROUND = 12  # of the queried cases, best first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +75,9 @@ class Task(NamedTuple):
       load: reads a case.
       draw: makes a training example of a case, such as a patch at random; the whole case when left out.
       training, statistics, strategy: configuration of the parts.
-      config_hash: of everything that decides results, for the ledger.
+      assessment: how networks are assessed, which depends on the kind of task.
+      table: the strategies of this kind of task.
+      settings: everything that decides results, ready for JSON.
     """
 
     model: Model
@@ -83,8 +88,15 @@ class Task(NamedTuple):
     training: TrainingConfig
     statistics: StatisticsConfig
     strategy: StrategyConfig
-    config_hash: str = ""
+    assessment: Assessment = SEGMENTATION
+    table: strategies.Table = strategies.STRATEGIES
     draw: Callable[[Case, np.random.Generator], Example] | None = None
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def config_hash(self) -> str:
+        """Eight hexadecimal digits of the settings, for the ledger."""
+        return config_hash(self.settings)
 
 
 class Watcher(Protocol):
@@ -112,8 +124,8 @@ class Passes:
         self._task = task
         self._pool = _make_pass(needs.pool, config, task, config.members.networks)
         self._evaluation = _make_pass(needs.evaluation, config, task)
-        self.labelled = _make_pass(("overlap", *needs.labelled), config, task)
-        self.test = _make_pass(("overlap", "calibration"), config, task)
+        self.labelled = _make_pass((*task.assessment.labelled, *needs.labelled), config, task)
+        self.test = _make_pass(task.assessment.test, config, task)
 
     def collect(
         self, params: Sequence[Params], key: jax.Array, pool: Sequence[Case], labelled: Seen, watcher: Watcher, journal: Journal
@@ -145,7 +157,7 @@ def run(
     if sibling and hosts.is_leader():
         _take_first_network(folder, sibling, task)
     ledger, journal = Ledger(folder / "rounds.jsonl"), Journal(folder / "scores", task.config_hash, hosts.index())
-    strategy = strategies.named_strategy(name, task.strategy)
+    strategy = strategies.named_strategy(name, task.strategy, task.table)
     passes, networks = Passes(strategy.needs, config, task), make_networks(folder, config, task)
     by_id = {case.id: case for case in task.splits.pool}
     labelled = sorted(task.initial)
@@ -169,16 +181,26 @@ def run(
             decision = strategies.score_and_select(strategy, context, task.model.head(params), *found, config.query_size)
         queried = [by_id[id_] for id_ in decision.query.units]
         tested = Seen(task.splits.test, test)
-        record = record_of(round_, seen, queried, decision, tested, failures, seconds, task.config_hash, task.dataset.classes)
+        about = (seconds, task.config_hash, task.dataset.classes, task.assessment)
+        record = record_of(round_, seen, queried, decision, tested, len(pool), failures, *about)
         if hosts.is_leader():
-            for case in queried if len(task.dataset.shape) == 3 else ():
-                example = simulated(task.load)(case)
-                picture = draw_case(example, predict(task.model, params, example.image), task.dataset.spacing_mm)
-                write_picture(folder / "pictures" / f"round-{round_:03d}" / f"{case.id}.webp", picture)
+            for case in queried[:PICTURES_A_ROUND]:
+                picture = _picture(task, params, simulated(task.load)(case))
+                if picture:
+                    write_picture(picture_path(folder, round_, case.id), picture)
             ledger.append(record)
             journal.clear()
         yield record
         labelled = sorted(labelled + queried)
+
+
+def _picture(task: Task, params: Params, example: Example) -> bytes | None:
+    """What a reader would want to see of a case; nothing of label maps in two dimensions so far."""
+    if not example.label.ndim:
+        return draw_image(example)
+    if example.label.ndim == 3:
+        return draw_case(example, predict(task.model, params, example.image), task.dataset.spacing_mm)
+    return None
 
 
 def _take_first_network(folder: Path, sibling: Path, task: Task) -> None:
@@ -274,13 +296,12 @@ class Network:
             resume = saved is not None and attempt == first
             params = self._fit(round_, attempt, attempt_key, labelled, warm, start, resume, watcher)
             statistics = run_pass(pass_, params, key, labelled, answer, watcher, "labelled set")
-            dice = metrics.mean_foreground_dice(statistics["overlap"])
-            dice = float(np.mean(dice[~np.isnan(dice)])) if not np.isnan(dice).all() else None
-            if dice is None or dice >= COLLAPSED_DICE:  # None: there is no foreground to find, and none was found
+            success = task.assessment.success(Seen(labelled, statistics))
+            if success is None or success >= task.assessment.collapsed_below:
                 break
             last = attempt + 1 == task.training.attempts
             watcher.note(
-                f"Training collapsed (Dice {dice:.3f} on its own labelled cases), attempt {attempt + 1} of {task.training.attempts}: "
+                f"Training collapsed ({task.assessment.success_title} {success:.3f} on its own labelled cases), attempt {attempt + 1} of {task.training.attempts}: "
                 + ("going on with it; do not trust this round." if last else "training again with another key.")
             )
         else:
@@ -365,4 +386,4 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 
 def config_hash(identity: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits of a configuration."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()[:8]

@@ -2,13 +2,15 @@
 
 import dataclasses
 import functools
+import math
+import operator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxal import uncertainty
-from jaxal.types import Model, Output, Params
+from jaxal.types import Masks, Model, Output, Params
 from jaxal.uncertainty import ClassMoments
 
 Array = jax.Array
@@ -82,6 +84,33 @@ def member_moments(model: Model, config: MembersConfig, params: Params, images: 
     return jax.lax.scan(add, total, (networks, views))[0]
 
 
+def member_probabilities(model: Model, config: MembersConfig, params: Params, images: Array, hidden, key: Array) -> Array:
+    """Probabilities of the same members one by one, `[members, batch, classes, 1]`, for images that have one class as a whole.
+
+    Arguments are those of `member_moments`; a network's samples follow each other, view by view.
+    """
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.networks))
+    found = []
+    for network in range(config.networks):
+        own = params if config.networks == 1 else jax.tree.map(operator.itemgetter(network), params)
+        for view in range(2 ** len(config.flips)):
+            flipped = [1 + axis for bit, axis in enumerate(config.flips) if view >> bit & 1]
+            seen = model.stem(own, jnp.flip(images, flipped)) if network or view else hidden
+            found.append(_sample_probabilities(model, config.dropout, own, seen, keys[network]))
+    return jnp.concatenate(found)
+
+
+def _sample_probabilities(model: Model, dropout: int, params: Params, hidden, key: Array) -> Array:
+    def of(masks: Masks | None) -> Array:
+        logits = logits_of(flat(model.tail(params, hidden, masks)), *model.head(params, masks))
+        return uncertainty.softmax_and_entropy(logits)[0]
+
+    if dropout == 0:
+        return of(None)[None]
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(dropout))
+    return jax.lax.map(lambda key: of(model.draw_masks(key)), keys)
+
+
 def _flip(flags: list[Array], axes: tuple[int, ...], values: Array, first: int) -> Array:
     """Flips space axes whose flag is set; `first` is the place of the first of them."""
     for flag, axis in zip(flags, axes, strict=True):
@@ -90,7 +119,7 @@ def _flip(flags: list[Array], axes: tuple[int, ...], values: Array, first: int) 
 
 
 def _unflip(turn, values: Array, space: tuple[int, ...]) -> Array:
-    if values.ndim == 0:
+    if values.ndim == 0 or values.shape[-1] != math.prod(space):  # a number, or the one prediction for an image as a whole
         return values
     lead = values.shape[:-1]
     return turn(values.reshape(*lead, *space), len(lead)).reshape(values.shape)
@@ -161,7 +190,7 @@ def flat(output: Output) -> Array:
 
 
 def predict(model: Model, params: Params, image: np.ndarray) -> np.ndarray:
-    """What one network makes of one image without dropout: `[*shape, channels]` to probabilities `[classes, *shape]`."""
+    """What one network makes of one image without dropout: `[*shape, channels]` to probabilities `[classes, *shape]`, or `[classes]`."""
     return np.asarray(_probability(model, params, image))
 
 
@@ -169,4 +198,5 @@ def predict(model: Model, params: Params, image: np.ndarray) -> np.ndarray:
 def _probability(model: Model, params: Params, image: jax.Array) -> jax.Array:
     output = model.tail(params, model.stem(params, image[None]), None)
     probability, _ = uncertainty.softmax_and_entropy(logits_of(flat(output), *model.head(params))[0])
-    return probability.reshape(-1, *image.shape[:-1])
+    dense = output.features.ndim == image.ndim + 1
+    return probability.reshape(-1, *image.shape[:-1]) if dense else probability[:, 0]

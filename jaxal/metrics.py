@@ -1,9 +1,10 @@
-"""How good a segmentation is."""
+"""How good a segmentation or a classification is."""
 
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from scipy import stats
 
 from jaxal.losses import one_hot
 
@@ -57,3 +58,27 @@ def mean_foreground_dice(counts: Overlap) -> np.ndarray:
     defined = ~np.isnan(values)
     total = np.where(defined, values, 0.0).sum(-1)
     return np.where(defined.any(-1), total / np.maximum(defined.sum(-1), 1), np.nan)
+
+
+def one_vs_rest_auc(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each class against all others, from ranks (Hanley & McNeil 1982; ties count half).
+
+    Args:
+      probability: `[cases, classes]`.
+      label: `[cases]`, integers.
+
+    Returns:
+      `[classes]`; NaN for a class that none or all of the cases have, so that callers leave it out and count it.
+    """
+    ranks = stats.rankdata(probability, axis=0)
+    positive = label[:, None] == np.arange(probability.shape[1])
+    count = positive.sum(0)
+    pairs = count * (len(label) - count)
+    ahead = (ranks * positive).sum(0) - count * (count + 1) / 2
+    return np.where(pairs > 0, ahead / np.maximum(pairs, 1), np.nan)
+
+
+def balanced_accuracy(probability: np.ndarray, label: np.ndarray) -> float:
+    """Mean over the classes that occur of the share of their cases that is recognised: `[cases, classes]` and `[cases]`."""
+    right = probability.argmax(-1) == label
+    return float(np.mean([right[label == own].mean() for own in np.unique(label)]))

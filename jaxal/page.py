@@ -9,24 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxal.assessment import Assessment
 from jaxal.checkpoint import write_text
 from jaxal.comparison import Comparison, Estimate, compare_runs
-from jaxal.record import FULL, Run, read_runs
+from jaxal.pictures import picture_path
+from jaxal.record import FULL, Run, assessment_of, milliseconds_a_case, read_runs, values_after
 
 PICTURES_AT_MOST = 240  # cases shown in all: a study of forty runs stays under ten megabytes
-
-TITLES = {
-    "dice": ("Dice", "mean over all test cases after the last round"),
-    "worst_group": ("worst group", "lowest of the groups' mean Dice"),
-    "disparity": ("disparity Δ", "sum over groups of the distance from the overall Dice; with two groups the gap between them"),
-    "essp": ("ESSP", "equity-scaled performance, Dice / (1 + Δ)"),
-    "area": ("area", "mean Dice over the learning curve"),
-    "labels": ("labels to 95 %", "labelled cases at which Dice reaches 95 % of that of training on everything"),
-    "nll": ("NLL", "negative log-likelihood a voxel, in nats"),
-    "ece": ("ECE", "expected calibration error"),
-}
-
-LOWER_IS_BETTER = ("disparity", "labels", "nll", "ece")
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1d2126;--soft:#5b6570;--line:#d9dee4;--back:#fff;--card:#f6f8fa;--good:#12705c;--bad:#a3312a}
@@ -69,8 +58,9 @@ def write_report(folder: Path, unfinished: str = "") -> Path:
         parts += [
             f"<h2>{html.escape(setting)}</h2>",
             _table(compare_runs(setting, own)),
-            _classes(own),
-            _charts(own),
+            _by_round(own, assessment_of(own[0].rounds)),
+            _classes(own, assessment_of(own[0].rounds)),
+            _charts(own, assessment_of(own[0].rounds)),
             pictures.section(own),
         ]
     body = "\n".join(parts)
@@ -112,34 +102,40 @@ def _table(found: Comparison) -> str:
     few = " Over so few seeds they are too short." if many in (2, 3) else ""
     parts = [
         f"<h3>Comparison</h3><p>Means over {many} seed{'s' if many > 1 else ''} that all strategies have, below them 95 % intervals: a "
-        f"bootstrap over seeds and test cases; NLL and ECE over seeds only.{few} {_full_line(found.full)}</p>",
-        _estimates(found.table, signed=False),
+        f"bootstrap over seeds and test cases; NLL and ECE over seeds only.{few} {_full_line(found)}</p>",
+        _estimates(found.table, found.assessment, signed=False),
         left_out,
     ]
     for base, own in found.differences.items():
         if own:
             parts.append(
                 f"<h3>Difference from {html.escape(base)}</h3><p>Paired: the same seeds and test cases. Green where it is better and red where it is worse, beyond the interval.</p>"
-                + _estimates(own, signed=True)
+                + _estimates(own, found.assessment, signed=True)
             )
     return "".join(parts)
 
 
-def _full_line(full: float | None) -> str:
-    if full is None:
+def _full_line(found: Comparison) -> str:
+    if found.full is None:
         return (
             "Training on everything was not run for all of these seeds, so nothing is said of the labels needed for 95 % of it."
         )
-    return f"Training on everything reaches a Dice of {full:.3f}."
+    return f"Training on everything: {found.assessment.title} {found.full:.3f}."
 
 
-def _estimates(rows: Mapping[str, Mapping[str, Estimate]], signed: bool) -> str:
+def _estimates(rows: Mapping[str, Mapping[str, Estimate]], assessment: Assessment, signed: bool) -> str:
     measures = list(next(iter(rows.values())))
-    order = [name for name in TITLES if name in measures]
-    order[1:1] = [name for name in measures if name not in TITLES]
-    titles = [TITLES.get(name, (name.replace("dice_", "Dice "), "mean over the group's test cases")) for name in order]
-    cells = {name: "".join(_cell(own[measure], measure, signed) for measure in order) for name, own in rows.items()}
-    return _sortable(titles, cells)
+    order = [name for name in assessment.measures if name in measures]
+    order[1:1] = [name for name in measures if name not in assessment.measures]
+    columns = [assessment.measure(name) for name in order]
+    cells = {
+        name: "".join(
+            _cell(own[measure], column.lower_is_better, 1 if measure == "labels" else 3, signed)
+            for measure, column in zip(order, columns, strict=True)
+        )
+        for name, own in rows.items()
+    }
+    return _sortable([(column.title, column.meaning) for column in columns], cells)
 
 
 def _sortable(titles: Sequence[tuple[str, str]], cells: Mapping[str, str]) -> str:
@@ -152,15 +148,15 @@ def _sortable(titles: Sequence[tuple[str, str]], cells: Mapping[str, str]) -> st
     return f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
-def _cell(estimate: Estimate, measure: str, signed: bool) -> str:
-    form = f"{'+' if signed else ''}.{1 if measure == 'labels' else 3}f"
+def _cell(estimate: Estimate, lower_is_better: bool, digits: int, signed: bool) -> str:
+    form = f"{'+' if signed else ''}.{digits}f"
 
     def number(value: float) -> str:
         return "–" if np.isnan(value) else "not reached" if np.isinf(value) else format(value, form)
 
     known = estimate.low < estimate.high  # of a single seed's NLL and ECE there is no interval
     sure = signed and known and (estimate.low > 0 or estimate.high < 0)
-    better = (estimate.value < 0) == (measure in LOWER_IS_BETTER)
+    better = (estimate.value < 0) == lower_is_better
     kind = f' class="{"better" if better else "worse"}"' if sure else ""
     interval = f"{number(estimate.low)} to {number(estimate.high)}" if known else ""
     return f'<td{kind} data-value="{_key(estimate.value)}">{number(estimate.value)}<small>{interval}</small></td>'
@@ -171,9 +167,35 @@ def _key(value: float) -> str:
     return f"{value}" if np.isfinite(value) else "Infinity"
 
 
-def _classes(runs: Sequence[Run]) -> str:
-    """Dice of each class after the last round, where there are several."""
-    last = {(run.strategy, run.seed): run.rounds[-1]["dice"].get("by_class", {}) for run in runs}
+def _by_round(runs: Sequence[Run], assessment: Assessment) -> str:
+    """The main measure after each round, mean and standard deviation over seeds: the shape in which papers give it."""
+    curves = [run for run in runs if run.strategy != FULL]
+    labelled = sorted({entry["labelled"] for run in curves for entry in run.rounds})
+    if not labelled:
+        return ""
+    whole = {entry["labelled"] + entry["pool"] for run in curves for entry in run.rounds if "pool" in entry}
+    cells = {}
+    for strategy in sorted({run.strategy for run in curves}):
+        cells[strategy] = ""
+        for count in labelled:
+            values = values_after(curves, strategy, count, assessment)
+            mean, deviation = (
+                (np.mean(values), np.std(values, ddof=1) if len(values) > 1 else np.nan) if values else (np.nan, np.nan)
+            )
+            small = "" if np.isnan(deviation) else f"± {deviation:.4f}"
+            shown = "–" if np.isnan(mean) else f"{mean:.4f}"
+            cells[strategy] += f'<td data-value="{_key(mean)}">{shown}<small>{small}</small></td>'
+    share = f" of {min(whole)}" if len(whole) == 1 else ""
+    titles = [(f"{count}{f' ({100 * count / min(whole):.0f} %)' if share else ''}", "labelled cases") for count in labelled]
+    return (
+        f"<h3>{assessment.title} by labelled cases</h3><p>Mean and standard deviation over all seeds of each strategy, after training on so many{share}.</p>"
+        + _sortable(titles, cells)
+    )
+
+
+def _classes(runs: Sequence[Run], assessment: Assessment) -> str:
+    """The main measure of each class after the last round, where there are several."""
+    last = {(run.strategy, run.seed): run.rounds[-1][assessment.key].get("by_class", {}) for run in runs}
     names = list(dict.fromkeys(name for own in last.values() for name in own))
     if len(names) < 2:
         return ""
@@ -185,45 +207,49 @@ def _classes(runs: Sequence[Run]) -> str:
             f'<td data-value="{_key(mean)}">{"–" if np.isnan(mean) else f"{mean:.3f}"}</td>' for mean in means
         )
     titles = [(name, "mean over the test cases in which it is defined") for name in names]
-    return f"<h3>Dice by class</h3><p>After each run's last round, mean over all of its seeds.</p>{_sortable(titles, cells)}"
+    return f"<h3>{assessment.title} by class</h3><p>After each run's last round, mean over all of its seeds.</p>{_sortable(titles, cells)}"
 
 
 # The plots
 
 
-def _charts(runs: Sequence[Run]) -> str:
+def _charts(runs: Sequence[Run], assessment: Assessment) -> str:
     curves = [run for run in runs if run.strategy != FULL]
     if not curves:
         return ""
     names = sorted({run.strategy for run in curves})
-    groups = sorted({group for run in curves for group in run.rounds[0]["dice"]["by_group"]})
+    groups = sorted({group for run in curves for group in run.rounds[0][assessment.key]["by_group"]})
+    kinds = sorted({kind for run in curves for entry in run.rounds for kind in entry[assessment.queried]})
     full = [run for run in runs if run.strategy == FULL]
 
-    def line(title: str, value: Callable[[Mapping[str, Any]], float], level: float | None = None) -> str:
+    def line(title: str, value: Callable[[Mapping[str, Any]], float], of_full: bool = True) -> str:
+        level = float(np.mean([value(run.rounds[-1]) for run in full])) if full and of_full else None
         return _chart(lambda axis: _draw_curves(axis, curves, names, value, level), title, "labelled cases")
 
-    figures = [
-        line("Dice, all test cases", lambda entry: entry["dice"]["overall"], _level(full, lambda entry: entry["dice"]["overall"]))
-    ]
+    figures = [line(f"{assessment.title}, all test cases", lambda entry: entry[assessment.key]["overall"])]
+    if len(groups) > 1:
+        figures += [
+            line(
+                f"{assessment.title}, group {group}",
+                lambda entry, group=group: entry[assessment.key]["by_group"].get(group, np.nan),
+            )
+            for group in groups
+        ]
+        figures.append(line("Disparity Δ (lower is fairer)", lambda entry: entry["disparity"]))
+    classes = list(dict.fromkeys(name for run in curves for name in run.rounds[-1].get("labelled_by_class", {})))
     figures += [
-        line(
-            f"Dice, group {group}",
-            lambda entry, group=group: entry["dice"]["by_group"].get(group, np.nan),
-            _level(full, lambda entry, group=group: entry["dice"]["by_group"].get(group, np.nan)),
-        )
-        for group in groups
+        line(f"Labelled of class {name}", lambda entry, name=name: entry["labelled_by_class"].get(name, 0), of_full=False)
+        for name in classes
     ]
+    what = assessment.queried.removeprefix("queried_by_")
     figures += [
-        line("Disparity Δ (lower is fairer)", lambda entry: entry["disparity"], _level(full, lambda entry: entry["disparity"])),
-        _chart(lambda axis: _draw_queries(axis, curves, names, groups), "Share of each group among the queried", ""),
+        _chart(lambda axis: _draw_queries(axis, curves, names, kinds, assessment), f"Share of each {what} among the queried", ""),
         _chart(lambda axis: _draw_reliability(axis, curves, names), "Reliability after the last round", "confidence"),
         _chart(lambda axis: _draw_seconds(axis, curves, names), "Seconds a round, by phase", ""),
     ]
+    if all("pool" in entry for run in curves for entry in run.rounds):
+        figures.append(_chart(lambda axis: _draw_scoring(axis, curves, names), "Milliseconds to score and select, a case", ""))
     return f'<h3>Curves</h3><p>Lines are means over seeds, bands reach from the lowest to the highest seed; dotted: training on everything. Seconds are means of the rounds after the first.</p><div class="charts">{"".join(figures)}</div>'
-
-
-def _level(full: Sequence[Run], value: Callable[[Mapping[str, Any]], float]) -> float | None:
-    return float(np.mean([value(run.rounds[-1]) for run in full])) if full else None
 
 
 def _chart(draw: Callable[[Any], None], title: str, label: str) -> str:
@@ -270,19 +296,19 @@ def _draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value, level: 
     axis.legend(frameon=False, fontsize=8)
 
 
-def _draw_queries(axis, runs: Sequence[Run], names: Sequence[str], groups: Sequence[str]) -> None:
+def _draw_queries(axis, runs: Sequence[Run], names: Sequence[str], kinds: Sequence[str], assessment: Assessment) -> None:
     left = np.zeros(len(names))
-    for index, group in enumerate(groups):
+    for index, kind in enumerate(kinds):
         share = []
         for name in names:
-            counts = [entry["queried_by_group"] for run in runs if run.strategy == name for entry in run.rounds]
+            counts = [entry[assessment.queried] for run in runs if run.strategy == name for entry in run.rounds]
             total = sum(sum(own.values()) for own in counts)
-            share.append(sum(own.get(group, 0) for own in counts) / max(total, 1))
-        axis.barh(names, share, left=left, color=f"C{index % 10}", alpha=0.8, label=group)
+            share.append(sum(own.get(kind, 0) for own in counts) / max(total, 1))
+        axis.barh(names, share, left=left, color=f"C{index % 10}", alpha=0.8, label=kind)
         left = left + share
     axis.set_xlim(0, 1)
     axis.invert_yaxis()
-    axis.legend(frameon=False, fontsize=8, ncols=min(4, len(groups)), loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    axis.legend(frameon=False, fontsize=8, ncols=min(4, len(kinds)), loc="upper center", bbox_to_anchor=(0.5, -0.08))
 
 
 def _draw_reliability(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
@@ -319,6 +345,15 @@ def _draw_seconds(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
     axis.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08))
 
 
+def _draw_scoring(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
+    mean = [
+        np.mean([milliseconds_a_case(entry) for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds])
+        for name in names
+    ]
+    axis.barh(names, mean, color="C0", alpha=0.8)
+    axis.invert_yaxis()
+
+
 # The cases
 
 
@@ -337,8 +372,7 @@ class _Pictures:
         self._shown, self._all = {path for _, _, path in sorted(found)[:PICTURES_AT_MOST]}, len(found)
 
     def _path(self, run: Run, entry: Mapping[str, Any], id_: str) -> Path:
-        seed = self._folder / run.setting / run.strategy / f"seed-{run.seed}"
-        return seed / "pictures" / f"round-{entry['round']:03d}" / f"{id_}.webp"
+        return picture_path(self._folder / run.setting / run.strategy / f"seed-{run.seed}", entry["round"], id_)
 
     def section(self, runs: Iterable[Run]) -> str:
         parts = []
@@ -370,7 +404,10 @@ class _Pictures:
                 continue
             group = entry.get("queried_groups", {}).get(id_, "")
             weight = entry.get("group_weights", {}).get(group)
-            why = f"round {entry['round']}, rank {rank + 1}, score {score:.4g}, group {group}"
+            why = f"round {entry['round']}, rank {rank + 1}, score {score:.4g}"
+            why += f" (mass {entry['mass'][rank]:.4g}, gain {entry['gain'][rank]:.3g})" if "gain" in entry else ""
+            why += f", class {entry['queried_classes'][id_]}" if "queried_classes" in entry else ""
+            why += f", group {group}" if group else ""
             why += f", group weight {weight:.2f}" if weight is not None else ""
             data = base64.b64encode(path.read_bytes()).decode()
             figures.append(

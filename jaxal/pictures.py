@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxal.data.cases import Example
 
-WIDEST = 720  # pixels
+WIDEST, SMALLEST = 720, 160  # pixels
 TRUTH, PREDICTION = (64, 200, 96), (240, 80, 64)
 
 
@@ -62,6 +62,22 @@ def draw_case(example: Example, probability: np.ndarray, spacing_mm: Sequence[fl
     return packed.getvalue()
 
 
+def draw_image(example: Example) -> bytes:
+    """An image as a small WebP, its darkest and brightest values black and white."""
+    from PIL import Image
+
+    low, high = example.image.min(), example.image.max()
+    values = (255 * (example.image - low) / max(high - low, 1e-6)).astype(np.uint8)
+    picture = Image.fromarray(np.repeat(values, 3, -1) if values.shape[-1] == 1 else values)
+    scale = SMALLEST / max(picture.size)
+    picture = picture.resize(
+        (round(picture.width * scale), round(picture.height * scale)), Image.NEAREST if scale > 1 else Image.LANCZOS
+    )
+    packed = io.BytesIO()
+    picture.save(packed, "WEBP", quality=80)
+    return packed.getvalue()
+
+
 def _without_padding(valid: np.ndarray) -> tuple[slice, ...]:
     """The box of what is valid; padding lies at the far ends and is nothing to look at."""
     places = np.argwhere(valid)
@@ -80,6 +96,11 @@ def _outline(labels: np.ndarray) -> np.ndarray:
 
 def _padded(part: np.ndarray, height: int) -> np.ndarray:
     return np.pad(part, [(0, height - part.shape[0]), (0, 2), (0, 0)])
+
+
+def picture_path(run: Path, round_: int, id_: str) -> Path:
+    """Where the picture of a case that a round queried lies in the run's folder; an id may be a path itself."""
+    return run / "pictures" / f"round-{round_:03d}" / f"{id_.replace('/', '__')}.webp"
 
 
 def write_picture(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What a finished round's network makes of every case, as label maps on the grids that the cases came with."""
+"""What a finished round's network makes of every case: label maps on the grids that the cases came with, or probabilities of images."""
 
 import csv
 import io
@@ -74,6 +74,29 @@ def predict_round(
         predicted.append(Predicted(case, part, path, dice))
         progress(len(predicted), len(parts))
     return predicted
+
+
+def predict_images(
+    path: Path, folder: Path, config: loop.LoopConfig, task: loop.Task, progress: Callable[[int, int], None]
+) -> None:
+    """Writes a table of what the last round's network, of several the first, makes of every image: a row an image.
+
+    Arguments are those of `predict_round`; `path` is the table's.
+    """
+    round_, labelled = loop.last_round(folder, task)
+    params = loop.make_networks(folder, config, task)[0].restored(round_)
+    parts = task.splits._asdict() | {"labelled": labelled, "pool": sorted(set(task.splits.pool) - set(labelled))}
+    rows = sorted((case, part) for part, cases in parts.items() for case in cases)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    classes = task.dataset.classes
+    writer.writerow(["image", "group", "part", "class", "predicted", *(f"probability_{name}" for name in classes)])
+    for done, (case, part) in enumerate(rows, 1):
+        probability = predict(task.model, params, task.load(case).image)
+        numbers = [f"{value:.6g}" for value in probability]
+        writer.writerow([case.id, case.group, part, case.category, classes[int(probability.argmax())], *numbers])
+        progress(done, len(rows))
+    write_text(path, text.getvalue())
 
 
 def write_predictions(path: Path, predicted: Sequence[Predicted]) -> None:

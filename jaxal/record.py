@@ -4,18 +4,18 @@ And the runs of a results folder, read back from their ledgers.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from jaxal import calibration, fairness, metrics
+from jaxal.assessment import Assessment
 from jaxal.checkpoint import Ledger
+from jaxal.classification import CLASSIFICATION
 from jaxal.data.cases import Case
-from jaxal.errors import UserError
+from jaxal.segmentation import SEGMENTATION
 from jaxal.strategies import Decision, Seen
 
 FULL = "full"  # in place of a strategy's name: a network trained on the whole pool
@@ -27,58 +27,45 @@ def record_of(
     queried: Sequence[Case],
     decision: Decision,
     test: Seen,
+    pool: int,
     failures: int,
     seconds: dict[str, float],
     config_hash: str,
     classes: Sequence[str],
+    assessment: Assessment,
 ) -> dict[str, Any]:
     """One line of the ledger, ready for JSON.
 
     Args:
       round_: its number.
-      labelled: what the round was trained on, with its overlap.
+      labelled: what the round was trained on, with the assessment's statistics.
       queried: the cases of the decision.
       decision: the strategy's.
-      test: the test cases, with overlap and calibration.
+      test: the test cases, with the assessment's statistics.
+      pool: cases that could be queried.
       failures: trainings that collapsed.
       seconds: by phase.
       config_hash: of everything that decides results.
-      classes: their names, background first.
+      classes: their names, background first where there is one.
+      assessment: of this kind of task.
 
     Raises:
-      UserError: Dice is undefined for every test case.
+      UserError: the main measure is undefined for every test case.
     """
-    performance = _performance(test)
-    if not performance.by_group:
-        raise UserError(
-            f"None of the {len(test.cases)} test cases holds any foreground, and none was predicted, so there is no Dice to report. Another "
-            "--seed draws other test cases; more cases with the structure are needed."
-        )
-    sums, query = test.statistics["calibration"], decision.query
+    query = decision.query
     return {
         "round": round_,
         "labelled": len(labelled.cases),
-        "labelled_by_group": _counts(labelled.cases),
+        "pool": pool,
+        "labelled_by_group": _counts(case.group for case in labelled.cases),
         "queried": list(query.units),
-        "queried_by_group": _counts(queried),
+        "queried_by_group": _counts(case.group for case in queried),
         "queried_groups": {case.id: case.group for case in queried},
+        **_categories(labelled.cases, queried),
         "scores": list(query.scores),
         "score_gap": query.gap,
         **decision.explanation,
-        "dice": {
-            "overall": performance.overall,
-            "by_group": dict(performance.by_group),
-            "by_class": _by_class(test, classes),
-            "undefined": performance.undefined,
-        },
-        "disparity": fairness.disparity(performance),
-        "gap": fairness.gap(performance),
-        "essp": fairness.equity_scaled(performance),
-        "nll": calibration.negative_log_likelihood(sums),
-        "ece": calibration.expected_calibration_error(sums),
-        "reliability": _reliability(sums),
-        "test": _by_case(test),
-        "labelled_dice": dict(_performance(labelled).by_group),
+        **assessment.entries(labelled, test, classes),
         "collapsed": failures,
         "seconds": seconds,
         "config": config_hash,
@@ -87,36 +74,24 @@ def record_of(
     }
 
 
-def _performance(seen: Seen) -> fairness.GroupPerformance:
-    return fairness.group_performance(
-        metrics.mean_foreground_dice(seen.statistics["overlap"]), [case.group for case in seen.cases]
-    )
-
-
-def _by_class(seen: Seen, classes: Sequence[str]) -> dict[str, float]:
-    """Mean Dice of each class above 0 over the cases in which it is defined."""
-    dice = metrics.dice(seen.statistics["overlap"])
-    known = {name: dice[:, index][~np.isnan(dice[:, index])] for index, name in enumerate(classes)}
-    return {name: float(values.mean()) for name, values in list(known.items())[1:] if len(values)}
-
-
-def _by_case(seen: Seen) -> dict[str, dict[str, Any]]:
-    """Each case's group and Dice, None where it is undefined: what intervals over cases need."""
-    dice = metrics.mean_foreground_dice(seen.statistics["overlap"])
+def _categories(labelled: Sequence[Case], queried: Sequence[Case]) -> dict[str, Any]:
+    """Where each image has one class as a whole: the classes of what is labelled and queried."""
+    if not any(case.category for case in labelled):
+        return {}
     return {
-        case.id: {"group": case.group, "dice": None if np.isnan(value) else round(float(value), 6)}
-        for case, value in zip(seen.cases, dice, strict=True)
+        "labelled_by_class": _counts(case.category for case in labelled),
+        "queried_by_class": _counts(case.category for case in queried),
+        "queried_classes": {case.id: case.category for case in queried},
     }
 
 
-def _reliability(sums: calibration.CalibrationSums) -> dict[str, list[float]]:
-    """Elements of all cases by bin of confidence: how many, their summed confidence, how many are right."""
-    parts = {"count": sums.count, "confidence": sums.confidence, "correct": sums.correct}
-    return {name: [round(float(value), 3) for value in np.asarray(part, np.float64).sum(0)] for name, part in parts.items()}
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
 
 
-def _counts(cases: Sequence[Case]) -> dict[str, int]:
-    return dict(sorted(Counter(case.group for case in cases).items()))
+def assessment_of(rounds: Sequence[Mapping[str, Any]]) -> Assessment:
+    """How the networks of a ledger were assessed."""
+    return CLASSIFICATION if CLASSIFICATION.key in rounds[0] else SEGMENTATION
 
 
 class Run(NamedTuple):
@@ -138,3 +113,19 @@ def read_runs(folder: Path) -> list[Run]:
             seed = int(seed)
             runs.append(Run(path.parent.parent.parent.name, path.parent.parent.name, seed, rounds))
     return runs
+
+
+def values_after(runs: Sequence[Run], strategy: str, labelled: int, assessment: Assessment) -> list[float]:
+    """The main measure of a strategy's runs after training on so many cases, one a seed that got so far."""
+    return [
+        entry[assessment.key]["overall"]
+        for run in runs
+        if run.strategy == strategy
+        for entry in run.rounds
+        if entry["labelled"] == labelled
+    ]
+
+
+def milliseconds_a_case(entry: Mapping[str, Any]) -> float:
+    """What it took in a round to score a case that could be queried, and to choose."""
+    return 1000 * (entry["seconds"]["score"] + entry["seconds"]["select"]) / max(entry["pool"], 1)

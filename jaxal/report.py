@@ -12,22 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich import table as rich_table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Column, Table
 
+from jaxal.assessment import Assessment, Column
 from jaxal.checkpoint import write_text
 from jaxal.comparison import Comparison, Estimate
-from jaxal.record import FULL, read_runs
+from jaxal.record import FULL, assessment_of, read_runs
 
 SECONDS_BETWEEN_LINES = 15.0
-MAIN_MEASURES = {
-    "dice": "Dice",
-    "worst_group": "worst group",
-    "disparity": "disparity",
-    "essp": "ESSP",
-    "labels": "labels 95 %",
-}
 
 
 class Display:
@@ -112,11 +106,11 @@ class Display:
         for found in comparisons:
             if len(found.table) < 2:
                 continue
-            measures = {name: title for name, title in MAIN_MEASURES.items() if name in next(iter(found.table.values()))}
+            measures = [name for name in found.assessment.in_short if name in next(iter(found.table.values()))]
             title = f"{found.setting}: mean over {len(found.seeds)} seeds and 95 % interval"
-            table = Table(
-                Column("strategy", overflow="fold"),
-                *measures.values(),
+            table = rich_table.Table(
+                rich_table.Column("strategy", overflow="fold"),
+                *(found.assessment.measure(name).title for name in measures),
                 title=title,
                 box=None,
                 pad_edge=False,
@@ -128,26 +122,36 @@ class Display:
                 table.add_row(name, *cells)
             self.console.print(table)
 
-    def table_header(self, groups: Sequence[str]) -> None:
-        """Titles of the table; below a group's name stands its Dice."""
-        self.console.print(_row(_titles(groups), groups), style="bold", markup=False)
+    def table_header(self, assessment: Assessment, groups: Sequence[str]) -> None:
+        """Titles of the table of rounds."""
+        self.console.print(
+            _row([column.title for column in _columns(assessment, groups)], assessment, groups), style="bold", markup=False
+        )
 
-    def table_row(self, record: Mapping[str, Any], groups: Sequence[str]) -> None:
-        dice, seconds = record["dice"], record["seconds"]
-        queried = " ".join(f"{group}:{count}" for group, count in record["queried_by_group"].items()) or "pool empty"
-        by_group = [_number(dice["by_group"].get(group)) for group in groups]
-        cells = [
-            record["round"],
-            record["labelled"],
-            _number(dice["overall"]),
-            *by_group,
-            _number(record["disparity"]),
-            _number(record["essp"]),
-            f"{seconds['train']:.1f}",
-            f"{seconds['score']:.1f}",
-            queried,
-        ]
-        self.console.print(_row(cells, groups), markup=False)
+    def table_row(self, record: Mapping[str, Any], assessment: Assessment, groups: Sequence[str]) -> None:
+        cells = [column.cell(record) for column in _columns(assessment, groups)]
+        self.console.print(_row(cells, assessment, groups), markup=False)
+
+
+def _columns(assessment: Assessment, groups: Sequence[str]) -> list[Column]:
+    """Of the table of rounds; with two groups of short names it fits 80 columns."""
+
+    def queried(record: Mapping[str, Any]) -> str:
+        return " ".join(f"{kind}:{count}" for kind, count in record[assessment.queried].items()) or "pool empty"
+
+    return [
+        Column("round", lambda record: str(record["round"])),
+        Column("labelled", lambda record: str(record["labelled"])),
+        *assessment.columns(groups),
+        Column("train s", lambda record: f"{record['seconds']['train']:.1f}"),
+        Column("score s", lambda record: f"{record['seconds']['score']:.1f}"),
+        Column("queried", queried),
+    ]
+
+
+def _row(cells: Sequence[str], assessment: Assessment, groups: Sequence[str]) -> str:
+    columns = _columns(assessment, groups)
+    return " ".join(f"{cell:>{max(5, len(column.title))}}" for cell, column in zip(cells, columns, strict=True))
 
 
 def _with_interval(estimate: Estimate, digits: int) -> str:
@@ -157,49 +161,17 @@ def _with_interval(estimate: Estimate, digits: int) -> str:
     return f"{value}\n{low}–{high}" if estimate.low < estimate.high else value
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _titles(groups: Sequence[str]) -> list[str]:
-    return [
-        "round",
-        "labelled",
-        "Dice",
-        *(f"Dice {group}" for group in groups),
-        "disparity",
-        "ESSP",
-        "train s",
-        "score s",
-        "queried",
-    ]
-
-
-def _row(cells: Sequence[Any], groups: Sequence[str]) -> str:
-    """Cells under the titles; with two groups of short names it fits 80 columns."""
-    return " ".join(f"{cell!s:>{max(5, len(title))}}" for cell, title in zip(cells, _titles(groups), strict=True))
-
-
 def write_summary(folder: Path) -> Path:
     """Writes `summary.csv`, one line a run and round."""
     runs = read_runs(folder)
-    groups = sorted({group for run in runs for record in run.rounds for group in record["dice"]["by_group"]})
+    key = assessment_of(runs[0].rounds).key if runs else ""
+    groups = sorted({group for run in runs for record in run.rounds for group in record[key]["by_group"]})
     phases = ["train", "score", "select", "evaluate"]
     text = io.StringIO()
     writer = csv.writer(text)
     plain = ["labelled", "disparity", "essp", "nll", "ece"]
-    writer.writerow(
-        [
-            "setting",
-            "strategy",
-            "seed",
-            "round",
-            *plain,
-            "dice",
-            *(f"dice_{group}" for group in groups),
-            *(f"seconds_{phase}" for phase in phases),
-        ]
-    )
+    by_group, seconds = [f"{key}_{group}" for group in groups], [f"seconds_{phase}" for phase in phases]
+    writer.writerow(["setting", "strategy", "seed", "round", *plain, key, *by_group, *seconds])
     for run in runs:
         for record in run.rounds:
             writer.writerow(
@@ -209,8 +181,8 @@ def write_summary(folder: Path) -> Path:
                     run.seed,
                     record["round"],
                     *(record[name] for name in plain),
-                    record["dice"]["overall"],
-                    *(record["dice"]["by_group"].get(group, "") for group in groups),
+                    record[key]["overall"],
+                    *(record[key]["by_group"].get(group, "") for group in groups),
                     *(record["seconds"][phase] for phase in phases),
                 ]
             )
@@ -241,7 +213,7 @@ def write_comparison(folder: Path, comparisons: Sequence[Comparison]) -> Path:
 
 
 def plot_learning_curves(folder: Path, setting: str) -> Path:
-    """Draws Dice overall, by group and disparity over the number of labelled cases, a colour a strategy, as a PNG.
+    """Draws the main measure overall, by group and disparity over the number of labelled cases, a colour a strategy, as a PNG.
 
     Several seeds of a strategy are drawn as their mean with the range behind it.
     """
@@ -252,16 +224,19 @@ def plot_learning_curves(folder: Path, setting: str) -> Path:
     from matplotlib.ticker import MaxNLocator
 
     runs = [run for run in read_runs(folder) if run.setting == setting and run.strategy != FULL]
-    groups = sorted({group for run in runs for record in run.rounds for group in record["dice"]["by_group"]})
+    assessment = assessment_of(runs[0].rounds)
+    title, key = assessment.title, assessment.key
+    groups = sorted({group for run in runs for record in run.rounds for group in record[key]["by_group"]})
     panels: list[tuple[str, Callable[[dict[str, Any]], float]]] = [
-        ("Dice, all test cases", lambda record: record["dice"]["overall"])
+        (f"{title}, all test cases", lambda record: record[key]["overall"])
     ]
-    panels += [
-        (f"Dice, group {group}", lambda record, group=group: record["dice"]["by_group"].get(group, float("nan")))
-        for group in groups
-    ]
-    panels.append(("Disparity Δ (lower is fairer)", lambda record: record["disparity"]))
-    columns = 2
+    if len(groups) > 1:
+        panels += [
+            (f"{title}, group {group}", lambda record, group=group: record[key]["by_group"].get(group, float("nan")))
+            for group in groups
+        ]
+        panels.append(("Disparity Δ (lower is fairer)", lambda record: record["disparity"]))
+    columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False, sharex=True)
     names = sorted({run.strategy for run in runs})
@@ -287,12 +262,13 @@ def plot_learning_curves(folder: Path, setting: str) -> Path:
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    dice_axes = list(axes.flat)[: len(panels) - 1]
-    low = min(axis.get_ylim()[0] for axis in dice_axes)
-    high = max(axis.get_ylim()[1] for axis in dice_axes)
-    for axis in dice_axes:
+    alike = list(axes.flat)[: max(len(panels) - 1, 1)]
+    low = min(axis.get_ylim()[0] for axis in alike)
+    high = max(axis.get_ylim()[1] for axis in alike)
+    for axis in alike:
         axis.set_ylim(low, high + 0.03 * (high - low))  # groups are to be compared by eye
-    list(axes.flat)[len(panels) - 1].set_ylim(bottom=0)
+    if len(groups) > 1:
+        list(axes.flat)[len(panels) - 1].set_ylim(bottom=0)
     for axis in list(axes.flat)[len(panels) :]:
         axis.remove()
     for axis in axes[-1]:

@@ -51,7 +51,7 @@ def score_round(
     round_, labelled = loop.last_round(folder, task)
     pool = sorted(set(task.splits.pool) - set(labelled))
     key = loop.round_key(config, round_)
-    chosen = {name: strategies.named_strategy(name, task.strategy) for name in names}
+    chosen = {name: strategies.named_strategy(name, task.strategy, task.table) for name in names}
     needs = Needs(*(tuple(sorted(set().union(*part))) for part in zip(*(one.needs for one in chosen.values()), strict=True)))
     params = [network.restored(round_) for network in loop.make_networks(folder, config, task)]
     passes = loop.Passes(needs, config, task)

@@ -18,7 +18,7 @@ from jaxal import hosts, uncertainty
 from jaxal.data.cases import Case, Example
 from jaxal.data.stream import batches
 from jaxal.journal import Journal
-from jaxal.members import MembersConfig, first_network, flat, logits_of, member_moments
+from jaxal.members import MembersConfig, first_network, flat, logits_of, member_moments, member_probabilities
 from jaxal.networks.conv import devices_share_cores
 from jaxal.statistics import STATISTICS, StatisticsConfig, View
 from jaxal.types import Model, Params
@@ -58,13 +58,14 @@ class Pass:
             raise ValueError(f"Unknown statistics {unknown}; there are {sorted(STATISTICS)}.")
         self.statistics = tuple(sorted(set(statistics)))
         needed = [name for name in self.statistics if STATISTICS[name].needs_members]
+        each = any(STATISTICS[name].needs_each_member for name in self.statistics)
         if needed and members.count < 2:
             raise ValueError(f"{needed} measure how members disagree, but {members} makes only one.")
         self._members, self._batch_size, self._config = members, batch_size, config
         mesh = Mesh(np.array(devices or jax.local_devices()), ("cases",))
         self._everywhere, self._shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))
         self._at_once = batch_size * mesh.size
-        self._run = _compiled(model, self.statistics, members, bool(needed), config, mesh)
+        self._run = _compiled(model, self.statistics, members, (bool(needed), each), config, mesh)
 
     def __call__(
         self,
@@ -104,7 +105,9 @@ class Pass:
         rows, pass_, names = _Rows([case.id for case in cases]), "", {}
         if journal:
             pass_ = self._identity(params, key, journal.identity)
-            names = {case.id: f"{case.id} {case.label.name}" for case in cases}
+            names = {
+                case.id: f"{case.id} {(case.label or case.image.parent).name}" for case in cases
+            }  # they change with the content
             kept = journal.read(pass_)
             if any(name in kept for name in names.values()):
                 rows.allocate(self._structure(params, key, load(cases[0])))
@@ -209,10 +212,10 @@ _ON_CPU = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 
 @functools.lru_cache(maxsize=64)
 def _compiled(
-    model: Model, names: tuple[str, ...], members: MembersConfig, need_members: bool, config: StatisticsConfig, mesh: Mesh
+    model: Model, names: tuple[str, ...], members: MembersConfig, needed: tuple[bool, bool], config: StatisticsConfig, mesh: Mesh
 ) -> Callable:
     """The program of a pass; several strategies and seeds of a study run the same ones."""
-    evaluate = functools.partial(_evaluate, model, names, members, need_members, config, mesh.size > 1)
+    evaluate = functools.partial(_evaluate, model, names, members, needed, config, mesh.size > 1)
     # Each device runs the program of a single one on its own cases; nothing travels between them.
     specs = {"in_specs": (P(), P(), P("cases"), P("cases")), "out_specs": P("cases")}
     on_cpu = mesh.devices.flat[0].platform == "cpu"
@@ -223,7 +226,7 @@ def _evaluate(
     model: Model,
     names: tuple[str, ...],
     members: MembersConfig,
-    need_members: bool,
+    needed: tuple[bool, bool],
     config: StatisticsConfig,
     sharing: bool,
     params: Params,
@@ -232,10 +235,10 @@ def _evaluate(
     numbers: Array,
 ) -> Collected:
     with devices_share_cores(sharing):
-        return _evaluate_batch(model, names, members, need_members, config, params, key, examples, numbers)
+        return _evaluate_batch(model, names, members, needed, config, params, key, examples, numbers)
 
 
-def _evaluate_batch(model, names, members, need_members, config, params, key, examples, numbers) -> Collected:
+def _evaluate_batch(model, names, members, needed, config, params, key, examples, numbers) -> Collected:
     shape = examples.label.shape[1:]
     first = first_network(members, params)
     hidden = model.stem(first, examples.image)
@@ -243,16 +246,20 @@ def _evaluate_batch(model, names, members, need_members, config, params, key, ex
     features = flat(certain)
     logits = logits_of(features, *model.head(first))
     single = uncertainty.moments_of(logits[None])
-    moments = None
+    need_members, need_each = needed
+    moments = each = None
     if need_members:
         moments = member_moments(model, members, params, examples.image, hidden, jax.random.fold_in(key, 0))
+    if need_each:
+        each = member_probabilities(model, members, params, examples.image, hidden, jax.random.fold_in(key, 0))
     unit_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)
 
-    def one(features, embedding, logits, single, moments, valid, label, unit_key):
+    def one(features, embedding, logits, single, moments, each, valid, label, unit_key):
         label = label.reshape(-1).astype(jnp.int32)
-        view = View(features, embedding, logits, single, moments, valid.reshape(-1), label, unit_key, shape)
+        view = View(features, embedding, logits, single, moments, each, valid.reshape(-1), label, unit_key, shape)
         return {name: STATISTICS[name].evaluate(view, config) for name in names}
 
     by_item = uncertainty.ClassMoments(None, 0, 0, 0, 0)
-    in_axes = (0, 0, 0, by_item, None if moments is None else by_item, 0, 0, 0)
-    return jax.vmap(one, in_axes)(features, certain.embedding, logits, single, moments, examples.valid, examples.label, unit_keys)
+    in_axes = (0, 0, 0, by_item, None if moments is None else by_item, None if each is None else 1, 0, 0, 0)
+    of_members = (moments, each, examples.valid, examples.label, unit_keys)
+    return jax.vmap(one, in_axes)(features, certain.embedding, logits, single, *of_members)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal import gradients
+from jaxal.uncertainty import probability_entropy
 
 Array = jax.Array
 
@@ -172,3 +173,81 @@ def _farthest_first(nearest: Array, distances: Callable[[Array], Array], budget:
         return jnp.where(nearest >= 0, closer, -1.0), (index, square)
 
     return jax.lax.scan(choose, nearest, keys, length=budget)[1]
+
+
+def batch_bald(key: Array, members: Array, available: Array, budget: int, samples: int) -> tuple[Array, Array]:
+    """Greedily the items whose labels together share most information with the member (BatchBALD, Kirsch et al. 2019, arXiv 1906.08158).
+
+    The joint entropy of the chosen items' labels is exact as long as all combinations of labels are at most `samples`; from then
+    on it is estimated from as many combinations, drawn with the probability that the members give them.
+
+    Args:
+      key: of the draws.
+      members: their probabilities, `[items, members, classes]`; a member is one function, the same for all items.
+      available: as for `k_center`.
+      budget: items to choose, at most all that are available.
+      samples: combinations of labels.
+
+    Returns:
+      Places of the chosen items in order, `[budget]`, and the mutual information of each set so far, `[budget]`, in nats. Ties go to the
+      earlier item.
+    """
+    classes = members.shape[-1]
+    conditional = _member_entropy(members)
+    joint, weights = jnp.ones((1, members.shape[1]), members.dtype), jnp.ones(1, members.dtype)
+    chosen, scores, known = [], [], jnp.zeros((), members.dtype)
+    for step in range(budget):
+        gains = _joint_entropy(joint, weights, members) - known - conditional
+        place = int(jnp.where(available, gains, -jnp.inf).argmax())
+        chosen.append(place)
+        scores.append(float(gains[place]))
+        known, available = known + conditional[place], available.at[place].set(False)
+        exact = len(joint) * classes <= samples
+        joint, weights = _extended(jax.random.fold_in(key, step), joint, weights, members[place], None if exact else samples)
+    return jnp.array(chosen, jnp.int32), jnp.array(scores, members.dtype)
+
+
+@jax.jit
+def _member_entropy(members: Array) -> Array:
+    """Mean over members of the entropy of each one's prediction, `[items]`."""
+    return probability_entropy(jnp.swapaxes(members, 1, 2)).mean(-1)
+
+
+@jax.jit
+def _joint_entropy(joint: Array, weights: Array, members: Array) -> Array:
+    """Entropy of the chosen items' labels together with that of each item, `[items]`.
+
+    Args:
+      joint: each member's probability of each combination of the chosen labels, `[combinations, members]`.
+      weights: what a combination stands for, over its own mean probability, `[combinations]`: one where all of them are there.
+      members: `[items, members, classes]`.
+    """
+    count = joint.shape[-1]
+
+    def one(item: Array) -> Array:  # one item at a time: all at once would be items times combinations in memory
+        together = jnp.matmul(joint, item, precision="highest") / count
+        positive = together > 0
+        terms = jnp.where(positive, together, 0.0) * jnp.log(jnp.where(positive, together, 1.0))
+        return -(weights[:, None] * terms).sum()
+
+    return jax.lax.map(one, members, batch_size=8)
+
+
+@functools.partial(jax.jit, static_argnames="samples")
+def _extended(key: Array, joint: Array, weights: Array, item: Array, samples: int | None) -> tuple[Array, Array]:
+    """The combinations with a further item's labels: all of them, or some drawn by their mean probability.
+
+    Args:
+      item: `[members, classes]`.
+    """
+    classes = item.shape[-1]
+    every = joint[:, None, :] * item.T[None]  # [combinations, classes, members]
+    if samples is None:
+        return every.reshape(-1, joint.shape[-1]), jnp.repeat(weights, classes)
+    logarithm = jnp.log(jnp.maximum(every.mean(-1), 1e-37))
+    if len(joint) == samples:  # they were drawn before: each goes on with one label
+        drawn = jnp.arange(samples) * classes + jax.random.categorical(key, logarithm)
+    else:
+        drawn = jax.random.categorical(key, logarithm.reshape(-1), shape=(samples,))
+    joint = every.reshape(-1, joint.shape[-1])[drawn]
+    return joint, 1 / (samples * jnp.maximum(joint.mean(-1), 1e-37))

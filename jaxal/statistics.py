@@ -43,12 +43,15 @@ class StatisticsConfig:
 class View(NamedTuple):
     """One unit as the statistics see it. Elements are flat; maps have classes first and elements last.
 
+    An image that has one class as a whole is a unit of a single element, and its shape is empty.
+
     Attributes:
       features: input of the linear head with dropout off, `[elements, features]` as the network leaves it.
       embedding: the network's pooled features, `[embedding]`.
       logits: with dropout off, `[classes, elements]`.
       single: moments of that one prediction.
       members: moments over the members, or None when no statistic asked for them.
+      member_probability: of each member, `[members, classes, elements]`, or None; only statistics of whole images may ask for it.
       valid: elements that belong to the image, `[elements]`.
       label: the truth, `[elements]` integers; only statistics of labelled cases may read it.
       key: random key of this unit, from the round and the case's id.
@@ -60,6 +63,7 @@ class View(NamedTuple):
     logits: Array
     single: ClassMoments
     members: ClassMoments | None
+    member_probability: Array | None
     valid: Array
     label: Array
     key: Array
@@ -67,14 +71,14 @@ class View(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """The regions of a unit that meet its region of interest.
+    """The regions of a unit that meet its region of interest; of an image with one class it is the image.
 
     Attributes:
       candidates: their label-gradient moments, leading axis `[regions]`.
       used: which of the slots hold such a region, `[regions]`.
     """
 
-    candidates: information.Candidates
+    candidates: information.Candidates | information.Items
     used: Array
 
 
@@ -92,11 +96,24 @@ class EvaluationSample(NamedTuple):
     class_counts: Array
 
 
+class Prediction(NamedTuple):
+    """What an image is, and what the network takes it for.
+
+    Attributes:
+      label: the true class, integer.
+      probability: `[classes]`.
+    """
+
+    label: Array
+    probability: Array
+
+
 class Statistic(NamedTuple):
-    """A row of the table: `evaluate(view, config) -> pytree of small arrays`, and whether it reads `view.members`."""
+    """A row of the table: `evaluate(view, config) -> pytree of small arrays`, whether it reads `view.members`, and whether each of them."""
 
     evaluate: Callable[[View, StatisticsConfig], Any]
     needs_members: bool = False
+    needs_each_member: bool = False
 
 
 def _mean_of(measure: Callable[[ClassMoments], Array], of_members: bool = False) -> Statistic:
@@ -107,6 +124,8 @@ def _mean_of(measure: Callable[[ClassMoments], Array], of_members: bool = False)
 
 
 def _region_of_interest(view: View, config: StatisticsConfig) -> Array:
+    if not view.shape:
+        return view.valid
     probability = uncertainty.mean_probability(view.single)
     return aggregate.region_of_interest(
         probability, view.valid, view.shape, config.roi_dilate, config.roi_threshold, config.roi_at_least
@@ -143,6 +162,8 @@ def head_gradient(view: View, config: StatisticsConfig) -> Array:
 def regions(view: View, config: StatisticsConfig) -> Regions:
     """The label-gradient moments of the regions of interest; one region plays the part that one image has in classification."""
     probability = uncertainty.mean_probability(view.single)
+    if not view.shape:
+        return Regions(information.Items(view.features, probability.T), view.valid)
     interest = _region_of_interest(view, config).astype(jnp.float32)
     share = information.block_mean(interest, view.valid, view.shape, config.region_size)
     most, chosen = jax.lax.top_k(share, min(config.regions_at_most, share.size))
@@ -152,6 +173,9 @@ def regions(view: View, config: StatisticsConfig) -> Regions:
 
 def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
     """Draws elements without replacement, half near the true structure, weighted so that means over the volume stay unbiased."""
+    classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
+    if not view.shape:
+        return EvaluationSample(view.features.T, jnp.ones(1), (view.label == classes).astype(jnp.int32))
     near = aggregate.dilate_mask((view.label > 0) & view.valid, view.shape, config.roi_dilate) & view.valid
     draw = jax.random.uniform(view.key, near.shape)
     per_stratum = config.evaluation_samples // 2
@@ -161,9 +185,24 @@ def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
         drawn = value >= 0
         features.append(view.features[index].T)
         weights.append(jnp.where(drawn, count(stratum) / count(drawn), 0.0))
-    classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
     counts = ((view.label[None, :] == classes[:, None]) & near[None, :]).sum(-1)
     return EvaluationSample(jnp.concatenate(features, -1), jnp.concatenate(weights), counts)
+
+
+def prediction(view: View, config: StatisticsConfig) -> Prediction:
+    _require_image(view, "prediction")
+    return Prediction(view.label[0], uncertainty.mean_probability(view.single)[:, 0])
+
+
+def member_probability(view: View, config: StatisticsConfig) -> Array:
+    """What each member predicts, `[members, classes]`: joint strategies need more than moments."""
+    _require_image(view, "member_probability")
+    return view.member_probability[:, :, 0]
+
+
+def _require_image(view: View, name: str) -> None:
+    if view.shape:
+        raise ValueError(f"{name!r} is a statistic of images with one class, not of label maps of shape {view.shape}.")
 
 
 def overlap(view: View, config: StatisticsConfig) -> metrics.Overlap:
@@ -182,6 +221,7 @@ STATISTICS: Mapping[str, Statistic] = {
     "foreground": Statistic(foreground),
     "mc_entropy": _mean_of(uncertainty.entropy, of_members=True),
     "variation_ratio": _mean_of(uncertainty.variation_ratio, of_members=True),
+    "mean_std": _mean_of(uncertainty.mean_std, of_members=True),
     "bald": _mean_of(uncertainty.bald, of_members=True),
     "egl": Statistic(_mean_over_region_of_interest(gradients.expected_gradient_length)),
     "gradient_norm": Statistic(_mean_over_region_of_interest(gradients.entropy_gradient_norm)),
@@ -189,6 +229,8 @@ STATISTICS: Mapping[str, Statistic] = {
     "embedding": Statistic(lambda view, config: view.embedding),
     "regions": Statistic(regions),
     "evaluation_sample": Statistic(evaluation_sample),
+    "prediction": Statistic(prediction),
+    "member_probability": Statistic(member_probability, needs_members=True, needs_each_member=True),
     "overlap": Statistic(overlap),
     "calibration": Statistic(calibration_sums),
 }

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -14,11 +15,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxal import fairness, information, metrics
+from jaxal import fairness, gradients, information, metrics
 from jaxal.data.cases import Case
 from jaxal.errors import UserError
 from jaxal.scoring import Collected
-from jaxal.selection import Query, k_center, k_means_plus_plus, power_scores, squared_distance_to_nearest, top_k
+from jaxal.selection import (
+    Query,
+    batch_bald,
+    k_center,
+    k_means_plus_plus,
+    k_means_plus_plus_of_gradients,
+    power_scores,
+    squared_distance_to_nearest,
+    top_k,
+)
 from jaxal.statistics import EvaluationSample, Regions
 
 Array = jax.Array
@@ -36,6 +46,7 @@ class StrategyConfig:
       renormalise: divide AEIG's label weights by their sum; the paper does not.
       gamma: exponent of the group weights.
       power_beta: exponent of the scores in power sampling.
+      joint_samples: label combinations that BatchBALD's joint entropies are taken over once all of them are more.
       weight_source: whose Dice weighs the groups: the labelled cases', as the paper says, or the evaluation cases'.
     """
 
@@ -45,6 +56,7 @@ class StrategyConfig:
     renormalise: bool = False
     gamma: float = 1.0
     power_beta: float = 1.0
+    joint_samples: int = 2000
     weight_source: Literal["labelled", "evaluation"] = "labelled"
 
 
@@ -91,14 +103,15 @@ class Strategy(NamedTuple):
       prepare: `(context, head, labelled, evaluation) -> value`, what it must know besides the pool: group Dice, evaluation
         features. `head` is the last layer's kernel and bias.
       select: `(key, scores, statistics, context, budget) -> Query`.
-      explain: `context -> entries for the ledger` that say why cases were chosen, besides their scores.
+      explain: `(statistics, context) -> entries for the ledger` that say why cases were chosen, besides their scores; the statistics
+        are those of the chosen cases, in the query's order.
     """
 
     needs: Needs
     score: Score
     prepare: Prepare = lambda context, head, labelled, evaluation: None
     select: Select = lambda key, scores, statistics, context, budget: top_k([case.id for case in context.pool], scores, budget)
-    explain: Callable[[Context], dict[str, Any]] = lambda context: {}
+    explain: Callable[[Collected, Context], dict[str, Any]] = lambda statistics, context: {}
 
 
 class Decision(NamedTuple):
@@ -124,7 +137,9 @@ def score_and_select(
     context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
     scores = np.asarray(strategy.score(pool, context), np.float64)
     query = strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)
-    return Decision(scores, query, strategy.explain(context))
+    place = {case.id: number for number, case in enumerate(context.pool)}
+    chosen = np.array([place[unit] for unit in query.units], np.int64)
+    return Decision(scores, query, strategy.explain(jax.tree.map(lambda part: part[chosen], pool), context))
 
 
 def _random(config: StrategyConfig) -> Strategy:
@@ -154,7 +169,7 @@ def _weighted(name: str) -> Callable[[StrategyConfig], Strategy]:
             return np.array([context.value[case.group] for case in context.pool]) * statistics[name]
 
         needs = Needs((name,), **{config.weight_source: ("overlap",)})
-        return Strategy(needs, score, prepare, explain=lambda context: {"group_weights": context.value})
+        return Strategy(needs, score, prepare, explain=lambda statistics, context: {"group_weights": context.value})
 
     return make
 
@@ -188,15 +203,20 @@ def _information(variant: information.Variant) -> Callable[[StrategyConfig], Str
                 f"{variant}: the linear method is that of a plain step with one rate, not of {config.step}, {config.step_rate}."
             )
 
-        def score(statistics: Collected, context: Context) -> np.ndarray:
+        def parts(statistics: Collected, context: Context) -> information.InformationGain:
             regions: Regions = statistics["regions"]
             in_use = jax.tree.map(lambda part: part[regions.used], regions.candidates)
             gain = _gain_of_rows(in_use, context.value, variant, config)
-            values = np.zeros(regions.used.shape, np.float32)
-            values[regions.used] = gain.mass + gain.gain
-            return _mean_over_regions(values, regions.used)
+            return information.InformationGain(*(_mean_over_regions(part, regions.used) for part in gain))
 
-        return Strategy(Needs(pool=("regions",), evaluation=("evaluation_sample",)), score, _reference)
+        def score(statistics: Collected, context: Context) -> np.ndarray:
+            return sum(parts(statistics, context))
+
+        def explain(statistics: Collected, context: Context) -> dict[str, Any]:
+            return {name: np.asarray(part, np.float64).tolist() for name, part in parts(statistics, context)._asdict().items()}
+
+        needs = Needs(pool=("regions",), evaluation=("evaluation_sample",))
+        return Strategy(needs, score, _reference, explain=explain)
 
     return make
 
@@ -205,8 +225,7 @@ def _mass(config: StrategyConfig) -> Strategy:
     def score(statistics: Collected, context: Context) -> np.ndarray:
         regions: Regions = statistics["regions"]
         frequency = np.asarray(context.value.class_frequency)
-        values = np.asarray(information.mass(regions.candidates.probability, frequency))
-        return _mean_over_regions(values, regions.used)
+        return _mean_over_regions(information.mass(regions.candidates.probability[regions.used], frequency), regions.used)
 
     return Strategy(Needs(pool=("regions",), evaluation=("evaluation_sample",)), score, _reference)
 
@@ -218,8 +237,11 @@ def _reference(context: Context, head: tuple[Array, Array], labelled: Seen, eval
     return information.make_reference(jnp.asarray(features), *head, jnp.asarray(sample.weights.reshape(-1)), jnp.asarray(counts))
 
 
-def _mean_over_regions(values: np.ndarray, used: np.ndarray) -> np.ndarray:
-    return (values * used).sum(-1) / np.maximum(used.sum(-1), 1)
+def _mean_over_regions(values: Array, used: np.ndarray) -> np.ndarray:
+    """Mean of each case over its regions: of values in a row, `[used regions of all cases]`, and which are used, `[cases, regions]`."""
+    by_case = np.zeros(used.shape, np.float32)
+    by_case[used] = values
+    return by_case.sum(-1) / np.maximum(used.sum(-1), 1)
 
 
 _compiled_nearest = jax.jit(squared_distance_to_nearest)
@@ -227,11 +249,13 @@ _compiled_gain = jax.jit(information.information_gain, static_argnames=("variant
 _ROWS = 1024
 
 
-def _gain_of_rows(candidates: information.Candidates, reference, variant, config: StrategyConfig) -> information.InformationGain:
+def _gain_of_rows(
+    candidates: information.Candidates | information.Items, reference: information.Reference, variant, config: StrategyConfig
+) -> information.InformationGain:
     """Runs over all regions of all cases, a fixed number at a time: their number changes every round, the program stays."""
     if config.method == "linear":
         return information.linear_information_gain(candidates, reference, variant, config.step_rate, config.renormalise)
-    count = candidates.mean.shape[0]
+    count = len(candidates.probability)
     filled = jax.tree.map(lambda part: np.pad(part, [(0, -count % _ROWS)] + [(0, 0)] * (part.ndim - 1)), candidates)
     gain = functools.partial(
         _compiled_gain,
@@ -241,9 +265,9 @@ def _gain_of_rows(candidates: information.Candidates, reference, variant, config
         step=config.step,
         renormalise=config.renormalise,
     )
-    blocks = jax.tree.map(lambda part: part.reshape(-1, _ROWS, *part.shape[1:]), filled)
-    pieces = [gain(jax.tree.map(lambda part, index=index: part[index], blocks)) for index in range(blocks.mean.shape[0])]
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *pieces)
+    rows = [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
+    pieces = [gain(jax.tree.map(operator.itemgetter(own), filled)) for own in rows]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *pieces) if pieces else information.NO_GAIN
 
 
 def _coreset(config: StrategyConfig) -> Strategy:
@@ -305,7 +329,7 @@ def _by_id(context: Context) -> np.ndarray:
 def _filled(rows: np.ndarray) -> tuple[Array, Array]:
     """Rows filled up to a power of two, which is compiled once for many rounds, and which of them are real."""
     count = len(rows)
-    filled = np.pad(rows, ((0, 2 ** (count - 1).bit_length() - count), (0, 0)))
+    filled = np.pad(rows, [(0, 2 ** (count - 1).bit_length() - count)] + [(0, 0)] * (rows.ndim - 1))
     return jnp.asarray(filled), jnp.arange(len(filled)) < count
 
 
@@ -321,18 +345,47 @@ def _chosen(context: Context, order: np.ndarray, places: Array, scores: Array) -
     return Query(units, tuple(float(score) for score in scores), None)
 
 
-STRATEGIES: Mapping[str, Callable[[StrategyConfig], Strategy]] = {
-    "random": _random,
-    "stratified_random": _stratified_random,
-    "foreground_random": _power("foreground"),
+def _badge_of_images(config: StrategyConfig) -> Strategy:
+    """BADGE where an image is one item: its gradient, features times error, is never written down."""
+
+    def sides(statistics: Collected, places: np.ndarray) -> tuple[Array, Array, Array]:
+        items: information.Items = jax.tree.map(lambda part: part[places, 0], statistics["regions"].candidates)
+        features, available = _filled(items.features)
+        probability, _ = _filled(items.probability)
+        return features, gradients.hallucinated_error(probability.T).T, available
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        features, error, _ = sides(statistics, np.arange(len(context.pool)))
+        return np.sqrt(np.asarray(gradients.squared_norms(features, error)))[: len(context.pool)]
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = _by_id(context)
+        return _chosen(context, order, *k_means_plus_plus_of_gradients(key, *sides(statistics, order), min(budget, len(order))))
+
+    return Strategy(Needs(pool=("regions",)), score, select=select)
+
+
+def _batch_bald(config: StrategyConfig) -> Strategy:
+    """Images whose labels together say most of the network (Kirsch et al. 2019, arXiv 1906.08158); scores are those of single images."""
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = _by_id(context)
+        members, available = _filled(statistics["member_probability"][order])
+        return _chosen(context, order, *batch_bald(key, members, available, min(budget, len(order)), config.joint_samples))
+
+    needs = Needs(pool=("bald", "member_probability"))
+    return Strategy(needs, lambda statistics, context: statistics["bald"], select=select)
+
+
+Table = Mapping[str, Callable[[StrategyConfig], Strategy]]
+
+_OF_BOTH: Table = {
     "least_confidence": _plain("least_confidence"),
     "margin": _plain("margin"),
     "entropy": _plain("entropy"),
-    "masked_entropy": _plain("masked_entropy"),
-    "weighted_entropy": _weighted("masked_entropy"),
-    "weighted_entropy_unmasked": _weighted("entropy"),
     "mc_entropy": _plain("mc_entropy"),
     "variation_ratio": _plain("variation_ratio"),
+    "mean_std": _plain("mean_std"),
     "bald": _plain("bald"),
     "eig": _information("eig"),
     "aeig": _information("aeig"),
@@ -341,30 +394,48 @@ STRATEGIES: Mapping[str, Callable[[StrategyConfig], Strategy]] = {
     "mass": _mass,
     "egl": _plain("egl"),
     "gradient_norm": _plain("gradient_norm"),
-    "badge": _badge,
     "coreset": _coreset,
     "power_entropy": _power("entropy"),
     "power_bald": _power("bald"),
 }
 
+STRATEGIES: Table = {  # of segmentation
+    "random": _random,
+    "stratified_random": _stratified_random,
+    "foreground_random": _power("foreground"),
+    "masked_entropy": _plain("masked_entropy"),
+    "weighted_entropy": _weighted("masked_entropy"),
+    "weighted_entropy_unmasked": _weighted("entropy"),
+    **_OF_BOTH,
+    "badge": _badge,
+}
 
-def named_strategy(name: str, config: StrategyConfig) -> Strategy:
+CLASSIFICATION_STRATEGIES: Table = {
+    "random": _random,
+    **_OF_BOTH,
+    "badge": _badge_of_images,
+    "batchbald": _batch_bald,
+}
+
+
+def named_strategy(name: str, config: StrategyConfig, table: Table = STRATEGIES) -> Strategy:
     """The strategy of a name, with its own options behind it: `aeig`, `weighted_entropy,gamma=3,weight_source=evaluation`.
 
     Args:
-      name: a row of `STRATEGIES`, perhaps with fields of `StrategyConfig` to replace.
+      name: a row of the table, perhaps with fields of `StrategyConfig` to replace.
       config: of all that is not replaced.
+      table: the strategies of this kind of task.
 
     Raises:
       UserError: there is no such strategy or option, or the option takes no such value.
     """
     row, *options = name.split(",")
-    if row not in STRATEGIES:
-        near = difflib.get_close_matches(row, STRATEGIES, 1, cutoff=0.8)
-        hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(STRATEGIES)}."
+    if row not in table:
+        near = difflib.get_close_matches(row, table, 1, cutoff=0.8)
+        hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(table)}."
         raise UserError(f"There is no strategy {row!r}. {hint}")
     values = dict(_option(name, *option.partition("=")[::2]) for option in options)
-    return STRATEGIES[row](dataclasses.replace(config, **values))
+    return table[row](dataclasses.replace(config, **values))
 
 
 def _option(name: str, field: str, text: str) -> tuple[str, Any]:

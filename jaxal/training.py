@@ -19,6 +19,7 @@ from jax.scipy.ndimage import map_coordinates
 from jaxal import losses
 from jaxal.data.cases import Example
 from jaxal.members import flat, logits_of
+from jaxal.networks.layers import is_frozen
 from jaxal.types import Model, Params
 
 Array = jax.Array
@@ -38,12 +39,14 @@ class TrainingConfig:
       warm_rate: largest learning rate when starting from the last round's weights.
       warmup_share: share of the steps that the rate rises.
       weight_decay: of AdamW.
+      dice: whether soft Dice is added to the cross-entropy; for images with one class it says nothing more.
       foreground_weight: factor on the cross-entropy of elements that are not background.
       clip_norm: largest norm of the gradient.
       contrast, brightness: standard deviations of the logarithm of a random gain and of a random offset, images having unit
         deviation.
       noise: standard deviation of the noise's own, random level.
       rotation_degrees, scaling: standard deviations of a random rotation about each axis and of the logarithm of a zoom.
+      flips: space axes along which every second example is flipped.
       attempts: trainings with other keys before a collapse is accepted and reported.
     """
 
@@ -55,6 +58,7 @@ class TrainingConfig:
     warm_rate: float = 4e-3
     warmup_share: float = 0.15
     weight_decay: float = 1e-4
+    dice: bool = True
     foreground_weight: float = 1.0
     clip_norm: float = 1.0
     contrast: float = 0.15
@@ -62,6 +66,7 @@ class TrainingConfig:
     noise: float = 0.1
     rotation_degrees: float = 0.0
     scaling: float = 0.0
+    flips: tuple[int, ...] = ()
     attempts: int = 3
 
 
@@ -177,7 +182,9 @@ def take_step(
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
         updates, optimizer = _optimizer(config).update(gradient, state.optimizer, state.params)
         rate = peak_rate * relative_rate(state.step, steps, config.warmup_share)
-        updates = jax.tree.map(lambda update: -rate * update, updates)
+        updates = jax.tree_util.tree_map_with_path(
+            lambda path, update: jnp.zeros_like(update) if is_frozen(path) else -rate * update, updates
+        )
         params = optax.apply_updates(state.params, updates)
     return TrainState(params, optimizer, state.step + 1)
 
@@ -198,13 +205,17 @@ def _loss(model: Model, config: TrainingConfig, params: Params, key: Array, batc
     labels, valid = batch.label.reshape(count, -1).astype(jnp.int32), batch.valid.reshape(count, -1)
     classes = logits.shape[1]
     weights = jnp.full((classes,), config.foreground_weight).at[0].set(1.0)
-    present = losses.present_foreground(labels, valid, classes)
-    return (losses.cross_entropy(logits, labels, valid, weights) + losses.soft_dice(logits, labels, valid, present)).mean()
+    loss = losses.cross_entropy(logits, labels, valid, weights)
+    if config.dice:
+        loss = loss + losses.soft_dice(logits, labels, valid, losses.present_foreground(labels, valid, classes))
+    return loss.mean()
 
 
 def _augment(config: TrainingConfig, key: Array, example: Example) -> Example:
     if config.rotation_degrees or config.scaling:
         example = _turn(jax.random.fold_in(key, 0), example, np.deg2rad(config.rotation_degrees), config.scaling)
+    if config.flips:
+        example = _flip(jax.random.fold_in(key, 2), example, config.flips)
     # One draw for all: on a CPU every draw of another shape costs half a second of compilation.
     draws = jax.random.normal(jax.random.fold_in(key, 1), (3 + example.image.size,))
     image = example.image * jnp.exp(config.contrast * draws[0]) + config.brightness * draws[1]
@@ -226,9 +237,17 @@ def relative_rate(step: Array, steps: Array, warmup_share: float) -> Array:
     return jnp.where(step < warmup, step / warmup, 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(decay, 0.0, 1.0))))
 
 
+def _flip(key: Array, example: Example, axes: Sequence[int]) -> Example:
+    """Flips image and label map along each axis with a chance of one half."""
+    flags = jax.random.bernoulli(key, 0.5, (len(axes),))
+    for flag, axis in zip(flags, axes, strict=True):
+        example = Example(*(jnp.where(flag, jnp.flip(part, axis), part) if part.ndim else part for part in example))
+    return example
+
+
 def _turn(key: Array, example: Example, rotation: float, scaling: float) -> Example:
-    """Turns and zooms image and label together about the centre; what comes from outside is the border's value and not valid."""
-    shape = example.label.shape
+    """Turns and zooms image and label map about the centre; what comes from outside is the border's value and not valid."""
+    shape = example.image.shape[:-1]
     angles = rotation * jax.random.normal(jax.random.fold_in(key, 0), (3,))
     matrix = jnp.exp(scaling * jax.random.normal(jax.random.fold_in(key, 1), ())) * _rotation(angles)[: len(shape), : len(shape)]
     centre = (jnp.array(shape, jnp.float32) - 1) / 2
@@ -236,6 +255,8 @@ def _turn(key: Array, example: Example, rotation: float, scaling: float) -> Exam
     centre = centre.reshape((1,) * len(shape) + (-1,))
     points = list(jnp.moveaxis((grid - centre) @ matrix.T + centre, -1, 0))
     image = jax.vmap(lambda channel: map_coordinates(channel, points, order=1, mode="nearest"), -1, -1)(example.image)
+    if not example.label.ndim:  # the class of the image as a whole
+        return example._replace(image=image)
     label = map_coordinates(example.label.astype(jnp.float32), points, order=0, mode="nearest")
     valid = map_coordinates(example.valid.astype(jnp.float32), points, order=0, mode="constant")
     return Example(image, label.astype(example.label.dtype), valid > 0)

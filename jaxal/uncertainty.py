@@ -149,8 +149,18 @@ def variation_ratio(moments: ClassMoments) -> Array:
     return 1.0 - functools.reduce(jnp.maximum, _by_class(moments.votes)) / moments.count
 
 
+def mean_std(moments: ClassMoments) -> Array:
+    """Population standard deviation of the members' probabilities, averaged over classes (Kampffmeyer et al. 2016; Gal et al. 2017)."""
+    spread = _variance(moments)
+    positive = spread > 0
+    return sum(_by_class(jnp.where(positive, jnp.sqrt(jnp.where(positive, spread, 1.0)), 0.0))) / spread.shape[-2]
+
+
 def variance(moments: ClassMoments) -> Array:
     """Population variance of the members' probabilities, averaged over classes."""
-    mean = mean_probability(moments)
-    spread = jnp.maximum(moments.square / moments.count - jnp.square(mean), 0.0)
+    spread = _variance(moments)
     return sum(_by_class(spread)) / spread.shape[-2]
+
+
+def _variance(moments: ClassMoments) -> Array:
+    return jnp.maximum(moments.square / moments.count - jnp.square(mean_probability(moments)), 0.0)

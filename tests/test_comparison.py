@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from jaxal import comparison
-from jaxal.comparison import Curve
+from jaxal import assessment, comparison, segmentation
+from jaxal.segmentation import DiceCurve
 
 GROUPS = np.array(["A", "A", "B", "B"])
 
 
 def curve(*rounds, labelled=(8, 12, 16)):
-    return Curve(np.array(labelled), np.array(rounds, float), GROUPS, nll=0.2, ece=0.03)
+    return DiceCurve(np.array(labelled), np.array(rounds, float), GROUPS, nll=0.2, ece=0.03)
 
 
 def test_measures_worked_by_hand():
     dice = np.array([[0.8, 0.8, 0.4, 0.4], [0.9, 0.9, 0.5, 0.7], [0.9, 0.9, 0.8, 0.6]])
-    found = comparison.measures(dice, GROUPS, np.array([8, 12, 16]), goal=0.7)
+    found = segmentation.measures(dice, GROUPS, np.array([8, 12, 16]), goal=0.7)
     assert found["dice"] == pytest.approx(0.8)
     assert (found["dice_A"], found["dice_B"], found["worst_group"]) == pytest.approx((0.9, 0.7, 0.7))
     assert found["disparity"] == pytest.approx(0.2)  # |0.9 - 0.8| + |0.7 - 0.8|
@@ -26,14 +26,14 @@ def test_measures_worked_by_hand():
 
 def test_labels_needed_at_the_ends():
     labelled = np.array([8, 12, 16])
-    assert comparison.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.6) == 8
-    assert comparison.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.9) == 16
-    assert comparison.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.95) == np.inf
-    assert comparison.labels_needed(labelled, np.array([0.7, 0.9, 0.8]), 0.85) == pytest.approx(11)  # the first time counts
+    assert assessment.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.6) == 8
+    assert assessment.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.9) == 16
+    assert assessment.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.95) == np.inf
+    assert assessment.labels_needed(labelled, np.array([0.7, 0.9, 0.8]), 0.85) == pytest.approx(11)  # the first time counts
 
 
 def test_undefined_cases_are_left_out_of_the_means():
-    found = comparison.measures(np.array([[0.8, np.nan, 0.4, 0.4]]), GROUPS, np.array([8]), None)
+    found = segmentation.measures(np.array([[0.8, np.nan, 0.4, 0.4]]), GROUPS, np.array([8]), None)
     assert found["dice_A"] == 0.8
     assert found["dice"] == pytest.approx(1.6 / 3)
     assert "labels" not in found
@@ -47,7 +47,7 @@ def runs(rng, lead, seeds=4, cases=40):
         base = rng.uniform(0.5, 0.9, (3, cases))
         for name, more in (("entropy", 0.0), ("other", lead)):
             dice = np.clip(base + more + 0.01 * rng.standard_normal((3, cases)), 0, 1)
-            both[name][seed] = Curve(np.array([8, 12, 16]), dice, groups, 0.2, 0.03)
+            both[name][seed] = DiceCurve(np.array([8, 12, 16]), dice, groups, 0.2, 0.03)
     return both
 
 
@@ -69,7 +69,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(rng):
             base = rng.uniform(0.5, 0.9, (1, 20))
             lead = 0.01 + 0.02 * rng.standard_normal() + 0.02 * rng.standard_normal((1, 20))
             for name, more in (("entropy", 0.0), ("other", lead)):
-                both[name][seed] = Curve(np.array([8]), base + more, groups, 0.2, 0.03)
+                both[name][seed] = DiceCurve(np.array([8]), base + more, groups, 0.2, 0.03)
         change = comparison.compare(both, {}, ("entropy",))[1]["entropy"]["other"]["dice"]
         hits += change.low <= 0.01 <= change.high
     assert 180 <= hits <= 198
@@ -99,7 +99,7 @@ def test_the_goal_is_95_percent_of_training_on_everything():
 def test_goals_need_the_full_line_of_every_seed(rng):
     both = runs(rng, 0.1, seeds=2)
     full = {
-        seed: Curve(np.array([40]), np.full((1, 40), level), np.repeat(["A", "B"], 20), 0.2, 0.03)
+        seed: DiceCurve(np.array([40]), np.full((1, 40), level), np.repeat(["A", "B"], 20), 0.2, 0.03)
         for seed, level in ((0, 0.7), (1, 0.7))
     }
     assert "labels" not in comparison.compare(both, {0: full[0]}, ())[0]["other"]
@@ -114,8 +114,8 @@ def test_goals_need_the_full_line_of_every_seed(rng):
 def test_the_goal_is_set_by_the_same_cases_as_the_curve(rng):
     """Hard cases are hard for all: with the goal fixed, a replicate of hard cases would never reach it."""
     groups, hard = np.repeat(["A", "B"], 10), rng.uniform(0, 0.4, 20)
-    rising = Curve(np.array([8, 12, 16]), np.array([[0.4], [0.5], [0.58]]) * (1 - hard), groups, 0.2, 0.03)
-    full = Curve(np.array([40]), 0.6 * (1 - hard)[None], groups, 0.2, 0.03)
+    rising = DiceCurve(np.array([8, 12, 16]), np.array([[0.4], [0.5], [0.58]]) * (1 - hard), groups, 0.2, 0.03)
+    full = DiceCurve(np.array([40]), 0.6 * (1 - hard)[None], groups, 0.2, 0.03)
     estimate = comparison.compare({"a": {0: rising}}, {0: full}, ())[0]["a"]["labels"]
     assert estimate.low == pytest.approx(estimate.high) == pytest.approx(12 + 4 * (0.57 - 0.5) / 0.08)
 

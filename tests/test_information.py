@@ -82,9 +82,11 @@ def test_cases_equal_autodiff(float64, rng, variant, step, rate, renormalise):
     expected = np.array(
         [brute_force(kernel, bias, evaluation, weights, frequency, item[None], variant, rate, step, renormalise) for item in pool]
     )
-    fast = information.information_gain_of_cases(pool, probability, reference, variant, rate, step, renormalise, block=3)
+    fast = information.information_gain(
+        information.Items(pool, probability), reference, variant, rate, step, renormalise, block=3
+    )
     plain = information.information_gain(
-        information.case_candidates(pool, probability), reference, variant, rate, step, renormalise, block=3
+        information.candidates_of(information.Items(pool, probability)), reference, variant, rate, step, renormalise, block=3
     )
     for gain in (fast, plain):
         np.testing.assert_allclose(np.asarray(gain.mass + gain.gain), expected, rtol=0, atol=tolerance(expected))
@@ -100,7 +102,7 @@ def test_classes_may_tie_for_the_most_probable_one(float64, rng, variant):
     expected = np.array(
         [brute_force(kernel, bias, evaluation, weights, frequency, item[None], variant, 0.3, "sgd", False) for item in pool]
     )
-    gain = information.information_gain_of_cases(pool, softmax(pool @ kernel + bias[None]), reference, variant, 0.3)
+    gain = information.information_gain(information.Items(pool, softmax(pool @ kernel + bias[None])), reference, variant, 0.3)
     np.testing.assert_allclose(np.asarray(gain.mass + gain.gain), expected, rtol=0, atol=tolerance(expected))
 
 
@@ -151,7 +153,7 @@ def test_float32_keeps_the_ranking(rng, variant):
         arrays = [np.asarray(array, dtype) for array in (evaluation, kernel, bias, weights, frequency, pool)]
         reference = information.make_reference(*map(jnp.asarray, arrays[:5]))
         probability = softmax(jnp.asarray(arrays[5] @ arrays[1] + arrays[2][None]))
-        gain = information.information_gain_of_cases(jnp.asarray(arrays[5]), probability, reference, variant, 3e-3)
+        gain = information.information_gain(information.Items(jnp.asarray(arrays[5]), probability), reference, variant, 3e-3)
         return np.asarray(gain.mass + gain.gain)
 
     single = scores(np.float32)
@@ -166,7 +168,8 @@ def test_eig_grows_with_the_square_of_the_rate(float64, rng):
     reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
     probability = softmax(pool @ kernel + bias[None])
     small, large = (
-        np.asarray(information.information_gain_of_cases(pool, probability, reference, "eig", rate).gain) for rate in (1e-5, 2e-5)
+        np.asarray(information.information_gain(information.Items(pool, probability), reference, "eig", rate).gain)
+        for rate in (1e-5, 2e-5)
     )
     np.testing.assert_allclose(large / small, 4.0, rtol=1e-2)
 
@@ -177,7 +180,7 @@ def test_without_a_step_only_the_literal_aeig_keeps_its_mass(float64, rng):
     probability = softmax(pool @ kernel + bias[None])
     share = np.asarray(frequency / frequency.sum())
     for variant in VARIANTS:
-        gain = information.information_gain_of_cases(pool, probability, reference, variant, 0.0)
+        gain = information.information_gain(information.Items(pool, probability), reference, variant, 0.0)
         np.testing.assert_allclose(np.asarray(gain.gain), 0.0, atol=1e-15)
         left = (1 - np.asarray(probability) @ share) * float(reference.mean_entropy) if variant == "aeig" else np.zeros(len(pool))
         np.testing.assert_allclose(np.asarray(gain.mass), left, atol=1e-15)
@@ -189,7 +192,9 @@ def test_uig_equals_eig_for_two_even_classes(float64, rng):
     reference = information.make_reference(
         jnp.asarray(rng.normal(size=(4, 9))), jnp.asarray(rng.normal(size=(4, 2))), jnp.zeros(2), jnp.ones(9), jnp.ones(2)
     )
-    uig, eig = (information.information_gain_of_cases(features, even, reference, variant, 0.1) for variant in ("uig", "eig"))
+    uig, eig = (
+        information.information_gain(information.Items(features, even), reference, variant, 0.1) for variant in ("uig", "eig")
+    )
     np.testing.assert_array_equal(np.asarray(uig.gain), np.asarray(eig.gain))
 
 
@@ -198,7 +203,7 @@ def test_saturated_predictions_give_finite_scores(rng):
     reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
     probability = softmax(pool @ kernel + bias[None])
     for variant in VARIANTS:
-        gain = information.information_gain_of_cases(pool, probability, reference, variant, 3e-3)
+        gain = information.information_gain(information.Items(pool, probability), reference, variant, 3e-3)
         assert np.isfinite(np.asarray(gain.mass + gain.gain)).all()
 
 
@@ -211,7 +216,9 @@ def test_long_steps_from_sure_predictions_stay_exact(rng, classes, rate, step):
     probability = softmax(jnp.asarray(pool @ kernel + bias, jnp.float32))
     arrays = [jnp.asarray(part, jnp.float32) for part in (evaluation, kernel, bias, np.ones(400), np.ones(classes))]
     reference = information.make_reference(*arrays)
-    found = information.information_gain_of_cases(jnp.asarray(pool, jnp.float32), probability, reference, "uig", rate, step)
+    found = information.information_gain(
+        information.Items(jnp.asarray(pool, jnp.float32), probability), reference, "uig", rate, step
+    )
 
     def entropy(logits):
         p = np.exp(logits - logits.max(0)) / np.exp(logits - logits.max(0)).sum(0)
@@ -238,7 +245,7 @@ def test_no_step_is_too_long_for_a_finite_score(rng, step):
     reference = information.make_reference(30 * evaluation, kernel, bias, weights, frequency)
     probability = softmax(30 * pool @ kernel + bias[None])
     for variant in VARIANTS:
-        gain = information.information_gain_of_cases(30 * pool, probability, reference, variant, 10.0, step)
+        gain = information.information_gain(information.Items(30 * pool, probability), reference, variant, 10.0, step)
         assert np.isfinite(np.asarray(gain.mass + gain.gain)).all()
 
 
@@ -248,7 +255,8 @@ def test_elements_of_no_weight_do_not_count(float64, rng):
     few = information.make_reference(evaluation[:, :25], kernel, bias, weights[:25], frequency)
     many = information.make_reference(evaluation, kernel, bias, weights.at[25:].set(0.0), frequency)
     one, two = (
-        np.asarray(information.information_gain_of_cases(pool, probability, part, "cfig", 0.1).gain) for part in (few, many)
+        np.asarray(information.information_gain(information.Items(pool, probability), part, "cfig", 0.1).gain)
+        for part in (few, many)
     )
     np.testing.assert_allclose(one, two, atol=1e-15)
 
@@ -263,7 +271,8 @@ def test_blocks_do_not_change_scores(rng):
     reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
     probability = softmax(pool @ kernel + bias[None])
     gains = [
-        information.information_gain_of_cases(pool, probability, reference, "aeig", 0.1, block=block) for block in (1, 4, 11, 50)
+        information.information_gain(information.Items(pool, probability), reference, "aeig", 0.1, block=block)
+        for block in (1, 4, 11, 50)
     ]
     for gain in gains[1:]:
         np.testing.assert_allclose(
@@ -290,7 +299,7 @@ def test_the_linear_form_of_every_element_is_a_dense_map(float64, rng):
     kernel, bias, evaluation, weights, frequency, pool = make_problem(rng)
     reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
     probability = softmax(pool @ kernel + bias[None])
-    candidates = information.case_candidates(pool, probability)
+    candidates = information.candidates_of(information.Items(pool, probability))
     eig = information.linear_information_gain(candidates, reference, "eig", 0.1)
     np.testing.assert_allclose(np.asarray(eig.gain), 0.0, atol=1e-15)
     q = probability * reference.class_frequency[None]

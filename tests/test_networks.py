@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxal.networks import conv as fast
-from jaxal.networks.unet import UNetConfig, _Norm, unet
+from jaxal.networks.layers import Norm
+from jaxal.networks.unet import UNetConfig, unet
 
 SPACE = {2: (8, 12), 3: (8, 4, 12)}
 
@@ -184,7 +185,7 @@ def test_norms_equal_flax(rng, groups, theirs):
     }
     with jax.numpy_rank_promotion("allow"):
         expected = theirs.apply(params, inputs)
-    np.testing.assert_allclose(np.asarray(_Norm(groups).apply(params, inputs)), np.asarray(expected), atol=2e-5)
+    np.testing.assert_allclose(np.asarray(Norm(groups).apply(params, inputs)), np.asarray(expected), atol=2e-5)
 
 
 @pytest.mark.parametrize("norm", ["instance", "group"])

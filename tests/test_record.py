@@ -10,6 +10,7 @@ from jaxal.data.cases import Case
 from jaxal.errors import UserError
 from jaxal.metrics import Overlap
 from jaxal.record import record_of
+from jaxal.segmentation import SEGMENTATION
 from jaxal.selection import Query
 from jaxal.strategies import Decision, Seen
 
@@ -27,7 +28,7 @@ def record():
     decision = Decision(np.array([0.1, 0.7]), Query(("c3", "c1"), (0.7, 0.1), 0.05), {"group_weights": {"A": 1.0}})
     labelled = Seen(CASES[:3], {"overlap": Overlap(*(part[:3] for part in COUNTS))})
     test = Seen(CASES, {"overlap": COUNTS, "calibration": sums})
-    return record_of(3, labelled, [CASES[3], CASES[1]], decision, test, 1, {"train": 2.0}, "abcd", CLASSES)
+    return record_of(3, labelled, [CASES[3], CASES[1]], decision, test, 5, 1, {"train": 2.0}, "abcd", CLASSES, SEGMENTATION)
 
 
 def test_each_group_gets_the_mean_of_its_own_cases(record):
@@ -67,11 +68,11 @@ def test_without_foreground_there_is_no_dice():
     seen = Seen(CASES, {"overlap": nothing, "calibration": CalibrationSums(*[np.ones((4, 2))] * 4)})
     decision = Decision(np.zeros(2), Query((), (), None), {})
     with pytest.raises(UserError, match="None of the 4 test cases holds any foreground"):
-        record_of(0, seen, [], decision, seen, 0, {}, "abcd", CLASSES)
+        record_of(0, seen, [], decision, seen, 5, 0, {}, "abcd", CLASSES, SEGMENTATION)
     defined = Seen(
         CASES, {"overlap": COUNTS, "calibration": seen.statistics["calibration"]._replace(negative_log_likelihood=np.ones(4))}
     )
-    assert record_of(0, seen, [], decision, defined, 0, {}, "abcd", CLASSES)["labelled_dice"] == {}
+    assert record_of(0, seen, [], decision, defined, 5, 0, {}, "abcd", CLASSES, SEGMENTATION)["labelled_dice"] == {}
 
 
 def test_each_class_gets_the_mean_of_the_cases_that_hold_it():
@@ -80,5 +81,5 @@ def test_each_class_gets_the_mean_of_the_cases_that_hold_it():
     sums = CalibrationSums(np.ones(2), *[np.ones((2, 2))] * 3)
     seen = Seen(CASES[:2], {"overlap": counts, "calibration": sums})
     names = ("background", "bone", "marrow")
-    record = record_of(0, seen, [], Decision(np.zeros(2), Query((), (), None), {}), seen, 0, {}, "abcd", names)
+    record = record_of(0, seen, [], Decision(np.zeros(2), Query((), (), None), {}), seen, 5, 0, {}, "abcd", names, SEGMENTATION)
     assert record["dice"]["by_class"] == pytest.approx({"bone": 0.7, "marrow": 0.5})

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from jaxal import report
 from jaxal.checkpoint import Ledger
+from jaxal.segmentation import SEGMENTATION
 
 
 def record(round_, labelled, a, b):
@@ -53,8 +54,8 @@ def test_the_plot_is_a_png_of_its_own_setting(folder):
 
 def test_a_row_shows_every_group(capsys):
     display = report.Display(Console(width=200, force_terminal=False, highlight=False, soft_wrap=True))
-    display.table_header(("A", "B", "C"))
-    display.table_row(record(0, 8, 0.9, 0.6), ("A", "B", "C"))
+    display.table_header(SEGMENTATION, ("A", "B", "C"))
+    display.table_row(record(0, 8, 0.9, 0.6), SEGMENTATION, ("A", "B", "C"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].split()[:7] == ["round", "labelled", "Dice", "Dice", "A", "Dice", "B"]
     cells = lines[-1].split()

@@ -15,7 +15,6 @@ from jaxal.members import MembersConfig
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.oracle import without_label
 from jaxal.scoring import Pass
-from jaxal.statistics import STATISTICS
 
 KEY = jax.random.key(7)
 MEMBERS = MembersConfig(dropout=4)
@@ -39,7 +38,7 @@ def params(model):
 @pytest.fixture(scope="module")
 def everything(model, params, load, tiny_dataset):
     """All statistics of six cases, from one pass."""
-    return Pass(model, list(STATISTICS), MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
+    return Pass(model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
 
 
 def assert_equal(one, two, tolerance=0.0):
@@ -104,13 +103,13 @@ def test_the_pass_equals_whole_forwards_for_every_member(dropout, load, tiny_dat
 
 
 def test_each_statistic_comes_out_as_in_a_pass_of_its_own(everything, model, params, load, tiny_dataset):
-    for name in STATISTICS:
+    for name in tiny.OF_LABEL_MAPS:
         alone = Pass(model, [name], MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
         assert_equal(alone[name], everything[name], tolerance=1e-5)
 
 
 def test_neighbours_order_and_number_of_cases_do_not_matter(everything, model, params, load, tiny_dataset):
-    pass_ = Pass(model, list(STATISTICS), MEMBERS, 2, tiny.STATISTICS)
+    pass_ = Pass(model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)
     cases = tiny_dataset.cases
     some = pass_(params, KEY, [cases[4], cases[1], cases[0]], load)
     assert_equal(some, jax.tree.map(lambda part: part[[4, 1, 0]], everything))
@@ -118,7 +117,7 @@ def test_neighbours_order_and_number_of_cases_do_not_matter(everything, model, p
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_batch_sizes_agree_closely(batch_size, everything, model, params, load, tiny_dataset):
-    scores = Pass(model, list(STATISTICS), MEMBERS, batch_size, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
+    scores = Pass(model, tiny.OF_LABEL_MAPS, MEMBERS, batch_size, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
     assert_equal(scores, everything, tolerance=1e-4)
 
 
@@ -141,7 +140,7 @@ def test_members_are_drawn_only_when_asked_for(model, params, load, tiny_dataset
 
 def test_the_pool_hides_its_labels(model, params, load, tiny_dataset):
     assert without_label(load)(tiny_dataset.cases[0]).label.sum() == 0
-    unlabelled = [name for name in STATISTICS if name not in ("overlap", "calibration", "evaluation_sample")]
+    unlabelled = [name for name in tiny.OF_LABEL_MAPS if name not in ("overlap", "calibration", "evaluation_sample")]
     pass_ = Pass(model, unlabelled, MEMBERS, 2, tiny.STATISTICS)
     cases = tiny_dataset.cases[:4]
     assert_equal(pass_(params, KEY, cases, load), pass_(params, KEY, cases, without_label(load)))
@@ -171,7 +170,7 @@ def test_padding_does_not_count(model, params, load, tiny_dataset):
 
         return read
 
-    pass_ = Pass(model, list(STATISTICS), MEMBERS, 2, tiny.STATISTICS)
+    pass_ = Pass(model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)
     cases = tiny_dataset.cases[:2]
     one, two = (pass_(params, KEY, cases, with_marks(label)) for label in (0, 1))
     assert_equal(one, two)
@@ -239,7 +238,7 @@ def counting(load):
 
 def test_one_device_and_two_give_the_same_bits(model, params, load, tiny_dataset):
     assert len(jax.local_devices()) == 2
-    passes = [Pass(model, list(STATISTICS), MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:count]) for count in (1, 2)]
+    passes = [Pass(model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:count]) for count in (1, 2)]
     cases = tiny_dataset.cases[:7]  # a ragged last batch on either
     assert_equal(*(pass_(params, KEY, cases, load) for pass_ in passes))
 
@@ -298,7 +297,7 @@ def test_the_pass_lowers_for_every_platform(model, params, load, tiny_dataset):
     """Nothing in it is the CPU's alone: it exports for TPU and GPU, with plain convolutions there."""
     for dropout in ("head", "decoder"):
         other = unet(dataclasses.replace(tiny.NETWORK, dropout=dropout, dtype="bfloat16"))
-        pass_ = Pass(other, list(STATISTICS), MembersConfig(networks=2, flips=(0,), dropout=2), 2, tiny.STATISTICS)
+        pass_ = Pass(other, tiny.OF_LABEL_MAPS, MembersConfig(networks=2, flips=(0,), dropout=2), 2, tiny.STATISTICS)
         stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
         batch = jax.tree.map(lambda part: np.stack([part] * 4), load(tiny_dataset.cases[0]))
         for platform in ("tpu", "cuda"):

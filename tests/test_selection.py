@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal import gradients
+from jaxal import gradients, selection
 from jaxal.selection import k_center, k_means_plus_plus, k_means_plus_plus_of_gradients, power_scores, top_k
 
 K_CENTER = json.loads((Path(__file__).parent / "fixtures" / "k_center.json").read_text())
@@ -157,3 +157,70 @@ def test_draws_equal_a_plain_loop_with_noise_of_its_own_for_each(rng):
         chosen.append(int(weight.argmax()))
     drawn, _ = k_means_plus_plus(key, as32(points), jnp.ones(12, bool), budget)
     assert np.asarray(drawn).tolist() == chosen
+
+
+BATCHES = json.loads((Path(__file__).parent / "fixtures" / "batchbald.json").read_text())
+
+
+def members_of_fixture():
+    logits = np.array(BATCHES["logits"])
+    return jnp.asarray(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("library", ["batchbald_redux", "scikit-activeml"])
+def test_batches_of_bald_are_those_of_other_libraries(float64, library):
+    members = members_of_fixture()
+    chosen, scores = selection.batch_bald(jax.random.key(0), members, jnp.ones(30, bool), 4, samples=1000)
+    assert chosen.tolist() == BATCHES[library]["indices"]
+    np.testing.assert_allclose(np.asarray(scores), BATCHES[library]["scores"], rtol=1e-6)
+
+
+def test_joint_entropy_by_enumeration(float64):
+    """Mutual information of three items' labels with the member, every combination written out."""
+    members = members_of_fixture()[:5]
+    chosen, scores = selection.batch_bald(jax.random.key(0), members, jnp.ones(5, bool), 3, samples=10**6)
+    p = np.asarray(members)[np.asarray(chosen)]  # [items, members, classes]
+    joint = np.einsum("ma,mb,mc->abc", *p) / p.shape[1]
+    conditional = -(p * np.log(p)).sum(-1).mean(-1).sum()
+    assert float(scores[-1]) == pytest.approx(-(joint * np.log(joint)).sum() - conditional, rel=1e-12)
+
+
+def test_sampled_combinations_come_close_to_all_of_them(float64):
+    members = members_of_fixture()
+    exact = selection.batch_bald(jax.random.key(0), members, jnp.ones(30, bool), 4, samples=10**6)
+    sampled = selection.batch_bald(jax.random.key(0), members, jnp.ones(30, bool), 4, samples=60)  # of 64 and of 256
+    assert sampled[0][:3].tolist() == exact[0][:3].tolist()
+    np.testing.assert_allclose(np.asarray(sampled[1]), np.asarray(exact[1]), rtol=0.15)
+
+
+def test_joint_entropies_from_drawn_combinations_have_no_bias(float64):
+    """Two items in all combinations, a third and a fourth drawn: within three standard errors of all combinations of the four."""
+    members, chosen = members_of_fixture(), (13, 21, 29, 8)
+    exact, drawn = (jnp.ones((1, 8)), jnp.ones(1)), []
+    for place in chosen:
+        exact = selection._extended(jax.random.key(0), *exact, members[place], None)
+    expected = np.asarray(selection._joint_entropy(*exact, members[:3]))
+    for seed in range(200):
+        state = (jnp.ones((1, 8)), jnp.ones(1))
+        for step, place in enumerate(chosen):
+            key = jax.random.fold_in(jax.random.key(seed), step)
+            state = selection._extended(key, *state, members[place], 50 if step > 1 else None)
+        drawn.append(np.asarray(selection._joint_entropy(*state, members[:3])))
+    error = np.std(drawn, axis=0) / np.sqrt(len(drawn))
+    assert (np.abs(np.mean(drawn, axis=0) - expected) < 3 * error).all()
+    assert (error < 0.02).all()
+
+
+def test_batches_take_what_is_available_and_no_twins():
+    """An item twice tells less than another that is a little less unsure by itself."""
+    rows = np.array(
+        [[[0.95, 0.05], [0.05, 0.95]], [[0.95, 0.05], [0.05, 0.95]], [[0.1, 0.9], [0.9, 0.1]], [[0.9, 0.1], [0.9, 0.1]]]
+    )
+    three = np.array([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9]])
+    members = jnp.asarray(np.stack([three, three, three[[1, 0, 2]]]), jnp.float32)
+    chosen, _ = selection.batch_bald(jax.random.key(0), members, jnp.ones(3, bool), 2, 100)
+    assert chosen.tolist() == [0, 2]
+    chosen, _ = selection.batch_bald(
+        jax.random.key(0), jnp.asarray(rows, jnp.float32), jnp.array([False, True, True, True]), 3, 100
+    )
+    assert 0 not in chosen.tolist()

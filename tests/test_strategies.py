@@ -7,19 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+import tiny_images
 
 from jaxal import fairness, information, metrics, strategies
 from jaxal.data.prepare import load_case
 from jaxal.errors import UserError
 from jaxal.members import MembersConfig
+from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
 from jaxal.scoring import Pass
-from jaxal.statistics import STATISTICS
-from jaxal.strategies import STRATEGIES, Context, Seen, StrategyConfig, named_strategy
+from jaxal.strategies import CLASSIFICATION_STRATEGIES, STRATEGIES, Context, Seen, StrategyConfig, named_strategy
 
 KEY = jax.random.key(3)
 BUDGET = 3
 SEES_FEATURES = ("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset")
+OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
 AT_RANDOM = ("random", "stratified_random")  # know the pool's order and nothing else of it
 LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
 
@@ -27,21 +29,24 @@ LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
 class Bench:
     """A fresh network, a pool, labelled and evaluation cases, and every strategy's query over them."""
 
-    def __init__(self, dataset):
-        self.dataset = dataset
-        self.model = unet(tiny.NETWORK)
-        self.params = jax.jit(self.model.init)(jax.random.key(1), jnp.zeros((1, *tiny.SHAPE, 1)))
+    def __init__(self, dataset, load, model, table):
+        self.dataset, self.load, self.model, self.table = dataset, load, model, table
+        self.params = jax.jit(model.init)(jax.random.key(1), jnp.asarray(load(dataset.cases[0]).image[None]))
         self.pool = list(dataset.cases[3:12])
+        needs = [named_strategy(name, StrategyConfig(), table).needs for name in table]
+        self.statistics = sorted(
+            {"overlap" if table is STRATEGIES else "prediction"}.union(*(set().union(*own) for own in needs))
+        )
 
     def collect(self, names, cases, batch_size=2, params=None):
         """All statistics in one pass, which all strategies share; what a strategy did not ask for is kept from it."""
-        pass_ = Pass(self.model, list(STATISTICS), MembersConfig(dropout=4), batch_size, tiny.STATISTICS)
+        pass_ = Pass(self.model, self.statistics, MembersConfig(dropout=4), batch_size, tiny.STATISTICS)
         params = self.params if params is None else params
-        collected = pass_(params, KEY, cases, lambda case: load_case(case, self.dataset))
+        collected = pass_(params, KEY, cases, self.load)
         return {name: collected[name] for name in names}
 
     def query(self, name, pool=None, budget=BUDGET, batch_size=2, params=None, config=None):
-        strategy = named_strategy(name, config or StrategyConfig())
+        strategy = named_strategy(name, config or StrategyConfig(), self.table)
         pool = self.pool if pool is None else pool
         params = self.params if params is None else params
         needs = strategy.needs
@@ -57,20 +62,34 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench(tiny_dataset):
-    return Bench(tiny_dataset)
+    return Bench(tiny_dataset, lambda case: load_case(case, tiny_dataset), unet(tiny.NETWORK), STRATEGIES)
+
+
+@pytest.fixture(scope="module")
+def image_bench(tmp_path_factory):
+    images = tiny_images.read(tmp_path_factory.mktemp("images"), 16, ("A", "B"))
+    return Bench(images.dataset, images.load, resnet(tiny_images.NETWORK), CLASSIFICATION_STRATEGIES)
+
+
+@pytest.fixture
+def benches(bench, image_bench):
+    return {"scans": bench, "images": image_bench}
 
 
 def test_the_names_are_the_fields():
-    expected = "random stratified_random foreground_random least_confidence margin entropy masked_entropy weighted_entropy weighted_entropy_unmasked mc_entropy variation_ratio bald eig aeig uig cfig mass egl gradient_norm badge coreset power_entropy power_bald"
-    assert list(STRATEGIES) == expected.split()
+    both = "least_confidence margin entropy mc_entropy variation_ratio mean_std bald eig aeig uig cfig mass egl gradient_norm coreset power_entropy power_bald badge random"
+    scans = "stratified_random foreground_random masked_entropy weighted_entropy weighted_entropy_unmasked"
+    assert set(STRATEGIES) == {*both.split(), *scans.split()}
+    assert set(CLASSIFICATION_STRATEGIES) == {*both.split(), "batchbald"}
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_picks_are_distinct_from_the_pool_and_fill_the_budget(bench, name):
+@pytest.mark.parametrize(("task", "name"), OF_BOTH_TASKS)
+def test_picks_are_distinct_from_the_pool_and_fill_the_budget(benches, task, name):
+    bench = benches[task]
     query = bench.query(name)
     assert len(query.units) == len(set(query.units)) == BUDGET
     assert set(query.units) <= {case.id for case in bench.pool}
-    if name not in ("badge", "stratified_random"):  # whose draws are no ranking
+    if name not in ("badge", "stratified_random", "batchbald"):  # whose choices are no ranking
         assert list(query.scores) == sorted(query.scores, reverse=True)
     assert np.isfinite(query.scores).all()
     everything = bench.query(name, budget=100)
@@ -78,8 +97,9 @@ def test_picks_are_distinct_from_the_pool_and_fill_the_budget(bench, name):
     assert everything.units[:BUDGET] == query.units
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_chunking_does_not_change_picks(bench, name):
+@pytest.mark.parametrize(("task", "name"), OF_BOTH_TASKS)
+def test_chunking_does_not_change_picks(benches, task, name):
+    bench = benches[task]
     plain = bench.query(name, budget=9)
     for batch_size in (1, 4):
         other = bench.query(name, budget=9, batch_size=batch_size)
@@ -91,15 +111,17 @@ def test_chunking_does_not_change_picks(bench, name):
             assert other.units[:BUDGET] == plain.units[:BUDGET]
 
 
-@pytest.mark.parametrize("name", [name for name in STRATEGIES if name not in AT_RANDOM])
-def test_the_order_of_the_pool_does_not_matter(bench, name):
+@pytest.mark.parametrize(("task", "name"), [one for one in OF_BOTH_TASKS if one[1] not in AT_RANDOM])
+def test_the_order_of_the_pool_does_not_matter(benches, task, name):
+    bench = benches[task]
     backwards = bench.query(name, pool=bench.pool[::-1])
     assert backwards == bench.query(name)
 
 
-@pytest.mark.parametrize("name", [name for name in STRATEGIES if name not in AT_RANDOM])
-def test_ties_go_to_the_first_id(bench, name):
+@pytest.mark.parametrize(("task", "name"), [one for one in OF_BOTH_TASKS if one[1] not in AT_RANDOM])
+def test_ties_go_to_the_first_id(benches, task, name):
     """A head without weights scores all cases of a group alike."""
+    bench = benches[task]
     flat = {**bench.params, "kernel": jnp.zeros_like(bench.params["kernel"])}
     pool = [case for case in bench.pool if case.group == "A"]
     query = bench.query(name, pool=pool[::-1], params=flat, budget=2)
@@ -112,11 +134,44 @@ def test_ties_go_to_the_first_id(bench, name):
         assert query.units == tuple(sorted(case.id for case in pool)[:2])
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize(("task", "name"), OF_BOTH_TASKS)
 @pytest.mark.parametrize("scale", [1e4, 0.0])
-def test_saturated_and_empty_predictions_give_finite_scores(bench, name, scale):
+def test_saturated_and_empty_predictions_give_finite_scores(benches, task, name, scale):
+    bench = benches[task]
     params = {**bench.params, "kernel": scale * bench.params["kernel"]}
     assert np.isfinite(bench.query(name, params=params).scores).all()
+
+
+def test_badge_of_images_is_badge_of_gradients_written_out(image_bench):
+    """The same first image, the longest gradient, and the same scores as from the gradients themselves."""
+    items = image_bench.collect(("regions",), image_bench.pool)["regions"].candidates
+    features, probability = np.asarray(items.features)[:, 0], np.asarray(items.probability)[:, 0]
+    error = probability - np.eye(3)[probability.argmax(-1)]
+    written_out = np.einsum("nc,nf->ncf", error, np.pad(features, ((0, 0), (0, 1)), constant_values=1)).reshape(9, -1)
+    query = image_bench.query("badge", budget=1)
+    longest = np.linalg.norm(written_out, axis=-1)
+    assert query.units == (image_bench.pool[int(longest.argmax())].id,)
+    assert query.scores[0] == pytest.approx(longest.max() ** 2, rel=1e-4)
+
+
+def test_information_gain_of_images_says_what_is_mass_and_what_is_gain(image_bench):
+    strategy = named_strategy("aeig", StrategyConfig(), CLASSIFICATION_STRATEGIES)
+    pool = image_bench.collect(strategy.needs.pool, image_bench.pool)
+    evaluation = image_bench.dataset.cases[EVALUATION]
+    seen = Seen(evaluation, image_bench.collect(strategy.needs.evaluation, evaluation))
+    head = image_bench.model.head(image_bench.params)
+    decision = strategies.score_and_select(strategy, Context(KEY, image_bench.pool), head, pool, Seen((), {}), seen, BUDGET)
+    parts = decision.explanation
+    np.testing.assert_allclose(np.add(parts["mass"], parts["gain"]), decision.query.scores, rtol=1e-6)
+    labels = np.array([tiny_images.CLASSES.index(case.category) for case in evaluation])
+    frequency = np.bincount(labels, minlength=3) / len(labels)
+    features = np.stack([image_bench.collect(("embedding",), [case])["embedding"][0] for case in evaluation])
+    logits = features @ np.asarray(head[0]) + np.asarray(head[1])
+    entropy = np.mean([-(p * np.log(p)).sum() for p in np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)])
+    mass = dict(zip(*image_bench.query("mass", budget=9)[:2], strict=True))
+    for unit, part in zip(decision.query.units, parts["mass"], strict=True):
+        assert part == pytest.approx(mass[unit] * entropy, rel=1e-4)  # (1 - Σ P f) H₁
+    assert frequency.sum() == 1
 
 
 def test_random_depends_on_the_key_alone(bench):

@@ -1,6 +1,7 @@
 """Cases, the three disjoint splits of a study, and the arrays that networks see."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,15 +18,17 @@ class Case(NamedTuple):
 
     Attributes:
       id, group: its name and its group of patients.
-      image, label: arrays on disk; their names change when the scan's content does.
+      image, label: arrays on disk; their names change when the scan's content does. An image that has one class as a whole has no label map.
       subject: whose scan it is; the scans of one subject stay in one split. The id when left out.
+      category: name of the class that an image has as a whole.
     """
 
     id: str
     group: str
     image: Path
-    label: Path
+    label: Path | None
     subject: str = ""
+    category: str = ""
 
 
 class Dataset(NamedTuple):
@@ -85,27 +88,41 @@ def file_fingerprint(paths: Sequence[Path]) -> str:
 
 
 def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> Splits:
-    """Splits subjects at random within each group, so that each split has the groups' proportions and no subject is in two.
+    """Splits subjects at random within each stratum, so that each split has the strata's proportions and no subject is in two.
+
+    Strata are groups of patients, or the classes of images that have one as a whole; a subject with images of several belongs to the rarest.
 
     Args:
       cases: all of them.
       seed: of the draw.
-      evaluation, test: shares of each group's subjects, rounded; each split gets at least one subject of every group.
+      evaluation, test: shares of each stratum's subjects, rounded; each split gets at least one subject of every stratum.
     """
     scans: dict[str, list[Case]] = {}
     for case in sorted(cases):
         scans.setdefault(case.subject or case.id, []).append(case)
+    many = Counter(stratum(case) for case in cases)
+    subjects = [min(own, key=lambda case: (many[stratum(case)], case)) for own in scans.values()]
     parts: dict[str, list[Case]] = {"pool": [], "evaluation": [], "test": []}
-    for members in by_group([own[0] for own in scans.values()], np.random.default_rng([seed, 1])).values():
+    for members in by_stratum(subjects, np.random.default_rng([seed, 1])).values():
         evaluation_count, test_count = (max(1, round(share * len(members))) for share in (evaluation, test))
         if evaluation_count + test_count >= len(members):
+            what = f"Class {members[0].category!r}" if members[0].category else f"Group {members[0].group!r}"
+            advice = (
+                "Add images of it, or leave it out"
+                if members[0].category
+                else "Join groups (--bins) or name another --group-column"
+            )
             raise UserError(
-                f"Group {members[0].group!r} has {len(members)} subjects; the pool, evaluation and test splits each need at least one. "
-                "Join groups (--bins) or name another --group-column."
+                f"{what} has {len(members)} subjects; the pool, evaluation and test splits each need at least one. {advice}."
             )
         cuts = {"test": members[:test_count], "evaluation": members[test_count : test_count + evaluation_count]}
         for name, chosen in {**cuts, "pool": members[test_count + evaluation_count :]}.items():
             parts[name] += [scan for first in chosen for scan in scans[first.subject or first.id]]
+    for name, part in parts.items():
+        if missing := sorted(many.keys() - {stratum(case) for case in part}):
+            raise UserError(
+                f"The {name} split holds no image of class {missing[0]!r}. Another --seed draws other subjects; more of them are needed."
+            )
     return Splits(*(tuple(sorted(part)) for part in (parts["pool"], parts["evaluation"], parts["test"])))
 
 
@@ -116,20 +133,20 @@ def initial_set(pool: Sequence[Case], size: int, seed: int, shares: dict[str, fl
       pool: to draw from.
       size: cases to draw.
       seed: of the draw.
-      shares: each group's share of the draw; equal shares when left out. Every group with a share above zero gets at least
+      shares: each stratum's share of the draw; equal shares when left out. Every stratum with a share above zero gets at least
         one case if `size` allows.
 
     Raises:
-      UserError: a group has too few cases in the pool for its share.
+      UserError: a stratum has too few cases in the pool for its share.
     """
-    members = by_group(pool, np.random.default_rng([seed, 2]))
+    members = by_stratum(pool, np.random.default_rng([seed, 2]))
     shares = shares or dict.fromkeys(members, 1 / len(members))
     counts = _apportion(size, shares)
     chosen: list[Case] = []
     for group, count in counts.items():
         if count > len(members.get(group, [])):
             raise UserError(
-                f"The initial set needs {count} cases of group {group!r}, but the pool has {len(members.get(group, []))}. "
+                f"The initial set needs {count} cases of {'class' if pool[0].category else 'group'} {group!r}, but the pool has {len(members.get(group, []))}. "
                 "Lower --initial-size or choose the other --initial."
             )
         chosen += members[group][:count]
@@ -148,11 +165,16 @@ def _apportion(size: int, shares: dict[str, float]) -> dict[str, int]:
     return counts
 
 
-def by_group(cases: Sequence[Case], rng: np.random.Generator | None = None) -> dict[str, list[Case]]:
-    """Cases of each group, groups in alphabetical order, cases by id or shuffled."""
-    groups: dict[str, list[Case]] = {}
+def stratum(case: Case) -> str:
+    """What splits and draws keep the proportions of: the class of an image that has one, else the group of patients."""
+    return case.category or case.group
+
+
+def by_stratum(cases: Sequence[Case], rng: np.random.Generator | None = None) -> dict[str, list[Case]]:
+    """Cases of each stratum, strata in alphabetical order, cases by id or shuffled."""
+    strata: dict[str, list[Case]] = {}
     for case in sorted(cases):
-        groups.setdefault(case.group, []).append(case)
+        strata.setdefault(stratum(case), []).append(case)
     if rng is None:
-        return dict(sorted(groups.items()))
-    return {group: [members[i] for i in rng.permutation(len(members))] for group, members in sorted(groups.items())}
+        return dict(sorted(strata.items()))
+    return {name: [members[i] for i in rng.permutation(len(members))] for name, members in sorted(strata.items())}

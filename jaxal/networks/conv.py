@@ -37,32 +37,37 @@ def devices_share_cores(sharing: bool) -> Iterator[None]:
         _sharing.reset(token)
 
 
-def conv(inputs: Array, kernel: Array) -> Array:
-    """Convolves with stride 1 and zero padding that keeps the size ("same").
+def conv(inputs: Array, kernel: Array, stride: int = 1) -> Array:
+    """Convolves with as much zero padding on either side as keeps the size at stride 1.
 
     Args:
       inputs: `[batch, *space, channels]` with two or three space axes.
       kernel: `[*window, channels, features]`, odd windows.
+      stride: elements from one window to the next, along every axis; above 1 in two dimensions only.
 
     Returns:
-      `[batch, *space, features]`.
+      `[batch, *space, features]`, space divided by the stride and rounded up.
 
     Which form runs is chosen when the program is lowered, so the same traced function exports to every platform.
     """
     if all(size == 1 for size in kernel.shape[:-2]):
-        return jnp.einsum("...c,cf->...f", inputs, kernel.reshape(kernel.shape[-2:]))
+        kept = inputs if stride == 1 else inputs[(slice(None), *(slice(None, None, stride),) * (inputs.ndim - 2))]
+        return jnp.einsum("...c,cf->...f", kept, kernel.reshape(kernel.shape[-2:]))
     if kernel.ndim == 4:  # in two dimensions the plain form is the faster one on a CPU, too, but for its gradient in loops
-        return conv_plain(inputs, kernel)
+        return conv_plain(inputs, kernel, stride)
+    if stride != 1:
+        raise ValueError("A convolution of a volume with a stride is slow on every platform's CPU; pool instead.")
     tile_bytes = TILE_BYTES_SHARED if _sharing.get() else TILE_BYTES_ALONE
     by_tiles = functools.partial(conv_by_tiles, tile_bytes=tile_bytes)
     return lax.platform_dependent(inputs, kernel, cpu=by_tiles, default=conv_plain)
 
 
-def conv_plain(inputs: Array, kernel: Array) -> Array:
+def conv_plain(inputs: Array, kernel: Array, stride: int = 1) -> Array:
     """The platform's own convolution: fast on accelerators and in two dimensions, slow in three on a CPU."""
     space = "DHW"[3 - (kernel.ndim - 2) :]
     numbers = (f"N{space}C", f"{space}IO", f"N{space}C")
-    return lax.conv_general_dilated(inputs, kernel, (1,) * len(space), "SAME", dimension_numbers=numbers)
+    padding = [(size // 2, size // 2) for size in kernel.shape[:-2]]
+    return lax.conv_general_dilated(inputs, kernel, (stride,) * len(space), padding, dimension_numbers=numbers)
 
 
 class _Tiling(NamedTuple):

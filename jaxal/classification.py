@@ -1,0 +1,171 @@
+"""Classification of whole images assessed: area under the ROC curve of each class against the rest, and what of it groups get."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxal import calibration, fairness, metrics
+from jaxal.assessment import GOAL, Assessment, Column, Measure, area_under, labels_needed, number
+from jaxal.strategies import Seen
+
+
+def success(labelled: Seen) -> float | None:
+    """Accuracy on the cases that a network was trained on, over that of always naming the most frequent class; None if there is but one."""
+    label, probability = _truth_and_prediction(labelled)
+    share = np.bincount(label).max() / len(label)
+    return None if share == 1 else float((probability.argmax(-1) == label).mean() - share)
+
+
+def _truth_and_prediction(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+    found = seen.statistics["prediction"]
+    return np.asarray(found.label), np.asarray(found.probability, np.float64)
+
+
+def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any]:
+    """What a round's line in the ledger says of the network."""
+    label, probability = _truth_and_prediction(test)
+    groups = np.array([case.group for case in test.cases])
+    auc = metrics.one_vs_rest_auc(probability, label)
+    of_groups = {
+        str(group): _macro(metrics.one_vs_rest_auc(probability[own], label[own]))
+        for group in np.unique(groups)
+        for own in [groups == group]
+    }
+    performance = fairness.GroupPerformance(
+        _macro(auc), {group: value for group, value in of_groups.items() if not np.isnan(value)}, 0
+    )
+    own_label, own_probability = _truth_and_prediction(labelled)
+    return {
+        "auc": {
+            "overall": performance.overall,
+            "by_group": dict(performance.by_group),
+            "by_class": {name: float(value) for name, value in zip(classes, auc, strict=True) if not np.isnan(value)},
+            "undefined": int(np.isnan(auc).sum()),
+        },
+        "accuracy": float((probability.argmax(-1) == label).mean()),
+        "balanced_accuracy": metrics.balanced_accuracy(probability, label),
+        "disparity": fairness.disparity(performance),
+        "gap": fairness.gap(performance),
+        "essp": fairness.equity_scaled(performance),
+        **calibration.entries(test.statistics["calibration"]),
+        "test": {
+            case.id: {"group": case.group, "class": int(own), "probability": [float(f"{value:.6g}") for value in row]}
+            for case, own, row in zip(test.cases, label, probability, strict=True)
+        },
+        "labelled_accuracy": float((own_probability.argmax(-1) == own_label).mean()),
+    }
+
+
+def _macro(values: np.ndarray) -> float:
+    """Mean over the classes for which there is a value; NaN where there is none."""
+    return float(np.mean(values[~np.isnan(values)])) if not np.isnan(values).all() else float("nan")
+
+
+class AucCurve(NamedTuple):
+    """One run as the comparison sees it.
+
+    Attributes:
+      labelled: cases labelled in each round, `[rounds]`.
+      probability: predicted for each test case after each round, `[rounds, cases, classes]`.
+      strata: classes of the test cases, `[cases]`; a replicate has as many of each.
+      nll, ece: after the last round.
+    """
+
+    labelled: np.ndarray
+    probability: np.ndarray
+    strata: np.ndarray
+    nll: float
+    ece: float
+
+    def measures(self, full: "AucCurve | None", cases: np.ndarray | None) -> dict[str, np.ndarray]:
+        """See `assessment.Curve`. The goal is what training on everything reaches on the same cases."""
+        counts = np.ones((1, len(self.strata))) if cases is None else _counts(cases)
+        auc = self._auc(counts)  # [replicates, rounds, classes]
+        overall = auc.mean(-1)
+        confident = self.probability[-1].argmax(-1) == self.strata
+        found = {
+            "auc": overall[:, -1],
+            "area": area_under(self.labelled, overall),
+            "accuracy": counts @ confident / len(self.strata),
+            "balanced_accuracy": np.mean([counts[:, own] @ confident[own] / own.sum() for own in self._members()], axis=0),
+            "nll": np.full(len(counts), self.nll),
+            "ece": np.full(len(counts), self.ece),
+        }
+        if full is not None:
+            found["labels"] = labels_needed(self.labelled, overall, GOAL * full._auc(counts)[:, -1].mean(-1))
+        return {name: value[0] if cases is None else value for name, value in found.items()}
+
+    def _members(self) -> list[np.ndarray]:
+        return [self.strata == label for label in np.unique(self.strata)]
+
+    def _auc(self, counts: np.ndarray) -> np.ndarray:
+        """One-vs-rest AUC with each case counted so often, `[replicates, cases]` to `[replicates, rounds, classes]`."""
+        by_round = [
+            [_weighted_auc(round_[:, label], self.strata == label, counts) for label in np.unique(self.strata)]
+            for round_ in self.probability
+        ]
+        return np.moveaxis(np.array(by_round), -1, 0)
+
+
+def _counts(cases: np.ndarray) -> np.ndarray:
+    """How often each case was drawn: places `[replicates, cases]` to counts of that shape."""
+    replicates, many = cases.shape
+    rows = np.arange(replicates)[:, None] * many
+    return np.bincount((rows + cases).ravel(), minlength=replicates * many).reshape(replicates, many).astype(np.float32)
+
+
+def _weighted_auc(scores: np.ndarray, positive: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The share of pairs in which the positive case scores higher, ties by half, `[replicates]`: one matrix product for all replicates."""
+    mine, others = scores[positive], scores[~positive]
+    ahead = (mine[:, None] > others[None]) + np.float32(0.5) * (mine[:, None] == others[None])
+    pairs = ((counts[:, positive] @ ahead.astype(counts.dtype)) * counts[:, ~positive]).sum(-1, dtype=np.float64)
+    return pairs / (positive.sum() * (~positive).sum())
+
+
+def curve_of(rounds: Sequence[Mapping[str, Any]]) -> AucCurve:
+    """Reads a run's ledger."""
+    ids = sorted(rounds[0]["test"])
+    probability = [[entry["test"][id_]["probability"] for id_ in ids] for entry in rounds]
+    label = [rounds[0]["test"][id_]["class"] for id_ in ids]
+    last = rounds[-1]
+    return AucCurve(
+        np.array([entry["labelled"] for entry in rounds]), np.array(probability), np.array(label), last["nll"], last["ece"]
+    )
+
+
+def _columns(groups: Sequence[str]) -> list[Column]:
+    by_group = [
+        Column(f"AUC {group}", lambda entry, group=group: number(entry["auc"]["by_group"].get(group))) for group in groups
+    ]
+    return [
+        Column("AUC", lambda entry: number(entry["auc"]["overall"])),
+        *(by_group if len(groups) > 1 else []),
+        Column("accuracy", lambda entry: number(entry["accuracy"])),
+        Column("ECE", lambda entry: number(entry["ece"])),
+    ]
+
+
+CLASSIFICATION = Assessment(
+    key="auc",
+    title="AUC",
+    labelled=("prediction",),
+    test=("prediction", "calibration"),
+    success=success,
+    success_title="accuracy over that of a constant answer",
+    collapsed_below=-0.02,
+    entries=entries,
+    curve_of=curve_of,
+    measures={
+        "auc": Measure("AUC", "area under the ROC curve after the last round, mean over classes against the rest"),
+        "area": Measure("area", "mean AUC over the learning curve"),
+        "labels": Measure("labels to 95 %", "labelled images at which AUC reaches 95 % of that of training on everything", True),
+        "accuracy": Measure("accuracy", "share of test images whose most probable class is the true one"),
+        "balanced_accuracy": Measure("balanced accuracy", "mean over classes of the share that is recognised"),
+        "nll": Measure("NLL", "negative log-likelihood an image, in nats", True),
+        "ece": Measure("ECE", "expected calibration error", True),
+    },
+    in_short=("auc", "area", "labels", "balanced_accuracy"),
+    columns=_columns,
+    queried="queried_by_class",
+)

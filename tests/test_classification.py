@@ -1,0 +1,138 @@
+"""AUC against scikit-learn and by hand, the ledger's entries, and curves that are resampled."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from jaxal import assessment, comparison, metrics
+from jaxal.calibration import CalibrationSums
+from jaxal.classification import CLASSIFICATION, AucCurve, curve_of, success
+from jaxal.data.cases import Case
+from jaxal.record import assessment_of, record_of
+from jaxal.selection import Query
+from jaxal.statistics import Prediction
+from jaxal.strategies import Decision, Seen
+
+CLASSES = ("a", "b", "c")
+
+
+def predictions(rng, cases=60, digits=None):
+    label = rng.permutation(np.repeat(range(3), (cases - 20, 12, 8)))
+    probability = rng.dirichlet(np.ones(3), cases) + 0.5 * np.eye(3)[label]
+    probability = probability / probability.sum(-1, keepdims=True)
+    return label, probability if digits is None else probability.round(digits)
+
+
+@pytest.mark.parametrize("digits", [None, 1])
+def test_auc_is_scikit_learns(rng, digits):
+    """With one digit there are many ties."""
+    label, probability = predictions(rng, digits=digits)
+    expected = [roc_auc_score(label == own, probability[:, own]) for own in range(3)]
+    np.testing.assert_allclose(metrics.one_vs_rest_auc(probability, label), expected, rtol=1e-12)
+    assert metrics.balanced_accuracy(probability, label) == pytest.approx(balanced_accuracy_score(label, probability.argmax(-1)))
+
+
+def test_auc_of_a_class_that_none_or_all_have_is_undefined(rng):
+    _, probability = predictions(rng)
+    auc = metrics.one_vs_rest_auc(probability, np.repeat([0, 1], 30))
+    assert np.isnan(auc[2]) and not np.isnan(auc[:2]).any()
+    assert np.isnan(metrics.one_vs_rest_auc(probability, np.zeros(60, int))).all()
+
+
+def seen(rng, groups=("A", "B")):
+    label, probability = predictions(rng)
+    cases = [Case(f"i{place:02d}", groups[place % len(groups)], None, None, "", CLASSES[own]) for place, own in enumerate(label)]
+    sums = CalibrationSums(np.full(60, 0.5), np.ones((60, 1)), np.full((60, 1), 0.7), np.ones((60, 1)))
+    return Seen(cases, {"prediction": Prediction(label, probability), "calibration": sums})
+
+
+def record(rng, groups=("A", "B"), round_=0, labelled=None):
+    test, own = seen(rng, groups), seen(rng, groups)
+    own = Seen(own.cases[:labelled], {"prediction": Prediction(*(part[:labelled] for part in own.statistics["prediction"]))})
+    query = Query(("x",), (0.5,), None)
+    queried = [Case("x", "A", None, None, "", "b")]
+    return test, record_of(
+        round_, own, queried, Decision(np.zeros(1), query, {}), test, 5, 0, {}, "hash", CLASSES, CLASSIFICATION
+    )
+
+
+def test_a_line_of_the_ledger(rng):
+    test, line = record(rng)
+    label, probability = test.statistics["prediction"]
+    by_class = metrics.one_vs_rest_auc(probability, label)
+    assert line["auc"]["overall"] == pytest.approx(by_class.mean())
+    assert line["auc"]["by_class"] == pytest.approx(dict(zip(CLASSES, by_class, strict=True)))
+    of_a = metrics.one_vs_rest_auc(probability[::2], label[::2]).mean()
+    assert line["auc"]["by_group"]["A"] == pytest.approx(of_a)
+    assert line["disparity"] == pytest.approx(sum(abs(value - by_class.mean()) for value in line["auc"]["by_group"].values()))
+    assert line["accuracy"] == pytest.approx((probability.argmax(-1) == label).mean())
+    assert (line["queried_by_class"], line["queried_classes"]) == ({"b": 1}, {"x": "b"})
+    assert line["labelled_by_class"] == {"a": 40, "b": 12, "c": 8}
+    assert line["nll"] == pytest.approx(0.5)
+    assert assessment_of([line]) is CLASSIFICATION
+
+
+def test_very_sure_predictions_keep_their_order_in_the_ledger(rng):
+    test, _ = record(rng)
+    tiny = np.array([1e-12, 2e-12, 3e-12] * 20)
+    probability = np.stack([1 - 2 * tiny, tiny, tiny], -1)
+    test.statistics["prediction"] = Prediction(test.statistics["prediction"].label, probability)
+    entries = CLASSIFICATION.entries(test, test, CLASSES)
+    assert len({one["probability"][1] for one in entries["test"].values()}) == 3
+
+
+def test_success_is_measured_against_a_constant_answer(rng):
+    label, probability = np.array([0, 0, 0, 1]), np.eye(2)[[0, 0, 0, 1]]
+    cases = [None] * 4
+    assert success(Seen(cases, {"prediction": Prediction(label, probability)})) == pytest.approx(0.25)
+    assert success(Seen(cases, {"prediction": Prediction(label, probability[::-1])})) == pytest.approx(-0.25)
+    assert success(Seen(cases, {"prediction": Prediction(np.zeros(4, int), probability)})) is None
+
+
+def curve(rng, rounds=3):
+    label, _ = predictions(rng)
+    probability = np.stack([rng.dirichlet(np.ones(3), 60) + 0.3 * step * np.eye(3)[label] for step in range(rounds)])
+    return AucCurve(np.array([10, 20, 40])[:rounds], probability, label, 0.4, 0.1)
+
+
+def test_a_curve_without_resampling_is_what_metrics_say(rng):
+    own = curve(rng)
+    found = own.measures(None, None)
+    overall = np.array([metrics.one_vs_rest_auc(round_, own.strata).mean() for round_ in own.probability])
+    assert found["auc"] == pytest.approx(overall[-1])
+    assert found["area"] == pytest.approx(assessment.area_under(own.labelled, overall))
+    assert found["accuracy"] == pytest.approx((own.probability[-1].argmax(-1) == own.strata).mean())
+    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy(own.probability[-1], own.strata))
+    full = own._replace(labelled=np.array([60]), probability=own.probability[-1:])
+    assert own.measures(full, None)["labels"] == pytest.approx(
+        assessment.labels_needed(own.labelled, overall, 0.95 * overall[-1])
+    )
+
+
+def test_replicates_are_the_metrics_of_the_drawn_cases(rng):
+    """Ties included: a case that was drawn twice ties with itself."""
+    own = curve(rng)
+    own = own._replace(probability=own.probability.round(1))
+    cases = comparison._draw_cases(own.strata, rng)[:20]
+    for drawn in cases:
+        np.testing.assert_array_equal(np.bincount(own.strata[drawn]), np.bincount(own.strata))
+    full = own._replace(labelled=np.array([60]), probability=own.probability[-1:] * 0.9)
+    found = own.measures(full, cases)
+    for place, drawn in enumerate(cases):
+        again = own._replace(probability=own.probability[:, drawn], strata=own.strata[drawn])
+        expected = again.measures(full._replace(probability=full.probability[:, drawn], strata=full.strata[drawn]), None)
+        for name in ("auc", "area", "accuracy", "balanced_accuracy", "labels"):
+            assert found[name][place] == pytest.approx(expected[name], rel=1e-6), name
+
+
+def test_ledgers_become_curves(rng):
+    _, first = record(rng, round_=0, labelled=10)
+    _, second = record(rng, round_=1, labelled=20)
+    second["test"] = {id_: {**second["test"][id_], "class": first["test"][id_]["class"]} for id_ in first["test"]}
+    own = curve_of([first, second])
+    assert own.labelled.tolist() == [10, 20]
+    assert own.probability.shape == (2, 60, 3)
+    assert own.probability[1, 3].tolist() == second["test"]["i03"]["probability"]
+    assert [CLASSES[label] for label in own.strata[:4]] == [
+        CLASSES[first["test"][f"i{place:02d}"]["class"]] for place in range(4)
+    ]

@@ -1,0 +1,276 @@
+"""Folders of images in every layout, and images that are not what they should be."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import tiny_images
+from PIL import Image
+
+from experiments import pretend
+from jaxal.data import images as images_module
+from jaxal.data.cases import initial_set, split
+from jaxal.data.digits import CLASSES, FREQUENCIES, make_digits
+from jaxal.data.image_layouts import find_images, read_retinopathy, read_skin_lesions
+from jaxal.data.images import decode, frequencies, make_images
+from jaxal.data.tissue import TissueConfig, make_tissue
+from jaxal.errors import UserError
+from jaxal.training import Interrupted
+
+
+@pytest.fixture(scope="module")
+def fundus(tmp_path_factory):
+    return pretend.write_retinopathy(tmp_path_factory.mktemp("data") / "fundus", images=40)
+
+
+@pytest.fixture(scope="module")
+def lesions(tmp_path_factory):
+    return pretend.write_skin_lesions(tmp_path_factory.mktemp("data") / "lesions", images=28)
+
+
+def test_the_retinopathy_layout(fundus, tmp_path):
+    found = find_images(fundus)
+    assert found == read_retinopathy(fundus)
+    assert found.classes[0] == "no DR"
+    by_id = {image.id: image for image in found.images}
+    assert by_id["0_left"].subject == by_id["0_right"].subject == "0"
+    assert by_id["0_left"].category == "no DR"
+    assert by_id["0_left"].file == fundus / "train" / "0_left.jpeg"
+    ready = make_images(found, tmp_path, (16, 24), colour=True)
+    example = ready.load(ready.dataset.cases[0])
+    assert (example.image.shape, example.image.dtype) == ((16, 24, 3), np.float32)
+    assert (example.label.shape, example.valid.shape) == ((), ())
+    splits = split(ready.dataset.cases, 0, 0.2, 0.3)
+    for part in splits:
+        assert {case.category for case in part} == set(found.classes)
+    subjects = [{case.subject for case in part} for part in splits]
+    assert not subjects[0] & subjects[1] and not subjects[0] & subjects[2] and not subjects[1] & subjects[2]
+
+
+def test_the_skin_lesion_layout(lesions, tmp_path):
+    found = find_images(lesions)
+    assert found == read_skin_lesions(lesions)
+    assert [image.category for image in found.images[:3]] == ["MEL", "NV", "BCC"]
+    copy = shutil.copytree(lesions, tmp_path / "grouped")
+    (copy / "ISIC2018_Task3_Training_LesionGroupings.csv").write_text(
+        "image,lesion_id,diagnosis_confirm_type\nISIC_0000000,HAM_1,x\nISIC_0000007,HAM_1,x\n"
+    )
+    subjects = {image.id: image.subject for image in find_images(copy).images}
+    assert subjects["ISIC_0000000"] == subjects["ISIC_0000007"] == "HAM_1"
+    assert subjects["ISIC_0000001"] == "ISIC_0000001"
+
+
+def test_a_folder_a_class_and_a_table(tmp_path):
+    rng = np.random.default_rng(0)
+    for place in range(12):
+        inside = tmp_path / "folders" / ("10", "9", "benign")[place % 3]
+        inside.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (10, 12), np.uint8)).save(inside / f"{place}.png")
+    found = find_images(tmp_path / "folders")
+    assert found.classes == ("9", "10", "benign")  # numbers by size, then names
+    assert found.images[0].id == "10/0.png"
+    ready = make_images(found, tmp_path / "prepared", (10, 12))
+    assert ready.dataset.channels == ("grey",)
+    first = np.asarray(Image.open(tmp_path / "folders" / "10" / "0.png"), np.float32)
+    pixels = np.stack([np.asarray(Image.open(image.file), np.float64) for image in found.images])
+    np.testing.assert_allclose(
+        ready.load(ready.dataset.cases[0]).image[..., 0], (first - pixels.mean()) / pixels.std(), atol=1e-5
+    )
+    with (tmp_path / "folders" / "images.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("path", "label", "sex", "subject"), *((image.id, image.category, "f", "s1") for image in found.images)]
+        )
+    table = find_images(tmp_path / "folders", "sex")
+    assert {(image.group, image.subject) for image in table.images} == {("f", "s1")}
+    assert table.classes == found.classes
+
+
+def test_medmnist(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, count in (("train", 10), ("val", 4), ("test", 6)):
+        arrays |= {
+            f"{name}_images": rng.integers(0, 255, (count, 28, 28, 3), np.uint8),
+            f"{name}_labels": rng.integers(0, 3, (count, 1)),
+        }
+    arrays["train_labels"][:3, 0] = (0, 1, 2)
+    np.savez(tmp_path / "some.npz", **arrays)
+    found = find_images(tmp_path / "some.npz")
+    assert (len(found.images), found.classes) == (20, ("0", "1", "2"))
+    assert found.images[12].category == str(arrays["val_labels"][2, 0])
+    ready = make_images(found, tmp_path / "prepared", (28, 28))
+    image = ready.load(ready.dataset.cases[12]).image
+    pixels = np.concatenate([arrays[f"{name}_images"] for name in ("train", "val", "test")]).astype(np.float64)
+    mean, deviation = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))
+    np.testing.assert_allclose(image, (arrays["val_images"][2] - mean) / deviation, atol=1e-4)
+    volume = {**arrays, "train_images": np.zeros((10, 28, 28, 28, 1), np.uint8)}
+    for name, spoiled, message in (
+        ("float", {**arrays, "val_images": arrays["val_images"].astype(np.float32)}, "images of bytes are expected"),
+        ("volume", volume, "images of bytes are expected"),
+        ("several", {**arrays, "test_labels": np.zeros((6, 14), int)}, "several labels an image"),
+        ("other", {"a": np.zeros(3)}, "is no MedMNIST file"),
+    ):
+        np.savez(tmp_path / f"{name}.npz", **spoiled)
+        with pytest.raises(UserError, match=message):
+            find_images(tmp_path / f"{name}.npz")
+
+
+def spoil_missing(folder):
+    (folder / "train" / "3_left.jpeg").unlink()
+
+
+def spoil_grey(folder):
+    Image.new("L", (9, 9)).save(folder / "train" / "3_left.jpeg")
+
+
+def spoil_content(folder):
+    (folder / "train" / "3_left.jpeg").write_bytes(b"\xff\xd8\xff not an image")
+
+
+def spoil_end(folder):
+    path = folder / "train" / "3_left.jpeg"
+    path.write_bytes(path.read_bytes()[:-400])
+
+
+def spoil_level(folder):
+    path = folder / "trainLabels.csv"
+    path.write_text(path.read_text().replace("3_left,0", "3_left,7"))
+
+
+def spoil_empty(folder):
+    path = folder / "trainLabels.csv"
+    path.write_text(path.read_text().replace("3_left,0", "3_left,"))
+
+
+def spoil_twice(folder):
+    path = folder / "trainLabels.csv"
+    path.write_text(path.read_text() + "3_left,0\n")
+
+
+def spoil_columns(folder):
+    path = folder / "trainLabels.csv"
+    path.write_text(path.read_text().replace("image,level", "image,grade"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "messages"),
+    [
+        (spoil_missing, ("trainLabels.csv, line 8", "3_left")),
+        (spoil_grey, ("3_left.jpeg: is a grey image, but colour is expected", "line 8")),
+        (spoil_content, ("3_left.jpeg: cannot be read as an image", "line 8")),
+        (spoil_end, ("3_left.jpeg: does not decode", "line 8")),
+        (spoil_level, ("trainLabels.csv, line 8", "'7'", "0 to 4")),
+        (spoil_empty, ("trainLabels.csv, line 8", "'level' is empty")),
+        (spoil_twice, ("'3_left' is there twice",)),
+        (spoil_columns, ("no column 'level'", "image, grade")),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_line(fundus, tmp_path, spoil, messages):
+    folder = shutil.copytree(fundus, tmp_path / "fundus")
+    spoil(folder)
+    with pytest.raises(UserError) as error:
+        make_images(find_images(folder), tmp_path / "prepared", (16, 16), colour=True)
+    for message in messages:
+        assert message in str(error.value)
+
+
+def test_tables_that_do_not_fit_are_named(lesions, tmp_path):
+    folder = shutil.copytree(lesions, tmp_path / "lesions")
+    table = next(folder.rglob("*GroundTruth.csv"))
+    table.write_text(table.read_text().replace("ISIC_0000002,0.0", "ISIC_0000002,1.0"))
+    with pytest.raises(UserError, match=r"line 4: 'ISIC_0000002' has 2 classes"):
+        find_images(folder)
+    (tmp_path / "empty").mkdir()
+    for path, message in ((tmp_path / "nowhere", "no such folder"), (tmp_path / "empty", "images.csv")):
+        with pytest.raises(UserError, match=message):
+            find_images(path)
+    with pytest.raises(UserError, match="has no groups"):
+        find_images(lesions, "sex")
+    (tmp_path / "images.csv").write_text("path,label\nmissing.png,a\nother.png,b\n")
+    with pytest.raises(UserError, match=r"images.csv, line 2: names the image 'missing.png'"):
+        make_images(find_images(tmp_path), tmp_path / "prepared", (8, 8))
+
+
+def test_decoding_goes_on_where_it_was_and_is_done_once(tmp_path, monkeypatch):
+    listing, done = tiny_images.listing(600), []
+
+    def stop(count, total):
+        if count >= 256:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        make_images(listing, tmp_path, (8, 8), progress=stop)
+    real = images_module.Image.fromarray
+    monkeypatch.setattr(images_module.Image, "fromarray", lambda pixels: done.append(1) or real(pixels))
+    ready = make_images(listing, tmp_path, (8, 8))
+    assert len(done) == 600 - 256
+    again = make_images(listing, tmp_path, (8, 8))
+    assert len(done) == 600 - 256
+    assert again.fingerprint == ready.fingerprint
+    np.testing.assert_array_equal(again.load(ready.dataset.cases[300]).image, ready.load(ready.dataset.cases[300]).image)
+
+
+def test_the_fingerprint_sees_pixels_classes_and_groups(fundus, tmp_path):
+    listing = tiny_images.listing(20)
+    plain = make_images(listing, tmp_path, (8, 8)).fingerprint
+    brighter = listing.pixels.copy()
+    brighter[3, 2, 2] += 1
+    first = listing.images[0]
+    for other in (
+        listing._replace(pixels=brighter),
+        listing._replace(images=(first._replace(category="rare"), *listing.images[1:])),
+        listing._replace(images=(first._replace(group="B"), *listing.images[1:])),
+    ):
+        assert make_images(other, tmp_path, (8, 8)).fingerprint != plain
+    moved = shutil.copytree(fundus, tmp_path / "elsewhere")
+    here, there = (make_images(find_images(folder), tmp_path / name, (8, 8)) for folder, name in ((fundus, "a"), (moved, "b")))
+    assert here.fingerprint == there.fingerprint
+
+
+def test_a_photograph_taken_sideways_stands_upright(tmp_path):
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, :8] = 255  # white on the left
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    listed = images_module.Listed("turned", "a", file=tmp_path / "turned.png")
+    upright = decode(listed, (16, 8), colour=True)
+    assert upright[:4].mean() > 250 and upright[-4:].mean() < 5
+
+
+def test_classes_that_are_too_few_to_split_are_named(tmp_path):
+    ready = tiny_images.read(tmp_path, 20)  # two are rare
+    with pytest.raises(UserError, match="Class 'rare' has 2 subjects"):
+        split(ready.dataset.cases, 0, 0.3, 0.4)
+    cases = tiny_images.read(tmp_path, 40).dataset.cases
+    splits = split(cases, 0, 0.2, 0.3)
+    shares = frequencies(splits.pool)
+    start = initial_set(splits.pool, 5, 0, shares)
+    assert {case.category for case in start} == set(tiny_images.CLASSES)
+    assert initial_set(splits.pool, 5, 1, shares) != start
+
+
+def test_a_subject_with_images_of_several_classes_counts_as_its_rarest(tmp_path):
+    """Else a class that only ever comes second would be in whatever split chance has it in."""
+    ready = tiny_images.read(tmp_path, 80)
+    cases = [case._replace(subject=str(place // 10)) for place, case in enumerate(ready.dataset.cases)]
+    for seed in range(5):
+        for part in split(cases, seed, 0.2, 0.3):
+            assert {case.category for case in part} == set(tiny_images.CLASSES)
+
+
+def test_digits_and_tissue_have_the_frequencies_of_the_study():
+    wanted = np.array(FREQUENCIES) / sum(FREQUENCIES)
+    digits, tissue = make_digits(), make_tissue(TissueConfig(patches=1000))
+    for listing, classes in ((digits, CLASSES), (tissue, None)):
+        counts = np.array([sum(image.category == name for image in listing.images) for name in classes or listing.classes])
+        np.testing.assert_allclose(counts / counts.sum(), wanted, atol=0.003)
+        assert listing.pixels.dtype == np.uint8
+        assert len(listing.pixels) == len(listing.images)
+    np.testing.assert_array_equal(make_digits().pixels, digits.pixels)
+    assert (make_digits(1).pixels != digits.pixels).any()
+    blocks = {}
+    for image in tissue.images:
+        blocks.setdefault(image.subject, set()).add(image.category)
+    assert max(map(len, blocks.values())) > 1

@@ -1,0 +1,166 @@
+"""Residual networks against PyTorch's forward, and weights from files."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jaxal.data.cases import Example
+from jaxal.errors import UserError
+from jaxal.members import logits_of
+from jaxal.networks.resnet import ResNetConfig, resnet
+from jaxal.networks.weights import read_weights, with_weights
+from jaxal.training import TrainingConfig, TrainState, _fresh_state, take_step
+
+FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "resnet.json").read_text())
+IMAGES = np.random.default_rng(1).normal(size=(2, 64, 48, 3)).astype(np.float32)
+
+
+def draw(shapes):
+    """The weights that `fixtures/make_resnet.py` drew."""
+    rng, state = np.random.default_rng(0), {}
+    for name, shape in shapes.items():
+        values = rng.normal(size=shape)
+        if name.endswith("running_var"):
+            values = 0.5 + np.square(values)
+        elif len(shape) > 1:
+            values = values * np.sqrt(2 / np.prod(shape[1:]))
+        elif name.endswith("weight"):
+            values = 1 + 0.2 * values
+        state[name] = values.astype(np.float32)
+    return state
+
+
+def config(architecture="resnet18", **more):
+    return ResNetConfig(**{"classes": 5, "architecture": architecture, "width": 8, "groups": 4, "norm": "frozen", **more})
+
+
+def state_of(architecture="resnet18"):
+    return draw(FIXTURE[architecture]["shapes"])
+
+
+def logits(model, params, images):
+    output = model.tail(params, model.stem(params, images), None)
+    assert output.features.shape == output.embedding.shape == (len(images), params["kernel"].shape[0])
+    return logits_of(output.features[:, None], *model.head(params))[..., 0]
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("ending", ["safetensors", "npz"])
+def test_weights_of_torchvision_give_pytorchs_logits(tmp_path, architecture, ending):
+    path = tmp_path / f"weights.{ending}"
+    state = state_of(architecture) | {"bn1.num_batches_tracked": np.array(3)}
+    save_file(state, path) if ending == "safetensors" else np.savez(path, **state)
+    own = config(architecture)
+    model = with_weights(resnet(own), own, read_weights(path), path)
+    params = model.init(jax.random.key(0), jnp.asarray(IMAGES[:1]))
+    expected = np.array(FIXTURE[architecture]["logits"])
+    ours = np.asarray(jax.jit(lambda params, images: logits(model, params, images))(params, IMAGES))
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_last_layer_of_other_classes_stays_fresh():
+    own = config(classes=3)
+    model = with_weights(resnet(own), own, state_of(), Path("weights.npz"))
+    params, fresh = (part.init(jax.random.key(0), jnp.asarray(IMAGES[:1])) for part in (model, resnet(own)))
+    np.testing.assert_array_equal(params["kernel"], fresh["kernel"])
+    np.testing.assert_array_equal(params["conv1"]["kernel"], state_of()["conv1.weight"].transpose(2, 3, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("layer2.0.conv1.weight"), "layer2_0.conv1.kernel: missing"),
+        (lambda state: state.update({"conv1.weight": np.zeros((8, 1, 7, 7), np.float32)}), r"conv1.kernel: (7, 7, 1, 8) in the file, (7, 7, 3, 8) here"),
+        (lambda state: state.update({"layer9.weight": np.zeros(3, np.float32)}), "layer9.weight: not part of this network"),
+        (lambda state: state.pop("bn1.running_mean"), "the batch norm bn1 lacks running_mean"),
+    ],
+)  # fmt: skip
+def test_weights_that_do_not_fit_are_named(change, message):
+    state, own = state_of(), config()
+    change(state)
+    with pytest.raises(UserError) as error:
+        with_weights(resnet(own), own, state, Path("weights.npz")).init(jax.random.key(0), jnp.asarray(IMAGES[:1]))
+    assert message in str(error.value)
+    assert "weights.npz" in str(error.value)
+
+
+def test_files_that_could_run_code_or_are_broken_are_refused(tmp_path):
+    for name, content, message in (
+        ("weights.pth", b"anything", "may run code"),
+        ("weights.safetensors", b"not at all", "cannot be read"),
+        ("weights.npz", b"not at all", "cannot be read"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            read_weights(tmp_path / name)
+    np.savez(tmp_path / "pickled.npz", weight=np.array([{"a": 1}], object))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_weights(tmp_path / "pickled.npz")
+    with pytest.raises(UserError, match="no such file"):
+        read_weights(tmp_path / "nowhere.npz")
+
+
+def test_frozen_norms_are_not_trained_and_the_rest_is():
+    own = config()
+    model = with_weights(resnet(own), own, state_of(), Path("weights.npz"))
+    params = model.init(jax.random.key(0), jnp.asarray(IMAGES[:1]))
+    training = TrainingConfig(dice=False, weight_decay=0.1, rotation_degrees=10.0, flips=(0, 1))
+    batch = Example(jnp.asarray(IMAGES[:, :16, :16]), jnp.array([1, 4], jnp.uint8), jnp.ones(2, bool))
+    state = _fresh_state(training, params)
+    stepped: TrainState = take_step(model, training, state, jax.random.key(1), batch, jnp.int32(10), jnp.float32(0.1))
+    stepped = take_step(model, training, stepped, jax.random.key(1), batch, jnp.int32(10), jnp.float32(0.1))
+    for path, before in jax.tree_util.tree_leaves_with_path(params):
+        after = stepped.params
+        for part in path:
+            after = after[part.key]
+        same = bool((np.asarray(before) == np.asarray(after)).all())
+        assert same == path[-1].key.startswith("frozen_"), path
+
+
+def test_version_two_puts_its_norms_first():
+    """A block whose last kernel is zero hands its input on, untouched by norm or rectifier; in version one it is rectified."""
+    images = jnp.asarray(IMAGES[:, :16, :16])
+    own = config("resnet50_v2", norm="group")
+    model = resnet(own)
+    params = model.init(jax.random.key(0), images)
+    assert not any(name == "norm1" for name in params)
+    assert "norm_last" in params
+    assert set(params["layer1_1"]) == {"conv1", "conv2", "conv3", "norm1", "norm2", "norm3"}
+    assert set(params["layer1_0"]) == {"conv1", "conv2", "conv3", "norm1", "norm2", "norm3", "shortcut_conv"}
+    without = {
+        **params,
+        "layer1_1": {**params["layer1_1"], "conv3": {"kernel": jnp.zeros_like(params["layer1_1"]["conv3"]["kernel"])}},
+    }
+    elsewhere = jax.tree.map(lambda leaf: leaf + 0.1, without["layer1_1"]) | {"conv3": without["layer1_1"]["conv3"]}
+    run = jax.jit(lambda params: model.stem(params, images))
+    np.testing.assert_array_equal(np.asarray(run(without)), np.asarray(run({**without, "layer1_1": elsewhere})))
+    assert np.isfinite(np.asarray(logits(model, params, images))).all()
+
+
+def test_masks_drop_features_before_the_last_layer():
+    own = config(norm="group", architecture="small", entry="narrow")
+    model = resnet(own)
+    images = jnp.asarray(IMAGES[:, :16, :16])
+    params = model.init(jax.random.key(0), images)
+    masks = model.draw_masks(jax.random.key(2))
+    assert set(np.unique(np.asarray(masks["head"]))) <= {0.0, np.float32(1 / 0.8)}
+    assert masks["head"].shape == (own.features,)
+    features = model.tail(params, model.stem(params, images), None).features
+    kernel, bias = model.head(params, masks)
+    by_features = (features * masks["head"][None]) @ params["kernel"] + params["bias"][None]
+    np.testing.assert_allclose(np.asarray(features @ kernel + bias[None]), np.asarray(by_features), rtol=1e-5, atol=1e-5)
+
+
+def test_settings_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="not a multiple"):
+        ResNetConfig(width=30, groups=4)
+    with pytest.raises(ValueError, match="dropout_rate"):
+        ResNetConfig(dropout_rate=1.0)
+    own = config(norm="group")
+    with pytest.raises(ValueError, match="frozen"):
+        with_weights(resnet(own), own, {}, Path("weights.npz"))
