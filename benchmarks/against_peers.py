@@ -30,13 +30,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import keep_compiled, median, plot_ratios, ratio, use_all_cores, write
-from benchmarks.pool import FULL, QUICK, Bench, Sizes, key, make_bench
+from benchmarks.pool import CLASSES, FULL, IMAGE_BATCH, QUICK, Bench, Sizes, key, make_bench, make_image_bench
 from jaxal import gradients, information, selection
 from jaxal.members import MembersConfig, flat, logits_of
 from jaxal.scoring import Pass
 from jaxal.statistics import StatisticsConfig
 
 BATCH = 2  # of the peers; ours takes one case on each device
+TASKS = ("segmentation", "classification", "selection")
 
 
 class Peer:
@@ -92,7 +93,7 @@ class Contest:
             our_seconds.append(time.perf_counter() - start)
             peer_seconds.append(self.peer(call, **arguments)[0])
         row = {
-            "task": "segmentation" if "aeig" not in call and "badge" not in call and "center" not in call else "selection",
+            "task": _task_of(call),
             "peer": peer,
             "what": what,
             "peer_over_ours": ratio(peer_seconds, our_seconds),
@@ -107,14 +108,20 @@ class Contest:
         self.console.print(f"  {peer}, {what}: {row['peer_over_ours']['median']:.2f}")
 
 
-def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few: int) -> dict:
-    """BALD over files on disk, dropout at the head; returns what the peers' process says of itself."""
+def _task_of(call: str) -> str:
+    if call.startswith("images"):
+        return "classification"
+    return "selection" if any(part in call for part in ("aeig", "badge", "center")) else "segmentation"
+
+
+def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few: int) -> None:
+    """BALD over files on disk, dropout at the head."""
     weights = {
         "/".join(str(key.key) for key in path): np.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(bench.params)
     }
     np.savez(folder / "weights.npz", **weights)
-    _, about = contest.peer(
+    contest.peer(
         "setup",
         folder=str(folder / "pool-prepared"),
         weights=str(folder / "weights.npz"),
@@ -151,7 +158,36 @@ def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few
             cases=sizes.cases, members=sizes.members, compiled=True,
         )  # fmt: skip
     contest.run("BaaL 2.1.0", "bald", over("bald", few), "bald_by_baal", mean_difference, cases=few, members=sizes.members)
-    return about
+
+
+def classification(contest: Contest, folder: Path, images: int, few: int, members: int) -> None:
+    """Entropy and BALD over images on disk, ResNet-18 with dropout before its last layer, at 64 x 64 pixels and 5 classes."""
+    pool = make_image_bench(folder / "images", images)
+    weights = {
+        "/".join(str(part.key) for part in path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(pool.params)
+    }
+    np.savez(folder / "image-weights.npz", **weights)
+    contest.peer("images_setup", weights=str(folder / "image-weights.npz"), batch_size=IMAGE_BATCH, classes=CLASSES, **pool.about)
+
+    def over(name: str, count: int):
+        pass_ = Pass(pool.model, [name], MembersConfig(dropout=members), IMAGE_BATCH, StatisticsConfig())
+        return lambda: pass_(pool.params, key(), pool.dataset.cases[:count], pool.load)[name]
+
+    def difference(own, theirs):
+        return np.abs(np.asarray(own) - np.asarray(theirs)).max()
+
+    def mean_difference(own, theirs):  # the samples differ, so images agree on average only
+        return abs(np.mean(own) - np.mean(theirs)) / np.mean(own)
+
+    contest.run("PyTorch", "entropy of images", over("entropy", images), "images_entropy", difference, images=images)
+    contest.run(
+        "PyTorch by hand", "bald of images, features once", over("bald", images), "images_bald_by_hand", mean_difference, images=images,
+        members=members,
+    )  # fmt: skip
+    contest.run(
+        "BaaL 2.1.0", "bald of images", over("bald", few), "images_bald_by_baal", mean_difference, images=few, members=members
+    )
 
 
 def information_gain(contest: Contest, folder: Path, candidates: int, looped: int) -> None:
@@ -216,6 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, within a minute; no figures to quote")
     parser.add_argument("--python", default=sys.executable, help="the Python that has the peers")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="what to compare")
     parser.add_argument("--pairs", type=int, help="turns of each pair")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -229,10 +266,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         keep_compiled(folder / "compiled")
-        about = segmentation(contest, make_bench(folder / "pool", sizes), folder, sizes, few=4 if options.quick else 8)
-        candidates, looped, items, points = (500, 100, 2000, 500) if options.quick else (4500, 4500, 20000, 5000)
-        information_gain(contest, folder, candidates, looped)
-        selections(contest, folder, items, points, budget=10)
+        about = contest.peer("about")[1]
+        if "segmentation" in options.tasks:
+            segmentation(contest, make_bench(folder / "pool", sizes), folder, sizes, few=4 if options.quick else 8)
+        if "classification" in options.tasks:
+            classification(contest, folder, *((64, 32) if options.quick else (2000, 128)), sizes.members)
+        if "selection" in options.tasks:
+            candidates, looped, items, points = (500, 100, 2000, 500) if options.quick else (4500, 4500, 20000, 5000)
+            information_gain(contest, folder, candidates, looped)
+            selections(contest, folder, items, points, budget=10)
         peer.close()
     table = Table("peer", "what", "ours ms", "peer ms", "peer over ours", "quartiles")
     for row in contest.rows:

@@ -72,6 +72,57 @@ class Network(nn.Module):
         return torch.einsum("bfdhw,cf->bcdhw", dropped, self.head.weight) + self.head.bias.view(1, -1, 1, 1, 1)
 
 
+class ResidualBlock(nn.Module):
+    def __init__(self, entering: int, channels: int, stride: int):
+        super().__init__()
+        self.first = nn.Conv2d(entering, channels, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.first_norm, self.second_norm = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
+        self.shortcut = None
+        if stride != 1:
+            self.shortcut = nn.Sequential(nn.Conv2d(entering, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x):
+        hidden = self.second_norm(self.second(F.relu(self.first_norm(self.first(x)), inplace=True)))
+        return F.relu(hidden + (x if self.shortcut is None else self.shortcut(x)), inplace=True)
+
+
+class ResNet(nn.Module):
+    """ResNet-18 with dropout before its last layer."""
+
+    def __init__(self, classes: int, width: int = 64):
+        super().__init__()
+        self.entry, self.entry_norm = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
+        blocks, entering = [], width
+        for stage in range(4):
+            for number in range(2):
+                blocks.append(ResidualBlock(entering, width * 2**stage, 2 if stage and not number else 1))
+                entering = width * 2**stage
+        self.blocks, self.dropout, self.head = nn.Sequential(*blocks), nn.Dropout(0.2), nn.Linear(entering, classes)
+
+    def features(self, x):
+        x = F.max_pool2d(F.relu(self.entry_norm(self.entry(x)), inplace=True), 3, 2, 1)
+        return self.blocks(x).mean((2, 3))
+
+    def forward(self, x):
+        return self.head(self.dropout(self.features(x)))
+
+
+class Images(torch.utils.data.Dataset):
+    """The rows of an array of bytes, normalised when asked for."""
+
+    def __init__(self, path: str, mean: list[float], deviation: list[float], images: int):
+        self.pixels, self.images = np.load(path, mmap_mode="r"), images
+        self.mean, self.deviation = (np.array(part, np.float32) for part in (mean, deviation))
+
+    def __len__(self):
+        return self.images
+
+    def __getitem__(self, index):
+        values = (self.pixels[index].astype(np.float32) - self.mean) / self.deviation
+        return torch.from_numpy(values).permute(2, 0, 1), 0
+
+
 class Scans(torch.utils.data.Dataset):
     """The pool's cases as jaxal prepared them, read when asked for."""
 
@@ -90,6 +141,10 @@ class State:
 
 
 state = State()
+
+
+def about():
+    return {"torch": torch.__version__, "device": DEVICE, "threads": torch.get_num_threads()}
 
 
 def setup(folder: str, weights: str, width: int, classes: int, batch_size: int):
@@ -113,7 +168,6 @@ def setup(folder: str, weights: str, width: int, classes: int, batch_size: int):
     state.network = Network(features, head).eval().to(DEVICE, memory_format=torch.channels_last_3d)
     state.folder, state.batch_size = folder, batch_size
     state.loaders = {}
-    return {"torch": torch.__version__, "device": DEVICE, "threads": torch.get_num_threads()}
 
 
 def batches(cases: int):
@@ -168,13 +222,12 @@ def bald_by_hand(cases: int, members: int, compiled: bool = False):
 
 
 def bald_by_baal(cases: int, members: int):
-    import structlog
     from baal.active.heuristics import BALD
     from baal.bayesian.dropout import patch_module
     from baal.modelwrapper import ModelWrapper, TrainingArgs
 
+    _quiet()
     if not hasattr(state, "baal"):
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
         patched = patch_module(copy.deepcopy(state.network), inplace=False)
         settings = TrainingArgs(batch_size=state.batch_size, workers=1, use_cuda=DEVICE == "cuda")
         state.baal = ModelWrapper(patched, settings)
@@ -189,9 +242,79 @@ def bald_by_baal(cases: int, members: int):
     return BALD(reduction="mean").get_uncertainties(_softmax(predictions)).tolist()
 
 
+def _quiet():
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+
+
 def _softmax(values):
     exponential = np.exp(values - values.max(1, keepdims=True))
     return exponential / exponential.sum(1, keepdims=True)
+
+
+def images_setup(weights: str, path: str, mean: list[float], deviation: list[float], classes: int, batch_size: int):
+    """Takes over the weights of the JAX network, whose norms are scales and offsets, as batch norms that are done learning."""
+    arrays = {name: torch.from_numpy(values) for name, values in np.load(weights).items()}
+    network = ResNet(classes)
+
+    def fill(conv: nn.Conv2d, norm: nn.BatchNorm2d, conv_name: str, norm_name: str):
+        conv.weight.data = arrays[f"{conv_name}/kernel"].permute(3, 2, 0, 1).contiguous()
+        norm.weight.data = arrays[f"{norm_name}/frozen_scale"] * np.sqrt(1 + norm.eps)
+        norm.bias.data = arrays[f"{norm_name}/frozen_bias"]
+
+    fill(network.entry, network.entry_norm, "conv1", "norm1")
+    for place, block in enumerate(network.blocks):
+        name = f"layer{place // 2 + 1}_{place % 2}"
+        fill(block.first, block.first_norm, f"{name}/conv1", f"{name}/norm1")
+        fill(block.second, block.second_norm, f"{name}/conv2", f"{name}/norm2")
+        if block.shortcut:
+            fill(*block.shortcut, f"{name}/shortcut_conv", f"{name}/shortcut_norm")
+    network.head.weight.data, network.head.bias.data = arrays["kernel"].T.contiguous(), arrays["bias"]
+    state.image_network = network.eval().to(DEVICE, memory_format=torch.channels_last)
+    state.images, state.image_batch, state.image_loaders = (path, mean, deviation), batch_size, {}
+
+
+def image_batches(images: int):
+    if images not in state.image_loaders:
+        state.image_loaders[images] = torch.utils.data.DataLoader(
+            Images(*state.images, images), state.image_batch, num_workers=1, persistent_workers=True
+        )
+    for batch, _ in state.image_loaders[images]:
+        yield batch.to(DEVICE, memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def images_entropy(images: int):
+    scores = []
+    for batch in image_batches(images):
+        log_p = torch.log_softmax(state.image_network(batch), -1)
+        scores += (-(log_p.exp() * log_p).sum(-1)).tolist()
+    return scores
+
+
+@torch.inference_mode()
+def images_bald_by_hand(images: int, members: int):
+    network, scores = state.image_network, []
+    for batch in image_batches(images):
+        features = network.features(batch)[:, :, None]
+        scores += _bald_of_features(features, network.head.weight, network.head.bias, members).tolist()
+    return scores
+
+
+def images_bald_by_baal(images: int, members: int):
+    from baal.active.heuristics import BALD
+    from baal.bayesian.dropout import patch_module
+    from baal.modelwrapper import ModelWrapper, TrainingArgs
+
+    _quiet()
+    if not hasattr(state, "image_baal"):
+        settings = TrainingArgs(batch_size=state.image_batch, workers=1, use_cuda=DEVICE == "cuda")
+        state.image_baal = ModelWrapper(patch_module(copy.deepcopy(state.image_network), inplace=False), settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        predictions = state.image_baal.predict_on_dataset(Images(*state.images, images), members, verbose=False)
+    return BALD().get_uncertainties(_softmax(predictions)).tolist()
 
 
 def aeig_setup(path: str, rate: float):
@@ -281,7 +404,7 @@ def k_center_by_skactiveml(path: str, budget: int):
 CALLS = {
     call.__name__: call
     for call in (
-        setup, logits, forward, bald_by_hand, bald_by_baal, aeig_setup, aeig_by_loop, aeig_batched, badge_setup, badge_factorised,
+        about, setup, logits, forward, bald_by_hand, bald_by_baal, images_setup, images_entropy, images_bald_by_hand, images_bald_by_baal, aeig_setup, aeig_by_loop, aeig_batched, badge_setup, badge_factorised,
         k_center_by_skactiveml,
     )
 }  # fmt: skip

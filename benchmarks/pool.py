@@ -1,8 +1,9 @@
 """A pool of synthetic volumes on disk, the network and the strategies' surroundings that the benchmarks share."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxal.data.cases import Case, Dataset
+from jaxal.data.cases import Case, Dataset, Example
 from jaxal.data.folder import FolderConfig, make_ready
+from jaxal.data.images import Listed, Listing, make_images
 from jaxal.data.nifti import Volume, write_volume
 from jaxal.data.prepare import load_case
 from jaxal.data.stream import batches
 from jaxal.networks.conv import devices_share_cores
+from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.types import Model, Params
 
@@ -75,6 +78,33 @@ def make_bench(folder: Path, sizes: Sizes, dropout: str = "head", dtype: str = "
     model = unet(config)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *dataset.shape, 1)))
     return Bench(dataset, model, params)
+
+
+IMAGE_SIDE, CLASSES, IMAGE_BATCH = 64, 5, 32  # a batch is what each device takes at once
+
+
+class ImageBench(NamedTuple):
+    """Images and a ResNet-18 with weights; `about` tells another process where the pixels lie and how they are normalised."""
+
+    dataset: Dataset
+    model: Model
+    params: Params
+    load: Callable[[Case], Example]
+    about: dict[str, Any]
+
+
+def make_image_bench(folder: Path, images: int) -> ImageBench:
+    """Noise in colour, kept as one array of bytes, and the network of the information-gain paper with random weights."""
+    pixels = np.random.default_rng(0).integers(0, 256, (images, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8)
+    listed = tuple(Listed(f"{place:05d}", str(place % CLASSES)) for place in range(images))
+    found = make_images(Listing("noise", tuple(map(str, range(CLASSES))), listed, pixels), folder, (IMAGE_SIDE, IMAGE_SIDE))
+    model = resnet(ResNetConfig(classes=CLASSES, norm="frozen"))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, IMAGE_SIDE, IMAGE_SIDE, 3)))
+    params = jax.tree_util.tree_map_with_path(lambda path, leaf: 0.7 * leaf if path[-1].key == "frozen_scale" else leaf, params)
+    path = found.dataset.cases[0].image
+    info = json.loads(path.with_name("info.json").read_text())
+    about = {"path": str(path), "mean": info["mean"], "deviation": info["deviation"]}
+    return ImageBench(found.dataset, model, params, found.load, about)
 
 
 def key() -> jax.Array:
