@@ -9,21 +9,27 @@ information-gain paper, partly covered and noisy (`jaxal/data/digits.py`).
 
 import dataclasses
 import sys
-from pathlib import Path
 from typing import Literal
 
-from experiments import command, images, revisit, study
-from jaxal import report
+from experiments import command, images
 from jaxal.data.digits import make_digits
 from jaxal.members import MembersConfig
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.training import TrainingConfig
 
 NETWORK = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
-TRAINING = TrainingConfig(steps=120, warm_steps=40, steps_per_case=0, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0)
+TRAINING = TrainingConfig(steps=100, warm_steps=40, steps_per_case=1, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0)
 PRESETS = {
     "smoke": images.ImagePreset(
-        (8, 8), 2, 0.1, 0.03, 0.15, 0.35, NETWORK, dataclasses.replace(TRAINING, steps=30), MembersConfig(dropout=4)
+        (8, 8),
+        2,
+        0.1,
+        0.03,
+        0.15,
+        0.35,
+        NETWORK,
+        dataclasses.replace(TRAINING, steps=30, steps_per_case=0),
+        MembersConfig(dropout=4),
     ),
     "small": images.ImagePreset((8, 8), 6, 0.05, 0.05, 0.15, 0.35, NETWORK, TRAINING),
 }
@@ -39,18 +45,10 @@ class Arguments(images.ImageArguments):
 
 def main(arguments: Arguments) -> int:
     """Runs a study or looks at a run again; returns the exit status."""
-    return command.run(lambda display: _run(arguments, display), arguments.hosts)
-
-
-def _run(arguments: Arguments, display: report.Display) -> int:
-    arguments = images.with_study(arguments)
-    if revisit.is_asked_for(arguments):
-        arguments = revisit.with_options_of_run(arguments)
-    out = arguments.out or Path("runs") / f"digits-{arguments.preset}"
-    study.check_options(arguments, None, out)
-    preset = PRESETS[arguments.preset]
-    found = images.read_images(make_digits(), arguments, preset.size, False, display)
-    return images.run(arguments, preset, found, {"name": "digits"}, out, display)
+    return command.run(
+        lambda display: images.run_without_download("digits", PRESETS, lambda _: make_digits(), arguments, display),
+        arguments.hosts,
+    )
 
 
 if __name__ == "__main__":

@@ -115,6 +115,28 @@ class FolderStudy(NamedTuple):
     colour: bool | None = None
 
 
+def run_without_download(
+    name: str, presets: Mapping[str, ImagePreset], make: Callable[[Any], Listing], arguments: Any, display: report.Display
+) -> int:
+    """Runs a study on images that come with a library, or looks at one of its runs again; returns the exit status.
+
+    Args:
+      name: of the study.
+      presets: sizes by name.
+      make: the images, given the options.
+      arguments: the options, a `preset` among them.
+      display: where to show things.
+    """
+    arguments = with_study(arguments)
+    if revisit.is_asked_for(arguments):
+        arguments = revisit.with_options_of_run(arguments)
+    out = arguments.out or Path("runs") / f"{name}-{arguments.preset}"
+    study.check_options(arguments, None, out)
+    preset = presets[arguments.preset]
+    found = read_images(make(arguments), arguments, preset.size, False, display)
+    return run(arguments, preset, found, {"name": name}, out, display)
+
+
 def run_folder(about: FolderStudy, arguments: Any, display: report.Display) -> int:
     """Runs a study on a folder of images, or looks at one of its runs again; returns the exit status."""
     arguments = with_study(arguments)

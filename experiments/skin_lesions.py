@@ -21,7 +21,7 @@ from jaxal.networks.resnet import ResNetConfig
 
 PRESETS = {
     "smoke": images.ImagePreset(
-        (24, 32), 2, 0.3, 0.15, 0.2, 0.3, ResNetConfig(width=8, groups=4, entry="narrow"),
+        (24, 32), 2, 0.3, 0.15, 0.2, 0.3, ResNetConfig(architecture="small", width=8, groups=4, entry="narrow"),
         dataclasses.replace(TRAINING, steps=10, warm_steps=5, batch_size=8), MembersConfig(dropout=4), batch_size=16,
     ),
     "small": images.ImagePreset((48, 64), 6, 0.10, 0.06, 0.15, 0.25, ResNetConfig(width=16, groups=4), TRAINING),

@@ -9,11 +9,10 @@ frequencies of the diabetic retinopathy study of the information-gain paper (`ja
 
 import dataclasses
 import sys
-from pathlib import Path
 from typing import Literal
 
-from experiments import command, images, revisit, study
-from jaxal import report
+from experiments import command, images
+from jaxal.data.images import Listing
 from jaxal.data.tissue import TissueConfig, make_tissue
 from jaxal.members import MembersConfig
 from jaxal.networks.resnet import ResNetConfig
@@ -50,19 +49,13 @@ class Arguments(images.ImageArguments):
 
 def main(arguments: Arguments) -> int:
     """Runs a study or looks at a run again; returns the exit status."""
-    return command.run(lambda display: _run(arguments, display), arguments.hosts)
+    return command.run(
+        lambda display: images.run_without_download("tissue", PRESETS, _patches, arguments, display), arguments.hosts
+    )
 
 
-def _run(arguments: Arguments, display: report.Display) -> int:
-    arguments = images.with_study(arguments)
-    if revisit.is_asked_for(arguments):
-        arguments = revisit.with_options_of_run(arguments)
-    out = arguments.out or Path("runs") / f"tissue-{arguments.preset}"
-    study.check_options(arguments, None, out)
-    preset = PRESETS[arguments.preset]
-    config = TissueConfig(PATCHES[arguments.preset])
-    found = images.read_images(make_tissue(config), arguments, preset.size, False, display)
-    return images.run(arguments, preset, found, {"name": "tissue", **dataclasses.asdict(config)}, out, display)
+def _patches(arguments: Arguments) -> Listing:
+    return make_tissue(TissueConfig(PATCHES[arguments.preset]))
 
 
 if __name__ == "__main__":

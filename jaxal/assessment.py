@@ -67,6 +67,7 @@ class Assessment(NamedTuple):
       in_short: those of them that the terminal shows.
       columns: of the terminal's table of rounds, given the groups.
       queried: entry of the ledger that counts the queried cases by what matters: by group, or by class.
+      pictures: what is to be seen on those of queried cases.
     """
 
     key: str
@@ -82,6 +83,7 @@ class Assessment(NamedTuple):
     in_short: tuple[str, ...]
     columns: Callable[[Sequence[str]], list[Column]]
     queried: str
+    pictures: str
 
     def measure(self, name: str) -> Measure:
         """A column by its name."""

@@ -168,4 +168,5 @@ CLASSIFICATION = Assessment(
     in_short=("auc", "area", "labels", "balanced_accuracy"),
     columns=_columns,
     queried="queried_by_class",
+    pictures="The first of each query, best first, with the class that the reader gave.",
 )

@@ -1,6 +1,7 @@
 """The report of a folder of runs as one HTML page that needs nothing else: no network, no other file."""
 
 import base64
+import functools
 import html
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from jaxal.comparison import Comparison, Estimate, compare_runs
 from jaxal.pictures import picture_path
 from jaxal.record import FULL, Run, assessment_of, milliseconds_a_case, read_runs, values_after
 
+FEW = 6  # strategies whose names fit into a plot
 PICTURES_AT_MOST = 240  # cases shown in all: a study of forty runs stays under ten megabytes
 
 STYLE = """
@@ -61,7 +63,7 @@ def write_report(folder: Path, unfinished: str = "") -> Path:
             _by_round(own, assessment_of(own[0].rounds)),
             _classes(own, assessment_of(own[0].rounds)),
             _charts(own, assessment_of(own[0].rounds)),
-            pictures.section(own),
+            pictures.section(own, assessment_of(own[0].rounds)),
         ]
     body = "\n".join(parts)
     path = folder / "report.html"
@@ -222,9 +224,11 @@ def _charts(runs: Sequence[Run], assessment: Assessment) -> str:
     kinds = sorted({kind for run in curves for entry in run.rounds for kind in entry[assessment.queried]})
     full = [run for run in runs if run.strategy == FULL]
 
+    chart = functools.partial(_chart, height=3.2 + 0.14 * max(0, len(names) - FEW))
+
     def line(title: str, value: Callable[[Mapping[str, Any]], float], of_full: bool = True) -> str:
         level = float(np.mean([value(run.rounds[-1]) for run in full])) if full and of_full else None
-        return _chart(lambda axis: _draw_curves(axis, curves, names, value, level), title, "labelled cases")
+        return chart(lambda axis: _draw_curves(axis, curves, names, value, level), title, "labelled cases")
 
     figures = [line(f"{assessment.title}, all test cases", lambda entry: entry[assessment.key]["overall"])]
     if len(groups) > 1:
@@ -243,16 +247,16 @@ def _charts(runs: Sequence[Run], assessment: Assessment) -> str:
     ]
     what = assessment.queried.removeprefix("queried_by_")
     figures += [
-        _chart(lambda axis: _draw_queries(axis, curves, names, kinds, assessment), f"Share of each {what} among the queried", ""),
-        _chart(lambda axis: _draw_reliability(axis, curves, names), "Reliability after the last round", "confidence"),
-        _chart(lambda axis: _draw_seconds(axis, curves, names), "Seconds a round, by phase", ""),
+        chart(lambda axis: _draw_queries(axis, curves, names, kinds, assessment), f"Share of each {what} among the queried", ""),
+        chart(lambda axis: _draw_reliability(axis, curves, names), "Reliability after the last round", "confidence"),
+        chart(lambda axis: _draw_seconds(axis, curves, names), "Seconds a round, by phase", ""),
     ]
     if all("pool" in entry for run in curves for entry in run.rounds):
-        figures.append(_chart(lambda axis: _draw_scoring(axis, curves, names), "Milliseconds to score and select, a case", ""))
+        figures.append(chart(lambda axis: _draw_scoring(axis, curves, names), "Milliseconds to score and select, a case", ""))
     return f'<h3>Curves</h3><p>Lines are means over seeds, bands reach from the lowest to the highest seed; dotted: training on everything. Seconds are means of the rounds after the first.</p><div class="charts">{"".join(figures)}</div>'
 
 
-def _chart(draw: Callable[[Any], None], title: str, label: str) -> str:
+def _chart(draw: Callable[[Any], None], title: str, label: str, height: float) -> str:
     """A plot as inline SVG, in greys that are read on white and on black."""
     import matplotlib
 
@@ -266,7 +270,7 @@ def _chart(draw: Callable[[Any], None], title: str, label: str) -> str:
         "font.family": "sans-serif",
     }  # fmt: skip
     with plt.rc_context(style):
-        figure, axis = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
+        figure, axis = plt.subplots(figsize=(4.6, height), layout="constrained")
         draw(axis)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel(label)
@@ -279,6 +283,18 @@ def _chart(draw: Callable[[Any], None], title: str, label: str) -> str:
     return f"<figure>{svg}</figure>"
 
 
+def _look(index: int) -> dict[str, str]:
+    """Ten colours, then the same ones with another line."""
+    return {"color": f"C{index % 10}", "ls": ("-", "--", ":")[index // 10 % 3]}
+
+
+def _legend(axis, names: Sequence[str]) -> None:
+    if len(names) <= FEW:
+        axis.legend(frameon=False, fontsize=8)
+    else:
+        axis.legend(frameon=False, fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+
+
 def _draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value, level: float | None) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -286,14 +302,14 @@ def _draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value, level: 
         curves = [{entry["labelled"]: value(entry) for entry in run.rounds} for run in runs if run.strategy == name]
         labelled = sorted(set().union(*curves))
         points = [[curve[count] for curve in curves if count in curve] for count in labelled]
-        axis.plot(labelled, [np.nanmean(point) for point in points], marker="o", ms=3, lw=1.4, color=f"C{index % 10}", label=name)
+        axis.plot(labelled, [np.nanmean(point) for point in points], marker="o", ms=3, lw=1.4, label=name, **_look(index))
         if len(curves) > 1:
             low, high = [np.nanmin(point) for point in points], [np.nanmax(point) for point in points]
             axis.fill_between(labelled, low, high, color=f"C{index % 10}", alpha=0.15, lw=0)
     if level is not None:
         axis.axhline(level, ls=":", color="#808890", lw=1.2)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(frameon=False, fontsize=8)
+    _legend(axis, names)
 
 
 def _draw_queries(axis, runs: Sequence[Run], names: Sequence[str], kinds: Sequence[str], assessment: Assessment) -> None:
@@ -325,11 +341,11 @@ def _draw_reliability(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
             marker="o",
             ms=3,
             lw=1.2,
-            color=f"C{index % 10}",
             label=name,
+            **_look(index),
         )
     axis.set_ylabel("correct")
-    axis.legend(frameon=False, fontsize=8)
+    _legend(axis, names)
 
 
 def _draw_seconds(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
@@ -374,7 +390,7 @@ class _Pictures:
     def _path(self, run: Run, entry: Mapping[str, Any], id_: str) -> Path:
         return picture_path(self._folder / run.setting / run.strategy / f"seed-{run.seed}", entry["round"], id_)
 
-    def section(self, runs: Iterable[Run]) -> str:
+    def section(self, runs: Iterable[Run], assessment: Assessment) -> str:
         parts = []
         for run in runs:
             figures = [figure for entry in reversed(run.rounds) for figure in self._of_round(run, entry)]
@@ -390,11 +406,7 @@ class _Pictures:
             if self._all > len(self._shown)
             else ""
         )
-        return (
-            "<h3>Queried cases</h3><p>Above: outlines of the truth (green) and of the prediction when the case was chosen (red), in axial, coronal "
-            "and sagittal slices, where most of them is seen; the patient's left is on the left. Below: how unsure the prediction was."
-            f"{some}</p>{''.join(parts)}"
-        )
+        return f"<h3>Queried cases</h3><p>{html.escape(assessment.pictures)}{some}</p>{''.join(parts)}"
 
     def _of_round(self, run: Run, entry: Mapping[str, Any]) -> list[str]:
         figures = []

@@ -171,4 +171,6 @@ SEGMENTATION = Assessment(
     in_short=("dice", "worst_group", "disparity", "essp", "labels"),
     columns=_columns,
     queried="queried_by_group",
+    pictures="Above: outlines of the truth (green) and of the prediction when the case was chosen (red), in axial, coronal and sagittal "
+    "slices, where most of them is seen; the patient's left is on the left. Below: how unsure the prediction was.",
 )

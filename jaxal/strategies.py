@@ -134,6 +134,7 @@ def score_and_select(
     """Prepares, scores and selects."""
     if not context.pool:
         return Decision(np.zeros(0), Query((), (), None), {})
+    context = context._replace(pool=[case._replace(category="") for case in context.pool])  # what it is, nobody knows yet
     context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
     scores = np.asarray(strategy.score(pool, context), np.float64)
     query = strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)

@@ -239,6 +239,15 @@ def test_a_photograph_taken_sideways_stands_upright(tmp_path):
     assert upright[:4].mean() > 250 and upright[-4:].mean() < 5
 
 
+def test_an_image_of_twelve_bits_keeps_its_contrast(tmp_path):
+    values = np.linspace(100, 4095, 64).reshape(8, 8).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    found = decode(images_module.Listed("deep", "a", file=tmp_path / "deep.png"), (8, 8), colour=False)
+    np.testing.assert_allclose(found[..., 0], 255 * (values - 100.0) / 3995, atol=0.51)
+    Image.fromarray(np.full((8, 8), 700, np.uint16)).save(tmp_path / "flat.png")
+    assert not decode(images_module.Listed("flat", "a", file=tmp_path / "flat.png"), (8, 8), colour=False).any()
+
+
 def test_classes_that_are_too_few_to_split_are_named(tmp_path):
     ready = tiny_images.read(tmp_path, 20)  # two are rare
     with pytest.raises(UserError, match="Class 'rare' has 2 subjects"):

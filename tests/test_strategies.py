@@ -142,6 +142,17 @@ def test_saturated_and_empty_predictions_give_finite_scores(benches, task, name,
     assert np.isfinite(bench.query(name, params=params).scores).all()
 
 
+def test_strategies_do_not_see_what_the_pools_images_are(image_bench):
+    known = []
+    spy = strategies.Strategy(
+        strategies.Needs(), lambda statistics, context: known.append(context.pool) or np.zeros(len(context.pool))
+    )
+    head = image_bench.model.head(image_bench.params)
+    assert all(case.category for case in image_bench.pool)
+    strategies.score_and_select(spy, Context(KEY, image_bench.pool), head, {}, Seen((), {}), Seen((), {}), 1)
+    assert [(case.id, case.category) for case in known[0]] == [(case.id, "") for case in image_bench.pool]
+
+
 def test_badge_of_images_is_badge_of_gradients_written_out(image_bench):
     """The same first image, the longest gradient, and the same scores as from the gradients themselves."""
     items = image_bench.collect(("regions",), image_bench.pool)["regions"].candidates

@@ -17,7 +17,8 @@ from jaxal.checkpoint import write_text
 from jaxal.data.cases import Case, Dataset, Example
 from jaxal.errors import UserError
 
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # more than eight bits
+GREY_MODES = ("1", "L", "LA", *DEEP_MODES)
 ROWS_AT_ONCE = 256
 
 
@@ -156,7 +157,7 @@ def _opened(image: Listed) -> Image.Image:
 
 
 def decode(image: Listed, size: tuple[int, int], colour: bool) -> np.ndarray:
-    """Reads one image, upright, resized: `[height, width, channels]`, uint8.
+    """Reads one image, upright, resized: `[height, width, channels]`, uint8; grey of more than eight bits goes from its darkest to its brightest.
 
     Raises:
       UserError: it does not decode, or is grey where colour is expected.
@@ -167,11 +168,20 @@ def decode(image: Listed, size: tuple[int, int], colour: bool) -> np.ndarray:
         mode, wanted = "RGB" if colour else "L", (size[1], size[0])
         opened.draft(mode, wanted)  # a JPEG is decoded no larger than it has to be
         try:
-            upright = ImageOps.exif_transpose(opened).convert(mode)
+            upright = _in_bytes(ImageOps.exif_transpose(opened)).convert(mode)
             resized = upright.resize(wanted, Image.Resampling.BILINEAR, reducing_gap=3.0)
         except (OSError, SyntaxError, ValueError) as error:
             raise UserError(f"{image.file}: does not decode ({error}). {image.source} names it.") from error
     return np.asarray(resized, np.uint8).reshape(*size, -1)
+
+
+def _in_bytes(image: Image.Image) -> Image.Image:
+    """Pillow would cut deeper values off at 255, and of what share of its bits an image makes use, no file tells."""
+    if image.mode not in DEEP_MODES:
+        return image
+    values = np.asarray(image, np.float64)
+    low, high = values.min(), values.max()
+    return Image.fromarray(np.round(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8))
 
 
 def _decode_all(listing: Listing, folder: Path, shape: tuple[int, int, int], colour: bool, progress) -> None:
