@@ -111,7 +111,7 @@ def key() -> jax.Array:
     return jax.random.key(0)
 
 
-def on_all_devices(function, bench: "Bench", batch_size: int):
+def on_all_devices(function, bench: Bench | ImageBench, batch_size: int):
     """A call that streams cases through `function(params, images)` on all devices, as the pass does, and keeps what it returns."""
     mesh = Mesh(np.array(jax.local_devices()), ("cases",))
 
@@ -139,6 +139,17 @@ def convolution_flops(sizes: Sizes, levels: int = 3) -> float:
         total += 2 * 27 * here * (entering * channels + channels * channels)
         if level < levels - 1:  # the decoder's two convolutions and the product that doubles the grid below
             total += 2 * 27 * here * (2 * channels * channels + channels * channels) + 2 * here * 2 * channels * channels
+    return total
+
+
+def resnet18_flops(side: int, width: int = 64) -> float:
+    """Floating-point operations of an image of this side in a ResNet-18's convolutions."""
+    total = 2 * 49 * 3 * width * (side / 2) ** 2
+    for stage in range(4):
+        channels, here = width * 2**stage, (side / 4 / 2**stage) ** 2
+        total += 2 * 9 * channels * channels * here * 4
+        if stage:  # the first convolution has half the channels to look at, and there is a shortcut
+            total += -9 * channels * channels * here + channels * channels * here
     return total
 
 

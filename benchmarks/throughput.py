@@ -1,12 +1,13 @@
 """How long scoring a pool takes, by strategy, from files on disk to the query, over what the network's forward alone takes.
 
     python -m benchmarks.throughput --out benchmarks/results/throughput-cpu.json
+    python -m benchmarks.throughput --task classification --out benchmarks/results/throughput-images-cpu.json
     python -m benchmarks.throughput --quick
 
 Contestants take turns over the same files, and beside each of them run once more the forward alone and `entropy`, to which it is
 compared: the machine's speed drifts by more than what is to be measured. `forward` reads, runs the network once and keeps a mean of the logits; each
 strategy reads, passes, scores and selects. What strategies of information gain need of the evaluation set is collected before
-and reported in a row of its own. `bald, decoder` draws dropout in the decoder; beside it stand the stem and its tails alone.
+and reported in a row of its own. Images are 64 x 64 pixels of five classes, the network a ResNet-18. `bald, decoder` draws dropout in the decoder; beside it stand the stem and its tails alone.
 """
 
 import argparse
@@ -20,23 +21,40 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import interleaved, keep_compiled, median, plot_ratios, ratio, use_all_cores, write
-from benchmarks.pool import FULL, QUICK, Bench, Sizes, convolution_flops, key, make_bench, matmul_ceiling, on_all_devices
+from benchmarks.pool import (
+    FULL,
+    IMAGE_BATCH,
+    IMAGE_SIDE,
+    QUICK,
+    Bench,
+    ImageBench,
+    Sizes,
+    convolution_flops,
+    key,
+    make_bench,
+    make_image_bench,
+    matmul_ceiling,
+    on_all_devices,
+    resnet18_flops,
+)
 from jaxal import strategies
 from jaxal.members import MembersConfig, flat, logits_of
 from jaxal.scoring import Pass
 from jaxal.statistics import StatisticsConfig
-from jaxal.strategies import STRATEGIES, Context, Needs, Seen, StrategyConfig
+from jaxal.strategies import CLASSIFICATION_STRATEGIES, STRATEGIES, Context, Needs, Seen, StrategyConfig
 
 CONFIG = StatisticsConfig()
 BATCH = 1  # cases on each device at once
 TURN = 8  # cases that a contestant scores in a turn
+IMAGES, IMAGE_TURN = 2000, 256
 
 
 class Contest:
     """The contestants of one batch size and number of samples, over one pool."""
 
-    def __init__(self, bench: Bench, batch_size: int, members: int, cases: int):
+    def __init__(self, bench: Bench | ImageBench, batch_size: int, members: int, cases: int):
         self.bench, self.batch_size = bench, batch_size
+        self.table = CLASSIFICATION_STRATEGIES if isinstance(bench, ImageBench) else STRATEGIES
         self.members = MembersConfig(dropout=members)
         self.cases, self._turn = cases, 0
         self.few = bench.dataset.cases[: min(8, cases)]  # stand in for the labelled and the evaluation set
@@ -68,7 +86,7 @@ class Contest:
         return lambda: over(self.pool)
 
     def strategy(self, name: str) -> Callable:
-        chosen = STRATEGIES[name](StrategyConfig())
+        chosen = self.table[name](StrategyConfig())
         labelled = Seen(self.few, self.over(self.make_pass(chosen.needs.labelled), self.few))
         evaluation = Seen(self.few, self.over(self.make_pass(chosen.needs.evaluation), self.few))
         pass_ = self.make_pass(chosen.needs.pool)
@@ -77,7 +95,7 @@ class Contest:
 
     def everything(self, names) -> Callable:
         """All strategies in one pass."""
-        chosen = [STRATEGIES[name](StrategyConfig()) for name in names]
+        chosen = [self.table[name](StrategyConfig()) for name in names]
         needs = Needs(*(tuple(sorted(set().union(*part))) for part in zip(*(one.needs for one in chosen), strict=True)))
         labelled, evaluation = (Seen(self.few, self.over(self.make_pass(part), self.few)) for part in needs[1:])
         pass_ = self.make_pass(needs.pool)
@@ -94,8 +112,11 @@ class Contest:
             self.program_bytes[name] = pass_.program_bytes(self.bench.params, key(), self.bench.load(self.pool[0]))
 
 
-def measure(bench: Bench, sizes: Sizes, batch_size: int, members: int, cases: int, repeats: int, names: list[str]) -> list[dict]:
+def measure(
+    bench: Bench | ImageBench, sizes: Sizes, batch_size: int, members: int, cases: int, repeats: int, names: list[str]
+) -> list[dict]:
     """Rows of all strategies at one batch size and number of samples."""
+    task = "classification" if isinstance(bench, ImageBench) else "segmentation"
     contest = Contest(bench, batch_size, members, cases)
     forward, entropy = contest.forward(), contest.strategy("entropy")
     contestants = {name: contest.strategy(name) for name in names} | {"all": contest.everything(names)}
@@ -110,7 +131,7 @@ def measure(bench: Bench, sizes: Sizes, batch_size: int, members: int, cases: in
     seconds = interleaved(beside, repeats, contest.next_turn)
     rows = [
         {
-            "task": "segmentation",
+            "task": task,
             "strategy": name,
             "batch_size": batch_size,
             "members": members,
@@ -129,7 +150,7 @@ def measure(bench: Bench, sizes: Sizes, batch_size: int, members: int, cases: in
     pair = interleaved(pair, max(2, repeats // 2))
     rows[-2]["over_dearest"] = {"strategy": dearest, **ratio(pair["all"], pair["dearest"])}
     every = [seconds[name, "forward"] for name in contestants]
-    return [{"task": "segmentation", "strategy": "forward", "batch_size": batch_size, "members": 0,
+    return [{"task": task, "strategy": "forward", "batch_size": batch_size, "members": 0,
              "seconds_per_case": median([value for part in every for value in part]) / cases, "over_forward": None, "over_entropy": None,
              "program_bytes": None}, *rows]  # fmt: skip
 
@@ -200,30 +221,39 @@ def _spread(ratios: dict) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, within a minute; no figures to quote")
+    parser.add_argument("--task", choices=("segmentation", "classification"), default="segmentation")
     parser.add_argument("--repeats", type=int, help="turns of each contestant")
     parser.add_argument(
-        "--strategies", nargs="+", choices=list(STRATEGIES), help="these alone, at one batch size, for more turns in less time"
+        "--strategies",
+        nargs="+",
+        choices=list({**STRATEGIES, **CLASSIFICATION_STRATEGIES}),
+        help="these alone, at one batch size, for more turns in less time",
     )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     use_all_cores()
+    images = options.task == "classification"
     sizes = QUICK if options.quick else FULL
+    if images:
+        sizes = sizes._replace(cases=64 if options.quick else IMAGES, shape=(IMAGE_SIDE, IMAGE_SIDE), width=64)
+    table = CLASSIFICATION_STRATEGIES if images else STRATEGIES
     repeats = options.repeats or (2 if options.quick else 10)
-    names = ["bald", "aeig"] if options.quick else [name for name in STRATEGIES if name != "random"]
+    names = ["bald", "aeig"] if options.quick else [name for name in table if name != "random"]
     names = options.strategies or names
     console = Console(width=130)
     console.print(f"{sizes}, {repeats} turns")
     ceiling = matmul_ceiling()
     with tempfile.TemporaryDirectory() as folder:
         keep_compiled(Path(folder) / "compiled")
-        bench = make_bench(Path(folder) / "pool", sizes)
-        rows = measure(bench, sizes, BATCH, sizes.members, min(TURN, sizes.cases), repeats, names)
-        forward = convolution_flops(sizes) / rows[0]["seconds_per_case"]
-        if not (options.quick or options.strategies):
+        bench = make_image_bench(Path(folder) / "images", sizes.cases) if images else make_bench(Path(folder) / "pool", sizes)
+        batch, turn = (IMAGE_BATCH, IMAGE_TURN) if images else (BATCH, TURN)
+        rows = measure(bench, sizes, batch, sizes.members, min(turn, sizes.cases), repeats, names)
+        forward = (resnet18_flops(IMAGE_SIDE) if images else convolution_flops(sizes)) / rows[0]["seconds_per_case"]
+        if not (options.quick or options.strategies or images):
             few = ["entropy", "bald", "aeig"]
             for batch_size, members in ((2, sizes.members), (4, sizes.members), (BATCH, 5), (BATCH, 50)):
                 rows += measure(bench, sizes, batch_size, members, TURN, repeats, few)
-        if not (options.quick or options.strategies):
+        if not (options.quick or options.strategies or images):
             rows.append(measure_decoder(Path(folder) / "pool", sizes, 4, max(repeats // 2, 3), BATCH))
     show(rows, console)
     console.print(
@@ -239,7 +269,7 @@ def main() -> None:
         }
         write(options.out, rows, circumstances)
         shown = {
-            row["strategy"]: row["over_forward"] for row in rows if (row["batch_size"], row["members"]) == (BATCH, sizes.members)
+            row["strategy"]: row["over_forward"] for row in rows if (row["batch_size"], row["members"]) == (batch, sizes.members)
         }
         shown.pop("bald, decoder dropout", None)
         plot_ratios(options.out.with_suffix(".png"), "Time to score a pool over the network's forward alone", shown)

@@ -40,6 +40,28 @@ def test_fast_convolution_equals_the_plain_one_with_its_gradient(rng, channels, 
         assert_convolutions_agree(form, inputs, kernel, 2e-5)
 
 
+@pytest.mark.parametrize("space", [(2, 2), (1, 5), (2, 7), (6, 5)])
+@pytest.mark.parametrize(("window", "stride"), [(3, 1), (3, 2), (7, 2), (1, 2)])
+def test_images_smaller_than_the_window_are_convolved_alike(rng, space, window, stride):
+    inputs = jnp.asarray(rng.normal(size=(3, *space, 4)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(window, window, 4, 5)), jnp.float32)
+
+    def total(form):
+        return jax.value_and_grad(lambda inputs, kernel: jnp.sin(form(inputs, kernel, stride)).sum(), (0, 1))(inputs, kernel)
+
+    plain = fast.conv_plain(inputs, kernel, stride)
+    assert plain.shape == (3, *(-(-length // stride) for length in space), 5)
+    for form in (fast.conv, fast.conv_by_patches):
+        np.testing.assert_allclose(np.asarray(form(inputs, kernel, stride)), np.asarray(plain), atol=2e-5)
+        for ours, theirs in zip(jax.tree.leaves(total(form)), jax.tree.leaves(total(fast.conv_plain)), strict=True):
+            np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), atol=1e-4)
+    traced = jax.jit(fast.conv, static_argnums=2).trace(inputs, kernel, stride)
+    small = window > 1 and min(space) < window
+    assert ("stablehlo.convolution" in traced.lower(lowering_platforms=("cpu",)).as_text()) == (window > 1 and not small)
+    with pytest.raises(ValueError, match="stride"):
+        fast.conv(jnp.zeros((1, 4, 4, 4, 1)), jnp.zeros((3, 3, 3, 1, 1)), 2)
+
+
 @pytest.mark.parametrize("tile_bytes", [1, 6_000, 20_000, 60_000])
 def test_tiles_of_any_size_give_the_same(float64, rng, tile_bytes):
     """One row, some rows, some slices a tile; with none does the volume come out even."""
