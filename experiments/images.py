@@ -1,6 +1,7 @@
 """What studies on images with one class each share: their options, and how images become a task of classification."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -146,7 +147,10 @@ def run_folder(about: FolderStudy, arguments: Any, display: report.Display) -> i
     if data is None and about.pretend and arguments.preset == "smoke":
         data = arguments.prepared / f"made-up-{about.name}"
         if hosts.is_leader() and not data.is_dir():
-            display.note(f"No --data: made-up images are written into {about.pretend(data)}.")
+            aside = data.with_name(f".{data.name}")  # a killed command leaves no half of it behind
+            shutil.rmtree(aside, ignore_errors=True)
+            about.pretend(aside).rename(data)
+            display.note(f"No --data: made-up images are written into {data}.")
         hosts.share_json(None)
         arguments = dataclasses.replace(arguments, data=data)
     elif data is None:

@@ -105,9 +105,8 @@ class Pass:
         rows, pass_, names = _Rows([case.id for case in cases]), "", {}
         if journal:
             pass_ = self._identity(params, key, journal.identity)
-            names = {
-                case.id: f"{case.id} {(case.label or case.image.parent).name}" for case in cases
-            }  # they change with the content
+            # Names of prepared label maps, and of folders of decoded images, change when the content does.
+            names = {case.id: f"{case.id} {(case.label or case.image.parent).name}" for case in cases}
             kept = journal.read(pass_)
             if any(name in kept for name in names.values()):
                 rows.allocate(self._structure(params, key, load(cases[0])))

@@ -123,6 +123,8 @@ def test_replicates_are_the_metrics_of_the_drawn_cases(rng):
         expected = again.measures(full._replace(probability=full.probability[:, drawn], strata=full.strata[drawn]), None)
         for name in ("auc", "area", "accuracy", "balanced_accuracy", "labels"):
             assert found[name][place] == pytest.approx(expected[name], rel=1e-6), name
+        by_class = metrics.one_vs_rest_auc(again.probability[-1], again.strata)  # which scikit-learn agrees with
+        assert found["auc"][place] == pytest.approx(by_class.mean(), rel=1e-6)
 
 
 def test_ledgers_become_curves(rng):
