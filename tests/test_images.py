@@ -10,7 +10,7 @@ from PIL import Image
 
 from experiments import pretend
 from jaxal.data import images as images_module
-from jaxal.data.cases import initial_set, split
+from jaxal.data.cases import Case, initial_set, split
 from jaxal.data.digits import CLASSES, FREQUENCIES, make_digits
 from jaxal.data.image_layouts import find_images, read_retinopathy, read_skin_lesions
 from jaxal.data.images import decode, frequencies, make_images
@@ -260,13 +260,18 @@ def test_classes_that_are_too_few_to_split_are_named(tmp_path):
     assert initial_set(splits.pool, 5, 1, shares) != start
 
 
-def test_a_subject_with_images_of_several_classes_counts_as_its_rarest(tmp_path):
+def test_a_subject_with_images_of_several_classes_counts_as_its_rarest():
     """Else a class that only ever comes second would be in whatever split chance has it in."""
-    ready = tiny_images.read(tmp_path, 80)
-    cases = [case._replace(subject=str(place // 10)) for place, case in enumerate(ready.dataset.cases)]
-    for seed in range(5):
-        for part in split(cases, seed, 0.2, 0.3):
-            assert {case.category for case in part} == set(tiny_images.CLASSES)
+    cases = []
+    for subject in range(24):
+        second = "rare" if subject < 4 else "common"
+        cases += [
+            Case(f"{subject:02d}{eye}", "", None, None, str(subject), name) for eye, name in (("a", "common"), ("b", second))
+        ]
+    for seed in range(10):
+        for part in split(cases, seed, 0.25, 0.25):
+            assert {case.category for case in part} == {"common", "rare"}
+            assert all(sum(case.subject == own.subject for case in part) == 2 for own in part)
 
 
 def test_digits_and_tissue_have_the_frequencies_of_the_study():

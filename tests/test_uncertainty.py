@@ -114,3 +114,12 @@ def test_a_tie_gives_one_vote_to_the_lowest_class():
     moments = streamed(np.array([[[1.0], [1.0]], [[0.0], [3.0]]], np.float32))
     np.testing.assert_array_equal(np.asarray(moments.votes), [[1.0], [1.0]])
     np.testing.assert_allclose(np.asarray(uncertainty.variation_ratio(moments)), [0.5])
+
+
+def test_mean_std_is_the_deviation_over_members_averaged_over_classes(rng):
+    logits = rng.normal(size=(7, 4, 30)).astype(np.float32)  # members, classes, elements
+    probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    found = np.asarray(uncertainty.mean_std(uncertainty.moments_of(jnp.asarray(logits))))
+    np.testing.assert_allclose(found, probability.std(0).mean(0), rtol=1e-4)
+    alike = uncertainty.moments_of(jnp.zeros((3, 4, 5)))
+    assert not np.asarray(uncertainty.mean_std(alike)).any()
