@@ -31,7 +31,7 @@ PRESETS = {
         dataclasses.replace(TRAINING, steps=30, steps_per_case=0),
         MembersConfig(dropout=4),
     ),
-    "small": images.ImagePreset((8, 8), 6, 0.05, 0.05, 0.15, 0.35, NETWORK, TRAINING),
+    "small": images.ImagePreset((8, 8), 6, 0.10, 0.06, 0.15, 0.35, NETWORK, TRAINING),
 }
 
 

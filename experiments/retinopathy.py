@@ -6,9 +6,9 @@
 DIR is Kaggle's diabetic retinopathy detection: `trainLabels.csv` and the images in `train/`. Both eyes of a patient stay in one split.
 The paper (Mehta et al. 2022, arXiv 2208.00974) takes 8408 of the images, 5000 for training, 1000 for evaluation and 2408 for the test, a
 ResNet-18 with ImageNet's weights at 512 x 512 pixels, 100 epochs of Adam in batches of 64 at a rate of 5e-4 that falls by 0.5 % an epoch,
-flips and rotations of up to 30 degrees. The preset `paper` has its sizes; here the rate rises and falls as a cosine, steps are counted by
-labelled images, and batch norms stay as the weights bring them (`jaxal/networks/resnet.py`). Needs a GPU; not yet measured. The paper
-reports 95 % of full-data AUC with 19 % of the labels for AEIG, 21 to 27 % for entropy, BALD, core-set and random.
+flips and rotations of up to 30 degrees. The preset `paper` has its sizes and its training but for this: angles are drawn from a normal
+distribution, weights decay beside the gradient (AdamW), and batch norms stay as the weights bring them (`jaxal/networks/resnet.py`). Needs
+a GPU and `--weights`; not yet measured. The paper reports 95 % of full-data AUC with 19 % of the labels for AEIG, 21 to 27 % for entropy, BALD, core-set and random.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ TRAINING = TrainingConfig(
     steps=200, warm_steps=100, batch_size=32, peak_rate=2e-3, dice=False, flips=(0, 1), rotation_degrees=15.0
 )
 PAPER = TrainingConfig(
-    steps=200, warm_steps=100, steps_per_case=2, batch_size=64, peak_rate=5e-4, weight_decay=1e-5, dice=False, flips=(0, 1),
-    rotation_degrees=15.0, contrast=0.0, brightness=0.0, noise=0.0,
+    steps=0, warm_steps=0, steps_per_case=100 / 64, batch_size=64, peak_rate=5e-4, warm_rate=5e-4, decay_per_epoch=0.995,
+    weight_decay=1e-5, clip_norm=None, dice=False, flips=(0, 1), rotation_degrees=15.0, contrast=0.0, brightness=0.0, noise=0.0,
 )  # fmt: skip
 PRESETS = {
     "smoke": images.ImagePreset(

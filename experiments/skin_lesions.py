@@ -26,7 +26,7 @@ PRESETS = {
     ),
     "small": images.ImagePreset((48, 64), 6, 0.10, 0.06, 0.15, 0.25, ResNetConfig(width=16, groups=4), TRAINING),
     "paper": images.ImagePreset(
-        (450, 600), 6, 0.10, 0.06, 0.15, 0.25, ResNetConfig(dtype="bfloat16"), dataclasses.replace(PAPER, peak_rate=1e-4)
+        (450, 600), 6, 0.10, 0.06, 0.15, 0.25, ResNetConfig(dtype="bfloat16"), dataclasses.replace(PAPER, peak_rate=1e-4, warm_rate=1e-4)
     ),
 }  # fmt: skip
 

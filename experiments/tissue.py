@@ -3,7 +3,7 @@
     python -m experiments.tissue --strategy aeig
     python -m experiments.tissue --study
 
-20000 patches of 24 x 24 mm of the MNI152 T1 that nilearn ships, with scanner noise, in five classes by what is at their centre, with the
+20 000 patches of 24 x 24 mm of the MNI152 T1 that nilearn ships, with scanner noise, in five classes by what is at their centre, with the
 frequencies of the diabetic retinopathy study of the information-gain paper (`jaxal/data/tissue.py`).
 """
 
@@ -20,7 +20,7 @@ from jaxal.training import TrainingConfig
 
 NETWORK = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
 TRAINING = TrainingConfig(
-    steps=150, warm_steps=60, steps_per_case=1, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0, flips=(0, 1)
+    steps=300, warm_steps=120, steps_per_case=0.4, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0, flips=(0, 1)
 )
 PRESETS = {
     "smoke": images.ImagePreset(
@@ -34,7 +34,7 @@ PRESETS = {
         dataclasses.replace(TRAINING, steps=20, steps_per_case=0),
         MembersConfig(dropout=4),
     ),
-    "small": images.ImagePreset((24, 24), 6, 0.005, 0.005, 0.1, 0.3, NETWORK, TRAINING, batch_size=128),
+    "small": images.ImagePreset((24, 24), 6, 0.004, 0.0027, 0.1, 0.15, NETWORK, TRAINING, batch_size=128),
 }
 PATCHES = {"smoke": 1_500, "small": 20_000}
 

@@ -36,12 +36,13 @@ class TrainingConfig:
       steps_per_case: further steps for every labelled case: more cases take longer to learn.
       batch_size: cases a step.
       peak_rate: largest learning rate; warm-up is linear, decay is a cosine to zero.
+      decay_per_epoch: factor on the rate after each time through all labelled cases, instead of warm-up and cosine.
       warm_rate: largest learning rate when starting from the last round's weights.
       warmup_share: share of the steps that the rate rises.
       weight_decay: of AdamW.
       dice: whether soft Dice is added to the cross-entropy; for images with one class it says nothing more.
       foreground_weight: factor on the cross-entropy of elements that are not background.
-      clip_norm: largest norm of the gradient.
+      clip_norm: largest norm of the gradient; None leaves it as it is.
       contrast, brightness: standard deviations of the logarithm of a random gain and of a random offset, images having unit
         deviation.
       noise: standard deviation of the noise's own, random level.
@@ -52,15 +53,16 @@ class TrainingConfig:
 
     steps: int = 200
     warm_steps: int = 100
-    steps_per_case: int = 0
+    steps_per_case: float = 0
     batch_size: int = 2
     peak_rate: float = 1.2e-2
     warm_rate: float = 4e-3
     warmup_share: float = 0.15
+    decay_per_epoch: float | None = None
     weight_decay: float = 1e-4
     dice: bool = True
     foreground_weight: float = 1.0
-    clip_norm: float = 1.0
+    clip_norm: float | None = 1.0
     contrast: float = 0.15
     brightness: float = 0.15
     noise: float = 0.1
@@ -98,7 +100,7 @@ class Trainer:
 
     def steps(self, labelled: int) -> int:
         """Optimizer steps for this many labelled cases."""
-        return self._base_steps + self.config.steps_per_case * labelled
+        return self._base_steps + round(self.config.steps_per_case * labelled)
 
     def start(self, key: Array, example: Example, params: Params | None = None) -> TrainState:
         """A fresh state, from given weights or from weights drawn with the key."""
@@ -132,7 +134,8 @@ class Trainer:
         seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
         first, steps = int(state.step), self.steps(count)
         for step, batch in enumerate(_batches(seed, first, steps, self.config.batch_size, count, draw), first):
-            state = _compiled_step(self.model, self.config, state, key, batch, np.int32(steps), self._peak_rate)
+            rate = self._peak_rate * np.float32(self._decay(step, count))
+            state = _compiled_step(self.model, self.config, state, key, batch, np.int32(steps), rate)
             state.step.block_until_ready()  # else the loop runs dozens of steps ahead of the device: no stop, no time left
             if progress:
                 progress(step + 1, steps)
@@ -146,6 +149,11 @@ class Trainer:
         return state
 
 
+    def _decay(self, step: int, count: int) -> float:
+        epoch = step * self.config.batch_size // count
+        return 1.0 if self.config.decay_per_epoch is None else self.config.decay_per_epoch**epoch
+
+
 def whole(examples: Sequence[Example]) -> Draw:
     """Draws examples that are in memory as they are."""
     return lambda index, rng: examples[index]
@@ -154,7 +162,7 @@ def whole(examples: Sequence[Example]) -> Draw:
 def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
     """AdamW without its rate, which depends on the number of steps and so comes in as a number: one program for all rounds."""
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
+        optax.identity() if config.clip_norm is None else optax.clip_by_global_norm(config.clip_norm),
         optax.scale_by_adam(),
         optax.add_decayed_weights(config.weight_decay),
     )
@@ -176,12 +184,13 @@ def take_step(
       key: of the round and attempt; the step's own is folded from it.
       batch: examples with a leading axis.
       steps: in all, integer.
-      peak_rate: largest learning rate.
+      peak_rate: largest learning rate; with a decay by epochs the rate itself.
     """
     gradient = jax.grad(_loss, 2)(model, config, state.params, jax.random.fold_in(key, state.step), batch)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
         updates, optimizer = _optimizer(config).update(gradient, state.optimizer, state.params)
-        rate = peak_rate * relative_rate(state.step, steps, config.warmup_share)
+        relative = relative_rate(state.step, steps, config.warmup_share) if config.decay_per_epoch is None else 1.0
+        rate = peak_rate * relative
         updates = jax.tree_util.tree_map_with_path(
             lambda path, update: jnp.zeros_like(update) if is_frozen(path) else -rate * update, updates
         )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxal import members, uncertainty
-from jaxal.members import MembersConfig, member_moments
+from jaxal.members import MembersConfig, member_moments, member_probabilities
+from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
 
 KEY = jax.random.key(5)
@@ -69,6 +70,48 @@ def test_moments_equal_those_of_whole_forwards(rng, dropout, config):
     np.testing.assert_allclose(np.asarray(uncertainty.variance(moments)), p.var(0).mean(1), atol=2e-5)
     own = -(p * np.log(p)).sum(2).mean(0)
     np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), own, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MembersConfig(dropout=3),
+        MembersConfig(networks=3, dropout=0),
+        MembersConfig(flips=(0, 1), dropout=0),
+        MembersConfig(networks=2, flips=(1,), dropout=2),
+    ],
+)
+def test_members_of_an_image_with_one_class_equal_whole_forwards(rng, config):
+    """One by one in the order of networks, views and samples, and as moments; a flipped image has no prediction to flip back."""
+    model = resnet(ResNetConfig(architecture="small", width=8, groups=4, entry="narrow", classes=3, dropout_rate=0.5))
+    each = [jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, 8, 8, 1))) for seed in range(config.networks)]
+    params = each[0] if config.networks == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    images = jnp.asarray(rng.normal(size=(2, 8, 8, 1)), jnp.float32)
+
+    @jax.jit
+    def run(params, images):
+        hidden = model.stem(members.first_network(config, params), images)
+        return [of(model, config, params, images, hidden, KEY) for of in (member_moments, member_probabilities)]
+
+    moments, found = run(params, images)
+    expected = []
+    for number, own in enumerate(each):
+        for view in range(2 ** len(config.flips)):
+            axes = [1 + axis for bit, axis in enumerate(config.flips) if view >> bit & 1]
+            features = whole(model, own, jnp.flip(images, axes), None).features
+            for sample in range(max(config.dropout, 1)):
+                key = jax.random.fold_in(jax.random.fold_in(KEY, number), sample)
+                masks = model.draw_masks(key) if config.dropout else None
+                dropped = features * masks["head"][None] if masks else features
+                logits = np.asarray(dropped @ own["kernel"] + own["bias"][None], np.float64)
+                expected.append(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+    expected = np.stack(expected)
+    assert found.shape == (config.count, 2, 3, 1)
+    np.testing.assert_allclose(np.asarray(found)[..., 0], expected, atol=2e-5)
+    np.testing.assert_allclose(np.asarray(uncertainty.mean_probability(moments))[..., 0], expected.mean(0), atol=2e-5)
+    np.testing.assert_allclose(np.asarray(uncertainty.variance(moments))[..., 0], expected.var(0).mean(1), atol=2e-5)
+    own = -(expected * np.log(expected)).sum(-1).mean(0)
+    np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments))[..., 0], own, atol=2e-5)
 
 
 def test_blocks_of_elements_do_not_change_the_moments(rng, monkeypatch):

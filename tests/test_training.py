@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -89,6 +90,27 @@ def test_steps_grow_with_the_cases(examples):
     trainer = Trainer(unet(tiny.NETWORK), TrainingConfig(steps=3, steps_per_case=2, warm_steps=1))
     assert int(fit(trainer, examples[:2]).step) == trainer.steps(2) == 7
     assert int(fit(trainer, examples).step) == trainer.steps(4) == 11
+
+
+def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
+    """Ten steps of two of four cases each are five epochs; the reference is optax alone, with a rate of its own for each step."""
+    config = dataclasses.replace(tiny.TRAINING, steps=10, batch_size=2, decay_per_epoch=0.5, clip_norm=None)
+    trainer = Trainer(unet(tiny.NETWORK), config)
+    assert [trainer._decay(step, 4) for step in range(10)] == [0.5 ** (step // 2) for step in range(10)]
+    model, key = trainer.model, jax.random.key(0)
+    state = trainer.start(key, examples[0])
+    params = jax.tree.map(np.asarray, state.params)
+    found = trainer.fit(key, 4, whole(examples), state).params
+    optimizer = optax.adamw(lambda step: config.peak_rate * 0.5 ** (step // 2), weight_decay=config.weight_decay)
+    gradient = jax.jit(jax.grad(functools.partial(training._loss, model, config)))
+    seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
+    with jax.numpy_dtype_promotion("standard"):
+        memory = optimizer.init(params)
+        for step, batch in enumerate(training._batches(seed, 0, 10, 2, 4, whole(examples))):
+            updates, memory = optimizer.update(gradient(params, jax.random.fold_in(key, step), batch), memory, params)
+            params = optax.apply_updates(params, updates)
+    for own, expected in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
+        np.testing.assert_allclose(np.asarray(own), np.asarray(expected), atol=2e-4)
 
 
 def test_draws_know_their_step_and_place_alone(examples):
