@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Type
 import tyro
 
 from experiments import command
-from jaxal import hosts, loop, page, report
+from jaxal import curves, hosts, loop, page, report
 from jaxal.checkpoint import Ledger, lock, write_text
 from jaxal.comparison import compare_folder
 from jaxal.errors import UserError
@@ -165,7 +165,7 @@ def finish(out: Path, display: report.Display) -> None:
     display.note(f"  compared {report.write_comparison(out, comparisons)}")
     display.note(f"  report   {page.write_report(out)}")
     for setting in sorted({run.setting for run in read_runs(out)}):
-        display.note(f"  curves   {report.plot_learning_curves(out, setting)}")
+        display.note(f"  curves   {curves.plot_learning_curves(out, setting)}")
 
 
 def run(

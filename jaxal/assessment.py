@@ -19,28 +19,41 @@ class Curve(Protocol):
 
     Attributes:
       labelled: cases labelled in each round, `[rounds]`.
+      pool: cases that could be labelled in all; None in ledgers that do not say.
       strata: of the test cases, `[cases]`: in a replicate as many are drawn of each.
     """
 
     labelled: np.ndarray
+    pool: int | None
     strata: np.ndarray
 
-    def measures(self, full: "Curve | None", cases: np.ndarray | None) -> dict[str, np.ndarray]:
-        """What the run comes to, `[...]` each.
+    def levels(self, cases: np.ndarray | None) -> np.ndarray:
+        """The main measure after each round, `[..., rounds]`.
 
         Args:
-          full: training on everything; without it nothing is said of the labels that are needed.
           cases: places of the test cases in each replicate, `[replicates, cases]`; without them the cases as they are.
         """
         ...
 
+    def measures(self, levels: np.ndarray, cases: np.ndarray | None) -> dict[str, np.ndarray]:
+        """What the run comes to, `[...]` each, given its levels on the same cases."""
+        ...
+
 
 class Measure(NamedTuple):
-    """A column of the tables: its title, what it means, and whether less of it is better."""
+    """A column of the tables: its title, what it means, whether less of it is better, and how many digits are shown."""
 
     title: str
     meaning: str
     lower_is_better: bool = False
+    digits: int = 3
+
+
+# What the mean curve over seeds comes to, for any kind of task.
+LABELS = {
+    "labels": Measure("labels to 95 %", "labelled cases at which the mean curve reaches 95 % of training on everything", True, 1),
+    "share": Measure("% of pool to 95 %", "the same as a share of all cases that could be labelled, in percent", True, 1),
+}
 
 
 class Column(NamedTuple):
@@ -63,7 +76,8 @@ class Assessment(NamedTuple):
       collapsed_below: success that tells a collapsed training.
       entries: `(labelled, test, classes) -> entries of the ledger`, ready for JSON.
       curve_of: a run's ledger as a curve.
-      measures: columns of the tables, by the name that `Curve.measures` gives them; names that are not there are the main measure of a group.
+      measures: columns of the tables, by the name that `Curve.measures` gives them, besides `LABELS`; names that are in neither are the
+        main measure of a group.
       in_short: those of them that the terminal shows.
       columns: of the terminal's table of rounds, given the groups.
       queried: entry of the ledger that counts the queried cases by what matters: by group, or by class.
@@ -87,8 +101,8 @@ class Assessment(NamedTuple):
 
     def measure(self, name: str) -> Measure:
         """A column by its name."""
-        if name in self.measures:
-            return self.measures[name]
+        if name in self.measures or name in LABELS:
+            return (self.measures | LABELS)[name]
         return Measure(name.replace(f"{self.key}_", f"{self.title} "), "over the group's test cases")
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxal import calibration, fairness, metrics
-from jaxal.assessment import GOAL, Assessment, Column, Measure, area_under, labels_needed, number
+from jaxal.assessment import Assessment, Column, Measure, area_under, number
 from jaxal.strategies import Seen
 
 
@@ -66,46 +66,47 @@ class AucCurve(NamedTuple):
     """One run as the comparison sees it.
 
     Attributes:
-      labelled: cases labelled in each round, `[rounds]`.
+      labelled, pool: see `assessment.Curve`.
       probability: predicted for each test case after each round, `[rounds, cases, classes]`.
       strata: classes of the test cases, `[cases]`; a replicate has as many of each.
       nll, ece: after the last round.
     """
 
     labelled: np.ndarray
+    pool: int | None
     probability: np.ndarray
     strata: np.ndarray
     nll: float
     ece: float
 
-    def measures(self, full: "AucCurve | None", cases: np.ndarray | None) -> dict[str, np.ndarray]:
-        """See `assessment.Curve`. The goal is what training on everything reaches on the same cases."""
-        counts = np.ones((1, len(self.strata))) if cases is None else _counts(cases)
-        auc = self._auc(counts)  # [replicates, rounds, classes]
-        overall = auc.mean(-1)
+    def levels(self, cases: np.ndarray | None) -> np.ndarray:
+        """See `assessment.Curve`: AUC of each class against the rest, its mean over classes."""
+        counts = self._weights(cases)
+        classes = np.unique(self.strata)
+        levels = [
+            np.mean([_weighted_auc(round_[:, label], self.strata == label, counts) for label in classes], axis=0)
+            for round_ in self.probability
+        ]
+        return np.array(levels)[:, 0] if cases is None else np.stack(levels, axis=-1)
+
+    def measures(self, levels: np.ndarray, cases: np.ndarray | None) -> dict[str, np.ndarray]:
+        """See `assessment.Curve`."""
+        counts = self._weights(cases)
         confident = self.probability[-1].argmax(-1) == self.strata
         found = {
-            "auc": overall[:, -1],
-            "area": area_under(self.labelled, overall),
             "accuracy": counts @ confident / len(self.strata),
             "balanced_accuracy": np.mean([counts[:, own] @ confident[own] / own.sum() for own in self._members()], axis=0),
             "nll": np.full(len(counts), self.nll),
             "ece": np.full(len(counts), self.ece),
         }
-        if full is not None:
-            found["labels"] = labels_needed(self.labelled, overall, GOAL * full._auc(counts)[:, -1].mean(-1))
-        return {name: value[0] if cases is None else value for name, value in found.items()}
+        found = {name: value[0] if cases is None else value for name, value in found.items()}
+        return {"auc": levels[..., -1], "area": area_under(self.labelled, levels), **found}
 
     def _members(self) -> list[np.ndarray]:
         return [self.strata == label for label in np.unique(self.strata)]
 
-    def _auc(self, counts: np.ndarray) -> np.ndarray:
-        """One-vs-rest AUC with each case counted so often, `[replicates, cases]` to `[replicates, rounds, classes]`."""
-        by_round = [
-            [_weighted_auc(round_[:, label], self.strata == label, counts) for label in np.unique(self.strata)]
-            for round_ in self.probability
-        ]
-        return np.moveaxis(np.array(by_round), -1, 0)
+    def _weights(self, cases: np.ndarray | None) -> np.ndarray:
+        return np.ones((1, len(self.strata)), np.float32) if cases is None else _counts(cases)
 
 
 def _counts(cases: np.ndarray) -> np.ndarray:
@@ -116,10 +117,18 @@ def _counts(cases: np.ndarray) -> np.ndarray:
 
 
 def _weighted_auc(scores: np.ndarray, positive: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The share of pairs in which the positive case scores higher, ties by half, `[replicates]`: one matrix product for all replicates."""
-    mine, others = scores[positive], scores[~positive]
-    ahead = (mine[:, None] > others[None]) + np.float32(0.5) * (mine[:, None] == others[None])
-    pairs = ((counts[:, positive] @ ahead.astype(counts.dtype)) * counts[:, ~positive]).sum(-1, dtype=np.float64)
+    """The share of pairs in which the positive case scores higher, ties by half, `[replicates]`.
+
+    Args:
+      scores: of the cases, `[cases]`.
+      positive: which of them are of the class, boolean.
+      counts: how often each case counts, `[replicates, cases]`, as many of the class in every replicate.
+    """
+    others = np.sort(scores[~positive])
+    order = np.argsort(scores[~positive])
+    behind = np.pad(np.cumsum(counts[:, ~positive][:, order], axis=-1), ((0, 0), (1, 0)))  # whole numbers, exact in float32
+    below, up_to = (np.searchsorted(others, scores[positive], side) for side in ("left", "right"))
+    pairs = (counts[:, positive] * (behind[:, below] + behind[:, up_to])).sum(-1, dtype=np.float64) / 2
     return pairs / (positive.sum() * (~positive).sum())
 
 
@@ -130,7 +139,12 @@ def curve_of(rounds: Sequence[Mapping[str, Any]]) -> AucCurve:
     label = [rounds[0]["test"][id_]["class"] for id_ in ids]
     last = rounds[-1]
     return AucCurve(
-        np.array([entry["labelled"] for entry in rounds]), np.array(probability), np.array(label), last["nll"], last["ece"]
+        np.array([entry["labelled"] for entry in rounds]),
+        rounds[0]["labelled"] + rounds[0]["pool"] if "pool" in rounds[0] else None,
+        np.array(probability),
+        np.array(label),
+        last["nll"],
+        last["ece"],
     )
 
 
@@ -159,13 +173,12 @@ CLASSIFICATION = Assessment(
     measures={
         "auc": Measure("AUC", "area under the ROC curve after the last round, mean over classes against the rest"),
         "area": Measure("area", "mean AUC over the learning curve"),
-        "labels": Measure("labels to 95 %", "labelled images at which AUC reaches 95 % of that of training on everything", True),
         "accuracy": Measure("accuracy", "share of test images whose most probable class is the true one"),
         "balanced_accuracy": Measure("balanced accuracy", "mean over classes of the share that is recognised"),
         "nll": Measure("NLL", "negative log-likelihood an image, in nats", True),
         "ece": Measure("ECE", "expected calibration error", True),
     },
-    in_short=("auc", "area", "labels", "balanced_accuracy"),
+    in_short=("auc", "area", "share", "balanced_accuracy"),
     columns=_columns,
     queried="queried_by_class",
     pictures="The first of each query, best first, with the class that the reader gave.",

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxal.assessment import Assessment
+from jaxal.assessment import LABELS, Assessment
 from jaxal.checkpoint import write_text
 from jaxal.comparison import Comparison, Estimate, compare_runs
+from jaxal.curves import FEW, draw_curves, look, panels_of
 from jaxal.pictures import picture_path
 from jaxal.record import FULL, Run, assessment_of, milliseconds_a_case, read_runs, values_after
 
-FEW = 6  # strategies whose names fit into a plot
 PICTURES_AT_MOST = 240  # cases shown in all: a study of forty runs stays under ten megabytes
 
 STYLE = """
@@ -127,12 +127,12 @@ def _full_line(found: Comparison) -> str:
 
 def _estimates(rows: Mapping[str, Mapping[str, Estimate]], assessment: Assessment, signed: bool) -> str:
     measures = list(next(iter(rows.values())))
-    order = [name for name in assessment.measures if name in measures]
-    order[1:1] = [name for name in measures if name not in assessment.measures]
+    order = [name for name in (*assessment.measures, *LABELS) if name in measures]
+    order[1:1] = [name for name in measures if name not in order]
     columns = [assessment.measure(name) for name in order]
     cells = {
         name: "".join(
-            _cell(own[measure], column.lower_is_better, 1 if measure == "labels" else 3, signed)
+            _cell(own[measure], column.lower_is_better, column.digits, signed)
             for measure, column in zip(order, columns, strict=True)
         )
         for name, own in rows.items()
@@ -230,16 +230,7 @@ def _charts(runs: Sequence[Run], assessment: Assessment) -> str:
         level = float(np.mean([value(run.rounds[-1]) for run in full])) if full and of_full else None
         return chart(lambda axis: _draw_curves(axis, curves, names, value, level), title, "labelled cases")
 
-    figures = [line(f"{assessment.title}, all test cases", lambda entry: entry[assessment.key]["overall"])]
-    if len(groups) > 1:
-        figures += [
-            line(
-                f"{assessment.title}, group {group}",
-                lambda entry, group=group: entry[assessment.key]["by_group"].get(group, np.nan),
-            )
-            for group in groups
-        ]
-        figures.append(line("Disparity Δ (lower is fairer)", lambda entry: entry["disparity"]))
+    figures = [line(title, value) for title, value in panels_of(assessment, groups)]
     classes = list(dict.fromkeys(name for run in curves for name in run.rounds[-1].get("labelled_by_class", {})))
     figures += [
         line(f"Labelled of class {name}", lambda entry, name=name: entry["labelled_by_class"].get(name, 0), of_full=False)
@@ -253,7 +244,7 @@ def _charts(runs: Sequence[Run], assessment: Assessment) -> str:
     ]
     if all("pool" in entry for run in curves for entry in run.rounds):
         figures.append(chart(lambda axis: _draw_scoring(axis, curves, names), "Milliseconds to score and select, a case", ""))
-    return f'<h3>Curves</h3><p>Lines are means over seeds, bands reach from the lowest to the highest seed; dotted: training on everything. Seconds are means of the rounds after the first.</p><div class="charts">{"".join(figures)}</div>'
+    return f'<h3>Curves</h3><p>Lines are means over seeds, bands, where strategies are few, reach from the lowest to the highest seed; dotted: training on everything. Seconds are means of the rounds after the first.</p><div class="charts">{"".join(figures)}</div>'
 
 
 def _chart(draw: Callable[[Any], None], title: str, label: str, height: float) -> str:
@@ -283,11 +274,6 @@ def _chart(draw: Callable[[Any], None], title: str, label: str, height: float) -
     return f"<figure>{svg}</figure>"
 
 
-def _look(index: int) -> dict[str, str]:
-    """Ten colours, then the same ones with another line."""
-    return {"color": f"C{index % 10}", "ls": ("-", "--", ":")[index // 10 % 3]}
-
-
 def _legend(axis, names: Sequence[str]) -> None:
     if len(names) <= FEW:
         axis.legend(frameon=False, fontsize=8)
@@ -296,19 +282,9 @@ def _legend(axis, names: Sequence[str]) -> None:
 
 
 def _draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value, level: float | None) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    for index, name in enumerate(names):
-        curves = [{entry["labelled"]: value(entry) for entry in run.rounds} for run in runs if run.strategy == name]
-        labelled = sorted(set().union(*curves))
-        points = [[curve[count] for curve in curves if count in curve] for count in labelled]
-        axis.plot(labelled, [np.nanmean(point) for point in points], marker="o", ms=3, lw=1.4, label=name, **_look(index))
-        if len(curves) > 1:
-            low, high = [np.nanmin(point) for point in points], [np.nanmax(point) for point in points]
-            axis.fill_between(labelled, low, high, color=f"C{index % 10}", alpha=0.15, lw=0)
+    draw_curves(axis, runs, names, value)
     if level is not None:
         axis.axhline(level, ls=":", color="#808890", lw=1.2)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axis, names)
 
 
@@ -342,7 +318,7 @@ def _draw_reliability(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
             ms=3,
             lw=1.2,
             label=name,
-            **_look(index),
+            **look(index),
         )
     axis.set_ylabel("correct")
     _legend(axis, names)
@@ -367,6 +343,9 @@ def _draw_scoring(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
         for name in names
     ]
     axis.barh(names, mean, color="C0", alpha=0.8)
+    for place, value in enumerate(mean):
+        axis.annotate(f"{value:.3g}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+    axis.margins(x=0.15)
     axis.invert_yaxis()
 
 

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxal.assessment import Assessment, Column
 from jaxal.checkpoint import write_text
 from jaxal.comparison import Comparison, Estimate
-from jaxal.record import FULL, assessment_of, read_runs
+from jaxal.record import assessment_of, read_runs
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -117,8 +117,7 @@ class Display:
                 padding=(0, 1, 0, 0),
             )
             for name, own in found.table.items():
-                digits = {measure: 1 if measure == "labels" else 3 for measure in measures}
-                cells = [_with_interval(own[measure], places) for measure, places in digits.items()]
+                cells = [_with_interval(own[measure], found.assessment.measure(measure).digits) for measure in measures]
                 table.add_row(name, *cells)
             self.console.print(table)
 
@@ -209,80 +208,6 @@ def write_comparison(folder: Path, comparisons: Sequence[Comparison]) -> Path:
                     writer.writerow([found.setting, len(found.seeds), strategy, against, measure, *numbers])
     path = folder / "comparison.csv"
     write_text(path, text.getvalue())
-    return path
-
-
-def plot_learning_curves(folder: Path, setting: str) -> Path:
-    """Draws the main measure overall, by group and disparity over the number of labelled cases, a colour a strategy, as a PNG.
-
-    Several seeds of a strategy are drawn as their mean with the range behind it.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import MaxNLocator
-
-    runs = [run for run in read_runs(folder) if run.setting == setting and run.strategy != FULL]
-    assessment = assessment_of(runs[0].rounds)
-    title, key = assessment.title, assessment.key
-    groups = sorted({group for run in runs for record in run.rounds for group in record[key]["by_group"]})
-    panels: list[tuple[str, Callable[[dict[str, Any]], float]]] = [
-        (f"{title}, all test cases", lambda record: record[key]["overall"])
-    ]
-    if len(groups) > 1:
-        panels += [
-            (f"{title}, group {group}", lambda record, group=group: record[key]["by_group"].get(group, float("nan")))
-            for group in groups
-        ]
-        panels.append(("Disparity Δ (lower is fairer)", lambda record: record["disparity"]))
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False, sharex=True)
-    names = sorted({run.strategy for run in runs})
-    for axis, (title, value) in zip(axes.flat, panels, strict=False):
-        for index, name in enumerate(names):
-            curves = [{record["labelled"]: value(record) for record in run.rounds} for run in runs if run.strategy == name]
-            labelled = sorted(set().union(*curves))
-            points = [[curve[count] for curve in curves if count in curve] for count in labelled]
-            means = [sum(point) / len(point) for point in points]
-            color = f"C{index % 10}"
-            axis.plot(
-                labelled,
-                means,
-                marker="o",
-                markersize=4,
-                color=color,
-                label=f"{name} ({len(curves)})" if len(curves) > 1 else name,
-            )
-            if len(curves) > 1:
-                axis.fill_between(
-                    labelled, [min(point) for point in points], [max(point) for point in points], color=color, alpha=0.15, lw=0
-                )
-        axis.set_title(title, fontsize=10)
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    alike = list(axes.flat)[: max(len(panels) - 1, 1)]
-    low = min(axis.get_ylim()[0] for axis in alike)
-    high = max(axis.get_ylim()[1] for axis in alike)
-    for axis in alike:
-        axis.set_ylim(low, high + 0.03 * (high - low))  # groups are to be compared by eye
-    if len(groups) > 1:
-        list(axes.flat)[len(panels) - 1].set_ylim(bottom=0)
-    for axis in list(axes.flat)[len(panels) :]:
-        axis.remove()
-    for axis in axes[-1]:
-        axis.set_xlabel("labelled cases")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.suptitle(setting, fontsize=11)
-    figure.legend(handles, labels, loc="lower center", ncols=min(4, len(names)), frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, 0.04 + 0.03 * (len(names) // 5), 1, 1))
-    path = folder / setting / "learning_curves.png"
-    aside = path.with_name(f".{path.name}.{os.getpid()}.png")
-    figure.savefig(aside, dpi=130)
-    plt.close(figure)
-    os.replace(aside, path)
     return path
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxal import calibration, fairness, metrics
-from jaxal.assessment import GOAL, Assessment, Column, Measure, area_under, labels_needed, number
+from jaxal.assessment import Assessment, Column, Measure, area_under, number
 from jaxal.errors import UserError
 from jaxal.strategies import Seen
 
@@ -72,28 +72,32 @@ class DiceCurve(NamedTuple):
     """One run as the comparison sees it.
 
     Attributes:
-      labelled: cases labelled in each round, `[rounds]`.
+      labelled, pool: see `assessment.Curve`.
       dice: of each test case after each round, `[rounds, cases]`; NaN where it is undefined.
       strata: groups of the test cases, `[cases]`.
       nll, ece: after the last round.
     """
 
     labelled: np.ndarray
+    pool: int | None
     dice: np.ndarray
     strata: np.ndarray
     nll: float
     ece: float
 
-    def measures(self, full: "DiceCurve | None", cases: np.ndarray | None) -> dict[str, np.ndarray]:
-        """See `assessment.Curve`. The goal is what training on everything reaches on the same cases."""
-
-        def replicated(dice: np.ndarray) -> np.ndarray:  # [replicates, rounds, cases]
-            return dice if cases is None else np.moveaxis(dice[:, cases], 0, 1)
-
+    def levels(self, cases: np.ndarray | None) -> np.ndarray:
+        """See `assessment.Curve`: mean Dice over the cases in which it is defined."""
+        dice = self.dice if cases is None else np.moveaxis(self.dice[:, cases], 0, 1)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a replicate may hold no case of a group in which Dice is defined
-            goal = None if full is None else GOAL * np.nanmean(replicated(full.dice[-1:]), axis=-1)[..., 0]
-            found = measures(replicated(self.dice), self.strata, self.labelled, goal)
+            warnings.simplefilter("ignore", RuntimeWarning)  # a replicate may hold no case in which Dice is defined
+            return np.nanmean(dice, axis=-1)
+
+    def measures(self, levels: np.ndarray, cases: np.ndarray | None) -> dict[str, np.ndarray]:
+        """See `assessment.Curve`."""
+        last = self.dice[-1] if cases is None else self.dice[-1][cases]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # nor one of a group
+            found = {**measures(last, self.strata), "area": area_under(self.labelled, levels)}
         ones = np.ones(() if cases is None else len(cases))
         return {**found, "nll": self.nll * ones, "ece": self.ece * ones}
 
@@ -105,36 +109,27 @@ def curve_of(rounds: Sequence[Mapping[str, Any]]) -> DiceCurve:
     groups = [rounds[0]["test"][id_]["group"] for id_ in ids]
     last = rounds[-1]
     return DiceCurve(
-        np.array([entry["labelled"] for entry in rounds]), np.array(dice), np.array(groups), last["nll"], last["ece"]
+        np.array([entry["labelled"] for entry in rounds]),
+        rounds[0]["labelled"] + rounds[0]["pool"] if "pool" in rounds[0] else None,
+        np.array(dice),
+        np.array(groups),
+        last["nll"],
+        last["ece"],
     )
 
 
-def measures(
-    dice: np.ndarray, groups: np.ndarray, labelled: np.ndarray, goal: float | np.ndarray | None
-) -> dict[str, np.ndarray]:
-    """What a curve comes to, `[...]` each.
-
-    Args:
-      dice: `[..., rounds, cases]`.
-      groups: `[cases]`.
-      labelled: `[rounds]`.
-      goal: Dice whose price in labels is asked for, `[...]`, by linear interpolation between rounds.
-    """
+def measures(dice: np.ndarray, groups: np.ndarray) -> dict[str, np.ndarray]:
+    """What the Dice of test cases, `[..., cases]`, of these groups, `[cases]`, comes to, `[...]` each."""
     overall = np.nanmean(dice, axis=-1)
-    by_group = {str(group): np.nanmean(dice[..., -1, groups == group], axis=-1) for group in np.unique(groups)}
-    final = overall[..., -1]
-    disparity = sum(abs(value - final) for value in by_group.values())
-    found = {
-        "dice": final,
+    by_group = {str(group): np.nanmean(dice[..., groups == group], axis=-1) for group in np.unique(groups)}
+    disparity = sum(abs(value - overall) for value in by_group.values())
+    return {
+        "dice": overall,
         **{f"dice_{group}": value for group, value in by_group.items()},
         "worst_group": np.min(list(by_group.values()), axis=0),
         "disparity": disparity,
-        "essp": final / (1 + disparity),
-        "area": area_under(labelled, overall),
+        "essp": overall / (1 + disparity),
     }
-    if goal is not None:
-        found["labels"] = labels_needed(labelled, overall, goal)
-    return found
 
 
 def _columns(groups: Sequence[str]) -> list[Column]:
@@ -164,7 +159,6 @@ SEGMENTATION = Assessment(
         ),
         "essp": Measure("ESSP", "equity-scaled performance, Dice / (1 + Δ)"),
         "area": Measure("area", "mean Dice over the learning curve"),
-        "labels": Measure("labels to 95 %", "labelled cases at which Dice reaches 95 % of that of training on everything", True),
         "nll": Measure("NLL", "negative log-likelihood a voxel, in nats", True),
         "ece": Measure("ECE", "expected calibration error", True),
     },

@@ -148,7 +148,6 @@ class Trainer:
                 raise Interrupted
         return state
 
-
     def _decay(self, step: int, count: int) -> float:
         epoch = step * self.config.batch_size // count
         return 1.0 if self.config.decay_per_epoch is None else self.config.decay_per_epoch**epoch

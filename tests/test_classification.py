@@ -92,21 +92,18 @@ def test_success_is_measured_against_a_constant_answer(rng):
 def curve(rng, rounds=3):
     label, _ = predictions(rng)
     probability = np.stack([rng.dirichlet(np.ones(3), 60) + 0.3 * step * np.eye(3)[label] for step in range(rounds)])
-    return AucCurve(np.array([10, 20, 40])[:rounds], probability, label, 0.4, 0.1)
+    return AucCurve(np.array([10, 20, 40])[:rounds], 60, probability, label, 0.4, 0.1)
 
 
 def test_a_curve_without_resampling_is_what_metrics_say(rng):
     own = curve(rng)
-    found = own.measures(None, None)
     overall = np.array([metrics.one_vs_rest_auc(round_, own.strata).mean() for round_ in own.probability])
+    assert own.levels(None) == pytest.approx(overall)
+    found = own.measures(own.levels(None), None)
     assert found["auc"] == pytest.approx(overall[-1])
     assert found["area"] == pytest.approx(assessment.area_under(own.labelled, overall))
     assert found["accuracy"] == pytest.approx((own.probability[-1].argmax(-1) == own.strata).mean())
     assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy(own.probability[-1], own.strata))
-    full = own._replace(labelled=np.array([60]), probability=own.probability[-1:])
-    assert own.measures(full, None)["labels"] == pytest.approx(
-        assessment.labels_needed(own.labelled, overall, 0.95 * overall[-1])
-    )
 
 
 def test_replicates_are_the_metrics_of_the_drawn_cases(rng):
@@ -116,12 +113,13 @@ def test_replicates_are_the_metrics_of_the_drawn_cases(rng):
     cases = comparison._draw_cases(own.strata, rng)[:20]
     for drawn in cases:
         np.testing.assert_array_equal(np.bincount(own.strata[drawn]), np.bincount(own.strata))
-    full = own._replace(labelled=np.array([60]), probability=own.probability[-1:] * 0.9)
-    found = own.measures(full, cases)
+    levels = own.levels(cases)
+    found = own.measures(levels, cases)
     for place, drawn in enumerate(cases):
         again = own._replace(probability=own.probability[:, drawn], strata=own.strata[drawn])
-        expected = again.measures(full._replace(probability=full.probability[:, drawn], strata=full.strata[drawn]), None)
-        for name in ("auc", "area", "accuracy", "balanced_accuracy", "labels"):
+        expected = again.measures(again.levels(None), None)
+        assert levels[place] == pytest.approx(again.levels(None), rel=1e-6)
+        for name in ("auc", "area", "accuracy", "balanced_accuracy"):
             assert found[name][place] == pytest.approx(expected[name], rel=1e-6), name
         by_class = metrics.one_vs_rest_auc(again.probability[-1], again.strata)  # which scikit-learn agrees with
         assert found["auc"][place] == pytest.approx(by_class.mean(), rel=1e-6)
@@ -132,7 +130,7 @@ def test_ledgers_become_curves(rng):
     _, second = record(rng, round_=1, labelled=20)
     second["test"] = {id_: {**second["test"][id_], "class": first["test"][id_]["class"]} for id_ in first["test"]}
     own = curve_of([first, second])
-    assert own.labelled.tolist() == [10, 20]
+    assert (own.labelled.tolist(), own.pool) == ([10, 20], 15)
     assert own.probability.shape == (2, 60, 3)
     assert own.probability[1, 3].tolist() == second["test"]["i03"]["probability"]
     assert [CLASSES[label] for label in own.strata[:4]] == [

@@ -10,18 +10,19 @@ GROUPS = np.array(["A", "A", "B", "B"])
 
 
 def curve(*rounds, labelled=(8, 12, 16)):
-    return DiceCurve(np.array(labelled), np.array(rounds, float), GROUPS, nll=0.2, ece=0.03)
+    return DiceCurve(np.array(labelled), 40, np.array(rounds, float), GROUPS, nll=0.2, ece=0.03)
 
 
 def test_measures_worked_by_hand():
     dice = np.array([[0.8, 0.8, 0.4, 0.4], [0.9, 0.9, 0.5, 0.7], [0.9, 0.9, 0.8, 0.6]])
-    found = segmentation.measures(dice, GROUPS, np.array([8, 12, 16]), goal=0.7)
+    own = curve(*dice)
+    assert own.levels(None) == pytest.approx([0.6, 0.75, 0.8])
+    found = own.measures(own.levels(None), None)
     assert found["dice"] == pytest.approx(0.8)
     assert (found["dice_A"], found["dice_B"], found["worst_group"]) == pytest.approx((0.9, 0.7, 0.7))
     assert found["disparity"] == pytest.approx(0.2)  # |0.9 - 0.8| + |0.7 - 0.8|
     assert found["essp"] == pytest.approx(0.8 / 1.2)
     assert found["area"] == pytest.approx((0.5 * 0.6 + 0.75 + 0.5 * 0.8) / 2)
-    assert found["labels"] == pytest.approx(8 + 4 * 0.1 / 0.15)
 
 
 def test_labels_needed_at_the_ends():
@@ -33,10 +34,10 @@ def test_labels_needed_at_the_ends():
 
 
 def test_undefined_cases_are_left_out_of_the_means():
-    found = segmentation.measures(np.array([[0.8, np.nan, 0.4, 0.4]]), GROUPS, np.array([8]), None)
+    found = segmentation.measures(np.array([0.8, np.nan, 0.4, 0.4]), GROUPS)
     assert found["dice_A"] == 0.8
     assert found["dice"] == pytest.approx(1.6 / 3)
-    assert "labels" not in found
+    assert curve([0.8, np.nan, 0.4, 0.4]).levels(None) == pytest.approx([1.6 / 3])
 
 
 def runs(rng, lead, seeds=4, cases=40):
@@ -47,7 +48,7 @@ def runs(rng, lead, seeds=4, cases=40):
         base = rng.uniform(0.5, 0.9, (3, cases))
         for name, more in (("entropy", 0.0), ("other", lead)):
             dice = np.clip(base + more + 0.01 * rng.standard_normal((3, cases)), 0, 1)
-            both[name][seed] = DiceCurve(np.array([8, 12, 16]), dice, groups, 0.2, 0.03)
+            both[name][seed] = DiceCurve(np.array([8, 12, 16]), 40, dice, groups, 0.2, 0.03)
     return both
 
 
@@ -69,7 +70,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(rng):
             base = rng.uniform(0.5, 0.9, (1, 20))
             lead = 0.01 + 0.02 * rng.standard_normal() + 0.02 * rng.standard_normal((1, 20))
             for name, more in (("entropy", 0.0), ("other", lead)):
-                both[name][seed] = DiceCurve(np.array([8]), base + more, groups, 0.2, 0.03)
+                both[name][seed] = DiceCurve(np.array([8]), None, base + more, groups, 0.2, 0.03)
         change = comparison.compare(both, {}, ("entropy",))[1]["entropy"]["other"]["dice"]
         hits += change.low <= 0.01 <= change.high
     assert 180 <= hits <= 198
@@ -94,12 +95,28 @@ def test_the_goal_is_95_percent_of_training_on_everything():
     rising = curve([0.5] * 4, [0.7] * 4, [0.9] * 4)
     table, _ = comparison.compare({"a": {0: rising}}, {0: curve([0.8] * 4)}, ())
     assert table["a"]["labels"].value == pytest.approx(12 + 4 * (0.95 * 0.8 - 0.7) / 0.2)
+    assert table["a"]["share"].value == pytest.approx(100 * table["a"]["labels"].value / 40)
+    table, _ = comparison.compare({"a": {0: rising._replace(pool=None)}}, {0: curve([0.8] * 4)}, ())
+    assert "labels" in table["a"] and "share" not in table["a"]
+
+
+def test_labels_needed_are_read_off_the_mean_curve():
+    """The second seed alone never gets there; in the mean, 0.8 of 0.8 is reached at 16."""
+    good, bad = curve([0.6] * 4, [0.8] * 4, [0.9] * 4), curve([0.4] * 4, [0.6] * 4, [0.7] * 4)
+    full = {seed: curve([0.8 / 0.95] * 4) for seed in (0, 1)}
+    table, _ = comparison.compare({"a": {0: good, 1: bad}}, full, ())
+    assert table["a"]["labels"].value == pytest.approx(16)
+    assert table["a"]["labels"].low == pytest.approx(12)  # of replicates with the first seed twice
+    assert table["a"]["labels"].high == np.inf
+    unequal = {0: curve([0.9 / 0.95] * 4), 1: curve([0.5 / 0.95] * 4)}  # the goal is a mean, too: 0.7
+    table, _ = comparison.compare({"a": {0: good, 1: bad}}, unequal, ())
+    assert table["a"]["labels"].value == pytest.approx(12)
 
 
 def test_goals_need_the_full_line_of_every_seed(rng):
     both = runs(rng, 0.1, seeds=2)
     full = {
-        seed: DiceCurve(np.array([40]), np.full((1, 40), level), np.repeat(["A", "B"], 20), 0.2, 0.03)
+        seed: DiceCurve(np.array([40]), 40, np.full((1, 40), level), np.repeat(["A", "B"], 20), 0.2, 0.03)
         for seed, level in ((0, 0.7), (1, 0.7))
     }
     assert "labels" not in comparison.compare(both, {0: full[0]}, ())[0]["other"]
@@ -114,8 +131,8 @@ def test_goals_need_the_full_line_of_every_seed(rng):
 def test_the_goal_is_set_by_the_same_cases_as_the_curve(rng):
     """Hard cases are hard for all: with the goal fixed, a replicate of hard cases would never reach it."""
     groups, hard = np.repeat(["A", "B"], 10), rng.uniform(0, 0.4, 20)
-    rising = DiceCurve(np.array([8, 12, 16]), np.array([[0.4], [0.5], [0.58]]) * (1 - hard), groups, 0.2, 0.03)
-    full = DiceCurve(np.array([40]), 0.6 * (1 - hard)[None], groups, 0.2, 0.03)
+    rising = DiceCurve(np.array([8, 12, 16]), 40, np.array([[0.4], [0.5], [0.58]]) * (1 - hard), groups, 0.2, 0.03)
+    full = DiceCurve(np.array([40]), 40, 0.6 * (1 - hard)[None], groups, 0.2, 0.03)
     estimate = comparison.compare({"a": {0: rising}}, {0: full}, ())[0]["a"]["labels"]
     assert estimate.low == pytest.approx(estimate.high) == pytest.approx(12 + 4 * (0.57 - 0.5) / 0.08)
 

@@ -47,7 +47,7 @@ def test_a_study_compares_strategies(study):
         np.add(runs["aeig", 0][0]["mass"], runs["aeig", 0][0]["gain"]), runs["aeig", 0][0]["scores"], rtol=1e-5
     )
     (found,) = compare_folder(folder / "out")
-    assert {"auc", "area", "labels", "accuracy", "balanced_accuracy", "nll", "ece"} == found.table["aeig"].keys()
+    assert {"auc", "area", "labels", "share", "accuracy", "balanced_accuracy", "nll", "ece"} == found.table["aeig"].keys()
     assert "AUC" in output and "labels to 95 %" in output
     report = (folder / "out" / "report.html").read_text()
     for text in ("AUC by class", "Share of each class among the queried", "mass", "data:image/webp"):

@@ -4,7 +4,7 @@ import json
 import pytest
 from rich.console import Console
 
-from jaxal import report
+from jaxal import curves, report
 from jaxal.checkpoint import Ledger
 from jaxal.segmentation import SEGMENTATION
 
@@ -45,7 +45,7 @@ def test_the_summary_has_a_line_for_every_run_and_round(folder):
 
 
 def test_the_plot_is_a_png_of_its_own_setting(folder):
-    path = report.plot_learning_curves(folder, "strong-imbalanced")
+    path = curves.plot_learning_curves(folder, "strong-imbalanced")
     assert path == folder / "strong-imbalanced" / "learning_curves.png"
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 10_000
