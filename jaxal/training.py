@@ -293,8 +293,6 @@ def _batches(seed: list[int], first: int, steps: int, size: int, count: int, dra
 
 def _batch_indices(seed: list[int], step: int, size: int, count: int) -> list[int]:
     """The cases of a step: every epoch goes through all of them in an order of its own."""
-    indices = []
-    for position in range(step * size, (step + 1) * size):
-        order = np.random.default_rng([*seed, position // count]).permutation(count)
-        indices.append(int(order[position % count]))
-    return indices
+    places = range(step * size, (step + 1) * size)
+    orders = {epoch: np.random.default_rng([*seed, epoch]).permutation(count) for epoch in {place // count for place in places}}
+    return [int(orders[place // count][place % count]) for place in places]

@@ -2,7 +2,7 @@
 
 Five classes with the frequencies of the diabetic retinopathy study of the information-gain paper (Mehta et al. 2022, arXiv 2208.00974):
 6150, 588, 1283, 221 and 166. The digits themselves are easy (random sampling begins at more than 90 % of what all labels give), so each
-is partly covered, and noisy: as much as lets random sampling reach 95 % of what all labels give in the fifth or sixth of six rounds. With two
+is partly covered, and noisy: as much as lets random sampling reach 95 % of what all labels give in the last of six rounds. With two
 covered rows and twice the noise no strategy gets there in six.
 """
 

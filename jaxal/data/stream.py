@@ -26,16 +26,14 @@ def batches(cases: Sequence[Case], load: Callable[[Case], Example], size: int) -
     if not cases:
         return
 
-    def read(case: Case) -> Example:  # a plain function, since grain prints what it maps, with all that is bound to it
-        return load(case)
-
-    reader = grain.MapDataset.source(list(cases)).map(read)
-    examples = iter(reader.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * size)))
-    for start in range(0, len(cases), size):
-        present = tuple(cases[start : start + size])
-        loaded = [next(examples) for _ in present]
+    def read(present: tuple[Case, ...]) -> Batch:
+        loaded = [load(case) for case in present]
         loaded += [loaded[0]] * (size - len(loaded))
-        yield Batch(present, Example(*(np.stack(part) for part in zip(*loaded, strict=True))))
+        return Batch(present, Example(*(np.stack(part) for part in zip(*loaded, strict=True))))
+
+    # A batch is one item of grain's, whose own work for an item costs more than reading a small image.
+    reader = grain.MapDataset.source([tuple(cases[start : start + size]) for start in range(0, len(cases), size)]).map(read)
+    yield from reader.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
 
 
 def kept(load: Callable[[Case], Example], bytes_at_most: int = 2**30) -> Callable[[Case], Example]:
