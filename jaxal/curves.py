@@ -23,6 +23,8 @@ def look(index: int) -> dict[str, str]:
 def draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value: Value) -> None:
     """A line a strategy over the labelled cases, its mean over seeds; of few strategies with the range of the seeds behind it.
 
+    What belongs to the strategy at place i is named `line-i` in an SVG.
+
     Args:
       axis: matplotlib's.
       runs: of all strategies.
@@ -35,10 +37,11 @@ def draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value: Value) -
         curves = [{entry["labelled"]: value(entry) for entry in run.rounds} for run in runs if run.strategy == name]
         labelled = sorted(set().union(*curves))
         points = [[curve[count] for curve in curves if count in curve] for count in labelled]
-        axis.plot(labelled, [np.nanmean(point) for point in points], marker="o", ms=3, lw=1.4, label=name, **look(index))
+        means = [np.nanmean(point) for point in points]
+        axis.plot(labelled, means, marker="o", ms=3, lw=1.4, label=name, gid=f"line-{index}", **look(index))
         if len(curves) > 1 and len(names) <= FEW:
             low, high = [np.nanmin(point) for point in points], [np.nanmax(point) for point in points]
-            axis.fill_between(labelled, low, high, color=f"C{index % 10}", alpha=0.15, lw=0)
+            axis.fill_between(labelled, low, high, color=f"C{index % 10}", alpha=0.15, lw=0, gid=f"line-{index}")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

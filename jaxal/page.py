@@ -1,21 +1,19 @@
 """The report of a folder of runs as one HTML page that needs nothing else: no network, no other file."""
 
 import base64
-import functools
 import html
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxal import charts
 from jaxal.assessment import LABELS, Assessment
 from jaxal.checkpoint import write_text
 from jaxal.comparison import Comparison, Estimate, compare_runs
-from jaxal.curves import FEW, draw_curves, look, panels_of
 from jaxal.pictures import picture_path
-from jaxal.record import FULL, Run, assessment_of, milliseconds_a_case, read_runs, values_after
+from jaxal.record import FULL, Run, assessment_of, read_runs, values_after
 
 PICTURES_AT_MOST = 240  # cases shown in all: a study of forty runs stays under ten megabytes
 
@@ -28,9 +26,10 @@ h3{font-size:1rem;margin:1.2rem 0 .3rem}p,.note{color:var(--soft);max-width:60re
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--back)}th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--good)}
 th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}td small{display:block;color:var(--soft)}td.better,td.worse{font-weight:600}td.better{color:var(--good)}td.worse{color:var(--bad)}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}figure{margin:0;background:var(--card);border-radius:.5rem;padding:.5rem;break-inside:avoid}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem;align-items:start}figure{margin:0;background:var(--card);border-radius:.5rem;padding:.5rem;break-inside:avoid}
 figure svg{width:100%;height:auto;display:block}.cases{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,18rem),1fr));gap:1rem}
-.cases img{width:100%;image-rendering:pixelated;border-radius:.25rem;background:#000}figcaption{font-size:.8rem;color:var(--soft);overflow-wrap:anywhere}details summary{cursor:pointer;padding:.3rem 0}
+h4{font-size:.85rem;font-weight:600;margin:0 0 .25rem}.keys{display:flex;flex-wrap:wrap;gap:.1rem .9rem;font-size:.85rem;margin:.3rem 0 .6rem}.keys label{display:inline-flex;align-items:center;gap:.35rem;cursor:pointer}
+.keys svg{width:1.8rem;height:.7rem;flex:none}.keys span{overflow-wrap:anywhere;min-width:0}.cases img{width:100%;image-rendering:pixelated;border-radius:.25rem;background:#000}figcaption{font-size:.8rem;color:var(--soft);overflow-wrap:anywhere}details summary{cursor:pointer;padding:.3rem 0}
 @media print{:root{--ink:#000;--soft:#333;--line:#bbb;--back:#fff;--card:#fff}details{display:block}main{max-width:none}.scroll{overflow:visible}table{font-size:.6rem}th,td{padding:.15rem .25rem}th{white-space:normal}}
 """
 
@@ -40,6 +39,7 @@ const head=button.closest("th"),up=head.getAttribute("aria-sort")!=="ascending",
 for(const other of table.querySelectorAll("th"))other.removeAttribute("aria-sort");head.setAttribute("aria-sort",up?"ascending":"descending");
 const value=row=>{const text=row.cells[column].dataset.value,number=Number(text);return isNaN(number)?text:number};
 rows.sort((a,b)=>{const x=value(a),y=value(b),less=x<y?-1:x>y?1:0;return up?less:-less});body.append(...rows)})})}
+for(const box of document.querySelectorAll(".keys input"))box.addEventListener("change",()=>{for(const line of box.closest("section").querySelectorAll(`[id="${box.dataset.line}"]`))line.style.display=box.checked?"":"none"});
 addEventListener("beforeprint",()=>document.querySelectorAll("details").forEach(part=>part.open=true));
 """
 
@@ -62,7 +62,7 @@ def write_report(folder: Path, unfinished: str = "") -> Path:
             _table(compare_runs(setting, own)),
             _by_round(own, assessment_of(own[0].rounds)),
             _classes(own, assessment_of(own[0].rounds)),
-            _charts(own, assessment_of(own[0].rounds)),
+            charts.section(own, assessment_of(own[0].rounds)),
             pictures.section(own, assessment_of(own[0].rounds)),
         ]
     body = "\n".join(parts)
@@ -210,143 +210,6 @@ def _classes(runs: Sequence[Run], assessment: Assessment) -> str:
         )
     titles = [(name, "mean over the test cases in which it is defined") for name in names]
     return f"<h3>{assessment.title} by class</h3><p>After each run's last round, mean over all of its seeds.</p>{_sortable(titles, cells)}"
-
-
-# The plots
-
-
-def _charts(runs: Sequence[Run], assessment: Assessment) -> str:
-    curves = [run for run in runs if run.strategy != FULL]
-    if not curves:
-        return ""
-    names = sorted({run.strategy for run in curves})
-    groups = sorted({group for run in curves for group in run.rounds[0][assessment.key]["by_group"]})
-    kinds = sorted({kind for run in curves for entry in run.rounds for kind in entry[assessment.queried]})
-    full = [run for run in runs if run.strategy == FULL]
-
-    chart = functools.partial(_chart, height=3.2 + 0.14 * max(0, len(names) - FEW))
-
-    def line(title: str, value: Callable[[Mapping[str, Any]], float], of_full: bool = True) -> str:
-        level = float(np.mean([value(run.rounds[-1]) for run in full])) if full and of_full else None
-        return chart(lambda axis: _draw_curves(axis, curves, names, value, level), title, "labelled cases")
-
-    figures = [line(title, value) for title, value in panels_of(assessment, groups)]
-    classes = list(dict.fromkeys(name for run in curves for name in run.rounds[-1].get("labelled_by_class", {})))
-    figures += [
-        line(f"Labelled of class {name}", lambda entry, name=name: entry["labelled_by_class"].get(name, 0), of_full=False)
-        for name in classes
-    ]
-    what = assessment.queried.removeprefix("queried_by_")
-    figures += [
-        chart(lambda axis: _draw_queries(axis, curves, names, kinds, assessment), f"Share of each {what} among the queried", ""),
-        chart(lambda axis: _draw_reliability(axis, curves, names), "Reliability after the last round", "confidence"),
-        chart(lambda axis: _draw_seconds(axis, curves, names), "Seconds a round, by phase", ""),
-    ]
-    if all("pool" in entry for run in curves for entry in run.rounds):
-        figures.append(chart(lambda axis: _draw_scoring(axis, curves, names), "Milliseconds to score and select, a case", ""))
-    return f'<h3>Curves</h3><p>Lines are means over seeds, bands, where strategies are few, reach from the lowest to the highest seed; dotted: training on everything. Seconds are means of the rounds after the first.</p><div class="charts">{"".join(figures)}</div>'
-
-
-def _chart(draw: Callable[[Any], None], title: str, label: str, height: float) -> str:
-    """A plot as inline SVG, in greys that are read on white and on black."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    grey = "#808890"
-    style = {
-        "svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "text.color": grey, "axes.labelcolor": grey, "xtick.color": grey,
-        "ytick.color": grey, "axes.edgecolor": grey, "axes.spines.top": False, "axes.spines.right": False, "grid.color": grey,
-        "font.family": "sans-serif",
-    }  # fmt: skip
-    with plt.rc_context(style):
-        figure, axis = plt.subplots(figsize=(4.6, height), layout="constrained")
-        draw(axis)
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel(label)
-        axis.grid(alpha=0.25)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        plt.close(figure)
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
-    return f"<figure>{svg}</figure>"
-
-
-def _legend(axis, names: Sequence[str]) -> None:
-    if len(names) <= FEW:
-        axis.legend(frameon=False, fontsize=8)
-    else:
-        axis.legend(frameon=False, fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
-
-
-def _draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value, level: float | None) -> None:
-    draw_curves(axis, runs, names, value)
-    if level is not None:
-        axis.axhline(level, ls=":", color="#808890", lw=1.2)
-    _legend(axis, names)
-
-
-def _draw_queries(axis, runs: Sequence[Run], names: Sequence[str], kinds: Sequence[str], assessment: Assessment) -> None:
-    left = np.zeros(len(names))
-    for index, kind in enumerate(kinds):
-        share = []
-        for name in names:
-            counts = [entry[assessment.queried] for run in runs if run.strategy == name for entry in run.rounds]
-            total = sum(sum(own.values()) for own in counts)
-            share.append(sum(own.get(kind, 0) for own in counts) / max(total, 1))
-        axis.barh(names, share, left=left, color=f"C{index % 10}", alpha=0.8, label=kind)
-        left = left + share
-    axis.set_xlim(0, 1)
-    axis.invert_yaxis()
-    axis.legend(frameon=False, fontsize=8, ncols=min(4, len(kinds)), loc="upper center", bbox_to_anchor=(0.5, -0.08))
-
-
-def _draw_reliability(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
-    axis.plot([0, 1], [0, 1], color="#808890", lw=0.8)
-    for index, name in enumerate(names):
-        last = [run.rounds[-1]["reliability"] for run in runs if run.strategy == name and "reliability" in run.rounds[-1]]
-        if not last:
-            continue
-        count, confidence, correct = (np.sum([own[part] for own in last], axis=0) for part in ("count", "confidence", "correct"))
-        filled = count > 0
-        axis.plot(
-            confidence[filled] / count[filled],
-            correct[filled] / count[filled],
-            marker="o",
-            ms=3,
-            lw=1.2,
-            label=name,
-            **look(index),
-        )
-    axis.set_ylabel("correct")
-    _legend(axis, names)
-
-
-def _draw_seconds(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
-    left = np.zeros(len(names))
-    for index, phase in enumerate(("train", "evaluate", "score", "select")):
-        mean = []
-        for name in names:
-            rounds = [run.rounds[1:] or run.rounds for run in runs if run.strategy == name]
-            mean.append(np.mean([entry["seconds"].get(phase, 0.0) for own in rounds for entry in own]))
-        axis.barh(names, mean, left=left, color=f"C{index}", alpha=0.8, label=phase)
-        left = left + mean
-    axis.invert_yaxis()
-    axis.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08))
-
-
-def _draw_scoring(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
-    mean = [
-        np.mean([milliseconds_a_case(entry) for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds])
-        for name in names
-    ]
-    axis.barh(names, mean, color="C0", alpha=0.8)
-    for place, value in enumerate(mean):
-        axis.annotate(f"{value:.3g}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
-    axis.margins(x=0.15)
-    axis.invert_yaxis()
 
 
 # The cases

@@ -118,7 +118,7 @@ class Display:
             )
             for name, own in found.table.items():
                 cells = [_with_interval(own[measure], found.assessment.measure(measure).digits) for measure in measures]
-                table.add_row(name, *cells)
+                table.add_row(name.replace(",", ",\n"), *cells)
             self.console.print(table)
 
     def table_header(self, assessment: Assessment, groups: Sequence[str]) -> None:

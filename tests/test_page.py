@@ -1,5 +1,6 @@
 """The report in a real browser: it needs no network, sorts, and can be read on a narrow window, in the dark and on paper."""
 
+import contextlib
 import io
 import os
 import re
@@ -13,6 +14,7 @@ from jaxal.checkpoint import Ledger
 from jaxal.comparison import compare_folder
 from jaxal.data.cases import Example
 from jaxal.pictures import draw_case, write_picture
+from jaxal.strategies import CLASSIFICATION_STRATEGIES
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -188,18 +190,51 @@ def browser():
         running.close()
 
 
-@pytest.fixture
-def tab(browser, study):
+@contextlib.contextmanager
+def opened(browser, report):
+    """A tab with a report, which must give no cause for complaint."""
     context = browser.new_context(offline=True, viewport={"width": 1100, "height": 900})
     tab = context.new_page()
     problems = []
     tab.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
     tab.on("pageerror", lambda error: problems.append(str(error)))
     tab.on("requestfailed", lambda request: problems.append(request.url))
-    tab.goto(study.as_uri())
+    tab.goto(report.as_uri())
     yield tab
     assert problems == []
     context.close()
+
+
+@pytest.fixture
+def tab(browser, study):
+    with opened(browser, study) as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """The report of a study of many strategies on images, some with long names."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    names = [*CLASSIFICATION_STRATEGIES, "aeig,step_rate=normalised,renormalise=true", "aeig,step=sign"]
+    label = np.arange(30) % 3
+    for name in (*names, "full"):
+        for round_ in range(1 if name == "full" else 2):
+            probability = rng.dirichlet(np.ones(3), 30) + (0.2 + 0.2 * round_) * np.eye(3)[label]
+            by_class = dict(zip(("no DR", "moderate", "severe"), rng.uniform(0.6, 1, 3), strict=True))
+            level = float(np.mean(list(by_class.values())))
+            counts = dict.fromkeys(by_class, 4 * (round_ + 1))
+            test = {
+                f"t{place:02d}": {"group": "", "class": int(own), "probability": row.tolist()}
+                for place, (own, row) in enumerate(zip(label, probability, strict=True))
+            }
+            line = record(round_, 12 * (round_ + 1), 0.8, rng, ["a", "b"])
+            line |= {
+                "auc": {"overall": level, "by_group": {"": level}, "by_class": by_class, "undefined": 0}, "test": test, "pool": 60 - 12 * round_,
+                "accuracy": 0.8, "labelled_by_class": counts, "queried_by_class": {"no DR": 1, "severe": 1}, "queried_classes": {"a": "no DR", "b": "severe"},
+            }  # fmt: skip
+            del line["dice"]
+            Ledger(folder / "images" / name / "seed-0" / "rounds.jsonl").append(line)
+    return page.write_report(folder)
 
 
 def column(tab, place):
@@ -227,6 +262,27 @@ def test_a_narrow_window_never_scrolls_sideways_as_a_whole(tab):
     tab.locator("details summary").first.click()
     assert tab.locator(".cases img").first.is_visible()
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_charts_of_many_strategies_fit_and_can_be_thinned_out(browser, images):
+    """Nothing is cut off at a chart's edge, and a box hides its strategy's lines, and only those, wherever they are."""
+    outside = """() => [...document.querySelectorAll("figure svg")].flatMap(svg => {const box = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll("text")].filter(text => {const own = text.getBoundingClientRect();
+        return own.left < box.left - 1 || own.right > box.right + 1 || own.bottom > box.bottom + 1 || own.top < box.top - 1})
+        .map(text => text.textContent)})"""
+    shown = "place => [...document.querySelectorAll(`[id='line-${place}']`)].filter(line => line.style.display !== 'none').length"
+    with opened(browser, images) as tab:
+        assert tab.evaluate(outside) == []
+        assert tab.locator("figure").count() == 8
+        boxes = tab.locator(".keys input")
+        assert boxes.count() == len(CLASSIFICATION_STRATEGIES) + 2
+        assert tab.evaluate(shown, 3) == tab.evaluate(shown, 4) == 5
+        boxes.nth(3).uncheck()
+        assert (tab.evaluate(shown, 3), tab.evaluate(shown, 4)) == (0, 5)
+        boxes.nth(3).check()
+        assert tab.evaluate(shown, 3) == 5
+        tab.set_viewport_size({"width": 360, "height": 740})
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_text_stands_out_in_light_and_dark(tab):
