@@ -2,23 +2,24 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from experiments import revisit, study
 from jaxal import hosts, loop, prediction, report
 from jaxal.classification import CLASSIFICATION
-from jaxal.data.cases import file_fingerprint, initial_set, split
-from jaxal.data.images import ImageSet, Listing, frequencies, make_images
+from jaxal.data.cases import Case, Splits, file_fingerprint, initial_set, split
+from jaxal.data.images import ImageSet, Listing, cases_of, check_listing, frequencies, is_colour, make_images
 from jaxal.errors import UserError
 from jaxal.information import Step
 from jaxal.members import MembersConfig
 from jaxal.networks.resnet import ResNetConfig, resnet
-from jaxal.networks.weights import read_weights, with_weights
+from jaxal.networks.weights import network_of, read_weights, with_weights
 from jaxal.statistics import StatisticsConfig
-from jaxal.strategies import CLASSIFICATION_STRATEGIES, StrategyConfig, Table
+from jaxal.strategies import CLASSIFICATION_STRATEGIES, StrategyConfig, Table, named_strategy
 from jaxal.training import TrainingConfig
+from jaxal.types import Model
 
 STUDY = [
     "random",
@@ -77,15 +78,14 @@ class ImageArguments(study.StudyArguments):
     table: ClassVar[Table] = CLASSIFICATION_STRATEGIES
     strategy: study.strategy_option(CLASSIFICATION_STRATEGIES, "aeig,step=sign") = ("aeig",)  # type: ignore[valid-type]
     study: bool = False
-    """The study of the information-gain paper: all of its strategies and those it is judged by, five seeds, training on everything."""
+    """The study of the information-gain paper, in place of --strategy: all of its strategies and those it is judged by, five seeds or
+    more, training on everything."""
     renormalise: bool = False
     """Divide AEIG's label weights by their sum; the paper does not."""
     step: Step = "sgd"
     """The one step of the head behind information gain: plain gradient descent, or the first of a fresh Adam."""
     step_rate: str = "peak"
     """Rate of that step: peak of the training's, normalised by the features' length, or a number."""
-    weights: Path | None = None
-    """Weights to begin from: a state dict of torchvision's network in .safetensors or .npz. Default: drawn at random."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +94,9 @@ class FolderArguments(ImageArguments):
 
     data: Path | None = None
     """The folder of images; needed, but for --score-only and --predict-only."""
+    weights: Path | None = None
+    """Weights to begin from: a state dict of torchvision's ResNet-18 or 50 in .safetensors or .npz, whose network then takes the place of the
+    preset's. Default: drawn at random."""
 
 
 class FolderStudy(NamedTuple):
@@ -133,9 +136,7 @@ def run_without_download(
         arguments = revisit.with_options_of_run(arguments)
     out = arguments.out or Path("runs") / f"{name}-{arguments.preset}"
     study.check_options(arguments, None, out)
-    preset = presets[arguments.preset]
-    found = read_images(make(arguments), arguments, preset.size, False, display)
-    return run(arguments, preset, found, {"name": name}, out, display)
+    return run(arguments, presets[arguments.preset], make(arguments), False, {"name": name}, out, display)
 
 
 def run_folder(about: FolderStudy, arguments: Any, display: report.Display) -> int:
@@ -162,31 +163,55 @@ def run_folder(about: FolderStudy, arguments: Any, display: report.Display) -> i
         if len(size) != 2 or min(size) < 8:
             raise UserError(f"--size is {' '.join(map(str, size))}; it takes a height and a width of at least 8 pixels.")
         preset = dataclasses.replace(preset, size=tuple(size))
-    found = read_images(about.read(data, arguments), arguments, preset.size, about.colour, display)
-    return run(arguments, preset, found, {"name": about.name}, out, display)
+    return run(arguments, preset, about.read(data, arguments), about.colour, {"name": about.name}, out, display)
 
 
 def with_study(arguments: ImageArguments) -> ImageArguments:
-    """What `--study` stands for."""
-    if not arguments.study:
+    """What `--study` stands for; a run that is looked at again keeps to the strategies that are named."""
+    if not arguments.study or revisit.is_asked_for(arguments):
         return arguments
     return dataclasses.replace(arguments, strategy=tuple(STUDY), seeds=max(arguments.seeds, 5), full=True)
 
 
-def choose_sizes(arguments: ImageArguments, preset: ImagePreset, images: ImageSet) -> ImagePreset:
+def choose_sizes(arguments: ImageArguments, preset: ImagePreset, listing: Listing) -> ImagePreset:
     """The preset with what was asked for by option in its place, and sizes in images."""
     preset = study.choose_sizes(arguments, preset)
-    pool = len(images.dataset.cases) * (1 - preset.evaluation - preset.test)
-    classes = len(images.dataset.classes)
-    network = dataclasses.replace(preset.network, classes=classes)
-    if arguments.weights:
-        network = dataclasses.replace(network, norm="frozen")
+    if any(axis not in (0, 1) for axis in preset.members.flips):
+        raise UserError(
+            f"--flips {' '.join(map(str, preset.members.flips))}: images have the axes 0 (up and down) and 1 (left and right)."
+        )
+    pool = len(listing.images) * (1 - preset.evaluation - preset.test)
+    classes = len(listing.classes)
     return dataclasses.replace(
         preset,
-        network=network,
+        network=dataclasses.replace(preset.network, classes=classes),
         initial_size=preset.initial_size or max(classes, round(preset.initial_share * pool)),
         query_size=preset.query_size or max(1, round(preset.query_share * pool)),
     )
+
+
+def draw_splits(cases: Sequence[Case], preset: ImagePreset, seed: int) -> tuple[Splits, tuple[Case, ...]]:
+    """The splits of a seed and its initial set.
+
+    Raises:
+      UserError: the pool is too small, a class or a group has too few images.
+    """
+    splits = split(cases, seed, preset.evaluation, preset.test)
+    if len(splits.pool) < preset.initial_size + preset.query_size:
+        raise UserError(
+            f"The pool has {len(splits.pool)} of {len(cases)} images, but the initial set of {preset.initial_size} and one "
+            f"query of {preset.query_size} need more. Lower --initial-size or --query-size, or add images."
+        )
+    classes_of: dict[str, set[str]] = {}
+    for case in splits.test:
+        classes_of.setdefault(case.group, set()).add(case.category)
+    poorest = min(classes_of, key=lambda group: len(classes_of[group]))
+    if len(classes_of[poorest]) < 2:
+        raise UserError(
+            f"All test images of group {poorest!r} are of the class {min(classes_of[poorest])!r}, so there is no AUC of it. Join groups, name "
+            "another --group-column, or add images."
+        )
+    return splits, initial_set(splits.pool, preset.initial_size, seed, frequencies(splits.pool))
 
 
 def read_images(
@@ -201,27 +226,21 @@ def read_images(
     return images if hosts.is_leader() else make_images(listing, folder, size, colour)
 
 
-def make_source(arguments: ImageArguments, preset: ImagePreset, images: ImageSet, identity: dict[str, Any]) -> study.Source:
+def make_source(
+    arguments: ImageArguments, preset: ImagePreset, model: Model, images: ImageSet, identity: dict[str, Any]
+) -> study.Source:
     """Images as the one setting of a study."""
-    model, identity = resnet(preset.network), {**identity, "fingerprint": images.fingerprint}
-    if arguments.weights:
-        model = with_weights(model, preset.network, read_weights(arguments.weights), arguments.weights)
-        identity["weights"] = file_fingerprint([arguments.weights])
+    identity = {**identity, "fingerprint": images.fingerprint}
 
     def task(seed: int) -> loop.Task:
-        dataset = images.dataset
-        splits = split(dataset.cases, seed, preset.evaluation, preset.test)
-        if len(splits.pool) < preset.initial_size + preset.query_size:
-            raise UserError(
-                f"The pool has {len(splits.pool)} of {len(dataset.cases)} images, but the initial set of {preset.initial_size} and one "
-                f"query of {preset.query_size} need more. Lower --initial-size or --query-size, or add images."
-            )
+        splits, initial = draw_splits(images.dataset.cases, preset, seed)
         made = loop.Task(
             model=model,
-            dataset=dataset,
+            dataset=images.dataset,
             splits=splits,
-            initial=initial_set(splits.pool, preset.initial_size, seed, frequencies(splits.pool)),
+            initial=initial,
             load=images.load,
+            picture=images.picture,
             training=preset.training,
             statistics=StatisticsConfig(),
             strategy=_strategy_config(arguments, preset.training),
@@ -239,11 +258,35 @@ def make_source(arguments: ImageArguments, preset: ImagePreset, images: ImageSet
 
 
 def run(
-    arguments: ImageArguments, preset: ImagePreset, found: ImageSet, identity: dict[str, Any], out: Path, display: report.Display
+    arguments: ImageArguments,
+    preset: ImagePreset,
+    listing: Listing,
+    colour: bool | None,
+    identity: dict[str, Any],
+    out: Path,
+    display: report.Display,
 ) -> int:
-    """Runs a study on images, or looks at one of its runs again; returns the exit status."""
-    preset = choose_sizes(arguments, preset, found)
-    source = make_source(arguments, preset, found, identity)
+    """Runs a study on images, or looks at one of its runs again; returns the exit status.
+
+    What can be refused is refused before any image is decoded, which may take an hour.
+    """
+    check_listing(listing)
+    preset = choose_sizes(arguments, preset, listing)
+    weights = getattr(arguments, "weights", None)
+    if weights:
+        colour = is_colour(listing) if colour is None else colour
+        state = read_weights(weights)
+        preset = dataclasses.replace(preset, network=network_of(state, preset.network))
+        model = with_weights(resnet(preset.network), preset.network, state, weights, channels=3 if colour else 1)
+        identity = {**identity, "weights": file_fingerprint([weights])}
+    else:
+        model = resnet(preset.network)
+    for name in arguments.strategy:
+        named_strategy(name, _strategy_config(arguments, preset.training), CLASSIFICATION_STRATEGIES)
+    for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+        draw_splits(cases_of(listing, Path()), preset, seed)
+    found = read_images(listing, arguments, preset.size, colour, display)
+    source = make_source(arguments, preset, model, found, identity)
     if revisit.is_asked_for(arguments):
         return revisit.run(arguments, preset, source, display)
     return study.run(arguments, preset, [source], out, display)

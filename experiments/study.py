@@ -163,7 +163,7 @@ def finish(out: Path, display: report.Display) -> None:
     display.comparison(comparisons)
     display.note(f"  summary  {report.write_summary(out)}")
     display.note(f"  compared {report.write_comparison(out, comparisons)}")
-    display.note(f"  report   {page.write_report(out)}")
+    display.note(f"  report   {page.write_report(out, comparisons=comparisons)}")
     for setting in sorted({run.setting for run in read_runs(out)}):
         display.note(f"  curves   {curves.plot_learning_curves(out, setting)}")
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxal.assessment import Assessment
+from jaxal.assessment import GOAL, Assessment
 from jaxal.curves import Value, draw_curves, look, panels_of
 from jaxal.record import FULL, Run, milliseconds_a_case
 
 GREY = "#808890"  # is read on white and on black
 STYLE = {
     "svg.fonttype": "none", "font.size": 9, "text.color": GREY, "axes.labelcolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
-    "axes.edgecolor": GREY, "axes.spines.top": False, "axes.spines.right": False, "grid.color": GREY, "font.family": "sans-serif",
+    "axes.edgecolor": GREY, "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False, "grid.color": GREY, "font.family": "sans-serif",
 }  # fmt: skip
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 DASHES = {"-": "", "--": "6 3", ":": "2 3"}
@@ -32,12 +32,12 @@ def section(runs: Sequence[Run], assessment: Assessment) -> str:
     full = [run for run in runs if run.strategy == FULL]
     tall = 0.9 + 0.22 * sum(1 + name.count(",") for name in names)  # of bars
 
-    def line(title: str, value: Value, of_full: bool = True) -> str:
+    def line(title: str, value: Value, of_full: bool = True, goal: bool = False) -> str:
         level = float(np.mean([value(run.rounds[-1]) for run in full])) if full and of_full else None
-        return _chart(lambda axis: _draw_curves(axis, curves, names, value, level), title, "labelled cases")
+        return _chart(lambda axis: _draw_curves(axis, curves, names, value, level, goal), title, "labelled cases")
 
     bars = functools.partial(_chart, label="", height=max(2.0, tall))
-    figures = [line(title, value) for title, value in panels_of(assessment, groups)]
+    figures = [line(title, value, goal=not place) for place, (title, value) in enumerate(panels_of(assessment, groups))]
     classes = list(dict.fromkeys(name for run in curves for name in run.rounds[-1].get("labelled_by_class", {})))
     figures += [
         line(f"Labelled of class {name}", lambda entry, name=name: entry["labelled_by_class"].get(name, 0), of_full=False)
@@ -53,7 +53,7 @@ def section(runs: Sequence[Run], assessment: Assessment) -> str:
         figures.append(bars(lambda axis: _draw_scoring(axis, curves, names), "Milliseconds to score and select, a case"))
     about = (
         "Lines are means over seeds; bands, where strategies are few, reach from the lowest to the highest seed; dotted: training on "
-        "everything. Seconds are means of the rounds after the first."
+        "everything, dashed: 95 % of it. Seconds are medians of the rounds after the first."
     )
     return f'<section><h3>Curves</h3><p>{about}</p>{_keys(names)}<div class="charts">{"".join(figures)}</div></section>'
 
@@ -90,10 +90,12 @@ def _chart(draw: Callable[[Any], None], title: str, label: str, height: float = 
     return f"<figure><h4>{html.escape(title)}</h4>{svg}</figure>"
 
 
-def _draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value: Value, level: float | None) -> None:
+def _draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value: Value, level: float | None, goal: bool) -> None:
     draw_curves(axis, runs, names, value)
     if level is not None:
         axis.axhline(level, ls=":", color=GREY, lw=1.2)
+        if goal:
+            axis.axhline(GOAL * level, ls="--", color=GREY, lw=0.8)
 
 
 def _bar_names(names: Sequence[str]) -> list[str]:
@@ -110,7 +112,8 @@ def _draw_parts(axis, names: Sequence[str], parts: Mapping[str, Sequence[float]]
     """Bars of parts side by side, a bar a strategy."""
     left = np.zeros(len(names))
     for index, (part, values) in enumerate(parts.items()):
-        axis.barh(_bar_names(names), values, left=left, color=f"C{index % 10}", alpha=0.8, label=part)
+        own = f"\u200b{part}"  # matplotlib leaves names that begin with an underscore out
+        axis.barh(_bar_names(names), values, left=left, color=f"C{index % 10}", alpha=0.8, label=own)
         left = left + values
     _finish_bars(axis, names)
     longest = max(map(len, parts))
@@ -142,13 +145,15 @@ def _draw_reliability(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
 def _draw_seconds(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
     later = {name: [entry for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds] for name in names}
     phases = ("train", "evaluate", "score", "select")
-    parts = {phase: [np.mean([entry["seconds"].get(phase, 0.0) for entry in later[name]]) for name in names] for phase in phases}
+    parts = {
+        phase: [np.median([entry["seconds"].get(phase, 0.0) for entry in later[name]]) for name in names] for phase in phases
+    }
     _draw_parts(axis, names, parts)
 
 
 def _draw_scoring(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
     mean = [
-        np.mean([milliseconds_a_case(entry) for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds])
+        np.median([milliseconds_a_case(entry) for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds])
         for name in names
     ]
     axis.barh(_bar_names(names), mean, color="C0", alpha=0.8)

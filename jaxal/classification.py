@@ -27,14 +27,7 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
     label, probability = _truth_and_prediction(test)
     groups = np.array([case.group for case in test.cases])
     auc = metrics.one_vs_rest_auc(probability, label)
-    of_groups = {
-        str(group): _macro(metrics.one_vs_rest_auc(probability[own], label[own]))
-        for group in np.unique(groups)
-        for own in [groups == group]
-    }
-    performance = fairness.GroupPerformance(
-        _macro(auc), {group: value for group, value in of_groups.items() if not np.isnan(value)}, 0
-    )
+    performance = fairness.GroupPerformance(_macro(auc), _by_group(probability, label, groups), 0)
     own_label, own_probability = _truth_and_prediction(labelled)
     return {
         "auc": {
@@ -55,6 +48,15 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
         },
         "labelled_accuracy": float((own_probability.argmax(-1) == own_label).mean()),
     }
+
+
+def _by_group(probability: np.ndarray, label: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    """AUC of each group, mean over the classes that are defined in all groups: else groups would be compared over different ones."""
+    found = {
+        str(group): metrics.one_vs_rest_auc(probability[groups == group], label[groups == group]) for group in np.unique(groups)
+    }
+    shared = ~np.isnan(list(found.values())).any(0)
+    return {group: float(values[shared].mean()) for group, values in found.items()} if shared.any() else {}
 
 
 def _macro(values: np.ndarray) -> float:

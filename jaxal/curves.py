@@ -62,6 +62,15 @@ def plot_learning_curves(folder: Path, setting: str) -> Path:
     import matplotlib
 
     matplotlib.use("Agg")
+    path = folder / setting / "learning_curves.png"
+    aside = path.with_name(f".{path.name}.{os.getpid()}.png")
+    with matplotlib.rc_context({"text.parse_math": False}):  # names are names, whatever they hold
+        _plot(folder, setting, aside)
+    os.replace(aside, path)
+    return path
+
+
+def _plot(folder: Path, setting: str, out: Path) -> None:
     import matplotlib.pyplot as plt
 
     runs = [run for run in read_runs(folder) if run.setting == setting and run.strategy != FULL]
@@ -101,9 +110,5 @@ def plot_learning_curves(folder: Path, setting: str) -> Path:
     labels = [f"{name} ({count})" if count > 1 else name for name, count in zip(names, seeds, strict=True)]
     figure.suptitle(setting, fontsize=11)
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)), frameon=False, fontsize=9)
-    path = folder / setting / "learning_curves.png"
-    aside = path.with_name(f".{path.name}.{os.getpid()}.png")
-    figure.savefig(aside, dpi=130)
+    figure.savefig(out, dpi=130)
     plt.close(figure)
-    os.replace(aside, path)
-    return path

@@ -36,7 +36,10 @@ def group_performance(values: Sequence[float], groups: Sequence[str]) -> GroupPe
 
 
 def disparity(performance: GroupPerformance) -> float:
-    """Δ = Σ_g |I_g - I| (FairSeg, Tian et al. 2024, arXiv 2311.02189); for two groups exactly the gap between them."""
+    """Δ = Σ_g |I_g - I| (FairSeg, Tian et al. 2024, arXiv 2311.02189).
+
+    For two groups it is exactly the gap between them where the overall value is a mean of theirs, as with Dice, but not with AUC.
+    """
     return float(sum(abs(value - performance.overall) for value in performance.by_group.values()))
 
 

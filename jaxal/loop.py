@@ -28,7 +28,7 @@ from jaxal.errors import UserError
 from jaxal.journal import Journal
 from jaxal.members import MembersConfig, predict
 from jaxal.oracle import simulated, without_label
-from jaxal.pictures import draw_case, draw_image, picture_path, write_picture
+from jaxal.pictures import draw_case, picture_path, write_picture
 from jaxal.record import record_of
 from jaxal.scoring import Collected, Pass
 from jaxal.segmentation import SEGMENTATION
@@ -74,6 +74,7 @@ class Task(NamedTuple):
       initial: cases of the pool that are labelled at the start.
       load: reads a case.
       draw: makes a training example of a case, such as a patch at random; the whole case when left out.
+      picture: a queried case as a picture; drawn with its label map and prediction when left out.
       training, statistics, strategy: configuration of the parts.
       assessment: how networks are assessed, which depends on the kind of task.
       table: the strategies of this kind of task.
@@ -91,6 +92,7 @@ class Task(NamedTuple):
     assessment: Assessment = SEGMENTATION
     table: strategies.Table = strategies.STRATEGIES
     draw: Callable[[Case, np.random.Generator], Example] | None = None
+    picture: Callable[[Case], bytes] | None = None
     settings: Mapping[str, Any] = MappingProxyType({})
 
     @property
@@ -185,7 +187,7 @@ def run(
         record = record_of(round_, seen, queried, decision, tested, len(pool), failures, *about)
         if hosts.is_leader():
             for case in queried[:PICTURES_A_ROUND]:
-                picture = _picture(task, params, simulated(task.load)(case))
+                picture = task.picture(case) if task.picture else _picture(task, params, simulated(task.load)(case))
                 if picture:
                     write_picture(picture_path(folder, round_, case.id), picture)
             ledger.append(record)
@@ -196,8 +198,6 @@ def run(
 
 def _picture(task: Task, params: Params, example: Example) -> bytes | None:
     """What a reader would want to see of a case; nothing of label maps in two dimensions so far."""
-    if not example.label.ndim:
-        return draw_image(example)
     if example.label.ndim == 3:
         return draw_case(example, predict(task.model, params, example.image), task.dataset.spacing_mm)
     return None

@@ -2,7 +2,7 @@
 
 import base64
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ STYLE = """
 main{max-width:96rem;margin:0 auto;padding:1rem}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px solid var(--line);padding-top:1rem}
 h3{font-size:1rem;margin:1.2rem 0 .3rem}p,.note{color:var(--soft);max-width:60rem}.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--back)}th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--good)}
+th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--back);white-space:normal;overflow-wrap:anywhere;min-width:7rem}th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--good)}
 th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}td small{display:block;color:var(--soft)}td.better,td.worse{font-weight:600}td.better{color:var(--good)}td.worse{color:var(--bad)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem;align-items:start}figure{margin:0;background:var(--card);border-radius:.5rem;padding:.5rem;break-inside:avoid}
 figure svg{width:100%;height:auto;display:block}.cases{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,18rem),1fr));gap:1rem}
@@ -44,14 +44,16 @@ addEventListener("beforeprint",()=>document.querySelectorAll("details").forEach(
 """
 
 
-def write_report(folder: Path, unfinished: str = "") -> Path:
+def write_report(folder: Path, unfinished: str = "", comparisons: Sequence[Comparison] | None = None) -> Path:
     """Writes `report.html` of all runs below a folder.
 
     Args:
       folder: of a study, `SETTING/STRATEGY/seed-N`.
       unfinished: what is still to come, for the head of the page.
+      comparisons: of its settings, where they are known already.
     """
     runs = read_runs(folder)
+    known = {found.setting: found for found in comparisons or ()}
     settings = sorted({run.setting for run in runs})
     pictures = _Pictures(folder, runs)
     parts = [f"<h1>{html.escape(folder.resolve().name)}</h1>", f"<p>{html.escape(_about(runs))} {html.escape(unfinished)}</p>"]
@@ -59,7 +61,7 @@ def write_report(folder: Path, unfinished: str = "") -> Path:
         own = [run for run in runs if run.setting == setting]
         parts += [
             f"<h2>{html.escape(setting)}</h2>",
-            _table(compare_runs(setting, own)),
+            _table(known.get(setting) or compare_runs(setting, own)),
             _by_round(own, assessment_of(own[0].rounds)),
             _classes(own, assessment_of(own[0].rounds)),
             charts.section(own, assessment_of(own[0].rounds)),
@@ -104,7 +106,7 @@ def _table(found: Comparison) -> str:
     few = " Over so few seeds they are too short." if many in (2, 3) else ""
     parts = [
         f"<h3>Comparison</h3><p>Means over {many} seed{'s' if many > 1 else ''} that all strategies have, below them 95 % intervals: a "
-        f"bootstrap over seeds and test cases; NLL and ECE over seeds only.{few} {_full_line(found)}</p>",
+        f"bootstrap over seeds and test cases; NLL and ECE over seeds only; ∞ where a goal is not reached.{few} {_full_line(found)}</p>",
         _estimates(found.table, found.assessment, signed=False),
         left_out,
     ]
@@ -154,7 +156,7 @@ def _cell(estimate: Estimate, lower_is_better: bool, digits: int, signed: bool) 
     form = f"{'+' if signed else ''}.{digits}f"
 
     def number(value: float) -> str:
-        return "–" if np.isnan(value) else "not reached" if np.isinf(value) else format(value, form)
+        return "–" if np.isnan(value) else format(value, form).replace("inf", "∞")
 
     known = estimate.low < estimate.high  # of a single seed's NLL and ECE there is no interval
     sure = signed and known and (estimate.low > 0 or estimate.high < 0)
@@ -166,7 +168,7 @@ def _cell(estimate: Estimate, lower_is_better: bool, digits: int, signed: bool) 
 
 def _key(value: float) -> str:
     """What a column is sorted by; numbers that are not known come last."""
-    return f"{value}" if np.isfinite(value) else "Infinity"
+    return f"{value}" if np.isfinite(value) else "-Infinity" if value < 0 else "Infinity"
 
 
 def _by_round(runs: Sequence[Run], assessment: Assessment) -> str:
@@ -196,20 +198,34 @@ def _by_round(runs: Sequence[Run], assessment: Assessment) -> str:
 
 
 def _classes(runs: Sequence[Run], assessment: Assessment) -> str:
-    """The main measure of each class after the last round, where there are several."""
-    last = {(run.strategy, run.seed): run.rounds[-1][assessment.key].get("by_class", {}) for run in runs}
+    """What was reached of each class, and how many of it were labelled for that, where there are several."""
+    measured = _by_class(
+        runs, lambda entry: entry[assessment.key].get("by_class", {}), ".3f", "mean over the test cases in which it is defined"
+    )
+    labelled = _by_class(runs, lambda entry: entry.get("labelled_by_class", {}), ".1f", "labelled cases of the class", absent=0.0)
+    parts = ((f"{assessment.title} by class", measured), ("Labelled by class", labelled))
+    return "".join(
+        f"<h3>{title}</h3><p>After each run's last round, mean over all of its seeds.</p>{table}"
+        for title, table in parts
+        if table
+    )
+
+
+def _by_class(
+    runs: Sequence[Run], of: Callable[[Mapping[str, Any]], Mapping[str, float]], form: str, meaning: str, absent: float = np.nan
+) -> str:
+    last = {(run.strategy, run.seed): of(run.rounds[-1]) for run in runs}
     names = list(dict.fromkeys(name for own in last.values() for name in own))
     if len(names) < 2:
         return ""
     cells = {}
     for strategy in sorted({strategy for strategy, _ in last}):
-        known = [[own[name] for (other, _), own in last.items() if other == strategy and name in own] for name in names]
-        means = [np.mean(values) if values else np.nan for values in known]
+        found = np.array([[own.get(name, absent) for name in names] for (other, _), own in last.items() if other == strategy])
+        means = [values[~np.isnan(values)].mean() if not np.isnan(values).all() else np.nan for values in found.T]
         cells[strategy] = "".join(
-            f'<td data-value="{_key(mean)}">{"–" if np.isnan(mean) else f"{mean:.3f}"}</td>' for mean in means
+            f'<td data-value="{_key(mean)}">{"–" if np.isnan(mean) else format(mean, form)}</td>' for mean in means
         )
-    titles = [(name, "mean over the test cases in which it is defined") for name in names]
-    return f"<h3>{assessment.title} by class</h3><p>After each run's last round, mean over all of its seeds.</p>{_sortable(titles, cells)}"
+    return _sortable([(name, meaning) for name in names], cells)
 
 
 # The cases
@@ -265,7 +281,7 @@ class _Pictures:
             why += f", group weight {weight:.2f}" if weight is not None else ""
             data = base64.b64encode(path.read_bytes()).decode()
             figures.append(
-                f'<figure><img alt="Slices of {html.escape(id_)}" src="data:image/webp;base64,{data}">'
+                f'<figure><img alt="{html.escape(id_)}" src="data:image/webp;base64,{data}">'
                 f"<figcaption><b>{html.escape(id_)}</b>: {html.escape(why)}</figcaption></figure>"
             )
         return figures

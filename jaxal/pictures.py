@@ -62,13 +62,14 @@ def draw_case(example: Example, probability: np.ndarray, spacing_mm: Sequence[fl
     return packed.getvalue()
 
 
-def draw_image(example: Example) -> bytes:
-    """An image as a small WebP, its darkest and brightest values black and white."""
+def draw_image(pixels: np.ndarray) -> bytes:
+    """An image, `[height, width, 1 or 3]` uint8, as a small WebP; of a grey one the darkest and brightest values are black and white."""
     from PIL import Image
 
-    low, high = example.image.min(), example.image.max()
-    values = (255 * (example.image - low) / max(high - low, 1e-6)).astype(np.uint8)
-    picture = Image.fromarray(np.repeat(values, 3, -1) if values.shape[-1] == 1 else values)
+    if pixels.shape[-1] == 1:
+        low, high = int(pixels.min()), int(pixels.max())
+        pixels = np.repeat((255.0 * (pixels - float(low)) / max(high - low, 1)).astype(np.uint8), 3, -1)
+    picture = Image.fromarray(np.asarray(pixels))
     scale = SMALLEST / max(picture.size)
     picture = picture.resize(
         (round(picture.width * scale), round(picture.height * scale)), Image.NEAREST if scale > 1 else Image.LANCZOS

@@ -107,7 +107,7 @@ class Display:
             if len(found.table) < 2:
                 continue
             measures = [name for name in found.assessment.in_short if name in next(iter(found.table.values()))]
-            title = f"{found.setting}: mean over {len(found.seeds)} seeds and 95 % interval"
+            title = f"{found.setting}: mean over {len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''} and 95 % interval"
             table = rich_table.Table(
                 rich_table.Column("strategy", overflow="fold"),
                 *(found.assessment.measure(name).title for name in measures),
@@ -165,6 +165,7 @@ def write_summary(folder: Path) -> Path:
     runs = read_runs(folder)
     key = assessment_of(runs[0].rounds).key if runs else ""
     groups = sorted({group for run in runs for record in run.rounds for group in record[key]["by_group"]})
+    groups = groups if len(groups) > 1 else []
     phases = ["train", "score", "select", "evaluate"]
     text = io.StringIO()
     writer = csv.writer(text)

@@ -432,10 +432,12 @@ def named_strategy(name: str, config: StrategyConfig, table: Table = STRATEGIES)
     """
     row, *options = name.split(",")
     if row not in table:
-        near = difflib.get_close_matches(row, table, 1, cutoff=0.8)
+        near = difflib.get_close_matches(row, table, 1, cutoff=0.6)
         hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(table)}."
         raise UserError(f"There is no strategy {row!r}. {hint}")
     values = dict(_option(name, *option.partition("=")[::2]) for option in options)
+    if values.get("step_rate", 1.0) != "normalised" and values.get("step_rate", 1.0) <= 0:
+        raise UserError(f"Strategy {name!r}: step_rate is {values['step_rate']:g}; it must be above zero.")
     return table[row](dataclasses.replace(config, **values))
 
 

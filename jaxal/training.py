@@ -257,6 +257,8 @@ def _turn(key: Array, example: Example, rotation: float, scaling: float) -> Exam
     """Turns and zooms image and label map about the centre; what comes from outside is the border's value and not valid."""
     shape = example.image.shape[:-1]
     angles = rotation * jax.random.normal(jax.random.fold_in(key, 0), (3,))
+    if len(shape) == 2:  # within the plane alone
+        angles = angles * jnp.array([0.0, 0.0, 1.0])
     matrix = jnp.exp(scaling * jax.random.normal(jax.random.fold_in(key, 1), ())) * _rotation(angles)[: len(shape), : len(shape)]
     centre = (jnp.array(shape, jnp.float32) - 1) / 2
     grid = jnp.stack(jnp.meshgrid(*(jnp.arange(size, dtype=jnp.float32) for size in shape), indexing="ij"), -1)
@@ -271,7 +273,7 @@ def _turn(key: Array, example: Example, rotation: float, scaling: float) -> Exam
 
 
 def _rotation(angles: Array) -> Array:
-    """Rotation matrix for a rotation vector, by Rodrigues' formula; for images only the last axis's angle acts."""
+    """Rotation matrix for a rotation vector, by Rodrigues' formula."""
     x, y, z = angles
     zero = jnp.zeros(())
     generator = jnp.stack([jnp.stack([zero, -z, y]), jnp.stack([z, zero, -x]), jnp.stack([-y, x, zero])])

@@ -48,7 +48,7 @@ def test_a_study_compares_strategies(study):
     )
     (found,) = compare_folder(folder / "out")
     assert {"auc", "area", "labels", "share", "accuracy", "balanced_accuracy", "nll", "ece"} == found.table["aeig"].keys()
-    assert "AUC" in output and "labels to 95 %" in output
+    assert "AUC" in output and "% of pool to 95 %" in output
     report = (folder / "out" / "report.html").read_text()
     for text in ("AUC by class", "Share of each class among the queried", "mass", "data:image/webp"):
         assert text in report
@@ -98,7 +98,9 @@ def test_other_settings_and_options_that_cannot_be_are_refused(study):
         (("--step-rate", "-1"), "it must be above zero"),
         (("--strategy", "masked_entropy"), "There is no strategy 'masked_entropy'"),
         (("--strategy", "bald", "--samples", "0"), "needs members that can disagree"),
-        (("--weights", "nowhere.npz"), "there is no such file"),
+        (("--strategy", "aeig,step_rate=-1"), "it must be above zero"),
+        (("--strategy", "aieg"), "Did you mean aeig?"),
+        (("--flips", "2"), "images have the axes 0"),
         (("--query-size", "1000"), "The pool has 617"),
     ):
         status, output = run("digits", folder, *more)
@@ -144,5 +146,23 @@ def test_own_images_with_groups(tmp_path):
     status, output = run("classification", tmp_path, "--data", str(folder), "--group-column", "age", "--fresh")
     assert status == 2
     assert "has no column 'age'" in " ".join(output.split())
+    with (folder / "images.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "label", "sex"))
+        for row in rows:
+            ill = row["level"] > "0"
+            writer.writerow((f"train/{row['image']}.jpeg", "ill" if ill else "well", "m" if ill else "f"))
+    early = ("--data", str(folder), "--prepared", str(tmp_path / "not yet"), "--fresh")
+    for more, message in (
+        (("--group-column", "sex"), "All test images of group 'f' are of the class 'well'"),
+        (("--weights", "nowhere.npz"), "there is no such file"),
+        (("--step-rate", "fast"), "it takes peak, normalised or a number"),
+        (("--initial-size", "1000"), "need more"),
+        (("--step", "sign", "--strategy", "aeig,method=linear"), "the linear method is that of a plain step"),
+    ):
+        status, output = run("classification", tmp_path, *early, *more)
+        assert status == 2, more
+        assert message in " ".join(output.split())
+    assert not (tmp_path / "not yet").exists()  # nothing was decoded for any of these
     status, output = run("classification", tmp_path, "--data", str(folder), "--size", "16")
     assert (status, "it takes a height and a width" in " ".join(output.split())) == (2, True)

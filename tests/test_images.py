@@ -110,10 +110,21 @@ def test_medmnist(tmp_path):
         ("volume", volume, "images of bytes are expected"),
         ("several", {**arrays, "test_labels": np.zeros((6, 14), int)}, "several labels an image"),
         ("other", {"a": np.zeros(3)}, "is no MedMNIST file"),
+        ("deep", {**arrays, "test_images": np.zeros((6, 28, 28, 28), np.uint8)}, "images of bytes are expected"),
+        (
+            "none",
+            {**arrays, "test_images": np.zeros((0, 28, 28, 3), np.uint8), "test_labels": np.zeros((0, 1), int)},
+            "images of bytes",
+        ),
     ):
         np.savez(tmp_path / f"{name}.npz", **spoiled)
         with pytest.raises(UserError, match=message):
             find_images(tmp_path / f"{name}.npz")
+    whole = (tmp_path / "some.npz").read_bytes()
+    for broken in (b"", whole[:2000], whole[:600] + bytes(500) + whole[1100:]):
+        (tmp_path / "broken.npz").write_bytes(broken)
+        with pytest.raises(UserError, match="is no MedMNIST file"):
+            find_images(tmp_path / "broken.npz")
 
 
 def spoil_missing(folder):
@@ -129,7 +140,10 @@ def spoil_content(folder):
 
 
 def spoil_end(folder):
-    path = folder / "train" / "3_left.jpeg"
+    spoil_end_of(folder / "train" / "3_left.jpeg")
+
+
+def spoil_end_of(path):
     path.write_bytes(path.read_bytes()[:-400])
 
 
@@ -148,6 +162,19 @@ def spoil_twice(folder):
     path.write_text(path.read_text() + "3_left,0\n")
 
 
+def spoil_lines(folder):
+    (folder / "trainLabels.csv").write_text("image,level\n")
+
+
+def spoil_class(folder):
+    path = folder / "trainLabels.csv"
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if not line.strip().endswith(",4")))
+
+
+def spoil_stem(folder):
+    shutil.copy(folder / "train" / "3_left.jpeg", folder / "train" / "3_left.png")
+
+
 def spoil_columns(folder):
     path = folder / "trainLabels.csv"
     path.write_text(path.read_text().replace("image,level", "image,grade"))
@@ -162,7 +189,10 @@ def spoil_columns(folder):
         (spoil_end, ("3_left.jpeg: does not decode", "line 8")),
         (spoil_level, ("trainLabels.csv, line 8", "'7'", "0 to 4")),
         (spoil_empty, ("trainLabels.csv, line 8", "'level' is empty")),
-        (spoil_twice, ("'3_left' is there twice",)),
+        (spoil_twice, ("'3_left' is there twice", "line 8", "line 50")),
+        (spoil_lines, ("trainLabels.csv: holds no lines",)),
+        (spoil_class, ("no image is of the class 'proliferative'",)),
+        (spoil_stem, ("3_left.png", "3_left.jpeg", "Remove one")),
         (spoil_columns, ("no column 'level'", "image, grade")),
     ],
 )
@@ -190,6 +220,50 @@ def test_tables_that_do_not_fit_are_named(lesions, tmp_path):
     (tmp_path / "images.csv").write_text("path,label\nmissing.png,a\nother.png,b\n")
     with pytest.raises(UserError, match=r"images.csv, line 2: names the image 'missing.png'"):
         make_images(find_images(tmp_path), tmp_path / "prepared", (8, 8))
+
+
+def test_images_that_do_not_decode_are_named_together(fundus, tmp_path):
+    folder = shutil.copytree(fundus, tmp_path / "fundus")
+    for place in range(12):
+        spoil_end_of(folder / "train" / f"{place}_left.jpeg")
+    with pytest.raises(UserError) as error:
+        make_images(find_images(folder), tmp_path / "prepared", (16, 16), colour=True)
+    assert str(error.value).count("does not decode") == 8
+    assert "4 more images" in str(error.value)
+    assert not list((tmp_path / "prepared").iterdir())  # what is done anew leaves nothing behind
+
+
+def test_one_image_with_colour_makes_all_of_them_coloured(tmp_path):
+    """Whichever comes first; a grey one among them is then named instead of making all grey."""
+    for place in range(6):
+        (tmp_path / "in" / "ab"[place % 2]).mkdir(parents=True, exist_ok=True)
+        kind = Image.new("L" if place == 0 else "RGB", (9, 9), 40 * place if place == 0 else (200, 9 * place, 9))
+        kind.save(tmp_path / "in" / "ab"[place % 2] / f"{place}.png")
+    (tmp_path / "in" / "a" / "._2.png").write_bytes(b"what a Mac leaves in archives")
+    listing = find_images(tmp_path / "in")
+    assert len(listing.images) == 6
+    with pytest.raises(UserError, match=r"0.png: is a grey image"):
+        make_images(listing, tmp_path / "prepared", (8, 8))
+
+
+def test_classes_are_at_least_two_and_numbers_of_any_kind_are_names(tmp_path):
+    (tmp_path / "images.csv").write_text("path,label\na.png,x\nb.png,x\n")
+    with pytest.raises(UserError, match="1 classes were found"):
+        images_module.check_listing(find_images(tmp_path))
+    (tmp_path / "images.csv").write_text("path,label,age\n" + "".join(f"{age}.png,²,{age}\n" for age in range(13)))
+    assert find_images(tmp_path).classes == ("²",)
+    with pytest.raises(UserError, match="13 different values"):
+        find_images(tmp_path, "age")
+
+
+def test_groups_are_spread_over_the_splits():
+    """Within each class as it is in the whole, to within one image."""
+    cases = [Case(f"{place:03d}", "fm"[place % 4 == 0], None, None, "", "ab"[place < 40]) for place in range(120)]
+    for seed in range(5):
+        for part, share in zip(split(cases, seed, 0.2, 0.3), (0.5, 0.2, 0.3), strict=True):
+            for category, many in (("a", 80), ("b", 40)):
+                men = sum(case.group == "m" for case in part if case.category == category)
+                assert abs(men - share * many / 4) <= 1
 
 
 def test_decoding_goes_on_where_it_was_and_is_done_once(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from jaxal.errors import UserError
 from jaxal.members import logits_of
 from jaxal.networks.layers import draw_params
 from jaxal.networks.resnet import ResNetConfig, _Block, resnet
-from jaxal.networks.weights import read_weights, with_weights
+from jaxal.networks.weights import network_of, read_weights, with_weights
 from jaxal.training import TrainingConfig, TrainState, _fresh_state, take_step
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "resnet.json").read_text())
@@ -74,19 +74,43 @@ def test_a_last_layer_of_other_classes_stays_fresh():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("layer2.0.conv1.weight"), "layer2_0.conv1.kernel: missing"),
-        (lambda state: state.update({"conv1.weight": np.zeros((8, 1, 7, 7), np.float32)}), r"conv1.kernel: (7, 7, 1, 8) in the file, (7, 7, 3, 8) here"),
+        (lambda state: state.pop("layer2.0.conv1.weight"), "layer2.0.conv1.weight: missing"),
+        (lambda state: state.update({"conv1.weight": np.zeros((8, 1, 7, 7), np.float32)}), "conv1.weight: (8, 1, 7, 7) in the file, (8, 3, 7, 7) here"),
         (lambda state: state.update({"layer9.weight": np.zeros(3, np.float32)}), "layer9.weight: not part of this network"),
         (lambda state: state.pop("bn1.running_mean"), "the batch norm bn1 lacks running_mean"),
+        (lambda state: state.update({"bn1.bias": np.zeros(3, np.float32)}), "the parts of the batch norm bn1 have different shapes"),
+        (lambda state: [state.pop(f"layer2.0.downsample.1.{part}") for part in ("weight", "bias", "running_mean", "running_var")],
+         "layer2.0.downsample.1.weight: missing"),
+        (lambda state: state.update({"fc.weight": np.zeros((9, 63), np.float32), "fc.bias": np.zeros(9, np.float32)}),
+         "fc.weight: (63,) in the file, (64,) here"),
+        (lambda state: state["layer1.0.conv1.weight"].fill(np.nan), "layer1.0.conv1.weight: not all numbers are finite"),
     ],
 )  # fmt: skip
 def test_weights_that_do_not_fit_are_named(change, message):
     state, own = state_of(), config()
     change(state)
     with pytest.raises(UserError) as error:
-        with_weights(resnet(own), own, state, Path("weights.npz")).init(jax.random.key(0), jnp.asarray(IMAGES[:1]))
+        with_weights(resnet(own), own, state, Path("weights.npz"))
     assert message in str(error.value)
     assert "weights.npz" in str(error.value)
+
+
+def test_grey_images_see_what_three_equal_colours_would():
+    own, grey = config(), IMAGES[..., :1]
+    models = [with_weights(resnet(own), own, state_of(), Path("weights.npz"), channels) for channels in (1, 3)]
+    found = []
+    for model, images in zip(models, (grey, np.repeat(grey, 3, -1)), strict=True):
+        params = model.init(jax.random.key(0), jnp.asarray(images[:1]))
+        found.append(np.asarray(jax.jit(lambda params, images, model=model: logits(model, params, images))(params, images)))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4 * np.abs(found[1]).max())
+
+
+def test_the_network_follows_the_file():
+    small = config("small", entry="narrow")
+    for architecture in ("resnet18", "resnet50"):
+        found = network_of(state_of(architecture), small)
+        assert (found.architecture, found.width, found.entry, found.norm) == (architecture, 64, "wide", "frozen")
+        assert found.classes == small.classes
 
 
 def test_files_that_could_run_code_or_are_broken_are_refused(tmp_path):
@@ -94,6 +118,7 @@ def test_files_that_could_run_code_or_are_broken_are_refused(tmp_path):
         ("weights.pth", b"anything", "may run code"),
         ("weights.safetensors", b"not at all", "cannot be read"),
         ("weights.npz", b"not at all", "cannot be read"),
+        ("empty.npz", b"", "cannot be read"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=message):

@@ -171,6 +171,25 @@ def test_turning_moves_image_and_label_together(examples):
     assert max(np.abs(np.subtract(ndimage.center_of_mass(np.asarray(one.label)), before)).max() for one in turned) > 0.6
 
 
+def test_an_image_in_the_plane_is_turned_and_not_squeezed():
+    """A disc stays a disc: its second moments are those of a circle whatever the angle."""
+    grid = np.indices((33, 33)) - 16.0
+    disc = ((grid**2).sum(0) < 100).astype(np.float32)
+    off = (np.hypot(grid[0] - 9, grid[1]) < 4).astype(np.float32)  # shows the angle
+    config = TrainingConfig(contrast=0.0, brightness=0.0, noise=0.0, rotation_degrees=25.0)
+    example = Example(np.stack([disc, off], -1), np.array(1, np.uint8), np.array(True))
+    turn, angles = jax.jit(_augment, static_argnums=0), []
+    for seed in range(8):
+        image = np.asarray(turn(config, jax.random.key(seed), example).image)
+        moments = [float((image[..., 0] * grid[axis] ** 2).sum()) for axis in range(2)]
+        assert moments[0] == pytest.approx(moments[1], rel=0.02)
+        assert image[..., 0].sum() == pytest.approx(disc.sum(), rel=0.01)
+        centre = [float((image[..., 1] * grid[axis]).sum() / image[..., 1].sum()) for axis in range(2)]
+        assert np.hypot(*centre) == pytest.approx(9, abs=0.3)
+        angles.append(np.degrees(np.arctan2(centre[1], centre[0])))
+    assert 10 < np.std(angles) < 45
+
+
 def test_augmentation_changes_intensities_only_by_default(examples):
     one = jax.jit(_augment, static_argnums=0)(tiny.TRAINING, jax.random.key(0), examples[0])
     np.testing.assert_array_equal(np.asarray(one.label), examples[0].label)

@@ -171,10 +171,22 @@ def stratum(case: Case) -> str:
 
 
 def by_stratum(cases: Sequence[Case], rng: np.random.Generator | None = None) -> dict[str, list[Case]]:
-    """Cases of each stratum, strata in alphabetical order, cases by id or shuffled."""
+    """Cases of each stratum, strata in alphabetical order, cases by id or shuffled.
+
+    Shuffled, the groups of patients within a stratum follow each other in proportion, so that any first part has all of them.
+    """
     strata: dict[str, list[Case]] = {}
     for case in sorted(cases):
         strata.setdefault(stratum(case), []).append(case)
     if rng is None:
         return dict(sorted(strata.items()))
-    return {name: [members[i] for i in rng.permutation(len(members))] for name, members in sorted(strata.items())}
+    shuffled = {name: [members[i] for i in rng.permutation(len(members))] for name, members in sorted(strata.items())}
+    return {name: _interleaved(members) for name, members in shuffled.items()}
+
+
+def _interleaved(cases: list[Case]) -> list[Case]:
+    size, seen, places = Counter(case.group for case in cases), Counter(), []
+    for case in cases:
+        places.append(((seen[case.group] + 0.5) / size[case.group], case.group))
+        seen[case.group] += 1
+    return [cases[place] for place in sorted(range(len(cases)), key=places.__getitem__)]

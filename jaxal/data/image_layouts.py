@@ -16,11 +16,14 @@ Folders
 """
 
 import csv
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from jaxal.data.groups import GROUPS_AT_MOST
 from jaxal.data.images import Listed, Listing
 from jaxal.errors import UserError
 
@@ -33,8 +36,9 @@ RETINOPATHY_MEANT = (
 )
 SKIN_MEANT = (
     "Skin lesions: download the training data and ground truth of task 3 of ISIC 2018 (challenge.isic-archive.com/data/#2018), and give as --data a "
-    "folder that holds ISIC2018_Task3_Training_GroundTruth.csv (image,MEL,NV,BCC,AKIEC,BKL,DF,VASC; in a folder of its own or not) and "
-    "ISIC2018_Task3_Training_Input/ISIC_0024306.jpg and so on."
+    "folder that holds ISIC2018_Task3_Training_GroundTruth.csv (image,MEL,NV,BCC,AKIEC,BKL,DF,VASC; in a folder of its own or not), "
+    "ISIC2018_Task3_Training_Input/ISIC_0024306.jpg and so on, and ISIC2018_Task3_Training_LesionGroupings.csv, without which images of one lesion may "
+    "be in two splits."
 )
 MEANT = (
     "--data expects a table images.csv (path,label), one folder a class, a MedMNIST .npz, Kaggle's diabetic retinopathy (trainLabels.csv) or ISIC 2018, "
@@ -124,6 +128,12 @@ def read_table(folder: Path, group_column: str | None = None) -> Listing:
                 source,
             )
         )
+    groups = {image.group for image in images}
+    if len(groups) > GROUPS_AT_MOST:
+        raise UserError(
+            f"{table}: the column {group_column!r} holds {len(groups)} different values. Groups are few (at most {GROUPS_AT_MOST}): join them, "
+            "or name another --group-column."
+        )
     classes = sorted({image.category for image in images}, key=_numbers_by_size)
     return Listing("images.csv", tuple(classes), tuple(sorted(images)))
 
@@ -133,7 +143,7 @@ def read_folders(folder: Path) -> Listing:
     images = []
     for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         for file in sorted(inside.rglob("*")):
-            if file.suffix.lower() in ENDINGS and file.is_file():
+            if file.suffix.lower() in ENDINGS and file.is_file() and not file.name.startswith("."):
                 images.append(Listed(str(file.relative_to(folder)), inside.name, "", "", file, f"the folder {inside}"))
     classes = sorted({image.category for image in images}, key=_numbers_by_size)
     if len(classes) < 2:
@@ -144,14 +154,15 @@ def read_folders(folder: Path) -> Listing:
 def read_medmnist(file: Path) -> Listing:
     """A MedMNIST file; its own splits are joined, since active learning needs a pool, an evaluation and a test split of the same kind."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             parts = [(name, arrays[f"{name}_images"], arrays[f"{name}_labels"]) for name in ("train", "val", "test")]
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{file}: is no MedMNIST file with train, val and test images and labels ({error}).") from error
     for name, pixels, labels in parts:
-        if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or len(pixels) != len(labels):
+        flat = pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[-1] in (1, 3))
+        if pixels.dtype != np.uint8 or not flat or not pixels.size or len(pixels) != len(labels):
             raise UserError(
-                f"{file}: {name}_images is {pixels.dtype} {pixels.shape} and {name}_labels {labels.shape}; two-dimensional images of bytes are expected."
+                f"{file}: {name}_images is {pixels.dtype} {pixels.shape} and {name}_labels {labels.shape}; two-dimensional images of bytes are expected, grey or with three colours."
             )
         if labels.reshape(len(labels), -1).shape[1] != 1:
             raise UserError(f"{file}: {name}_labels has several labels an image; one is expected.")
@@ -184,12 +195,22 @@ def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Mapping[
                 if empty:
                     raise UserError(f"{source}: the column {empty[0]!r} is empty.")
                 yield source, {name: (value or "").strip() for name, value in row.items() if name}
+            if reader.line_num < 2:
+                raise UserError(f"{table}: holds no lines below its head.")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table}: cannot be read ({error}).") from error
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in ENDINGS}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
+            if path.stem in found:
+                raise UserError(
+                    f"{path}: {found[path.stem].name} beside it has the same name but for its ending. Remove one of them."
+                )
+            found[path.stem] = path
+    return found
 
 
 def _file_of(id_: str, files: Mapping[str, Path], source: str) -> Path:
@@ -199,4 +220,4 @@ def _file_of(id_: str, files: Mapping[str, Path], source: str) -> Path:
 
 
 def _numbers_by_size(name: str) -> tuple[int, float, str]:
-    return (0, float(name), name) if name.replace(".", "", 1).isdigit() else (1, 0.0, name)
+    return (0, float(name), name) if name.replace(".", "", 1).isdecimal() else (1, 0.0, name)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from jaxal.checkpoint import write_text
 from jaxal.data.cases import Case, Dataset, Example
 from jaxal.errors import UserError
+from jaxal.pictures import draw_image
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # more than eight bits
 GREY_MODES = ("1", "L", "LA", *DEEP_MODES)
@@ -64,11 +66,13 @@ class ImageSet(NamedTuple):
     Attributes:
       dataset: the cases.
       load: reads one, normalised by the mean and deviation of all.
+      picture: one as a small picture to look at.
       fingerprint: sixteen hexadecimal digits that change when a pixel, a class or a group does, wherever the images lie.
     """
 
     dataset: Dataset
     load: Callable[[Case], Example]
+    picture: Callable[[Case], bytes]
     fingerprint: str
 
 
@@ -85,16 +89,14 @@ def make_images(
       listing: of a layout.
       prepared: where arrays are kept, in a folder of their own for every state of the files.
       size: height and width.
-      colour: whether images have three channels; the first image's when left out.
+      colour: whether images have three channels; when left out, they have if any of the files has.
       progress: called with images done and images in all.
 
     Raises:
       UserError: a file is missing, does not decode, or is grey where the others have colour; the message names it and its line.
     """
-    if not listing.images:
-        raise UserError(f"{listing.layout}: no images were found.")
-    _check_files(listing)
-    colour = _is_colour(listing) if colour is None else colour
+    check_listing(listing)
+    colour = is_colour(listing) if colour is None else colour
     folder = prepared / f"images-{_state(listing, size, colour)}"
     if not (folder / "info.json").is_file():
         _decode_all(listing, folder, (*size, 3 if colour else 1), colour, progress)
@@ -110,32 +112,56 @@ def make_images(
         image = (pixels[place].astype(np.float32) - mean) / deviation
         return Example(image, label[place], np.array(True))
 
-    path = folder / "pixels.npy"
-    cases = [Case(image.id, image.group, path, None, image.subject, image.category) for image in listing.images]
     about = [[image.id, image.group, image.subject, image.category] for image in listing.images]
     digest = hashlib.sha256(json.dumps([info["pixels"], listing.classes, about]).encode())
     channels = ("red", "green", "blue") if colour else ("grey",)
-    return ImageSet(Dataset(tuple(cases), channels, listing.classes, tuple(size), (1.0, 1.0)), load, digest.hexdigest()[:16])
+    dataset = Dataset(cases_of(listing, folder / "pixels.npy"), channels, listing.classes, tuple(size), (1.0, 1.0))
+    return ImageSet(dataset, load, lambda case: draw_image(pixels[row[case.id]]), digest.hexdigest()[:16])
 
 
-def _check_files(listing: Listing) -> None:
-    twice = [id_ for id_, count in Counter(image.id for image in listing.images).items() if count > 1]
-    if twice:
-        raise UserError(f"{listing.layout}: the image {twice[0]!r} is there twice. Ids must differ; remove one.")
+def check_listing(listing: Listing) -> None:
+    """Makes sure of what can be told without decoding anything.
+
+    Raises:
+      UserError: a name is there twice, a class has no image or is unknown, a file is missing; the message names it and its line.
+    """
+    if not 2 <= len(listing.classes) < 256:
+        raise UserError(
+            f"{listing.layout}: {len(listing.classes)} classes were found; there must be at least two and fewer than 256."
+        )
+    known: dict[str, Listed] = {}
     for image in listing.images:
+        if image.id in known:
+            places = " and ".join(dict.fromkeys((known[image.id].source, image.source)))
+            raise UserError(f"{places}: the image {image.id!r} is there twice. Ids must differ; remove one.")
+        known[image.id] = image
         if image.category not in listing.classes:
             raise UserError(
                 f"{image.source}: {image.id!r} is of the class {image.category!r}; there are {', '.join(listing.classes)}."
             )
         if image.file is not None and not image.file.is_file():
             raise UserError(f"{image.source}: names the image {image.id!r}, but there is no file {image.file}.")
+    if without := [name for name in listing.classes if name not in {image.category for image in listing.images}]:
+        raise UserError(
+            f"{listing.layout}: no image is of the class {without[0]!r}, so nothing can be said of it. Add some, or leave the class out."
+        )
 
 
-def _is_colour(listing: Listing) -> bool:
+def is_colour(listing: Listing) -> bool:
+    """Whether any of the images has colour."""
     if listing.pixels is not None:
         return listing.pixels.ndim == 4 and listing.pixels.shape[-1] == 3
-    with _opened(listing.images[0]) as image:
-        return image.mode not in GREY_MODES
+    return any(_mode(image) not in GREY_MODES for image in listing.images)
+
+
+def _mode(image: Listed) -> str:
+    with _opened(image) as opened:
+        return opened.mode
+
+
+def cases_of(listing: Listing, pixels: Path) -> tuple[Case, ...]:
+    """The images as cases whose pixels lie in this file."""
+    return tuple(Case(image.id, image.group, pixels, None, image.subject, image.category) for image in listing.images)
 
 
 def _state(listing: Listing, size: tuple[int, int], colour: bool) -> str:
@@ -166,7 +192,7 @@ def decode(image: Listed, size: tuple[int, int], colour: bool) -> np.ndarray:
         if colour and opened.mode in GREY_MODES:
             raise UserError(f"{image.file}: is a grey image, but colour is expected ({image.source} names it).")
         mode, wanted = "RGB" if colour else "L", (size[1], size[0])
-        opened.draft(mode, wanted)  # a JPEG is decoded no larger than it has to be
+        opened.draft(mode, (max(wanted),) * 2)  # a JPEG is decoded no larger than it has to be, whichever way it will be turned
         try:
             upright = _in_bytes(ImageOps.exif_transpose(opened)).convert(mode)
             resized = upright.resize(wanted, Image.Resampling.BILINEAR, reducing_gap=3.0)
@@ -185,29 +211,42 @@ def _in_bytes(image: Image.Image) -> Image.Image:
 
 
 def _decode_all(listing: Listing, folder: Path, shape: tuple[int, int, int], colour: bool, progress) -> None:
-    """Fills `pixels.npy`; what is done is marked, so that a killed decoding goes on, and `info.json` is written last."""
+    """Fills `pixels.npy`; what is done is marked, so that a killed decoding goes on, and `info.json` is written last.
+
+    Images that do not decode are all found and named together, as each of them is a reason to start again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     count = len(listing.images)
     pixels = _array(folder / "pixels.npy", (count, *shape))
     done = _array(folder / "done.npy", (count,))
 
-    def fill(place: int) -> None:
+    def fill(place: int) -> str | None:
+        try:
+            pixels[place] = decoded(place)
+        except UserError as error:
+            return str(error)
+
+    def decoded(place: int) -> np.ndarray:
         if listing.pixels is not None:
             given = Image.fromarray(np.squeeze(listing.pixels[place]))
             resized = given.convert("RGB" if colour else "L")
             if resized.size != (shape[1], shape[0]):
                 resized = resized.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-            pixels[place] = np.asarray(resized, np.uint8).reshape(shape)
-        else:
-            pixels[place] = decode(listing.images[place], shape[:2], colour)
+            return np.asarray(resized, np.uint8).reshape(shape)
+        return decode(listing.images[place], shape[:2], colour)
 
+    problems: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for first in range(0, count, ROWS_AT_ONCE):
             rows = [place for place in range(first, min(first + ROWS_AT_ONCE, count)) if not done[place]]
-            list(pool.map(fill, rows))
+            problems += filter(None, pool.map(fill, rows))
             pixels.flush()  # before they are marked
             done[rows] = 1
             progress(min(first + ROWS_AT_ONCE, count), count)
+    if problems:
+        shutil.rmtree(folder)  # of files that will be others
+        more = f"\n… and {len(problems) - 8} more images like these." if len(problems) > 8 else ""
+        raise UserError("\n".join(problems[:8]) + more)
     write_text(folder / "info.json", json.dumps(_summary(pixels)))
     (folder / "done.npy").unlink()
 

@@ -3,7 +3,9 @@
 The brain is the MNI152 template that nilearn ships, with its maps of grey and white matter; the structures are cut from them by hand-made
 rules, which are good enough to set a task and no anatomical reference. Classes have the frequencies of the diabetic retinopathy study of
 the information-gain paper (Mehta et al. 2022, arXiv 2208.00974). Patches are turned at random and get scanner noise and a gain of
-their own. Neighbouring patches show the same brain, so each cube of it is one subject: its patches stay in one split.
+their own. Each cube of the brain is one subject, so that patches of nearly the same place stay in one split. Patches are wider than the cubes, and
+all of them are of one brain: across the cubes' faces splits still see some of the same voxels, under another angle and with other noise. So the AUC
+says nothing of other brains; it serves to compare strategies, for all of which it is the same.
 """
 
 import dataclasses
