@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+
 from experiments import revisit, study
 from jaxal import hosts, loop, prediction, report
 from jaxal.classification import CLASSIFICATION
@@ -54,6 +56,7 @@ class ImagePreset:
       network, training: configuration.
       members: whose disagreement uncertainty is.
       batch_size: images scored at once on each device.
+      images: as many of a larger data set are taken, at random, subjects as a whole.
       initial_size, query_size: in images; follow from the shares when left out.
     """
 
@@ -67,6 +70,7 @@ class ImagePreset:
     training: TrainingConfig
     members: MembersConfig = MembersConfig()  # noqa: RUF009 (frozen)
     batch_size: int = 64
+    images: int | None = None
     initial_size: int | None = None
     query_size: int | None = None
 
@@ -190,6 +194,22 @@ def choose_sizes(arguments: ImageArguments, preset: ImagePreset, listing: Listin
     )
 
 
+def part_of(listing: Listing, images: int) -> Listing:
+    """At least so many images, always the same ones: subjects as a whole, in an order drawn by their names alone."""
+    of_subject: dict[str, list[int]] = {}
+    for place, image in enumerate(listing.images):
+        of_subject.setdefault(image.subject or image.id, []).append(place)
+    order = np.random.default_rng(0).permutation(sorted(of_subject))
+    chosen: list[int] = []
+    for subject in order:
+        if len(chosen) >= images:
+            break
+        chosen += of_subject[str(subject)]
+    chosen.sort()
+    pixels = None if listing.pixels is None else listing.pixels[chosen]
+    return listing._replace(images=tuple(listing.images[place] for place in chosen), pixels=pixels)
+
+
 def draw_splits(cases: Sequence[Case], preset: ImagePreset, seed: int) -> tuple[Splits, tuple[Case, ...]]:
     """The splits of a seed and its initial set.
 
@@ -271,6 +291,9 @@ def run(
     What can be refused is refused before any image is decoded, which may take an hour.
     """
     check_listing(listing)
+    if preset.images and len(listing.images) > preset.images:
+        everything, listing = len(listing.images), part_of(listing, preset.images)
+        display.note(f"Of {everything} images {len(listing.images)} are taken, as many as the preset has.")
     preset = choose_sizes(arguments, preset, listing)
     weights = getattr(arguments, "weights", None)
     if weights:

@@ -4,9 +4,9 @@
     python -m experiments.retinopathy --preset smoke
 
 DIR is Kaggle's diabetic retinopathy detection: `trainLabels.csv` and the images in `train/`. Both eyes of a patient stay in one split.
-The paper (Mehta et al. 2022, arXiv 2208.00974) takes 8408 of the images, 5000 for training, 1000 for evaluation and 2408 for the test, a
+The paper (Mehta et al. 2022, arXiv 2208.00974) takes 8408 of Kaggle's 35126 images, 5000 for training, 1000 for evaluation and 2408 for the test, a
 ResNet-18 with ImageNet's weights at 512 x 512 pixels, 100 epochs of Adam in batches of 64 at a rate of 5e-4 that falls by 0.5 % an epoch,
-flips and rotations of up to 30 degrees. The preset `paper` has its sizes and its training but for this: angles are drawn from a normal
+flips and rotations of up to 30 degrees. The preset `paper` has its sizes, with other 8408 images as which it took is not known, and its training but for this: angles are drawn from a normal
 distribution, weights decay beside the gradient (AdamW), and batch norms stay as the weights bring them (`jaxal/networks/resnet.py`). Needs
 a GPU and `--weights`; not yet measured. The paper reports 95 % of full-data AUC with 19 % of the labels for AEIG, 21 to 27 % for entropy, BALD, core-set and random.
 """
@@ -34,7 +34,7 @@ PRESETS = {
         dataclasses.replace(TRAINING, steps=10, warm_steps=5, batch_size=8), MembersConfig(dropout=4), batch_size=16,
     ),
     "small": images.ImagePreset((64, 64), 6, 0.10, 0.06, 0.12, 0.29, ResNetConfig(width=16, groups=4), TRAINING),
-    "paper": images.ImagePreset((512, 512), 6, 0.10, 0.06, 0.12, 0.29, ResNetConfig(dtype="bfloat16"), PAPER),
+    "paper": images.ImagePreset((512, 512), 6, 0.10, 0.06, 0.12, 0.29, ResNetConfig(dtype="bfloat16"), PAPER, images=8408),
 }  # fmt: skip
 
 

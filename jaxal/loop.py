@@ -168,6 +168,9 @@ def run(
         yield record
         labelled = sorted(labelled + [by_id[id_] for id_ in record["queried"]])
     for round_ in range(len(done), config.rounds):
+        if done and not done[-1]["queried"]:
+            watcher.note("The pool is empty: further rounds would train on the same cases.")
+            return
         seconds: dict[str, float] = {}
         key = round_key(config, round_)
         with _timed(seconds, "train"):
@@ -193,6 +196,7 @@ def run(
             ledger.append(record)
             journal.clear()
         yield record
+        done.append(record)
         labelled = sorted(labelled + queried)
 
 

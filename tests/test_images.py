@@ -9,6 +9,7 @@ import tiny_images
 from PIL import Image
 
 from experiments import pretend
+from experiments.images import part_of
 from jaxal.data import images as images_module
 from jaxal.data.cases import Case, initial_set, split
 from jaxal.data.digits import CLASSES, FREQUENCIES, make_digits
@@ -254,6 +255,21 @@ def test_classes_are_at_least_two_and_numbers_of_any_kind_are_names(tmp_path):
     assert find_images(tmp_path).classes == ("²",)
     with pytest.raises(UserError, match="13 different values"):
         find_images(tmp_path, "age")
+
+
+def test_a_part_of_the_images_keeps_subjects_whole(fundus):
+    listing = find_images(fundus)
+    part = part_of(listing, 15)
+    assert len(part.images) == 16  # both eyes of eight patients
+    assert part == part_of(listing._replace(images=tuple(listing.images)), 15)
+    assert {image.subject for image in part.images}.isdisjoint(
+        {image.subject for image in set(listing.images) - set(part.images)}
+    )
+    arrays = tiny_images.listing(30)
+    some = part_of(arrays, 10)
+    assert len(some.images) == 10
+    for image, pixels in zip(some.images, some.pixels, strict=True):
+        np.testing.assert_array_equal(pixels, arrays.pixels[arrays.images.index(image)])
 
 
 def test_groups_are_spread_over_the_splits():

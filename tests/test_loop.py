@@ -160,8 +160,12 @@ def test_a_network_that_never_learns_is_kept_but_marked(tmp_path, task):
 
 
 def test_an_empty_pool_ends_in_an_empty_query(tmp_path, task):
-    records = run(tmp_path, task, config=dataclasses.replace(CONFIG, rounds=4, query_size=3))
-    assert [record["labelled"] for record in records] == [4, 7, 8, 8]
+    """And the run with it, for further rounds would train on the same cases; taken up again, it stays as it is."""
+    config, watcher = dataclasses.replace(CONFIG, rounds=5, query_size=3), Silent()
+    records = run(tmp_path, task, config=config, watcher=watcher)
+    assert [record["labelled"] for record in records] == [4, 7, 8]
+    assert "The pool is empty" in watcher.notes[-1]
+    assert run(tmp_path, task, config=config) == records
     assert records[-1]["queried"] == []
     assert records[-1]["score_gap"] is None
 
