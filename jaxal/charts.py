@@ -28,21 +28,26 @@ def section(runs: Sequence[Run], assessment: Assessment) -> str:
         return ""
     names = sorted({run.strategy for run in curves})
     groups = sorted({group for run in curves for group in run.rounds[0][assessment.key]["by_group"]})
-    kinds = sorted({kind for run in curves for entry in run.rounds for kind in entry[assessment.queried]})
+    order = class_order(runs, assessment)
+    kinds = sorted({kind for run in curves for entry in run.rounds for kind in entry[assessment.queried]}, key=order)
     full = [run for run in runs if run.strategy == FULL]
     tall = 0.9 + 0.22 * sum(1 + name.count(",") for name in names)  # of bars
 
-    def line(title: str, value: Value, of_full: bool = True, goal: bool = False) -> str:
-        level = float(np.mean([value(run.rounds[-1]) for run in full])) if full and of_full else None
+    def line(title: str, value: Value, goal: bool) -> str:
+        level = float(np.mean([value(run.rounds[-1]) for run in full])) if full else None
         return _chart(lambda axis: _draw_curves(axis, curves, names, value, level, goal), title, "labelled cases")
 
+    def counts(kind: str) -> str:
+        def draw(axis) -> None:
+            draw_curves(axis, curves, names, lambda entry: entry["labelled_by_class"].get(kind, 0))
+            axis.yaxis.get_major_locator().set_params(integer=True)
+
+        return _chart(draw, f"Labelled of class {kind}", "labelled cases")
+
     bars = functools.partial(_chart, label="", height=max(2.0, tall))
-    figures = [line(title, value, goal=not place) for place, (title, value) in enumerate(panels_of(assessment, groups))]
-    classes = list(dict.fromkeys(name for run in curves for name in run.rounds[-1].get("labelled_by_class", {})))
-    figures += [
-        line(f"Labelled of class {name}", lambda entry, name=name: entry["labelled_by_class"].get(name, 0), of_full=False)
-        for name in classes
-    ]
+    figures = [line(title, value, not place) for place, (title, value) in enumerate(panels_of(assessment, groups))]
+    classes = sorted({name for run in curves for name in run.rounds[-1].get("labelled_by_class", {})}, key=order)
+    figures += [counts(name) for name in classes]
     what = assessment.queried.removeprefix("queried_by_")
     figures += [
         _chart(lambda axis: _draw_reliability(axis, curves, names), "Reliability after the last round", "confidence"),
@@ -56,6 +61,12 @@ def section(runs: Sequence[Run], assessment: Assessment) -> str:
         "everything, dashed: 95 % of it. Seconds are medians of the rounds after the first."
     )
     return f'<section><h3>Curves</h3><p>{about}</p>{_keys(names)}<div class="charts">{"".join(figures)}</div></section>'
+
+
+def class_order(runs: Sequence[Run], assessment: Assessment) -> Callable[[str], tuple[int, str]]:
+    """A key that sorts classes, or groups, as the data set has them, and what is not among its classes by name."""
+    known = list(dict.fromkeys(name for run in runs for name in run.rounds[-1][assessment.key].get("by_class", {})))
+    return lambda name: (known.index(name) if name in known else len(known), name)
 
 
 def _keys(names: Sequence[str]) -> str:

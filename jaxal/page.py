@@ -199,10 +199,17 @@ def _by_round(runs: Sequence[Run], assessment: Assessment) -> str:
 
 def _classes(runs: Sequence[Run], assessment: Assessment) -> str:
     """What was reached of each class, and how many of it were labelled for that, where there are several."""
+    order = charts.class_order(runs, assessment)
     measured = _by_class(
-        runs, lambda entry: entry[assessment.key].get("by_class", {}), ".3f", "mean over the test cases in which it is defined"
+        runs,
+        order,
+        lambda entry: entry[assessment.key].get("by_class", {}),
+        ".3f",
+        "mean over the test cases in which it is defined",
     )
-    labelled = _by_class(runs, lambda entry: entry.get("labelled_by_class", {}), ".1f", "labelled cases of the class", absent=0.0)
+    labelled = _by_class(
+        runs, order, lambda entry: entry.get("labelled_by_class", {}), ".1f", "labelled cases of the class", absent=0.0
+    )
     parts = ((f"{assessment.title} by class", measured), ("Labelled by class", labelled))
     return "".join(
         f"<h3>{title}</h3><p>After each run's last round, mean over all of its seeds.</p>{table}"
@@ -212,10 +219,15 @@ def _classes(runs: Sequence[Run], assessment: Assessment) -> str:
 
 
 def _by_class(
-    runs: Sequence[Run], of: Callable[[Mapping[str, Any]], Mapping[str, float]], form: str, meaning: str, absent: float = np.nan
+    runs: Sequence[Run],
+    order: Callable[[str], Any],
+    of: Callable[[Mapping[str, Any]], Mapping[str, float]],
+    form: str,
+    meaning: str,
+    absent: float = np.nan,
 ) -> str:
     last = {(run.strategy, run.seed): of(run.rounds[-1]) for run in runs}
-    names = list(dict.fromkeys(name for own in last.values() for name in own))
+    names = sorted({name for own in last.values() for name in own}, key=order)
     if len(names) < 2:
         return ""
     cells = {}

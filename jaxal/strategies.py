@@ -432,7 +432,7 @@ def named_strategy(name: str, config: StrategyConfig, table: Table = STRATEGIES)
     """
     row, *options = name.split(",")
     if row not in table:
-        near = difflib.get_close_matches(row, table, 1, cutoff=0.6)
+        near = difflib.get_close_matches(row, table, 1, cutoff=0.75)
         hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(table)}."
         raise UserError(f"There is no strategy {row!r}. {hint}")
     values = dict(_option(name, *option.partition("=")[::2]) for option in options)
