@@ -104,7 +104,7 @@ def test_ledgers_alone_are_compared(study, tmp_path, capsys):
 def test_a_finished_study_is_not_written_anew_for_every_round(study, monkeypatch):
     _, arguments, _ = study
     reports = []
-    monkeypatch.setattr(page, "write_report", lambda folder, *more: reports.append(folder))
+    monkeypatch.setattr(page, "write_report", lambda folder, *more, **named: reports.append(folder))
     status, output = killing.here(arguments)
     assert status == 0, output
     assert len(reports) == 1
