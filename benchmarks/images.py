@@ -21,7 +21,7 @@ from jaxal import uncertainty
 from jaxal.data.cases import Example
 from jaxal.members import flat, logits_of
 from jaxal.networks.resnet import ResNetConfig, resnet
-from jaxal.training import TrainingConfig, _fresh_state, take_step
+from jaxal.training import Trainer, TrainingConfig, take_step
 
 
 def main() -> None:
@@ -37,8 +37,7 @@ def main() -> None:
     batch = Example(images, jnp.asarray(rng.integers(CLASSES, size=options.batch), jnp.uint8), jnp.ones(options.batch, bool))
     model = resnet(ResNetConfig(classes=CLASSES, norm="frozen", dtype=options.dtype))
     config = TrainingConfig(dice=False, flips=(0, 1), rotation_degrees=15.0, contrast=0.0, brightness=0.0, noise=0.0)
-    params = jax.jit(model.init)(jax.random.key(0), images[:1])
-    state = _fresh_state(config, params)
+    state = Trainer(model, config).start(jax.random.key(0), jax.tree.map(lambda part: part[0], batch))
     step = jax.jit(lambda state: take_step(model, config, state, jax.random.key(1), batch, jnp.int32(100), jnp.float32(1e-3)))
 
     @jax.jit
@@ -46,7 +45,7 @@ def main() -> None:
         logits = logits_of(flat(model.tail(params, model.stem(params, images), None)), *model.head(params))
         return uncertainty.softmax_and_entropy(logits)[1]
 
-    seconds = interleaved({"train": lambda: step(state), "score": lambda: score(params, images)}, options.repeats)
+    seconds = interleaved({"train": lambda: step(state), "score": lambda: score(state.params, images)}, options.repeats)
     ceiling, flops = matmul_ceiling(options.dtype), resnet18_flops(options.side)
     rows = []
     for what, forwards in (("score", 1), ("train", 3)):

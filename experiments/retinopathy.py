@@ -4,11 +4,12 @@
     python -m experiments.retinopathy --preset smoke
 
 DIR is Kaggle's diabetic retinopathy detection: `trainLabels.csv` and the images in `train/`. Both eyes of a patient stay in one split.
-The paper (Mehta et al. 2022, arXiv 2208.00974) takes 8408 of Kaggle's 35126 images, 5000 for training, 1000 for evaluation and 2408 for the test, a
-ResNet-18 with ImageNet's weights at 512 x 512 pixels, 100 epochs of Adam in batches of 64 at a rate of 5e-4 that falls by 0.5 % an epoch,
-flips and rotations of up to 30 degrees. The preset `paper` has its sizes, with other 8408 images as which it took is not known, and its training but for this: angles are drawn from a normal
-distribution, weights decay beside the gradient (AdamW), and batch norms stay as the weights bring them (`jaxal/networks/resnet.py`). Needs
-a GPU and `--weights`; not yet measured. The paper reports 95 % of full-data AUC with 19 % of the labels for AEIG, 21 to 27 % for entropy, BALD, core-set and random.
+The paper (Mehta et al. 2022, arXiv 2208.00974) takes 8408 of Kaggle's 35126 images, 5000 for training, 1000 for evaluation and 2408 for the
+test, a ResNet-18 with ImageNet's weights at 512 x 512 pixels, 100 epochs of Adam in batches of 64 at a rate of 5e-4 that falls by 0.5 % an
+epoch, flips and rotations of up to 30 degrees. The preset `paper` has its sizes and its training but for this: it draws 8408 images of its
+own, since nobody knows the paper's, angles come from a normal distribution, weights decay beside the gradient (AdamW), and batch norms stay
+as the weights bring them (`jaxal/networks/resnet.py`). Needs a GPU and `--weights`; not yet measured. The paper reports 95 % of full-data AUC
+with 19 % of the labels for AEIG, 21 to 27 % for entropy, BALD, core-set and random.
 """
 
 import dataclasses

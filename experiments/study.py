@@ -186,9 +186,6 @@ def run(
     seeds, names = range(arguments.seed, arguments.seed + arguments.seeds), list(dict.fromkeys(arguments.strategy))
     # Everything that can be refused is refused before anything is written.
     tasks = {(source.name, seed): source.task(seed) for source in sources for seed in seeds}
-    for task in tasks.values():
-        for name in names:
-            named_strategy(name, task.strategy, task.table)
     if arguments.fresh and out.is_dir() and any(out.iterdir()) and hosts.is_leader():
         display.note(f"Set {out} aside as {set_aside(out)}.")
     with lock(out) if hosts.is_leader() else contextlib.nullcontext():

@@ -101,9 +101,13 @@ class Assessment(NamedTuple):
 
     def measure(self, name: str) -> Measure:
         """A column by its name."""
-        if name in self.measures or name in LABELS:
-            return (self.measures | LABELS)[name]
-        return Measure(name.replace(f"{self.key}_", f"{self.title} "), "over the group's test cases")
+        of_group = Measure(name.replace(f"{self.key}_", f"{self.title} "), "over the group's test cases")
+        return {**self.measures, **LABELS}.get(name, of_group)
+
+
+def pool_of(rounds: Sequence[Mapping[str, Any]]) -> int | None:
+    """Cases that could be labelled in all, by a run's ledger; older ones do not say."""
+    return rounds[0]["labelled"] + rounds[0]["pool"] if "pool" in rounds[0] else None
 
 
 def area_under(labelled: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -17,7 +17,6 @@ STYLE = {
     "svg.fonttype": "none", "font.size": 9, "text.color": GREY, "axes.labelcolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
     "axes.edgecolor": GREY, "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False, "grid.color": GREY, "font.family": "sans-serif",
 }  # fmt: skip
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 DASHES = {"-": "", "--": "6 3", ":": "2 3"}
 
 
@@ -71,10 +70,12 @@ def class_order(runs: Sequence[Run], assessment: Assessment) -> Callable[[str], 
 
 def _keys(names: Sequence[str]) -> str:
     """Which line is which strategy's; a box hides it in all charts."""
+    from matplotlib.colors import to_hex
+
     keys = []
     for index, name in enumerate(names):
         own = look(index)
-        colour, dashes = COLOURS[int(own["color"][1:])], DASHES[own["ls"]]
+        colour, dashes = to_hex(own["color"]), DASHES[own["ls"]]
         sample = f'<svg viewBox="0 0 28 10" aria-hidden="true"><path d="M0 5H28" stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"/></svg>'
         keys.append(
             f'<label><input type="checkbox" checked data-line="line-{index}">{sample}<span>{html.escape(name)}</span></label>'
@@ -163,12 +164,12 @@ def _draw_seconds(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
 
 
 def _draw_scoring(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
-    mean = [
+    milliseconds = [
         np.median([milliseconds_a_case(entry) for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds])
         for name in names
     ]
-    axis.barh(_bar_names(names), mean, color="C0", alpha=0.8)
-    for place, value in enumerate(mean):
+    axis.barh(_bar_names(names), milliseconds, color="C0", alpha=0.8)
+    for place, value in enumerate(milliseconds):
         axis.annotate(f"{value:.3g}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
     axis.margins(x=0.15)
     _finish_bars(axis, names)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxal import calibration, fairness, metrics
-from jaxal.assessment import Assessment, Column, Measure, area_under, number
+from jaxal.assessment import Assessment, Column, Measure, area_under, number, pool_of
 from jaxal.strategies import Seen
 
 
@@ -149,7 +149,7 @@ def curve_of(rounds: Sequence[Mapping[str, Any]]) -> AucCurve:
     last = rounds[-1]
     return AucCurve(
         np.array([entry["labelled"] for entry in rounds]),
-        rounds[0]["labelled"] + rounds[0]["pool"] if "pool" in rounds[0] else None,
+        pool_of(rounds),
         np.array(probability),
         np.array(label),
         last["nll"],

@@ -1,9 +1,10 @@
 """Several strategies over several seeds in one table, with intervals that say how far it can be believed.
 
 Intervals come from a bootstrap over seeds and, within a seed, over test cases of each stratum, a group of patients or a class (Efron &
-Tibshirani 1993; cases are drawn within strata, so that every replicate has their sizes). Strategies of one seed share their test cases, and so do differences
-between them: both are computed from the same replicate. Labels needed are read off the mean curve over seeds, as papers do, whose goal is the mean
-of training on everything on the same cases: a single seed that does not get there would make a mean over seeds infinite. Calibration is known by seed only, and its intervals are over seeds.
+Tibshirani 1993; cases are drawn within strata, so that every replicate has their sizes). Strategies of one seed share their test cases, and
+so do differences between them: both are computed from the same replicate. Labels needed are read off the mean curve over seeds, as papers
+do, whose goal is the mean of training on everything on the same cases: a single seed that does not get there would make a mean over seeds
+infinite. Calibration is known by seed only, and its intervals are over seeds.
 
 The percentiles of a bootstrap over few seeds lie too close together: of 95 % intervals over five seeds 83 % held the truth (in the test of
 this module). They are therefore moved out as far as Student's t would have it (the expanded percentile interval of Hesterberg 2015, The

@@ -17,8 +17,8 @@ KEY = jax.random.key(5)
 SHAPE = (8, 4, 8)
 
 
-def stacked_params(model, networks):
-    each = [jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *SHAPE, 1))) for seed in range(networks)]
+def stacked_params(model, networks, shape=SHAPE):
+    each = [jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *shape, 1))) for seed in range(networks)]
     return each, each[0] if networks == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
 
@@ -38,9 +38,22 @@ def plain(model, each, images, config):
             places = tuple(1 + axis for axis in axes)
             output = whole(model, params, jnp.flip(images, places), masks)
             kernel, bias = model.head(params, masks)
-            logits = jnp.flip(output.features @ kernel + bias.reshape(1, 1, 1, 1, -1), places)
-            result.append(np.moveaxis(np.asarray(jax.nn.softmax(logits, -1), np.float64), -1, 1).reshape(len(images), 2, -1))
+            logits = output.features @ kernel
+            logits = logits + bias.reshape((1,) * (logits.ndim - 1) + (-1,))
+            if logits.ndim == images.ndim:  # one prediction for an image as a whole has no sides
+                logits = jnp.flip(logits, places)
+            classes = np.moveaxis(np.asarray(jax.nn.softmax(logits, -1), np.float64), -1, 1)
+            result.append(classes.reshape(*classes.shape[:2], -1))
     return np.stack(result)
+
+
+def check_moments(moments, p):
+    """Moments against the probabilities of every member."""
+    assert float(moments.count) == len(p)
+    np.testing.assert_allclose(np.asarray(uncertainty.mean_probability(moments)), p.mean(0), atol=2e-5)
+    np.testing.assert_allclose(np.asarray(uncertainty.variance(moments)), p.var(0).mean(1), atol=2e-5)
+    own = -(p * np.log(p)).sum(2).mean(0)
+    np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), own, atol=2e-5)
 
 
 @pytest.mark.parametrize("dropout", ["head", "decoder", "bottleneck"])
@@ -64,12 +77,7 @@ def test_moments_equal_those_of_whole_forwards(rng, dropout, config):
         return member_moments(model, config, params, images, hidden, KEY)
 
     moments = run(params, images)
-    p = plain(model, each, images, config)
-    assert float(moments.count) == config.count == len(p)
-    np.testing.assert_allclose(np.asarray(uncertainty.mean_probability(moments)), p.mean(0), atol=2e-5)
-    np.testing.assert_allclose(np.asarray(uncertainty.variance(moments)), p.var(0).mean(1), atol=2e-5)
-    own = -(p * np.log(p)).sum(2).mean(0)
-    np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), own, atol=2e-5)
+    check_moments(moments, plain(model, each, images, config))
 
 
 @pytest.mark.parametrize(
@@ -84,8 +92,7 @@ def test_moments_equal_those_of_whole_forwards(rng, dropout, config):
 def test_members_of_an_image_with_one_class_equal_whole_forwards(rng, config):
     """One by one in the order of networks, views and samples, and as moments; a flipped image has no prediction to flip back."""
     model = resnet(ResNetConfig(architecture="small", width=8, groups=4, entry="narrow", classes=3, dropout_rate=0.5))
-    each = [jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, 8, 8, 1))) for seed in range(config.networks)]
-    params = each[0] if config.networks == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    each, params = stacked_params(model, config.networks, (8, 8))
     images = jnp.asarray(rng.normal(size=(2, 8, 8, 1)), jnp.float32)
 
     @jax.jit
@@ -94,24 +101,10 @@ def test_members_of_an_image_with_one_class_equal_whole_forwards(rng, config):
         return [of(model, config, params, images, hidden, KEY) for of in (member_moments, member_probabilities)]
 
     moments, found = run(params, images)
-    expected = []
-    for number, own in enumerate(each):
-        for view in range(2 ** len(config.flips)):
-            axes = [1 + axis for bit, axis in enumerate(config.flips) if view >> bit & 1]
-            features = whole(model, own, jnp.flip(images, axes), None).features
-            for sample in range(max(config.dropout, 1)):
-                key = jax.random.fold_in(jax.random.fold_in(KEY, number), sample)
-                masks = model.draw_masks(key) if config.dropout else None
-                dropped = features * masks["head"][None] if masks else features
-                logits = np.asarray(dropped @ own["kernel"] + own["bias"][None], np.float64)
-                expected.append(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
-    expected = np.stack(expected)
+    expected = plain(model, each, images, config)
     assert found.shape == (config.count, 2, 3, 1)
-    np.testing.assert_allclose(np.asarray(found)[..., 0], expected, atol=2e-5)
-    np.testing.assert_allclose(np.asarray(uncertainty.mean_probability(moments))[..., 0], expected.mean(0), atol=2e-5)
-    np.testing.assert_allclose(np.asarray(uncertainty.variance(moments))[..., 0], expected.var(0).mean(1), atol=2e-5)
-    own = -(expected * np.log(expected)).sum(-1).mean(0)
-    np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments))[..., 0], own, atol=2e-5)
+    np.testing.assert_allclose(np.asarray(found), expected, atol=2e-5)
+    check_moments(moments, expected)
 
 
 def test_blocks_of_elements_do_not_change_the_moments(rng, monkeypatch):

@@ -83,6 +83,7 @@ def test_a_last_layer_of_other_classes_stays_fresh():
          "layer2.0.downsample.1.weight: missing"),
         (lambda state: state.update({"fc.weight": np.zeros((9, 63), np.float32), "fc.bias": np.zeros(9, np.float32)}),
          "fc.weight: (63,) in the file, (64,) here"),
+        (lambda state: state.pop("fc.bias"), "fc.bias: missing"),
         (lambda state: state["layer1.0.conv1.weight"].fill(np.nan), "layer1.0.conv1.weight: not all numbers are finite"),
     ],
 )  # fmt: skip

@@ -141,7 +141,8 @@ def check_listing(listing: Listing) -> None:
             )
         if image.file is not None and not image.file.is_file():
             raise UserError(f"{image.source}: names the image {image.id!r}, but there is no file {image.file}.")
-    if without := [name for name in listing.classes if name not in {image.category for image in listing.images}]:
+    present = {image.category for image in listing.images}
+    if without := [name for name in listing.classes if name not in present]:
         raise UserError(
             f"{listing.layout}: no image is of the class {without[0]!r}, so nothing can be said of it. Add some, or leave the class out."
         )

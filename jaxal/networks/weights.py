@@ -112,7 +112,8 @@ def _check(shapes: Mapping[str, tuple[int, ...]], own: Mapping[str, _Part], path
             problems.append(f"{part.name}: {tuple(there)} in the file, {tuple(here)} here")
         elif not np.isfinite(part.value).all():
             problems.append(f"{part.name}: not all numbers are finite")
-    problems += [f"{_their_name(name)}: missing" for name in shapes if name not in own and name not in ("kernel", "bias")]
+    needed = set(shapes) if {"kernel", "bias"} & own.keys() and not other_classes else set(shapes) - {"kernel", "bias"}
+    problems += [f"{_their_name(name)}: missing" for name in shapes if name in needed - own.keys()]
     if problems:
         shown = "\n  ".join(problems[:8]) + (f"\n  and {len(problems) - 8} more" if len(problems) > 8 else "")
         raise UserError(f"--weights {path}: does not fit the network, {len(problems)} weights differ:\n  {shown}\n{_CONVERT}")
@@ -163,4 +164,5 @@ def _their_name(name: str) -> str:
     name = re.sub(r"^(layer\d+)_(\d+)\.", r"\1.\2.", name)
     name = name.replace("shortcut_conv", "downsample.0").replace("shortcut_norm", "downsample.1")
     name = re.sub(r"(^|\.)norm(\d)\.", r"\1bn\2.", name)
+    name = f"fc.{name}" if name in ("kernel", "bias") else name
     return name.replace("frozen_scale", "weight").replace("frozen_bias", "bias").replace("kernel", "weight")
