@@ -24,7 +24,7 @@ STYLE = """
 main{max-width:96rem;margin:0 auto;padding:1rem}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px solid var(--line);padding-top:1rem}
 h3{font-size:1rem;margin:1.2rem 0 .3rem}p,.note{color:var(--soft);max-width:60rem}.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--back);white-space:normal;overflow-wrap:anywhere;min-width:7rem}th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--good)}
+th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--back);white-space:normal;overflow-wrap:anywhere;min-width:9.5rem}th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--good)}
 th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}td small{display:block;color:var(--soft)}td.better,td.worse{font-weight:600}td.better{color:var(--good)}td.worse{color:var(--bad)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem;align-items:start}figure{margin:0;background:var(--card);border-radius:.5rem;padding:.5rem;break-inside:avoid}
 figure svg{width:100%;height:auto;display:block}.cases{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,18rem),1fr));gap:1rem}
@@ -148,7 +148,10 @@ def _sortable(titles: Sequence[tuple[str, str]], cells: Mapping[str, str]) -> st
         f'<th scope="col"><button type="button" title="{html.escape(meaning)}">{html.escape(title)}</button></th>'
         for title, meaning in (("strategy", ""), *titles)
     )
-    lines = "".join(f'<tr><td data-value="{html.escape(name)}">{html.escape(name)}</td>{own}</tr>' for name, own in cells.items())
+    lines = "".join(
+        f'<tr><td data-value="{html.escape(name)}">{html.escape(name).replace(",", ",<wbr>").replace("=", "=<wbr>")}</td>{own}</tr>'
+        for name, own in cells.items()
+    )
     return f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
