@@ -72,6 +72,18 @@ def test_a_line_of_the_ledger(rng):
     assert assessment_of([line]) is CLASSIFICATION
 
 
+def test_groups_are_compared_over_the_classes_that_all_of_them_have(rng):
+    """Group B has no case of class c, so A's AUC of c does not count for A either."""
+    test, _ = record(rng)
+    label, probability = test.statistics["prediction"]
+    cases = [case._replace(group="A" if own == 2 else case.group) for case, own in zip(test.cases, label, strict=True)]
+    found = CLASSIFICATION.entries(test, Seen(cases, test.statistics), CLASSES)["auc"]["by_group"]
+    groups = np.array([case.group for case in cases])
+    for group in "AB":
+        own = metrics.one_vs_rest_auc(probability[groups == group], label[groups == group])
+        assert found[group] == pytest.approx(own[:2].mean())
+
+
 def test_very_sure_predictions_keep_their_order_in_the_ledger(rng):
     test, _ = record(rng)
     tiny = np.array([1e-12, 2e-12, 3e-12] * 20)
