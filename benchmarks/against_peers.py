@@ -31,10 +31,10 @@ from rich.table import Table
 
 from benchmarks.measure import keep_compiled, median, plot_ratios, ratio, use_all_cores, write
 from benchmarks.pool import CLASSES, FULL, IMAGE_BATCH, QUICK, Bench, Sizes, key, make_bench, make_image_bench
-from jaxal import gradients, information, selection
-from jaxal.members import MembersConfig, flat, logits_of
-from jaxal.scoring import Pass
-from jaxal.statistics import StatisticsConfig
+from jaxal.acquisition import gradients, information, selection
+from jaxal.scoring.members import MembersConfig, flat, logits_of
+from jaxal.scoring.pool_pass import Pass
+from jaxal.scoring.statistics import StatisticsConfig
 
 BATCH = 2  # of the peers; ours takes one case on each device
 TASKS = ("segmentation", "classification", "selection")

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from benchmarks.measure import interleaved, median, write
 from benchmarks.pool import CLASSES, matmul_ceiling, resnet18_flops
-from jaxal import uncertainty
+from jaxal.acquisition import uncertainty
 from jaxal.data.cases import Example
-from jaxal.members import flat, logits_of
 from jaxal.networks.resnet import ResNetConfig, resnet
-from jaxal.training import Trainer, TrainingConfig, take_step
+from jaxal.scoring.members import flat, logits_of
+from jaxal.training.trainer import Trainer, TrainingConfig, take_step
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxal.data.cases import Case, Dataset, Example
-from jaxal.data.folder import FolderConfig, make_ready
-from jaxal.data.images import Listed, Listing, make_images
-from jaxal.data.nifti import Volume, write_volume
-from jaxal.data.prepare import load_case
+from jaxal.data.images.decoded import Listed, Listing, make_images
+from jaxal.data.scans.folder import FolderConfig, make_ready
+from jaxal.data.scans.nifti import Volume, write_volume
+from jaxal.data.scans.prepare import load_case
 from jaxal.data.stream import batches
 from jaxal.networks.conv import devices_share_cores
 from jaxal.networks.resnet import ResNetConfig, resnet

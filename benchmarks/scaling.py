@@ -25,9 +25,9 @@ from rich.table import Table
 from benchmarks.measure import write
 from benchmarks.pool import Sizes, make_bench
 from jaxal import hosts
-from jaxal.members import MembersConfig
-from jaxal.scoring import Pass
-from jaxal.statistics import StatisticsConfig
+from jaxal.scoring.members import MembersConfig
+from jaxal.scoring.pool_pass import Pass
+from jaxal.scoring.statistics import StatisticsConfig
 
 SMALL = Sizes(cases=16, shape=(16, 16, 16), width=8, members=8)
 STRATEGIES = ("bald", "regions")

@@ -37,11 +37,11 @@ from benchmarks.pool import (
     on_all_devices,
     resnet18_flops,
 )
-from jaxal import strategies
-from jaxal.members import MembersConfig, flat, logits_of
-from jaxal.scoring import Pass
-from jaxal.statistics import StatisticsConfig
-from jaxal.strategies import CLASSIFICATION_STRATEGIES, STRATEGIES, Context, Needs, Seen, StrategyConfig
+from jaxal.scoring.members import MembersConfig, flat, logits_of
+from jaxal.scoring.pool_pass import Pass
+from jaxal.scoring.statistics import StatisticsConfig
+from jaxal.strategies import table as strategies
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, Context, Needs, Seen, StrategyConfig
 
 CONFIG = StatisticsConfig()
 BATCH = 1  # cases on each device at once

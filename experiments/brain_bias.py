@@ -17,13 +17,16 @@ import numpy as np
 import tyro
 from scipy import stats
 
-from experiments import brain_caudate, command, scans, study
-from experiments.presets import PRESETS
-from jaxal import loop, report
-from jaxal.checkpoint import lock
-from jaxal.data import brain
+from experiments import brain_caudate
+from jaxal.cli import command
 from jaxal.data.cases import initial_set, split
-from jaxal.record import read_runs
+from jaxal.data.simulated import brain
+from jaxal.report import terminal as report
+from jaxal.rounds import loop
+from jaxal.rounds.checkpoint import lock
+from jaxal.rounds.record import read_runs
+from jaxal.studies import scans, study
+from jaxal.studies.presets import PRESETS
 
 
 @dataclasses.dataclass(frozen=True)

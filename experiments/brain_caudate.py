@@ -25,11 +25,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments import command, revisit, scans, study
-from experiments.presets import PRESETS, Preset
-from jaxal import hosts, loop, report
-from jaxal.data import brain
-from jaxal.data.folder import FolderConfig, Ready
+from jaxal import hosts
+from jaxal.cli import command
+from jaxal.data.scans.folder import FolderConfig, Ready
+from jaxal.data.simulated import brain
+from jaxal.report import terminal as report
+from jaxal.rounds import loop
+from jaxal.studies import revisit, scans, study
+from jaxal.studies.presets import PRESETS, Preset
 
 
 @dataclasses.dataclass(frozen=True)

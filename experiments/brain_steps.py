@@ -14,12 +14,15 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments import brain_caudate, command, scans
-from experiments.presets import PRESETS
-from jaxal import fairness, metrics, report
+from experiments import brain_caudate
+from jaxal.assessment import fairness, metrics
+from jaxal.cli import command
 from jaxal.data.cases import by_stratum, initial_set, split
-from jaxal.scoring import Pass
-from jaxal.training import Trainer, whole
+from jaxal.report import terminal as report
+from jaxal.scoring.pool_pass import Pass
+from jaxal.studies import scans
+from jaxal.studies.presets import PRESETS
+from jaxal.training.trainer import Trainer, whole
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,11 +13,12 @@ import dataclasses
 import sys
 from typing import Literal
 
-from experiments import command, images
 from experiments.retinopathy import PAPER, TRAINING
-from jaxal.data.image_layouts import MEANT, find_images
-from jaxal.members import MembersConfig
+from jaxal.cli import command
+from jaxal.data.images.layouts import MEANT, find_images
 from jaxal.networks.resnet import ResNetConfig
+from jaxal.scoring.members import MembersConfig
+from jaxal.studies import images
 
 PRESETS = {
     "smoke": images.ImagePreset(

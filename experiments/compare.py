@@ -12,11 +12,12 @@ from typing import Annotated
 
 import tyro
 
-from experiments import command, study
-from jaxal import report
-from jaxal.checkpoint import lock
+from jaxal.cli import command
 from jaxal.errors import UserError
-from jaxal.record import read_runs
+from jaxal.report import terminal as report
+from jaxal.rounds.checkpoint import lock
+from jaxal.rounds.record import read_runs
+from jaxal.studies import study
 
 
 @dataclasses.dataclass(frozen=True)

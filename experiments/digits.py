@@ -13,11 +13,12 @@ import dataclasses
 import sys
 from typing import Literal
 
-from experiments import command, images
-from jaxal.data.digits import make_digits
-from jaxal.members import MembersConfig
+from jaxal.cli import command
+from jaxal.data.simulated.digits import make_digits
 from jaxal.networks.resnet import ResNetConfig
-from jaxal.training import TrainingConfig
+from jaxal.scoring.members import MembersConfig
+from jaxal.studies import images
+from jaxal.training.trainer import TrainingConfig
 
 NETWORK = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
 TRAINING = TrainingConfig(steps=100, warm_steps=40, steps_per_case=1, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0)

@@ -16,11 +16,13 @@ import dataclasses
 import sys
 from typing import Literal
 
-from experiments import command, images, pretend
-from jaxal.data.image_layouts import RETINOPATHY_MEANT, read_retinopathy
-from jaxal.members import MembersConfig
+from jaxal.cli import command
+from jaxal.data.images.layouts import RETINOPATHY_MEANT, read_retinopathy
+from jaxal.data.simulated import pretend
 from jaxal.networks.resnet import ResNetConfig
-from jaxal.training import TrainingConfig
+from jaxal.scoring.members import MembersConfig
+from jaxal.studies import images
+from jaxal.training.trainer import TrainingConfig
 
 TRAINING = TrainingConfig(
     steps=200, warm_steps=100, batch_size=32, peak_rate=2e-3, dice=False, flips=(0, 1), rotation_degrees=15.0

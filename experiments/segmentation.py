@@ -24,18 +24,20 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments import command, revisit, scans, study
-from experiments.presets import Preset
-from jaxal import loop, report
-from jaxal.data.folder import FolderConfig, Ready
-from jaxal.data.plan import to_json
+from jaxal.cli import command
+from jaxal.data.scans.folder import FolderConfig, Ready
+from jaxal.data.scans.plan import to_json
 from jaxal.errors import UserError
-from jaxal.members import MembersConfig
 from jaxal.networks.unet import UNetConfig
 from jaxal.networks.windows import window_starts
-from jaxal.scoring import Pass
-from jaxal.strategies import named_strategy
-from jaxal.training import Interrupted, Trainer, TrainingConfig
+from jaxal.report import terminal as report
+from jaxal.rounds import loop
+from jaxal.scoring.members import MembersConfig
+from jaxal.scoring.pool_pass import Pass
+from jaxal.strategies.table import named_strategy
+from jaxal.studies import revisit, scans, study
+from jaxal.studies.presets import Preset
+from jaxal.training.trainer import Interrupted, Trainer, TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)

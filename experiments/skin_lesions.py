@@ -13,11 +13,13 @@ import dataclasses
 import sys
 from typing import Literal
 
-from experiments import command, images, pretend
 from experiments.retinopathy import PAPER, TRAINING
-from jaxal.data.image_layouts import SKIN_MEANT, read_skin_lesions
-from jaxal.members import MembersConfig
+from jaxal.cli import command
+from jaxal.data.images.layouts import SKIN_MEANT, read_skin_lesions
+from jaxal.data.simulated import pretend
 from jaxal.networks.resnet import ResNetConfig
+from jaxal.scoring.members import MembersConfig
+from jaxal.studies import images
 
 PRESETS = {
     "smoke": images.ImagePreset(

@@ -14,12 +14,13 @@ import dataclasses
 import sys
 from typing import Literal
 
-from experiments import command, images
-from jaxal.data.images import Listing
-from jaxal.data.tissue import TissueConfig, make_tissue
-from jaxal.members import MembersConfig
+from jaxal.cli import command
+from jaxal.data.images.decoded import Listing
+from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.networks.resnet import ResNetConfig
-from jaxal.training import TrainingConfig
+from jaxal.scoring.members import MembersConfig
+from jaxal.studies import images
+from jaxal.training.trainer import TrainingConfig
 
 NETWORK = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
 TRAINING = TrainingConfig(

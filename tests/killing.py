@@ -48,7 +48,8 @@ def start(arguments: list[str], cache: Path, **more: str) -> subprocess.Popen:
 
 def here(arguments: list[str]) -> tuple[int, str]:
     """Runs a command in this process, where its programs are compiled already; for what no process of its own is needed for."""
-    from experiments import brain_caudate, command
+    from experiments import brain_caudate
+    from jaxal.cli import command
 
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):

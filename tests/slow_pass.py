@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import tiny
 
-from jaxal.data.prepare import load_case
-from jaxal.journal import Journal
-from jaxal.members import MembersConfig
+from jaxal.data.scans.prepare import load_case
 from jaxal.networks.unet import unet
-from jaxal.scoring import Pass
+from jaxal.scoring.journal import Journal
+from jaxal.scoring.members import MembersConfig
+from jaxal.scoring.pool_pass import Pass
 
 
 def main(data: Path, journal: Path) -> None:

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from jaxal import aggregate
+from jaxal.acquisition import aggregate
 
 
 def test_masked_mean_by_hand():

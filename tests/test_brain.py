@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jaxal.data import brain
-from jaxal.data.folder import FolderConfig, make_ready
-from jaxal.data.prepare import load_case
+from jaxal.data.scans.folder import FolderConfig, make_ready
+from jaxal.data.scans.prepare import load_case
+from jaxal.data.simulated import brain
 
 CONFIG = brain.BrainConfig(cases=6, spacing_mm=4.0, bias="strong")
 

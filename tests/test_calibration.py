@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal import calibration
+from jaxal.assessment import calibration
 
 
 def sums_of(probabilities, labels, valid=None):

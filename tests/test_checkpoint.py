@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal import checkpoint
-from jaxal.checkpoint import Checkpoints, Ledger, lock, write_text
 from jaxal.errors import UserError
-from jaxal.training import TrainState
+from jaxal.rounds import checkpoint
+from jaxal.rounds.checkpoint import Checkpoints, Ledger, lock, write_text
+from jaxal.training.trainer import TrainState
 
 
 def state(value):

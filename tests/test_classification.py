@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from jaxal import assessment, comparison, metrics
-from jaxal.calibration import CalibrationSums
-from jaxal.classification import CLASSIFICATION, AucCurve, curve_of, success
+from jaxal.acquisition.selection import Query
+from jaxal.assessment import metrics
+from jaxal.assessment.calibration import CalibrationSums
 from jaxal.data.cases import Case
-from jaxal.record import assessment_of, record_of
-from jaxal.selection import Query
-from jaxal.statistics import Prediction
-from jaxal.strategies import Decision, Seen
+from jaxal.report import comparison
+from jaxal.rounds.record import assessment_of, record_of
+from jaxal.scoring.statistics import Prediction
+from jaxal.strategies.table import Decision, Seen
+from jaxal.tasks import assessed as assessment
+from jaxal.tasks.classification import CLASSIFICATION, AucCurve, curve_of, success
 
 CLASSES = ("a", "b", "c")
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import brain_caudate, command
-from jaxal.strategies import STRATEGIES
+from experiments import brain_caudate
+from jaxal.cli import command
+from jaxal.strategies.table import STRATEGIES
 
 
 @pytest.fixture(scope="module")

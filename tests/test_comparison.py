@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from jaxal import assessment, comparison, segmentation
-from jaxal.segmentation import DiceCurve
+from jaxal.report import comparison
+from jaxal.tasks import assessed as assessment
+from jaxal.tasks import segmentation
+from jaxal.tasks.segmentation import DiceCurve
 
 GROUPS = np.array(["A", "A", "B", "B"])
 

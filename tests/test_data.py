@@ -9,13 +9,13 @@ import tiny
 
 from jaxal.data import cases as cases_module
 from jaxal.data.cases import Case, initial_set, split
-from jaxal.data.folder import FolderConfig, make_ready
-from jaxal.data.nifti import Volume, read_image, read_label, write_volume
-from jaxal.data.plan import Scaling
-from jaxal.data.prepare import load_case, normalise
+from jaxal.data.scans.folder import FolderConfig, make_ready
+from jaxal.data.scans.nifti import Volume, read_image, read_label, write_volume
+from jaxal.data.scans.plan import Scaling
+from jaxal.data.scans.prepare import load_case, normalise
 from jaxal.data.stream import batches
 from jaxal.errors import UserError
-from jaxal.prediction import to_original_grid
+from jaxal.rounds.prediction import to_original_grid
 
 
 def make_cases(a, b):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxal import fairness
+from jaxal.assessment import fairness
 
 
 def test_performance_averages_cases_not_groups():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal import gradients
+from jaxal.acquisition import gradients
 
 ELEMENTS, FEATURES, CLASSES = 9, 4, 3
 

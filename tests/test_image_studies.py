@@ -9,9 +9,11 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments import classification, command, digits, pretend, retinopathy, skin_lesions, tissue
-from jaxal.comparison import compare_folder
-from jaxal.record import read_runs
+from experiments import classification, digits, retinopathy, skin_lesions, tissue
+from jaxal.cli import command
+from jaxal.data.simulated import pretend
+from jaxal.report.comparison import compare_folder
+from jaxal.rounds.record import read_runs
 
 MODULES = {module.__name__.rpartition(".")[2]: module for module in (classification, digits, retinopathy, skin_lesions, tissue)}
 

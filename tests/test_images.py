@@ -8,16 +8,16 @@ import pytest
 import tiny_images
 from PIL import Image
 
-from experiments import pretend
-from experiments.images import part_of
-from jaxal.data import images as images_module
 from jaxal.data.cases import Case, initial_set, split
-from jaxal.data.digits import CLASSES, FREQUENCIES, make_digits
-from jaxal.data.image_layouts import find_images, read_retinopathy, read_skin_lesions
-from jaxal.data.images import decode, frequencies, make_images
-from jaxal.data.tissue import TissueConfig, make_tissue
+from jaxal.data.images import decoded as images_module
+from jaxal.data.images.decoded import decode, frequencies, make_images
+from jaxal.data.images.layouts import find_images, read_retinopathy, read_skin_lesions
+from jaxal.data.simulated import pretend
+from jaxal.data.simulated.digits import CLASSES, FREQUENCIES, make_digits
+from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.errors import UserError
-from jaxal.training import Interrupted
+from jaxal.studies.images import part_of
+from jaxal.training.trainer import Interrupted
 
 
 @pytest.fixture(scope="module")

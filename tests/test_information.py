@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal import information
+from jaxal.acquisition import information
 
 VARIANTS = ("eig", "aeig", "uig", "cfig")
 FEATURES, CLASSES, ELEMENTS = 5, 3, 40

@@ -2,7 +2,7 @@ import sqlite3
 
 import pytest
 
-from jaxal.journal import Journal
+from jaxal.scoring.journal import Journal
 
 
 def test_gives_back_what_was_written_by_any_writer(tmp_path):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxal.data.folder import FolderConfig, make_ready
 from jaxal.data.groups import read_groups
-from jaxal.data.layouts import find_cases
-from jaxal.data.plan import look_at
+from jaxal.data.scans.folder import FolderConfig, make_ready
+from jaxal.data.scans.layouts import find_cases
+from jaxal.data.scans.plan import look_at
 from jaxal.errors import UserError
 
 OBLIQUE = np.array([[0.98, -0.2, 0.0, 10], [0.2, 0.97, 0.1, -5], [0.0, -0.1, 3.0, 7], [0, 0, 0, 1]])
@@ -252,7 +252,7 @@ def test_the_ignore_label_is_not_annotated(tmp_path):
     label = np.asarray(nibabel.load(folder / "labelsTr" / "case_000.nii.gz").dataobj).copy()
     label[:2] = 2
     save(folder / "labelsTr" / "case_000.nii.gz", label)
-    from jaxal.data.prepare import load_case
+    from jaxal.data.scans.prepare import load_case
 
     dataset = tiny.read(folder)
     assert dataset.classes == ("background", "ball")

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxal import loop, strategies
 from jaxal.data.cases import initial_set, split
-from jaxal.data.prepare import load_case
-from jaxal.members import MembersConfig
+from jaxal.data.scans.prepare import load_case
 from jaxal.networks.unet import unet
-from jaxal.strategies import STRATEGIES, StrategyConfig
-from jaxal.training import Interrupted
+from jaxal.rounds import loop
+from jaxal.scoring.members import MembersConfig
+from jaxal.strategies import table as strategies
+from jaxal.strategies.table import STRATEGIES, StrategyConfig
+from jaxal.training.trainer import Interrupted
 
 CONFIG = loop.LoopConfig(rounds=2, query_size=2, seed=0, members=MembersConfig(dropout=2))
 

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxal import losses
+from jaxal.training import losses
 
 
 def everything(shape):

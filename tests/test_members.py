@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal import members, uncertainty
-from jaxal.members import MembersConfig, member_moments, member_probabilities
+from jaxal.acquisition import uncertainty
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
+from jaxal.scoring import members
+from jaxal.scoring.members import MembersConfig, member_moments, member_probabilities
 
 KEY = jax.random.key(5)
 SHAPE = (8, 4, 8)

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal import metrics
+from jaxal.assessment import metrics
 
 
 def counts_of(predicted, truth, valid=None, classes=3):

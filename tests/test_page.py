@@ -9,12 +9,12 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxal import page
-from jaxal.checkpoint import Ledger
-from jaxal.comparison import compare_folder
 from jaxal.data.cases import Example
-from jaxal.pictures import draw_case, write_picture
-from jaxal.strategies import CLASSIFICATION_STRATEGIES
+from jaxal.report import page
+from jaxal.report.comparison import compare_folder
+from jaxal.rounds.checkpoint import Ledger
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
+from jaxal.tasks.pictures import draw_case, write_picture
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",

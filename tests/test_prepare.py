@@ -7,11 +7,11 @@ import tiny
 from scipy import ndimage
 from test_layouts import OBLIQUE, bids, decathlon, save, table
 
-from jaxal.data.folder import FolderConfig, make_ready
-from jaxal.data.layouts import find_cases
-from jaxal.data.plan import Look, Scaling, make_plan
-from jaxal.data.prepare import draw_patch, load_case, normalise, resample, resample_label
-from jaxal.prediction import to_original_grid
+from jaxal.data.scans.folder import FolderConfig, make_ready
+from jaxal.data.scans.layouts import find_cases
+from jaxal.data.scans.plan import Look, Scaling, make_plan
+from jaxal.data.scans.prepare import draw_patch, load_case, normalise, resample, resample_label
+from jaxal.rounds.prediction import to_original_grid
 
 
 def look(shape, spacing_mm, intensities=((1.0,), (2.0,))):

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from jaxal.calibration import CalibrationSums
+from jaxal.acquisition.selection import Query
+from jaxal.assessment.calibration import CalibrationSums
+from jaxal.assessment.metrics import Overlap
 from jaxal.data.cases import Case
 from jaxal.errors import UserError
-from jaxal.metrics import Overlap
-from jaxal.record import record_of
-from jaxal.segmentation import SEGMENTATION
-from jaxal.selection import Query
-from jaxal.strategies import Decision, Seen
+from jaxal.rounds.record import record_of
+from jaxal.strategies.table import Decision, Seen
+from jaxal.tasks.segmentation import SEGMENTATION
 
 CASES = [Case(f"c{index}", group, None, None) for index, group in enumerate("BABA")]
 HITS, MISSES = np.array([8, 9, 4, 0]), np.array([2, 1, 6, 0])  # Dice 0.8, 0.9, 0.4, and undefined

@@ -4,9 +4,10 @@ import json
 import pytest
 from rich.console import Console
 
-from jaxal import curves, report
-from jaxal.checkpoint import Ledger
-from jaxal.segmentation import SEGMENTATION
+from jaxal.report import curves
+from jaxal.report import terminal as report
+from jaxal.rounds.checkpoint import Ledger
+from jaxal.tasks.segmentation import SEGMENTATION
 
 
 def record(round_, labelled, a, b):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_loop import CONFIG, Silent, run, task  # noqa: F401 (a fixture)
 
-from jaxal import loop, rescoring
 from jaxal.errors import UserError
-from jaxal.journal import Journal
+from jaxal.rounds import loop, rescoring
+from jaxal.scoring.journal import Journal
 
 
 def test_scores_are_those_that_the_round_itself_had(tmp_path, task):  # noqa: F811
@@ -30,7 +30,7 @@ def test_scores_are_those_that_the_round_itself_had(tmp_path, task):  # noqa: F8
 
 
 def test_an_ensemble_is_trained_and_its_networks_disagree(tmp_path, task):  # noqa: F811
-    from jaxal.members import MembersConfig
+    from jaxal.scoring.members import MembersConfig
 
     config = loop.LoopConfig(rounds=1, query_size=2, seed=0, members=MembersConfig(networks=2, dropout=0))
     (record,) = run(tmp_path, task, strategy="bald", config=config)

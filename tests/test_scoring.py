@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxal import aggregate, information, uncertainty
-from jaxal.data.prepare import load_case
-from jaxal.journal import Journal
-from jaxal.members import MembersConfig
+from jaxal.acquisition import aggregate, information, uncertainty
+from jaxal.data.scans.prepare import load_case
+from jaxal.labels.oracle import without_label
 from jaxal.networks.unet import UNetConfig, unet
-from jaxal.oracle import without_label
-from jaxal.scoring import Pass
+from jaxal.scoring.journal import Journal
+from jaxal.scoring.members import MembersConfig
+from jaxal.scoring.pool_pass import Pass
 
 KEY = jax.random.key(7)
 MEMBERS = MembersConfig(dropout=4)

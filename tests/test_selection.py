@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal import gradients, selection
-from jaxal.selection import k_center, k_means_plus_plus, k_means_plus_plus_of_gradients, power_scores, top_k
+from jaxal.acquisition import gradients, selection
+from jaxal.acquisition.selection import k_center, k_means_plus_plus, k_means_plus_plus_of_gradients, power_scores, top_k
 
 K_CENTER = json.loads((Path(__file__).parent / "fixtures" / "k_center.json").read_text())
 

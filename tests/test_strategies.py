@@ -9,14 +9,16 @@ import pytest
 import tiny
 import tiny_images
 
-from jaxal import fairness, information, metrics, strategies
-from jaxal.data.prepare import load_case
+from jaxal.acquisition import information
+from jaxal.assessment import fairness, metrics
+from jaxal.data.scans.prepare import load_case
 from jaxal.errors import UserError
-from jaxal.members import MembersConfig
 from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
-from jaxal.scoring import Pass
-from jaxal.strategies import CLASSIFICATION_STRATEGIES, STRATEGIES, Context, Seen, StrategyConfig, named_strategy
+from jaxal.scoring.members import MembersConfig
+from jaxal.scoring.pool_pass import Pass
+from jaxal.strategies import table as strategies
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, Context, Seen, StrategyConfig, named_strategy
 
 KEY = jax.random.key(3)
 BUDGET = 3

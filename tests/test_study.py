@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from test_layouts import bids, decathlon
 
-from experiments import command, compare, segmentation
-from jaxal import loop, page
-from jaxal.comparison import compare_folder
-from jaxal.record import read_runs
+from experiments import compare, segmentation
+from jaxal.cli import command
+from jaxal.report import page
+from jaxal.report.comparison import compare_folder
+from jaxal.rounds import loop
+from jaxal.rounds.record import read_runs
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,21 @@ import pytest
 import tiny
 from scipy import ndimage
 
-from jaxal import metrics, training
+from jaxal.assessment import metrics
 from jaxal.data.cases import Example
-from jaxal.data.prepare import load_case
+from jaxal.data.scans.prepare import load_case
 from jaxal.networks.unet import unet
-from jaxal.training import Interrupted, Trainer, TrainingConfig, TrainState, _augment, _batch_indices, relative_rate, whole
+from jaxal.training import trainer as training
+from jaxal.training.trainer import (
+    Interrupted,
+    Trainer,
+    TrainingConfig,
+    TrainState,
+    _augment,
+    _batch_indices,
+    relative_rate,
+    whole,
+)
 
 
 @pytest.fixture(scope="module")

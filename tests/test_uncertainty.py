@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal import uncertainty
-from jaxal.uncertainty import ClassMoments
+from jaxal.acquisition import uncertainty
+from jaxal.acquisition.uncertainty import ClassMoments
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "uncertainty.json").read_text())
 MEASURES = {

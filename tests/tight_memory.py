@@ -14,7 +14,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from experiments import command, segmentation
+from experiments import segmentation
+from jaxal.cli import command
 
 SHAPE, CHANNELS, FEW = (32, 32, 32), 24, 12
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxal.data.cases import Dataset
-from jaxal.data.folder import FolderConfig, make_ready
-from jaxal.data.nifti import Volume, write_volume
+from jaxal.data.scans.folder import FolderConfig, make_ready
+from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.networks.unet import UNetConfig
-from jaxal.statistics import STATISTICS as ALL
-from jaxal.statistics import StatisticsConfig
-from jaxal.training import TrainingConfig
+from jaxal.scoring.statistics import STATISTICS as ALL
+from jaxal.scoring.statistics import StatisticsConfig
+from jaxal.training.trainer import TrainingConfig
 
 SHAPE = (8, 8, 8)
 NETWORK = UNetConfig(width=4, levels=2)

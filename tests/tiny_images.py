@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxal.data.images import ImageSet, Listed, Listing, make_images
+from jaxal.data.images.decoded import ImageSet, Listed, Listing, make_images
 from jaxal.networks.resnet import ResNetConfig
-from jaxal.training import TrainingConfig
+from jaxal.training.trainer import TrainingConfig
 
 SIDE = 8
 CLASSES = ("common", "scarce", "rare")

@@ -1,0 +1,84 @@
+"""How good a segmentation or a classification is."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy import stats
+
+from jaxal.training.losses import one_hot
+
+Array = jax.Array
+
+
+class Overlap(NamedTuple):
+    """True positives, false positives and false negatives by class, `[..., classes]`, in elements."""
+
+    true_positive: Array
+    false_positive: Array
+    false_negative: Array
+
+
+def overlap(logits: Array, labels: Array, valid: Array) -> Overlap:
+    """Counts the overlap of the most probable class and the truth.
+
+    Args:
+      logits: `[classes, elements]`.
+      labels: `[elements]`, integers.
+      valid: `[elements]`, boolean.
+    """
+    inside = valid[None, :]
+    predicted = (one_hot(logits.argmax(0), logits.shape[0]) > 0) & inside
+    truth = (one_hot(labels, logits.shape[0]) > 0) & inside
+    return Overlap((predicted & truth).sum(-1), (predicted & ~truth).sum(-1), (~predicted & truth).sum(-1))
+
+
+def overlap_of_maps(predicted: np.ndarray, truth: np.ndarray, classes: int, valid: np.ndarray) -> Overlap:
+    """As `overlap`, of two label maps of one shape, on the host."""
+    pairs = np.bincount(truth[valid].astype(np.int64) * classes + predicted[valid], minlength=classes**2)
+    table = pairs.reshape(classes, classes)  # truth down, prediction across
+    both = table.diagonal()
+    return Overlap(both, table.sum(0) - both, table.sum(1) - both)
+
+
+def dice(counts: Overlap) -> np.ndarray:
+    """Dice by class, `[..., classes]`: 2 TP / (2 TP + FP + FN) (Dice 1945).
+
+    A class that is missed altogether, or predicted where there is none, scores 0. Only where neither truth nor prediction
+    holds the class is Dice undefined, and NaN marks it so that callers leave it out and count it.
+    """
+    tp, fp, fn = (np.asarray(part, np.float64) for part in counts)
+    denominator = 2 * tp + fp + fn
+    return np.where(denominator > 0, 2 * tp / np.maximum(denominator, 1), np.nan)
+
+
+def mean_foreground_dice(counts: Overlap) -> np.ndarray:
+    """Mean Dice over the classes above 0 that are defined, `[...]`; NaN where none is."""
+    values = dice(counts)[..., 1:]
+    defined = ~np.isnan(values)
+    total = np.where(defined, values, 0.0).sum(-1)
+    return np.where(defined.any(-1), total / np.maximum(defined.sum(-1), 1), np.nan)
+
+
+def one_vs_rest_auc(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each class against all others, from ranks (Hanley & McNeil 1982; ties count half).
+
+    Args:
+      probability: `[cases, classes]`.
+      label: `[cases]`, integers.
+
+    Returns:
+      `[classes]`; NaN for a class that none or all of the cases have, so that callers leave it out and count it.
+    """
+    ranks = stats.rankdata(probability, axis=0)
+    positive = label[:, None] == np.arange(probability.shape[1])
+    count = positive.sum(0)
+    pairs = count * (len(label) - count)
+    ahead = (ranks * positive).sum(0) - count * (count + 1) / 2
+    return np.where(pairs > 0, ahead / np.maximum(pairs, 1), np.nan)
+
+
+def balanced_accuracy(probability: np.ndarray, label: np.ndarray) -> float:
+    """Mean over the classes that occur of the share of their cases that is recognised: `[cases, classes]` and `[cases]`."""
+    right = probability.argmax(-1) == label
+    return float(np.mean([right[label == own].mean() for own in np.unique(label)]))

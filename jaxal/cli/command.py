@@ -1,0 +1,130 @@
+"""What the commands of all experiments share: exit statuses, one message for an error, and the compilation cache."""
+
+import dataclasses
+import hashlib
+import logging
+import os
+import platform
+import signal
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+import jaxlib
+import tyro
+
+from jaxal import hosts
+from jaxal.errors import UserError
+from jaxal.report.terminal import Display
+from jaxal.training.trainer import Interrupted
+
+T = TypeVar("T")
+
+
+def parse(arguments: type[T], module: str, given: Sequence[str] | None = None) -> T:
+    """Reads a command's options, from the command line unless given; a wrong one ends the process with a message and status 2."""
+    return tyro.cli(
+        arguments,
+        args=given,
+        prog=f"python -m {module}",
+        description=arguments.__doc__,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Hosts:
+    """Several hosts share the work of scoring: one such command on each, or one job step of SLURM with a task for each host, or for each GPU. They need a disk that all see."""
+
+    coordinator: str | None = None
+    """HOST:PORT of the process with index 0, the same for all. SLURM needs none of these options."""
+    processes: int | None = None
+    """How many there are."""
+    process_index: int | None = None
+    """Which of them this is, from 0; the first one trains and writes, the others help to score."""
+    wait_for_hosts: int = 120
+    """Seconds to wait for the others."""
+
+
+def run(work: Callable[[Display], int], given: Hosts = Hosts()) -> int:
+    """Runs a command's work: bad input and a wish to stop end in one message and an exit status, not in a traceback.
+
+    Args:
+      work: gets where to show things; returns the exit status.
+      given: with whom the work is shared.
+
+    Returns:
+      What `work` returns; 2 for a `UserError`, a full disk or a missing permission; 128 plus the signal's number if a signal asked to stop.
+    """
+    _use_cores()
+    try:
+        hosts.start(given.coordinator, given.processes, given.process_index, given.wait_for_hosts)
+    except UserError as error:
+        Display().error(str(error))
+        return 2
+    display = Display(quiet=not hosts.is_leader())
+    for name in ("absl", "asyncio"):  # Orbax reports through exceptions, too; once is enough
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    _use_compilation_cache()
+    try:
+        with display.stop_on_signals():
+            return work(display)
+    except UserError as error:
+        display.error(str(error))
+        return 2
+    except OSError as error:
+        if error.errno is None:  # not the operating system's
+            raise
+        place = error.filename or "A file"
+        display.error(f"{place}: could not be written or read ({error.strerror}). See to it and run the same command again.")
+        return 2
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        asked = str(error).splitlines()[0] if str(error) else "no details"
+        display.error(
+            f"Not enough memory ({asked}). Everything finished is kept. Fewer --samples, --networks or --flips need less; in "
+            "experiments.segmentation fewer --patch-voxels or a coarser --spacing-mm, too. Give another --out with them."
+        )
+        return 2
+    except Interrupted:
+        display.note("Stopped; everything finished is kept. Run the same command again to go on (without --fresh).")
+        return 128 + (display.stopped_by or signal.SIGINT)
+
+
+def _use_cores() -> None:
+    """Makes a device of every core of a CPU: the pass is faster so, trainings stay as they are, and no number changes.
+
+    Each device holds a case of its own in memory, so more than eight are made only if JAX_NUM_CPU_DEVICES asks for them.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", min(cores, 8))
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled programs for the next run, unless JAX_COMPILATION_CACHE_DIR says where or `off`.
+
+    Programs compiled for one processor may not run on another, so the folder is named after the processor and jaxlib.
+    """
+    asked = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if asked == "off":
+        jax.config.update("jax_compilation_cache_dir", None)
+        return
+    if asked is None:
+        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        processor = hashlib.sha256(_processor().encode()).hexdigest()[:8]
+        jax.config.update("jax_compilation_cache_dir", str(home / "jaxal" / f"jaxlib-{jaxlib.__version__}-{processor}"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    warnings.filterwarnings("ignore", message=".*persistent compilation cache.*")  # a cache that fails costs time, nothing else
+
+
+def _processor() -> str:
+    """Name and features of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+    except OSError:
+        return platform.processor() + platform.machine()

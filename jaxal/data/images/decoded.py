@@ -1,0 +1,284 @@
+"""Images with one class each: decoded and resized once into one array on disk, then read row by row."""
+
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from jaxal.data.cases import Case, Dataset, Example
+from jaxal.errors import UserError
+from jaxal.rounds.checkpoint import write_text
+from jaxal.tasks.pictures import draw_image
+
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # more than eight bits
+GREY_MODES = ("1", "L", "LA", *DEEP_MODES)
+ROWS_AT_ONCE = 256
+
+
+class Listed(NamedTuple):
+    """One image as a layout names it.
+
+    Attributes:
+      id: its name.
+      category: its class.
+      group: of patients.
+      subject: whose it is; images of one subject stay in one split. The id when left out.
+      file: to decode; None where the listing holds the pixels.
+      source: the table and line that name it, for messages.
+    """
+
+    id: str
+    category: str
+    group: str = ""
+    subject: str = ""
+    file: Path | None = None
+    source: str = ""
+
+
+class Listing(NamedTuple):
+    """What a folder or a file holds.
+
+    Attributes:
+      layout: its name.
+      classes: in the order of their numbers.
+      images: sorted by id.
+      pixels: of all images, `[images, height, width(, channels)]` uint8, in that order, where they came as an array.
+    """
+
+    layout: str
+    classes: tuple[str, ...]
+    images: tuple[Listed, ...]
+    pixels: np.ndarray | None = None
+
+
+class ImageSet(NamedTuple):
+    """Images that can be trained on.
+
+    Attributes:
+      dataset: the cases.
+      load: reads one, normalised by the mean and deviation of all.
+      picture: one as a small picture to look at.
+      fingerprint: sixteen hexadecimal digits that change when a pixel, a class or a group does, wherever the images lie.
+    """
+
+    dataset: Dataset
+    load: Callable[[Case], Example]
+    picture: Callable[[Case], bytes]
+    fingerprint: str
+
+
+def make_images(
+    listing: Listing,
+    prepared: Path,
+    size: tuple[int, int],
+    colour: bool | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ImageSet:
+    """Decodes and resizes what was not before, and opens it for reading.
+
+    Args:
+      listing: of a layout.
+      prepared: where arrays are kept, in a folder of their own for every state of the files.
+      size: height and width.
+      colour: whether images have three channels; when left out, they have if any of the files has.
+      progress: called with images done and images in all.
+
+    Raises:
+      UserError: a file is missing, does not decode, or is grey where the others have colour; the message names it and its line.
+    """
+    check_listing(listing)
+    colour = is_colour(listing) if colour is None else colour
+    folder = prepared / f"images-{_state(listing, size, colour)}"
+    if not (folder / "info.json").is_file():
+        _decode_all(listing, folder, (*size, 3 if colour else 1), colour, progress)
+    info = json.loads((folder / "info.json").read_text())
+    pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    mean, deviation = (np.array(info[name], np.float32) for name in ("mean", "deviation"))
+    number = {name: place for place, name in enumerate(listing.classes)}
+    row = {image.id: place for place, image in enumerate(listing.images)}
+    label = np.array([number[image.category] for image in listing.images], np.uint8)
+
+    def load(case: Case) -> Example:
+        place = row[case.id]
+        image = (pixels[place].astype(np.float32) - mean) / deviation
+        return Example(image, label[place], np.array(True))
+
+    about = [[image.id, image.group, image.subject, image.category] for image in listing.images]
+    digest = hashlib.sha256(json.dumps([info["pixels"], listing.classes, about]).encode())
+    channels = ("red", "green", "blue") if colour else ("grey",)
+    dataset = Dataset(cases_of(listing, folder / "pixels.npy"), channels, listing.classes, tuple(size), (1.0, 1.0))
+    return ImageSet(dataset, load, lambda case: draw_image(pixels[row[case.id]]), digest.hexdigest()[:16])
+
+
+def check_listing(listing: Listing) -> None:
+    """Makes sure of what can be told without decoding anything.
+
+    Raises:
+      UserError: a name is there twice, a class has no image or is unknown, a file is missing; the message names it and its line.
+    """
+    if not 2 <= len(listing.classes) < 256:
+        raise UserError(
+            f"{listing.layout}: {len(listing.classes)} classes were found; there must be at least two and fewer than 256."
+        )
+    known: dict[str, Listed] = {}
+    for image in listing.images:
+        if image.id in known:
+            places = " and ".join(dict.fromkeys((known[image.id].source, image.source)))
+            raise UserError(f"{places}: the image {image.id!r} is there twice. Ids must differ; remove one.")
+        known[image.id] = image
+        if image.category not in listing.classes:
+            raise UserError(
+                f"{image.source}: {image.id!r} is of the class {image.category!r}; there are {', '.join(listing.classes)}."
+            )
+        if image.file is not None and not image.file.is_file():
+            raise UserError(f"{image.source}: names the image {image.id!r}, but there is no file {image.file}.")
+    present = {image.category for image in listing.images}
+    if without := [name for name in listing.classes if name not in present]:
+        raise UserError(
+            f"{listing.layout}: no image is of the class {without[0]!r}, so nothing can be said of it. Add some, or leave the class out."
+        )
+
+
+def is_colour(listing: Listing) -> bool:
+    """Whether any of the images has colour."""
+    if listing.pixels is not None:
+        return listing.pixels.ndim == 4 and listing.pixels.shape[-1] == 3
+    return any(_mode(image) not in GREY_MODES for image in listing.images)
+
+
+def _mode(image: Listed) -> str:
+    with _opened(image) as opened:
+        return opened.mode
+
+
+def cases_of(listing: Listing, pixels: Path) -> tuple[Case, ...]:
+    """The images as cases whose pixels lie in this file."""
+    return tuple(Case(image.id, image.group, pixels, None, image.subject, image.category) for image in listing.images)
+
+
+def _state(listing: Listing, size: tuple[int, int], colour: bool) -> str:
+    """Changes when a file seems to have changed, which is seen by size and time: images are many, and their content is hashed once."""
+    digest = hashlib.sha256(json.dumps([size, colour, listing.layout]).encode())
+    if listing.pixels is not None:
+        digest.update(str(listing.pixels.shape).encode() + np.ascontiguousarray(listing.pixels).tobytes())
+    for image in listing.images:
+        stat = image.file.stat() if image.file else None
+        digest.update(f"{image.id} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _opened(image: Listed) -> Image.Image:
+    try:
+        return Image.open(image.file)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise UserError(f"{image.file}: cannot be read as an image ({error}). {image.source} names it.") from error
+
+
+def decode(image: Listed, size: tuple[int, int], colour: bool) -> np.ndarray:
+    """Reads one image, upright, resized: `[height, width, channels]`, uint8; grey of more than eight bits goes from its darkest to its brightest.
+
+    Raises:
+      UserError: it does not decode, or is grey where colour is expected.
+    """
+    with _opened(image) as opened:
+        if colour and opened.mode in GREY_MODES:
+            raise UserError(f"{image.file}: is a grey image, but colour is expected ({image.source} names it).")
+        mode, wanted = "RGB" if colour else "L", (size[1], size[0])
+        opened.draft(mode, (max(wanted),) * 2)  # a JPEG is decoded no larger than it has to be, whichever way it will be turned
+        try:
+            upright = _in_bytes(ImageOps.exif_transpose(opened)).convert(mode)
+            resized = upright.resize(wanted, Image.Resampling.BILINEAR, reducing_gap=3.0)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{image.file}: does not decode ({error}). {image.source} names it.") from error
+    return np.asarray(resized, np.uint8).reshape(*size, -1)
+
+
+def _in_bytes(image: Image.Image) -> Image.Image:
+    """Pillow would cut deeper values off at 255, and of what share of its bits an image makes use, no file tells."""
+    if image.mode not in DEEP_MODES:
+        return image
+    values = np.asarray(image, np.float64)
+    low, high = values.min(), values.max()
+    return Image.fromarray(np.round(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8))
+
+
+def _decode_all(listing: Listing, folder: Path, shape: tuple[int, int, int], colour: bool, progress) -> None:
+    """Fills `pixels.npy`; what is done is marked, so that a killed decoding goes on, and `info.json` is written last.
+
+    Images that do not decode are all found and named together, as each of them is a reason to start again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    count = len(listing.images)
+    pixels = _array(folder / "pixels.npy", (count, *shape))
+    done = _array(folder / "done.npy", (count,))
+
+    def fill(place: int) -> str | None:
+        try:
+            pixels[place] = decoded(place)
+        except UserError as error:
+            return str(error)
+
+    def decoded(place: int) -> np.ndarray:
+        if listing.pixels is not None:
+            given = Image.fromarray(np.squeeze(listing.pixels[place]))
+            resized = given.convert("RGB" if colour else "L")
+            if resized.size != (shape[1], shape[0]):
+                resized = resized.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+            return np.asarray(resized, np.uint8).reshape(shape)
+        return decode(listing.images[place], shape[:2], colour)
+
+    problems: list[str] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for first in range(0, count, ROWS_AT_ONCE):
+            rows = [place for place in range(first, min(first + ROWS_AT_ONCE, count)) if not done[place]]
+            problems += filter(None, pool.map(fill, rows))
+            pixels.flush()  # before they are marked
+            done[rows] = 1
+            progress(min(first + ROWS_AT_ONCE, count), count)
+    if problems:
+        shutil.rmtree(folder)  # of files that will be others
+        more = f"\n… and {len(problems) - 8} more images like these." if len(problems) > 8 else ""
+        raise UserError("\n".join(problems[:8]) + more)
+    write_text(folder / "info.json", json.dumps(_summary(pixels)))
+    (folder / "done.npy").unlink()
+
+
+def _array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """An array of bytes on disk: that which is there, if it has this shape, else zeros."""
+    if path.is_file():
+        try:
+            found = np.lib.format.open_memmap(path, "r+")
+            if found.shape == shape and found.dtype == np.uint8:
+                return found
+        except ValueError:
+            pass
+    return np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+
+
+def _summary(pixels: np.ndarray) -> dict:
+    """Mean and deviation of each channel, and a checksum of all."""
+    total, square, checksum = 0.0, 0.0, 0
+    for first in range(0, len(pixels), ROWS_AT_ONCE):
+        rows = np.ascontiguousarray(pixels[first : first + ROWS_AT_ONCE])
+        values = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
+        total, square = total + values.sum(0), square + np.square(values).sum(0)
+        checksum = zlib.crc32(rows.tobytes(), checksum)
+    count = pixels.size // pixels.shape[-1]
+    mean = total / count
+    deviation = np.sqrt(np.maximum(square / count - np.square(mean), 1e-6))
+    return {"mean": mean.tolist(), "deviation": np.maximum(deviation, 1.0).tolist(), "pixels": f"{checksum:08x}"}
+
+
+def frequencies(cases: Sequence[Case]) -> dict[str, float]:
+    """Share of each class among cases."""
+    counts = Counter(case.category for case in cases)
+    return {name: count / len(cases) for name, count in sorted(counts.items())}

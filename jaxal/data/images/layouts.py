@@ -1,0 +1,223 @@
+"""Folders of images in the layouts that people download: which file is of which class. No pixel is read here.
+
+Kaggle's diabetic retinopathy detection (kaggle.com/c/diabetic-retinopathy-detection)
+    DIR/trainLabels.csv               image,level
+    DIR/train/10_left.jpeg            or beside the table; both eyes are one subject
+ISIC 2018, task 3 (challenge.isic-archive.com/data)
+    DIR/ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv      image,MEL,NV,BCC,AKIEC,BKL,DF,VASC
+    DIR/ISIC2018_Task3_Training_Input/ISIC_0024306.jpg
+    DIR/ISIC2018_Task3_Training_LesionGroupings.csv                                      perhaps; a lesion is one subject
+MedMNIST
+    FILE.npz                          {train,val,test}_{images,labels}
+A table
+    DIR/images.csv                    path,label, perhaps subject, and columns of groups
+Folders
+    DIR/CLASS/IMAGE.png               one folder a class
+"""
+
+import csv
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jaxal.data.groups import GROUPS_AT_MOST
+from jaxal.data.images.decoded import Listed, Listing
+from jaxal.errors import UserError
+
+ENDINGS = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+RETINOPATHY_CLASSES = ("no DR", "mild", "moderate", "severe", "proliferative")
+SKIN_CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+RETINOPATHY_MEANT = (
+    "Diabetic retinopathy: download train.zip and trainLabels.csv of kaggle.com/c/diabetic-retinopathy-detection, and give as --data a folder that "
+    "holds trainLabels.csv (image,level) and the images as train/10_left.jpeg, or beside the table."
+)
+SKIN_MEANT = (
+    "Skin lesions: download the training data and ground truth of task 3 of ISIC 2018 (challenge.isic-archive.com/data/#2018), and give as --data a "
+    "folder that holds ISIC2018_Task3_Training_GroundTruth.csv (image,MEL,NV,BCC,AKIEC,BKL,DF,VASC; in a folder of its own or not), "
+    "ISIC2018_Task3_Training_Input/ISIC_0024306.jpg and so on, and ISIC2018_Task3_Training_LesionGroupings.csv, without which images of one lesion may "
+    "be in two splits."
+)
+MEANT = (
+    "--data expects a table images.csv (path,label), one folder a class, a MedMNIST .npz, Kaggle's diabetic retinopathy (trainLabels.csv) or ISIC 2018, "
+    "task 3 (ISIC2018_Task3_Training_GroundTruth.csv)."
+)
+
+
+def find_images(folder: Path, group_column: str | None = None) -> Listing:
+    """Finds the images of a folder in any of the layouts.
+
+    Args:
+      folder: the data set, or a MedMNIST file.
+      group_column: of `images.csv`, the column that names each image's group of patients.
+
+    Raises:
+      UserError: it is in none of the layouts, or a table does not fit; the message names file and line.
+    """
+    if folder.suffix == ".npz" and folder.is_file():
+        found = read_medmnist(folder)
+    elif not folder.is_dir():
+        raise UserError(f"--data {folder}: no such folder.")
+    elif (folder / "images.csv").is_file():
+        return read_table(folder, group_column)
+    elif (folder / "trainLabels.csv").is_file():
+        found = read_retinopathy(folder)
+    elif _isic_table(folder) is not None:
+        found = read_skin_lesions(folder)
+    else:
+        found = read_folders(folder)
+    if group_column:
+        raise UserError(
+            f"--group-column names a column of images.csv; {folder} is in the layout {found.layout}, which has no groups."
+        )
+    return found
+
+
+def read_retinopathy(folder: Path) -> Listing:
+    """Kaggle's diabetic retinopathy: five grades."""
+    table, images = folder / "trainLabels.csv", []
+    if not table.is_file():
+        raise UserError(f"{folder}: holds no trainLabels.csv. {RETINOPATHY_MEANT}")
+    files = _files_by_stem(folder / "train" if (folder / "train").is_dir() else folder)
+    for source, row in _rows(table, ("image", "level")):
+        level = row["level"]
+        if level not in [str(number) for number in range(len(RETINOPATHY_CLASSES))]:
+            raise UserError(
+                f"{source}: the level of {row['image']!r} is {level!r}; it must be 0 to {len(RETINOPATHY_CLASSES) - 1}."
+            )
+        subject = row["image"].rpartition("_")[0] or row["image"]
+        file = _file_of(row["image"], files, source)
+        images.append(Listed(row["image"], RETINOPATHY_CLASSES[int(level)], "", subject, file, source))
+    return Listing("Kaggle diabetic retinopathy", RETINOPATHY_CLASSES, tuple(sorted(images)))
+
+
+def read_skin_lesions(folder: Path) -> Listing:
+    """ISIC 2018, task 3: seven kinds of lesion."""
+    table, images = _isic_table(folder), []
+    if table is None:
+        raise UserError(f"{folder}: holds no ISIC2018_Task3_Training_GroundTruth.csv. {SKIN_MEANT}")
+    inside = folder / "ISIC2018_Task3_Training_Input"
+    files = _files_by_stem(inside if inside.is_dir() else folder)
+    lesions = {}
+    for groupings in folder.rglob("ISIC2018_Task3_Training_LesionGroupings.csv"):
+        lesions = {row["image"]: row["lesion_id"] for _, row in _rows(groupings, ("image", "lesion_id"))}
+    for source, row in _rows(table, ("image", *SKIN_CLASSES)):
+        marked = [name for name in SKIN_CLASSES if row[name] in ("1", "1.0")]
+        if len(marked) != 1:
+            raise UserError(f"{source}: {row['image']!r} has {len(marked)} classes marked with 1; it must have one.")
+        file = _file_of(row["image"], files, source)
+        images.append(Listed(row["image"], marked[0], "", lesions.get(row["image"], row["image"]), file, source))
+    return Listing("ISIC 2018, task 3", SKIN_CLASSES, tuple(sorted(images)))
+
+
+def read_table(folder: Path, group_column: str | None = None) -> Listing:
+    """A table of paths and classes; classes are numbered in alphabetical order, numbers by size."""
+    table, images = folder / "images.csv", []
+    needed = ("path", "label", *([group_column] if group_column else []))
+    for source, row in _rows(table, needed):
+        file = folder / row["path"]
+        images.append(
+            Listed(
+                row["path"],
+                row["label"],
+                row[group_column] if group_column else "",
+                row.get("subject") or row["path"],
+                file,
+                source,
+            )
+        )
+    groups = {image.group for image in images}
+    if len(groups) > GROUPS_AT_MOST:
+        raise UserError(
+            f"{table}: the column {group_column!r} holds {len(groups)} different values. Groups are few (at most {GROUPS_AT_MOST}): join them, "
+            "or name another --group-column."
+        )
+    classes = sorted({image.category for image in images}, key=_numbers_by_size)
+    return Listing("images.csv", tuple(classes), tuple(sorted(images)))
+
+
+def read_folders(folder: Path) -> Listing:
+    """One folder a class, with images anywhere below it."""
+    images = []
+    for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        for file in sorted(inside.rglob("*")):
+            if file.suffix.lower() in ENDINGS and file.is_file() and not file.name.startswith("."):
+                images.append(Listed(str(file.relative_to(folder)), inside.name, "", "", file, f"the folder {inside}"))
+    classes = sorted({image.category for image in images}, key=_numbers_by_size)
+    if len(classes) < 2:
+        raise UserError(f"{folder}: no images of at least two classes were found. {MEANT}")
+    return Listing("folders", tuple(classes), tuple(sorted(images)))
+
+
+def read_medmnist(file: Path) -> Listing:
+    """A MedMNIST file; its own splits are joined, since active learning needs a pool, an evaluation and a test split of the same kind."""
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            parts = [(name, arrays[f"{name}_images"], arrays[f"{name}_labels"]) for name in ("train", "val", "test")]
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{file}: is no MedMNIST file with train, val and test images and labels ({error}).") from error
+    for name, pixels, labels in parts:
+        flat = pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[-1] in (1, 3))
+        if pixels.dtype != np.uint8 or not flat or not pixels.size or len(pixels) != len(labels):
+            raise UserError(
+                f"{file}: {name}_images is {pixels.dtype} {pixels.shape} and {name}_labels {labels.shape}; two-dimensional images of bytes are expected, grey or with three colours."
+            )
+        if labels.reshape(len(labels), -1).shape[1] != 1:
+            raise UserError(f"{file}: {name}_labels has several labels an image; one is expected.")
+    pixels = np.concatenate([part for _, part, _ in parts])
+    labels = np.concatenate([part.reshape(-1) for _, _, part in parts])
+    width = len(str(len(labels)))
+    images = tuple(
+        Listed(f"{place:0{width}d}", str(label), source=f"{file}, image {place}") for place, label in enumerate(labels)
+    )
+    return Listing("MedMNIST", tuple(str(number) for number in range(int(labels.max()) + 1)), images, pixels)
+
+
+def _isic_table(folder: Path) -> Path | None:
+    return next(iter(sorted(folder.rglob("ISIC2018_Task3_Training_GroundTruth.csv"))), None)
+
+
+def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The lines of a table, each with a text that says where it stands."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or [])]
+            if missing:
+                raise UserError(
+                    f"{table}: has no column {missing[0]!r}; its columns are {', '.join(reader.fieldnames or ['none'])}."
+                )
+            for row in reader:
+                source = f"{table}, line {reader.line_num}"
+                empty = [name for name in columns if not (row[name] or "").strip()]
+                if empty:
+                    raise UserError(f"{source}: the column {empty[0]!r} is empty.")
+                yield source, {name: (value or "").strip() for name, value in row.items() if name}
+            if reader.line_num < 2:
+                raise UserError(f"{table}: holds no lines below its head.")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table}: cannot be read ({error}).") from error
+
+
+def _files_by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
+            if path.stem in found:
+                raise UserError(
+                    f"{path}: {found[path.stem].name} beside it has the same name but for its ending. Remove one of them."
+                )
+            found[path.stem] = path
+    return found
+
+
+def _file_of(id_: str, files: Mapping[str, Path], source: str) -> Path:
+    if id_ not in files:
+        raise UserError(f"{source}: names the image {id_!r}, but there is no such file ({', '.join(ENDINGS)}).")
+    return files[id_]
+
+
+def _numbers_by_size(name: str) -> tuple[int, float, str]:
+    return (0, float(name), name) if name.replace(".", "", 1).isdecimal() else (1, 0.0, name)

@@ -1,0 +1,244 @@
+"""What is derived from a data set before anything is trained on it: voxel spacing, intensities, patch. As nnU-Net does it (Isensee et
+al. 2021, Nature Methods 18): look at all files once (fingerprint), decide (plan), and write down what was decided and why.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxal.data.scans.layouts import Files, Found
+from jaxal.data.scans.nifti import Volume, read_image, read_label
+from jaxal.errors import UserError
+
+SAMPLES_A_CASE = 2000  # foreground voxels of which intensities are looked at
+ANISOTROPIC = 3.0
+
+
+class Look(NamedTuple):
+    """What one look at a case found.
+
+    Attributes:
+      shape: voxels along each axis, turned to RAS.
+      spacing_mm: voxel size along each axis.
+      intensities: of foreground voxels drawn at random, `[samples, channels]`.
+      classes: which classes are there, `[classes]`, boolean.
+    """
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    intensities: np.ndarray
+    classes: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """How a channel's intensities are normalised: (clipped x - mean) / deviation, each case by its own numbers where they are None."""
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    deviation: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What was decided, in the order of RAS axes.
+
+    Attributes:
+      spacing_mm: to which all cases are resampled.
+      patch: voxels that the network sees at once.
+      levels: resolutions of the U-Net; each axis of the patch is a multiple of `2 ** (levels - 1)`.
+      scaling: of each channel.
+      largest: voxels along each axis of the largest case after resampling.
+      why: a sentence for each decision.
+    """
+
+    spacing_mm: tuple[float, ...]
+    patch: tuple[int, ...]
+    levels: int
+    scaling: tuple[Scaling, ...]
+    largest: tuple[int, ...]
+    why: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every case fits into a patch."""
+        return all(size <= room for size, room in zip(self.largest, self.patch, strict=True))
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of what decides how a case is prepared."""
+        decides = json.dumps([self.spacing_mm, [dataclasses.asdict(channel) for channel in self.scaling]])
+        return hashlib.sha256(decides.encode()).hexdigest()[:16]
+
+
+def read_checked(case: Files, found: Found) -> tuple[Volume, Volume]:
+    """One case's channels, `[x, y, z, channels]`, and its label map, checked against each other.
+
+    Raises:
+      UserError: grids differ, a channel is missing or a label is unknown.
+    """
+    parts = [read_image(path) for path in case.images]
+    label = read_label(case.label)
+    for path, part in zip(case.images, parts, strict=True):
+        if part.values.shape[:3] != label.values.shape:
+            raise UserError(
+                f"{path} has shape {part.values.shape[:3]}, but {case.label} has {label.values.shape}. Resample one onto the other."
+            )
+        if not np.allclose(part.affine, label.affine, atol=1e-3):
+            raise UserError(
+                f"{path} and {case.label} have different affines ({_flat(part.affine)} and {_flat(label.affine)}), so their voxels lie "
+                "in different places. Resample one onto the other."
+            )
+    image = np.concatenate([part.values for part in parts], axis=-1)
+    if image.shape[-1] != len(found.channels):
+        raise UserError(f"{case.images[0]}: {image.shape[-1]} channels, but the data set has {', '.join(found.channels)}.")
+    known = np.unique(label.values)
+    unknown = [int(value) for value in known if value >= len(found.classes) and value != found.ignore]
+    if unknown:
+        raise UserError(
+            f"{case.label}: holds the label {unknown[-1]}, which the data set does not name (its labels are 0 to {len(found.classes) - 1})."
+        )
+    return Volume(image, label.affine), label
+
+
+def _flat(affine: np.ndarray) -> str:
+    return "; ".join(" ".join(f"{value:g}" for value in row) for row in affine[:3])
+
+
+def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
+    """Voxel size along each axis in millimetres; for an oblique affine the length of its columns."""
+    return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def look_at(case: Files, found: Found) -> Look:
+    """Reads and checks one case."""
+    image, label = read_checked(case, found)
+    foreground = np.flatnonzero((label.values > 0) & (label.values != (found.ignore or 0)))
+    drawn = np.random.default_rng(0).choice(foreground, min(SAMPLES_A_CASE, foreground.size), replace=False)
+    intensities = image.values.reshape(-1, image.values.shape[-1])[np.sort(drawn)]
+    there = np.bincount(label.values.reshape(-1), minlength=256)[: len(found.classes)] > 0
+    return Look(label.values.shape, spacing_of(label.affine), intensities, there)
+
+
+def look_at_all(found: Found, progress: Callable[[int, int], None] | None = None) -> list[Look]:
+    """Reads and checks every case, one at a time.
+
+    Raises:
+      UserError: a file is bad, or no label map holds anything but background.
+    """
+    looks = []
+    for case in found.cases:
+        looks.append(look_at(case, found))
+        if progress:
+            progress(len(looks), len(found.cases))
+    if not np.any([look.classes[1:] for look in looks]):
+        raise UserError(
+            f"{found.cases[0].label.parent}: no label map holds anything but background, so there is nothing to learn."
+        )
+    return looks
+
+
+def make_plan(
+    channels: Sequence[str],
+    looks: Sequence[Look],
+    patch_voxels: int,
+    spacing_mm: Sequence[float] | None = None,
+    levels: int | None = None,
+) -> Plan:
+    """Decides.
+
+    Args:
+      channels: names.
+      looks: at every case.
+      patch_voxels: at most so many, for the device's memory and the time of a step.
+      spacing_mm, levels: instead of those derived from the data.
+    """
+    why = []
+    spacing = np.array(spacing_mm) if spacing_mm else _target_spacing(looks, why)
+    if spacing_mm:
+        why.append(f"spacing {_numbers(spacing)} mm: as asked for")
+    shapes = np.array([resampled_shape(look.shape, look.spacing_mm, spacing) for look in looks])
+    largest, median = shapes.max(0), np.median(shapes, axis=0)
+    if levels is None:
+        levels = 3 if median.min() >= 16 else 2 if median.min() >= 8 else 1
+        why.append(f"{levels} resolutions: the median case is {_numbers(median)} voxels, and the coarsest keeps at least four")
+    multiple = 2 ** (levels - 1)
+    patch = -(-largest // multiple) * multiple
+    if np.prod(patch) > patch_voxels:
+        patch = _patch(median, patch_voxels, multiple)
+        why.append(
+            f"patch {_numbers(patch)}: the median case's proportions within {patch_voxels} voxels; scored in overlapping windows"
+        )
+    else:
+        why.append(f"patch {_numbers(patch)}: the largest case fits whole into {patch_voxels} voxels")
+    scaling = tuple(
+        _scaling(name, np.concatenate([look.intensities[:, index] for look in looks]), why) for index, name in enumerate(channels)
+    )
+    return Plan(
+        tuple(float(size) for size in spacing), tuple(map(int, patch)), levels, scaling, tuple(map(int, largest)), tuple(why)
+    )
+
+
+def resampled_shape(shape: Sequence[int], spacing_mm: Sequence[float], target_mm: Sequence[float]) -> tuple[int, ...]:
+    return tuple(max(1, round(size * own / target)) for size, own, target in zip(shape, spacing_mm, target_mm, strict=True))
+
+
+def _target_spacing(looks: Sequence[Look], why: list[str]) -> np.ndarray:
+    spacings, shapes = np.array([look.spacing_mm for look in looks]), np.array([look.shape for look in looks])
+    target, sizes = np.median(spacings, axis=0), np.median(shapes, axis=0)
+    why.append(f"spacing {_numbers(target)} mm: the median of {len(looks)} cases along each axis")
+    worst = int(target.argmax())
+    others = [axis for axis in range(len(target)) if axis != worst]
+    if target[worst] > ANISOTROPIC * target[others].min() and ANISOTROPIC * sizes[worst] < sizes[others].min():
+        target[worst] = max(np.quantile(spacings[:, worst], 0.1), target[others].max())
+        why[-1] = (
+            f"spacing {_numbers(target)} mm: the median along each axis, but along the coarse one the 10th percentile, so that fine cases "
+            "keep their detail"
+        )
+    return target
+
+
+def _patch(median: np.ndarray, voxels: int, multiple: int) -> np.ndarray:
+    """The median case's proportions within a number of voxels, along each axis a multiple."""
+    patch = np.maximum(np.round(median / multiple), 1).astype(int) * multiple
+    while np.prod(patch) > voxels:
+        shrinkable = np.where(patch > multiple, patch / median, -1.0)
+        if shrinkable.max() < 0:
+            break
+        patch[shrinkable.argmax()] -= multiple
+    return patch
+
+
+def _scaling(name: str, intensities: np.ndarray, why: list[str]) -> Scaling:
+    if name.lower() == "nonorm":
+        why.append(f"{name}: intensities as they are, as its name asks")
+        return Scaling("none", mean=0.0, deviation=1.0)
+    if name.lower() == "ct":
+        low, high = np.quantile(intensities, (0.005, 0.995))
+        clipped = np.clip(intensities, low, high)
+        why.append(
+            f"{name}: clipped to the foreground's 0.5th to 99.5th percentile and scaled alike for all, since Hounsfield units are absolute"
+        )
+        return Scaling("ct", float(low), float(high), float(clipped.mean()), float(max(clipped.std(), 1e-6)))
+    why.append(f"{name}: each case to zero mean and unit deviation, since its units are arbitrary")
+    return Scaling("z-score")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def to_json(plan: Plan, found: Found) -> dict[str, Any]:
+    """For `plan.json`."""
+    return {
+        "layout": found.layout,
+        "channels": found.channels,
+        "classes": found.classes,
+        "ignore": found.ignore,
+        **dataclasses.asdict(plan),
+    }

@@ -1,0 +1,114 @@
+"""Learning curves of runs: the lines that the report and the PNG beside it draw alike."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxal.rounds.record import FULL, Run, assessment_of, read_runs
+from jaxal.tasks.assessed import Assessment
+
+FEW = 6  # strategies that a plot holds with their names and ranges
+
+Value = Callable[[Mapping[str, Any]], float]
+
+
+def look(index: int) -> dict[str, str]:
+    """Ten colours, then the same ones with another line."""
+    return {"color": f"C{index % 10}", "ls": ("-", "--", ":")[index // 10 % 3]}
+
+
+def draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value: Value) -> None:
+    """A line a strategy over the labelled cases, its mean over seeds; of few strategies with the range of the seeds behind it.
+
+    What belongs to the strategy at place i is named `line-i` in an SVG.
+
+    Args:
+      axis: matplotlib's.
+      runs: of all strategies.
+      names: the strategies, in the order of their looks.
+      value: of a line of the ledger.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    for index, name in enumerate(names):
+        curves = [{entry["labelled"]: value(entry) for entry in run.rounds} for run in runs if run.strategy == name]
+        labelled = sorted(set().union(*curves))
+        points = [[curve[count] for curve in curves if count in curve] for count in labelled]
+        means = [np.nanmean(point) for point in points]
+        axis.plot(labelled, means, marker="o", ms=3, lw=1.4, label=name, gid=f"line-{index}", **look(index))
+        if len(curves) > 1 and len(names) <= FEW:
+            low, high = [np.nanmin(point) for point in points], [np.nanmax(point) for point in points]
+            axis.fill_between(labelled, low, high, color=f"C{index % 10}", alpha=0.15, lw=0, gid=f"line-{index}")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def panels_of(assessment: Assessment, groups: Sequence[str]) -> list[tuple[str, Value]]:
+    """Titles and values of what is drawn of every kind of task: the main measure overall, and by group with the disparity."""
+    title, key = assessment.title, assessment.key
+    panels: list[tuple[str, Value]] = [(f"{title}, all test cases", lambda entry: entry[key]["overall"])]
+    if len(groups) > 1:
+        panels += [
+            (f"{title}, group {group}", lambda entry, group=group: entry[key]["by_group"].get(group, np.nan)) for group in groups
+        ]
+        panels.append(("Disparity Δ (lower is fairer)", lambda entry: entry["disparity"]))
+    return panels
+
+
+def plot_learning_curves(folder: Path, setting: str) -> Path:
+    """Draws the panels of one setting as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    path = folder / setting / "learning_curves.png"
+    aside = path.with_name(f".{path.name}.{os.getpid()}.png")
+    with matplotlib.rc_context({"text.parse_math": False}):  # names are names, whatever they hold
+        _plot(folder, setting, aside)
+    os.replace(aside, path)
+    return path
+
+
+def _plot(folder: Path, setting: str, out: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    runs = [run for run in read_runs(folder) if run.setting == setting and run.strategy != FULL]
+    assessment = assessment_of(runs[0].rounds)
+    groups = sorted({group for run in runs for entry in run.rounds for group in entry[assessment.key]["by_group"]})
+    panels = panels_of(assessment, groups)
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    names = sorted({run.strategy for run in runs})
+    legend_rows = -(-len(names) // 4)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(max(6.4, 4.6 * columns), 3.4 * rows + 0.4 + 0.2 * legend_rows),
+        squeeze=False,
+        sharex=True,
+        layout="constrained",
+    )
+    for axis, (title, value) in zip(axes.flat, panels, strict=False):
+        draw_curves(axis, runs, names, value)
+        axis.set_title(title, fontsize=10)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    alike = list(axes.flat)[: max(len(panels) - 1, 1)]
+    low = min(axis.get_ylim()[0] for axis in alike)
+    high = max(axis.get_ylim()[1] for axis in alike)
+    for axis in alike:
+        axis.set_ylim(low, high + 0.03 * (high - low))  # groups are to be compared by eye
+    if len(groups) > 1:
+        list(axes.flat)[len(panels) - 1].set_ylim(bottom=0)
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.remove()
+    for axis in axes[-1]:
+        axis.set_xlabel("labelled cases")
+    seeds = [len({run.seed for run in runs if run.strategy == name}) for name in names]
+    handles, _ = axes.flat[0].get_legend_handles_labels()
+    labels = [f"{name} ({count})" if count > 1 else name for name, count in zip(names, seeds, strict=True)]
+    figure.suptitle(setting, fontsize=11)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)), frameon=False, fontsize=9)
+    figure.savefig(out, dpi=130)
+    plt.close(figure)

@@ -1,0 +1,224 @@
+"""What a person sees: progress, one table row a round, learning curves, and a summary of all runs of a folder."""
+
+import csv
+import io
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich import table as rich_table
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jaxal.report.comparison import Comparison, Estimate
+from jaxal.rounds.checkpoint import write_text
+from jaxal.rounds.record import assessment_of, read_runs
+from jaxal.tasks.assessed import Assessment, Column
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Display:
+    """Writes to the terminal, and remembers whether somebody asked to stop.
+
+    In a terminal, progress is a bar; in a log file, a line every quarter of a minute.
+
+    Args:
+      console: where to write.
+      quiet: show errors only, as hosts do that but help.
+    """
+
+    def __init__(self, console: Console | None = None, quiet: bool = False):
+        self.console = console or Console(highlight=False, soft_wrap=True, quiet=quiet)
+        self._errors = console or Console(highlight=False, soft_wrap=True, stderr=True)
+        self._stop: int | None = None
+
+    @property
+    def stopped_by(self) -> int | None:
+        """The signal that asked to stop, if one did."""
+        return self._stop
+
+    def should_stop(self) -> bool:
+        return self._stop is not None
+
+    def note(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def error(self, text: str) -> None:
+        self._errors.print("[bold red]error:[/] ", end="")
+        self._errors.print(text, markup=False)
+
+    @contextmanager
+    def stop_on_signals(self) -> Iterator[None]:
+        """Turns the first Ctrl-C or SIGTERM into a wish to stop at the next step; a second one ends the process at once."""
+
+        def on_signal(number: int, frame: Any) -> None:
+            if self._stop is not None:
+                os.write(2, b"\nStopped at once. Run the same command again to go on.\n")
+                os._exit(128 + number)  # an exception could strike inside the compiler, which does not survive it
+            self._stop = number
+            os.write(2, "\nStopping at the next step … (once more to stop at once)\n".encode())
+
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        if not self.console.is_terminal:
+            yield self._lines(what)
+            return
+        columns = (
+            TextColumn("  {task.description:<22}"),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    def _lines(self, what: str) -> Callable[[int, int], None]:
+        start = last = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= SECONDS_BETWEEN_LINES and 0 < done < total:
+                last = now
+                self.note(f"  {what}: {done} of {total}, {(now - start) / done * (total - done):.0f} s left")
+
+        return report
+
+    def comparison(self, comparisons: Sequence[Comparison]) -> None:
+        """A table for each setting of which strategies can be compared: means over seeds with 95 % intervals."""
+        for found in comparisons:
+            if len(found.table) < 2:
+                continue
+            measures = [name for name in found.assessment.in_short if name in next(iter(found.table.values()))]
+            title = f"{found.setting}: mean over {len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''} and 95 % interval"
+            table = rich_table.Table(
+                rich_table.Column("strategy", overflow="fold"),
+                *(found.assessment.measure(name).title for name in measures),
+                title=title,
+                box=None,
+                pad_edge=False,
+                padding=(0, 1, 0, 0),
+            )
+            for name, own in found.table.items():
+                cells = [_with_interval(own[measure], found.assessment.measure(measure).digits) for measure in measures]
+                table.add_row(name.replace(",", ",\n"), *cells)
+            self.console.print(table)
+
+    def table_header(self, assessment: Assessment, groups: Sequence[str]) -> None:
+        """Titles of the table of rounds."""
+        self.console.print(
+            _row([column.title for column in _columns(assessment, groups)], assessment, groups), style="bold", markup=False
+        )
+
+    def table_row(self, record: Mapping[str, Any], assessment: Assessment, groups: Sequence[str]) -> None:
+        cells = [column.cell(record) for column in _columns(assessment, groups)]
+        self.console.print(_row(cells, assessment, groups), markup=False)
+
+
+def _columns(assessment: Assessment, groups: Sequence[str]) -> list[Column]:
+    """Of the table of rounds; with two groups of short names it fits 80 columns."""
+
+    def queried(record: Mapping[str, Any]) -> str:
+        return " ".join(f"{kind}:{count}" for kind, count in record[assessment.queried].items()) or "pool empty"
+
+    return [
+        Column("round", lambda record: str(record["round"])),
+        Column("labelled", lambda record: str(record["labelled"])),
+        *assessment.columns(groups),
+        Column("train s", lambda record: f"{record['seconds']['train']:.1f}"),
+        Column("score s", lambda record: f"{record['seconds']['score']:.1f}"),
+        Column("queried", queried),
+    ]
+
+
+def _row(cells: Sequence[str], assessment: Assessment, groups: Sequence[str]) -> str:
+    columns = _columns(assessment, groups)
+    return " ".join(f"{cell:>{max(5, len(column.title))}}" for cell, column in zip(cells, columns, strict=True))
+
+
+def _with_interval(estimate: Estimate, digits: int) -> str:
+    value, low, high = (
+        "∞" if math.isinf(number) else "–" if math.isnan(number) else f"{number:.{digits}f}" for number in estimate
+    )
+    return f"{value}\n{low}–{high}" if estimate.low < estimate.high else value
+
+
+def write_summary(folder: Path) -> Path:
+    """Writes `summary.csv`, one line a run and round."""
+    runs = read_runs(folder)
+    key = assessment_of(runs[0].rounds).key if runs else ""
+    groups = sorted({group for run in runs for record in run.rounds for group in record[key]["by_group"]})
+    groups = groups if len(groups) > 1 else []
+    phases = ["train", "score", "select", "evaluate"]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    plain = ["labelled", "disparity", "essp", "nll", "ece"]
+    by_group, seconds = [f"{key}_{group}" for group in groups], [f"seconds_{phase}" for phase in phases]
+    writer.writerow(["setting", "strategy", "seed", "round", *plain, key, *by_group, *seconds])
+    for run in runs:
+        for record in run.rounds:
+            writer.writerow(
+                [
+                    run.setting,
+                    run.strategy,
+                    run.seed,
+                    record["round"],
+                    *(record[name] for name in plain),
+                    record[key]["overall"],
+                    *(record[key]["by_group"].get(group, "") for group in groups),
+                    *(record["seconds"][phase] for phase in phases),
+                ]
+            )
+    path = folder / "summary.csv"
+    write_text(path, text.getvalue())
+    return path
+
+
+def write_comparison(folder: Path, comparisons: Sequence[Comparison]) -> Path:
+    """Writes `comparison.csv`: every estimate of every strategy, and with `against` its paired differences, with 95 % intervals.
+
+    Args:
+      folder: of the study.
+      comparisons: one for each setting.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["setting", "seeds", "strategy", "against", "measure", "value", "low", "high"])
+    for found in comparisons:
+        for against, rows in {"": found.table, **found.differences}.items():
+            for strategy, own in rows.items():
+                for measure, estimate in own.items():
+                    numbers = [f"{number:.6g}" for number in estimate]
+                    writer.writerow([found.setting, len(found.seeds), strategy, against, measure, *numbers])
+    path = folder / "comparison.csv"
+    write_text(path, text.getvalue())
+    return path
+
+
+def describe_difference(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lines that name each setting that differs, the stored and the asked value."""
+    lines = []
+    for name in sorted(stored.keys() | asked.keys()):
+        before, now = stored.get(name), asked.get(name)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            lines += describe_difference(before, now, f"{prefix}{name}.")
+        elif json.dumps(before) != json.dumps(now):
+            lines.append(f"{prefix}{name}: the folder has {before}, this command asks for {now}")
+    return lines

@@ -1,0 +1,265 @@
+"""The pass: every case is read once, its deterministic layers run once, and all statistics leave together."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxal import hosts
+from jaxal.acquisition import uncertainty
+from jaxal.data.cases import Case, Example
+from jaxal.data.stream import batches
+from jaxal.networks.conv import devices_share_cores
+from jaxal.scoring.journal import Journal
+from jaxal.scoring.members import MembersConfig, first_network, flat, logits_of, member_moments, member_probabilities
+from jaxal.scoring.statistics import STATISTICS, StatisticsConfig, View
+from jaxal.types import Model, Params
+
+Array = jax.Array
+NUMBERS = 3  # raised whenever a change makes passes give other numbers, so that no journal mixes old and new ones
+Collected = dict[str, Any]  # statistic's name -> pytree of arrays with a leading axis of units
+
+
+class Pass:
+    """A compiled pass over cases of one shape for a fixed set of statistics.
+
+    Scores of a case depend on the parameters, the key, the batch size and the case alone: not on its neighbours in the batch,
+    their order or their number, nor on the number of devices and hosts.
+
+    Args:
+      model: the network.
+      statistics: names of what to compute (`statistics.STATISTICS`); each is computed once however often it is asked for.
+      members: whose disagreement counts; they run only if a statistic needs them.
+      batch_size: cases on each device at once; part of the configuration, since results may differ in the last bits across
+        batch sizes.
+      config: of the statistics.
+      devices: of this host that share the work; all of them by default.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        statistics: Sequence[str],
+        members: MembersConfig,
+        batch_size: int,
+        config: StatisticsConfig,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        unknown = sorted(set(statistics) - STATISTICS.keys())
+        if unknown:
+            raise ValueError(f"Unknown statistics {unknown}; there are {sorted(STATISTICS)}.")
+        self.statistics = tuple(sorted(set(statistics)))
+        needed = [name for name in self.statistics if STATISTICS[name].needs_members]
+        each = any(STATISTICS[name].needs_each_member for name in self.statistics)
+        if needed and members.count < 2:
+            raise ValueError(f"{needed} measure how members disagree, but {members} makes only one.")
+        self._members, self._batch_size, self._config = members, batch_size, config
+        mesh = Mesh(np.array(devices or jax.local_devices()), ("cases",))
+        self._everywhere, self._shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))
+        self._at_once = batch_size * mesh.size
+        self._run = _compiled(model, self.statistics, members, (bool(needed), each), config, mesh)
+
+    def __call__(
+        self,
+        params: Params,
+        key: Array,
+        cases: Sequence[Case],
+        load: Callable[[Case], Example],
+        progress: Callable[[int, int], None] | None = None,
+        journal: Journal | None = None,
+    ) -> Collected:
+        """Streams cases through the pass.
+
+        Args:
+          params: of the model, one network's or several stacked (`MembersConfig.networks`).
+          key: of the round; member and unit keys are folded from it.
+          cases: units of this version are whole cases.
+          load: reads a case.
+          progress: called with the number of cases done and of all cases, on several hosts of those that are this one's.
+          journal: keeps each case's results as they come, and gives back those that are there already.
+
+        Returns:
+          Each statistic's results as NumPy arrays with a leading axis of cases, in their order; on every host those of all.
+        """
+        if not cases:
+            return {}
+        mine = list(cases[hosts.index() :: hosts.count()])
+        own = self._over_own(params, key, mine or list(cases[:1]), load, progress, journal)
+        if hosts.count() == 1:
+            return own
+        most = -(-len(cases) // hosts.count())
+        padded = jax.tree.map(lambda part: np.pad(part, [(0, most - len(part))] + [(0, 0)] * (part.ndim - 1)), own)
+        # The case at place i was scored by host i modulo their number.
+        return jax.tree.map(lambda part: np.swapaxes(part, 0, 1).reshape(-1, *part.shape[2:])[: len(cases)], hosts.gather(padded))
+
+    def _over_own(self, params: Params, key: Array, cases: list[Case], load, progress, journal: Journal | None) -> Collected:
+        params, key = jax.device_put((params, key), self._everywhere)
+        rows, pass_, names = _Rows([case.id for case in cases]), "", {}
+        if journal:
+            pass_ = self._identity(params, key, journal.identity)
+            # Names of prepared label maps, and of folders of decoded images, change when the content does.
+            names = {case.id: f"{case.id} {(case.label or case.image.parent).name}" for case in cases}
+            kept = journal.read(pass_)
+            if any(name in kept for name in names.values()):
+                rows.allocate(self._structure(params, key, load(cases[0])))
+            for case in cases:
+                if names[case.id] in kept:
+                    rows.unpack(case.id, kept[names[case.id]])
+            cases = [case for case in cases if names[case.id] not in kept]
+        done, running = len(names) - len(cases) if journal else 0, None
+
+        def finish(present: Sequence[Case], results: Collected) -> None:
+            nonlocal done
+            rows.put([case.id for case in present], results)
+            if journal:
+                journal.write(pass_, [(names[case.id], rows.pack(case.id)) for case in present])
+            done += len(present)
+            if progress:
+                progress(done, len(rows.place))
+
+        for batch in batches(cases, load, self._at_once):
+            numbers = np.array([_stable_number(case.id) for case in batch.cases], np.uint32)
+            numbers = np.pad(numbers, (0, self._at_once - len(numbers)))
+            results = self._run(params, key, *jax.device_put((batch.examples, numbers), self._shared))
+            if running:
+                finish(*running)
+            running = batch.cases, results  # it computes while the next one is read and sent
+        if running:
+            finish(*running)
+        return rows.collected()
+
+    def _structure(self, params: Params, key: Array, example: Example) -> Collected:
+        """Shapes and types of the results of one batch."""
+        batch = jax.tree.map(lambda part: jax.ShapeDtypeStruct((self._at_once, *part.shape), part.dtype), example)
+        return jax.eval_shape(self._run, params, key, batch, jax.ShapeDtypeStruct((self._at_once,), np.uint32))
+
+    def program_bytes(self, params: Params, key: Array, example: Example) -> int:
+        """Memory that one call of the compiled pass takes on a device, arguments and results included."""
+        batch = jax.tree.map(lambda part: jax.ShapeDtypeStruct((self._at_once, *part.shape), part.dtype), example)
+        numbers = jax.ShapeDtypeStruct((self._at_once,), np.uint32)
+        memory = self._run.lower(params, key, batch, numbers).compile().memory_analysis()
+        return memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+
+    def _identity(self, params: Params, key: Array, outside: str) -> str:
+        """A hash of all that decides a case's results but the case."""
+        settings = {
+            "outside": outside,
+            "statistics": self.statistics,
+            "members": dataclasses.asdict(self._members),
+            "batch_size": self._batch_size,
+            "config": dataclasses.asdict(self._config),
+            "device": jax.devices()[0].device_kind,
+            "versions": [jax.__version__, NUMBERS],
+            "key": np.asarray(jax.random.key_data(key)).tolist(),
+        }
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            digest.update(f"{path} {leaf.shape} {leaf.dtype}".encode() + np.asarray(leaf).tobytes())
+        return digest.hexdigest()[:32]
+
+
+class _Rows:
+    """Results of all cases, filled in as they come."""
+
+    def __init__(self, ids: Sequence[str]):
+        self.place = {id_: index for index, id_ in enumerate(ids)}
+        self._structure, self._leaves = None, []
+
+    def allocate(self, batch: Collected) -> None:
+        """Makes room, once the shapes of a batch's results are known."""
+        leaves, self._structure = jax.tree.flatten(batch)
+        self._leaves = [np.zeros((len(self.place), *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+
+    def put(self, ids: Sequence[str], results: Collected) -> None:
+        """Takes the first rows of a batch's results."""
+        if self._structure is None:
+            self.allocate(results)
+        for whole, part in zip(self._leaves, jax.tree.leaves(results), strict=True):
+            whole[[self.place[id_] for id_ in ids]] = np.asarray(part)[: len(ids)]
+
+    def pack(self, id_: str) -> bytes:
+        return b"".join(leaf[self.place[id_]].tobytes() for leaf in self._leaves)
+
+    def unpack(self, id_: str, data: bytes) -> None:
+        start = 0
+        for leaf in self._leaves:
+            size = leaf[:1].nbytes
+            leaf[self.place[id_]] = np.frombuffer(data[start : start + size], leaf.dtype).reshape(leaf.shape[1:])
+            start += size
+
+    def collected(self) -> Collected:
+        return jax.tree.unflatten(self._structure, self._leaves)
+
+
+def _stable_number(name: str) -> int:
+    """A number for a name that is the same on every machine and in every run (Python's own hash is not)."""
+    return zlib.crc32(name.encode())
+
+
+# XLA's CPU scheduler runs independent parts of a program side by side. Here that sets the samples' moments beside the search for
+# the region of interest, which made the pass of all strategies cost 1.4 times its forward instead of 1.1.
+_ON_CPU = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(
+    model: Model, names: tuple[str, ...], members: MembersConfig, needed: tuple[bool, bool], config: StatisticsConfig, mesh: Mesh
+) -> Callable:
+    """The program of a pass; several strategies and seeds of a study run the same ones."""
+    evaluate = functools.partial(_evaluate, model, names, members, needed, config, mesh.size > 1)
+    # Each device runs the program of a single one on its own cases; nothing travels between them.
+    specs = {"in_specs": (P(), P(), P("cases"), P("cases")), "out_specs": P("cases")}
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return jax.jit(jax.shard_map(evaluate, mesh=mesh, check_vma=False, **specs), compiler_options=_ON_CPU if on_cpu else None)
+
+
+def _evaluate(
+    model: Model,
+    names: tuple[str, ...],
+    members: MembersConfig,
+    needed: tuple[bool, bool],
+    config: StatisticsConfig,
+    sharing: bool,
+    params: Params,
+    key: Array,
+    examples: Example,
+    numbers: Array,
+) -> Collected:
+    with devices_share_cores(sharing):
+        return _evaluate_batch(model, names, members, needed, config, params, key, examples, numbers)
+
+
+def _evaluate_batch(model, names, members, needed, config, params, key, examples, numbers) -> Collected:
+    shape = examples.label.shape[1:]
+    first = first_network(members, params)
+    hidden = model.stem(first, examples.image)
+    certain = model.tail(first, hidden, None)
+    features = flat(certain)
+    logits = logits_of(features, *model.head(first))
+    single = uncertainty.moments_of(logits[None])
+    need_members, need_each = needed
+    moments = each = None
+    if need_members:
+        moments = member_moments(model, members, params, examples.image, hidden, jax.random.fold_in(key, 0))
+    if need_each:
+        each = member_probabilities(model, members, params, examples.image, hidden, jax.random.fold_in(key, 0))
+    unit_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)
+
+    def one(features, embedding, logits, single, moments, each, valid, label, unit_key):
+        label = label.reshape(-1).astype(jnp.int32)
+        view = View(features, embedding, logits, single, moments, each, valid.reshape(-1), label, unit_key, shape)
+        return {name: STATISTICS[name].evaluate(view, config) for name in names}
+
+    by_item = uncertainty.ClassMoments(None, 0, 0, 0, 0)
+    in_axes = (0, 0, 0, by_item, None if moments is None else by_item, None if each is None else 1, 0, 0, 0)
+    of_members = (moments, each, examples.valid, examples.label, unit_keys)
+    return jax.vmap(one, in_axes)(features, certain.embedding, logits, single, *of_members)

@@ -1,0 +1,345 @@
+"""What studies on images with one class each share: their options, and how images become a task of classification."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from jaxal import hosts
+from jaxal.acquisition.information import Step
+from jaxal.data.cases import Case, Splits, file_fingerprint, initial_set, split
+from jaxal.data.images.decoded import ImageSet, Listing, cases_of, check_listing, frequencies, is_colour, make_images
+from jaxal.errors import UserError
+from jaxal.networks.resnet import ResNetConfig, resnet
+from jaxal.networks.weights import network_of, read_weights, with_weights
+from jaxal.report import terminal as report
+from jaxal.rounds import loop, prediction
+from jaxal.scoring.members import MembersConfig
+from jaxal.scoring.statistics import StatisticsConfig
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, StrategyConfig, Table, named_strategy
+from jaxal.studies import revisit, study
+from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.training.trainer import TrainingConfig
+from jaxal.types import Model
+
+STUDY = [
+    "random",
+    "entropy",
+    "least_confidence",
+    "margin",
+    "mc_entropy",
+    "bald",
+    "variation_ratio",
+    "mean_std",
+    "coreset",
+    "badge",
+    "egl",
+    "batchbald",
+    "eig",
+    "aeig",
+    "uig",
+    "cfig",
+    "mass",
+]  # the strategies of the information-gain paper, and those it is judged by
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagePreset:
+    """Sizes of a study on images.
+
+    Attributes:
+      size: height and width to which images are brought.
+      rounds: see `ImageArguments`.
+      initial_share, query_share: of the pool, at the start and a query; the paper's are 10 and 6 percent.
+      evaluation, test: shares of the images that go to these splits.
+      network, training: configuration.
+      members: whose disagreement uncertainty is.
+      batch_size: images scored at once on each device.
+      images: as many of a larger data set are taken, at random, subjects as a whole.
+      initial_size, query_size: in images; follow from the shares when left out.
+    """
+
+    size: tuple[int, int]
+    rounds: int
+    initial_share: float
+    query_share: float
+    evaluation: float
+    test: float
+    network: ResNetConfig
+    training: TrainingConfig
+    members: MembersConfig = MembersConfig()  # noqa: RUF009 (frozen)
+    batch_size: int = 64
+    images: int | None = None
+    initial_size: int | None = None
+    query_size: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageArguments(study.StudyArguments):
+    """Options of studies on images."""
+
+    table: ClassVar[Table] = CLASSIFICATION_STRATEGIES
+    strategy: study.strategy_option(CLASSIFICATION_STRATEGIES, "aeig,step=sign") = ("aeig",)  # type: ignore[valid-type]
+    study: bool = False
+    """The study of the information-gain paper, in place of --strategy: all of its strategies and those it is judged by, five seeds or
+    more, training on everything."""
+    renormalise: bool = False
+    """Divide AEIG's label weights by their sum; the paper does not."""
+    step: Step = "sgd"
+    """The one step of the head behind information gain: plain gradient descent, or the first of a fresh Adam."""
+    step_rate: str = "peak"
+    """Rate of that step: peak of the training's, normalised by the features' length, or a number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderArguments(ImageArguments):
+    """Options of studies on a folder of images."""
+
+    data: Path | None = None
+    """The folder of images; needed, but for --score-only and --predict-only."""
+    weights: Path | None = None
+    """Weights to begin from: a state dict of torchvision's ResNet-18 or 50 in .safetensors or .npz, whose network then takes the place of the
+    preset's. Default: drawn at random."""
+
+
+class FolderStudy(NamedTuple):
+    """A study on a folder of images in a layout.
+
+    Attributes:
+      name: of its results folder.
+      presets: sizes by name.
+      read: finds the images of a folder, given the options.
+      pretend: writes a tiny folder of that layout with made-up images, for the preset `smoke`.
+      meant: what the folder must look like, and where it comes from.
+      colour: whether images must have it; as the first image when left out.
+    """
+
+    name: str
+    presets: Mapping[str, ImagePreset]
+    read: Callable[[Path, Any], Listing]
+    pretend: Callable[[Path], Path] | None
+    meant: str
+    colour: bool | None = None
+
+
+def run_without_download(
+    name: str, presets: Mapping[str, ImagePreset], make: Callable[[Any], Listing], arguments: Any, display: report.Display
+) -> int:
+    """Runs a study on images that come with a library, or looks at one of its runs again; returns the exit status.
+
+    Args:
+      name: of the study.
+      presets: sizes by name.
+      make: the images, given the options.
+      arguments: the options, a `preset` among them.
+      display: where to show things.
+    """
+    arguments = with_study(arguments)
+    if revisit.is_asked_for(arguments):
+        arguments = revisit.with_options_of_run(arguments)
+    out = arguments.out or Path("runs") / f"{name}-{arguments.preset}"
+    study.check_options(arguments, None, out)
+    return run(arguments, presets[arguments.preset], make(arguments), False, {"name": name}, out, display)
+
+
+def run_folder(about: FolderStudy, arguments: Any, display: report.Display) -> int:
+    """Runs a study on a folder of images, or looks at one of its runs again; returns the exit status."""
+    arguments = with_study(arguments)
+    if revisit.is_asked_for(arguments):
+        arguments = revisit.with_options_of_run(arguments)
+    data, preset = arguments.data, about.presets[arguments.preset]
+    if data is None and about.pretend and arguments.preset == "smoke":
+        data = arguments.prepared / f"made-up-{about.name}"
+        if hosts.is_leader() and not data.is_dir():
+            aside = data.with_name(f".{data.name}")  # a killed command leaves no half of it behind
+            shutil.rmtree(aside, ignore_errors=True)
+            about.pretend(aside).rename(data)
+            display.note(f"No --data: made-up images are written into {data}.")
+        hosts.share_json(None)
+        arguments = dataclasses.replace(arguments, data=data)
+    elif data is None:
+        raise UserError(f"--data DIR is needed. {about.meant}")
+    out = arguments.out or Path("runs") / f"{about.name}-{data.stem if arguments.data else 'made-up'}-{arguments.preset}"
+    study.check_options(arguments, data, out)
+    size = getattr(arguments, "size", ())
+    if size:
+        if len(size) != 2 or min(size) < 8:
+            raise UserError(f"--size is {' '.join(map(str, size))}; it takes a height and a width of at least 8 pixels.")
+        preset = dataclasses.replace(preset, size=tuple(size))
+    return run(arguments, preset, about.read(data, arguments), about.colour, {"name": about.name}, out, display)
+
+
+def with_study(arguments: ImageArguments) -> ImageArguments:
+    """What `--study` stands for; a run that is looked at again keeps to the strategies that are named."""
+    if not arguments.study or revisit.is_asked_for(arguments):
+        return arguments
+    return dataclasses.replace(arguments, strategy=tuple(STUDY), seeds=max(arguments.seeds, 5), full=True)
+
+
+def choose_sizes(arguments: ImageArguments, preset: ImagePreset, listing: Listing) -> ImagePreset:
+    """The preset with what was asked for by option in its place, and sizes in images."""
+    preset = study.choose_sizes(arguments, preset)
+    if any(axis not in (0, 1) for axis in preset.members.flips):
+        raise UserError(
+            f"--flips {' '.join(map(str, preset.members.flips))}: images have the axes 0 (up and down) and 1 (left and right)."
+        )
+    pool = len(listing.images) * (1 - preset.evaluation - preset.test)
+    classes = len(listing.classes)
+    return dataclasses.replace(
+        preset,
+        network=dataclasses.replace(preset.network, classes=classes),
+        initial_size=preset.initial_size or max(classes, round(preset.initial_share * pool)),
+        query_size=preset.query_size or max(1, round(preset.query_share * pool)),
+    )
+
+
+def part_of(listing: Listing, images: int) -> Listing:
+    """At least so many images, always the same ones: subjects as a whole, in an order drawn by their names alone."""
+    of_subject: dict[str, list[int]] = {}
+    for place, image in enumerate(listing.images):
+        of_subject.setdefault(image.subject or image.id, []).append(place)
+    order = np.random.default_rng(0).permutation(sorted(of_subject))
+    chosen: list[int] = []
+    for subject in order:
+        if len(chosen) >= images:
+            break
+        chosen += of_subject[str(subject)]
+    chosen.sort()
+    pixels = None if listing.pixels is None else listing.pixels[chosen]
+    return listing._replace(images=tuple(listing.images[place] for place in chosen), pixels=pixels)
+
+
+def draw_splits(cases: Sequence[Case], preset: ImagePreset, seed: int) -> tuple[Splits, tuple[Case, ...]]:
+    """The splits of a seed and its initial set.
+
+    Raises:
+      UserError: the pool is too small, a class or a group has too few images.
+    """
+    splits = split(cases, seed, preset.evaluation, preset.test)
+    if len(splits.pool) < preset.initial_size + preset.query_size:
+        raise UserError(
+            f"The pool has {len(splits.pool)} of {len(cases)} images, but the initial set of {preset.initial_size} and one "
+            f"query of {preset.query_size} need more. Lower --initial-size or --query-size, or add images."
+        )
+    classes_of: dict[str, set[str]] = {}
+    for case in splits.test:
+        classes_of.setdefault(case.group, set()).add(case.category)
+    poorest = min(classes_of, key=lambda group: len(classes_of[group]))
+    if len(classes_of[poorest]) < 2:
+        raise UserError(
+            f"All test images of group {poorest!r} are of the class {min(classes_of[poorest])!r}, so there is no AUC of it. Join groups, name "
+            "another --group-column, or add images."
+        )
+    return splits, initial_set(splits.pool, preset.initial_size, seed, frequencies(splits.pool))
+
+
+def read_images(
+    listing: Listing, arguments: ImageArguments, size: tuple[int, int], colour: bool | None, display: report.Display
+) -> ImageSet:
+    """Decodes and resizes what was not before, showing how far it is."""
+    folder = arguments.prepared / listing.layout.replace(" ", "-").replace(",", "")
+    if hosts.is_leader():
+        with display.progress("decoding images") as progress:
+            images = make_images(listing, folder, size, colour, study.stoppable(progress, display))
+    hosts.share_json(None)  # the others find the leader's files
+    return images if hosts.is_leader() else make_images(listing, folder, size, colour)
+
+
+def make_source(
+    arguments: ImageArguments, preset: ImagePreset, model: Model, images: ImageSet, identity: dict[str, Any]
+) -> study.Source:
+    """Images as the one setting of a study."""
+    identity = {**identity, "fingerprint": images.fingerprint}
+
+    def task(seed: int) -> loop.Task:
+        splits, initial = draw_splits(images.dataset.cases, preset, seed)
+        made = loop.Task(
+            model=model,
+            dataset=images.dataset,
+            splits=splits,
+            initial=initial,
+            load=images.load,
+            picture=images.picture,
+            training=preset.training,
+            statistics=StatisticsConfig(),
+            strategy=_strategy_config(arguments, preset.training),
+            assessment=CLASSIFICATION,
+            table=CLASSIFICATION_STRATEGIES,
+        )
+        return made._replace(settings=_settings(made, preset, arguments.training, identity))
+
+    def predict(folder: Path, config: loop.LoopConfig, task: loop.Task, progress: Callable[[int, int], None]) -> list[str]:
+        path = folder / "predictions.csv"
+        prediction.predict_images(path, folder, config, task, progress)
+        return [f"Probabilities of every image: {path}"]
+
+    return study.Source("images", arguments, task, predict)
+
+
+def run(
+    arguments: ImageArguments,
+    preset: ImagePreset,
+    listing: Listing,
+    colour: bool | None,
+    identity: dict[str, Any],
+    out: Path,
+    display: report.Display,
+) -> int:
+    """Runs a study on images, or looks at one of its runs again; returns the exit status.
+
+    What can be refused is refused before any image is decoded, which may take an hour.
+    """
+    check_listing(listing)
+    if preset.images and len(listing.images) > preset.images:
+        everything, listing = len(listing.images), part_of(listing, preset.images)
+        display.note(f"Of {everything} images {len(listing.images)} are taken, as many as the preset has.")
+    preset = choose_sizes(arguments, preset, listing)
+    weights = getattr(arguments, "weights", None)
+    if weights:
+        colour = is_colour(listing) if colour is None else colour
+        state = read_weights(weights)
+        preset = dataclasses.replace(preset, network=network_of(state, preset.network))
+        model = with_weights(resnet(preset.network), preset.network, state, weights, channels=3 if colour else 1)
+        identity = {**identity, "weights": file_fingerprint([weights])}
+    else:
+        model = resnet(preset.network)
+    for name in arguments.strategy:
+        named_strategy(name, _strategy_config(arguments, preset.training), CLASSIFICATION_STRATEGIES)
+    for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+        draw_splits(cases_of(listing, Path()), preset, seed)
+    found = read_images(listing, arguments, preset.size, colour, display)
+    source = make_source(arguments, preset, model, found, identity)
+    if revisit.is_asked_for(arguments):
+        return revisit.run(arguments, preset, source, display)
+    return study.run(arguments, preset, [source], out, display)
+
+
+def _strategy_config(arguments: ImageArguments, training: TrainingConfig) -> StrategyConfig:
+    peak = training.warm_rate if arguments.training == "warm" else training.peak_rate
+    rate: float | Literal["normalised"]
+    if arguments.step_rate in ("peak", "normalised"):
+        rate = peak if arguments.step_rate == "peak" else "normalised"
+    else:
+        try:
+            rate = float(arguments.step_rate)
+        except ValueError as error:
+            raise UserError(f"--step-rate is {arguments.step_rate!r}; it takes peak, normalised or a number.") from error
+        if not 0 < rate < float("inf"):
+            raise UserError(f"--step-rate is {arguments.step_rate}; it must be above zero.")
+    return StrategyConfig(step_rate=rate, step=arguments.step, renormalise=arguments.renormalise)
+
+
+def _settings(task: loop.Task, preset: ImagePreset, start: str, identity: dict[str, Any]) -> dict[str, Any]:
+    """What decides results and therefore may not change under an existing folder."""
+    return {
+        "data": {**identity, "images": len(task.dataset.cases), "size": list(preset.size), "classes": list(task.dataset.classes)},
+        "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
+        "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
+        "network": dataclasses.asdict(preset.network),
+        "training": {"start": start, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
+        "statistics": dataclasses.asdict(task.statistics),
+        "strategy": dataclasses.asdict(task.strategy),
+    }
