@@ -32,7 +32,8 @@ from rich.table import Table
 from benchmarks.measure import keep_compiled, median, plot_ratios, ratio, use_all_cores, write
 from benchmarks.pool import CLASSES, FULL, IMAGE_BATCH, QUICK, Bench, Sizes, key, make_bench, make_image_bench
 from jaxal.acquisition import gradients, information, selection
-from jaxal.scoring.members import MembersConfig, flat, logits_of
+from jaxal.arrays import flat, logits_of
+from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.scoring.statistics import StatisticsConfig
 

@@ -25,7 +25,8 @@ from jaxal.data.cases import Example
 from jaxal.networks import unet as unet_module
 from jaxal.networks.conv import conv_by_tiles, conv_plain
 from jaxal.networks.unet import UNetConfig, unet
-from jaxal.training.trainer import Trainer, TrainingConfig, take_step
+from jaxal.training.config import TrainingConfig
+from jaxal.training.trainer import Trainer, take_step
 
 SIZES = [
     ((2, 48, 48, 32), 8, 8),

@@ -18,10 +18,11 @@ from rich.console import Console
 from benchmarks.measure import interleaved, median, write
 from benchmarks.pool import CLASSES, matmul_ceiling, resnet18_flops
 from jaxal.acquisition import uncertainty
+from jaxal.arrays import flat, logits_of
 from jaxal.data.cases import Example
 from jaxal.networks.resnet import ResNetConfig, resnet
-from jaxal.scoring.members import flat, logits_of
-from jaxal.training.trainer import Trainer, TrainingConfig, take_step
+from jaxal.training.config import TrainingConfig
+from jaxal.training.trainer import Trainer, take_step
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from jaxal.rounds.checkpoint import write_text
+from jaxal.files import write_text
 
 
 def interleaved(

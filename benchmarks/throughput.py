@@ -37,7 +37,8 @@ from benchmarks.pool import (
     on_all_devices,
     resnet18_flops,
 )
-from jaxal.scoring.members import MembersConfig, flat, logits_of
+from jaxal.arrays import flat, logits_of
+from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.strategies import table as strategies

@@ -21,10 +21,11 @@ from experiments import brain_caudate
 from jaxal.cli import command
 from jaxal.data.cases import initial_set, split
 from jaxal.data.simulated import brain
-from jaxal.report import terminal as report
-from jaxal.rounds import loop
-from jaxal.rounds.checkpoint import lock
-from jaxal.rounds.record import read_runs
+from jaxal.files import lock
+from jaxal.report import terminal
+from jaxal.rounds.ledger import read_runs
+from jaxal.rounds.setup import RoundsConfig, open_run
+from jaxal.rounds.simulate import simulate
 from jaxal.studies import scans, study
 from jaxal.studies.presets import PRESETS
 
@@ -54,7 +55,7 @@ def main(arguments: Arguments) -> int:
     return command.run(lambda display: _run(arguments, display))
 
 
-def _run(arguments: Arguments, display: report.Display) -> int:
+def _run(arguments: Arguments, display: terminal.Display) -> int:
     preset = PRESETS[arguments.preset]
     if arguments.steps:
         preset = dataclasses.replace(
@@ -71,12 +72,11 @@ def _run(arguments: Arguments, display: report.Display) -> int:
                 shares = scans.imbalanced_shares(dataset)
                 for labelled in arguments.labelled:
                     start = splits.pool if labelled == "all" else initial_set(splits.pool, preset.initial_size, seed, shares)
-                    task = scans.make_task(dataset, preset, splits, start, choice.training, identity)
-                    study.settle_config(out / "config.json", task.settings)
-                    config = loop.LoopConfig(1, preset.query_size, seed, batch_size=preset.batch_size)
-                    for record in loop.run(
-                        out / f"{bias}-imbalanced" / labelled / f"seed-{seed}", "random", config, task, display
-                    ):
+                    task = scans.make_task(ready, preset, scans.Chosen(splits, start), choice.training, identity)
+                    study.settle_config(out / "config.json", task)
+                    config = RoundsConfig(1, preset.query_size, seed, batch_size=preset.batch_size)
+                    folder = out / f"{bias}-imbalanced" / labelled / f"seed-{seed}"
+                    for record in simulate(open_run(folder, "random", config, task, display)):
                         by_group = " ".join(f"{group} {value:.3f}" for group, value in record["dice"]["by_group"].items())
                         display.note(
                             f"{bias:>6} {labelled:>7} ({record['labelled']:3d} labelled) seed {seed}: Dice {by_group}, {record['seconds']['train']:.0f} s"
@@ -85,7 +85,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     return 0
 
 
-def _table(out: Path, display: report.Display) -> None:
+def _table(out: Path, display: terminal.Display) -> None:
     gaps: dict[tuple[str, str], list[float]] = {}
     for run in read_runs(out):
         by_group = run.rounds[0]["dice"]["by_group"]

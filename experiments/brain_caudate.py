@@ -2,7 +2,7 @@
 
     python -m experiments.brain_caudate --strategy aeig
 
-The cohort is simulated (`jaxal/data/brain.py`): in group B the caudate lies elsewhere. The initial set is imbalanced, seven cases
+The cohort is simulated (`jaxal/data/simulated/brain.py`): in group B the caudate lies elsewhere. The initial set is imbalanced, seven cases
 of group A and one of group B, so a network trained on it serves B badly; which strategy notices, and mends it?
 
 Is the gap caused by what is labelled? Dice of group A minus that of group B on the test cases at `--preset small`, mean over
@@ -29,8 +29,9 @@ from jaxal import hosts
 from jaxal.cli import command
 from jaxal.data.scans.folder import FolderConfig, Ready
 from jaxal.data.simulated import brain
-from jaxal.report import terminal as report
-from jaxal.rounds import loop
+from jaxal.report import terminal
+from jaxal.rounds.identity import config_hash
+from jaxal.rounds.passes import stoppable
 from jaxal.studies import revisit, scans, study
 from jaxal.studies.presets import PRESETS, Preset
 
@@ -54,7 +55,7 @@ def main(arguments: Arguments) -> int:
     return command.run(lambda display: _run(arguments, display), arguments.hosts)
 
 
-def _run(arguments: Arguments, display: report.Display) -> int:
+def _run(arguments: Arguments, display: terminal.Display) -> int:
     if revisit.is_asked_for(arguments):
         arguments = revisit.with_options_of_run(arguments)
     name = arguments.data.resolve().name if arguments.data else arguments.preset
@@ -66,14 +67,14 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     return study.run(arguments, preset, _sources(arguments, preset, display), out, display)
 
 
-def _sources(arguments: Arguments, preset: Preset, display: report.Display) -> list[study.Source]:
+def _sources(arguments: Arguments, preset: Preset, display: terminal.Display) -> list[study.Source]:
     if arguments.data:
         return [scans.make_source("data", arguments, preset, *read_data(arguments, preset, display))]
     choices = [dataclasses.replace(arguments, bias=(bias,)) for bias in dict.fromkeys(arguments.bias)]
     return [scans.make_source(choice.bias[0], choice, preset, *read_data(choice, preset, display)) for choice in choices]
 
 
-def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> tuple[Ready, dict]:
+def read_data(arguments: Arguments, preset: Preset, display: terminal.Display) -> tuple[Ready, dict]:
     """Reads the user's folder, or a simulated one that is made first if it is not there; returns what identifies it, too."""
     folder, column, identity = arguments.data, arguments.group_column, {}
     if folder is None:
@@ -81,10 +82,10 @@ def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> 
         config = brain.BrainConfig(preset.cases, preset.spacing_mm, bias)
         everything = {**dataclasses.asdict(config), "generator": brain.GENERATOR}
         identity = {"simulation": {name: value for name, value in everything.items() if name != "bias"}}
-        folder = arguments.cohorts / f"brain-{bias}-{preset.cases}-{preset.spacing_mm:g}mm-{loop.config_hash(everything)}"
+        folder = arguments.cohorts / f"brain-{bias}-{preset.cases}-{preset.spacing_mm:g}mm-{config_hash(everything)}"
         if hosts.is_leader() and not folder.is_dir():
             with display.progress("simulating") as progress:
-                brain.write_cohort(config, folder, study.stoppable(progress, display))
+                brain.write_cohort(config, folder, stoppable(progress, display))
             display.note(f"Simulated {config.cases} brains into {folder}")
         hosts.share_json(None)  # the others wait for the leader's files
     whole = FolderConfig(
@@ -93,7 +94,7 @@ def read_data(arguments: Arguments, preset: Preset, display: report.Display) -> 
     ready = scans.read_folder(folder, arguments.prepared / folder.resolve().name, whole, display)
     dataset = ready.dataset
     if arguments.data:
-        identity = {"group_column": column, "fingerprint": ready.fingerprint}
+        identity = {"group_column": ready.group_column, "fingerprint": ready.fingerprint}
     return ready, {**identity, "cases": len(dataset.cases), "shape": list(dataset.shape), "classes": list(dataset.classes)}
 
 

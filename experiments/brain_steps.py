@@ -18,7 +18,7 @@ from experiments import brain_caudate
 from jaxal.assessment import fairness, metrics
 from jaxal.cli import command
 from jaxal.data.cases import by_stratum, initial_set, split
-from jaxal.report import terminal as report
+from jaxal.report import terminal
 from jaxal.scoring.pool_pass import Pass
 from jaxal.studies import scans
 from jaxal.studies.presets import PRESETS
@@ -46,7 +46,7 @@ def main(arguments: Arguments) -> int:
     return command.run(lambda display: _run(arguments, display))
 
 
-def _run(arguments: Arguments, display: report.Display) -> int:
+def _run(arguments: Arguments, display: terminal.Display) -> int:
     preset = PRESETS[arguments.preset]
     ready, identity = brain_caudate.read_data(brain_caudate.Arguments(cohorts=arguments.cohorts), preset, display)
     dataset = ready.dataset
@@ -54,11 +54,11 @@ def _run(arguments: Arguments, display: report.Display) -> int:
     for seed in range(arguments.seeds):
         splits = split(dataset.cases, seed, preset.evaluation, preset.test)
         few = initial_set(splits.pool, preset.initial_size, seed, scans.imbalanced_shares(dataset))
-        task = scans.make_task(dataset, preset, splits, few, "scratch", identity)
+        task = scans.make_task(ready, preset, scans.Chosen(splits, few), "scratch", identity)
         more = [case for cases in by_stratum(set(splits.pool) - set(few)).values() for case in cases[:2]]
         examples = [task.load(case) for case in few]
         extended = examples + [task.load(case) for case in more]
-        test = Pass(task.model, ["overlap"], preset.members, preset.batch_size, task.statistics)
+        test = Pass(task.kind, task.model, ["overlap"], preset.members, preset.batch_size, task.statistics)
         key = jax.random.key(seed)
 
         def measure(name: str, params: Any, task=task, test=test, key=key) -> None:
@@ -67,7 +67,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
             dice.setdefault(name, []).append(dict(performance.by_group))
 
         def train(examples, config, warm=False, params=None, task=task, key=key):
-            trainer = Trainer(task.model, config, warm)
+            trainer = Trainer(task.kind, task.model, config, warm)
             with display.progress(f"{trainer.steps(len(examples))} steps on {len(examples)}") as progress:
                 state = trainer.start(key, examples[0], params)
                 return trainer.fit(key, len(examples), whole(examples), state, progress, display.should_stop).params
@@ -76,7 +76,7 @@ def _run(arguments: Arguments, display: report.Display) -> int:
             config = dataclasses.replace(preset.training, steps=steps, steps_per_case=0)
             measure(f"{len(examples)} labelled, scratch, {steps} steps", train(examples, config))
         last = jax.tree.map(np.asarray, train(examples, preset.training))
-        own_steps = Trainer(task.model, preset.training).steps(len(extended))
+        own_steps = Trainer(task.kind, task.model, preset.training).steps(len(extended))
         measure(f"{len(extended)} labelled, scratch, {own_steps} steps", train(extended, preset.training))
         for steps in arguments.warm:
             config = dataclasses.replace(preset.training, warm_steps=steps, steps_per_case=0)

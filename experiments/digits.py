@@ -18,7 +18,7 @@ from jaxal.data.simulated.digits import make_digits
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import images
-from jaxal.training.trainer import TrainingConfig
+from jaxal.training.config import TrainingConfig
 
 NETWORK = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
 TRAINING = TrainingConfig(steps=100, warm_steps=40, steps_per_case=1, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0)

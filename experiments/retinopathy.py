@@ -22,22 +22,15 @@ from jaxal.data.simulated import pretend
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import images
-from jaxal.training.trainer import TrainingConfig
+from jaxal.studies.presets import OF_IMAGES, OF_IMAGES_AS_PUBLISHED
 
-TRAINING = TrainingConfig(
-    steps=200, warm_steps=100, batch_size=32, peak_rate=2e-3, dice=False, flips=(0, 1), rotation_degrees=15.0
-)
-PAPER = TrainingConfig(
-    steps=0, warm_steps=0, steps_per_case=100 / 64, batch_size=64, peak_rate=5e-4, warm_rate=5e-4, decay_per_epoch=0.995,
-    weight_decay=1e-5, clip_norm=None, dice=False, flips=(0, 1), rotation_degrees=15.0, contrast=0.0, brightness=0.0, noise=0.0,
-)  # fmt: skip
 PRESETS = {
     "smoke": images.ImagePreset(
         (32, 32), 2, 0.3, 0.15, 0.2, 0.3, ResNetConfig(width=8, groups=4, entry="narrow"),
-        dataclasses.replace(TRAINING, steps=10, warm_steps=5, batch_size=8), MembersConfig(dropout=4), batch_size=16,
+        dataclasses.replace(OF_IMAGES, steps=10, warm_steps=5, batch_size=8), MembersConfig(dropout=4), batch_size=16,
     ),
-    "small": images.ImagePreset((64, 64), 6, 0.10, 0.06, 0.12, 0.29, ResNetConfig(width=16, groups=4), TRAINING),
-    "paper": images.ImagePreset((512, 512), 6, 0.10, 0.06, 0.12, 0.29, ResNetConfig(dtype="bfloat16"), PAPER, images=8408),
+    "small": images.ImagePreset((64, 64), 6, 0.10, 0.06, 0.12, 0.29, ResNetConfig(width=16, groups=4), OF_IMAGES),
+    "paper": images.ImagePreset((512, 512), 6, 0.10, 0.06, 0.12, 0.29, ResNetConfig(dtype="bfloat16"), OF_IMAGES_AS_PUBLISHED, images=8408),
 }  # fmt: skip
 
 

@@ -13,22 +13,22 @@ import dataclasses
 import sys
 from typing import Literal
 
-from experiments.retinopathy import PAPER, TRAINING
 from jaxal.cli import command
 from jaxal.data.images.layouts import SKIN_MEANT, read_skin_lesions
 from jaxal.data.simulated import pretend
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import images
+from jaxal.studies.presets import OF_IMAGES, OF_IMAGES_AS_PUBLISHED
 
 PRESETS = {
     "smoke": images.ImagePreset(
         (24, 32), 2, 0.3, 0.15, 0.2, 0.3, ResNetConfig(architecture="small", width=8, groups=4, entry="narrow"),
-        dataclasses.replace(TRAINING, steps=10, warm_steps=5, batch_size=8), MembersConfig(dropout=4), batch_size=16,
+        dataclasses.replace(OF_IMAGES, steps=10, warm_steps=5, batch_size=8), MembersConfig(dropout=4), batch_size=16,
     ),
-    "small": images.ImagePreset((48, 64), 6, 0.10, 0.06, 0.15, 0.25, ResNetConfig(width=16, groups=4), TRAINING),
+    "small": images.ImagePreset((48, 64), 6, 0.10, 0.06, 0.15, 0.25, ResNetConfig(width=16, groups=4), OF_IMAGES),
     "paper": images.ImagePreset(
-        (450, 600), 6, 0.10, 0.06, 0.15, 0.25, ResNetConfig(dtype="bfloat16"), dataclasses.replace(PAPER, peak_rate=1e-4, warm_rate=1e-4)
+        (450, 600), 6, 0.10, 0.06, 0.15, 0.25, ResNetConfig(dtype="bfloat16"), dataclasses.replace(OF_IMAGES_AS_PUBLISHED, peak_rate=1e-4, warm_rate=1e-4)
     ),
 }  # fmt: skip
 

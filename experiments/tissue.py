@@ -20,7 +20,7 @@ from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import images
-from jaxal.training.trainer import TrainingConfig
+from jaxal.training.config import TrainingConfig
 
 NETWORK = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
 TRAINING = TrainingConfig(

@@ -1,5 +1,6 @@
 """Several hosts, one process on each, that share the work of a pass. JAX's own engine carries what must travel."""
 
+import dataclasses
 import json
 import os
 import socket
@@ -13,6 +14,21 @@ from jax.experimental import multihost_utils
 from jaxal.errors import UserError
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class HostsConfig:
+    """Several hosts share the work of scoring: one such command on each, or one job step of SLURM with a task for each host, or for each
+    GPU. They need a disk that all see."""
+
+    coordinator: str | None = None
+    """HOST:PORT of the process with index 0, the same for all. SLURM needs none of these options."""
+    processes: int | None = None
+    """How many there are."""
+    process_index: int | None = None
+    """Which of them this is, from 0; the first one trains and writes, the others help to score."""
+    wait_for_hosts: int = 120
+    """Seconds to wait for the others."""
 
 
 def start(coordinator: str | None, count: int | None, index: int | None, timeout_seconds: int) -> None:

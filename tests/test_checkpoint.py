@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from jaxal.errors import UserError
+from jaxal.files import lock, write_text
 from jaxal.rounds import checkpoint
-from jaxal.rounds.checkpoint import Checkpoints, Ledger, lock, write_text
+from jaxal.rounds.checkpoint import Checkpoints
+from jaxal.rounds.ledger import Ledger
 from jaxal.training.trainer import TrainState
 
 

@@ -12,7 +12,7 @@ import pytest
 from jaxal.data.cases import Example
 from jaxal.report import page
 from jaxal.report.comparison import compare_folder
-from jaxal.rounds.checkpoint import Ledger
+from jaxal.rounds.ledger import Ledger
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
 from jaxal.tasks.pictures import draw_case, write_picture
 

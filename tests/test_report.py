@@ -6,7 +6,7 @@ from rich.console import Console
 
 from jaxal.report import curves
 from jaxal.report import terminal as report
-from jaxal.rounds.checkpoint import Ledger
+from jaxal.rounds.ledger import Ledger
 from jaxal.tasks.segmentation import SEGMENTATION
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from jaxal.arrays import logits_of
 from jaxal.data.cases import Example
 from jaxal.errors import UserError
 from jaxal.networks.layers import draw_params
 from jaxal.networks.resnet import ResNetConfig, _Block, resnet
 from jaxal.networks.weights import network_of, read_weights, with_weights
-from jaxal.scoring.members import logits_of
-from jaxal.training.trainer import TrainingConfig, TrainState, _fresh_state, take_step
+from jaxal.training.config import TrainingConfig
+from jaxal.training.trainer import TrainState, _fresh_state, take_step
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "resnet.json").read_text())
 IMAGES = np.random.default_rng(1).normal(size=(2, 64, 48, 3)).astype(np.float32)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxal.arrays import flat, logits_of
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.networks.windows import gaussian_weights, window_starts, windowed
-from jaxal.scoring.members import MembersConfig, flat, logits_of, member_moments
+from jaxal.scoring.members import MembersConfig, member_moments
 from jaxal.types import Model, Output
 
 PATCH = (4, 6, 4)

@@ -11,7 +11,7 @@ from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.networks.unet import UNetConfig
 from jaxal.scoring.statistics import STATISTICS as ALL
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.training.trainer import TrainingConfig
+from jaxal.training.config import TrainingConfig
 
 SHAPE = (8, 8, 8)
 NETWORK = UNetConfig(width=4, levels=2)

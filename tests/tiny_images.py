@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxal.data.images.decoded import ImageSet, Listed, Listing, make_images
 from jaxal.networks.resnet import ResNetConfig
-from jaxal.training.trainer import TrainingConfig
+from jaxal.training.config import TrainingConfig
 
 SIDE = 8
 CLASSES = ("common", "scarce", "rare")

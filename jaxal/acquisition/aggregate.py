@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxal.training.losses import count
+from jaxal.arrays import count
 
 Array = jax.Array
 

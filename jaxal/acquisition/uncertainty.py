@@ -7,11 +7,13 @@ natural.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+
+from jaxal.types import Moments
 
 Array = jax.Array
 
@@ -34,7 +36,7 @@ class ClassMoments(NamedTuple):
     votes: Array
 
 
-def no_moments(shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> ClassMoments:
+def no_moments(shape: tuple[int, ...], dtype: Any = jnp.float32) -> ClassMoments:
     """Moments of no member yet, for logits of a shape `[..., classes, elements]`."""
     zeros = jnp.zeros(shape, dtype)
     return ClassMoments(jnp.zeros((), dtype), zeros, zeros, jnp.zeros((*shape[:-2], shape[-1]), dtype), zeros)
@@ -164,3 +166,6 @@ def variance(moments: ClassMoments) -> Array:
 
 def _variance(moments: ClassMoments) -> Array:
     return jnp.maximum(moments.square / moments.count - jnp.square(mean_probability(moments)), 0.0)
+
+
+CLASS_MOMENTS = Moments(no_moments, add_member, moments_of, mean_probability, ClassMoments(None, 0, 0, 0, 0))  # type: ignore[arg-type]

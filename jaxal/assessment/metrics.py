@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from jaxal.training.losses import one_hot
+from jaxal.arrays import one_hot
 
 Array = jax.Array
 

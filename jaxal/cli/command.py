@@ -1,6 +1,5 @@
 """What the commands of all experiments share: exit statuses, one message for an error, and the compilation cache."""
 
-import dataclasses
 import hashlib
 import logging
 import os
@@ -34,31 +33,18 @@ def parse(arguments: type[T], module: str, given: Sequence[str] | None = None) -
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Hosts:
-    """Several hosts share the work of scoring: one such command on each, or one job step of SLURM with a task for each host, or for each GPU. They need a disk that all see."""
-
-    coordinator: str | None = None
-    """HOST:PORT of the process with index 0, the same for all. SLURM needs none of these options."""
-    processes: int | None = None
-    """How many there are."""
-    process_index: int | None = None
-    """Which of them this is, from 0; the first one trains and writes, the others help to score."""
-    wait_for_hosts: int = 120
-    """Seconds to wait for the others."""
-
-
-def run(work: Callable[[Display], int], given: Hosts = Hosts()) -> int:
+def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None) -> int:
     """Runs a command's work: bad input and a wish to stop end in one message and an exit status, not in a traceback.
 
     Args:
       work: gets where to show things; returns the exit status.
-      given: with whom the work is shared.
+      given: with whom the work is shared; nobody when left out.
 
     Returns:
       What `work` returns; 2 for a `UserError`, a full disk or a missing permission; 128 plus the signal's number if a signal asked to stop.
     """
     _use_cores()
+    given = given or hosts.HostsConfig()
     try:
         hosts.start(given.coordinator, given.processes, given.process_index, given.wait_for_hosts)
     except UserError as error:

@@ -1,34 +1,17 @@
-"""Cases, the three disjoint splits of a study, and the arrays that networks see."""
+"""Data sets, and the three disjoint splits of a study."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxal.errors import UserError
+from jaxal.types import Case
 
 PIECES, PIECE_BYTES = 16, 2**16  # of a large file, for its fingerprint
-
-
-class Case(NamedTuple):
-    """One scan as it was prepared (`prepare.py`).
-
-    Attributes:
-      id, group: its name and its group of patients.
-      image, label: arrays on disk; their names change when the scan's content does. An image that has one class as a whole has no label map.
-      subject: whose scan it is; the scans of one subject stay in one split. The id when left out.
-      category: name of the class that an image has as a whole.
-    """
-
-    id: str
-    group: str
-    image: Path
-    label: Path | None
-    subject: str = ""
-    category: str = ""
 
 
 class Dataset(NamedTuple):
@@ -53,14 +36,6 @@ class Dataset(NamedTuple):
         return tuple(sorted({case.group for case in self.cases}))
 
 
-class Example(NamedTuple):
-    """A case as arrays: `image [*shape, channels]` float32, `label [*shape]` uint8, `valid [*shape]` (False in the padding)."""
-
-    image: np.ndarray
-    label: np.ndarray
-    valid: np.ndarray
-
-
 class Splits(NamedTuple):
     """Disjoint cases: what may be queried, what strategies may look at besides, and what only the reported metrics see."""
 
@@ -69,13 +44,40 @@ class Splits(NamedTuple):
     test: tuple[Case, ...]
 
 
-def file_fingerprint(paths: Sequence[Path]) -> str:
-    """Sixteen hexadecimal digits that change when the content of one of some files does.
+class Fingerprint(NamedTuple):
+    """Sixteen hexadecimal digits each, which change when the content of a case's files does.
 
-    Of a large file pieces all over it are looked at, the ends among them: gzip writes all that follows a change anew, and a
+    Attributes:
+      image: of the image files.
+      label: of the label map; empty without one.
+      whole: of both together.
+    """
+
+    image: str
+    label: str
+    whole: str
+
+
+def file_fingerprint(paths: Sequence[Path]) -> str:
+    """Sixteen hexadecimal digits that change when the content of one of some files does."""
+    return _digest(paths).hexdigest()[:16]
+
+
+def fingerprint_of(images: Sequence[Path], label: Path | None) -> Fingerprint:
+    """The fingerprint of a case's files; image and label are told apart, so that a new label makes no image a new one."""
+    digest = _digest(images)
+    image = digest.hexdigest()[:16]
+    if label is None:
+        return Fingerprint(image, "", image)
+    whole = _digest([label], digest.copy())
+    return Fingerprint(image, file_fingerprint([label]), whole.hexdigest()[:16])
+
+
+def _digest(paths: Sequence[Path], digest: Any = None) -> Any:
+    """Of a large file pieces all over it are looked at, the ends among them: gzip writes all that follows a change anew, and a
     checksum at its end.
     """
-    digest = hashlib.sha256()
+    digest = digest or hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -84,7 +86,7 @@ def file_fingerprint(paths: Sequence[Path]) -> str:
             for start in [0] if whole else np.linspace(0, size - PIECE_BYTES, PIECES).astype(int).tolist():
                 file.seek(start)
                 digest.update(file.read(-1 if whole else PIECE_BYTES))
-    return digest.hexdigest()[:16]
+    return digest
 
 
 def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> Splits:

@@ -56,16 +56,29 @@ def read_groups(
     return groups
 
 
+def columns_of(path: Path) -> list[str]:
+    """Names of a table's columns; none where there is no table.
+
+    Raises:
+      UserError: it is not a table.
+    """
+    return list(next(iter(_rows(path)), {})) if path.is_file() else []
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file, delimiter="\t"))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table in UTF-8 ({error}). Save it as tab-separated text in UTF-8.") from error
+
+
 def _column(path: Path, column: str, only: Collection[str] | None) -> dict[str, str]:
     if not path.is_file():
         raise UserError(
             f"{path}: no such file. It names each case's group: tab-separated, a column participant_id and a column {column!r}."
         )
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a table in UTF-8 ({error}). Save it as tab-separated text in UTF-8.") from error
+    rows = _rows(path)
     names = list(rows[0]) if rows else []
     for needed in ("participant_id", column):
         if needed not in names:

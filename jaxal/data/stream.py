@@ -6,7 +6,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from jaxal.data.cases import Case, Example
+from jaxal.types import Case, Example, Label, Load
 
 
 class Batch(NamedTuple):
@@ -36,17 +36,18 @@ def batches(cases: Sequence[Case], load: Callable[[Case], Example], size: int) -
     yield from reader.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
 
 
-def kept(load: Callable[[Case], Example], bytes_at_most: int = 2**30) -> Callable[[Case], Example]:
+def kept(load: Load, bytes_at_most: int = 2**30) -> Load:
     """Keeps what was read in memory, up to a size; the rest is read anew each time."""
-    examples: dict[str, Example] = {}
+    examples: dict[tuple[str, str, Label | None], Example] = {}
     used = 0
 
     def read(case: Case) -> Example:
         nonlocal used
-        example = examples.get(case.id) or load(case)
+        content = case.id, case.version, case.label
+        example = examples.get(content) or load(case)
         size = sum(part.nbytes for part in example)
-        if case.id not in examples and used + size <= bytes_at_most:
-            examples[case.id] = example
+        if content not in examples and used + size <= bytes_at_most:
+            examples[content] = example
             used += size
         return example
 

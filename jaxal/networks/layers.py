@@ -69,9 +69,9 @@ class FrozenNorm(nn.Module):
         return (inputs * scale.reshape(*lead, -1) + offset.reshape(*lead, -1)).astype(inputs.dtype)
 
 
-def is_frozen(path: tuple[Any, ...]) -> bool:
-    """Whether a leaf of the params is never trained, by its path as `jax.tree_util` gives it."""
-    return path[-1].key.startswith("frozen_")
+def trainable(params: Params) -> Any:
+    """Which leaves training may change: all but those of `FrozenNorm`, which tell it by their names."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: not path[-1].key.startswith("frozen_"), params)
 
 
 def draw_params(key: Array, shapes: Params) -> Params:

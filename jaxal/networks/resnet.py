@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxal.networks.layers import Conv, FrozenNorm, Norm, draw_channel_masks, draw_params, linear_head
+from jaxal.networks.layers import Conv, FrozenNorm, Norm, draw_channel_masks, draw_params, linear_head, trainable
 from jaxal.types import Masks, Model, Output
 
 Array = jax.Array
@@ -166,4 +166,4 @@ def resnet(config: ResNetConfig) -> Model:
     def draw_masks(key: Array) -> Masks:
         return draw_channel_masks(key, {"head": config.features}, config.dropout_rate)
 
-    return Model(init, stem, tail, linear_head, draw_masks, masked_tail=False)
+    return Model(init, stem, tail, linear_head, draw_masks, False, trainable)

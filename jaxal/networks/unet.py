@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.networks.conv import max_pool, upsample
-from jaxal.networks.layers import Conv, Norm, draw_channel_masks, draw_params, linear_head
+from jaxal.networks.layers import Conv, Norm, draw_channel_masks, draw_params, linear_head, trainable
 from jaxal.types import Masks, Model, Output
 
 Array = jax.Array
@@ -175,4 +175,4 @@ def unet(config: UNetConfig) -> Model:
     def draw_masks(key: Array) -> Masks:
         return draw_channel_masks(key, channels, config.dropout_rate)
 
-    return Model(init, stem, tail, linear_head, draw_masks, masked_tail=config.dropout != "head")
+    return Model(init, stem, tail, linear_head, draw_masks, config.dropout != "head", trainable)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxal.assessment.learning_curves import GOAL
 from jaxal.report.curves import Value, draw_curves, look, panels_of
-from jaxal.rounds.record import FULL, Run, milliseconds_a_case
-from jaxal.tasks.assessed import GOAL, Assessment
+from jaxal.rounds.ledger import FULL, RunOnDisk, milliseconds_a_case
+from jaxal.types import Assessment
 
 GREY = "#808890"  # is read on white and on black
 STYLE = {
@@ -20,7 +21,7 @@ STYLE = {
 DASHES = {"-": "", "--": "6 3", ":": "2 3"}
 
 
-def section(runs: Sequence[Run], assessment: Assessment) -> str:
+def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
     """All charts of one setting."""
     curves = [run for run in runs if run.strategy != FULL]
     if not curves:
@@ -62,7 +63,7 @@ def section(runs: Sequence[Run], assessment: Assessment) -> str:
     return f'<section><h3>Curves</h3><p>{about}</p>{_keys(names)}<div class="charts">{"".join(figures)}</div></section>'
 
 
-def class_order(runs: Sequence[Run], assessment: Assessment) -> Callable[[str], tuple[int, str]]:
+def class_order(runs: Sequence[RunOnDisk], assessment: Assessment) -> Callable[[str], tuple[int, str]]:
     """A key that sorts classes, or groups, as the data set has them, and what is not among its classes by name."""
     known = list(dict.fromkeys(name for run in runs for name in run.rounds[-1][assessment.key].get("by_class", {})))
     return lambda name: (known.index(name) if name in known else len(known), name)
@@ -102,7 +103,7 @@ def _chart(draw: Callable[[Any], None], title: str, label: str, height: float = 
     return f"<figure><h4>{html.escape(title)}</h4>{svg}</figure>"
 
 
-def _draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value: Value, level: float | None, goal: bool) -> None:
+def _draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Value, level: float | None, goal: bool) -> None:
     draw_curves(axis, runs, names, value)
     if level is not None:
         axis.axhline(level, ls=":", color=GREY, lw=1.2)
@@ -132,7 +133,7 @@ def _draw_parts(axis, names: Sequence[str], parts: Mapping[str, Sequence[float]]
     axis.figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=max(1, min(len(parts), 40 // (longest + 5))))
 
 
-def _draw_queries(axis, runs: Sequence[Run], names: Sequence[str], kinds: Sequence[str], assessment: Assessment) -> None:
+def _draw_queries(axis, runs: Sequence[RunOnDisk], names: Sequence[str], kinds: Sequence[str], assessment: Assessment) -> None:
     counts = {name: [entry[assessment.queried] for run in runs if run.strategy == name for entry in run.rounds] for name in names}
     total = {name: max(sum(sum(own.values()) for own in counts[name]), 1) for name in names}
     share = {kind: [sum(own.get(kind, 0) for own in counts[name]) / total[name] for name in names] for kind in kinds}
@@ -141,7 +142,7 @@ def _draw_queries(axis, runs: Sequence[Run], names: Sequence[str], kinds: Sequen
     axis.set_xlim(0, 1)
 
 
-def _draw_reliability(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
+def _draw_reliability(axis, runs: Sequence[RunOnDisk], names: Sequence[str]) -> None:
     axis.plot([0, 1], [0, 1], color=GREY, lw=0.8)
     for index, name in enumerate(names):
         last = [run.rounds[-1]["reliability"] for run in runs if run.strategy == name and "reliability" in run.rounds[-1]]
@@ -154,7 +155,7 @@ def _draw_reliability(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
     axis.set_ylabel("correct")
 
 
-def _draw_seconds(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
+def _draw_seconds(axis, runs: Sequence[RunOnDisk], names: Sequence[str]) -> None:
     later = {name: [entry for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds] for name in names}
     phases = ("train", "evaluate", "score", "select")
     parts = {
@@ -163,7 +164,7 @@ def _draw_seconds(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
     _draw_parts(axis, names, parts)
 
 
-def _draw_scoring(axis, runs: Sequence[Run], names: Sequence[str]) -> None:
+def _draw_scoring(axis, runs: Sequence[RunOnDisk], names: Sequence[str]) -> None:
     milliseconds = [
         np.median([milliseconds_a_case(entry) for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds])
         for name in names

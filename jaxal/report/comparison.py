@@ -19,8 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from jaxal.rounds.record import FULL, Run, assessment_of, read_runs
-from jaxal.tasks.assessed import GOAL, Assessment, Curve, labels_needed
+from jaxal.assessment.learning_curves import GOAL, labels_needed
+from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs
+from jaxal.tasks.table import kind_of
+from jaxal.types import Assessment, Curve
 
 REPLICATES = 5000
 
@@ -165,10 +167,10 @@ def compare_folder(folder: Path) -> list[Comparison]:
     ]
 
 
-def compare_runs(setting: str, runs: Sequence[Run]) -> Comparison:
+def compare_runs(setting: str, runs: Sequence[RunOnDisk]) -> Comparison:
     """Compares the runs of one setting: as many as can be over the same seeds and rounds."""
     known = [run for run in runs if "test" in run.rounds[0]]
-    assessment = assessment_of(runs[0].rounds)
+    assessment = kind_of(runs[0].rounds).assessment
     trained = [run for run in known if run.strategy != FULL]
     rounds, strategies, seeds = _largest_block({(run.strategy, run.seed): len(run.rounds) for run in trained})
     inside = {(strategy, seed) for strategy in strategies for seed in seeds}

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxal.rounds.record import FULL, Run, assessment_of, read_runs
-from jaxal.tasks.assessed import Assessment
+from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs
+from jaxal.tasks.table import kind_of
+from jaxal.types import Assessment
 
 FEW = 6  # strategies that a plot holds with their names and ranges
 
@@ -20,7 +21,7 @@ def look(index: int) -> dict[str, str]:
     return {"color": f"C{index % 10}", "ls": ("-", "--", ":")[index // 10 % 3]}
 
 
-def draw_curves(axis, runs: Sequence[Run], names: Sequence[str], value: Value) -> None:
+def draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Value) -> None:
     """A line a strategy over the labelled cases, its mean over seeds; of few strategies with the range of the seeds behind it.
 
     What belongs to the strategy at place i is named `line-i` in an SVG.
@@ -74,7 +75,7 @@ def _plot(folder: Path, setting: str, out: Path) -> None:
     import matplotlib.pyplot as plt
 
     runs = [run for run in read_runs(folder) if run.setting == setting and run.strategy != FULL]
-    assessment = assessment_of(runs[0].rounds)
+    assessment = kind_of(runs[0].rounds).assessment
     groups = sorted({group for run in runs for entry in run.rounds for group in entry[assessment.key]["by_group"]})
     panels = panels_of(assessment, groups)
     columns = min(2, len(panels))

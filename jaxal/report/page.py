@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from jaxal.files import write_text
 from jaxal.report import charts
 from jaxal.report.comparison import Comparison, Estimate, compare_runs
-from jaxal.rounds.checkpoint import write_text
-from jaxal.rounds.record import FULL, Run, assessment_of, read_runs, values_after
-from jaxal.tasks.assessed import LABELS, Assessment
-from jaxal.tasks.pictures import picture_path
+from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs, values_after
+from jaxal.rounds.pictures import picture_path
+from jaxal.tasks.assessed import LABELS, measure_of
+from jaxal.tasks.table import kind_of
+from jaxal.types import Assessment
 
 PICTURES_AT_MOST = 240  # cases shown in all: a study of forty runs stays under ten megabytes
 
@@ -62,10 +64,10 @@ def write_report(folder: Path, unfinished: str = "", comparisons: Sequence[Compa
         parts += [
             f"<h2>{html.escape(setting)}</h2>",
             _table(known.get(setting) or compare_runs(setting, own)),
-            _by_round(own, assessment_of(own[0].rounds)),
-            _classes(own, assessment_of(own[0].rounds)),
-            charts.section(own, assessment_of(own[0].rounds)),
-            pictures.section(own, assessment_of(own[0].rounds)),
+            _by_round(own, kind_of(own[0].rounds).assessment),
+            _classes(own, kind_of(own[0].rounds).assessment),
+            charts.section(own, kind_of(own[0].rounds).assessment),
+            pictures.section(own, kind_of(own[0].rounds).assessment),
         ]
     body = "\n".join(parts)
     path = folder / "report.html"
@@ -78,7 +80,7 @@ def write_report(folder: Path, unfinished: str = "", comparisons: Sequence[Compa
     return path
 
 
-def _about(runs: Sequence[Run]) -> str:
+def _about(runs: Sequence[RunOnDisk]) -> str:
     if not runs:
         return "No round is finished yet."
     last = runs[-1].rounds[-1]
@@ -131,7 +133,7 @@ def _estimates(rows: Mapping[str, Mapping[str, Estimate]], assessment: Assessmen
     measures = list(next(iter(rows.values())))
     order = [name for name in (*assessment.measures, *LABELS) if name in measures]
     order[1:1] = [name for name in measures if name not in order]
-    columns = [assessment.measure(name) for name in order]
+    columns = [measure_of(assessment, name) for name in order]
     cells = {
         name: "".join(
             _cell(own[measure], column.lower_is_better, column.digits, signed)
@@ -174,7 +176,7 @@ def _key(value: float) -> str:
     return f"{value}" if np.isfinite(value) else "-Infinity" if value < 0 else "Infinity"
 
 
-def _by_round(runs: Sequence[Run], assessment: Assessment) -> str:
+def _by_round(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
     """The main measure after each round, mean and standard deviation over seeds: the shape in which papers give it."""
     curves = [run for run in runs if run.strategy != FULL]
     labelled = sorted({entry["labelled"] for run in curves for entry in run.rounds})
@@ -185,7 +187,7 @@ def _by_round(runs: Sequence[Run], assessment: Assessment) -> str:
     for strategy in sorted({run.strategy for run in curves}):
         cells[strategy] = ""
         for count in labelled:
-            values = values_after(curves, strategy, count, assessment)
+            values = values_after(curves, strategy, count, assessment.key)
             mean, deviation = (
                 (np.mean(values), np.std(values, ddof=1) if len(values) > 1 else np.nan) if values else (np.nan, np.nan)
             )
@@ -200,7 +202,7 @@ def _by_round(runs: Sequence[Run], assessment: Assessment) -> str:
     )
 
 
-def _classes(runs: Sequence[Run], assessment: Assessment) -> str:
+def _classes(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
     """What was reached of each class, and how many of it were labelled for that, where there are several."""
     order = charts.class_order(runs, assessment)
     measured = _by_class(
@@ -222,7 +224,7 @@ def _classes(runs: Sequence[Run], assessment: Assessment) -> str:
 
 
 def _by_class(
-    runs: Sequence[Run],
+    runs: Sequence[RunOnDisk],
     order: Callable[[str], Any],
     of: Callable[[Mapping[str, Any]], Mapping[str, float]],
     form: str,
@@ -249,7 +251,7 @@ def _by_class(
 class _Pictures:
     """Pictures of queried cases, as many as fit: those of the latest rounds of all runs."""
 
-    def __init__(self, folder: Path, runs: Sequence[Run]):
+    def __init__(self, folder: Path, runs: Sequence[RunOnDisk]):
         self._folder = folder
         found = [
             (-entry["round"], rank, path)
@@ -260,10 +262,10 @@ class _Pictures:
         ]
         self._shown, self._all = {path for _, _, path in sorted(found)[:PICTURES_AT_MOST]}, len(found)
 
-    def _path(self, run: Run, entry: Mapping[str, Any], id_: str) -> Path:
+    def _path(self, run: RunOnDisk, entry: Mapping[str, Any], id_: str) -> Path:
         return picture_path(self._folder / run.setting / run.strategy / f"seed-{run.seed}", entry["round"], id_)
 
-    def section(self, runs: Iterable[Run], assessment: Assessment) -> str:
+    def section(self, runs: Iterable[RunOnDisk], assessment: Assessment) -> str:
         parts = []
         for run in runs:
             figures = [figure for entry in reversed(run.rounds) for figure in self._of_round(run, entry)]
@@ -281,7 +283,7 @@ class _Pictures:
         )
         return f"<h3>Queried cases</h3><p>{html.escape(assessment.pictures)}{some}</p>{''.join(parts)}"
 
-    def _of_round(self, run: Run, entry: Mapping[str, Any]) -> list[str]:
+    def _of_round(self, run: RunOnDisk, entry: Mapping[str, Any]) -> list[str]:
         figures = []
         for rank, (id_, score) in enumerate(zip(entry["queried"], entry["scores"], strict=True)):
             path = self._path(run, entry, id_)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import os
 import signal
@@ -16,10 +15,12 @@ from rich import table as rich_table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from jaxal.files import write_text
 from jaxal.report.comparison import Comparison, Estimate
-from jaxal.rounds.checkpoint import write_text
-from jaxal.rounds.record import assessment_of, read_runs
-from jaxal.tasks.assessed import Assessment, Column
+from jaxal.rounds.ledger import read_runs
+from jaxal.tasks.assessed import measure_of
+from jaxal.tasks.table import kind_of
+from jaxal.types import Assessment, Column
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -110,14 +111,14 @@ class Display:
             title = f"{found.setting}: mean over {len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''} and 95 % interval"
             table = rich_table.Table(
                 rich_table.Column("strategy", overflow="fold"),
-                *(found.assessment.measure(name).title for name in measures),
+                *(measure_of(found.assessment, name).title for name in measures),
                 title=title,
                 box=None,
                 pad_edge=False,
                 padding=(0, 1, 0, 0),
             )
             for name, own in found.table.items():
-                cells = [_with_interval(own[measure], found.assessment.measure(measure).digits) for measure in measures]
+                cells = [_with_interval(own[measure], measure_of(found.assessment, measure).digits) for measure in measures]
                 table.add_row(name.replace(",", ",\n"), *cells)
             self.console.print(table)
 
@@ -163,7 +164,7 @@ def _with_interval(estimate: Estimate, digits: int) -> str:
 def write_summary(folder: Path) -> Path:
     """Writes `summary.csv`, one line a run and round."""
     runs = read_runs(folder)
-    key = assessment_of(runs[0].rounds).key if runs else ""
+    key = kind_of(runs[0].rounds).assessment.key if runs else ""
     groups = sorted({group for run in runs for record in run.rounds for group in record[key]["by_group"]})
     groups = groups if len(groups) > 1 else []
     phases = ["train", "score", "select", "evaluate"]
@@ -210,15 +211,3 @@ def write_comparison(folder: Path, comparisons: Sequence[Comparison]) -> Path:
     path = folder / "comparison.csv"
     write_text(path, text.getvalue())
     return path
-
-
-def describe_difference(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Lines that name each setting that differs, the stored and the asked value."""
-    lines = []
-    for name in sorted(stored.keys() | asked.keys()):
-        before, now = stored.get(name), asked.get(name)
-        if isinstance(before, Mapping) and isinstance(now, Mapping):
-            lines += describe_difference(before, now, f"{prefix}{name}.")
-        elif json.dumps(before) != json.dumps(now):
-            lines.append(f"{prefix}{name}: the folder has {before}, this command asks for {now}")
-    return lines

@@ -1,15 +1,7 @@
-"""What survives a kill: Orbax checkpoints of params and optimizer, and the ledger of finished rounds.
-
-The ledger is the truth about which rounds are done. It is replaced as a whole by a file written aside, so a reader never sees
-half a line. A round's checkpoint is durable before the round's line is written.
-"""
+"""Orbax checkpoints of params and optimizer. A round's checkpoint is durable before the ledger gets the round's line."""
 
 import contextlib
-import fcntl
 import io
-import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,66 +11,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxal.errors import UserError
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replaces a file as a whole: written aside, made durable, renamed.
-
-    Raises:
-      UserError: the disk is full or the folder cannot be written to; the old file is as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: could not be written ({error.strerror}). Free some space and run the same command again."
-        ) from error
-
-
-class Ledger:
-    """One JSON line a finished round."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def read(self) -> list[dict[str, Any]]:
-        """The finished rounds, in order.
-
-        Raises:
-          UserError: a line is not JSON, or a round is missing.
-        """
-        if not self.path.exists():
-            return []
-        rounds = []
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines()):
-            try:
-                record = json.loads(line)
-                in_order = record["round"] == number
-            except (ValueError, KeyError, TypeError):
-                in_order = False
-            if not in_order:
-                raise UserError(
-                    f"{self.path}, line {number + 1}: not the record of round {number}. Restore the file or start anew with --fresh."
-                )
-            rounds.append(record)
-        return rounds
-
-    def append(self, record: dict[str, Any]) -> None:
-        lines = [json.dumps(entry, allow_nan=False) for entry in [*self.read(), record]]
-        write_text(self.path, "\n".join(lines) + "\n")
 
 
 class Checkpoints:
@@ -183,23 +115,3 @@ def _reason(error: Exception) -> str:
         if known in text:
             return known
     return text.split("\n")[0][:160]
-
-
-@contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process alone; the operating system lets go of it however the process ends.
-
-    Raises:
-      UserError: another process holds it.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; results need a folder. Choose another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another process is working in this folder. Wait for it, or choose another --out."
-            ) from error
-        yield

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from jaxal.acquisition.selection import Query
-from jaxal.data.cases import Case
-from jaxal.rounds import loop
-from jaxal.rounds.checkpoint import write_text
-from jaxal.scoring.journal import Journal
-from jaxal.strategies import table as strategies
-from jaxal.strategies.table import Context, Needs, Seen
+from jaxal.errors import UserError
+from jaxal.files import write_text
+from jaxal.rounds.networks import make_networks
+from jaxal.rounds.passes import make_passes, run_pass
+from jaxal.rounds.propose import decide_for, look_at_splits
+from jaxal.rounds.setup import Run, round_key
+from jaxal.rounds.state import last_finished
+from jaxal.strategies.contract import Needs
+from jaxal.strategies.named import named_strategy
+from jaxal.types import Seen, Unit
 
 
 class Scores(NamedTuple):
@@ -23,54 +26,50 @@ class Scores(NamedTuple):
 
     Attributes:
       round: whose network scored.
-      pool: the cases that were not labelled in that round.
+      pool: the units that were not labelled in that round.
       scores: by strategy, `[pool]`; high means "label me".
       queries: by strategy, what it would ask for.
     """
 
     round: int
-    pool: tuple[Case, ...]
+    pool: tuple[Unit, ...]
     scores: dict[str, np.ndarray]
     queries: dict[str, Query]
 
 
-def score_round(
-    folder: Path, names: Sequence[str], config: loop.LoopConfig, task: loop.Task, journal: Journal, watcher: loop.Watcher
-) -> Scores:
+def score_round(run: Run, names: Sequence[str]) -> Scores:
     """Scores the pool of a run's last finished round; the numbers are those that the round itself would have had.
 
     Args:
-      folder: of the run, as `loop.run` leaves it.
+      run: whose; any strategy's.
       names: of strategies.
-      config, task: as the run was made with.
-      journal: keeps what is scored until the caller has written it down.
-      watcher: gets progress.
 
     Raises:
-      UserError: no round is finished, or its checkpoint is gone.
+      UserError: no round is finished, its checkpoint is gone, or a strategy needs networks that the run does not have.
     """
-    round_, labelled = loop.last_round(folder, task)
-    pool = sorted(set(task.splits.pool) - set(labelled))
-    key = loop.round_key(config, round_)
-    chosen = {name: strategies.named_strategy(name, task.strategy, task.table) for name in names}
-    needs = Needs(*(tuple(sorted(set().union(*part))) for part in zip(*(one.needs for one in chosen.values()), strict=True)))
-    params = [network.restored(round_) for network in loop.make_networks(folder, config, task)]
-    passes = loop.Passes(needs, config, task)
-    seen = Seen(labelled, loop.run_pass(passes.labelled, params[0], key, labelled, task.load, watcher, "labelled set"))
-    found = passes.collect(params, key, pool, seen, watcher, journal)
-    scores, queries = {}, {}
+    state = last_finished(run)
+    key = round_key(run.config, state.round)
+    chosen = {name: named_strategy(name, run.task.kind.strategies, run.task.options).strategy for name in names}
     for name, strategy in chosen.items():
-        context = Context(jax.random.fold_in(key, 2), pool)
-        decision = strategies.score_and_select(strategy, context, task.model.head(params[0]), *found, config.query_size)
-        scores[name], queries[name] = decision.scores, decision.query
-    return Scores(round_, tuple(pool), scores, queries)
+        if strategy.last_network or strategy.auxiliary:
+            raise UserError(f"{name}: needs networks of its own, so it cannot score a run that others made.")
+    parts = zip(*(strategy.needs for strategy in chosen.values()), strict=True)
+    needs = Needs(*(tuple(sorted({name for names in part for name in names})) for part in parts))
+    params = [network.restored(state.round) for network in make_networks(run)]
+    passes = make_passes(run, needs)
+    statistics = run_pass(passes.labelled, params[0], key, state.labelled, run.load_labelled, run.watcher, "labelled set")
+    seen = look_at_splits(run, state, passes, params, Seen(state.labelled, statistics))
+    decisions = {name: decide_for(run, strategy, state, params[0], seen) for name, strategy in chosen.items()}
+    scores = {name: decision.scores for name, decision in decisions.items()}
+    queries = {name: decision.query for name, decision in decisions.items()}
+    return Scores(state.round, tuple(state.pool), scores, queries)
 
 
 def write_scores(path: Path, found: Scores) -> None:
-    """Writes a table: a row a case, a column a strategy, all digits that the numbers have."""
+    """Writes a table: a row a unit, a column a strategy, all digits that the numbers have."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["case", "group", "round", *found.scores])
-    for index, case in enumerate(found.pool):
-        writer.writerow([case.id, case.group, found.round, *(repr(float(scores[index])) for scores in found.scores.values())])
+    for index, unit in enumerate(found.pool):
+        writer.writerow([unit.id, unit.group, found.round, *(repr(float(scores[index])) for scores in found.scores.values())])
     write_text(path, text.getvalue())

@@ -2,16 +2,17 @@
 
 import dataclasses
 import functools
-import math
 import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import uncertainty
-from jaxal.acquisition.uncertainty import ClassMoments
-from jaxal.types import Masks, Model, Output, Params
+from jaxal.arrays import flat, logits_of
+from jaxal.types import Masks, Model, Moments, Params, TaskKind
 
 Array = jax.Array
 
@@ -49,14 +50,29 @@ def first_network(config: MembersConfig, params: Params) -> Params:
     return params if config.networks == 1 else jax.tree.map(lambda leaf: leaf[0], params)
 
 
-def member_moments(model: Model, config: MembersConfig, params: Params, images: Array, hidden, key: Array) -> ClassMoments:
+class Stream(NamedTuple):
+    """How members are made and joined; equal ones share their compiled programs.
+
+    Attributes:
+      model: the network.
+      config: which members.
+      moments: what they are streamed into.
+      dense: whether every element has a prediction, which is flipped back with its view.
+    """
+
+    model: Model
+    config: MembersConfig
+    moments: Moments
+    dense: bool
+
+
+def member_moments(stream: Stream, params: Params, images: Array, hidden: Any, key: Array) -> Any:
     """Streams all members into their moments, so that no axis of members ever meets one of elements as a whole.
 
     Each network sees each view once; only what dropout changes runs again for its samples.
 
     Args:
-      model: the network.
-      config: which members.
+      stream: which members, of what.
       params: see `MembersConfig.networks`.
       images: `[batch, *space, channels]`.
       hidden: the first network's `stem(images)`, which the pass has already.
@@ -65,42 +81,52 @@ def member_moments(model: Model, config: MembersConfig, params: Params, images: 
     Returns:
       Moments of `[batch, classes, elements]`.
     """
-    sample = functools.partial(_sample_moments, model, config.dropout)
+    config = stream.config
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.networks))
-    total = sample(first_network(config, params), hidden, keys[0])
+    total = _sample_moments(stream, first_network(config, params), hidden, keys[0])
     space = images.shape[1:-1]
     outer = [(network, view) for network in range(config.networks) for view in range(2 ** len(config.flips))][1:]
     if not outer:
         return total
 
-    def add(total: ClassMoments, member: tuple[Array, Array]):
+    def add(total: Any, member: tuple[Array, Array]) -> tuple[Any, None]:
         network, view = member
-        own = params if config.networks == 1 else jax.tree.map(lambda leaf: leaf[network], params)
+        of_network = params if config.networks == 1 else jax.tree.map(lambda leaf: leaf[network], params)
         turn = functools.partial(_flip, [view >> bit & 1 for bit in range(len(config.flips))], config.flips)
-        moments = sample(own, model.stem(own, turn(images, 1)), keys[network])
-        return jax.tree.map(lambda sum_, part: sum_ + _unflip(turn, part, space), total, moments), None
+        moments = _sample_moments(stream, of_network, stream.model.stem(of_network, turn(images, 1)), keys[network])
+        if stream.dense:
+            moments = _over_items(stream.moments, lambda part: _unflip(turn, part, space), moments)
+        return jax.tree.map(jnp.add, total, moments), None
 
     networks, views = (np.array(part, np.int32) for part in zip(*outer, strict=True))
     return jax.lax.scan(add, total, (networks, views))[0]
 
 
-def member_probabilities(model: Model, config: MembersConfig, params: Params, images: Array, hidden, key: Array) -> Array:
+def _over_items(moments: Moments, change: Callable[[Array], Array], values: Any) -> Any:
+    """Changes the leaves of some moments that have an axis of items."""
+    return jax.tree.map(
+        lambda axis, part: part if axis is None else change(part), moments.item_axes, values, is_leaf=lambda axis: axis is None
+    )
+
+
+def member_probabilities(stream: Stream, params: Params, images: Array, hidden: Any, key: Array) -> Array:
     """Probabilities of the same members one by one, `[members, batch, classes, 1]`, for images that have one class as a whole.
 
     Arguments are those of `member_moments`; a network's samples follow each other, view by view.
     """
+    config = stream.config
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.networks))
-    found = []
+    probabilities = []
     for network in range(config.networks):
-        own = params if config.networks == 1 else jax.tree.map(operator.itemgetter(network), params)
+        of_network = params if config.networks == 1 else jax.tree.map(operator.itemgetter(network), params)
         for view in range(2 ** len(config.flips)):
             flipped = [1 + axis for bit, axis in enumerate(config.flips) if view >> bit & 1]
-            seen = model.stem(own, jnp.flip(images, flipped)) if network or view else hidden
-            found.append(_sample_probabilities(model, config.dropout, own, seen, keys[network]))
-    return jnp.concatenate(found)
+            seen = stream.model.stem(of_network, jnp.flip(images, flipped)) if network or view else hidden
+            probabilities.append(_sample_probabilities(stream.model, config.dropout, of_network, seen, keys[network]))
+    return jnp.concatenate(probabilities)
 
 
-def _sample_probabilities(model: Model, dropout: int, params: Params, hidden, key: Array) -> Array:
+def _sample_probabilities(model: Model, dropout: int, params: Params, hidden: Any, key: Array) -> Array:
     def of(masks: Masks | None) -> Array:
         logits = logits_of(flat(model.tail(params, hidden, masks)), *model.head(params, masks))
         return uncertainty.softmax_and_entropy(logits)[0]
@@ -118,45 +144,45 @@ def _flip(flags: list[Array], axes: tuple[int, ...], values: Array, first: int) 
     return values
 
 
-def _unflip(turn, values: Array, space: tuple[int, ...]) -> Array:
-    if values.ndim == 0 or values.shape[-1] != math.prod(space):  # a number, or the one prediction for an image as a whole
-        return values
+def _unflip(turn: Callable[[Array, int], Array], values: Array, space: tuple[int, ...]) -> Array:
     lead = values.shape[:-1]
     return turn(values.reshape(*lead, *space), len(lead)).reshape(values.shape)
 
 
-def _sample_moments(model: Model, dropout: int, params: Params, hidden, key: Array) -> ClassMoments:
+def _sample_moments(stream: Stream, params: Params, hidden: Any, key: Array) -> Any:
     """Moments of the dropout samples of one network and view."""
+    model, dropout, moments = stream.model, stream.config.dropout, stream.moments
     if dropout == 0:
-        return uncertainty.moments_of(logits_of(flat(model.tail(params, hidden, None)), *model.head(params))[None])
+        return moments.of_members(logits_of(flat(model.tail(params, hidden, None)), *model.head(params))[None])
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(dropout))
     if not model.masked_tail:  # the samples share their features and differ in the head alone
         masks = jax.vmap(model.draw_masks)(keys)
         kernels, biases = jax.vmap(lambda mask: model.head(params, mask))(masks)
-        return moments_of_heads(flat(model.tail(params, hidden, None)), kernels, biases)
+        return moments_of_heads(moments, flat(model.tail(params, hidden, None)), kernels, biases)
 
-    def add(moments: ClassMoments, key: Array):
+    def add(total: Any, key: Array) -> tuple[Any, None]:
         masks = model.draw_masks(key)
         logits = logits_of(flat(model.tail(params, hidden, masks)), *model.head(params, masks))
-        return uncertainty.add_member(moments, logits), None
+        return moments.add(total, logits), None
 
     shape = jax.eval_shape(lambda: logits_of(flat(model.tail(params, hidden, None)), *model.head(params))).shape
-    return jax.lax.scan(add, uncertainty.no_moments(shape), keys)[0]
+    return jax.lax.scan(add, moments.none(shape), keys)[0]
 
 
-def moments_of_heads(features: Array, kernels: Array, biases: Array) -> ClassMoments:
+def moments_of_heads(moments: Moments, features: Array, kernels: Array, biases: Array) -> Any:
     """Moments of many heads on the same features, block by block of elements, all heads at once.
 
     Args:
+      moments: what the heads' logits are streamed into.
       features: `[batch, elements, features]`.
       kernels: `[members, features, classes]`.
       biases: `[members, classes]`.
     """
-    on = {name: functools.partial(_moments_in_blocks, at_once) for name, at_once in _LOGITS_AT_ONCE.items()}
+    on = {name: functools.partial(_moments_in_blocks, moments, at_once) for name, at_once in _LOGITS_AT_ONCE.items()}
     return jax.lax.platform_dependent(features, kernels, biases, cpu=on["cpu"], default=on["accelerator"])
 
 
-def _moments_in_blocks(at_once: int, features: Array, kernels: Array, biases: Array) -> ClassMoments:
+def _moments_in_blocks(moments: Moments, at_once: int, features: Array, kernels: Array, biases: Array) -> Any:
     batch, elements, width = features.shape
     members, _, classes = kernels.shape
     count = batch * elements
@@ -165,38 +191,29 @@ def _moments_in_blocks(at_once: int, features: Array, kernels: Array, biases: Ar
     rows = jnp.pad(features.reshape(count, width), ((0, blocks * size - count), (0, 0))).reshape(blocks, size, width)
     matrix = jnp.moveaxis(kernels, 2, 1).reshape(members * classes, width)
 
-    def one(block: Array) -> ClassMoments:
+    def of_block(block: Array) -> Any:
         logits = jnp.einsum("mf,nf->mn", matrix, block, precision="highest").reshape(members, classes, size)
-        return uncertainty.moments_of(logits + biases[:, :, None])
-
-    moments = jax.lax.map(one, rows)
+        return moments.of_members(logits + biases[:, :, None])
 
     def joined(part: Array) -> Array:  # [blocks, (classes,) size]
         whole = jnp.moveaxis(part, 0, -2).reshape(*part.shape[1:-1], blocks * size)[..., :count]
         return jnp.moveaxis(whole.reshape(*part.shape[1:-1], batch, elements), -2, 0)
 
-    return ClassMoments(moments.count[0], *(joined(part) for part in moments[1:]))
+    return jax.tree.map(
+        lambda axis, part: part[0] if axis is None else joined(part),
+        moments.item_axes,
+        jax.lax.map(of_block, rows),
+        is_leaf=lambda axis: axis is None,
+    )
 
 
-def logits_of(features: Array, kernel: Array, bias: Array) -> Array:
-    """Logits, classes first: `[batch, elements, features]` and `[(batch,) features, classes]` to `[batch, classes, elements]`."""
-    equation = "bnf,bfc->bcn" if kernel.ndim == 3 else "bnf,fc->bcn"
-    return jnp.einsum(equation, features, kernel, precision="highest") + bias[None, :, None]
-
-
-def flat(output: Output) -> Array:
-    """`[batch, *space, features]` to `[batch, elements, features]`."""
-    return output.features.reshape(output.features.shape[0], -1, output.features.shape[-1])
-
-
-def predict(model: Model, params: Params, image: np.ndarray) -> np.ndarray:
+def predict(kind: TaskKind, model: Model, params: Params, image: np.ndarray) -> np.ndarray:
     """What one network makes of one image without dropout: `[*shape, channels]` to probabilities `[classes, *shape]`, or `[classes]`."""
-    return np.asarray(_probability(model, params, image))
+    return np.asarray(_predict(model, kind.moments, kind.dense, params, image))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _probability(model: Model, params: Params, image: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _predict(model: Model, moments: Moments, dense: bool, params: Params, image: Array) -> Array:
     output = model.tail(params, model.stem(params, image[None]), None)
-    probability, _ = uncertainty.softmax_and_entropy(logits_of(flat(output), *model.head(params))[0])
-    dense = output.features.ndim == image.ndim + 1
-    return probability.reshape(-1, *image.shape[:-1]) if dense else probability[:, 0]
+    prediction = moments.prediction(moments.of_members(logits_of(flat(output), *model.head(params))))
+    return prediction.reshape(-1, *image.shape[:-1]) if dense else prediction[:, 0]

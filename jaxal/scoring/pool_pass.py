@@ -6,7 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +15,16 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxal import hosts
-from jaxal.acquisition import uncertainty
-from jaxal.data.cases import Case, Example
+from jaxal.arrays import flat, logits_of
 from jaxal.data.stream import batches
 from jaxal.networks.conv import devices_share_cores
 from jaxal.scoring.journal import Journal
-from jaxal.scoring.members import MembersConfig, first_network, flat, logits_of, member_moments, member_probabilities
-from jaxal.scoring.statistics import STATISTICS, StatisticsConfig, View
-from jaxal.types import Model, Params
+from jaxal.scoring.members import MembersConfig, Stream, first_network, member_moments, member_probabilities
+from jaxal.scoring.statistics import View
+from jaxal.types import Case, Collected, Example, Model, Params, Statistic, TaskKind
 
 Array = jax.Array
 NUMBERS = 3  # raised whenever a change makes passes give other numbers, so that no journal mixes old and new ones
-Collected = dict[str, Any]  # statistic's name -> pytree of arrays with a leading axis of units
 
 
 class Pass:
@@ -36,8 +34,9 @@ class Pass:
     their order or their number, nor on the number of devices and hosts.
 
     Args:
+      kind: of task, which says what can be computed.
       model: the network.
-      statistics: names of what to compute (`statistics.STATISTICS`); each is computed once however often it is asked for.
+      statistics: names of what to compute (`kind.statistics`); each is computed once however often it is asked for.
       members: whose disagreement counts; they run only if a statistic needs them.
       batch_size: cases on each device at once; part of the configuration, since results may differ in the last bits across
         batch sizes.
@@ -47,26 +46,27 @@ class Pass:
 
     def __init__(
         self,
+        kind: TaskKind,
         model: Model,
         statistics: Sequence[str],
         members: MembersConfig,
         batch_size: int,
-        config: StatisticsConfig,
+        config: Any,
         devices: Sequence[jax.Device] | None = None,
     ):
-        unknown = sorted(set(statistics) - STATISTICS.keys())
+        unknown = sorted(set(statistics) - kind.statistics.keys())
         if unknown:
-            raise ValueError(f"Unknown statistics {unknown}; there are {sorted(STATISTICS)}.")
+            raise ValueError(f"Unknown statistics {unknown} of {kind.name}; there are {sorted(kind.statistics)}.")
         self.statistics = tuple(sorted(set(statistics)))
-        needed = [name for name in self.statistics if STATISTICS[name].needs_members]
-        each = any(STATISTICS[name].needs_each_member for name in self.statistics)
+        parts = tuple((name, kind.statistics[name]) for name in self.statistics)
+        needed = [name for name, statistic in parts if statistic.needs_members]
         if needed and members.count < 2:
             raise ValueError(f"{needed} measure how members disagree, but {members} makes only one.")
         self._members, self._batch_size, self._config = members, batch_size, config
         mesh = Mesh(np.array(devices or jax.local_devices()), ("cases",))
         self._everywhere, self._shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))
         self._at_once = batch_size * mesh.size
-        self._run = _compiled(model, self.statistics, members, (bool(needed), each), config, mesh)
+        self._run = _compiled(_Program(Stream(model, members, kind.moments, kind.dense), parts, config), mesh)
 
     def __call__(
         self,
@@ -106,8 +106,7 @@ class Pass:
         rows, pass_, names = _Rows([case.id for case in cases]), "", {}
         if journal:
             pass_ = self._identity(params, key, journal.identity)
-            # Names of prepared label maps, and of folders of decoded images, change when the content does.
-            names = {case.id: f"{case.id} {(case.label or case.image.parent).name}" for case in cases}
+            names = {case.id: f"{case.id} {case.version} {case.label.version if case.label else ''}" for case in cases}
             kept = journal.read(pass_)
             if any(name in kept for name in names.values()):
                 rows.allocate(self._structure(params, key, load(cases[0])))
@@ -156,7 +155,7 @@ class Pass:
             "statistics": self.statistics,
             "members": dataclasses.asdict(self._members),
             "batch_size": self._batch_size,
-            "config": dataclasses.asdict(self._config),
+            "config": repr(self._config),
             "device": jax.devices()[0].device_kind,
             "versions": [jax.__version__, NUMBERS],
             "key": np.asarray(jax.random.key_data(key)).tolist(),
@@ -210,56 +209,54 @@ def _stable_number(name: str) -> int:
 _ON_CPU = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 
 
+class _Program(NamedTuple):
+    """What a pass computes of its cases; equal ones are compiled once."""
+
+    stream: Stream
+    statistics: tuple[tuple[str, Statistic], ...]
+    config: Any
+
+
 @functools.lru_cache(maxsize=64)
-def _compiled(
-    model: Model, names: tuple[str, ...], members: MembersConfig, needed: tuple[bool, bool], config: StatisticsConfig, mesh: Mesh
-) -> Callable:
+def _compiled(program: _Program, mesh: Mesh) -> Callable:
     """The program of a pass; several strategies and seeds of a study run the same ones."""
-    evaluate = functools.partial(_evaluate, model, names, members, needed, config, mesh.size > 1)
+
+    def evaluate(params: Params, key: Array, examples: Example, numbers: Array) -> Collected:
+        with devices_share_cores(mesh.size > 1):
+            return _evaluate(program, params, key, examples, numbers)
+
     # Each device runs the program of a single one on its own cases; nothing travels between them.
     specs = {"in_specs": (P(), P(), P("cases"), P("cases")), "out_specs": P("cases")}
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return jax.jit(jax.shard_map(evaluate, mesh=mesh, check_vma=False, **specs), compiler_options=_ON_CPU if on_cpu else None)
 
 
-def _evaluate(
-    model: Model,
-    names: tuple[str, ...],
-    members: MembersConfig,
-    needed: tuple[bool, bool],
-    config: StatisticsConfig,
-    sharing: bool,
-    params: Params,
-    key: Array,
-    examples: Example,
-    numbers: Array,
-) -> Collected:
-    with devices_share_cores(sharing):
-        return _evaluate_batch(model, names, members, needed, config, params, key, examples, numbers)
-
-
-def _evaluate_batch(model, names, members, needed, config, params, key, examples, numbers) -> Collected:
+def _evaluate(program: _Program, params: Params, key: Array, examples: Example, numbers: Array) -> Collected:
+    stream, names = program.stream, program.statistics
+    model, moments = stream.model, stream.moments
     shape = examples.label.shape[1:]
-    first = first_network(members, params)
+    first = first_network(stream.config, params)
     hidden = model.stem(first, examples.image)
     certain = model.tail(first, hidden, None)
     features = flat(certain)
     logits = logits_of(features, *model.head(first))
-    single = uncertainty.moments_of(logits[None])
-    need_members, need_each = needed
-    moments = each = None
-    if need_members:
-        moments = member_moments(model, members, params, examples.image, hidden, jax.random.fold_in(key, 0))
-    if need_each:
-        each = member_probabilities(model, members, params, examples.image, hidden, jax.random.fold_in(key, 0))
-    unit_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)
+    single = moments.of_members(logits[None])
+    members = each = None
+    if any(statistic.needs_members for _, statistic in names):
+        members = member_moments(stream, params, examples.image, hidden, jax.random.fold_in(key, 0))
+    if any(statistic.needs_each_member for _, statistic in names):
+        each = member_probabilities(stream, params, examples.image, hidden, jax.random.fold_in(key, 0))
+    case_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)
 
-    def one(features, embedding, logits, single, moments, each, valid, label, unit_key):
-        label = label.reshape(-1).astype(jnp.int32)
-        view = View(features, embedding, logits, single, moments, each, valid.reshape(-1), label, unit_key, shape)
-        return {name: STATISTICS[name].evaluate(view, config) for name in names}
+    def of_case(features, embedding, auxiliary, logits, single, members, each, example: Example, case_key: Array) -> Collected:
+        inside, labelled = example.inside.reshape(-1), example.labelled.reshape(-1)
+        label = example.label.reshape(-1).astype(jnp.int32)
+        view = View(
+            features, embedding, auxiliary, logits, single, members, each, inside, labelled, label, case_key, shape
+        )  # fmt: skip
+        return {name: statistic.evaluate(view, program.config) for name, statistic in names}
 
-    by_item = uncertainty.ClassMoments(None, 0, 0, 0, 0)
-    in_axes = (0, 0, 0, by_item, None if moments is None else by_item, None if each is None else 1, 0, 0, 0)
-    of_members = (moments, each, examples.valid, examples.label, unit_keys)
-    return jax.vmap(one, in_axes)(features, certain.embedding, logits, single, *of_members)
+    by_item = moments.item_axes
+    in_axes = (0, 0, 0, 0, by_item, None if members is None else by_item, None if each is None else 1, 0, 0)
+    of_network = (features, certain.embedding, certain.auxiliary, logits, single, members, each)
+    return jax.vmap(of_case, in_axes)(*of_network, examples, case_keys)

@@ -4,26 +4,27 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from jaxal import hosts
 from jaxal.acquisition.information import Step
-from jaxal.data.cases import Case, Splits, file_fingerprint, initial_set, split
+from jaxal.data.cases import Splits, file_fingerprint, initial_set, split
 from jaxal.data.images.decoded import ImageSet, Listing, cases_of, check_listing, frequencies, is_colour, make_images
 from jaxal.errors import UserError
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.weights import network_of, read_weights, with_weights
-from jaxal.report import terminal as report
-from jaxal.rounds import loop, prediction
+from jaxal.report import terminal
+from jaxal.rounds.identity import decisive
+from jaxal.rounds.passes import stoppable
+from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
-from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, StrategyConfig, Table, named_strategy
+from jaxal.strategies.named import named_strategy
 from jaxal.studies import revisit, study
 from jaxal.tasks.classification import CLASSIFICATION
-from jaxal.training.trainer import TrainingConfig
-from jaxal.types import Model
+from jaxal.training.config import TrainingConfig
+from jaxal.types import Case, Model, TaskKind
 
 STUDY = [
     "random",
@@ -81,8 +82,8 @@ class ImagePreset:
 class ImageArguments(study.StudyArguments):
     """Options of studies on images."""
 
-    table: ClassVar[Table] = CLASSIFICATION_STRATEGIES
-    strategy: study.strategy_option(CLASSIFICATION_STRATEGIES, "aeig,step=sign") = ("aeig",)  # type: ignore[valid-type]
+    kind: ClassVar[TaskKind] = CLASSIFICATION
+    strategy: study.strategy_option(CLASSIFICATION.strategies, "aeig,step=sign") = ("aeig",)  # type: ignore[valid-type]
     study: bool = False
     """The study of the information-gain paper, in place of --strategy: all of its strategies and those it is judged by, five seeds or
     more, training on everything."""
@@ -126,7 +127,7 @@ class FolderStudy(NamedTuple):
 
 
 def run_without_download(
-    name: str, presets: Mapping[str, ImagePreset], make: Callable[[Any], Listing], arguments: Any, display: report.Display
+    name: str, presets: Mapping[str, ImagePreset], make: Callable[[Any], Listing], arguments: Any, display: terminal.Display
 ) -> int:
     """Runs a study on images that come with a library, or looks at one of its runs again; returns the exit status.
 
@@ -145,7 +146,7 @@ def run_without_download(
     return run(arguments, presets[arguments.preset], make(arguments), False, {"name": name}, out, display)
 
 
-def run_folder(about: FolderStudy, arguments: Any, display: report.Display) -> int:
+def run_folder(about: FolderStudy, arguments: Any, display: terminal.Display) -> int:
     """Runs a study on a folder of images, or looks at one of its runs again; returns the exit status."""
     arguments = with_study(arguments)
     if revisit.is_asked_for(arguments):
@@ -237,13 +238,13 @@ def draw_splits(cases: Sequence[Case], preset: ImagePreset, seed: int) -> tuple[
 
 
 def read_images(
-    listing: Listing, arguments: ImageArguments, size: tuple[int, int], colour: bool | None, display: report.Display
+    listing: Listing, arguments: ImageArguments, size: tuple[int, int], colour: bool | None, display: terminal.Display
 ) -> ImageSet:
     """Decodes and resizes what was not before, showing how far it is."""
     folder = arguments.prepared / listing.layout.replace(" ", "-").replace(",", "")
     if hosts.is_leader():
         with display.progress("decoding images") as progress:
-            images = make_images(listing, folder, size, colour, study.stoppable(progress, display))
+            images = make_images(listing, folder, size, colour, stoppable(progress, display))
     hosts.share_json(None)  # the others find the leader's files
     return images if hosts.is_leader() else make_images(listing, folder, size, colour)
 
@@ -254,29 +255,37 @@ def make_source(
     """Images as the one setting of a study."""
     identity = {**identity, "fingerprint": images.fingerprint}
 
-    def task(seed: int) -> loop.Task:
+    options = _strategy_options(arguments)
+    sections = {
+        "data": {
+            **identity,
+            "images": len(images.dataset.cases),
+            "size": list(preset.size),
+            "classes": list(images.dataset.classes),
+        },
+        "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
+        "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
+        "network": dataclasses.asdict(preset.network),
+        "training": {"start": arguments.training, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
+        "strategy": options,
+    }
+
+    def task(seed: int) -> Task:
         splits, initial = draw_splits(images.dataset.cases, preset, seed)
-        made = loop.Task(
+        return Task(
+            kind=CLASSIFICATION,
             model=model,
             dataset=images.dataset,
             splits=splits,
             initial=initial,
             load=images.load,
-            picture=images.picture,
             training=preset.training,
-            statistics=StatisticsConfig(),
-            strategy=_strategy_config(arguments, preset.training),
-            assessment=CLASSIFICATION,
-            table=CLASSIFICATION_STRATEGIES,
+            pixels=images.pixels,
+            options=options,
+            settings=decisive(CLASSIFICATION, sections),
         )
-        return made._replace(settings=_settings(made, preset, arguments.training, identity))
 
-    def predict(folder: Path, config: loop.LoopConfig, task: loop.Task, progress: Callable[[int, int], None]) -> list[str]:
-        path = folder / "predictions.csv"
-        prediction.predict_images(path, folder, config, task, progress)
-        return [f"Probabilities of every image: {path}"]
-
-    return study.Source("images", arguments, task, predict)
+    return study.Source("images", arguments, task)
 
 
 def run(
@@ -286,7 +295,7 @@ def run(
     colour: bool | None,
     identity: dict[str, Any],
     out: Path,
-    display: report.Display,
+    display: terminal.Display,
 ) -> int:
     """Runs a study on images, or looks at one of its runs again; returns the exit status.
 
@@ -307,7 +316,7 @@ def run(
     else:
         model = resnet(preset.network)
     for name in arguments.strategy:
-        named_strategy(name, _strategy_config(arguments, preset.training), CLASSIFICATION_STRATEGIES)
+        named_strategy(name, CLASSIFICATION.strategies, _strategy_options(arguments))
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
         draw_splits(cases_of(listing, Path()), preset, seed)
     found = read_images(listing, arguments, preset.size, colour, display)
@@ -317,29 +326,21 @@ def run(
     return study.run(arguments, preset, [source], out, display)
 
 
-def _strategy_config(arguments: ImageArguments, training: TrainingConfig) -> StrategyConfig:
-    peak = training.warm_rate if arguments.training == "warm" else training.peak_rate
-    rate: float | Literal["normalised"]
-    if arguments.step_rate in ("peak", "normalised"):
-        rate = peak if arguments.step_rate == "peak" else "normalised"
-    else:
+def _strategy_options(arguments: ImageArguments) -> dict[str, Any]:
+    """The options that are given to all strategies that have them; none that is as the strategies have it anyway."""
+    options: dict[str, Any] = {}
+    if arguments.renormalise:
+        options["renormalise"] = True
+    if arguments.step != "sgd":
+        options["step"] = arguments.step
+    if arguments.step_rate == "normalised":
+        options["step_rate"] = "normalised"
+    elif arguments.step_rate != "peak":
         try:
             rate = float(arguments.step_rate)
         except ValueError as error:
             raise UserError(f"--step-rate is {arguments.step_rate!r}; it takes peak, normalised or a number.") from error
         if not 0 < rate < float("inf"):
             raise UserError(f"--step-rate is {arguments.step_rate}; it must be above zero.")
-    return StrategyConfig(step_rate=rate, step=arguments.step, renormalise=arguments.renormalise)
-
-
-def _settings(task: loop.Task, preset: ImagePreset, start: str, identity: dict[str, Any]) -> dict[str, Any]:
-    """What decides results and therefore may not change under an existing folder."""
-    return {
-        "data": {**identity, "images": len(task.dataset.cases), "size": list(preset.size), "classes": list(task.dataset.classes)},
-        "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
-        "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
-        "network": dataclasses.asdict(preset.network),
-        "training": {"start": start, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
-        "statistics": dataclasses.asdict(task.statistics),
-        "strategy": dataclasses.asdict(task.strategy),
-    }
+        options["step_rate"] = rate
+    return options

@@ -1,4 +1,4 @@
-"""Sizes of the studies on simulated brains, from a smoke test to the paper's.
+"""Sizes of the studies on simulated brains, from a smoke test to the paper's, and trainings that studies on images share.
 
 Why these numbers of steps? Mean test Dice of groups A / B at `small`, strong bias, over three seeds
 (`python -m experiments.brain_steps --preset small --seeds 3`): eight labelled cases are at their plateau by 200 steps (50: 0.848 /
@@ -11,7 +11,7 @@ import dataclasses
 
 from jaxal.networks.unet import UNetConfig
 from jaxal.scoring.members import MembersConfig
-from jaxal.training.trainer import TrainingConfig
+from jaxal.training.config import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,3 +89,12 @@ PRESETS = {
         batch_size=4,
     ),
 }
+
+# Trainings of images with one class each: one for a few hundred of them, and the information-gain paper's (Mehta et al. 2022).
+OF_IMAGES = TrainingConfig(
+    steps=200, warm_steps=100, batch_size=32, peak_rate=2e-3, dice=False, flips=(0, 1), rotation_degrees=15.0
+)
+OF_IMAGES_AS_PUBLISHED = TrainingConfig(
+    steps=0, warm_steps=0, steps_per_case=100 / 64, batch_size=64, peak_rate=5e-4, warm_rate=5e-4, decay_per_epoch=0.995,
+    weight_decay=1e-5, clip_norm=None, dice=False, flips=(0, 1), rotation_degrees=15.0, contrast=0.0, brightness=0.0, noise=0.0,
+)  # fmt: skip

@@ -4,16 +4,21 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
+from typing import TypeVar
 
 from jaxal import hosts
 from jaxal.errors import UserError
-from jaxal.report import terminal as report
-from jaxal.rounds import loop, rescoring
-from jaxal.rounds.checkpoint import lock
-from jaxal.rounds.record import FULL
-from jaxal.scoring.journal import Journal
+from jaxal.files import lock
+from jaxal.report import terminal
+from jaxal.rounds import prediction, rescoring
+from jaxal.rounds.ledger import FULL, Ledger
+from jaxal.rounds.passes import stoppable
+from jaxal.rounds.propose import open_journal
+from jaxal.rounds.setup import Run, Task, open_run
+from jaxal.rounds.state import last_finished
 from jaxal.studies import study
 
+A = TypeVar("A", bound=study.StudyArguments)
 AS_IT_WAS = "Only with the data and the version that it was made with can the run be used again."
 
 
@@ -21,7 +26,7 @@ def is_asked_for(arguments: study.StudyArguments) -> bool:
     return bool(arguments.score_only or arguments.predict_only)
 
 
-def with_options_of_run(arguments: study.StudyArguments) -> study.StudyArguments:
+def with_options_of_run(arguments: A) -> A:
     """The options that the run was made with, in place of the command's."""
     if arguments.score_only and arguments.predict_only:
         raise UserError("--score-only and --predict-only are two commands; give one of them.")
@@ -47,44 +52,52 @@ def with_options_of_run(arguments: study.StudyArguments) -> study.StudyArguments
     return dataclasses.replace(arguments, **values)
 
 
-def run(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: report.Display) -> int:
+def run(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: terminal.Display) -> int:
     """Scores the pool of the run that was asked for, or predicts all of its cases; returns the exit status."""
     return (_score if arguments.score_only else _predict)(arguments, preset, source, display)
 
 
-def _score(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: report.Display) -> int:
+def _open(folder: Path, arguments: study.StudyArguments, preset: study.Sizes, task: Task, display: terminal.Display) -> Run:
+    """The run in a folder, made sure of that it was made with this data and these settings."""
+    study.settle_config(folder.resolve().parents[2] / "config.json", task, AS_IT_WAS)
+    name, lines = folder.resolve().parent.name, Ledger(folder / "rounds.jsonl").read()
+    if name.split(",")[0] not in task.kind.strategies:  # a user's own or none: it chose, but the networks are the study's
+        name = "random"
+        if lines and "auxiliary" in lines[-1].get("strategy", {}):
+            raise UserError(f"{folder}: its networks have an output of a strategy of your own, which is not known here.")
+    return open_run(folder, name, study.rounds_config(arguments, preset), task, display)
+
+
+def _score(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: terminal.Display) -> int:
     """Scores the pool of the run that `arguments.score_only` names; returns the exit status."""
     folder = arguments.score_only
-    task = source.task(arguments.seed)
-    out = folder.resolve().parents[2]
-    with lock(out) if hosts.is_leader() else contextlib.nullcontext():
-        study.settle_config(out / "config.json", task.settings, AS_IT_WAS)
-        names = list(dict.fromkeys(arguments.strategy))
-        journal = Journal(folder / "scores", task.config_hash, hosts.index())
-        found = rescoring.score_round(folder, names, study.loop_config(arguments, preset), task, journal, display)
+    assert folder is not None
+    with lock(folder.resolve().parents[2]) if hosts.is_leader() else contextlib.nullcontext():
+        run = _open(folder, arguments, preset, source.task(arguments.seed), display)
+        scores = rescoring.score_round(run, list(dict.fromkeys(arguments.strategy)))
         if hosts.is_leader():
-            rescoring.write_scores(folder / "scores.csv", found)
-            journal.clear()
-    display.note(f"Round {found.round}: {len(found.pool)} cases without a label. Each strategy's query, best first:")
-    for name, query in found.queries.items():
+            rescoring.write_scores(folder / "scores.csv", scores)
+            open_journal(run).clear()
+    display.note(f"Round {scores.round}: {len(scores.pool)} cases without a label. Each strategy's query, best first:")
+    for name, query in scores.queries.items():
         display.note(f"  {name:<20} {' '.join(query.units)}")
     display.note(f"All scores: {folder / 'scores.csv'}")
     return 0
 
 
-def _predict(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: report.Display) -> int:
+def _predict(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: terminal.Display) -> int:
     """Predicts every case by the run that `arguments.predict_only` names; returns the exit status."""
     folder = arguments.predict_only
+    assert folder is not None
     task = source.task(arguments.seed)
     if folder.resolve().parent.name == FULL:
         task = task._replace(initial=task.splits.pool)
-    out = folder.resolve().parents[2]
     if not hosts.is_leader():
-        loop.last_round(folder, task)
+        last_finished(_open(folder, arguments, preset, task, display))
         return 0
-    with lock(out):
-        study.settle_config(out / "config.json", task.settings, AS_IT_WAS)
+    with lock(folder.resolve().parents[2]):
+        run = _open(folder, arguments, preset, task, display)
         with display.progress("predicting") as progress:
-            lines = source.predict(folder, study.loop_config(arguments, preset), task, study.stoppable(progress, display))
+            lines = prediction.predict_round(run, stoppable(progress, display))
     display.note("\n".join(lines))
     return 0

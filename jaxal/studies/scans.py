@@ -2,25 +2,26 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import Any, Literal, NamedTuple
 
 from jaxal import hosts
-from jaxal.data.cases import Case, Dataset, Splits, initial_set, split
+from jaxal.data.cases import Dataset, Splits, initial_set, split
 from jaxal.data.scans.folder import FolderConfig, Ready, make_ready
 from jaxal.data.scans.prepare import draw_patch, load_case
 from jaxal.errors import UserError
 from jaxal.networks.unet import Dropout, unet
 from jaxal.networks.windows import windowed
-from jaxal.report import terminal as report
-from jaxal.rounds import loop, prediction
+from jaxal.report import terminal
+from jaxal.rounds.identity import decisive
+from jaxal.rounds.passes import stoppable
+from jaxal.rounds.setup import Task
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.strategies.table import StrategyConfig
 from jaxal.studies import study
 from jaxal.studies.presets import Preset
+from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.types import Case
 
 FOREGROUND_SHARE = 1 / 3  # of patches that are drawn around the structure, as in nnU-Net
 SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced
@@ -32,8 +33,8 @@ class ScanArguments(study.StudyArguments):
 
     initial: Literal["balanced", "imbalanced"] = "imbalanced"
     """Whether the groups share the initial set equally, or the smallest group gets a tenth of it (B in the simulation)."""
-    group_column: str = "group"
-    """Column of the table of participants that names each case's group."""
+    group_column: str | None = None
+    """Column of the table of participants that names each case's group. Default: group; without it nobody has a group."""
     participants: Path | None = None
     """The table of participants, tab-separated, with a column participant_id. Default: participants.tsv in the folder of scans."""
     dropout: Dropout | None = None
@@ -47,31 +48,18 @@ def choose_sizes(arguments: ScanArguments, preset: Preset) -> Preset:
     return study.choose_sizes(arguments, preset)
 
 
-def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: report.Display) -> Ready:
+def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: terminal.Display) -> Ready:
     """Makes a folder ready, showing how far it is."""
 
     @contextlib.contextmanager
     def showing(what: str) -> Iterator[Callable[[int, int], None]]:
         with display.progress(what) as progress:
-            yield study.stoppable(progress, display)
+            yield stoppable(progress, display)
 
     if hosts.is_leader():
         ready = make_ready(folder, prepared, config, showing)
     hosts.share_json(None)  # the others find the leader's files
     return ready if hosts.is_leader() else make_ready(folder, prepared, config, showing)
-
-
-def _settings(task: loop.Task, preset: Preset, start: str, identity: dict) -> dict:
-    """What decides results and therefore may not change under an existing folder."""
-    return {
-        "data": identity,
-        "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
-        "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
-        "network": dataclasses.asdict(preset.network),
-        "training": {"start": start, **dataclasses.asdict(preset.training)},
-        "statistics": dataclasses.asdict(task.statistics),
-        "strategy": dataclasses.asdict(task.strategy),
-    }
 
 
 def imbalanced_shares(dataset: Dataset) -> dict[str, float]:
@@ -82,36 +70,65 @@ def imbalanced_shares(dataset: Dataset) -> dict[str, float]:
     return {scarce: SCARCE_SHARE, **dict.fromkeys(others, (1 - SCARCE_SHARE) / len(others))}
 
 
+class Chosen(NamedTuple):
+    """What one seed draws of a data set.
+
+    Attributes:
+      splits: of its cases.
+      initial: cases of the pool that are labelled at the start.
+    """
+
+    splits: Splits
+    initial: Sequence[Case]
+
+
 def make_task(
-    dataset: Dataset,
+    ready: Ready,
     preset: Preset,
-    splits: Splits,
-    initial: Sequence[Case],
+    chosen: Chosen,
     start: str,
-    identity: dict,
+    identity: Mapping[str, Any],
     patch: tuple[int, ...] | None = None,
-) -> loop.Task:
+) -> Task:
     """Puts the parts together; sizes that are given in millimetres become voxels of this data set."""
+    dataset = ready.dataset
     network = dataclasses.replace(preset.network, classes=len(dataset.classes))
     voxel_mm = sum(dataset.spacing_mm) / len(dataset.spacing_mm)
-    task = loop.Task(
+    statistics = StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm)))
+    sections = {
+        "data": identity,
+        "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
+        "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
+        "network": dataclasses.asdict(preset.network),
+        "training": {"start": start, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
+        "statistics": dataclasses.asdict(statistics),
+        "strategy": {},
+    }
+    return Task(
+        kind=SEGMENTATION,
         model=windowed(unet(network), patch) if patch else unet(network),
         dataset=dataset,
-        splits=splits,
-        initial=initial,
+        splits=chosen.splits,
+        initial=chosen.initial,
         load=lambda case: load_case(case, dataset),
         training=preset.training,
-        statistics=StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm))),
-        strategy=StrategyConfig(step_rate=preset.training.warm_rate if start == "warm" else preset.training.peak_rate),
+        statistics=statistics,
         draw=(lambda case, rng: draw_patch(case, patch, FOREGROUND_SHARE, rng)) if patch else None,
+        origin=ready.found,
+        settings=decisive(SEGMENTATION, sections),
     )
-    return task._replace(settings=_settings(task, preset, start, identity))
 
 
 def prepare_task(
-    arguments: ScanArguments, preset: Preset, dataset: Dataset, identity: dict, seed: int, patch: tuple[int, ...] | None = None
-) -> loop.Task:
+    arguments: ScanArguments,
+    preset: Preset,
+    ready: Ready,
+    identity: Mapping[str, Any],
+    seed: int,
+    patch: tuple[int, ...] | None = None,
+) -> Task:
     """Splits, initial set and network for one seed."""
+    dataset = ready.dataset
     splits = split(dataset.cases, seed, preset.evaluation, preset.test)
     if len(splits.pool) < preset.initial_size + preset.query_size:
         raise UserError(
@@ -122,7 +139,7 @@ def prepare_task(
     initial = initial_set(splits.pool, preset.initial_size, seed, shares)
     if any(axis not in range(len(dataset.shape)) for axis in preset.members.flips):
         raise UserError(f"--flips is {preset.members.flips}; images here have the axes 0 to {len(dataset.shape) - 1}.")
-    return make_task(dataset, preset, splits, initial, arguments.training, identity, patch)
+    return make_task(ready, preset, Chosen(splits, initial), arguments.training, identity, patch)
 
 
 def make_source(
@@ -139,21 +156,7 @@ def make_source(
       patch: voxels that the network sees at once, where cases are larger.
     """
 
-    def task(seed: int) -> loop.Task:
-        return prepare_task(arguments, preset, ready.dataset, identity, seed, patch)
+    def task(seed: int) -> Task:
+        return prepare_task(arguments, preset, ready, identity, seed, patch)
 
-    def predict(folder: Path, config: loop.LoopConfig, task: loop.Task, progress: Callable[[int, int], None]) -> list[str]:
-        predicted = prediction.predict_round(folder, config, task, ready.found, progress)
-        prediction.write_predictions(folder / "predictions.csv", predicted)
-        lines = []
-        for part in ("labelled", "pool", "evaluation", "test"):
-            dice = [one.mean_dice for one in predicted if one.part == part and not np.isnan(one.mean_dice)]
-            if dice:
-                lines.append(f"  {part:<10} mean Dice {np.mean(dice):.3f} over {len(dice)} cases")
-        return [
-            *lines,
-            f"Label maps, each on the grid of the case's own files: {folder / 'predictions'}",
-            f"Dice of each: {folder / 'predictions.csv'}",
-        ]
-
-    return study.Source(f"{name}-{arguments.initial}", arguments, task, predict)
+    return study.Source(f"{name}-{arguments.initial}", arguments, task)

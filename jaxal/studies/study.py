@@ -11,28 +11,29 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Type
 import tyro
 
 from jaxal import hosts
-from jaxal.cli import command
 from jaxal.errors import UserError
-from jaxal.report import curves, page
-from jaxal.report import terminal as report
+from jaxal.files import lock, write_text
+from jaxal.hosts import HostsConfig
+from jaxal.report import curves, page, terminal
 from jaxal.report.comparison import compare_folder
-from jaxal.rounds import loop
-from jaxal.rounds.checkpoint import Ledger, lock, write_text
-from jaxal.rounds.record import FULL, read_runs
+from jaxal.rounds.identity import differences
+from jaxal.rounds.ledger import FULL, read_runs
+from jaxal.rounds.setup import RoundsConfig, Task, open_run
+from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig
-from jaxal.scoring.statistics import STATISTICS
-from jaxal.strategies.table import STRATEGIES, StrategyConfig, Table, named_strategy
-from jaxal.training.trainer import Interrupted
+from jaxal.strategies.named import Table, named_strategy, options_of
+from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.types import TaskKind
 
 S = TypeVar("S")
 
 
 def strategy_option(table: Table, example: str) -> Any:
-    """The type of the option that names strategies, with their names as its help."""
-    options = ", ".join(field.name for field in dataclasses.fields(StrategyConfig))
+    """The type of the option that names strategies, with their names and their options as its help."""
+    names = [f"{name} ({', '.join(options_of(make))})" if options_of(make) else name for name, make in table.items()]
     help_ = (
-        f"How cases are chosen; of several, one run after the other. There are {', '.join(table)}. Options of its own may follow a name, as "
-        f"in {example}; there are {options}."
+        f"How cases are chosen; of several, one run after the other. There are, each with its own options, {', '.join(names)}. Options "
+        f"follow a name, as in {example}. FILE.py:FUNCTION takes a strategy of your own (docs/adding-a-strategy.md)."
     )
     return Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME[,OPTION=VALUE...]...", help=help_)]
 
@@ -41,8 +42,8 @@ def strategy_option(table: Table, example: str) -> Any:
 class StudyArguments:
     """Options that all studies have."""
 
-    table: ClassVar[Table] = STRATEGIES
-    strategy: strategy_option(STRATEGIES, "weighted_entropy,gamma=3") = ("aeig",)  # type: ignore[valid-type]
+    kind: ClassVar[TaskKind] = SEGMENTATION
+    strategy: strategy_option(SEGMENTATION.strategies, "weighted_entropy,gamma=3") = ("aeig",)  # type: ignore[valid-type]
     score_only: Path | None = None
     """Folder of a run (…/STRATEGY/seed-N): score its last round's pool by all given strategies in one pass, into its scores.csv.
     The run's own options count; others than --strategy and the hosts' are ignored."""
@@ -77,7 +78,7 @@ class StudyArguments:
     """Networks that are trained each round, their disagreement joined to the samples' (a deep ensemble). Default: the preset's, one."""
     flips: tuple[int, ...] | None = None
     """Axes (0, 1, 2) along which views are flipped, their disagreement joined to the samples' (test-time augmentation). Default: none."""
-    hosts: tyro.conf.OmitArgPrefixes[command.Hosts] = dataclasses.field(default_factory=command.Hosts)
+    hosts: tyro.conf.OmitArgPrefixes[HostsConfig] = dataclasses.field(default_factory=HostsConfig)
 
 
 # What only this command knows and not the run that it goes on with.
@@ -98,13 +99,11 @@ class Source(NamedTuple):
       name: of its folder among the results.
       arguments: the study's, for this setting alone.
       task: splits, initial set and network for a seed.
-      predict: writes what a finished run's network makes of every case: `(folder of the run, config, task, progress) -> lines to show`.
     """
 
     name: str
     arguments: StudyArguments
-    task: Callable[[int], loop.Task]
-    predict: Callable[[Path, loop.LoopConfig, loop.Task, Callable[[int, int], None]], list[str]]
+    task: Callable[[int], Task]
 
 
 class Sizes(Protocol):
@@ -116,32 +115,28 @@ class Sizes(Protocol):
     batch_size: int
 
 
-def stoppable(progress: Callable[[int, int], None], display: report.Display) -> Callable[[int, int], None]:
-    """Progress that also asks whether to stop."""
-
-    def report_(done: int, total: int) -> None:
-        progress(done, total)
-        if display.should_stop():
-            raise Interrupted
-
-    return report_
-
-
 NEW_FOLDER = "Choose another --out, or --fresh to set the folder aside and begin anew."
 
 
-def settle_config(path: Path, config: dict, advice: str = NEW_FOLDER) -> None:
-    """Writes the configuration of a new folder, or makes sure that an old one's is the same."""
+def settle_config(path: Path, task: Task, advice: str = NEW_FOLDER) -> None:
+    """Writes the configuration of a new folder, or makes sure that an old one's comes to the same.
+
+    Raises:
+      UserError: it does not, or it is not a configuration.
+    """
     if path.exists():
         try:
             stored = json.loads(path.read_text())
         except ValueError as error:
             raise UserError(f"{path}: not valid JSON ({error}). Restore it, choose another --out or use --fresh.") from error
-        differences = report.describe_difference(stored, config)
-        if differences:
-            raise UserError(f"{path.parent} holds runs with other settings:\n  " + "\n  ".join(differences) + f"\n{advice}")
+        try:
+            found = differences(stored, task.settings, task.kind)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        if found:
+            raise UserError(f"{path.parent} holds runs with other settings:\n  " + "\n  ".join(found) + f"\n{advice}")
         return
-    write_text(path, json.dumps(config, indent=2) + "\n")
+    write_text(path, json.dumps(dict(task.settings), indent=2) + "\n")
 
 
 def set_aside(folder: Path) -> Path:
@@ -160,12 +155,12 @@ def set_aside(folder: Path) -> Path:
     return aside
 
 
-def finish(out: Path, display: report.Display) -> None:
+def finish(out: Path, display: terminal.Display) -> None:
     """Writes what a folder of runs comes to, and says where it lies."""
     comparisons = compare_folder(out)
     display.comparison(comparisons)
-    display.note(f"  summary  {report.write_summary(out)}")
-    display.note(f"  compared {report.write_comparison(out, comparisons)}")
+    display.note(f"  summary  {terminal.write_summary(out)}")
+    display.note(f"  compared {terminal.write_comparison(out, comparisons)}")
     display.note(f"  report   {page.write_report(out, comparisons=comparisons)}")
     for setting in sorted({run.setting for run in read_runs(out)}):
         display.note(f"  curves   {curves.plot_learning_curves(out, setting)}")
@@ -176,7 +171,7 @@ def run(
     preset: Sizes,
     sources: Sequence[Source],
     out: Path,
-    display: report.Display,
+    display: terminal.Display,
     notes: Mapping[str, str] | None = None,
 ) -> int:
     """Runs all strategies on all data sets with all seeds; returns the exit status.
@@ -193,20 +188,17 @@ def run(
         display.note(f"Set {out} aside as {set_aside(out)}.")
     with lock(out) if hosts.is_leader() else contextlib.nullcontext():
         if hosts.is_leader():
-            settle_config(out / "config.json", tasks[sources[0].name, seeds[0]].settings)
+            settle_config(out / "config.json", tasks[sources[0].name, seeds[0]])
             for name, text in (notes or {}).items():
                 write_text(out / name, text)
         full, reporting = trains_full(arguments, out), _Reporting(out)
         work = [(seed, source, name) for seed in seeds for source in sources for name in ([FULL] if full else []) + names]
         for number, (seed, source, name) in enumerate(work, 1):
-            setting = out / source.name
             if len(work) > 1:
                 display.note(f"[{number} of {len(work)}]")
-            own = dataclasses.replace(source.arguments, seed=seed)
-            siblings = [other for other in sorted(setting.glob(f"*/seed-{seed}")) if other.parent.name not in (name, FULL)]
-            _run_strategy(
-                name, setting / name / f"seed-{seed}", own, preset, tasks[source.name, seed], display, siblings, reporting
-            )
+            folder = out / source.name / name_of_folder(name, source.arguments) / f"seed-{seed}"
+            arguments_of_run = dataclasses.replace(source.arguments, seed=seed)
+            _run_strategy(name, folder, arguments_of_run, preset, tasks[source.name, seed], display, reporting)
         if hosts.is_leader():
             finish(out, display)
             display.note(f"Done in {time.perf_counter() - started:.0f} s.")
@@ -222,9 +214,14 @@ class _Reporting:
     def __call__(self) -> None:
         start = time.monotonic()
         if start >= self._due:
-            report.write_summary(self._out)
+            terminal.write_summary(self._out)
             page.write_report(self._out, "Not all of the study is done.")
             self._due = time.monotonic() + 9 * (time.monotonic() - start)
+
+
+def name_of_folder(name: str, arguments: StudyArguments) -> str:
+    """What a strategy's folder among the results is called."""
+    return FULL if name == FULL else named_strategy(name, arguments.kind.strategies).name
 
 
 def _run_strategy(
@@ -232,37 +229,49 @@ def _run_strategy(
     folder: Path,
     arguments: StudyArguments,
     preset: Sizes,
-    task: loop.Task,
-    display: report.Display,
-    siblings: Sequence[Path],
+    task: Task,
+    display: terminal.Display,
     reporting: Callable[[], None],
 ) -> None:
-    splits, groups, config = task.splits, task.dataset.groups, loop_config(arguments, preset)
+    splits, groups, config, kind = task.splits, task.dataset.groups, rounds_config(arguments, preset), task.kind
     display.note(
-        f"{name}, {folder.parents[1].name}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
-        f"evaluation, {len(splits.test)} for the test; {' x '.join(map(str, task.dataset.shape))} {'voxels' if len(task.dataset.shape) == 3 else 'pixels'}"
+        f"{folder.parent.name}, {folder.parents[1].name}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
+        f"evaluation, {len(splits.test)} for the test; {' x '.join(map(str, task.dataset.shape))} {kind.elements}"
     )
     if hosts.is_leader():
-        options = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
-        options = {field: value for field, value in options.items() if field not in NOT_OF_THE_RUN}
-        write_text(folder / "options.json", json.dumps(options, indent=2, default=lambda path: str(path.resolve())) + "\n")
-    # Of runs that came from elsewhere only the ledgers may be here.
-    sibling = next((other for other in siblings if (other / "rounds.jsonl").exists() and (other / "checkpoints").exists()), None)
-    strategy = name
+        _write_options(folder, arguments)
+    strategy, sibling = name, _sibling_of(folder)
     if name == FULL:  # everything is labelled from the start, so one training is all there is
         task, config = task._replace(initial=splits.pool), dataclasses.replace(config, rounds=1)
         strategy, sibling = "random", None
-    display.table_header(task.assessment, groups)
-    known = len(Ledger(folder / "rounds.jsonl").read())
-    for record in loop.run(folder, strategy, config, task, display, sibling):
-        display.table_row(record, task.assessment, groups)
+    display.table_header(kind.assessment, groups)
+    run_ = open_run(folder, strategy, config, task, display)
+    known = len(run_.ledger.read())
+    for record in simulate(run_, sibling):
+        display.table_row(record, kind.assessment, groups)
         if hosts.is_leader() and record["round"] >= known:  # what was there before is in the report already
             reporting()
     display.note(f"  rounds   {folder / 'rounds.jsonl'}\n  weights  {folder / 'checkpoints'}")
 
 
-def loop_config(arguments: StudyArguments, preset: Sizes) -> loop.LoopConfig:
-    return loop.LoopConfig(
+def _sibling_of(folder: Path) -> Path | None:
+    """Another strategy's run of the same seed, if there is one with its checkpoints: of runs that came from elsewhere only the ledgers may be here."""
+    for other in sorted(folder.parents[1].glob(f"*/{folder.name}")):
+        strange = other.parent.name in (folder.parent.name, FULL)
+        if not strange and (other / "rounds.jsonl").exists() and (other / "checkpoints").exists():
+            return other
+    return None
+
+
+def _write_options(folder: Path, arguments: StudyArguments) -> None:
+    options = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
+    options = {field: value for field, value in options.items() if field not in NOT_OF_THE_RUN}
+    write_text(folder / "options.json", json.dumps(options, indent=2, default=lambda path: str(path.resolve())) + "\n")
+
+
+def rounds_config(arguments: StudyArguments, preset: Sizes) -> RoundsConfig:
+    """How the rounds of a run are run."""
+    return RoundsConfig(
         rounds=preset.rounds,
         query_size=preset.query_size,
         seed=arguments.seed,
@@ -285,7 +294,7 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
         if value is not None and value < smallest:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least {smallest}.")
     for name in arguments.strategy:
-        named_strategy(name, StrategyConfig(), arguments.table)
+        named_strategy(name, arguments.kind.strategies)
     if data is None:
         return
     scans = data.resolve()
@@ -309,12 +318,15 @@ def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig
         members = dataclasses.replace(members, **{name: value for name, value in asked.items() if value is not None})
     except ValueError as error:
         raise UserError(f"--samples, --networks or --flips: {error}") from error
-    needy = [
-        name
-        for name in arguments.strategy
-        if any(STATISTICS[need].needs_members for need in named_strategy(name, StrategyConfig(), arguments.table).needs.pool)
-    ]
-    if needy and members.count < 2:
+    needy = [name for name in arguments.strategy if _lacks_members(name, members, arguments.kind)]
+    if needy:
         advice = "the run was made without" if arguments.score_only else "give --samples, --networks or --flips more of them"
         raise UserError(f"{', '.join(needy)} needs members that can disagree: {advice}.")
     return members
+
+
+def _lacks_members(name: str, members: MembersConfig, kind: TaskKind) -> bool:
+    """Whether a strategy asks how members disagree where there is only one."""
+    strategy = named_strategy(name, kind.strategies).strategy
+    asks = any(kind.statistics[need].needs_members for need in strategy.needs.pool if need in kind.statistics)
+    return asks and members.count + strategy.last_network < 2

@@ -1,13 +1,100 @@
-"""Classification of whole images assessed: area under the ROC curve of each class against the rest, and what of it groups get."""
+"""Classification: an image has one class as a whole, so it is a case of a single element.
 
-from collections.abc import Mapping, Sequence
+All that differs from other kinds of tasks is here: the loss, the statistics of such images, the area under the ROC curve of each
+class against the rest and what of it groups get, pictures, and predictions.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxal.acquisition import information, uncertainty
 from jaxal.assessment import calibration, fairness, metrics
-from jaxal.strategies.table import Seen
-from jaxal.tasks.assessed import Assessment, Column, Measure, area_under, number, pool_of
+from jaxal.assessment.learning_curves import area_under
+from jaxal.files import write_text
+from jaxal.scoring.statistics import EvaluationSample, Regions, View, of_classes
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
+from jaxal.tasks.assessed import number, pool_of
+from jaxal.tasks.pictures import draw_image
+from jaxal.training import losses
+from jaxal.types import Assessment, Case, Column, Example, Measure, Predicting, Seen, Sight, Statistic, TaskKind
+
+Array = jax.Array
+
+# Training
+
+
+def loss(config: Any, logits: Array, batch: Example) -> Array:
+    """Cross-entropy of the labelled images."""
+    labels, labelled = batch.label.reshape(-1, 1).astype(jnp.int32), batch.labelled.reshape(-1, 1)
+    return losses.cross_entropy(logits, labels, labelled)
+
+
+# Statistics
+
+
+class Prediction(NamedTuple):
+    """What an image is, and what the network takes it for.
+
+    Attributes:
+      label: the true class, integer.
+      probability: `[classes]`.
+    """
+
+    label: Array
+    probability: Array
+
+
+def whole_image(view: View, config: Any) -> Array:
+    """The one element that matters."""
+    return view.inside
+
+
+def regions(view: View, config: Any) -> Regions:
+    """The image as the one candidate for a label."""
+    return Regions(information.Items(view.features, uncertainty.mean_probability(view.single).T), view.inside)
+
+
+def evaluation_sample(view: View, config: Any) -> EvaluationSample:
+    """The image as the one sample of itself."""
+    classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
+    counts = ((view.label == classes) & view.labelled).astype(jnp.int32)
+    return EvaluationSample(view.features.T, jnp.ones(1), counts)
+
+
+def prediction(view: View, config: Any) -> Prediction:
+    """What the image is and what it is taken for."""
+    return Prediction(view.label[0], uncertainty.mean_probability(view.single)[:, 0])
+
+
+def member_probability(view: View, config: Any) -> Array:
+    """What each member predicts, `[members, classes]`: joint strategies need more than moments."""
+    assert view.member_probability is not None
+    return view.member_probability[:, :, 0]
+
+
+def calibration_sums(view: View, config: Any) -> calibration.CalibrationSums:
+    """What NLL and ECE are made of."""
+    return calibration.calibration_sums(view.logits, view.label, view.labelled)
+
+
+STATISTICS: Mapping[str, Statistic] = {
+    **of_classes(whole_image),
+    "regions": Statistic(regions),
+    "evaluation_sample": Statistic(evaluation_sample),
+    "prediction": Statistic(prediction),
+    "member_probability": Statistic(member_probability, needs_members=True, needs_each_member=True),
+    "calibration": Statistic(calibration_sums),
+}
+
+
+# Assessment
 
 
 def success(labelled: Seen) -> float | None:
@@ -47,7 +134,20 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
             for case, own, row in zip(test.cases, label, probability, strict=True)
         },
         "labelled_accuracy": float((own_probability.argmax(-1) == own_label).mean()),
+        "labelled_by_class": _counts_of(case.category for case in labelled.cases),
     }
+
+
+def answered(queried: Sequence[Case]) -> dict[str, Any]:
+    """The classes that were given to the queried images."""
+    return {
+        "queried_by_class": _counts_of(case.category for case in queried),
+        "queried_classes": {case.id: case.category for case in queried},
+    }
+
+
+def _counts_of(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
 
 
 def _by_group(probability: np.ndarray, label: np.ndarray, groups: np.ndarray) -> dict[str, float]:
@@ -169,7 +269,7 @@ def _columns(groups: Sequence[str]) -> list[Column]:
     ]
 
 
-CLASSIFICATION = Assessment(
+ASSESSMENT = Assessment(
     key="auc",
     title="AUC",
     labelled=("prediction",),
@@ -178,6 +278,7 @@ CLASSIFICATION = Assessment(
     success_title="accuracy over that of a constant answer",
     collapsed_below=-0.02,
     entries=entries,
+    answered=answered,
     curve_of=curve_of,
     measures={
         "auc": Measure("AUC", "area under the ROC curve after the last round, mean over classes against the rest"),
@@ -191,4 +292,42 @@ CLASSIFICATION = Assessment(
     columns=_columns,
     queried="queried_by_class",
     pictures="The first of each query, best first, with the class that the reader gave.",
+)
+
+
+# Pictures and predictions
+
+
+def picture(sight: Sight) -> bytes | None:
+    """The image as people see it."""
+    return None if sight.pixels is None else draw_image(sight.pixels)
+
+
+def predictions(asked: Predicting) -> list[str]:
+    """Writes `predictions.csv`, a row an image: its class where it is known, and the probability of each."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "group", "part", "class", "predicted", *(f"probability_{name}" for name in asked.classes)])
+    for done, (case, part) in enumerate(asked.cases, 1):
+        probability = asked.predict(case)
+        numbers = [f"{value:.6g}" for value in probability]
+        writer.writerow([case.id, case.group, part, case.category, asked.classes[int(probability.argmax())], *numbers])
+        asked.progress(done, len(asked.cases))
+    path = asked.folder / "predictions.csv"
+    write_text(path, text.getvalue())
+    return [f"Probabilities of every image: {path}"]
+
+
+CLASSIFICATION = TaskKind(
+    name="classification",
+    dense=False,
+    elements="pixels",
+    loss=loss,
+    moments=uncertainty.CLASS_MOMENTS,
+    statistics=STATISTICS,
+    strategies=CLASSIFICATION_STRATEGIES,
+    assessment=ASSESSMENT,
+    picture=picture,
+    predictions=predictions,
+    undecided=("statistics", "training.dice", "training.foreground_weight"),
 )

@@ -2,11 +2,10 @@
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from jaxal.data.cases import Example
+from jaxal.types import Example
 
 WIDEST, SMALLEST = 720, 160  # pixels
 TRUTH, PREDICTION = (64, 200, 96), (240, 80, 64)
@@ -24,16 +23,16 @@ def draw_case(example: Example, probability: np.ndarray, spacing_mm: Sequence[fl
     """
     from PIL import Image
 
-    inside = _without_padding(example.valid)
-    example, probability = Example(*(part[inside] for part in example)), probability[:, *inside]
+    box = _without_padding(example.inside)
+    example, probability = Example(*(part[box] for part in example)), probability[:, *box]
     predicted = probability.argmax(0)
     entropy = -(probability * np.log(np.maximum(probability, 1e-12))).sum(0) / np.log(len(probability))
-    structure = ((predicted > 0) | (example.label > 0)) & example.valid
+    structure = ((predicted > 0) | (example.label > 0)) & example.inside
     others = [tuple(other for other in range(3) if other != axis) for axis in range(3)]
     seen = [int(structure.sum(other).argmax()) for other in others]
     middle = seen if structure.any() else [size // 2 for size in structure.shape]
     steps = np.maximum(np.round(np.array(spacing_mm) / min(spacing_mm)), 1).astype(int)
-    known = example.image[..., 0][example.valid]
+    known = example.image[..., 0][example.inside]
     low, high = np.quantile(known, (0.01, 0.99)) if known.size else (0.0, 1.0)
     grey = np.clip((example.image[..., 0] - low) / max(high - low, 1e-6), 0, 1)
     top, bottom = [], []
@@ -79,10 +78,10 @@ def draw_image(pixels: np.ndarray) -> bytes:
     return packed.getvalue()
 
 
-def _without_padding(valid: np.ndarray) -> tuple[slice, ...]:
-    """The box of what is valid; padding lies at the far ends and is nothing to look at."""
-    places = np.argwhere(valid)
-    return tuple(slice(last + 1) for last in places.max(0)) if len(places) else (slice(None),) * valid.ndim
+def _without_padding(inside: np.ndarray) -> tuple[slice, ...]:
+    """The box of what is inside; padding lies at the far ends and is nothing to look at."""
+    places = np.argwhere(inside)
+    return tuple(slice(last + 1) for last in places.max(0)) if len(places) else (slice(None),) * inside.ndim
 
 
 def _outline(labels: np.ndarray) -> np.ndarray:
@@ -97,16 +96,3 @@ def _outline(labels: np.ndarray) -> np.ndarray:
 
 def _padded(part: np.ndarray, height: int) -> np.ndarray:
     return np.pad(part, [(0, height - part.shape[0]), (0, 2), (0, 0)])
-
-
-def picture_path(run: Path, round_: int, id_: str) -> Path:
-    """Where the picture of a case that a round queried lies in the run's folder; an id may be a path itself."""
-    return run / "pictures" / f"round-{round_:03d}" / f"{id_.replace('/', '__')}.webp"
-
-
-def write_picture(path: Path, content: bytes) -> None:
-    """Writes aside and renames; a picture is drawn again if it is lost, so it need not be durable."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_bytes(content)
-    aside.replace(path)

@@ -1,15 +1,121 @@
-"""Segmentation assessed: Dice of the test cases, by group and class, and how far apart the groups are."""
+"""Segmentation: every element of an image has a class.
 
+All that differs from other kinds of tasks is here: the loss, the statistics of label maps, Dice of the test cases by group and
+class and how far apart the groups are, pictures of cases, and predictions on the grids that the cases came with.
+"""
+
+import csv
+import io
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxal.acquisition import aggregate, information, uncertainty
+from jaxal.arrays import count
 from jaxal.assessment import calibration, fairness, metrics
+from jaxal.assessment.learning_curves import area_under
+from jaxal.data.scans.nifti import read_label
+from jaxal.data.scans.prepare import prepared_shape
 from jaxal.errors import UserError
-from jaxal.strategies.table import Seen
-from jaxal.tasks.assessed import Assessment, Column, Measure, area_under, number, pool_of
+from jaxal.files import write_text
+from jaxal.scoring.statistics import EvaluationSample, Regions, StatisticsConfig, View, of_classes
+from jaxal.strategies.table import STRATEGIES
+from jaxal.tasks.assessed import number, pool_of
+from jaxal.tasks.original_grid import to_original_grid, write_image
+from jaxal.tasks.pictures import draw_case
+from jaxal.training import losses
+from jaxal.types import Assessment, Case, Column, Example, Measure, Predicting, Seen, Sight, Statistic, TaskKind
+
+Array = jax.Array
+
+# Training
+
+
+def loss(config: Any, logits: Array, batch: Example) -> Array:
+    """Cross-entropy, and by default soft Dice, over the labelled elements (see `training.losses`)."""
+    items, classes = logits.shape[:2]
+    labels, labelled = batch.label.reshape(items, -1).astype(jnp.int32), batch.labelled.reshape(items, -1)
+    weights = jnp.full((classes,), config.foreground_weight).at[0].set(1.0)
+    total = losses.cross_entropy(logits, labels, labelled, weights)
+    if config.dice:
+        total = total + losses.soft_dice(logits, labels, labelled, losses.present_foreground(labels, labelled, classes))
+    return total
+
+
+# Statistics
+
+
+def region_of_interest(view: View, config: StatisticsConfig) -> Array:
+    """The elements around what the network takes for foreground, `[elements]`."""
+    probability = uncertainty.mean_probability(view.single)
+    sizes = (config.roi_dilate, config.roi_threshold, config.roi_at_least)
+    return aggregate.region_of_interest(probability, view.inside, view.shape, *sizes)
+
+
+def masked_entropy(view: View, config: StatisticsConfig) -> Array:
+    """Entropy as a share of its maximum log C, averaged over the region of interest: in [0, 1], whatever the volume."""
+    scaled = uncertainty.entropy(view.single) / np.log(view.logits.shape[0])
+    return aggregate.masked_mean(scaled, region_of_interest(view, config))
+
+
+def foreground(view: View, config: StatisticsConfig) -> Array:
+    """Share of the elements that the network takes for foreground, in expectation: never zero, so that every case has a chance."""
+    return aggregate.masked_mean(1.0 - uncertainty.mean_probability(view.single)[0], view.inside)
+
+
+def regions(view: View, config: StatisticsConfig) -> Regions:
+    """The label-gradient moments of the regions of interest; one region plays the part that one image has in classification."""
+    probability = uncertainty.mean_probability(view.single)
+    interest = region_of_interest(view, config).astype(jnp.float32)
+    share = information.block_mean(interest, view.inside, view.shape, config.region_size)
+    most, chosen = jax.lax.top_k(share, min(config.regions_at_most, share.size))
+    candidates = information.region_candidates(view.features, probability, view.inside, view.shape, config.region_size, chosen)
+    return Regions(candidates, most > 0)
+
+
+def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
+    """Draws elements without replacement, half near the true structure, weighted so that means over the volume stay unbiased."""
+    classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
+    near = aggregate.dilate_mask((view.label > 0) & view.labelled, view.shape, config.roi_dilate) & view.inside
+    draw = jax.random.uniform(view.key, near.shape)
+    per_stratum = config.evaluation_samples // 2
+    features, weights = [], []
+    for stratum in (near, view.inside & ~near):
+        value, index = jax.lax.top_k(jnp.where(stratum, draw, -1.0), min(per_stratum, draw.size))
+        drawn = value >= 0
+        features.append(view.features[index].T)
+        weights.append(jnp.where(drawn, count(stratum) / count(drawn), 0.0))
+    counts = ((view.label[None, :] == classes[:, None]) & (near & view.labelled)[None, :]).sum(-1)
+    return EvaluationSample(jnp.concatenate(features, -1), jnp.concatenate(weights), counts)
+
+
+def overlap(view: View, config: StatisticsConfig) -> metrics.Overlap:
+    """True and false positives and false negatives of each class over the labelled elements."""
+    return metrics.overlap(view.logits, view.label, view.labelled)
+
+
+def calibration_sums(view: View, config: StatisticsConfig) -> calibration.CalibrationSums:
+    """What NLL and ECE over the labelled elements are made of."""
+    return calibration.calibration_sums(view.logits, view.label, view.labelled)
+
+
+STATISTICS: Mapping[str, Statistic] = {
+    **of_classes(region_of_interest),
+    "masked_entropy": Statistic(masked_entropy),
+    "foreground": Statistic(foreground),
+    "regions": Statistic(regions),
+    "evaluation_sample": Statistic(evaluation_sample),
+    "overlap": Statistic(overlap),
+    "calibration": Statistic(calibration_sums),
+}
+
+
+# Assessment
 
 
 def success(labelled: Seen) -> float | None:
@@ -119,8 +225,10 @@ def curve_of(rounds: Sequence[Mapping[str, Any]]) -> DiceCurve:
 
 
 def measures(dice: np.ndarray, groups: np.ndarray) -> dict[str, np.ndarray]:
-    """What the Dice of test cases, `[..., cases]`, of these groups, `[cases]`, comes to, `[...]` each."""
+    """What the Dice of test cases, `[..., cases]`, of these groups, `[cases]`, comes to, `[...]` each; of one group only the Dice."""
     overall = np.nanmean(dice, axis=-1)
+    if len(np.unique(groups)) < 2:
+        return {"dice": overall}
     by_group = {str(group): np.nanmean(dice[..., groups == group], axis=-1) for group in np.unique(groups)}
     disparity = sum(abs(value - overall) for value in by_group.values())
     return {
@@ -133,6 +241,8 @@ def measures(dice: np.ndarray, groups: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _columns(groups: Sequence[str]) -> list[Column]:
+    if len(groups) < 2:
+        return [Column("Dice", lambda entry: number(entry["dice"]["overall"]))]
     return [
         Column("Dice", lambda entry: number(entry["dice"]["overall"])),
         *(Column(f"Dice {group}", lambda entry, group=group: number(entry["dice"]["by_group"].get(group))) for group in groups),
@@ -141,7 +251,7 @@ def _columns(groups: Sequence[str]) -> list[Column]:
     ]
 
 
-SEGMENTATION = Assessment(
+ASSESSMENT = Assessment(
     key="dice",
     title="Dice",
     labelled=("overlap",),
@@ -150,6 +260,7 @@ SEGMENTATION = Assessment(
     success_title="Dice",
     collapsed_below=0.02,  # as good as no foreground
     entries=entries,
+    answered=lambda cases: {},
     curve_of=curve_of,
     measures={
         "dice": Measure("Dice", "mean over all test cases after the last round"),
@@ -167,4 +278,87 @@ SEGMENTATION = Assessment(
     queried="queried_by_group",
     pictures="Above: outlines of the truth (green) and of the prediction when the case was chosen (red), in axial, coronal and sagittal "
     "slices, where most of them is seen; the patient's left is on the left. Below: how unsure the prediction was.",
+)
+
+
+# Pictures and predictions
+
+
+def picture(sight: Sight) -> bytes | None:
+    """Slices of a volume with truth, prediction and where it is unsure; of label maps in two dimensions nothing so far."""
+    if len(sight.spacing_mm) != 3:
+        return None
+    return draw_case(sight.example, sight.predict(), sight.spacing_mm)
+
+
+class _Predicted(NamedTuple):
+    """One case's prediction: its label map, and Dice of each class above 0 on the original grid, NaN where it is undefined or unknown."""
+
+    case: Case
+    part: str
+    path: Path
+    dice: dict[str, float]
+
+    @property
+    def mean_dice(self) -> float:
+        """Over the classes that are defined; NaN where none is."""
+        defined = [value for value in self.dice.values() if not np.isnan(value)]
+        return float(np.mean(defined)) if defined else float("nan")
+
+
+def predictions(asked: Predicting) -> list[str]:
+    """Writes `predictions/ID.nii.gz` for every case, on the grid of the case's own files, and `predictions.csv`.
+
+    Where a case has a label map, its Dice is that on the original grid.
+    """
+    files, predicted = {case.id: case for case in asked.origin.cases}, []
+    for case, part in asked.cases:
+        own, path = files[case.id], asked.folder / "predictions" / f"{case.id}.nii.gz"
+        unpadded = tuple(slice(size) for size in prepared_shape(case))
+        write_image(path, to_original_grid(asked.predict(case)[:, *unpadded], own.label or own.images[0]))
+        dice = dict.fromkeys(asked.classes[1:], float("nan"))
+        if own.label:
+            dice = _dice_on_the_original_grid(path, own.label, asked.classes, asked.origin.ignore)
+        predicted.append(_Predicted(case, part, path, dice))
+        asked.progress(len(predicted), len(asked.cases))
+    table = asked.folder / "predictions.csv"
+    _write_table(table, predicted)
+    lines = []
+    for part in ("labelled", "pool", "evaluation", "test"):
+        values = [row.mean_dice for row in predicted if row.part == part and not np.isnan(row.mean_dice)]
+        if values:
+            lines.append(f"  {part:<10} mean Dice {np.mean(values):.3f} over {len(values)} cases")
+    folder = asked.folder / "predictions"
+    return [*lines, f"Label maps, each on the grid of the case's own files: {folder}", f"Dice of each: {table}"]
+
+
+def _dice_on_the_original_grid(path: Path, label: Path, classes: Sequence[str], ignore: int | None) -> dict[str, float]:
+    truth, guess = read_label(label).values, read_label(path).values
+    labelled = truth != ignore if ignore is not None else np.ones(truth.shape, bool)
+    counts = metrics.overlap_of_maps(guess, truth, len(classes), labelled)
+    return dict(zip(classes[1:], metrics.dice(counts)[1:].tolist(), strict=True))
+
+
+def _write_table(path: Path, predicted: Sequence[_Predicted]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    classes = list(predicted[0].dice)
+    writer.writerow(["case", "group", "part", "dice", *(f"dice_{name}" for name in classes), "file"])
+    for row in predicted:
+        numbers = ["" if np.isnan(value) else f"{value:.4f}" for value in (row.mean_dice, *row.dice.values())]
+        writer.writerow([row.case.id, row.case.group, row.part, *numbers, row.path.relative_to(path.parent)])
+    write_text(path, text.getvalue())
+
+
+SEGMENTATION = TaskKind(
+    name="segmentation",
+    dense=True,
+    elements="voxels",
+    loss=loss,
+    moments=uncertainty.CLASS_MOMENTS,
+    statistics=STATISTICS,
+    strategies=STRATEGIES,
+    assessment=ASSESSMENT,
+    picture=picture,
+    predictions=predictions,
 )

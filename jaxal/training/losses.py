@@ -4,6 +4,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxal.arrays import count, one_hot
+
 Array = jax.Array
 
 
@@ -55,13 +57,3 @@ def present_foreground(labels: Array, valid: Array, classes: int) -> Array:
     """The classes above zero that each item's valid labels hold: `[..., classes]`, boolean."""
     present = ((one_hot(labels, classes) > 0) & valid[..., None, :]).any(-1)
     return present.at[..., 0].set(False)
-
-
-def one_hot(labels: Array, classes: int) -> Array:
-    """`[..., elements]` to `[..., classes, elements]`, float32."""
-    return jax.nn.one_hot(labels, classes, axis=-2, dtype=jnp.float32)
-
-
-def count(mask: Array) -> Array:
-    """Number of true elements along the last axis as float32, at least one: safe to divide by."""
-    return jnp.maximum(mask.sum(-1), 1).astype(jnp.float32)

@@ -4,7 +4,6 @@ A Python loop and not `lax.scan`, so that it can be shown, saved and stopped at 
 it is for (round, attempt, step), so that a training resumed at any step goes on as if never stopped.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -14,62 +13,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.scipy.ndimage import map_coordinates
 
-from jaxal.data.cases import Example
-from jaxal.networks.layers import is_frozen
-from jaxal.scoring.members import flat, logits_of
-from jaxal.training import losses
-from jaxal.types import Model, Params
+from jaxal.arrays import flat, logits_of
+from jaxal.training.augment import augment
+from jaxal.training.config import TrainingConfig
+from jaxal.types import Auxiliary, Example, Model, Params, TaskKind
 
 Array = jax.Array
 Draw = Callable[[int, np.random.Generator], Example]  # a labelled case's number and the draw's own generator
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingConfig:
-    """How a network is trained.
+class Recipe(NamedTuple):
+    """All that a step is compiled for; of equal ones there is one program.
 
     Attributes:
-      steps: optimizer steps from scratch, besides those per case.
-      warm_steps: optimizer steps when starting from the last round's weights, besides those per case.
-      steps_per_case: further steps for every labelled case: more cases take longer to learn.
-      batch_size: cases a step.
-      peak_rate: largest learning rate; warm-up is linear, decay is a cosine to zero.
-      decay_per_epoch: factor on the rate after each time through all labelled cases, instead of warm-up and cosine.
-      warm_rate: largest learning rate when starting from the last round's weights.
-      warmup_share: share of the steps that the rate rises.
-      weight_decay: of AdamW.
-      dice: whether soft Dice is added to the cross-entropy; for images with one class it says nothing more.
-      foreground_weight: factor on the cross-entropy of elements that are not background.
-      clip_norm: largest norm of the gradient; None leaves it as it is.
-      contrast, brightness: standard deviations of the logarithm of a random gain and of a random offset, images having unit
-        deviation.
-      noise: standard deviation of the noise's own, random level.
-      rotation_degrees, scaling: standard deviations of a random rotation about each axis and of the logarithm of a zoom.
-      flips: space axes along which every second example is flipped.
-      attempts: trainings with other keys before a collapse is accepted and reported.
+      model: the network.
+      config: how to train it.
+      loss, dense: of the kind of task (`types.TaskKind`).
+      auxiliary: an output with a loss of its own.
     """
 
-    steps: int = 200
-    warm_steps: int = 100
-    steps_per_case: float = 0
-    batch_size: int = 2
-    peak_rate: float = 1.2e-2
-    warm_rate: float = 4e-3
-    warmup_share: float = 0.15
-    decay_per_epoch: float | None = None
-    weight_decay: float = 1e-4
-    dice: bool = True
-    foreground_weight: float = 1.0
-    clip_norm: float | None = 1.0
-    contrast: float = 0.15
-    brightness: float = 0.15
-    noise: float = 0.1
-    rotation_degrees: float = 0.0
-    scaling: float = 0.0
-    flips: tuple[int, ...] = ()
-    attempts: int = 3
+    model: Model
+    config: TrainingConfig
+    loss: Callable[[TrainingConfig, Array, Example], Array]
+    dense: bool
+    auxiliary: Auxiliary | None = None
 
 
 class TrainState(NamedTuple):
@@ -88,13 +56,18 @@ class Trainer:
     """Training for one model and one configuration; equal ones share their compiled programs.
 
     Args:
+      kind: of task, which has the loss.
       model: the network.
       config: how to train it.
       warm: whether trainings start from the last round's weights.
+      auxiliary: of the model's outputs that has a loss of its own (`networks.auxiliary.with_auxiliary`).
     """
 
-    def __init__(self, model: Model, config: TrainingConfig, warm: bool = False):
+    def __init__(
+        self, kind: TaskKind, model: Model, config: TrainingConfig, warm: bool = False, auxiliary: Auxiliary | None = None
+    ):
         self.model, self.config = model, config
+        self._recipe = Recipe(model, config, kind.loss, kind.dense, auxiliary)
         self._base_steps = config.warm_steps if warm else config.steps
         self._peak_rate = np.float32(config.warm_rate if warm else config.peak_rate)
 
@@ -135,7 +108,7 @@ class Trainer:
         first, steps = int(state.step), self.steps(count)
         for step, batch in enumerate(_batches(seed, first, steps, self.config.batch_size, count, draw), first):
             rate = self._peak_rate * np.float32(self._decay(step, count))
-            state = _compiled_step(self.model, self.config, state, key, batch, np.int32(steps), rate)
+            state = _compiled_step(self._recipe, state, key, batch, np.int32(steps), rate)
             state.step.block_until_ready()  # else the loop runs dozens of steps ahead of the device: no stop, no time left
             if progress:
                 progress(step + 1, steps)
@@ -172,63 +145,48 @@ def _fresh_state(config: TrainingConfig, params: Params) -> TrainState:
     return TrainState(params, _optimizer(config).init(params), jnp.zeros((), jnp.int32))
 
 
-def take_step(
-    model: Model, config: TrainingConfig, state: TrainState, key: Array, batch: Example, steps: Array, peak_rate: Array
-) -> TrainState:
+def take_step(recipe: Recipe, state: TrainState, key: Array, batch: Example, steps: Array, peak_rate: Array) -> TrainState:
     """One optimizer step.
 
     Args:
-      model, config: see `Trainer`.
+      recipe: see `Trainer`.
       state: before the step.
       key: of the round and attempt; the step's own is folded from it.
       batch: examples with a leading axis.
       steps: in all, integer.
       peak_rate: largest learning rate; with a decay by epochs the rate itself.
     """
-    gradient = jax.grad(_loss, 2)(model, config, state.params, jax.random.fold_in(key, state.step), batch)
+    config = recipe.config
+    gradient = jax.grad(_loss, 1)(recipe, state.params, jax.random.fold_in(key, state.step), batch)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
         updates, optimizer = _optimizer(config).update(gradient, state.optimizer, state.params)
         relative = relative_rate(state.step, steps, config.warmup_share) if config.decay_per_epoch is None else 1.0
         rate = peak_rate * relative
-        updates = jax.tree_util.tree_map_with_path(
-            lambda path, update: jnp.zeros_like(update) if is_frozen(path) else -rate * update, updates
+        updates = jax.tree.map(
+            lambda update, trained: -rate * update if trained else jnp.zeros_like(update),
+            updates,
+            recipe.model.trainable(state.params),
         )
         params = optax.apply_updates(state.params, updates)
     return TrainState(params, optimizer, state.step + 1)
 
 
-_compiled_step = jax.jit(take_step, static_argnums=(0, 1), donate_argnums=2)
+_compiled_step = jax.jit(take_step, static_argnums=0, donate_argnums=1)
 
 
-def _loss(model: Model, config: TrainingConfig, params: Params, key: Array, batch: Example) -> Array:
-    count = batch.image.shape[0]
+def _loss(recipe: Recipe, params: Params, key: Array, batch: Example) -> Array:
+    count, model = batch.image.shape[0], recipe.model
     augment_keys, mask_keys = (
         jax.random.split(jax.random.fold_in(key, 0), count),
         jax.random.split(jax.random.fold_in(key, 1), count),
     )
-    batch = jax.vmap(functools.partial(_augment, config))(augment_keys, batch)
+    batch = jax.vmap(functools.partial(augment, recipe.config, recipe.dense))(augment_keys, batch)
     masks = jax.vmap(model.draw_masks)(mask_keys)
     output = model.tail(params, model.stem(params, batch.image), masks)
-    logits = logits_of(flat(output), *model.head(params, masks))
-    labels, valid = batch.label.reshape(count, -1).astype(jnp.int32), batch.valid.reshape(count, -1)
-    classes = logits.shape[1]
-    weights = jnp.full((classes,), config.foreground_weight).at[0].set(1.0)
-    loss = losses.cross_entropy(logits, labels, valid, weights)
-    if config.dice:
-        loss = loss + losses.soft_dice(logits, labels, valid, losses.present_foreground(labels, valid, classes))
-    return loss.mean()
-
-
-def _augment(config: TrainingConfig, key: Array, example: Example) -> Example:
-    if config.rotation_degrees or config.scaling:
-        example = _turn(jax.random.fold_in(key, 0), example, np.deg2rad(config.rotation_degrees), config.scaling)
-    if config.flips:
-        example = _flip(jax.random.fold_in(key, 2), example, config.flips)
-    # One draw for all: on a CPU every draw of another shape costs half a second of compilation.
-    draws = jax.random.normal(jax.random.fold_in(key, 1), (3 + example.image.size,))
-    image = example.image * jnp.exp(config.contrast * draws[0]) + config.brightness * draws[1]
-    noise = config.noise * jnp.abs(draws[2]) * draws[3:].reshape(image.shape)
-    return example._replace(image=image + noise)
+    losses = recipe.loss(recipe.config, logits_of(flat(output), *model.head(params, masks)), batch)
+    if recipe.auxiliary:
+        losses = losses + recipe.auxiliary.loss(output.auxiliary[recipe.auxiliary.name], losses, batch)
+    return losses.mean()
 
 
 def relative_rate(step: Array, steps: Array, warmup_share: float) -> Array:
@@ -243,41 +201,6 @@ def relative_rate(step: Array, steps: Array, warmup_share: float) -> Array:
     warmup = jnp.maximum(jnp.floor(warmup_share * steps), 1.0)
     decay = (step - warmup) / jnp.maximum(steps - warmup, 1.0)
     return jnp.where(step < warmup, step / warmup, 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(decay, 0.0, 1.0))))
-
-
-def _flip(key: Array, example: Example, axes: Sequence[int]) -> Example:
-    """Flips image and label map along each axis with a chance of one half."""
-    flags = jax.random.bernoulli(key, 0.5, (len(axes),))
-    for flag, axis in zip(flags, axes, strict=True):
-        example = Example(*(jnp.where(flag, jnp.flip(part, axis), part) if part.ndim else part for part in example))
-    return example
-
-
-def _turn(key: Array, example: Example, rotation: float, scaling: float) -> Example:
-    """Turns and zooms image and label map about the centre; what comes from outside is the border's value and not valid."""
-    shape = example.image.shape[:-1]
-    angles = rotation * jax.random.normal(jax.random.fold_in(key, 0), (3,))
-    if len(shape) == 2:  # within the plane alone
-        angles = angles * jnp.array([0.0, 0.0, 1.0])
-    matrix = jnp.exp(scaling * jax.random.normal(jax.random.fold_in(key, 1), ())) * _rotation(angles)[: len(shape), : len(shape)]
-    centre = (jnp.array(shape, jnp.float32) - 1) / 2
-    grid = jnp.stack(jnp.meshgrid(*(jnp.arange(size, dtype=jnp.float32) for size in shape), indexing="ij"), -1)
-    centre = centre.reshape((1,) * len(shape) + (-1,))
-    points = list(jnp.moveaxis((grid - centre) @ matrix.T + centre, -1, 0))
-    image = jax.vmap(lambda channel: map_coordinates(channel, points, order=1, mode="nearest"), -1, -1)(example.image)
-    if not example.label.ndim:  # the class of the image as a whole
-        return example._replace(image=image)
-    label = map_coordinates(example.label.astype(jnp.float32), points, order=0, mode="nearest")
-    valid = map_coordinates(example.valid.astype(jnp.float32), points, order=0, mode="constant")
-    return Example(image, label.astype(example.label.dtype), valid > 0)
-
-
-def _rotation(angles: Array) -> Array:
-    """Rotation matrix for a rotation vector, by Rodrigues' formula."""
-    x, y, z = angles
-    zero = jnp.zeros(())
-    generator = jnp.stack([jnp.stack([zero, -z, y]), jnp.stack([z, zero, -x]), jnp.stack([-y, x, zero])])
-    return jax.scipy.linalg.expm(generator)
 
 
 def _batches(seed: list[int], first: int, steps: int, size: int, count: int, draw: Draw) -> Iterator[Example]:

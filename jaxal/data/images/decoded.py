@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from jaxal.data.cases import Case, Dataset, Example
+from jaxal.data.cases import Dataset
 from jaxal.errors import UserError
-from jaxal.rounds.checkpoint import write_text
-from jaxal.tasks.pictures import draw_image
+from jaxal.files import write_text
+from jaxal.types import Case, Example, Label
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # more than eight bits
 GREY_MODES = ("1", "L", "LA", *DEEP_MODES)
@@ -66,13 +66,13 @@ class ImageSet(NamedTuple):
     Attributes:
       dataset: the cases.
       load: reads one, normalised by the mean and deviation of all.
-      picture: one as a small picture to look at.
+      pixels: of one as people see it, `[height, width, channels]` uint8.
       fingerprint: sixteen hexadecimal digits that change when a pixel, a class or a group does, wherever the images lie.
     """
 
     dataset: Dataset
     load: Callable[[Case], Example]
-    picture: Callable[[Case], bytes]
+    pixels: Callable[[Case], np.ndarray]
     fingerprint: str
 
 
@@ -105,18 +105,18 @@ def make_images(
     mean, deviation = (np.array(info[name], np.float32) for name in ("mean", "deviation"))
     number = {name: place for place, name in enumerate(listing.classes)}
     row = {image.id: place for place, image in enumerate(listing.images)}
-    label = np.array([number[image.category] for image in listing.images], np.uint8)
 
     def load(case: Case) -> Example:
-        place = row[case.id]
-        image = (pixels[place].astype(np.float32) - mean) / deviation
-        return Example(image, label[place], np.array(True))
+        image = (pixels[row[case.id]].astype(np.float32) - mean) / deviation
+        labelled = case.label is not None
+        label = np.array(number[case.category] if labelled else 0, np.uint8)
+        return Example(image, label, np.array(True), np.array(labelled))
 
     about = [[image.id, image.group, image.subject, image.category] for image in listing.images]
     digest = hashlib.sha256(json.dumps([info["pixels"], listing.classes, about]).encode())
     channels = ("red", "green", "blue") if colour else ("grey",)
     dataset = Dataset(cases_of(listing, folder / "pixels.npy"), channels, listing.classes, tuple(size), (1.0, 1.0))
-    return ImageSet(dataset, load, lambda case: draw_image(pixels[row[case.id]]), digest.hexdigest()[:16])
+    return ImageSet(dataset, load, lambda case: pixels[row[case.id]], digest.hexdigest()[:16])
 
 
 def check_listing(listing: Listing) -> None:
@@ -161,8 +161,13 @@ def _mode(image: Listed) -> str:
 
 
 def cases_of(listing: Listing, pixels: Path) -> tuple[Case, ...]:
-    """The images as cases whose pixels lie in this file."""
-    return tuple(Case(image.id, image.group, pixels, None, image.subject, image.category) for image in listing.images)
+    """The images as cases whose pixels lie in this file, whose folder is named after the state of all."""
+
+    def case(image: Listed) -> Case:
+        label = Label(image.category, category=image.category)
+        return Case(image.id, image.group, pixels, label, image.subject, pixels.parent.name)
+
+    return tuple(case(image) for image in listing.images)
 
 
 def _state(listing: Listing, size: tuple[int, int], colour: bool) -> str:

@@ -4,18 +4,21 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import zipfile
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxal.data.cases import Dataset, file_fingerprint
-from jaxal.data.groups import read_groups
+import numpy as np
+
+from jaxal.data.cases import Dataset, Fingerprint, fingerprint_of
+from jaxal.data.groups import columns_of, read_groups
 from jaxal.data.scans.layouts import Found, find_cases
-from jaxal.data.scans.plan import Plan, Scaling, look_at_all, make_plan, to_json
+from jaxal.data.scans.plan import Look, Plan, check_looks, look_at, make_plan
 from jaxal.data.scans.prepare import prepare
 from jaxal.errors import UserError
-from jaxal.rounds.checkpoint import write_text
 
 Showing = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]  # from what is done to who is told how far it is
 
@@ -29,7 +32,7 @@ class FolderConfig:
     """How a folder is to be read.
 
     Attributes:
-      group_column: column of the table of participants that names each case's group.
+      group_column: column of the table of participants that names each case's group; `group`, if there is one, when left out.
       participants: that table; `participants.tsv` in the folder when left out.
       bins: edges that cut a column of numbers into groups.
       quantiles: groups of equal size for a column of many numbers, where no edges are given.
@@ -37,9 +40,11 @@ class FolderConfig:
       spacing_mm: voxel size along each axis instead of one derived from the data.
       patch_voxels: of a patch, at most; cases that are larger are trained on in patches and scored in windows.
       levels: of the network; derived from the data when left out.
+      need_labels: whether a case without a label map is a mistake.
+      plan: made before, and kept whatever labels have come since.
     """
 
-    group_column: str = "group"
+    group_column: str | None = None
     participants: Path | None = None
     bins: tuple[float, ...] = ()
     quantiles: int = 2
@@ -47,6 +52,8 @@ class FolderConfig:
     spacing_mm: tuple[float, ...] = ()
     patch_voxels: int = 2**17
     levels: int | None = None
+    need_labels: bool = True
+    plan: Plan | None = None
 
 
 class Ready(NamedTuple):
@@ -57,12 +64,14 @@ class Ready(NamedTuple):
       plan: how they were prepared, and why so.
       found: where they came from.
       fingerprint: sixteen hexadecimal digits that change when a case, its group or a file's content does, wherever the folder lies.
+      group_column: that the groups were taken from; None where there are no groups.
     """
 
     dataset: Dataset
     plan: Plan
     found: Found
     fingerprint: str
+    group_column: str | None
 
 
 def make_ready(
@@ -82,55 +91,75 @@ def make_ready(
     Raises:
       UserError: anything that would fail or mislead later; the message names the file, what it holds and what to do.
     """
-    found = find_cases(folder, config.channels or None)
-    # In BIDS subjects without a label map are usual; elsewhere one is a mistake, which is told below.
-    only = {case.subject for case in found.cases} if found.layout == "BIDS" else None
-    table = config.participants or folder / "participants.tsv"
-    groups = read_groups(table, config.group_column, config.bins, config.quantiles, only)
-    _check_participants(table, folder, found, groups)
-    files = {case.id: file_fingerprint((*case.images, case.label)) for case in found.cases}
-    digest = hashlib.sha256(json.dumps([found.channels, found.classes, found.ignore, sorted(files.items())]).encode())
-    of_plan = dataclasses.replace(config, group_column="", participants=None, bins=(), quantiles=2)  # groups do not change a plan
-    plan_path = prepared / f"plan-{_short(digest, json.dumps(dataclasses.asdict(of_plan)))}.json"
-    plan = _read_plan(plan_path)
+    found = find_cases(folder, config.channels or None, config.need_labels)
+    column, groups = _groups(folder, config, found)
+    files = {case.id: fingerprint_of(case.images, case.label) for case in found.cases}
+    plan = config.plan
+    with showing("checking files") as progress:  # also of a plan made before
+        looks = _look_at_all(found, files, prepared / "looks", progress)
     if plan is None:
-        with showing("checking files") as progress:
-            looks = look_at_all(found, progress)
         plan = make_plan(found.channels, looks, config.patch_voxels, config.spacing_mm or None, config.levels)
-        write_text(plan_path, json.dumps(to_json(plan, found), indent=2) + "\n")
     with showing("preparing") as progress:
         dataset = prepare(found, groups, plan, prepared, files, progress)
-    return Ready(
-        dataset, plan, found, _short(digest, json.dumps(sorted((case.id, groups[case.subject]) for case in found.cases)))
-    )
+    whole = [found.channels, found.classes, found.ignore, sorted((id_, content.whole) for id_, content in files.items())]
+    digest = hashlib.sha256(json.dumps(whole).encode())
+    digest.update(json.dumps(sorted((case.id, groups.get(case.subject, "")) for case in found.cases)).encode())
+    return Ready(dataset, plan, found, digest.hexdigest()[:16], column)
 
 
-def _short(digest, more: str) -> str:
-    whole = digest.copy()
-    whole.update(more.encode())
-    return whole.hexdigest()[:16]
-
-
-def _read_plan(path: Path) -> Plan | None:
-    """A plan that was made before; anything else makes it be made anew."""
-    try:
-        stored = json.loads(path.read_text())
-        values = {field.name: stored[field.name] for field in dataclasses.fields(Plan)}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    scaling = tuple(Scaling(**channel) for channel in values.pop("scaling"))
-    return Plan(scaling=scaling, **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
-def _check_participants(path: Path, folder: Path, found: Found, groups: dict[str, str]) -> None:
+def _groups(folder: Path, config: FolderConfig, found: Found) -> tuple[str | None, dict[str, str]]:
+    """The column that names the groups, and each subject's; without a table or a column `group`, nobody has one."""
+    table, column = config.participants or folder / "participants.tsv", config.group_column
+    if not (column or config.participants or config.bins) and "group" not in columns_of(table):
+        return None, {}
+    # In BIDS subjects without a label map are usual; elsewhere one is a mistake, which is told below.
+    only = {case.subject for case in found.cases} if found.layout == "BIDS" else None
+    groups = read_groups(table, column or "group", config.bins, config.quantiles, only)
     subjects = {case.subject for case in found.cases}
     for case in found.cases:
         if case.subject not in groups:
-            raise UserError(f"{path}: does not list the case {case.subject!r}, so it has no group.")
+            raise UserError(f"{table}: does not list the case {case.subject!r}, so it has no group.")
     for id_ in sorted(groups.keys() - subjects):
-        raise UserError(f"{path}: lists the case {id_!r}, but {folder} holds no such case.")
-    if len({groups[subject] for subject in subjects}) < 2:
-        raise UserError(
-            f"{path}: all {len(subjects)} cases are in the group {groups[min(subjects)]!r}. Fairness compares groups: name a --group-column "
-            "with at least two."
-        )
+        raise UserError(f"{table}: lists the case {id_!r}, but {folder} holds no such case.")
+    return column or "group", groups
+
+
+def _look_at_all(found: Found, files: Mapping[str, Fingerprint], kept: Path, progress: Callable[[int, int], None]) -> list[Look]:
+    """Reads and checks every case whose files were not looked at before, one at a time.
+
+    Raises:
+      UserError: a file is bad, or no label map holds anything but background.
+    """
+    looks: list[Look] = []
+    meaning = hashlib.sha256(json.dumps([found.channels, found.classes, found.ignore]).encode()).hexdigest()[:8]
+    for case in found.cases:
+        path = kept / f"{case.id}-{files[case.id].whole}-{meaning}.npz"
+        look = _stored_look(path)
+        if look is None:
+            look = look_at(case, found)
+            _store_look(path, look)
+        looks.append(look)
+        progress(len(looks), len(found.cases))
+    check_looks(looks, found)
+    return looks
+
+
+def _stored_look(path: Path) -> Look | None:
+    """A look at a case that was kept; anything else makes it be looked at anew."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            shape, spacing = stored["shape"].tolist(), stored["spacing_mm"].tolist()
+            return Look(tuple(shape), tuple(spacing), stored["intensities"], stored["classes"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _store_look(path: Path, look: Look) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            np.savez(file, **look._asdict())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

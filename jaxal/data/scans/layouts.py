@@ -32,12 +32,12 @@ MEANT = "--data expects nnU-Net's layout, the Medical Segmentation Decathlon's (
 
 
 class Files(NamedTuple):
-    """One case: its id, whose scan it is, its image files and its label map."""
+    """One case: its id, whose scan it is, its image files and its label map, if it has one."""
 
     id: str
     subject: str
     images: tuple[Path, ...]
-    label: Path
+    label: Path | None
 
 
 class Found(NamedTuple):
@@ -57,12 +57,13 @@ class Found(NamedTuple):
     cases: tuple[Files, ...]
 
 
-def find_cases(folder: Path, channels: Sequence[str] | None = None) -> Found:
+def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels: bool = True) -> Found:
     """Finds the cases of a folder in any of the three layouts.
 
     Args:
       folder: the data set.
       channels: in BIDS, the suffixes to take (`T1w`, `FLAIR`); all that any case has when left out.
+      need_labels: whether a case without a label map is a mistake; in nnU-Net's layout it need not be.
 
     Raises:
       UserError: the folder is in none of the layouts, or incomplete; the message names the file.
@@ -74,7 +75,7 @@ def find_cases(folder: Path, channels: Sequence[str] | None = None) -> Found:
         found = (
             _decathlon(folder, description)
             if "channel_names" not in description and "modality" in description
-            else _nnunet(folder, description)
+            else _nnunet(folder, description, need_labels)
         )
         if channels:
             raise UserError(
@@ -149,7 +150,7 @@ def _require(path: Path, why: str) -> None:
 # nnU-Net
 
 
-def _nnunet(folder: Path, description: dict[str, Any]) -> Found:
+def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> Found:
     path = folder / "dataset.json"
     names = _entry(path, description, "channel_names")
     try:
@@ -166,7 +167,7 @@ def _nnunet(folder: Path, description: dict[str, Any]) -> Found:
     if "dataset" in description:
         cases = _nnunet_listed(folder, path, description["dataset"])
     else:
-        cases = _nnunet_by_name(folder, ending, len(channels))
+        cases = _nnunet_by_name(folder, ending, len(channels), need_labels)
     for case in cases:
         if len(case.images) != len(channels):
             raise UserError(
@@ -174,25 +175,26 @@ def _nnunet(folder: Path, description: dict[str, Any]) -> Found:
             )
         for image, channel in zip(case.images, channels, strict=True):
             _require(image, f"it is the channel {channel!r} of the case {case.id!r}")
-        _require(case.label, f"it is the label map of the case {case.id!r}")
+        if case.label:
+            _require(case.label, f"it is the label map of the case {case.id!r}")
     return Found("nnU-Net", channels, classes, ignore, tuple(cases))
 
 
-def _nnunet_by_name(folder: Path, ending: str, channels: int) -> list[Files]:
-    ids = sorted(path.name[: -len(ending)] for path in (folder / "labelsTr").glob(f"[!.]*{ending}"))
+def _nnunet_by_name(folder: Path, ending: str, channels: int, need_labels: bool) -> list[Files]:
+    labelled = {path.name[: -len(ending)] for path in (folder / "labelsTr").glob(f"[!.]*{ending}")}
     images = {path.name[: -len(ending)].rsplit("_", 1)[0] for path in (folder / "imagesTr").glob(f"[!.]*{ending}")}
-    if not ids:
+    if need_labels and not labelled:
         raise UserError(f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}.")
-    for id_ in sorted(images - set(ids)):
+    for id_ in sorted(images - labelled) if need_labels else ():
         raise UserError(f"{folder / 'imagesTr'}: the case {id_!r} has no label map {folder / 'labelsTr' / (id_ + ending)}.")
     return [
         Files(
             id_,
             id_,
             tuple(folder / "imagesTr" / f"{id_}_{channel:04d}{ending}" for channel in range(channels)),
-            folder / "labelsTr" / f"{id_}{ending}",
+            folder / "labelsTr" / f"{id_}{ending}" if id_ in labelled else None,
         )
-        for id_ in ids
+        for id_ in sorted(labelled | images)
     ]
 
 

@@ -5,7 +5,7 @@ al. 2021, Nature Methods 18): look at all files once (fingerprint), decide (plan
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,34 +76,34 @@ class Plan:
         return hashlib.sha256(decides.encode()).hexdigest()[:16]
 
 
-def read_checked(case: Files, found: Found) -> tuple[Volume, Volume]:
-    """One case's channels, `[x, y, z, channels]`, and its label map, checked against each other.
+def read_checked(case: Files, found: Found) -> tuple[Volume, Volume | None]:
+    """One case's channels, `[x, y, z, channels]`, and its label map, if it has one, checked against each other.
 
     Raises:
       UserError: grids differ, a channel is missing or a label is unknown.
     """
     parts = [read_image(path) for path in case.images]
-    label = read_label(case.label)
+    label = read_label(case.label) if case.label else None
+    grid, place = (label, case.label) if label else (parts[0], case.images[0])
+    shape = grid.values.shape[:3]
     for path, part in zip(case.images, parts, strict=True):
-        if part.values.shape[:3] != label.values.shape:
+        if part.values.shape[:3] != shape:
+            raise UserError(f"{path} has shape {part.values.shape[:3]}, but {place} has {shape}. Resample one onto the other.")
+        if not np.allclose(part.affine, grid.affine, atol=1e-3):
             raise UserError(
-                f"{path} has shape {part.values.shape[:3]}, but {case.label} has {label.values.shape}. Resample one onto the other."
-            )
-        if not np.allclose(part.affine, label.affine, atol=1e-3):
-            raise UserError(
-                f"{path} and {case.label} have different affines ({_flat(part.affine)} and {_flat(label.affine)}), so their voxels lie "
+                f"{path} and {place} have different affines ({_flat(part.affine)} and {_flat(grid.affine)}), so their voxels lie "
                 "in different places. Resample one onto the other."
             )
     image = np.concatenate([part.values for part in parts], axis=-1)
     if image.shape[-1] != len(found.channels):
         raise UserError(f"{case.images[0]}: {image.shape[-1]} channels, but the data set has {', '.join(found.channels)}.")
-    known = np.unique(label.values)
-    unknown = [int(value) for value in known if value >= len(found.classes) and value != found.ignore]
-    if unknown:
-        raise UserError(
-            f"{case.label}: holds the label {unknown[-1]}, which the data set does not name (its labels are 0 to {len(found.classes) - 1})."
-        )
-    return Volume(image, label.affine), label
+    if label:
+        unknown = [int(value) for value in np.unique(label.values) if value >= len(found.classes) and value != found.ignore]
+        if unknown:
+            raise UserError(
+                f"{case.label}: holds the label {unknown[-1]}, which the data set does not name (its labels are 0 to {len(found.classes) - 1})."
+            )
+    return Volume(image, grid.affine), label
 
 
 def _flat(affine: np.ndarray) -> str:
@@ -116,31 +116,28 @@ def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
 
 
 def look_at(case: Files, found: Found) -> Look:
-    """Reads and checks one case."""
+    """Reads and checks one case; without a label map nothing is known of its foreground."""
     image, label = read_checked(case, found)
+    shape = image.values.shape[:3]
+    if label is None:
+        none = np.zeros((0, image.values.shape[-1]), image.values.dtype)
+        return Look(shape, spacing_of(image.affine), none, np.zeros(len(found.classes), bool))
     foreground = np.flatnonzero((label.values > 0) & (label.values != (found.ignore or 0)))
     drawn = np.random.default_rng(0).choice(foreground, min(SAMPLES_A_CASE, foreground.size), replace=False)
     intensities = image.values.reshape(-1, image.values.shape[-1])[np.sort(drawn)]
     there = np.bincount(label.values.reshape(-1), minlength=256)[: len(found.classes)] > 0
-    return Look(label.values.shape, spacing_of(label.affine), intensities, there)
+    return Look(shape, spacing_of(image.affine), intensities, there)
 
 
-def look_at_all(found: Found, progress: Callable[[int, int], None] | None = None) -> list[Look]:
-    """Reads and checks every case, one at a time.
+def check_looks(looks: Sequence[Look], found: Found) -> None:
+    """Makes sure that there is something to learn.
 
     Raises:
-      UserError: a file is bad, or no label map holds anything but background.
+      UserError: there are label maps, and none holds anything but background.
     """
-    looks = []
-    for case in found.cases:
-        looks.append(look_at(case, found))
-        if progress:
-            progress(len(looks), len(found.cases))
-    if not np.any([look.classes[1:] for look in looks]):
-        raise UserError(
-            f"{found.cases[0].label.parent}: no label map holds anything but background, so there is nothing to learn."
-        )
-    return looks
+    label = next((case.label for case in found.cases if case.label), None)
+    if label and not np.any([look.classes[1:] for look in looks]):
+        raise UserError(f"{label.parent}: no label map holds anything but background, so there is nothing to learn.")
 
 
 def make_plan(
@@ -218,6 +215,9 @@ def _scaling(name: str, intensities: np.ndarray, why: list[str]) -> Scaling:
     if name.lower() == "nonorm":
         why.append(f"{name}: intensities as they are, as its name asks")
         return Scaling("none", mean=0.0, deviation=1.0)
+    if name.lower() == "ct" and not len(intensities):
+        why.append(f"{name}: each case to zero mean and unit deviation, since no label tells which intensities matter")
+        return Scaling("z-score")
     if name.lower() == "ct":
         low, high = np.quantile(intensities, (0.005, 0.995))
         clipped = np.clip(intensities, low, high)

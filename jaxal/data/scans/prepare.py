@@ -1,32 +1,33 @@
 """Cases resampled and normalised once, kept as plain arrays on disk, from which patches are read without reading the rest."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from jaxal.data.cases import Case, Dataset, Example
+from jaxal.data.cases import Dataset, Fingerprint
 from jaxal.data.scans.layouts import Files, Found
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
+from jaxal.types import Case, Example, Label
 
-IGNORED = 255  # in prepared label maps: not annotated
+UNLABELLED = 255  # in prepared label maps: not annotated
 PLACES_AT_MOST = 10_000  # voxels of a class and case that patches may be drawn around
 
 
 def prepare(
     found: Found,
-    groups: dict[str, str],
+    groups: Mapping[str, str],
     plan: Plan,
     folder: Path,
-    fingerprints: dict[str, str],
+    fingerprints: Mapping[str, Fingerprint],
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Prepares every case that is not prepared yet.
+    """Prepares every image and every label map that is not prepared yet.
 
-    A file's name tells the content it was made from and the plan it was made by, so nothing old is ever taken for new, and a
-    stopped preparation goes on where it was.
+    A file's name tells the content it was made from and the plan it was made by, so nothing old is ever taken for new, a new label
+    prepares no image anew, and a stopped preparation goes on where it was.
 
     Args:
       found: the data set.
@@ -37,13 +38,18 @@ def prepare(
       progress: called with the number of cases done and of all.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    cases = []
+    cases: list[Case] = []
     for case in found.cases:
-        stem = folder / f"{case.id}-{fingerprints[case.id]}-{plan.digest()}"
-        image, label = stem.with_name(stem.name + ".image.npy"), stem.with_name(stem.name + ".label.npy")
-        if not label.is_file():  # written last
-            _prepare_case(case, found, plan, image, label)
-        cases.append(Case(case.id, groups[case.subject], image, label, case.subject))
+        content = fingerprints[case.id]
+        image = folder / f"{case.id}-{content.image}-{plan.digest()}.image.npy"
+        label = None
+        if case.label:
+            meaning = f"{len(found.classes)}-{found.ignore}"
+            path = folder / f"{case.id}-{content.label}-{meaning}-{plan.digest()}.label.npy"
+            label = Label(f"{content.label}-{meaning}", path)
+        if not image.is_file() or (label and label.path and not label.path.is_file()):
+            _prepare_case(case, found, plan, image, label.path if label else None)
+        cases.append(Case(case.id, groups.get(case.subject, ""), image, label, case.subject, content.image))
         if progress:
             progress(len(cases), len(found.cases))
     multiple = 2 ** (plan.levels - 1)
@@ -51,19 +57,21 @@ def prepare(
     return Dataset(tuple(sorted(cases)), found.channels, found.classes, shape, plan.spacing_mm)
 
 
-def _prepare_case(case: Files, found: Found, plan: Plan, image_path: Path, label_path: Path) -> None:
+def _prepare_case(case: Files, found: Found, plan: Plan, image_path: Path, label_path: Path | None) -> None:
     image, label = read_checked(case, found)
-    spacing = spacing_of(label.affine)
-    shape = resampled_shape(label.values.shape, spacing, plan.spacing_mm)
-    values = np.stack([resample(image.values[..., channel], shape) for channel in range(image.values.shape[-1])], axis=-1)
-    values = np.stack([normalise(values[..., index], scaling) for index, scaling in enumerate(plan.scaling)], axis=-1)
+    shape = resampled_shape(image.values.shape[:3], spacing_of(image.affine), plan.spacing_mm)
+    if not image_path.is_file():
+        values = np.stack([resample(image.values[..., channel], shape) for channel in range(image.values.shape[-1])], axis=-1)
+        values = np.stack([normalise(values[..., index], scaling) for index, scaling in enumerate(plan.scaling)], axis=-1)
+        _save(image_path, values.astype(np.float32))
+    if label is None or label_path is None or label_path.is_file():
+        return
     classes = len(found.classes)
     marked = np.where(label.values == found.ignore, classes, label.values) if found.ignore is not None else label.values
     labels = resample_label(marked, shape, classes + (found.ignore is not None))
-    labels = np.where(labels == classes, IGNORED, labels).astype(np.uint8)
-    _save(image_path, values.astype(np.float32))
+    labels = np.where(labels == classes, UNLABELLED, labels).astype(np.uint8)
     _save(_places_path(label_path), _places(labels, classes))
-    _save(label_path, labels)  # the last: it tells that the others are there
+    _save(label_path, labels)  # the last: it tells that the places are there
 
 
 def _places(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -124,8 +132,7 @@ def normalise(values: np.ndarray, scaling: Scaling) -> np.ndarray:
 def load_case(case: Case, dataset: Dataset) -> Example:
     """A prepared case, padded at the far ends to the data set's common shape."""
     image, label = _open(case)
-    padding = [(0, target - size) for target, size in zip(dataset.shape, label.shape, strict=True)]
-    return _example(np.pad(image, [*padding, (0, 0)]), np.pad(label, padding, constant_values=IGNORED))
+    return _example(image, label, dataset.shape)
 
 
 def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: np.random.Generator) -> Example:
@@ -138,25 +145,36 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
       rng: of the draw.
     """
     image, label = _open(case)
-    free = [max(size - length, 0) for size, length in zip(label.shape, patch, strict=True)]
+    free = [max(size - length, 0) for size, length in zip(image.shape[:-1], patch, strict=True)]
     start = [int(rng.integers(room + 1)) for room in free]
-    if rng.random() < foreground_share:
-        places = np.load(_places_path(case.label), mmap_mode="r", allow_pickle=False)
+    if rng.random() < foreground_share and case.label and case.label.path:
+        places = np.load(_places_path(case.label.path), mmap_mode="r", allow_pickle=False)
         if len(places):
             there = np.unique(places[:, 0])
-            own = np.flatnonzero(places[:, 0] == there[rng.integers(len(there))])
-            centre = places[own[rng.integers(len(own))], 1:]
+            of_class = np.flatnonzero(places[:, 0] == there[rng.integers(len(there))])
+            centre = places[of_class[rng.integers(len(of_class))], 1:]
             start = [int(np.clip(place - length // 2, 0, room)) for place, length, room in zip(centre, patch, free, strict=True)]
     window = tuple(slice(first, first + length) for first, length in zip(start, patch, strict=True))
-    image, label = np.asarray(image[window]), np.asarray(label[window])
-    padding = [(0, length - size) for length, size in zip(patch, label.shape, strict=True)]
-    return _example(np.pad(image, [*padding, (0, 0)]), np.pad(label, padding, constant_values=IGNORED))
+    return _example(np.asarray(image[window]), None if label is None else np.asarray(label[window]), patch)
 
 
-def _open(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(np.load(path, mmap_mode="r", allow_pickle=False) for path in (case.image, case.label))
+def prepared_shape(case: Case) -> tuple[int, ...]:
+    """The size of a prepared case without its padding."""
+    return np.load(case.image, mmap_mode="r", allow_pickle=False).shape[:-1]
 
 
-def _example(image: np.ndarray, label: np.ndarray) -> Example:
-    valid = label != IGNORED
-    return Example(image.astype(np.float32), np.where(valid, label, 0).astype(np.uint8), valid)
+def _open(case: Case) -> tuple[np.ndarray, np.ndarray | None]:
+    image = np.load(case.image, mmap_mode="r", allow_pickle=False)
+    if case.label is None or case.label.path is None:
+        return image, None
+    return image, np.load(case.label.path, mmap_mode="r", allow_pickle=False)
+
+
+def _example(image: np.ndarray, label: np.ndarray | None, shape: Sequence[int]) -> Example:
+    """Padded at the far ends to a shape; without a label map nothing is labelled, and all of the image is still inside."""
+    padding = [(0, target - size) for target, size in zip(shape, image.shape[:-1], strict=True)]
+    inside = np.pad(np.ones(image.shape[:-1], bool), padding)
+    padded = np.zeros(inside.shape, np.uint8) if label is None else np.pad(label, padding, constant_values=UNLABELLED)
+    labelled = np.zeros(inside.shape, bool) if label is None else padded != UNLABELLED
+    values = np.pad(image, [*padding, (0, 0)]).astype(np.float32)
+    return Example(values, np.where(labelled, padded, 0).astype(np.uint8), inside, labelled)

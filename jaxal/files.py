@@ -1,0 +1,56 @@
+"""Files that survive a kill: written aside and renamed; and folders that one process holds alone."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxal.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file as a whole: written aside, made durable, renamed.
+
+    Raises:
+      UserError: the disk is full or the folder cannot be written to; the old file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: could not be written ({error.strerror}). Free some space and run the same command again."
+        ) from error
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process alone; the operating system lets go of it however the process ends.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; results need a folder. Choose another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: another process is working in this folder. Wait for it, or choose another --out."
+            ) from error
+        yield

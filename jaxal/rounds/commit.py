@@ -1,0 +1,42 @@
+"""The second half of a round: labels come in, and the ledger gets its line."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxal import hosts
+from jaxal.rounds.propose import open_journal
+from jaxal.rounds.setup import Run
+from jaxal.rounds.state import State, pending_path
+from jaxal.types import Label
+
+
+def commit(run: Run, state: State, answers: Mapping[str, Label]) -> dict[str, Any]:
+    """Takes labels in and ends the round.
+
+    Args:
+      run: whose.
+      state: with a query that waits.
+      answers: labels by the names of their units; a unit of the query without one goes back to the pool.
+
+    Returns:
+      The round's line, which is in the ledger now.
+
+    Raises:
+      ValueError: no query waits, or an answer was not asked for.
+    """
+    if state.pending is None:
+        raise ValueError(f"{run.folder}: no query waits for answers.")
+    record = dict(state.pending)
+    asked = record["queried"]
+    if strange := sorted(answers.keys() - set(asked)):
+        raise ValueError(f"{run.folder}: {strange[0]!r} was not asked for; the query is {', '.join(asked)}.")
+    units = run.task.units
+    labelled = [units[unit].case._replace(label=answers[unit]) for unit in asked if unit in answers]
+    record |= run.task.kind.assessment.answered(labelled)
+    if unanswered := [unit for unit in asked if unit not in answers]:
+        record["unanswered"] = unanswered
+    if hosts.is_leader():
+        run.ledger.append(record)
+        pending_path(run).unlink(missing_ok=True)
+        open_journal(run).clear()
+    return record

@@ -1,0 +1,88 @@
+"""The ledger: one JSON line a finished round, the truth about which rounds are done. And the runs of a results folder, read back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxal.errors import UserError
+from jaxal.files import write_text
+
+FULL = "full"  # in place of a strategy's name: a network trained on the whole pool
+
+
+class Ledger:
+    """One JSON line a finished round; what is there is never written anew in another form."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def read(self) -> list[dict[str, Any]]:
+        """The finished rounds, in order, those of older versions with the entries that they lack.
+
+        Raises:
+          UserError: a line is not JSON, or a round is missing.
+        """
+        rounds = []
+        for number, line in enumerate(self._lines()):
+            try:
+                record = json.loads(line)
+                in_order = record["round"] == number
+            except (ValueError, KeyError, TypeError):
+                in_order = False
+            if not in_order:
+                raise UserError(
+                    f"{self.path}, line {number + 1}: not the record of round {number}. Restore the file or start anew with --fresh."
+                )
+            rounds.append(_completed(record))
+        return rounds
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Adds a round."""
+        self.read()
+        write_text(self.path, "\n".join([*self._lines(), json.dumps(record, allow_nan=False)]) + "\n")
+
+    def _lines(self) -> list[str]:
+        return self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+
+
+def _completed(record: dict[str, Any]) -> dict[str, Any]:
+    """A line as this version writes it: those before 0.2 do not name their kind of task, which their main measure tells."""
+    return {"task": "classification" if "auc" in record else "segmentation", **record}
+
+
+def answered_units(record: Mapping[str, Any]) -> list[str]:
+    """The units of a round's query that got a label."""
+    return [unit for unit in record["queried"] if unit not in record.get("unanswered", ())]
+
+
+class RunOnDisk(NamedTuple):
+    """One finished or unfinished run of a folder."""
+
+    setting: str
+    strategy: str
+    seed: int
+    rounds: list[dict[str, Any]]
+
+
+def read_runs(folder: Path) -> list[RunOnDisk]:
+    """All runs below a folder, `SETTING/STRATEGY/seed-N/rounds.jsonl`, in alphabetical order."""
+    runs = []
+    for path in sorted(folder.glob("*/*/seed-*/rounds.jsonl")):
+        rounds = Ledger(path).read()
+        seed = path.parent.name.removeprefix("seed-")
+        if rounds and seed.isdigit():
+            runs.append(RunOnDisk(path.parent.parent.parent.name, path.parent.parent.name, int(seed), rounds))
+    return runs
+
+
+def values_after(runs: Sequence[RunOnDisk], strategy: str, labelled: int, key: str) -> list[float]:
+    """The measure of this key of a strategy's runs after training on so many cases, one a seed that got so far."""
+    return [
+        entry[key]["overall"] for run in runs if run.strategy == strategy for entry in run.rounds if entry["labelled"] == labelled
+    ]
+
+
+def milliseconds_a_case(entry: Mapping[str, Any]) -> float:
+    """What it took in a round to score a case that could be queried, and to choose."""
+    return 1000 * (entry["seconds"]["score"] + entry["seconds"]["select"]) / max(entry["pool"], 1)

@@ -1,0 +1,74 @@
+"""The compiled passes of a round, over the pool, the labelled, the evaluation and the test cases."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+
+from jaxal.rounds.setup import Run
+from jaxal.scoring.journal import Journal
+from jaxal.scoring.pool_pass import Pass
+from jaxal.strategies.contract import Needs
+from jaxal.training.trainer import Interrupted
+from jaxal.types import Array, Case, Collected, Load, Params, Watcher
+
+
+class Passes(NamedTuple):
+    """One pass for each split, None where nothing is to be computed of it."""
+
+    pool: Pass | None
+    labelled: Pass
+    evaluation: Pass | None
+    test: Pass
+
+
+def make_passes(run: Run, needs: Needs, more_members: int = 0) -> Passes:
+    """The passes that strategies with these needs ask for.
+
+    Args:
+      run: whose.
+      needs: of all strategies that are to score.
+      more_members: networks besides the run's own, whose disagreement counts.
+    """
+    task, config = run.task, run.config
+
+    def make(names: Sequence[str], networks: int = 1) -> Pass:
+        members = dataclasses.replace(config.members, networks=networks)
+        return Pass(task.kind, task.model, names, members, config.batch_size, task.statistics)
+
+    assessment = task.kind.assessment
+    return Passes(
+        make(needs.pool, config.members.networks + more_members) if needs.pool else None,
+        make((*assessment.labelled, *needs.labelled)),
+        make(needs.evaluation) if needs.evaluation else None,
+        make(assessment.test),
+    )
+
+
+def run_pass(
+    pass_: Pass | None,
+    params: Params,
+    key: Array,
+    cases: Sequence[Case],
+    load: Load,
+    watcher: Watcher,
+    what: str,
+    journal: Journal | None = None,
+) -> Collected:
+    """Runs a pass with the round's key, showing how far it is; nothing without one or without cases."""
+    if pass_ is None or not cases:
+        return {}
+    with watcher.progress(what) as progress:
+        return pass_(params, jax.random.fold_in(key, 1), cases, load, stoppable(progress, watcher), journal)
+
+
+def stoppable(progress: Callable[[int, int], None], watcher: Watcher) -> Callable[[int, int], None]:
+    """Progress that also asks whether to stop."""
+
+    def report(done: int, total: int) -> None:
+        progress(done, total)
+        if watcher.should_stop():
+            raise Interrupted
+
+    return report

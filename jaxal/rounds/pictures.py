@@ -1,0 +1,38 @@
+"""Pictures of queried cases, beside the ledger."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxal.rounds.setup import Run
+from jaxal.scoring.members import predict
+from jaxal.types import Params, Sight
+
+PICTURES_A_ROUND = 12  # of the queried cases, best first
+
+
+def picture_path(run: Path, round_: int, id_: str) -> Path:
+    """Where the picture of a unit that a round queried lies in the run's folder; an id may be a path itself."""
+    return run / "pictures" / f"round-{round_:03d}" / f"{id_.replace('/', '__')}.webp"
+
+
+def draw_queried(run: Run, round_: int, units: Sequence[str], params: Params) -> None:
+    """Draws the first units of a query, with their labels where somebody gave them already."""
+    task, all_units = run.task, run.task.units
+    for name in units[:PICTURES_A_ROUND]:
+        case = all_units[name].case._replace(label=run.labels.get(name))
+        example = task.load(case)
+        pixels = task.pixels(case) if task.pixels else None
+        sight = Sight(
+            example, pixels, lambda image=example.image: predict(task.kind, task.model, params, image), task.dataset.spacing_mm
+        )
+        picture = task.kind.picture(sight)
+        if picture:
+            _write_picture(picture_path(run.folder, round_, name), picture)
+
+
+def _write_picture(path: Path, content: bytes) -> None:
+    """Writes aside and renames; a picture is drawn again if it is lost, so it need not be durable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_bytes(content)
+    aside.replace(path)

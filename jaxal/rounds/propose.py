@@ -1,0 +1,87 @@
+"""The first half of a round: train, look at how good the network is, score what is not labelled, and choose what to ask for.
+
+What a round proposes is durable before anybody is asked (`pending.json`). Everything random is keyed by seed and round, so a run
+that was killed proposes what it would have proposed. On several hosts all go through the same rounds; the leader trains and writes,
+and every pass is shared out.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+from jaxal import hosts
+from jaxal.acquisition.selection import Query
+from jaxal.files import write_text
+from jaxal.rounds.networks import make_networks, together
+from jaxal.rounds.passes import Passes, make_passes, run_pass
+from jaxal.rounds.pictures import draw_queried
+from jaxal.rounds.record import Finished, record_of
+from jaxal.rounds.setup import Run, round_key
+from jaxal.rounds.state import State, pending_path
+from jaxal.scoring.journal import Journal
+from jaxal.strategies.contract import Context, Decision, Strategy, decide
+from jaxal.types import Params, Seen
+
+
+def propose(run: Run, state: State) -> Query:
+    """Proposes what to label next, and leaves it in the run's folder with all that is known of the round.
+
+    Raises:
+      Interrupted: the watcher asked to stop; what is finished is kept.
+    """
+    seconds: dict[str, float] = {}
+    networks, key = make_networks(run), round_key(run.config, state.round)
+    passes = make_passes(run, run.strategy.needs, int(run.strategy.last_network))
+    with _timed(seconds, "train"):
+        trained = [network.train(state, passes.labelled) for network in networks]
+    cases = run.task.splits.test
+    with _timed(seconds, "evaluate"):
+        test = run_pass(passes.test, trained[0].params, key, cases, run.task.load, run.watcher, "evaluating")
+    with _timed(seconds, "score"):
+        params = [network.params for network in trained]
+        if run.strategy.last_network:
+            params.append(networks[0].restored(state.round - 1) if state.round else params[0])
+        seen = look_at_splits(run, state, passes, params, trained[0].labelled)
+    with _timed(seconds, "select"):
+        decision = decide_for(run, run.strategy, state, params[0], seen)
+    if hosts.is_leader():
+        draw_queried(run, state.round, decision.query.units, params[0])
+        first = trained[0]
+        finished = Finished(state.round, first.labelled, Seen(cases, test), len(state.pool), decision, first.failures, seconds)
+        write_text(pending_path(run), json.dumps(record_of(run, finished), allow_nan=False) + "\n")
+    return decision.query
+
+
+def look_at_splits(run: Run, state: State, passes: Passes, params: Sequence[Params], labelled: Seen) -> tuple[Any, Seen, Seen]:
+    """What strategies may know of the pool, the labelled and the evaluation cases; of several networks the first speaks for itself."""
+    key, journal = round_key(run.config, state.round), open_journal(run)
+    pool = [unit.case for unit in state.pool]
+    statistics = run_pass(passes.pool, together(params), key, pool, run.task.load, run.watcher, "scoring", journal)
+    cases = run.task.splits.evaluation
+    evaluation = run_pass(passes.evaluation, params[0], key, cases, run.task.load, run.watcher, "evaluation set")
+    return statistics, labelled, Seen(cases, evaluation)
+
+
+def decide_for(run: Run, strategy: Strategy, state: State, params: Params, seen: tuple[Any, Seen, Seen]) -> Decision:
+    """What a strategy would ask for in this round."""
+    training, key = run.task.training, round_key(run.config, state.round)
+    rate = training.warm_rate if run.config.start == "warm" else training.peak_rate
+    last = state.done[-1] if state.done else None
+    context = Context(jax.random.fold_in(key, 2), state.pool, state.round, run.config.rounds, rate, last)
+    return decide(strategy, context, run.task.model.head(params), *seen, run.config.query_size)
+
+
+def open_journal(run: Run) -> Journal:
+    """Where each case's results are kept as they come, until the round is done."""
+    return Journal(run.folder / "scores", run.task.config_hash, hosts.index())
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = round(time.perf_counter() - start, 3)

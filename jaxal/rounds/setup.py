@@ -1,0 +1,165 @@
+"""What a run works with: its folder, its strategy, what there is to learn from, and how rounds are run."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxal.data.cases import Dataset, Splits
+from jaxal.data.stream import kept
+from jaxal.errors import UserError
+from jaxal.labels.oracle import Oracle, simulated
+from jaxal.networks.auxiliary import with_auxiliary
+from jaxal.rounds.identity import config_hash
+from jaxal.rounds.ledger import Ledger
+from jaxal.scoring.members import MembersConfig
+from jaxal.strategies.contract import Strategy
+from jaxal.strategies.named import named_strategy
+from jaxal.training.config import TrainingConfig
+from jaxal.types import Case, Example, Label, Load, Model, TaskKind, Unit, Watcher
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundsConfig:
+    """How rounds are run.
+
+    Attributes:
+      rounds: trainings. Each ends with a query; the last one's is what to label next.
+      query_size: units a query.
+      seed: of the weights and every draw.
+      start: whether each round trains from scratch or from the last round's weights.
+      members: whose disagreement the strategies that ask for it measure; of its networks each is trained by itself, and the
+        first is the one that is evaluated.
+      batch_size: cases scored at once on each device.
+      save_every_seconds: between checkpoints within a training; decides what a kill costs, never a result.
+    """
+
+    rounds: int
+    query_size: int
+    seed: int
+    start: Literal["scratch", "warm"] = "scratch"
+    members: MembersConfig = MembersConfig()  # noqa: RUF009 (frozen)
+    batch_size: int = 2
+    save_every_seconds: float = 60.0
+
+
+class Task(NamedTuple):
+    """What there is to learn from and with.
+
+    Attributes:
+      kind: of task.
+      model: the network.
+      dataset: names of groups and classes.
+      splits: pool, evaluation and test cases, each with its label if somebody gave one.
+      initial: cases of the pool that are labelled at the start.
+      load: reads a case.
+      training: configuration.
+      statistics: configuration of the kind's statistics.
+      draw: makes a training example of a case, such as a patch at random; the whole case when left out.
+      pixels: a case as people see it, where that is not what the network sees.
+      origin: where the cases came from, for predictions.
+      options: of strategies, in place of their own defaults.
+      settings: everything that decides results, ready for JSON.
+    """
+
+    kind: TaskKind
+    model: Model
+    dataset: Dataset
+    splits: Splits
+    initial: Sequence[Case]
+    load: Load
+    training: TrainingConfig
+    statistics: Any = None
+    draw: Callable[[Case, np.random.Generator], Example] | None = None
+    pixels: Callable[[Case], np.ndarray] | None = None
+    origin: Any = None
+    options: Mapping[str, Any] = MappingProxyType({})
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def config_hash(self) -> str:
+        """Eight hexadecimal digits of the settings, for the ledger."""
+        return config_hash(self.settings)
+
+    @property
+    def units(self) -> dict[str, Unit]:
+        """What can be asked for, by name: the whole cases of the pool, whose labels nobody knows."""
+        units = (Unit(case._replace(label=None)) for case in sorted(self.splits.pool))
+        return {unit.id: unit for unit in units}
+
+
+class Run(NamedTuple):
+    """One strategy's rounds with one seed.
+
+    Attributes:
+      folder: holds `rounds.jsonl`, `checkpoints` and what a round leaves behind.
+      strategy: how queries are made.
+      identity: of the strategy, for the ledger.
+      config: how rounds are run.
+      task: what there is to learn from.
+      labels: that were ever given to units, by their names.
+      oracle: who answers queries.
+      load_labelled: reads cases that are read again and again, keeping them in memory.
+      watcher: is told how far the work is.
+    """
+
+    folder: Path
+    strategy: Strategy
+    identity: Mapping[str, Any]
+    config: RoundsConfig
+    task: Task
+    labels: Mapping[str, Label]
+    oracle: Oracle
+    load_labelled: Load
+    watcher: Watcher
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of this run."""
+        return Ledger(self.folder / "rounds.jsonl")
+
+
+def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher: Watcher) -> Run:
+    """A run in a folder, new or begun before; its labels are those that lie beside the images.
+
+    Args:
+      folder: of this run.
+      name: of the strategy, perhaps with options.
+      config, task, watcher: see `Run`.
+
+    Raises:
+      UserError: there is no such strategy.
+    """
+    named = named_strategy(name, task.kind.strategies, task.options)
+    strategy, identity = named.strategy, dict(named.identity)
+    if strategy.auxiliary:
+        identity["auxiliary"] = strategy.auxiliary.name
+        task = task._replace(model=with_auxiliary(task.model, strategy.auxiliary))
+    labels = {case.id: case.label for case in task.splits.pool if case.label}
+    return Run(folder, strategy, identity, config, task, labels, simulated(labels), kept(task.load), watcher)
+
+
+def check_strategy(run: Run) -> None:
+    """Makes sure that a folder's rounds are those of the run's strategy, as far as they say.
+
+    Raises:
+      UserError: they are another one's.
+    """
+    done = run.ledger.read()
+    before = done[-1].get("strategy", {}) if done else {}
+    changed = [name for name, value in before.items() if run.identity.get(name) != value]
+    if changed:
+        what = "its file has changed" if changed == ["file"] else ", ".join(f"{name} was {before[name]}" for name in changed)
+        raise UserError(
+            f"{run.folder}: holds rounds of another {run.identity['name']}: {what}. Undo that, give the strategy another name, or "
+            "choose another --out."
+        )
+
+
+def round_key(config: RoundsConfig, round_: int) -> jax.Array:
+    """The key from which all keys of a round are folded."""
+    return jax.random.fold_in(jax.random.key(config.seed), round_)

@@ -1,0 +1,57 @@
+"""Strategies that draw."""
+
+import jax
+import numpy as np
+
+from jaxal.acquisition.selection import Query, power_scores, top_k
+from jaxal.strategies.contract import Context, Needs, Strategy
+from jaxal.strategies.rows import by_id
+from jaxal.strategies.uncertain import by_statistic
+from jaxal.types import Collected
+
+Array = jax.Array
+
+
+def random() -> Strategy:
+    """At random, the baseline of every comparison."""
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        return np.asarray(jax.random.uniform(context.key, (len(context.pool),)))
+
+    return Strategy(Needs(), score)
+
+
+def foreground_random(*, power_beta: float = 1.0) -> Strategy:
+    """At random, with chances in proportion to a power of the predicted share of foreground: structure costs no uncertainty.
+
+    Args:
+      power_beta: the power; 0 draws all alike.
+    """
+    return _power("foreground", power_beta)
+
+
+def power_entropy(*, power_beta: float = 1.0) -> Strategy:
+    """At random, with chances in proportion to a power of the entropy (Kirsch et al. 2023, arXiv 2106.12059).
+
+    Args:
+      power_beta: the power; large values come close to `entropy`, 0 draws all alike.
+    """
+    return _power("entropy", power_beta)
+
+
+def power_bald(*, power_beta: float = 1.0) -> Strategy:
+    """At random, with chances in proportion to a power of BALD (Kirsch et al. 2023, arXiv 2106.12059).
+
+    Args:
+      power_beta: the power; large values come close to `bald`, 0 draws all alike.
+    """
+    return _power("bald", power_beta)
+
+
+def _power(name: str, power_beta: float) -> Strategy:
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        noisy = power_scores(key, scores[order], power_beta)
+        return top_k([context.pool[place].id for place in order], noisy, budget)
+
+    return by_statistic(name)._replace(select=select)

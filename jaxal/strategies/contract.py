@@ -1,0 +1,127 @@
+"""What a strategy is: pure functions that say how a query is made. `docs/adding-a-strategy.md` shows how to write one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxal.acquisition.selection import Query, top_k
+from jaxal.types import Auxiliary, Collected, Seen, Unit
+
+Array = jax.Array
+
+
+class Needs(NamedTuple):
+    """Statistics to collect over each split before scoring."""
+
+    pool: tuple[str, ...] = ()
+    labelled: tuple[str, ...] = ()
+    evaluation: tuple[str, ...] = ()
+
+
+class Context(NamedTuple):
+    """What a strategy knows besides the pool's statistics.
+
+    Attributes:
+      key: of the round, for strategies that draw.
+      pool: the units that may be queried, by id. Their labels are not known.
+      round: its number, from 0.
+      rounds: how many there are.
+      learning_rate: the largest one of the training.
+      last: the ledger's line of the round before; None in the first.
+      value: what the strategy's own `prepare` worked out.
+    """
+
+    key: Array
+    pool: Sequence[Unit]
+    round: int = 0
+    rounds: int = 1
+    learning_rate: float = 3e-3
+    last: Mapping[str, Any] | None = None
+    value: Any = None
+
+    @property
+    def ids(self) -> list[str]:
+        """The pool's names."""
+        return [unit.id for unit in self.pool]
+
+    @property
+    def costs(self) -> np.ndarray:
+        """What each unit of the pool costs, `[pool]`."""
+        return np.array([unit.cost for unit in self.pool], np.float64)
+
+
+Head = tuple[Array, Array]  # kernel and bias of the last layer
+Prepare = Callable[[Context, Head, Seen, Seen], Any]
+Score = Callable[[Collected, Context], np.ndarray]
+Select = Callable[[Array, np.ndarray, Collected, Context, int], Query]
+Explain = Callable[[Collected, Context], dict[str, Any]]
+
+
+def _nothing(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> None:
+    """There is nothing to prepare."""
+
+
+def best(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+    """The units of highest score; ties go to the id that comes first."""
+    return top_k(context.ids, scores, budget)
+
+
+def _unexplained(statistics: Collected, context: Context) -> dict[str, Any]:
+    """The scores say it all."""
+    return {}
+
+
+class Strategy(NamedTuple):
+    """How a query is made.
+
+    Attributes:
+      needs: the statistics to collect.
+      score: `(statistics, context) -> [pool]`; high always means "label me".
+      prepare: `(context, head, labelled, evaluation) -> value`, what it must know besides the pool: group Dice, evaluation
+        features.
+      select: `(key, scores, statistics, context, budget) -> Query`; the budget is a number of units.
+      explain: `(statistics, context) -> entries for the ledger` that say why units were chosen, besides their scores; the statistics
+        are those of the chosen units, in the query's order.
+      auxiliary: an output that the network gets besides its task's, with a loss of its own.
+      last_network: whether the last round's network is one more member; in the first round the round's own stands in for it.
+    """
+
+    needs: Needs
+    score: Score
+    prepare: Prepare = _nothing
+    select: Select = best
+    explain: Explain = _unexplained
+    auxiliary: Auxiliary | None = None
+    last_network: bool = False
+
+
+class Decision(NamedTuple):
+    """What a strategy decided: the pool's scores, the query, and entries for the ledger that say why."""
+
+    scores: np.ndarray
+    query: Query
+    explanation: dict[str, Any]
+
+
+def decide(
+    strategy: Strategy, context: Context, head: Head, pool: Collected, labelled: Seen, evaluation: Seen, budget: int
+) -> Decision:
+    """Prepares, scores and selects.
+
+    Args:
+      strategy: of the run.
+      context: with the pool.
+      head: of the network that makes the single predictions.
+      pool, labelled, evaluation: the statistics that it needs.
+      budget: units of the query.
+    """
+    if not context.pool:
+        return Decision(np.zeros(0), Query((), (), None), {})
+    context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
+    scores = np.asarray(strategy.score(pool, context), np.float64)
+    query = strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)
+    place = {unit.id: number for number, unit in enumerate(context.pool)}
+    chosen = np.array([place[id_] for id_ in query.units], np.int64)
+    return Decision(scores, query, strategy.explain(jax.tree.map(lambda part: part[chosen], pool), context))

@@ -1,0 +1,157 @@
+"""Strategies that ask for the labels that would change most: information gain, and gradients of the last layer."""
+
+import functools
+import operator
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxal.acquisition import information
+from jaxal.scoring.statistics import EvaluationSample, Regions
+from jaxal.strategies.contract import Context, Head, Needs, Strategy
+from jaxal.strategies.uncertain import by_statistic
+from jaxal.types import Collected, Seen
+
+Array = jax.Array
+StepRate = float | Literal["training", "normalised"]
+Method = Literal["exact", "linear"]
+
+
+def eig(*, step_rate: StepRate = "training", step: information.Step = "sgd", method: Method = "exact") -> Strategy:
+    """Expected information gain on the evaluation set: labels weigh as much as they are probable (Mehta et al. 2022, arXiv 2208.00974).
+
+    Args:
+      step_rate: rate of the one gradient step of the last layer: the training's largest, another number, or `normalised` by the
+        features' norm.
+      step: `sgd`, or `sign` for the first step of a fresh Adam.
+      method: `exact`, or `linear`, the first order in the rate (for single elements EIG's is zero).
+    """
+    return _information_gain("eig", step_rate, step, method)
+
+
+def aeig(
+    *,
+    step_rate: StepRate = "training",
+    step: information.Step = "sgd",
+    method: Method = "exact",
+    renormalise: bool = False,
+) -> Strategy:
+    """Adapted expected information gain: labels weigh by probability and by frequency in the evaluation set (Mehta et al. 2022, arXiv 2208.00974).
+
+    Args:
+      step_rate: rate of the one gradient step of the last layer: the training's largest, another number, or `normalised` by the
+        features' norm.
+      step: `sgd`, or `sign` for the first step of a fresh Adam.
+      method: `exact`, or `linear`, the first order in the rate.
+      renormalise: divide the labels' weights by their sum; the paper does not.
+    """
+    return _information_gain("aeig", step_rate, step, method, renormalise)
+
+
+def uig(*, step_rate: StepRate = "training", step: information.Step = "sgd", method: Method = "exact") -> Strategy:
+    """Uniform information gain: all labels weigh alike (Mehta et al. 2022, arXiv 2208.00974).
+
+    Args:
+      step_rate: rate of the one gradient step of the last layer: the training's largest, another number, or `normalised` by the
+        features' norm.
+      step: `sgd`, or `sign` for the first step of a fresh Adam.
+      method: `exact`, or `linear`, the first order in the rate.
+    """
+    return _information_gain("uig", step_rate, step, method)
+
+
+def cfig(*, step_rate: StepRate = "training", step: information.Step = "sgd", method: Method = "exact") -> Strategy:
+    """Class-frequency information gain: labels weigh by their frequency in the evaluation set (Mehta et al. 2022, arXiv 2208.00974).
+
+    Args:
+      step_rate: rate of the one gradient step of the last layer: the training's largest, another number, or `normalised` by the
+        features' norm.
+      step: `sgd`, or `sign` for the first step of a fresh Adam.
+      method: `exact`, or `linear`, the first order in the rate.
+    """
+    return _information_gain("cfig", step_rate, step, method)
+
+
+def mass() -> Strategy:
+    """One minus the sum of AEIG's label weights: the part of literal AEIG that is no information gain (Mehta et al. 2022, arXiv 2208.00974)."""
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        regions: Regions = statistics["regions"]
+        frequency = np.asarray(context.value.class_frequency)
+        values = information.mass(regions.candidates.probability[regions.used], frequency)
+        return _mean_over_regions(values, np.asarray(regions.used))
+
+    return Strategy(Needs(pool=("regions",), evaluation=("evaluation_sample",)), score, _reference)
+
+
+def egl() -> Strategy:
+    """Expected length of the last layer's gradient, mean over the region of interest (Settles et al. 2008)."""
+    return by_statistic("egl")
+
+
+def gradient_norm() -> Strategy:
+    """Length of the entropy's gradient in the last layer, mean over the region of interest (Wang et al. 2022, arXiv 2112.05683)."""
+    return by_statistic("gradient_norm")
+
+
+def _information_gain(
+    variant: information.Variant, step_rate: StepRate, step: information.Step, method: Method, renormalise: bool = False
+) -> Strategy:
+    """Information gain of a case: the mean over the regions that meet its region of interest."""
+    if isinstance(step_rate, float | int) and step_rate <= 0:
+        raise ValueError(f"step_rate is {step_rate:g}; it must be above zero.")
+    if method == "linear" and (step != "sgd" or step_rate == "normalised"):
+        raise ValueError(f"the linear method is that of a plain step with one rate, not of {step}, {step_rate}.")
+
+    def parts(statistics: Collected, context: Context) -> information.InformationGain:
+        regions: Regions = statistics["regions"]
+        used = np.asarray(regions.used)
+        in_use = jax.tree.map(lambda part: part[used], regions.candidates)
+        rate = context.learning_rate if step_rate == "training" else step_rate
+        if method == "linear":
+            gain = information.linear_information_gain(in_use, context.value, variant, rate, renormalise)
+        else:
+            gain = _gain_of_rows(in_use, context.value, variant=variant, rate=rate, step=step, renormalise=renormalise)
+        return information.InformationGain(*(_mean_over_regions(part, used) for part in gain))
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        gain = parts(statistics, context)
+        return gain.mass + gain.gain
+
+    def explain(statistics: Collected, context: Context) -> dict[str, Any]:
+        return {name: np.asarray(part, np.float64).tolist() for name, part in parts(statistics, context)._asdict().items()}
+
+    needs = Needs(pool=("regions",), evaluation=("evaluation_sample",))
+    return Strategy(needs, score, _reference, explain=explain)
+
+
+def _reference(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> information.Reference:
+    sample: EvaluationSample = evaluation.statistics["evaluation_sample"]
+    features = np.moveaxis(sample.features, 0, 1).reshape(sample.features.shape[1], -1)
+    counts = sample.class_counts.sum(0).astype(np.float32)
+    return information.make_reference(jnp.asarray(features), *head, jnp.asarray(sample.weights.reshape(-1)), jnp.asarray(counts))
+
+
+def _mean_over_regions(values: Array | np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Mean of each case over its regions: of values in a row, `[used regions of all cases]`, and which are used, `[cases, regions]`."""
+    by_case = np.zeros(used.shape, np.float32)
+    by_case[used] = values
+    return by_case.sum(-1) / np.maximum(used.sum(-1), 1)
+
+
+_compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise"))
+_ROWS = 1024
+
+
+def _gain_of_rows(
+    candidates: information.Candidates | information.Items, reference: information.Reference, **options: Any
+) -> information.InformationGain:
+    """Runs over all regions of all cases, a fixed number at a time: their number changes every round, the program stays."""
+    count = len(candidates.probability)
+    whole = jax.tree.map(lambda part: np.pad(part, [(0, -count % _ROWS)] + [(0, 0)] * (part.ndim - 1)), candidates)
+    gain = functools.partial(_compiled_gain, reference=reference, **options)
+    rows = [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
+    pieces = [gain(jax.tree.map(operator.itemgetter(part), whole)) for part in rows]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *pieces) if pieces else information.NO_GAIN

@@ -1,0 +1,34 @@
+"""What strategies that choose a set share: the pool in the order of ids, in few sizes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxal.acquisition.selection import Query
+from jaxal.strategies.contract import Context
+
+Array = jax.Array
+
+
+def by_id(context: Context) -> np.ndarray:
+    """Places of the pool in the order of ids: draws and ties then depend on the ids, not on the order in which units come."""
+    return np.argsort(context.ids)
+
+
+def filled(rows: np.ndarray) -> tuple[Array, Array]:
+    """Rows filled up to a power of two, which is compiled once for many rounds, and which of them are real."""
+    count = len(rows)
+    whole = np.pad(rows, [(0, 2 ** (count - 1).bit_length() - count)] + [(0, 0)] * (rows.ndim - 1))
+    return jnp.asarray(whole), jnp.arange(len(whole)) < count
+
+
+def repeated(rows: np.ndarray) -> Array:
+    """Rows filled up to a power of two by repeating the first, which changes no distance to the nearest."""
+    more = 2 ** (len(rows) - 1).bit_length() - len(rows)
+    return jnp.asarray(np.concatenate([rows, np.repeat(rows[:1], more, axis=0)]))
+
+
+def chosen(context: Context, order: np.ndarray, places: Array, scores: Array) -> Query:
+    """A query of places in the order of ids; no cut divides what is chosen from what is not, so there is no gap to report."""
+    units = tuple(context.pool[order[place]].id for place in np.asarray(places))
+    return Query(units, tuple(float(score) for score in np.asarray(scores)), None)

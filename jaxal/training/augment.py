@@ -1,0 +1,76 @@
+"""Random variants of examples, so that a network does not learn the few it has by heart."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.ndimage import map_coordinates
+
+from jaxal.training.config import TrainingConfig
+from jaxal.types import Example
+
+Array = jax.Array
+
+
+def augment(config: TrainingConfig, dense: bool, key: Array, example: Example) -> Example:
+    """A random variant of an example.
+
+    Args:
+      config: how much of what.
+      dense: whether labels are maps, which move with their image.
+      key: of the draw.
+      example: one, as the network gets it.
+    """
+    if config.rotation_degrees or config.scaling:
+        example = _turn(jax.random.fold_in(key, 0), example, dense, np.deg2rad(config.rotation_degrees), config.scaling)
+    if config.flips:
+        example = _flip(jax.random.fold_in(key, 2), example, dense, config.flips)
+    # One draw for all: on a CPU every draw of another shape costs half a second of compilation.
+    draws = jax.random.normal(jax.random.fold_in(key, 1), (3 + example.image.size,))
+    image = example.image * jnp.exp(config.contrast * draws[0]) + config.brightness * draws[1]
+    noise = config.noise * jnp.abs(draws[2]) * draws[3:].reshape(image.shape)
+    return example._replace(image=image + noise)
+
+
+def _flip(key: Array, example: Example, dense: bool, axes: Sequence[int]) -> Example:
+    """Flips image and label map along each axis with a chance of one half."""
+    flags = jax.random.bernoulli(key, 0.5, (len(axes),))
+    for flag, axis in zip(flags, axes, strict=True):
+        moved = {
+            name: jnp.where(flag, jnp.flip(part, axis), part)
+            for name, part in example._asdict().items()
+            if dense or name == "image"
+        }
+        example = example._replace(**moved)
+    return example
+
+
+def _turn(key: Array, example: Example, dense: bool, rotation: float, scaling: float) -> Example:
+    """Turns and zooms image and label map about the centre; what comes from outside is the border's value and has no label."""
+    shape = example.image.shape[:-1]
+    angles = rotation * jax.random.normal(jax.random.fold_in(key, 0), (3,))
+    if len(shape) == 2:  # within the plane alone
+        angles = angles * jnp.array([0.0, 0.0, 1.0])
+    matrix = jnp.exp(scaling * jax.random.normal(jax.random.fold_in(key, 1), ())) * _rotation(angles)[: len(shape), : len(shape)]
+    centre = (jnp.array(shape, jnp.float32) - 1) / 2
+    grid = jnp.stack(jnp.meshgrid(*(jnp.arange(size, dtype=jnp.float32) for size in shape), indexing="ij"), -1)
+    centre = centre.reshape((1,) * len(shape) + (-1,))
+    points = list(jnp.moveaxis((grid - centre) @ matrix.T + centre, -1, 0))
+    image = jax.vmap(lambda channel: map_coordinates(channel, points, order=1, mode="nearest"), -1, -1)(example.image)
+    if not dense:  # the class of the image as a whole stays
+        return example._replace(image=image)
+    label = map_coordinates(example.label.astype(jnp.float32), points, order=0, mode="nearest")
+    inside, labelled = (
+        map_coordinates(part.astype(jnp.float32), points, order=0, mode="constant") > 0
+        for part in (example.inside, example.labelled)
+    )
+    return Example(image, label.astype(example.label.dtype), inside, labelled)
+
+
+def _rotation(angles: Array) -> Array:
+    """Rotation matrix for a rotation vector, by Rodrigues' formula."""
+    x, y, z = angles
+    zero = jnp.zeros(())
+    generator = jnp.stack([jnp.stack([zero, -z, y]), jnp.stack([z, zero, -x]), jnp.stack([-y, x, zero])])
+    return jax.scipy.linalg.expm(generator)

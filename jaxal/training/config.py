@@ -1,0 +1,49 @@
+"""How a network is trained."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Attributes:
+      steps: optimizer steps from scratch, besides those per case.
+      warm_steps: optimizer steps when starting from the last round's weights, besides those per case.
+      steps_per_case: further steps for every labelled case: more cases take longer to learn.
+      batch_size: cases a step.
+      peak_rate: largest learning rate; warm-up is linear, decay is a cosine to zero.
+      decay_per_epoch: factor on the rate after each time through all labelled cases, instead of warm-up and cosine.
+      warm_rate: largest learning rate when starting from the last round's weights.
+      warmup_share: share of the steps that the rate rises.
+      weight_decay: of AdamW.
+      dice: whether soft Dice is added to the cross-entropy; for images with one class it says nothing more.
+      foreground_weight: factor on the cross-entropy of elements that are not background.
+      clip_norm: largest norm of the gradient; None leaves it as it is.
+      contrast, brightness: standard deviations of the logarithm of a random gain and of a random offset, images having unit
+        deviation.
+      noise: standard deviation of the noise's own, random level.
+      rotation_degrees, scaling: standard deviations of a random rotation about each axis and of the logarithm of a zoom.
+      flips: space axes along which every second example is flipped.
+      attempts: trainings with other keys before a collapse is accepted and reported.
+    """
+
+    steps: int = 200
+    warm_steps: int = 100
+    steps_per_case: float = 0
+    batch_size: int = 2
+    peak_rate: float = 1.2e-2
+    warm_rate: float = 4e-3
+    warmup_share: float = 0.15
+    decay_per_epoch: float | None = None
+    weight_decay: float = 1e-4
+    dice: bool = True
+    foreground_weight: float = 1.0
+    clip_norm: float | None = 1.0
+    contrast: float = 0.15
+    brightness: float = 0.15
+    noise: float = 0.1
+    rotation_degrees: float = 0.0
+    scaling: float = 0.0
+    flips: tuple[int, ...] = ()
+    attempts: int = 3
