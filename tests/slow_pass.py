@@ -19,13 +19,14 @@ from jaxal.networks.unet import unet
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
+from jaxal.tasks.segmentation import SEGMENTATION
 
 
 def main(data: Path, journal: Path) -> None:
     dataset = tiny.read(data)
     model = unet(tiny.NETWORK)
     params = model.init(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
-    pass_ = Pass(model, ["bald", "regions"], MembersConfig(dropout=3), 1, tiny.STATISTICS, jax.local_devices()[:1])
+    pass_ = Pass(SEGMENTATION, model, ["bald", "regions"], MembersConfig(dropout=3), 1, tiny.STATISTICS, jax.local_devices()[:1])
 
     def load(case):
         time.sleep(0.1)

@@ -1,19 +1,18 @@
 """AUC against scikit-learn and by hand, the ledger's entries, and curves that are resampled."""
 
+import by_hand
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from jaxal.acquisition.selection import Query
-from jaxal.assessment import metrics
+from jaxal.assessment import learning_curves, metrics
 from jaxal.assessment.calibration import CalibrationSums
-from jaxal.data.cases import Case
 from jaxal.report import comparison
-from jaxal.rounds.record import assessment_of, record_of
-from jaxal.scoring.statistics import Prediction
-from jaxal.strategies.table import Decision, Seen
-from jaxal.tasks import assessed as assessment
-from jaxal.tasks.classification import CLASSIFICATION, AucCurve, curve_of, success
+from jaxal.strategies.contract import Decision
+from jaxal.tasks.classification import CLASSIFICATION, AucCurve, Prediction, curve_of, success
+from jaxal.tasks.table import kind_of
+from jaxal.types import Case, Label, Seen
 
 CLASSES = ("a", "b", "c")
 
@@ -43,7 +42,10 @@ def test_auc_of_a_class_that_none_or_all_have_is_undefined(rng):
 
 def seen(rng, groups=("A", "B")):
     label, probability = predictions(rng)
-    cases = [Case(f"i{place:02d}", groups[place % len(groups)], None, None, "", CLASSES[own]) for place, own in enumerate(label)]
+    cases = [
+        Case(f"i{place:02d}", groups[place % len(groups)], None, Label("", category=CLASSES[own]))
+        for place, own in enumerate(label)
+    ]
     sums = CalibrationSums(np.full(60, 0.5), np.ones((60, 1)), np.full((60, 1), 0.7), np.ones((60, 1)))
     return Seen(cases, {"prediction": Prediction(label, probability), "calibration": sums})
 
@@ -52,10 +54,9 @@ def record(rng, groups=("A", "B"), round_=0, labelled=None):
     test, own = seen(rng, groups), seen(rng, groups)
     own = Seen(own.cases[:labelled], {"prediction": Prediction(*(part[:labelled] for part in own.statistics["prediction"]))})
     query = Query(("x",), (0.5,), None)
-    queried = [Case("x", "A", None, None, "", "b")]
-    return test, record_of(
-        round_, own, queried, Decision(np.zeros(1), query, {}), test, 5, 0, {}, "hash", CLASSES, CLASSIFICATION
-    )
+    queried = [Case("x", "A", None, Label("", category="b"))]
+    line = by_hand.record(CLASSIFICATION, queried, CLASSES, own, test, Decision(np.zeros(1), query, {}), round_)
+    return test, {**line, **CLASSIFICATION.assessment.answered(queried)}
 
 
 def test_a_line_of_the_ledger(rng):
@@ -71,7 +72,7 @@ def test_a_line_of_the_ledger(rng):
     assert (line["queried_by_class"], line["queried_classes"]) == ({"b": 1}, {"x": "b"})
     assert line["labelled_by_class"] == {"a": 40, "b": 12, "c": 8}
     assert line["nll"] == pytest.approx(0.5)
-    assert assessment_of([line]) is CLASSIFICATION
+    assert kind_of([line]) is CLASSIFICATION
 
 
 def test_groups_are_compared_over_the_classes_that_all_of_them_have(rng):
@@ -79,7 +80,7 @@ def test_groups_are_compared_over_the_classes_that_all_of_them_have(rng):
     test, _ = record(rng)
     label, probability = test.statistics["prediction"]
     cases = [case._replace(group="A" if own == 2 else case.group) for case, own in zip(test.cases, label, strict=True)]
-    found = CLASSIFICATION.entries(test, Seen(cases, test.statistics), CLASSES)["auc"]["by_group"]
+    found = CLASSIFICATION.assessment.entries(test, Seen(cases, test.statistics), CLASSES)["auc"]["by_group"]
     groups = np.array([case.group for case in cases])
     for group in "AB":
         own = metrics.one_vs_rest_auc(probability[groups == group], label[groups == group])
@@ -91,7 +92,7 @@ def test_very_sure_predictions_keep_their_order_in_the_ledger(rng):
     tiny = np.array([1e-12, 2e-12, 3e-12] * 20)
     probability = np.stack([1 - 2 * tiny, tiny, tiny], -1)
     test.statistics["prediction"] = Prediction(test.statistics["prediction"].label, probability)
-    entries = CLASSIFICATION.entries(test, test, CLASSES)
+    entries = CLASSIFICATION.assessment.entries(test, test, CLASSES)
     assert len({one["probability"][1] for one in entries["test"].values()}) == 3
 
 
@@ -115,7 +116,7 @@ def test_a_curve_without_resampling_is_what_metrics_say(rng):
     assert own.levels(None) == pytest.approx(overall)
     found = own.measures(own.levels(None), None)
     assert found["auc"] == pytest.approx(overall[-1])
-    assert found["area"] == pytest.approx(assessment.area_under(own.labelled, overall))
+    assert found["area"] == pytest.approx(learning_curves.area_under(own.labelled, overall))
     assert found["accuracy"] == pytest.approx((own.probability[-1].argmax(-1) == own.strata).mean())
     assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy(own.probability[-1], own.strata))
 

@@ -8,14 +8,15 @@ import pytest
 import tiny
 
 from jaxal.data import cases as cases_module
-from jaxal.data.cases import Case, initial_set, split
+from jaxal.data.cases import initial_set, split
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.nifti import Volume, read_image, read_label, write_volume
 from jaxal.data.scans.plan import Scaling
 from jaxal.data.scans.prepare import load_case, normalise
 from jaxal.data.stream import batches
 from jaxal.errors import UserError
-from jaxal.rounds.prediction import to_original_grid
+from jaxal.tasks.original_grid import to_original_grid
+from jaxal.types import Case
 
 
 def make_cases(a, b):
@@ -86,7 +87,7 @@ def test_reads_the_layout(tiny_folder, tiny_dataset):
     assert abs(example.image.mean()) < 1e-5
     assert example.image.std() == pytest.approx(1.0, abs=1e-4)
     assert example.label.sum() > 10
-    assert example.valid.all()
+    assert example.inside.all()
 
 
 def test_two_channels_are_stacked_in_the_order_of_their_numbers(tmp_path):
@@ -109,10 +110,10 @@ def test_padding_is_marked_and_comes_after_normalising(tmp_path):
     dataset = tiny.read(folder)
     assert dataset.shape == (8, 8, 8)
     example = load_case(dataset.cases[0], dataset)
-    assert example.valid.sum() == 7 * 8 * 7
-    assert example.image[example.valid].std() == pytest.approx(1.0, abs=1e-4)
-    assert (example.image[~example.valid] == 0).all()
-    assert (example.label[~example.valid] == 0).all()
+    assert example.inside.sum() == 7 * 8 * 7
+    assert example.image[example.inside].std() == pytest.approx(1.0, abs=1e-4)
+    assert (example.image[~example.inside] == 0).all()
+    assert (example.label[~example.inside] == 0).all()
 
 
 def test_a_constant_image_is_normalised_to_zero():
@@ -258,7 +259,6 @@ BAD = {
         r"lacks the entry 'labels'",
     ),
     "gap in the labels": ("dataset.json", edit_json(labels={"background": 0, "ball": 2}), r"labels are .*consecutive"),
-    "no table": ("participants.tsv", os.unlink, r"participants\.tsv: no such file"),
     "no group": (
         "participants.tsv",
         edit_table(lambda text: text.replace("case_002\tA", "case_002\t")),
@@ -271,7 +271,6 @@ BAD = {
     ),
     "case listed twice": ("participants.tsv", edit_table(lambda text: text + "case_002\tA\n"), r"'case_002' is listed twice"),
     "case without files": ("participants.tsv", edit_table(lambda text: text + "case_099\tA\n"), r"lists the case 'case_099'"),
-    "one group": ("participants.tsv", edit_table(lambda text: text.replace("\tB", "\tA")), r"all 6 cases are in the group 'A'"),
 }
 
 
@@ -318,6 +317,32 @@ def test_the_fingerprint_sees_content_and_groups_but_not_the_place(tmp_path):
     )
     assert one == two
     assert len({one, other_group, other_voxel}) == 3
+
+
+def test_a_table_that_is_named_must_be_there_and_name_groups(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    table = folder / "participants.tsv"
+    for config in (FolderConfig("sex"), FolderConfig(participants=tmp_path / "other.tsv"), FolderConfig(bins=(60.0,))):
+        with pytest.raises(UserError, match=r"no column 'sex'|no such file|--bins cut numbers"):
+            make_ready(folder, tmp_path / "prepared", config)
+    table.unlink()
+    with pytest.raises(UserError, match=r"participants\.tsv: no such file"):
+        make_ready(folder, tmp_path / "prepared", FolderConfig("group"))
+
+
+@pytest.mark.parametrize(
+    ("change", "groups", "column"),
+    [
+        (lambda table: table.unlink(), ("",), None),
+        (lambda table: table.write_text(table.read_text().replace("group", "sex")), ("",), None),
+        (lambda table: table.write_text(table.read_text().replace("\tB", "\tA")), ("A",), "group"),
+    ],
+)
+def test_one_group_or_none_is_legal(tmp_path, change, groups, column):
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    change(folder / "participants.tsv")
+    ready = make_ready(folder, tmp_path / "prepared", FolderConfig())
+    assert (ready.dataset.groups, ready.group_column) == (groups, column)
 
 
 def test_reading_changes_nothing(tmp_path):

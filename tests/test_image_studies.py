@@ -13,7 +13,7 @@ from experiments import classification, digits, retinopathy, skin_lesions, tissu
 from jaxal.cli import command
 from jaxal.data.simulated import pretend
 from jaxal.report.comparison import compare_folder
-from jaxal.rounds.record import read_runs
+from jaxal.rounds.ledger import read_runs
 
 MODULES = {module.__name__.rpartition(".")[2]: module for module in (classification, digits, retinopathy, skin_lesions, tissue)}
 

@@ -8,7 +8,7 @@ import pytest
 import tiny_images
 from PIL import Image
 
-from jaxal.data.cases import Case, initial_set, split
+from jaxal.data.cases import initial_set, split
 from jaxal.data.images import decoded as images_module
 from jaxal.data.images.decoded import decode, frequencies, make_images
 from jaxal.data.images.layouts import find_images, read_retinopathy, read_skin_lesions
@@ -18,6 +18,7 @@ from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.errors import UserError
 from jaxal.studies.images import part_of
 from jaxal.training.trainer import Interrupted
+from jaxal.types import Case
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_the_retinopathy_layout(fundus, tmp_path):
     ready = make_images(found, tmp_path, (16, 24), colour=True)
     example = ready.load(ready.dataset.cases[0])
     assert (example.image.shape, example.image.dtype) == ((16, 24, 3), np.float32)
-    assert (example.label.shape, example.valid.shape) == ((), ())
+    assert (example.label.shape, example.inside.shape, example.labelled.shape) == ((), (), ())
     splits = split(ready.dataset.cases, 0, 0.2, 0.3)
     for part in splits:
         assert {case.category for case in part} == set(found.classes)

@@ -10,13 +10,14 @@ import tiny
 from jaxal.data.cases import initial_set, split
 from jaxal.data.scans.prepare import load_case
 from jaxal.networks.unet import unet
-from jaxal.rounds import loop
+from jaxal.rounds.setup import RoundsConfig, Task, open_run
+from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig
-from jaxal.strategies import table as strategies
-from jaxal.strategies.table import STRATEGIES, StrategyConfig
+from jaxal.strategies.contract import Needs, Strategy
+from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.trainer import Interrupted
 
-CONFIG = loop.LoopConfig(rounds=2, query_size=2, seed=0, members=MembersConfig(dropout=2))
+CONFIG = RoundsConfig(rounds=2, query_size=2, seed=0, members=MembersConfig(dropout=2))
 
 
 class Silent:
@@ -40,7 +41,8 @@ class Silent:
 @pytest.fixture
 def task(tiny_dataset):
     splits = split(tiny_dataset.cases, 0, 0.25, 0.25)
-    return loop.Task(
+    return Task(
+        SEGMENTATION,
         unet(tiny.NETWORK),
         tiny_dataset,
         splits,
@@ -48,12 +50,11 @@ def task(tiny_dataset):
         lambda case: load_case(case, tiny_dataset),
         tiny.TRAINING,
         tiny.STATISTICS,
-        StrategyConfig(),
     )
 
 
 def run(folder, task, strategy="entropy", config=CONFIG, watcher=None):
-    return list(loop.run(folder, strategy, config, task, watcher or Silent()))
+    return list(simulate(open_run(folder, strategy, config, task, watcher or Silent())))
 
 
 def without_seconds(records):
@@ -86,15 +87,23 @@ def test_labels_of_pool_and_test_never_reach_a_query(tmp_path, task, strategy):
     assert plain["dice"] != other["dice"]
 
 
-def test_a_strategy_that_looks_for_the_pools_labels_finds_none(tmp_path, task, monkeypatch):
+def with_strategy(task, name, make):
+    """The task with one strategy more."""
+    return task._replace(kind=task.kind._replace(strategies={**task.kind.strategies, name: make}))
+
+
+def test_a_strategy_that_looks_for_the_pools_labels_finds_none(tmp_path, task):
+    known = []
+
     def score(statistics, context):
+        known.extend(unit.case.label for unit in context.pool)
         counts = statistics["overlap"]
         return (counts.true_positive + counts.false_negative)[:, 1].astype(np.float32)
 
-    cheat = strategies.Strategy(strategies.Needs(pool=("overlap",)), score)
-    monkeypatch.setitem(strategies.STRATEGIES, "cheat", lambda config: cheat)
-    (record,) = run(tmp_path, task, "cheat", dataclasses.replace(CONFIG, rounds=1))
+    cheats = with_strategy(task, "cheat", lambda: Strategy(Needs(pool=("overlap",)), score))
+    (record,) = run(tmp_path, cheats, "cheat", dataclasses.replace(CONFIG, rounds=1))
     assert record["scores"] == [0.0, 0.0]
+    assert set(known) == {None}
 
 
 def test_warm_rounds_start_from_the_last_weights(tmp_path, task):
@@ -171,7 +180,7 @@ def test_an_empty_pool_ends_in_an_empty_query(tmp_path, task):
     assert records[-1]["score_gap"] is None
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", SEGMENTATION.strategies)
 def test_every_strategy_goes_round(tmp_path, task, strategy):
     config = dataclasses.replace(CONFIG, rounds=1)
     quick = task._replace(training=dataclasses.replace(tiny.TRAINING, steps=2, attempts=1))

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from jaxal.acquisition import uncertainty
+from jaxal.acquisition.uncertainty import CLASS_MOMENTS
+from jaxal.arrays import logits_of
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.scoring import members
-from jaxal.scoring.members import MembersConfig, member_moments, member_probabilities
+from jaxal.scoring.members import MembersConfig, Stream, member_moments, member_probabilities
 
 KEY = jax.random.key(5)
 SHAPE = (8, 4, 8)
@@ -75,7 +77,7 @@ def test_moments_equal_those_of_whole_forwards(rng, dropout, config):
     @jax.jit
     def run(params, images):
         hidden = model.stem(members.first_network(config, params), images)
-        return member_moments(model, config, params, images, hidden, KEY)
+        return member_moments(Stream(model, config, CLASS_MOMENTS, True), params, images, hidden, KEY)
 
     moments = run(params, images)
     check_moments(moments, plain(model, each, images, config))
@@ -99,7 +101,8 @@ def test_members_of_an_image_with_one_class_equal_whole_forwards(rng, config):
     @jax.jit
     def run(params, images):
         hidden = model.stem(members.first_network(config, params), images)
-        return [of(model, config, params, images, hidden, KEY) for of in (member_moments, member_probabilities)]
+        stream = Stream(model, config, CLASS_MOMENTS, False)
+        return [of(stream, params, images, hidden, KEY) for of in (member_moments, member_probabilities)]
 
     moments, found = run(params, images)
     expected = plain(model, each, images, config)
@@ -114,12 +117,12 @@ def test_blocks_of_elements_do_not_change_the_moments(rng, monkeypatch):
         jnp.asarray(rng.normal(size=(4, 5, 3)), jnp.float32),
     )
     biases = jnp.asarray(rng.normal(size=(4, 3)), jnp.float32)
-    whole = members.moments_of_heads(features, kernels, biases)
+    whole = members.moments_of_heads(CLASS_MOMENTS, features, kernels, biases)
     expected = uncertainty.moments_of(
-        jnp.stack([members.logits_of(features, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)])
+        jnp.stack([logits_of(features, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)])
     )
     monkeypatch.setattr(members, "_LOGITS_AT_ONCE", {"cpu": 120, "accelerator": 120})  # ten elements a block, the last one ragged
-    blocks = members.moments_of_heads(features, kernels, biases)
+    blocks = members.moments_of_heads(CLASS_MOMENTS, features, kernels, biases)
     for one, two, three in zip(whole, blocks, expected, strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(three), atol=1e-5)
         np.testing.assert_allclose(np.asarray(two), np.asarray(three), atol=1e-5)

@@ -9,12 +9,13 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxal.data.cases import Example
 from jaxal.report import page
 from jaxal.report.comparison import compare_folder
 from jaxal.rounds.ledger import Ledger
+from jaxal.rounds.pictures import _write_picture
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
-from jaxal.tasks.pictures import draw_case, write_picture
+from jaxal.tasks.pictures import draw_case
+from jaxal.types import Example
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -61,9 +62,10 @@ def write_study(folder, strategies=("random", "entropy", "weighted_entropy"), se
                             rng.normal(size=(*label.shape, 1)).astype(np.float32) + label[..., None],
                             label,
                             np.ones(label.shape, bool),
+                            np.ones(label.shape, bool),
                         )
                         chance = np.clip(0.8 * np.roll(label, 1, 0) + 0.05, 0, 1)
-                        write_picture(
+                        _write_picture(
                             run / "pictures" / f"round-{round_:03d}" / f"{id_}.webp",
                             draw_case(example, np.stack([1 - chance, chance])),
                         )
@@ -85,7 +87,7 @@ def test_a_picture_shows_the_case_without_its_padding(rng):
         image = rng.normal(size=(*shape, 1)).astype(np.float32)
         label, valid = np.zeros(shape, np.uint8), np.ones(shape, bool)
         pad = [(0, padding)] * 3
-        example = Example(np.pad(image, [*pad, (0, 0)]), np.pad(label, pad), np.pad(valid, pad))
+        example = Example(np.pad(image, [*pad, (0, 0)]), np.pad(label, pad), np.pad(valid, pad), np.pad(valid, pad))
         chance = np.full(example.label.shape, 0.1, np.float32)
         return Image.open(io.BytesIO(draw_case(example, np.stack([1 - chance, chance])))).size
 
@@ -96,7 +98,9 @@ def test_pictures_are_in_millimetres_and_not_too_wide(rng):
     from PIL import Image
 
     def size(shape, spacing_mm):
-        example = Example(rng.normal(size=(*shape, 1)).astype(np.float32), np.zeros(shape, np.uint8), np.ones(shape, bool))
+        example = Example(
+            rng.normal(size=(*shape, 1)).astype(np.float32), np.zeros(shape, np.uint8), np.ones(shape, bool), np.ones(shape, bool)
+        )
         chance = np.full(shape, 0.1, np.float32)
         return Image.open(io.BytesIO(draw_case(example, np.stack([1 - chance, chance]), spacing_mm))).size
 
@@ -108,7 +112,7 @@ def test_the_slices_are_those_with_most_of_the_structure(rng):
     """Two bodies with nothing between them: the middle of both would show neither."""
     label = np.zeros((20, 20, 20), np.uint8)
     label[2:6, 2:6, 2:6] = label[14:18, 14:18, 14:18] = 1
-    example = Example(np.zeros((20, 20, 20, 1), np.float32), label, np.ones(label.shape, bool))
+    example = Example(np.zeros((20, 20, 20, 1), np.float32), label, *[np.ones(label.shape, bool)] * 2)
     from PIL import Image
 
     chance = np.zeros(label.shape)

@@ -11,7 +11,7 @@ from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.layouts import find_cases
 from jaxal.data.scans.plan import Look, Scaling, make_plan
 from jaxal.data.scans.prepare import draw_patch, load_case, normalise, resample, resample_label
-from jaxal.rounds.prediction import to_original_grid
+from jaxal.tasks.original_grid import to_original_grid
 
 
 def look(shape, spacing_mm, intensities=((1.0,), (2.0,))):
@@ -124,7 +124,7 @@ def test_predictions_go_back_to_the_original_grid(tmp_path, affine):
         save(folder / "imagesTr" / f"scan_{index}.nii.gz", label.astype(np.float32), affine)
         save(folder / "labelsTr" / f"scan_{index}.nii.gz", label, affine)
     ready = make_ready(folder, tmp_path / "prepared", FolderConfig(spacing_mm=(0.7, 0.8, 1.1)))
-    prepared = np.load(ready.dataset.cases[0].label)
+    prepared = np.load(ready.dataset.cases[0].label.path)
     probability = np.stack([prepared == number for number in range(3)]).astype(np.float32)
     source = find_cases(folder).cases[0].label
     back = to_original_grid(probability, source)
@@ -147,11 +147,10 @@ def test_nothing_is_prepared_twice_and_changes_are_seen(tmp_path):
         yield lambda done, total: None
 
     first = make_ready(folder, tmp_path / "prepared", FolderConfig(), showing)
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").rglob("*.np*")}
     again = make_ready(folder, tmp_path / "prepared", FolderConfig(), showing)
     assert again == first
-    assert seen == ["checking files", "preparing", "preparing"]
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").iterdir()} == times
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").rglob("*.np*")} == times
     table(folder, {f"sub-{index:02d}": "AB"[index // 3] for index in range(6)})
     regrouped = make_ready(folder, tmp_path / "prepared", FolderConfig(), showing)
     assert regrouped.fingerprint != first.fingerprint
@@ -210,6 +209,6 @@ def test_patches_come_from_the_case_and_hold_foreground_as_asked(tmp_path):
     }
     assert starts == {(0, 0, 0), (1, 0, 0)}  # the last place that a patch can have, too
     large = draw_patch(dataset.cases[0], (20, 4, 12), 0.0, rng)
-    assert large.valid.sum() == 16 * 4 * 9
+    assert large.inside.sum() == 16 * 4 * 9
     one, two = (draw_patch(dataset.cases[0], (4, 4, 4), 0.3, np.random.default_rng(7)).image for _ in range(2))
     np.testing.assert_array_equal(one, two)

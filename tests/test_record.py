@@ -2,17 +2,17 @@
 
 import json
 
+import by_hand
 import numpy as np
 import pytest
 
 from jaxal.acquisition.selection import Query
 from jaxal.assessment.calibration import CalibrationSums
 from jaxal.assessment.metrics import Overlap
-from jaxal.data.cases import Case
 from jaxal.errors import UserError
-from jaxal.rounds.record import record_of
-from jaxal.strategies.table import Decision, Seen
+from jaxal.strategies.contract import Decision
 from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.types import Case, Seen
 
 CASES = [Case(f"c{index}", group, None, None) for index, group in enumerate("BABA")]
 HITS, MISSES = np.array([8, 9, 4, 0]), np.array([2, 1, 6, 0])  # Dice 0.8, 0.9, 0.4, and undefined
@@ -28,7 +28,7 @@ def record():
     decision = Decision(np.array([0.1, 0.7]), Query(("c3", "c1"), (0.7, 0.1), 0.05), {"group_weights": {"A": 1.0}})
     labelled = Seen(CASES[:3], {"overlap": Overlap(*(part[:3] for part in COUNTS))})
     test = Seen(CASES, {"overlap": COUNTS, "calibration": sums})
-    return record_of(3, labelled, [CASES[3], CASES[1]], decision, test, 5, 1, {"train": 2.0}, "abcd", CLASSES, SEGMENTATION)
+    return by_hand.record(SEGMENTATION, CASES, CLASSES, labelled, test, decision, 3, failures=1, seconds={"train": 2.0})
 
 
 def test_each_group_gets_the_mean_of_its_own_cases(record):
@@ -68,11 +68,11 @@ def test_without_foreground_there_is_no_dice():
     seen = Seen(CASES, {"overlap": nothing, "calibration": CalibrationSums(*[np.ones((4, 2))] * 4)})
     decision = Decision(np.zeros(2), Query((), (), None), {})
     with pytest.raises(UserError, match="None of the 4 test cases holds any foreground"):
-        record_of(0, seen, [], decision, seen, 5, 0, {}, "abcd", CLASSES, SEGMENTATION)
+        by_hand.record(SEGMENTATION, CASES, CLASSES, seen, seen, decision)
     defined = Seen(
         CASES, {"overlap": COUNTS, "calibration": seen.statistics["calibration"]._replace(negative_log_likelihood=np.ones(4))}
     )
-    assert record_of(0, seen, [], decision, defined, 5, 0, {}, "abcd", CLASSES, SEGMENTATION)["labelled_dice"] == {}
+    assert by_hand.record(SEGMENTATION, CASES, CLASSES, seen, defined, decision)["labelled_dice"] == {}
 
 
 def test_each_class_gets_the_mean_of_the_cases_that_hold_it():
@@ -81,5 +81,5 @@ def test_each_class_gets_the_mean_of_the_cases_that_hold_it():
     sums = CalibrationSums(np.ones(2), *[np.ones((2, 2))] * 3)
     seen = Seen(CASES[:2], {"overlap": counts, "calibration": sums})
     names = ("background", "bone", "marrow")
-    record = record_of(0, seen, [], Decision(np.zeros(2), Query((), (), None), {}), seen, 5, 0, {}, "abcd", names, SEGMENTATION)
+    record = by_hand.record(SEGMENTATION, CASES, names, seen, seen, Decision(np.zeros(2), Query((), (), None), {}))
     assert record["dice"]["by_class"] == pytest.approx({"bone": 0.7, "marrow": 0.5})

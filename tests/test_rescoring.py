@@ -7,15 +7,15 @@ import pytest
 from test_loop import CONFIG, Silent, run, task  # noqa: F401 (a fixture)
 
 from jaxal.errors import UserError
-from jaxal.rounds import loop, rescoring
-from jaxal.scoring.journal import Journal
+from jaxal.rounds import rescoring
+from jaxal.rounds.setup import RoundsConfig, open_run
 
 
 def test_scores_are_those_that_the_round_itself_had(tmp_path, task):  # noqa: F811
     records = {name: run(tmp_path / name, task, strategy=name)[-1] for name in ("bald", "aeig")}
     names = ["aeig", "coreset", "bald", "random"]
     for own, record in records.items():
-        found = rescoring.score_round(tmp_path / own, names, CONFIG, task, Journal(tmp_path / own / "scores"), Silent())
+        found = rescoring.score_round(open_run(tmp_path / own, "random", CONFIG, task, Silent()), names)
         assert found.round == record["round"] == 1
         labelled = {case.id for case in task.splits.pool} - {case.id for case in found.pool}
         assert len(labelled) == record["labelled"]
@@ -32,16 +32,16 @@ def test_scores_are_those_that_the_round_itself_had(tmp_path, task):  # noqa: F8
 def test_an_ensemble_is_trained_and_its_networks_disagree(tmp_path, task):  # noqa: F811
     from jaxal.scoring.members import MembersConfig
 
-    config = loop.LoopConfig(rounds=1, query_size=2, seed=0, members=MembersConfig(networks=2, dropout=0))
+    config = RoundsConfig(rounds=1, query_size=2, seed=0, members=MembersConfig(networks=2, dropout=0))
     (record,) = run(tmp_path, task, strategy="bald", config=config)
     (alone,) = run(tmp_path / "alone", task, strategy="entropy", config=CONFIG.__class__(rounds=1, query_size=2, seed=0))
     assert record["dice"] == alone["dice"]  # the first network is the one that is evaluated
     assert min(record["scores"]) > 0
     assert (tmp_path / "checkpoints" / "network-1" / "round-000").is_dir()
-    found = rescoring.score_round(tmp_path, ["bald"], config, task, Journal(tmp_path / "scores"), Silent())
+    found = rescoring.score_round(open_run(tmp_path, "random", config, task, Silent()), ["bald"])
     assert list(found.queries["bald"].units) == record["queried"]
 
 
 def test_without_a_finished_round_there_is_nothing_to_score_with(tmp_path, task):  # noqa: F811
     with pytest.raises(UserError, match="no round is finished"):
-        rescoring.score_round(tmp_path, ["bald"], CONFIG, task, Journal(tmp_path / "scores"), Silent())
+        rescoring.score_round(open_run(tmp_path, "random", CONFIG, task, Silent()), ["bald"])

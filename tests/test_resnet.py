@@ -10,13 +10,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxal.arrays import logits_of
-from jaxal.data.cases import Example
 from jaxal.errors import UserError
 from jaxal.networks.layers import draw_params
 from jaxal.networks.resnet import ResNetConfig, _Block, resnet
 from jaxal.networks.weights import network_of, read_weights, with_weights
+from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.trainer import TrainState, _fresh_state, take_step
+from jaxal.training.trainer import Recipe, TrainState, _fresh_state, take_step
+from jaxal.types import Example
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "resnet.json").read_text())
 IMAGES = np.random.default_rng(1).normal(size=(2, 64, 48, 3)).astype(np.float32)
@@ -137,8 +138,9 @@ def test_frozen_norms_are_not_trained_and_the_rest_is():
     images = jnp.asarray(IMAGES[:, :8, :8])
     params = jax.jit(model.init)(jax.random.key(0), images)
     training = TrainingConfig(dice=False, weight_decay=0.1, rotation_degrees=10.0, flips=(0, 1))
-    batch = Example(images, jnp.array([1, 4], jnp.uint8), jnp.ones(2, bool))
-    step = jax.jit(lambda state: take_step(model, training, state, jax.random.key(1), batch, jnp.int32(10), jnp.float32(0.1)))
+    batch = Example(images, jnp.array([1, 4], jnp.uint8), jnp.ones(2, bool), jnp.ones(2, bool))
+    recipe = Recipe(model, training, CLASSIFICATION.loss, CLASSIFICATION.dense)
+    step = jax.jit(lambda state: take_step(recipe, state, jax.random.key(1), batch, jnp.int32(10), jnp.float32(0.1)))
     stepped: TrainState = step(step(_fresh_state(training, params)))  # the first step's rate is zero
     for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(stepped.params), strict=True):
         same = bool((np.asarray(before) == np.asarray(after)).all())

@@ -10,11 +10,11 @@ import tiny
 
 from jaxal.acquisition import aggregate, information, uncertainty
 from jaxal.data.scans.prepare import load_case
-from jaxal.labels.oracle import without_label
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
+from jaxal.tasks.segmentation import SEGMENTATION
 
 KEY = jax.random.key(7)
 MEMBERS = MembersConfig(dropout=4)
@@ -38,7 +38,7 @@ def params(model):
 @pytest.fixture(scope="module")
 def everything(model, params, load, tiny_dataset):
     """All statistics of six cases, from one pass."""
-    return Pass(model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
+    return Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
 
 
 def assert_equal(one, two, tolerance=0.0):
@@ -82,7 +82,7 @@ def test_the_pass_equals_whole_forwards_for_every_member(dropout, load, tiny_dat
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
     names = ["entropy", "least_confidence", "margin", "mc_entropy", "variation_ratio", "bald"]
     cases = tiny_dataset.cases[:3]
-    scores = Pass(model, names, MEMBERS, 2, tiny.STATISTICS)(params, KEY, cases, load)
+    scores = Pass(SEGMENTATION, model, names, MEMBERS, 2, tiny.STATISTICS)(params, KEY, cases, load)
     member_keys = [keys_of_members(member) for member in range(MEMBERS.dropout)]
     for index, case in enumerate(cases):
         image = load(case).image
@@ -104,12 +104,12 @@ def test_the_pass_equals_whole_forwards_for_every_member(dropout, load, tiny_dat
 
 def test_each_statistic_comes_out_as_in_a_pass_of_its_own(everything, model, params, load, tiny_dataset):
     for name in tiny.OF_LABEL_MAPS:
-        alone = Pass(model, [name], MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
+        alone = Pass(SEGMENTATION, model, [name], MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
         assert_equal(alone[name], everything[name], tolerance=1e-5)
 
 
 def test_neighbours_order_and_number_of_cases_do_not_matter(everything, model, params, load, tiny_dataset):
-    pass_ = Pass(model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)
+    pass_ = Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)
     cases = tiny_dataset.cases
     some = pass_(params, KEY, [cases[4], cases[1], cases[0]], load)
     assert_equal(some, jax.tree.map(lambda part: part[[4, 1, 0]], everything))
@@ -117,12 +117,14 @@ def test_neighbours_order_and_number_of_cases_do_not_matter(everything, model, p
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_batch_sizes_agree_closely(batch_size, everything, model, params, load, tiny_dataset):
-    scores = Pass(model, tiny.OF_LABEL_MAPS, MEMBERS, batch_size, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
+    scores = Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, batch_size, tiny.STATISTICS)(
+        params, KEY, tiny_dataset.cases[:6], load
+    )
     assert_equal(scores, everything, tolerance=1e-4)
 
 
 def test_one_compilation_for_any_number_of_cases(model, params, load, tiny_dataset):
-    pass_ = Pass(model, ["entropy"], MEMBERS, 2, tiny.STATISTICS)
+    pass_ = Pass(SEGMENTATION, model, ["entropy"], MEMBERS, 2, tiny.STATISTICS)
     for count in (1, 2, 5):
         assert pass_(params, KEY, tiny_dataset.cases[:count], load)["entropy"].shape == (count,)
     assert pass_._run._cache_size() == 1
@@ -133,17 +135,43 @@ def test_members_are_drawn_only_when_asked_for(model, params, load, tiny_dataset
         raise AssertionError("no statistic needs members")
 
     quiet = model._replace(draw_masks=draw)
-    Pass(quiet, ["entropy", "regions"], MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:2], load)
+    Pass(SEGMENTATION, quiet, ["entropy", "regions"], MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:2], load)
     with pytest.raises(AssertionError):
-        Pass(quiet, ["bald"], MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:2], load)
+        Pass(SEGMENTATION, quiet, ["bald"], MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:2], load)
 
 
 def test_the_pool_hides_its_labels(model, params, load, tiny_dataset):
-    assert without_label(load)(tiny_dataset.cases[0]).label.sum() == 0
-    unlabelled = [name for name in tiny.OF_LABEL_MAPS if name not in ("overlap", "calibration", "evaluation_sample")]
-    pass_ = Pass(model, unlabelled, MEMBERS, 2, tiny.STATISTICS)
+    """A case that nobody labelled is scored like any other, and its label map is not read."""
     cases = tiny_dataset.cases[:4]
-    assert_equal(pass_(params, KEY, cases, load), pass_(params, KEY, cases, without_label(load)))
+    unlabelled = [case._replace(label=None) for case in cases]
+    assert load(unlabelled[0]).label.sum() == 0 and not load(unlabelled[0]).labelled.any()
+    names = [name for name in tiny.OF_LABEL_MAPS if name not in ("overlap", "calibration", "evaluation_sample")]
+    pass_ = Pass(SEGMENTATION, model, names, MEMBERS, 2, tiny.STATISTICS)
+    assert_equal(pass_(params, KEY, cases, load), pass_(params, KEY, unlabelled, load))
+    counts = Pass(SEGMENTATION, model, ["overlap"], MEMBERS, 2, tiny.STATISTICS)(params, KEY, unlabelled, load)["overlap"]
+    assert not np.any(counts)
+
+
+def test_elements_without_a_label_are_scored_like_all_others(everything, model, params, load, tiny_dataset):
+    """And are neither measured nor counted as the structure."""
+
+    def half_labelled(case):
+        example = load(case)
+        labelled = example.labelled.copy()
+        labelled[4:] = False
+        return example._replace(labelled=labelled)
+
+    pass_ = Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)
+    found = pass_(params, KEY, tiny_dataset.cases[:6], half_labelled)
+    for name in set(tiny.OF_LABEL_MAPS) - {"overlap", "calibration", "evaluation_sample"}:
+        assert_equal(found[name], everything[name])
+    assert found["calibration"].count.sum(-1).tolist() == [4 * 64] * 6
+    assert found["evaluation_sample"].weights.sum(-1) == pytest.approx([8 * 64] * 6)
+    for index, case in enumerate(tiny_dataset.cases[:6]):
+        truth = load(case).label
+        found_truth = found["overlap"].true_positive[index] + found["overlap"].false_negative[index]
+        assert found_truth[1] == truth[:4].sum()
+        assert found["evaluation_sample"].class_counts[index, 1] == truth[:4].sum()
 
 
 def test_masked_entropy_is_the_scaled_mean_over_the_region(everything, model, params, load, tiny_dataset):
@@ -157,20 +185,20 @@ def test_masked_entropy_is_the_scaled_mean_over_the_region(everything, model, pa
 
 
 def test_padding_does_not_count(model, params, load, tiny_dataset):
-    """Scores are means over what is valid; the padded part may only be seen through the convolutions."""
+    """Scores are means over what is inside; the padded part may only be seen through the convolutions."""
 
     def with_marks(label):
         def read(case):
             example = load(case)
-            valid = example.valid.copy()
-            valid[5:] = False
+            inside = example.inside.copy()
+            inside[5:] = False
             marked = example.label.copy()
             marked[5:] = label
-            return example._replace(valid=valid, label=marked)
+            return example._replace(inside=inside, labelled=inside, label=marked)
 
         return read
 
-    pass_ = Pass(model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)
+    pass_ = Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)
     cases = tiny_dataset.cases[:2]
     one, two = (pass_(params, KEY, cases, with_marks(label)) for label in (0, 1))
     assert_equal(one, two)
@@ -200,7 +228,7 @@ def test_regions_hold_the_block_moments(everything, model, params, load, tiny_da
 def test_evaluation_sample_is_unbiased(model, params, load, tiny_dataset):
     """Averaged over many draws, weighted sums over the sample equal sums over the volume."""
     case = tiny_dataset.cases[0]
-    pass_ = Pass(model, ["evaluation_sample"], MEMBERS, 1, tiny.STATISTICS)
+    pass_ = Pass(SEGMENTATION, model, ["evaluation_sample"], MEMBERS, 1, tiny.STATISTICS)
     samples = [pass_(params, jax.random.key(seed), [case], load)["evaluation_sample"] for seed in range(60)]
     estimates = np.array([(sample.features[0] * sample.weights[0]).sum(-1) for sample in samples])
     output = whole(model, params, load(case).image)
@@ -215,7 +243,7 @@ def test_evaluation_sample_is_unbiased(model, params, load, tiny_dataset):
 
 def test_an_unknown_statistic_is_refused(model):
     with pytest.raises(ValueError, match="Unknown statistics \\['confusion'\\]"):
-        Pass(model, ["confusion"], MEMBERS, 1, tiny.STATISTICS)
+        Pass(SEGMENTATION, model, ["confusion"], MEMBERS, 1, tiny.STATISTICS)
 
 
 def test_moments_are_those_of_the_members():
@@ -238,14 +266,17 @@ def counting(load):
 
 def test_one_device_and_two_give_the_same_bits(model, params, load, tiny_dataset):
     assert len(jax.local_devices()) == 2
-    passes = [Pass(model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:count]) for count in (1, 2)]
+    passes = [
+        Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:count])
+        for count in (1, 2)
+    ]
     cases = tiny_dataset.cases[:7]  # a ragged last batch on either
     assert_equal(*(pass_(params, KEY, cases, load) for pass_ in passes))
 
 
 def test_a_stopped_pass_scores_only_what_is_missing(model, params, load, tiny_dataset, tmp_path):
     cases, names = tiny_dataset.cases[:7], ["bald", "regions"]
-    pass_ = Pass(model, names, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:1])
+    pass_ = Pass(SEGMENTATION, model, names, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:1])
     expected = pass_(params, KEY, cases, load)
 
     def stop(done, total):
@@ -274,7 +305,7 @@ def test_the_journal_is_deaf_to_other_params_keys_data_and_settings(model, param
     def missed(params=params, key=KEY, identity="config", batch_size=2, members=MEMBERS, names=("bald",), cases=cases):
         """Cases that had to be scored anew."""
         read, seen = counting(lambda case: load_case(case, dataset))
-        pass_ = Pass(model, list(names), members, batch_size, tiny.STATISTICS, jax.local_devices()[:1])
+        pass_ = Pass(SEGMENTATION, model, list(names), members, batch_size, tiny.STATISTICS, jax.local_devices()[:1])
         pass_(params, key, cases, read, None, Journal(tmp_path / "scores", identity))
         return set(seen) - {cases[0].id}
 
@@ -287,6 +318,16 @@ def test_the_journal_is_deaf_to_other_params_keys_data_and_settings(model, param
     assert missed(members=MembersConfig(dropout=3))
     assert missed(names=("bald", "entropy"))
     assert missed() == set()
+    pool = [case._replace(label=None) for case in cases]
+    assert missed(cases=pool) == {cases[1].id}
+    label = tmp_path / "data" / "labelsTr" / f"{cases[1].id}.nii.gz"
+    shutil.copy(
+        label.with_name(f"{cases[0].id}.nii.gz"), label
+    )  # a new label: what was trained on it counts anew, the pool does not
+    relabelled = tiny.read(folder).cases[:2]
+    assert missed(cases=relabelled) == {cases[1].id}
+    assert missed(cases=[case._replace(label=None) for case in relabelled]) == set()
+    cases = relabelled
     tiny.write_dataset(tmp_path / "other", shape=tiny.SHAPE, cases=4)
     source = tmp_path / "other" / "imagesTr" / f"{cases[0].id[:-1]}3_0000.nii.gz"
     shutil.copy(source, folder / "imagesTr" / f"{cases[1].id}_0000.nii.gz")  # the same name, another content
@@ -297,7 +338,9 @@ def test_the_pass_lowers_for_every_platform(model, params, load, tiny_dataset):
     """Nothing in it is the CPU's alone: it exports for TPU and GPU, with plain convolutions there."""
     for dropout in ("head", "decoder"):
         other = unet(dataclasses.replace(tiny.NETWORK, dropout=dropout, dtype="bfloat16"))
-        pass_ = Pass(other, tiny.OF_LABEL_MAPS, MembersConfig(networks=2, flips=(0,), dropout=2), 2, tiny.STATISTICS)
+        pass_ = Pass(
+            SEGMENTATION, other, tiny.OF_LABEL_MAPS, MembersConfig(networks=2, flips=(0,), dropout=2), 2, tiny.STATISTICS
+        )
         stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
         batch = jax.tree.map(lambda part: np.stack([part] * 4), load(tiny_dataset.cases[0]))
         for platform in ("tpu", "cuda"):
@@ -307,5 +350,5 @@ def test_the_pass_lowers_for_every_platform(model, params, load, tiny_dataset):
 
 def test_disagreement_of_a_single_member_is_refused(model):
     with pytest.raises(ValueError, match="only one"):
-        Pass(model, ["bald"], MembersConfig(dropout=0), 2, tiny.STATISTICS)
-    Pass(model, ["entropy"], MembersConfig(dropout=0), 2, tiny.STATISTICS)
+        Pass(SEGMENTATION, model, ["bald"], MembersConfig(dropout=0), 2, tiny.STATISTICS)
+    Pass(SEGMENTATION, model, ["entropy"], MembersConfig(dropout=0), 2, tiny.STATISTICS)

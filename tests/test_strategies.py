@@ -1,5 +1,6 @@
 """Every strategy goes through one template; see `docs/adding-a-strategy.md`."""
 
+import inspect
 import re
 
 import jax
@@ -17,8 +18,13 @@ from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
-from jaxal.strategies import table as strategies
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, Context, Seen, StrategyConfig, named_strategy
+from jaxal.strategies import at_random, informative
+from jaxal.strategies.contract import Context, decide
+from jaxal.strategies.named import named_strategy, options_of, summary_of
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
+from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.types import Seen, Unit
 
 KEY = jax.random.key(3)
 BUDGET = 3
@@ -31,24 +37,25 @@ LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
 class Bench:
     """A fresh network, a pool, labelled and evaluation cases, and every strategy's query over them."""
 
-    def __init__(self, dataset, load, model, table):
-        self.dataset, self.load, self.model, self.table = dataset, load, model, table
+    def __init__(self, dataset, load, model, kind):
+        self.dataset, self.load, self.model, self.kind = dataset, load, model, kind
         self.params = jax.jit(model.init)(jax.random.key(1), jnp.asarray(load(dataset.cases[0]).image[None]))
         self.pool = list(dataset.cases[3:12])
-        needs = [named_strategy(name, StrategyConfig(), table).needs for name in table]
-        self.statistics = sorted(
-            {"overlap" if table is STRATEGIES else "prediction"}.union(*(set().union(*own) for own in needs))
-        )
+        needs = [self.strategy(name).needs for name in kind.strategies]
+        self.statistics = sorted(set(kind.assessment.labelled).union(*(set().union(*splits) for splits in needs)))
+
+    def strategy(self, name):
+        return named_strategy(name, self.kind.strategies).strategy
 
     def collect(self, names, cases, batch_size=2, params=None):
         """All statistics in one pass, which all strategies share; what a strategy did not ask for is kept from it."""
-        pass_ = Pass(self.model, self.statistics, MembersConfig(dropout=4), batch_size, tiny.STATISTICS)
+        pass_ = Pass(self.kind, self.model, self.statistics, MembersConfig(dropout=4), batch_size, tiny.STATISTICS)
         params = self.params if params is None else params
         collected = pass_(params, KEY, cases, self.load)
         return {name: collected[name] for name in names}
 
-    def query(self, name, pool=None, budget=BUDGET, batch_size=2, params=None, config=None):
-        strategy = named_strategy(name, config or StrategyConfig(), self.table)
+    def query(self, name, pool=None, budget=BUDGET, batch_size=2, params=None):
+        strategy = self.strategy(name)
         pool = self.pool if pool is None else pool
         params = self.params if params is None else params
         needs = strategy.needs
@@ -56,21 +63,19 @@ class Bench:
         labelled = Seen(cases[LABELLED], self.collect(needs.labelled, cases[LABELLED], batch_size, params))
         evaluation = Seen(cases[EVALUATION], self.collect(needs.evaluation, cases[EVALUATION], batch_size, params))
         statistics = self.collect(needs.pool, pool, batch_size, params)
-        context = Context(KEY, pool)
-        return strategies.score_and_select(strategy, context, self.model.head(params), statistics, labelled, evaluation, budget)[
-            1
-        ]
+        context = Context(KEY, [Unit(case._replace(label=None)) for case in pool])
+        return decide(strategy, context, self.model.head(params), statistics, labelled, evaluation, budget).query
 
 
 @pytest.fixture(scope="module")
 def bench(tiny_dataset):
-    return Bench(tiny_dataset, lambda case: load_case(case, tiny_dataset), unet(tiny.NETWORK), STRATEGIES)
+    return Bench(tiny_dataset, lambda case: load_case(case, tiny_dataset), unet(tiny.NETWORK), SEGMENTATION)
 
 
 @pytest.fixture(scope="module")
 def image_bench(tmp_path_factory):
     images = tiny_images.read(tmp_path_factory.mktemp("images"), 16, ("A", "B"))
-    return Bench(images.dataset, images.load, resnet(tiny_images.NETWORK), CLASSIFICATION_STRATEGIES)
+    return Bench(images.dataset, images.load, resnet(tiny_images.NETWORK), CLASSIFICATION)
 
 
 @pytest.fixture
@@ -144,17 +149,6 @@ def test_saturated_and_empty_predictions_give_finite_scores(benches, task, name,
     assert np.isfinite(bench.query(name, params=params).scores).all()
 
 
-def test_strategies_do_not_see_what_the_pools_images_are(image_bench):
-    known = []
-    spy = strategies.Strategy(
-        strategies.Needs(), lambda statistics, context: known.append(context.pool) or np.zeros(len(context.pool))
-    )
-    head = image_bench.model.head(image_bench.params)
-    assert all(case.category for case in image_bench.pool)
-    strategies.score_and_select(spy, Context(KEY, image_bench.pool), head, {}, Seen((), {}), Seen((), {}), 1)
-    assert [(case.id, case.category) for case in known[0]] == [(case.id, "") for case in image_bench.pool]
-
-
 def test_badge_of_images_is_badge_of_gradients_written_out(image_bench):
     """The same first image, the longest gradient, and the same scores as from the gradients themselves."""
     items = image_bench.collect(("regions",), image_bench.pool)["regions"].candidates
@@ -168,12 +162,13 @@ def test_badge_of_images_is_badge_of_gradients_written_out(image_bench):
 
 
 def test_information_gain_of_images_says_what_is_mass_and_what_is_gain(image_bench):
-    strategy = named_strategy("aeig", StrategyConfig(), CLASSIFICATION_STRATEGIES)
+    strategy = image_bench.strategy("aeig")
     pool = image_bench.collect(strategy.needs.pool, image_bench.pool)
     evaluation = image_bench.dataset.cases[EVALUATION]
     seen = Seen(evaluation, image_bench.collect(strategy.needs.evaluation, evaluation))
     head = image_bench.model.head(image_bench.params)
-    decision = strategies.score_and_select(strategy, Context(KEY, image_bench.pool), head, pool, Seen((), {}), seen, BUDGET)
+    context = Context(KEY, [Unit(case) for case in image_bench.pool])
+    decision = decide(strategy, context, head, pool, Seen((), {}), seen, BUDGET)
     parts = decision.explanation
     np.testing.assert_allclose(np.add(parts["mass"], parts["gain"]), decision.query.scores, rtol=1e-6)
     labels = np.array([tiny_images.CLASSES.index(case.category) for case in evaluation])
@@ -226,15 +221,14 @@ def test_weights_come_from_the_group_dice_that_was_asked_for(bench):
         performance = fairness.group_performance(metrics.mean_foreground_dice(counts), [case.group for case in cases])
         weights = fairness.group_weights(performance.by_group, ("A", "B"), gamma=3.0)
         assert weights["A"] != weights["B"]
-        config = StrategyConfig(gamma=3.0, weight_source=source)
-        query = bench.query("weighted_entropy", budget=9, params=params, config=config)
+        query = bench.query(f"weighted_entropy,gamma=3,weight_source={source}", budget=9, params=params)
         groups = {case.id: case.group for case in bench.pool}
         for unit, score in zip(query.units, query.scores, strict=True):
             assert score == pytest.approx(weights[groups[unit]] * entropy[unit], rel=1e-6)
 
 
 def test_without_exponent_the_weights_are_gone(bench):
-    plain = bench.query("weighted_entropy", budget=9, config=StrategyConfig(gamma=0.0))
+    plain = bench.query("weighted_entropy,gamma=0", budget=9)
     assert plain.units == bench.query("masked_entropy", budget=9).units
 
 
@@ -253,29 +247,47 @@ def test_information_gain_is_the_mean_over_the_regions_in_use(bench):
         scores = dict(zip(query.units, query.scores, strict=True))
         for index, case in enumerate(bench.pool):
             own = jax.tree.map(lambda part, index=index: jnp.asarray(part[index]), statistics.candidates)
-            gain = information.information_gain(own, reference, variant, StrategyConfig().step_rate)
+            gain = information.information_gain(own, reference, variant, 3e-3)
             values = np.asarray(gain.mass + gain.gain)[statistics.used[index]]
             assert scores[case.id] == pytest.approx(values.mean(), rel=1e-3, abs=2e-4 * max(map(abs, query.scores)))
 
 
 def test_the_gain_compiles_once_for_any_pool(bench):
-    strategies._compiled_gain.clear_cache()
+    informative._compiled_gain.clear_cache()
     for count in (9, 5, 2):
         bench.query("aeig", pool=bench.pool[:count])
-    assert strategies._compiled_gain._cache_size() == 1
+    assert informative._compiled_gain._cache_size() == 1
 
 
-def test_options_of_a_strategy_follow_its_name(bench):
-    for name, config in (
-        ("power_entropy,power_beta=3", StrategyConfig(power_beta=3.0)),
-        ("aeig,renormalise=true,step=sign", StrategyConfig(renormalise=True, step="sign")),
-        ("eig,step_rate=normalised", StrategyConfig(step_rate="normalised")),
-        ("eig,step_rate=0.5,method=linear", StrategyConfig(step_rate=0.5, method="linear")),
+def test_options_of_a_strategy_follow_its_name(bench, image_bench):
+    for name, make in (
+        ("power_entropy,power_beta=3", at_random.power_entropy(power_beta=3.0)),
+        ("aeig,renormalise=true,step=sign", informative.aeig(renormalise=True, step="sign")),
+        ("eig,step_rate=normalised", informative.eig(step_rate="normalised")),
+        ("eig,step_rate=0.5,method=linear", informative.eig(step_rate=0.5, method="linear")),
     ):
         base = name.split(",")[0]
-        assert bench.query(name) == bench.query(base, config=config)
+        made = bench.kind._replace(strategies={"made": lambda make=make: make})
+        there = Bench(bench.dataset, bench.load, bench.model, bench.kind)
+        there.kind = made
+        assert bench.query(name) == there.query("made")
         assert bench.query(name).scores != bench.query(base).scores
     bench.query("weighted_entropy,gamma=3,weight_source=evaluation")
+    assert image_bench.query("batchbald,joint_samples=500").units
+
+
+def test_the_rate_of_the_step_is_the_trainings_unless_given(bench):
+    statistics = bench.collect(("regions",), bench.pool)
+    evaluation = bench.dataset.cases[EVALUATION]
+    seen = Seen(evaluation, bench.collect(("evaluation_sample",), evaluation))
+    units = [Unit(case) for case in bench.pool]
+
+    def scores(name, rate):
+        context = Context(KEY, units, learning_rate=rate)
+        return decide(bench.strategy(name), context, bench.model.head(bench.params), statistics, Seen((), {}), seen, 2).scores
+
+    np.testing.assert_array_equal(scores("eig", 0.5), scores("eig,step_rate=0.5", 0.1))
+    assert (scores("eig", 0.5) != scores("eig", 0.1)).any()
 
 
 @pytest.mark.parametrize(
@@ -283,16 +295,33 @@ def test_options_of_a_strategy_follow_its_name(bench):
     [
         ("weighted-entropy", "no strategy 'weighted-entropy'. Did you mean weighted_entropy?"),
         ("zzz", "There are random, stratified_random"),
-        ("aeig,gama=3", "no option 'gama'. There are step_rate, step"),
-        ("aeig,gamma=much", "gamma is 'much'; it takes a number"),
-        ("aeig,gamma=nan", "gamma is 'nan'"),
+        ("aeig,gama=3", "no option 'gama'. It has step_rate, step, method, renormalise."),
+        ("entropy,gamma=3", "no option 'gamma'. It has none."),
+        ("weighted_entropy,gamma=much", "gamma is 'much'; it takes a number"),
+        ("weighted_entropy,gamma=nan", "gamma is 'nan'"),
+        ("weighted_entropy,weight_source=test", "it takes labelled or evaluation"),
         ("aeig,step", "step is ''; it takes sgd or sign"),
         ("aeig,renormalise=yes", "it takes true or false"),
-        ("aeig,step_rate=fast", "it takes a number or normalised"),
-        ("aeig,method=linear,step=sign", "not of sign, 0.003"),
+        ("aeig,step_rate=fast", "it takes a number or training or normalised"),
+        ("aeig,step_rate=-1", "step_rate is -1; it must be above zero"),
+        ("aeig,method=linear,step=sign", "not of sign, training"),
         ("eig,method=linear,step_rate=normalised", "not of sgd, normalised"),
     ],
 )
 def test_strategies_that_there_are_not(name, message):
     with pytest.raises(UserError, match=re.escape(message)):
-        named_strategy(name, StrategyConfig())
+        named_strategy(name, STRATEGIES)
+
+
+def test_whole_numbers_are_whole():
+    with pytest.raises(UserError, match=re.escape("joint_samples is '2.5'; it takes a whole number")):
+        named_strategy("batchbald,joint_samples=2.5", CLASSIFICATION_STRATEGIES)
+
+
+@pytest.mark.parametrize("table", [STRATEGIES, CLASSIFICATION_STRATEGIES])
+def test_every_strategy_says_what_it_does_and_what_its_options_mean(table):
+    for name, make in table.items():
+        text = inspect.getdoc(make)
+        assert summary_of(make).endswith("."), name
+        for option in options_of(make):
+            assert f"\n  {option}: " in text, (name, option)

@@ -13,8 +13,8 @@ from experiments import compare, segmentation
 from jaxal.cli import command
 from jaxal.report import page
 from jaxal.report.comparison import compare_folder
-from jaxal.rounds import loop
-from jaxal.rounds.record import read_runs
+from jaxal.rounds import networks
+from jaxal.rounds.ledger import read_runs
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +114,13 @@ def test_a_finished_study_is_not_written_anew_for_every_round(study, monkeypatch
 
 def test_the_first_network_is_trained_once_a_seed(tiny_folder, tmp_path, monkeypatch):
     trained = []
-    fit = loop.Trainer.fit
+    fit = networks.Trainer.fit
 
     def counting(self, key, count, draw, state, *more):
         trained.append((count, int(state.step)))
         return fit(self, key, count, draw, state, *more)
 
-    monkeypatch.setattr(loop.Trainer, "fit", counting)
+    monkeypatch.setattr(networks.Trainer, "fit", counting)
     arguments = killing.command(tiny_folder, tmp_path / "out", "random", "--rounds", "1", "--full", "False")
     arguments.insert(arguments.index("random") + 1, "entropy")
     assert killing.here(arguments)[0] == 0

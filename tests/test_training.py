@@ -9,25 +9,19 @@ import tiny
 from scipy import ndimage
 
 from jaxal.assessment import metrics
-from jaxal.data.cases import Example
 from jaxal.data.scans.prepare import load_case
 from jaxal.networks.unet import unet
+from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training import trainer as training
-from jaxal.training.trainer import (
-    Interrupted,
-    Trainer,
-    TrainingConfig,
-    TrainState,
-    _augment,
-    _batch_indices,
-    relative_rate,
-    whole,
-)
+from jaxal.training.augment import augment
+from jaxal.training.config import TrainingConfig
+from jaxal.training.trainer import Interrupted, Trainer, TrainState, _batch_indices, relative_rate, whole
+from jaxal.types import Example
 
 
 @pytest.fixture(scope="module")
 def trainer():
-    return Trainer(unet(tiny.NETWORK), tiny.TRAINING)
+    return Trainer(SEGMENTATION, unet(tiny.NETWORK), tiny.TRAINING)
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +44,15 @@ def fit(trainer, examples, key=0, **options):
 
 def test_learns_the_ball(examples):
     model = unet(tiny.NETWORK)
-    trainer = Trainer(model, dataclasses.replace(tiny.TRAINING, steps=60))
+    trainer = Trainer(SEGMENTATION, model, dataclasses.replace(tiny.TRAINING, steps=60))
     state = fit(trainer, examples)
     for example in examples:
         output = model.tail(state.params, model.stem(state.params, example.image[None]), None)
         kernel, bias = model.head(state.params)
         logits = (np.asarray(output.features[0]).reshape(-1, kernel.shape[0]) @ np.asarray(kernel) + np.asarray(bias)).T
-        counts = metrics.overlap(jax.numpy.asarray(logits), example.label.reshape(-1).astype(np.int32), example.valid.reshape(-1))
+        counts = metrics.overlap(
+            jax.numpy.asarray(logits), example.label.reshape(-1).astype(np.int32), example.labelled.reshape(-1)
+        )
         assert metrics.mean_foreground_dice(counts) > 0.8
 
 
@@ -82,7 +78,7 @@ def test_resumes_at_any_step_to_the_last_bit(trainer, examples):
 
 def test_starts_from_given_weights(trainer, examples):
     params = jax.tree.map(np.asarray, fit(trainer, examples).params)
-    warm = Trainer(unet(tiny.NETWORK), tiny.TRAINING, warm=True)
+    warm = Trainer(SEGMENTATION, unet(tiny.NETWORK), tiny.TRAINING, warm=True)
     state = warm.start(jax.random.key(5), examples[0], params)
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(state.params), strict=True))
     assert int(warm.fit(jax.random.key(5), len(examples), whole(examples), state).step) == tiny.TRAINING.warm_steps
@@ -97,7 +93,7 @@ def test_the_rate_is_optax_warm_up_and_cosine(steps):
 
 
 def test_steps_grow_with_the_cases(examples):
-    trainer = Trainer(unet(tiny.NETWORK), TrainingConfig(steps=3, steps_per_case=2, warm_steps=1))
+    trainer = Trainer(SEGMENTATION, unet(tiny.NETWORK), TrainingConfig(steps=3, steps_per_case=2, warm_steps=1))
     assert int(fit(trainer, examples[:2]).step) == trainer.steps(2) == 7
     assert int(fit(trainer, examples).step) == trainer.steps(4) == 11
 
@@ -105,7 +101,7 @@ def test_steps_grow_with_the_cases(examples):
 def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
     """Ten steps of two of four cases each are five epochs; the reference is optax alone, with a rate of its own for each step."""
     config = dataclasses.replace(tiny.TRAINING, steps=10, batch_size=2, decay_per_epoch=0.5, clip_norm=None)
-    trainer = Trainer(unet(tiny.NETWORK), config)
+    trainer = Trainer(SEGMENTATION, unet(tiny.NETWORK), config)
     assert [trainer._decay(step, 4) for step in range(10)] == [0.5 ** (step // 2) for step in range(10)]
     model, key = trainer.model, jax.random.key(0)
     state = trainer.start(key, examples[0])
@@ -132,7 +128,7 @@ def test_draws_know_their_step_and_place_alone(examples):
         seen.setdefault(float(rng.random()), index)
         return examples[index]
 
-    trainer = Trainer(unet(tiny.NETWORK), config)
+    trainer = Trainer(SEGMENTATION, unet(tiny.NETWORK), config)
     key = jax.random.key(2)
     trainer.fit(key, 4, draw, trainer.start(key, examples[0]))
     assert len(seen) == 12
@@ -152,17 +148,17 @@ def test_compiles_once_whatever_the_number_of_cases_and_the_start(examples):
     config = dataclasses.replace(tiny.TRAINING, noise=0.123)  # no other test's
     before = training._compiled_step._cache_size()
     for count, warm in ((2, False), (3, False), (4, True)):
-        fit(Trainer(unet(tiny.NETWORK), config, warm), examples[:count])
+        fit(Trainer(SEGMENTATION, unet(tiny.NETWORK), config, warm), examples[:count])
     assert training._compiled_step._cache_size() == before + 1
 
 
 def test_labels_of_padding_do_not_act(trainer, examples):
     def hide(example, label):
-        valid = example.valid.copy()
+        valid = example.labelled.copy()
         valid[6:] = False
         changed = example.label.copy()
         changed[6:] = label
-        return Example(example.image, changed, valid)
+        return Example(example.image, changed, example.inside, valid)
 
     assert same(
         fit(trainer, [hide(example, 0) for example in examples]), fit(trainer, [hide(example, 1) for example in examples])
@@ -171,9 +167,11 @@ def test_labels_of_padding_do_not_act(trainer, examples):
 
 def test_turning_moves_image_and_label_together(examples):
     config = TrainingConfig(contrast=0.0, brightness=0.0, noise=0.0, rotation_degrees=20.0, scaling=0.1)
-    example = Example(examples[0].label[..., None].astype(np.float32), examples[0].label, examples[0].valid)
-    turn = jax.jit(_augment, static_argnums=0)
-    turned = [turn(config, jax.random.key(seed), example) for seed in range(6)]
+    example = Example(
+        examples[0].label[..., None].astype(np.float32), examples[0].label, examples[0].inside, examples[0].labelled
+    )
+    turn = jax.jit(augment, static_argnums=(0, 1))
+    turned = [turn(config, True, jax.random.key(seed), example) for seed in range(6)]
     for one in turned:  # the image is the label itself, so both must have gone to the same place
         image, label = np.asarray(one.image[..., 0]), np.asarray(one.label)
         np.testing.assert_allclose(ndimage.center_of_mass(image), ndimage.center_of_mass(label), atol=0.3)
@@ -187,10 +185,10 @@ def test_an_image_in_the_plane_is_turned_and_not_squeezed():
     disc = ((grid**2).sum(0) < 100).astype(np.float32)
     off = (np.hypot(grid[0] - 9, grid[1]) < 4).astype(np.float32)  # shows the angle
     config = TrainingConfig(contrast=0.0, brightness=0.0, noise=0.0, rotation_degrees=25.0)
-    example = Example(np.stack([disc, off], -1), np.array(1, np.uint8), np.array(True))
-    turn, angles = jax.jit(_augment, static_argnums=0), []
+    example = Example(np.stack([disc, off], -1), np.array(1, np.uint8), np.array(True), np.array(True))
+    turn, angles = jax.jit(augment, static_argnums=(0, 1)), []
     for seed in range(8):
-        image = np.asarray(turn(config, jax.random.key(seed), example).image)
+        image = np.asarray(turn(config, False, jax.random.key(seed), example).image)
         moments = [float((image[..., 0] * grid[axis] ** 2).sum()) for axis in range(2)]
         assert moments[0] == pytest.approx(moments[1], rel=0.02)
         assert image[..., 0].sum() == pytest.approx(disc.sum(), rel=0.01)
@@ -201,7 +199,7 @@ def test_an_image_in_the_plane_is_turned_and_not_squeezed():
 
 
 def test_augmentation_changes_intensities_only_by_default(examples):
-    one = jax.jit(_augment, static_argnums=0)(tiny.TRAINING, jax.random.key(0), examples[0])
+    one = jax.jit(augment, static_argnums=(0, 1))(tiny.TRAINING, True, jax.random.key(0), examples[0])
     np.testing.assert_array_equal(np.asarray(one.label), examples[0].label)
     assert not np.allclose(np.asarray(one.image), examples[0].image)
     assert np.corrcoef(np.asarray(one.image).reshape(-1), examples[0].image.reshape(-1))[0, 1] > 0.95

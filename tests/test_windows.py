@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.arrays import flat, logits_of
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.networks.windows import gaussian_weights, window_starts, windowed
-from jaxal.scoring.members import MembersConfig, member_moments
+from jaxal.scoring.members import MembersConfig, Stream, member_moments
 from jaxal.types import Model, Output
 
 PATCH = (4, 6, 4)
@@ -121,7 +122,11 @@ def test_dropout_samples_see_the_blend(dropout, rng):
     params = jax.jit(plain.init)(jax.random.key(0), volume[:, :4])
     moments = jax.jit(
         lambda params, volume: member_moments(
-            model, MembersConfig(dropout=3), params, volume, model.stem(params, volume), jax.random.key(1)
+            Stream(model, MembersConfig(dropout=3), CLASS_MOMENTS, True),
+            params,
+            volume,
+            model.stem(params, volume),
+            jax.random.key(1),
         )
     )(params, volume)
     weight = gaussian_weights(patch)

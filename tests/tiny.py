@@ -9,14 +9,14 @@ from jaxal.data.cases import Dataset
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.networks.unet import UNetConfig
-from jaxal.scoring.statistics import STATISTICS as ALL
 from jaxal.scoring.statistics import StatisticsConfig
+from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
 
 SHAPE = (8, 8, 8)
 NETWORK = UNetConfig(width=4, levels=2)
 TRAINING = TrainingConfig(steps=12, warm_steps=6, peak_rate=2e-2)
-OF_LABEL_MAPS = [name for name in ALL if name not in ("prediction", "member_probability")]
+OF_LABEL_MAPS = list(SEGMENTATION.statistics)
 STATISTICS = StatisticsConfig(roi_dilate=1, roi_at_least=8, region_size=2, regions_at_most=16, evaluation_samples=32)
 
 

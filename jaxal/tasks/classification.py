@@ -33,7 +33,7 @@ Array = jax.Array
 def loss(config: Any, logits: Array, batch: Example) -> Array:
     """Cross-entropy of the labelled images."""
     labels, labelled = batch.label.reshape(-1, 1).astype(jnp.int32), batch.labelled.reshape(-1, 1)
-    return losses.cross_entropy(logits, labels, labelled)
+    return losses.cross_entropy(logits, labels, labelled, losses.class_weights(logits.shape[1], config.foreground_weight))
 
 
 # Statistics
@@ -329,5 +329,5 @@ CLASSIFICATION = TaskKind(
     assessment=ASSESSMENT,
     picture=picture,
     predictions=predictions,
-    undecided=("statistics", "training.dice", "training.foreground_weight"),
+    undecided=("statistics", "training.dice"),
 )

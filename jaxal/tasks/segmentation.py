@@ -40,8 +40,7 @@ def loss(config: Any, logits: Array, batch: Example) -> Array:
     """Cross-entropy, and by default soft Dice, over the labelled elements (see `training.losses`)."""
     items, classes = logits.shape[:2]
     labels, labelled = batch.label.reshape(items, -1).astype(jnp.int32), batch.labelled.reshape(items, -1)
-    weights = jnp.full((classes,), config.foreground_weight).at[0].set(1.0)
-    total = losses.cross_entropy(logits, labels, labelled, weights)
+    total = losses.cross_entropy(logits, labels, labelled, losses.class_weights(classes, config.foreground_weight))
     if config.dice:
         total = total + losses.soft_dice(logits, labels, labelled, losses.present_foreground(labels, labelled, classes))
     return total

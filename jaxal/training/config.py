@@ -18,7 +18,7 @@ class TrainingConfig:
       warmup_share: share of the steps that the rate rises.
       weight_decay: of AdamW.
       dice: whether soft Dice is added to the cross-entropy; for images with one class it says nothing more.
-      foreground_weight: factor on the cross-entropy of elements that are not background.
+      foreground_weight: factor on the cross-entropy of elements that are not of class 0, the background.
       clip_norm: largest norm of the gradient; None leaves it as it is.
       contrast, brightness: standard deviations of the logarithm of a random gain and of a random offset, images having unit
         deviation.

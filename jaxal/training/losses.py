@@ -30,6 +30,11 @@ def cross_entropy(logits: Array, labels: Array, valid: Array, class_weights: Arr
     return values.sum(-1) / count(valid)
 
 
+def class_weights(classes: int, foreground: float) -> Array:
+    """Factors on the elements of each class, `[classes]`: one for class 0, another number for all others."""
+    return jnp.full((classes,), foreground).at[0].set(1.0)
+
+
 def soft_dice(logits: Array, labels: Array, valid: Array, class_mask: Array, smooth: float = 1.0) -> Array:
     """One minus the soft Dice overlap, averaged over the classes that count (Milletari et al. 2016, arXiv 1606.04797).
 

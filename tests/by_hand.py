@@ -1,0 +1,20 @@
+"""Runs that were never run: for records from numbers made by hand."""
+
+from pathlib import Path
+
+from jaxal.data.cases import Dataset, Splits
+from jaxal.rounds.record import Finished, record_of
+from jaxal.rounds.setup import RoundsConfig, Run, Task
+
+
+def run_of(kind, cases, classes, folder=Path("nowhere")):
+    """A run of `random` whose pool holds these cases."""
+    dataset = Dataset(tuple(cases), ("T1",), tuple(classes), (4, 4, 4), (1.0, 1.0, 1.0))
+    task = Task(kind, None, dataset, Splits(tuple(cases), (), ()), (), None, None)
+    labels = {case.id: case.label for case in cases}
+    return Run(folder, None, {"name": "random"}, RoundsConfig(1, 2, 0), task, labels, None, None, None)
+
+
+def record(kind, cases, classes, labelled, test, decision, round_=0, pool=5, failures=0, seconds=None):
+    finished = Finished(round_, labelled, test, pool, decision, failures, seconds or {})
+    return record_of(run_of(kind, cases, classes), finished)
