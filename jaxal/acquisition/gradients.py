@@ -7,6 +7,9 @@ gradient itself, as long as all of the head, is never written down.
 Layout: `features [elements, features]` as networks leave them, `probability [classes, elements]`.
 """
 
+import functools
+import operator
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -28,7 +31,8 @@ def entropy_gradient_norm(features: Array, probability: Array) -> Array:
     chex.assert_rank([features, probability], [2, 2])
     entropy = probability_entropy(probability)
     logarithms = [jnp.log(jnp.where(p > 0, p, 1.0)) for p in probability]
-    square = sum(jnp.square(p * (logarithm + entropy)) for p, logarithm in zip(probability, logarithms, strict=True))
+    squares = (jnp.square(p * (logarithm + entropy)) for p, logarithm in zip(probability, logarithms, strict=True))
+    square = functools.reduce(operator.add, squares)
     return _extended_length(features) * _root(square)
 
 

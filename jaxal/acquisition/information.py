@@ -12,6 +12,7 @@ times smaller than either and would drown in float32.
 
 import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -90,8 +91,8 @@ class InformationGain(NamedTuple):
       gain: -Σ_c q_c ΔH_c, the expected fall of the evaluation entropy.
     """
 
-    mass: Array
-    gain: Array
+    mass: Array | np.ndarray
+    gain: Array | np.ndarray
 
 
 NO_GAIN = InformationGain(np.zeros(0, np.float32), np.zeros(0, np.float32))  # of no candidates
@@ -242,8 +243,10 @@ def information_gain(
       block: candidates computed at once; bounds the memory to `block * classes * elements` numbers.
     """
     weights = label_weights(variant, candidates.probability, reference.class_frequency, renormalise)
-    change = _change_of_items if isinstance(candidates, Items) else _change_of_regions
-    expected = change(candidates, weights, reference, rate, step, block)
+    if isinstance(candidates, Items):
+        expected = _change_of_items(candidates, weights, reference, rate, step, block)
+    else:
+        expected = _change_of_regions(candidates, weights, reference, rate, step, block)
     return InformationGain(_mass_part(variant, renormalise, weights, reference), -expected)
 
 
@@ -256,8 +259,7 @@ def _change_of_regions(candidates: Candidates, weights: Array, reference: Refere
         else:  # one product for all classes and one for all labels, which differ by a one-hot column only
             directions = jnp.concatenate([candidate.joint, candidate.mean[None, :]])
         gram = jnp.matmul(-rate * directions, reference.features, precision="highest")
-        other, rest = jnp.split(gram, [candidate.joint.shape[0]])
-        other, rest = list(other), list(rest)
+        other, rest = map(list, jnp.split(gram, [candidate.joint.shape[0]]))
         own = rest if step == "sign" else [part - rest[0] for part in other]
         return _expected_change(other, own, weights, reference)
 
@@ -271,12 +273,13 @@ def _change_of_items(items: Items, weights: Array, reference: Reference, rate, s
 
     def one(direction: Array, errors: tuple[Array, Array], weights: Array, rate: Array) -> Array:
         gram = jnp.matmul(-rate * direction, reference.features, precision="highest")
-        return _expected_change(*([part * gram for part in error] for error in errors), weights, reference)
+        other, own = ([part * gram for part in error] for error in errors)
+        return _expected_change(other, own, weights, reference)
 
-    errors = (items.probability, items.probability - 1.0)
+    other, own = items.probability, items.probability - 1.0
     if step == "sign":
-        extended, errors = jnp.sign(extended), tuple(map(jnp.sign, errors))
-    return _in_blocks(one, (extended, errors, weights, rates), block)
+        extended, other, own = jnp.sign(extended), jnp.sign(other), jnp.sign(own)
+    return _in_blocks(one, (extended, (other, own), weights, rates), block)
 
 
 def linear_information_gain(
@@ -353,7 +356,7 @@ def _expected_change(other: list[Array], own: list[Array], weights: Array, refer
     mean_log = sum(a * b for a, b in zip(p, log_p, strict=True))
 
     def of_top(parts: Sequence[Array]) -> Array:
-        return sum(jnp.where(is_top, part, 0.0) for is_top, part in zip(top, parts, strict=True))
+        return functools.reduce(operator.add, (jnp.where(is_top, part, 0.0) for is_top, part in zip(top, parts, strict=True)))
 
     def terms(label: int, delta: Array) -> tuple[Array, Array]:
         delta = jnp.clip(delta, -80.0, 80.0)

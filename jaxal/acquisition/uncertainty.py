@@ -7,6 +7,7 @@ natural.
 """
 
 import functools
+import operator
 from typing import Any, NamedTuple
 
 import chex
@@ -110,7 +111,7 @@ def entropy(moments: ClassMoments) -> Array:
 
 def probability_entropy(probability: Array) -> Array:
     """-Σ p log p over the classes axis, `[..., classes, elements] -> [..., elements]`; 0 log 0 is 0, gradient included."""
-    return -sum(_times_logarithm(part) for part in _by_class(probability))
+    return -functools.reduce(operator.add, map(_times_logarithm, _by_class(probability)))
 
 
 def _times_logarithm(values: Array) -> Array:
@@ -155,13 +156,14 @@ def mean_std(moments: ClassMoments) -> Array:
     """Population standard deviation of the members' probabilities, averaged over classes (Kampffmeyer et al. 2016; Gal et al. 2017)."""
     spread = _variance(moments)
     positive = spread > 0
-    return sum(_by_class(jnp.where(positive, jnp.sqrt(jnp.where(positive, spread, 1.0)), 0.0))) / spread.shape[-2]
+    deviations = _by_class(jnp.where(positive, jnp.sqrt(jnp.where(positive, spread, 1.0)), 0.0))
+    return functools.reduce(operator.add, deviations) / spread.shape[-2]
 
 
 def variance(moments: ClassMoments) -> Array:
     """Population variance of the members' probabilities, averaged over classes."""
     spread = _variance(moments)
-    return sum(_by_class(spread)) / spread.shape[-2]
+    return functools.reduce(operator.add, _by_class(spread)) / spread.shape[-2]
 
 
 def _variance(moments: ClassMoments) -> Array:

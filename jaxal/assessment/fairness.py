@@ -20,19 +20,18 @@ class GroupPerformance(NamedTuple):
     undefined: int
 
 
-def group_performance(values: Sequence[float], groups: Sequence[str]) -> GroupPerformance:
+def group_performance(values: Sequence[float] | np.ndarray, groups: Sequence[str] | np.ndarray) -> GroupPerformance:
     """Averages a metric per case, `[cases]`, over all cases and over each group; NaN marks a case without the metric.
 
     Where no case has it, the overall mean is NaN and no group has one.
     """
-    values = np.asarray(values, np.float64)
-    groups = np.asarray(groups)
-    if values.shape != groups.shape:
-        raise ValueError(f"{values.size} values but {groups.size} groups.")
-    defined = ~np.isnan(values)
-    values, groups, missing = values[defined], groups[defined], int((~defined).sum())
-    by_group = {str(group): float(values[groups == group].mean()) for group in np.unique(groups)}
-    return GroupPerformance(float(values.mean()) if len(values) else float("nan"), by_group, missing)
+    metric, group_of = np.asarray(values, np.float64), np.asarray(groups)
+    if metric.shape != group_of.shape:
+        raise ValueError(f"{metric.size} values but {group_of.size} groups.")
+    defined = ~np.isnan(metric)
+    metric, group_of, missing = metric[defined], group_of[defined], int((~defined).sum())
+    by_group = {str(group): float(metric[group_of == group].mean()) for group in np.unique(group_of)}
+    return GroupPerformance(float(metric.mean()) if len(metric) else float("nan"), by_group, missing)
 
 
 def disparity(performance: GroupPerformance) -> float:

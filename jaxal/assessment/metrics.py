@@ -14,9 +14,9 @@ Array = jax.Array
 class Overlap(NamedTuple):
     """True positives, false positives and false negatives by class, `[..., classes]`, in elements."""
 
-    true_positive: Array
-    false_positive: Array
-    false_negative: Array
+    true_positive: Array | np.ndarray
+    false_positive: Array | np.ndarray
+    false_negative: Array | np.ndarray
 
 
 def overlap(logits: Array, labels: Array, valid: Array) -> Overlap:

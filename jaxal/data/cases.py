@@ -187,7 +187,8 @@ def by_stratum(cases: Sequence[Case], rng: np.random.Generator | None = None) ->
 
 
 def _interleaved(cases: list[Case]) -> list[Case]:
-    size, seen, places = Counter(case.group for case in cases), Counter(), []
+    size, places = Counter(case.group for case in cases), []
+    seen: Counter[str] = Counter()
     for case in cases:
         places.append(((seen[case.group] + 0.5) / size[case.group], case.group))
         seen[case.group] += 1

@@ -37,7 +37,7 @@ def read_groups(
         odd = next(value for value in values.values() if _number(value) is None)
         raise UserError(f"{path}: --bins cut numbers, but the column {column!r} holds {odd!r}.")
     different = set(values.values())
-    if bins or (numbers is not None and len(different) > GROUPS_AT_MOST):
+    if numbers is not None and (bins or len(different) > GROUPS_AT_MOST):
         edges = tuple(bins) or tuple(np.quantile(numbers, np.arange(1, quantiles) / quantiles))
         if not bins and len(set(edges)) < len(edges):
             raise UserError(
@@ -110,7 +110,8 @@ def _number(text: str) -> float | None:
 
 def _numbers(values: dict[str, str]) -> list[float] | None:
     numbers = [_number(value) for value in values.values()]
-    return None if any(number is None for number in numbers) else numbers
+    finite = [number for number in numbers if number is not None]
+    return finite if len(finite) == len(numbers) else None
 
 
 def _bin(value: float, edges: Sequence[float]) -> str:

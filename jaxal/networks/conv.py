@@ -117,7 +117,7 @@ def _tiling(shape: tuple[int, ...], window: Sequence[int], itemsize: int, tile_b
     return _Tiling(1, -(-height // along_height), depth, along_height)
 
 
-def _stacked_tiles(inputs: Array, window: tuple[int, ...], tiling: _Tiling):
+def _stacked_tiles(inputs: Array, window: Sequence[int], tiling: _Tiling):
     """A function from a tile's index to its voxels' neighbours in depth and height, `[voxels of padded rows, neighbours * channels]`."""
     reach = [size // 2 for size in window]
     more = tiling.missing(inputs.shape)

@@ -158,7 +158,8 @@ def resnet(config: ResNetConfig) -> Model:
         return draw_params(key, jax.eval_shape(network.init, key, example)["params"])
 
     def stem(params: Any, inputs: Array) -> Array:
-        return network.apply({"params": params}, inputs)
+        hidden: Any = network.apply({"params": params}, inputs)
+        return hidden
 
     def tail(params: Any, hidden: Array, masks: Masks | None) -> Output:
         return Output(hidden, hidden, {})

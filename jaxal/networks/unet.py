@@ -160,7 +160,7 @@ def unet(config: UNetConfig) -> Model:
         return {**params, "bias": params["bias"].at[0].set(background)}
 
     def stem(params, inputs: Array):
-        levels = network.apply({"params": params}, inputs, method="encode")
+        levels: Any = network.apply({"params": params}, inputs, method="encode")
         embedding = levels[-1].astype(jnp.float32).mean(tuple(range(1, inputs.ndim - 1)))
         if config.dropout != "head":
             return levels, embedding

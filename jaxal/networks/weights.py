@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from jaxal.errors import UserError
-from jaxal.networks.resnet import ResNetConfig
+from jaxal.networks.resnet import Architecture, ResNetConfig
 from jaxal.types import Model, Params
 
 BATCH_NORM_EPSILON = 1e-5  # torchvision's
@@ -44,7 +44,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 def network_of(state: Mapping[str, np.ndarray], config: ResNetConfig) -> ResNetConfig:
     """The network that weights are of: torchvision's ResNet-18, or 50 where blocks have three convolutions."""
-    architecture = "resnet50" if "layer1.0.conv3.weight" in state else "resnet18"
+    architecture: Architecture = "resnet50" if "layer1.0.conv3.weight" in state else "resnet18"
     return dataclasses.replace(config, architecture=architecture, width=64, entry="wide", norm="frozen")
 
 

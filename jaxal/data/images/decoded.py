@@ -231,6 +231,7 @@ def _decode_all(listing: Listing, folder: Path, shape: tuple[int, int, int], col
             pixels[place] = decoded(place)
         except UserError as error:
             return str(error)
+        return None
 
     def decoded(place: int) -> np.ndarray:
         if listing.pixels is not None:

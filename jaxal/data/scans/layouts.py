@@ -113,7 +113,7 @@ def _entry(path: Path, description: dict[str, Any], name: str) -> Any:
 def _classes(path: Path, labels: dict[str, int]) -> tuple[tuple[str, ...], int | None]:
     """Names of the classes in order, and the value of nnU-Net's `ignore` label."""
     ignore = labels.pop("ignore", None)
-    names = tuple(sorted(labels, key=labels.get))
+    names = tuple(sorted(labels, key=labels.__getitem__))
     if [labels[name] for name in names] != list(range(len(names))) or len(names) < 2:
         raise UserError(f"{path}: labels are {labels}; expected background 0 and consecutive numbers from 1.")
     if ignore is not None and ignore != len(names):
@@ -243,7 +243,7 @@ _NAME = re.compile(r"(?P<subject>sub-[^_/]+)(?:_(?P<session>ses-[^_]+))?(?:_.*)?
 
 
 def _bids(folder: Path, channels: Sequence[str] | None) -> Found:
-    maps = {}
+    maps: dict[str, tuple[str, Path]] = {}
     for path in sorted(folder.glob("derivatives/*/sub-*/**/anat/[!.]*_dseg.nii*")):
         id_, subject, _ = _named(path)
         if id_ in maps:

@@ -155,11 +155,11 @@ def make_plan(
       patch_voxels: at most so many, for the device's memory and the time of a step.
       spacing_mm, levels: instead of those derived from the data.
     """
-    why = []
+    why: list[str] = []
     spacing = np.array(spacing_mm) if spacing_mm else _target_spacing(looks, why)
     if spacing_mm:
         why.append(f"spacing {_numbers(spacing)} mm: as asked for")
-    shapes = np.array([resampled_shape(look.shape, look.spacing_mm, spacing) for look in looks])
+    shapes = np.array([resampled_shape(look.shape, look.spacing_mm, spacing.tolist()) for look in looks])
     largest, median = shapes.max(0), np.median(shapes, axis=0)
     if levels is None:
         levels = 3 if median.min() >= 16 else 2 if median.min() >= 8 else 1
@@ -229,7 +229,7 @@ def _scaling(name: str, intensities: np.ndarray, why: list[str]) -> Scaling:
     return Scaling("z-score")
 
 
-def _numbers(values: Sequence[float]) -> str:
+def _numbers(values: Sequence[float] | np.ndarray) -> str:
     return " x ".join(f"{value:g}" for value in values)
 
 

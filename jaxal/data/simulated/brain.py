@@ -75,7 +75,8 @@ class BrainConfig:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return tuple(int(size) for size in np.round(BOX_SIZE_MM / self.spacing_mm))
+        width, depth, height = (int(size) for size in np.round(BOX_SIZE_MM / self.spacing_mm))
+        return width, depth, height
 
 
 class Template(NamedTuple):

@@ -36,7 +36,7 @@ def write_skin_lesions(folder: Path, images: int = 84) -> Path:
     rows = []
     for number in range(images):
         label = number % len(SKIN_CLASSES)
-        colour = np.array([90 + 20 * label, 60 + 10 * label, 140 - 15 * label])
+        colour = (90 + 20 * label, 60 + 10 * label, 140 - 15 * label)
         pixels = _disc(rng, colour, background=(220, 180, 160), radius=SIDE // 8 + 2 * label)
         id_ = f"ISIC_{number:07d}"
         Image.fromarray(pixels).save(inside / f"{id_}.jpg")
