@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxal import files
 from jaxal.errors import UserError
 from jaxal.files import lock, write_text
-from jaxal.rounds import checkpoint
 from jaxal.rounds.checkpoint import Checkpoints
 from jaxal.rounds.ledger import Ledger
 from jaxal.training.trainer import TrainState
@@ -99,7 +99,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(UserError, match=r"No space left on device.*run the same command again"):
         write_text(path, "new")
     assert path.read_text() == "old"
@@ -107,7 +107,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
-    code = f"from pathlib import Path; from jaxal.checkpoint import lock\nwith lock(Path({str(tmp_path)!r})): print('held', flush=True); input()"
+    code = f"from pathlib import Path; from jaxal.files import lock\nwith lock(Path({str(tmp_path)!r})): print('held', flush=True); input()"
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"

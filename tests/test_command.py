@@ -237,7 +237,7 @@ def test_help_names_every_option_and_strategy():
 
 def test_importing_has_no_side_effects():
     code = (
-        "import sys, jaxal.loop, jaxal.strategies, jaxal.report, jaxal.data.brain, jaxal.checkpoint\n"
+        "import sys, jaxal.rounds.simulate, jaxal.strategies.table, jaxal.report.page, jaxal.data.simulated.brain, jaxal.rounds.checkpoint\n"
         "import jax._src.xla_bridge as bridge\n"
         "assert not bridge._backends, 'importing started a backend'\n"
         "assert 'matplotlib' not in sys.modules and 'nilearn' not in sys.modules"

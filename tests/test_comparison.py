@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from jaxal.assessment import learning_curves
 from jaxal.report import comparison
-from jaxal.tasks import assessed as assessment
 from jaxal.tasks import segmentation
 from jaxal.tasks.segmentation import DiceCurve
 
@@ -29,10 +29,10 @@ def test_measures_worked_by_hand():
 
 def test_labels_needed_at_the_ends():
     labelled = np.array([8, 12, 16])
-    assert assessment.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.6) == 8
-    assert assessment.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.9) == 16
-    assert assessment.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.95) == np.inf
-    assert assessment.labels_needed(labelled, np.array([0.7, 0.9, 0.8]), 0.85) == pytest.approx(11)  # the first time counts
+    assert learning_curves.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.6) == 8
+    assert learning_curves.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.9) == 16
+    assert learning_curves.labels_needed(labelled, np.array([0.7, 0.8, 0.9]), 0.95) == np.inf
+    assert learning_curves.labels_needed(labelled, np.array([0.7, 0.9, 0.8]), 0.85) == pytest.approx(11)  # the first time counts
 
 
 def test_undefined_cases_are_left_out_of_the_means():

@@ -18,7 +18,7 @@ from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.errors import UserError
 from jaxal.studies.images import part_of
 from jaxal.training.trainer import Interrupted
-from jaxal.types import Case
+from jaxal.types import Case, Label
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_a_part_of_the_images_keeps_subjects_whole(fundus):
 
 def test_groups_are_spread_over_the_splits():
     """Within each class as it is in the whole, to within one image."""
-    cases = [Case(f"{place:03d}", "fm"[place % 4 == 0], None, None, "", "ab"[place < 40]) for place in range(120)]
+    cases = [Case(f"{place:03d}", "fm"[place % 4 == 0], None, Label("", category="ab"[place < 40]), "") for place in range(120)]
     for seed in range(5):
         for part, share in zip(split(cases, seed, 0.2, 0.3), (0.5, 0.2, 0.3), strict=True):
             for category, many in (("a", 80), ("b", 40)):
@@ -357,7 +357,7 @@ def test_a_subject_with_images_of_several_classes_counts_as_its_rarest():
     for subject in range(24):
         second = "rare" if subject < 4 else "common"
         cases += [
-            Case(f"{subject:02d}{eye}", "", None, None, str(subject), name) for eye, name in (("a", "common"), ("b", second))
+            Case(f"{subject:02d}{eye}", "", None, Label("", category=name), str(subject)) for eye, name in (("a", "common"), ("b", second))
         ]
     for seed in range(10):
         for part in split(cases, seed, 0.25, 0.25):

@@ -257,8 +257,9 @@ def test_the_ignore_label_is_not_annotated(tmp_path):
     dataset = tiny.read(folder)
     assert dataset.classes == ("background", "ball")
     example = load_case(dataset.cases[0], dataset)
-    assert not example.inside[:2].any()
-    assert example.inside[2:].all()
+    assert example.inside.all()  # it is scored like the rest
+    assert not example.labelled[:2].any()
+    assert example.labelled[2:].all()
     assert example.label.max() == 1
     found = find_cases(folder)
     ball = int((label == 1).sum())

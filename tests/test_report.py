@@ -1,5 +1,4 @@
 import csv
-import json
 
 import pytest
 from rich.console import Console
@@ -55,8 +54,8 @@ def test_the_plot_is_a_png_of_its_own_setting(folder):
 
 def test_a_row_shows_every_group(capsys):
     display = report.Display(Console(width=200, force_terminal=False, highlight=False, soft_wrap=True))
-    display.table_header(SEGMENTATION, ("A", "B", "C"))
-    display.table_row(record(0, 8, 0.9, 0.6), SEGMENTATION, ("A", "B", "C"))
+    display.table_header(SEGMENTATION.assessment, ("A", "B", "C"))
+    display.table_row(record(0, 8, 0.9, 0.6), SEGMENTATION.assessment, ("A", "B", "C"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].split()[:7] == ["round", "labelled", "Dice", "Dice", "A", "Dice", "B"]
     cells = lines[-1].split()
@@ -65,14 +64,13 @@ def test_a_row_shows_every_group(capsys):
     assert max(map(len, lines[-2:])) <= 84
 
 
-def test_differences_between_configurations_are_named():
-    stored = {"sizes": {"query": 4}, "network": {"width": 8, "norm": "instance"}}
-    asked = {"sizes": {"query": 4}, "network": {"width": 16, "norm": "instance"}, "extra": 1}
-    assert report.describe_difference(stored, asked) == [
-        "extra: the folder has None, this command asks for 1",
-        "network.width: the folder has 8, this command asks for 16",
-    ]
-    assert report.describe_difference(stored, json.loads(json.dumps(stored))) == []
+def test_without_groups_nothing_is_said_of_fairness(capsys):
+    display = report.Display(Console(width=200, force_terminal=False, highlight=False, soft_wrap=True))
+    display.table_header(SEGMENTATION.assessment, ("",))
+    display.table_row(record(0, 8, 0.9, 0.6), SEGMENTATION.assessment, ("",))
+    header, row = capsys.readouterr().out.splitlines()[-2:]
+    assert header.split()[:5] == ["round", "labelled", "Dice", "train", "s"]
+    assert row.split()[:3] == ["0", "8", "0.750"]
 
 
 def test_progress_in_a_log_says_how_long_it_takes(capsys, monkeypatch):

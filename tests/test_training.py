@@ -103,12 +103,12 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
     config = dataclasses.replace(tiny.TRAINING, steps=10, batch_size=2, decay_per_epoch=0.5, clip_norm=None)
     trainer = Trainer(SEGMENTATION, unet(tiny.NETWORK), config)
     assert [trainer._decay(step, 4) for step in range(10)] == [0.5 ** (step // 2) for step in range(10)]
-    model, key = trainer.model, jax.random.key(0)
+    key = jax.random.key(0)
     state = trainer.start(key, examples[0])
     params = jax.tree.map(np.asarray, state.params)
     found = trainer.fit(key, 4, whole(examples), state).params
     optimizer = optax.adamw(lambda step: config.peak_rate * 0.5 ** (step // 2), weight_decay=config.weight_decay)
-    gradient = jax.jit(jax.grad(functools.partial(training._loss, model, config)))
+    gradient = jax.jit(jax.grad(functools.partial(training._loss, trainer._recipe)))
     seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
     with jax.numpy_dtype_promotion("standard"):
         memory = optimizer.init(params)

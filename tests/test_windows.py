@@ -27,7 +27,7 @@ def pointwise(gain=1.0):
     def tail(params, hidden, masks):
         return Output(gain * hidden, hidden.mean((1, 2, 3)), {})
 
-    return Model(lambda key, example: {}, stem, tail, lambda params, masks=None: None, lambda key: {}, False)
+    return Model(lambda key, example: {}, stem, tail, lambda params, masks=None: None, lambda key: {}, False, lambda params: {})
 
 
 def test_windows_of_the_identity_give_the_volume_back(rng):
