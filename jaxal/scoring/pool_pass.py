@@ -248,15 +248,14 @@ def _evaluate(program: _Program, params: Params, key: Array, examples: Example, 
         each = member_probabilities(stream, params, examples.image, hidden, jax.random.fold_in(key, 0))
     case_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)
 
-    def of_case(features, embedding, auxiliary, logits, single, members, each, example: Example, case_key: Array) -> Collected:
-        inside, labelled = example.inside.reshape(-1), example.labelled.reshape(-1)
-        label = example.label.reshape(-1).astype(jnp.int32)
-        view = View(
-            features, embedding, auxiliary, logits, single, members, each, inside, labelled, label, case_key, shape
-        )  # fmt: skip
-        return {name: statistic.evaluate(view, program.config) for name, statistic in names}
+    def of_case(view: View) -> Collected:
+        return {name: statistic.evaluate(view._replace(shape=shape), program.config) for name, statistic in names}
 
+    inside, labelled = (part.reshape(len(part), -1) for part in (examples.inside, examples.labelled))
+    label = examples.label.reshape(len(examples.label), -1).astype(jnp.int32)
+    views = View(
+        features, certain.embedding, certain.auxiliary, logits, single, members, each, inside, labelled, label, case_keys, ()
+    )  # fmt: skip
     by_item = moments.item_axes
-    in_axes = (0, 0, 0, 0, by_item, None if members is None else by_item, None if each is None else 1, 0, 0)
-    of_network = (features, certain.embedding, certain.auxiliary, logits, single, members, each)
-    return jax.vmap(of_case, in_axes)(*of_network, examples, case_keys)
+    of_members = None if members is None else by_item, None if each is None else 1
+    return jax.vmap(of_case, (View(0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None),))(views)
