@@ -43,7 +43,7 @@ def test_a_run_leaves_what_it_promises(run_folder):
     assert (run_folder / "data-balanced" / "learning_curves.png").exists()
     assert len(list(csv.DictReader((run_folder / "summary.csv").read_text().splitlines()))) == 3
     config = json.loads((run_folder / "config.json").read_text())
-    assert config.keys() == {"data", "sizes", "members", "network", "training", "statistics", "strategy"}
+    assert config.keys() == {"format", "task", "data", "sizes", "members", "network", "training", "statistics", "strategy"}
     assert all(len(record["config"]) == 8 and "jax" in record["versions"] for record in records)
 
 
@@ -150,7 +150,8 @@ def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path):
     [
         (["--strategy", "magic"], ["no strategy 'magic'", "weighted_entropy"]),
         (["--strategy", "weighted_entopy"], ["Did you mean weighted_entropy?"]),
-        (["--strategy", "aeig,gamma=big"], ["gamma is 'big'; it takes a number"]),
+        (["--strategy", "weighted_entropy,gamma=big"], ["gamma is 'big'; it takes a number"]),
+        (["--strategy", "entropy,gamma=3"], ["no option 'gamma'. It has none."]),
         (["--preset", "huge"], ["--preset", "huge", "smoke"]),
         (["--group-column", "sex"], ["no column 'sex'", "'group'"]),
         (["--rounds", "0"], ["--rounds is 0"]),

@@ -94,7 +94,7 @@ def test_a_run_is_scored_and_predicted_again(study):
 def test_other_settings_and_options_that_cannot_be_are_refused(study):
     folder, _ = study
     for more, message in (
-        (("--step", "sign"), "strategy.step: the folder has sgd, this command asks for sign"),
+        (("--step", "sign"), "strategy.step: the folder does not set it, this command asks for sign"),
         (("--query-size", "3"), "sizes.query_size"),
         (("--step-rate", "fast"), "it takes peak, normalised or a number"),
         (("--step-rate", "-1"), "it must be above zero"),

@@ -357,7 +357,8 @@ def test_a_subject_with_images_of_several_classes_counts_as_its_rarest():
     for subject in range(24):
         second = "rare" if subject < 4 else "common"
         cases += [
-            Case(f"{subject:02d}{eye}", "", None, Label("", category=name), str(subject)) for eye, name in (("a", "common"), ("b", second))
+            Case(f"{subject:02d}{eye}", "", None, Label("", category=name), str(subject))
+            for eye, name in (("a", "common"), ("b", second))
         ]
     for seed in range(10):
         for part in split(cases, seed, 0.25, 0.25):

@@ -207,7 +207,7 @@ def test_a_table_of_groups_may_lie_elsewhere_and_a_study_be_moved(tmp_path):
     data = decathlon(tmp_path / "data", cases=12)
     (data / "participants.tsv").rename(tmp_path / "groups.tsv")
     arguments = options(data, tmp_path, "--strategy", "random", "--initial", "balanced", "--rounds", "1")
-    status, output = here(*arguments)
+    status, output = here(*arguments, "--group-column", "group")
     assert status == 2
     assert "participants.tsv: no such file" in output
     status, output = here(*arguments, "--participants", tmp_path / "groups.tsv")

@@ -51,7 +51,11 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
     what = assessment.queried.removeprefix("queried_by_")
     figures += [
         _chart(lambda axis: _draw_reliability(axis, curves, names), "Reliability after the last round", "confidence"),
-        bars(lambda axis: _draw_queries(axis, curves, names, kinds, assessment), f"Share of each {what} among the queried"),
+        *(
+            [bars(lambda axis: _draw_queries(axis, curves, names, kinds, assessment), f"Share of each {what} among the queried")]
+            if len(kinds) > 1
+            else []
+        ),
         bars(lambda axis: _draw_seconds(axis, curves, names), "Seconds a round, by phase"),
     ]
     if all("pool" in entry for run in curves for entry in run.rounds):

@@ -13,8 +13,9 @@ from jaxal.report import charts
 from jaxal.report.comparison import Comparison, Estimate, compare_runs
 from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs, values_after
 from jaxal.rounds.pictures import picture_path
+from jaxal.strategies.named import summary_of
 from jaxal.tasks.assessed import LABELS, measure_of
-from jaxal.tasks.table import kind_of
+from jaxal.tasks.table import KINDS, kind_of
 from jaxal.types import Assessment
 
 PICTURES_AT_MOST = 240  # cases shown in all: a study of forty runs stays under ten megabytes
@@ -151,10 +152,16 @@ def _sortable(titles: Sequence[tuple[str, str]], cells: Mapping[str, str]) -> st
         for title, meaning in (("strategy", ""), *titles)
     )
     lines = "".join(
-        f'<tr><td data-value="{html.escape(name)}">{html.escape(name).replace(",", ",<wbr>").replace("=", "=<wbr>")}</td>{own}</tr>'
+        f'<tr><td data-value="{html.escape(name)}"{_tooltip(name)}>{html.escape(name).replace(",", ",<wbr>").replace("=", "=<wbr>")}</td>{own}</tr>'
         for name, own in cells.items()
     )
     return f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _tooltip(name: str) -> str:
+    """What a strategy does, if its name is known; one of the user's own says so in its file."""
+    makes = [kind.strategies[row] for kind in KINDS.values() if (row := name.split(",")[0]) in kind.strategies]
+    return f' title="{html.escape(summary_of(makes[0]))}"' if makes else ""
 
 
 def _cell(estimate: Estimate, lower_is_better: bool, digits: int, signed: bool) -> str:

@@ -137,7 +137,8 @@ def _columns(assessment: Assessment, groups: Sequence[str]) -> list[Column]:
     """Of the table of rounds; with two groups of short names it fits 80 columns."""
 
     def queried(record: Mapping[str, Any]) -> str:
-        return " ".join(f"{kind}:{count}" for kind, count in record[assessment.queried].items()) or "pool empty"
+        counts = record[assessment.queried].items()
+        return " ".join(f"{kind}:{count}" if kind else str(count) for kind, count in counts) or "pool empty"
 
     return [
         Column("round", lambda record: str(record["round"])),
@@ -170,7 +171,7 @@ def write_summary(folder: Path) -> Path:
     phases = ["train", "score", "select", "evaluate"]
     text = io.StringIO()
     writer = csv.writer(text)
-    plain = ["labelled", "disparity", "essp", "nll", "ece"]
+    plain = ["labelled", *(["disparity", "essp"] if groups else []), "nll", "ece"]
     by_group, seconds = [f"{key}_{group}" for group in groups], [f"seconds_{phase}" for phase in phases]
     writer.writerow(["setting", "strategy", "seed", "round", *plain, key, *by_group, *seconds])
     for run in runs:

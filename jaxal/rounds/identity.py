@@ -110,5 +110,9 @@ def _describe(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str) 
         if isinstance(before, Mapping) and isinstance(now, Mapping):
             lines += _describe(before, now, f"{prefix}{name}.")
         elif json.dumps(before) != json.dumps(now):
-            lines.append(f"{prefix}{name}: the folder has {before}, this command asks for {now}")
+            has, asks = (
+                (f"has {before}" if name in stored else "does not set it"),
+                (f"asks for {now}" if name in asked else "does not"),
+            )
+            lines.append(f"{prefix}{name}: the folder {has}, this command {asks}")
     return lines

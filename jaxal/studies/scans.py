@@ -59,7 +59,13 @@ def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: ter
     if hosts.is_leader():
         ready = make_ready(folder, prepared, config, showing)
     hosts.share_json(None)  # the others find the leader's files
-    return ready if hosts.is_leader() else make_ready(folder, prepared, config, showing)
+    if not hosts.is_leader():
+        return make_ready(folder, prepared, config, showing)
+    if ready.group_column is None:
+        table = folder / "participants.tsv"
+        lacks = f"{table} has no column 'group'" if table.is_file() else f"there is no {table}"
+        display.note(f"No case has a group, because {lacks}. --group-column names another one; then groups are compared.")
+    return ready
 
 
 def imbalanced_shares(dataset: Dataset) -> dict[str, float]:

@@ -1,0 +1,91 @@
+"""A strategy in a user's own file, as `docs/adding-a-strategy.md` shows it."""
+
+import re
+from pathlib import Path
+
+import killing
+import numpy as np
+import pytest
+
+from jaxal.errors import UserError
+from jaxal.rounds.ledger import Ledger
+from jaxal.strategies.named import named_strategy
+from jaxal.strategies.table import STRATEGIES
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "adding-a-strategy.md"
+
+
+def documented():
+    """The file that the document shows."""
+    return re.search(r"<!-- mine.py -->\n```python\n(.*?)```", DOCUMENT.read_text(), re.S)[1]
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(documented())
+    return path
+
+
+def test_it_takes_at_most_fifteen_lines():
+    assert len([line for line in documented().splitlines() if line.strip()]) <= 15
+
+
+def test_the_documented_strategy_runs_with_its_option(mine, tiny_folder, tmp_path):
+    arguments = killing.command(tiny_folder, tmp_path / "out", f"{mine}:my_strategy,sharpness=2", "--rounds", "1")
+    status, output = killing.here(arguments)
+    assert status == 0, output
+    (line,) = Ledger(tmp_path / "out" / "data-balanced" / "mine.my_strategy,sharpness=2" / "seed-0" / "rounds.jsonl").read()
+    assert line["strategy"]["name"] == "mine.py:my_strategy"
+    assert line["strategy"]["sharpness"] == 2.0
+    assert len(line["queried"]) == 2
+    mine.write_text(documented() + "\n# another thought\n")
+    status, output = killing.here([*arguments[:-1], "2"])
+    assert status == 2
+    assert "holds rounds of another mine.py:my_strategy: its file has changed" in " ".join(output.split())
+    mine.write_text(documented())
+    assert killing.here([*arguments[:-1], "2"])[0] == 0
+
+
+def test_its_option_does_something(mine):
+    one, two = (named_strategy(f"{mine}:my_strategy{option}", STRATEGIES) for option in ("", ",sharpness=2"))
+    statistics = {name: np.linspace(0.1, 0.9, 3) for name in one.strategy.needs.pool}
+    assert (one.strategy.score(statistics, None) != two.strategy.score(statistics, None)).any()
+    assert one.identity["file"] == two.identity["file"]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (None, "mine.py:my_strategy", "no such file; it should hold the strategy 'my_strategy'"),
+        ("import nonsense_that_is_not_there", "mine.py:my_strategy", "does not run (ModuleNotFoundError"),
+        ("def f(:", "mine.py:f", "does not run (SyntaxError"),
+        ("def other(): return 1", "mine.py:my_strategy", "holds no function 'my_strategy'; there are other."),
+        ("def f(): return 1", "mine.py:f", "returned int; a strategy is made with"),
+        ("def f(): raise KeyError('x')", "mine.py:f", "does not run (KeyError"),
+        ("def f(sharpness): return 1", "mine.py:f,sharpness=2", "the option 'sharpness' has no default; write sharpness=…"),
+        ("def f(*, sharpness: int = 1): return 1", "mine.py:f,sharpness=much", "it takes a whole number"),
+        ("def f(*, sharpness=1.0): return 1", "mine.py:f,sharpnes=2", "no option 'sharpnes'. It has sharpness."),
+        ("f = 3", "mine.py:f", "holds no function 'f'; there are none."),
+    ],
+)
+def test_files_that_are_no_strategy_end_in_one_message(tmp_path, content, name, message):
+    if content is not None:
+        (tmp_path / "mine.py").write_text(content)
+    with pytest.raises(UserError, match=re.escape(message)):
+        named_strategy(f"{tmp_path}/{name}", STRATEGIES)
+
+
+def test_options_of_every_type_are_read(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from pathlib import Path\n"
+        "from typing import Literal\n"
+        "from jaxal.strategies.at_random import random\n"
+        "def f(*, a: int = 1, b: float = 1.0, c: bool = False, d: str = 'x', e: Path | None = None, g: Literal['s', 't'] = 's',"
+        " h: int | None = 3, i: float | Literal['auto'] = 'auto'):\n"
+        "    return random()\n"
+    )
+    found = named_strategy(f"{tmp_path}/mine.py:f,a=7,b=0.5,c=true,d=word,e=some/where,g=t,h=none,i=2", STRATEGIES).identity
+    del found["name"], found["file"]
+    assert found == {"a": 7, "b": 0.5, "c": True, "d": "word", "e": "some/where", "g": "t", "h": None, "i": 2.0}
+    assert named_strategy(f"{tmp_path}/mine.py:f", STRATEGIES).name == "mine.f"
