@@ -5,14 +5,26 @@ from pathlib import Path
 from jaxal.data.cases import Dataset, Splits
 from jaxal.rounds.record import Finished, record_of
 from jaxal.rounds.setup import RoundsConfig, Run, Task
+from jaxal.types import Unit
 
 
 def run_of(kind, cases, classes, folder=Path("nowhere")):
     """A run of `random` whose pool holds these cases."""
     dataset = Dataset(tuple(cases), ("T1",), tuple(classes), (4, 4, 4), (1.0, 1.0, 1.0))
     task = Task(kind, None, dataset, Splits(tuple(cases), (), ()), (), None, None)
-    labels = {case.id: case.label for case in cases}
-    return Run(folder, None, {"name": "random"}, RoundsConfig(1, 2, 0), task, labels, None, None, None)
+    units, labels = {case.id: Unit(case._replace(label=None)) for case in cases}, {case.id: case.label for case in cases}
+    unused = dict.fromkeys(("ledger", "pending", "strategy", "oracle", "load_labelled", "watcher"))
+    config = RoundsConfig(1, 2, 0)
+    return Run(
+        folder=folder,
+        identity={"name": "random"},
+        config=config,
+        task=task,
+        config_hash="abcd",
+        units=units,
+        labels=labels,
+        **unused,
+    )
 
 
 def record(kind, cases, classes, labelled, test, decision, round_=0, pool=5, failures=0, seconds=None):

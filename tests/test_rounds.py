@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +13,7 @@ import pytest
 import tiny
 from test_loop import CONFIG, Silent, run, task, with_strategy  # noqa: F401 (a fixture)
 
+import jaxal
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.prepare import load_case
 from jaxal.errors import UserError
@@ -21,7 +25,8 @@ from jaxal.rounds.prediction import predict_round
 from jaxal.rounds.propose import propose
 from jaxal.rounds.rescoring import score_round
 from jaxal.rounds.setup import open_run
-from jaxal.rounds.state import pending_path, read_state
+from jaxal.rounds.simulate import simulate
+from jaxal.rounds.state import read_state
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.contract import Needs, Strategy
 from jaxal.types import Auxiliary, Label
@@ -55,12 +60,12 @@ def test_propose_and_commit_in_turns_are_the_simulation(tmp_path, task):  # noqa
 def test_a_query_waits_for_its_answers_and_is_not_proposed_again(tmp_path, task):  # noqa: F811
     first = opened(tmp_path, task)
     query = propose(first, read_state(first))
-    assert read_state(first).done == [] and pending_path(first).is_file()
+    assert read_state(first).done == [] and first.pending.is_file()
     watcher = Silent()
     (line,) = run(tmp_path, task, config=ONE, watcher=watcher)
     assert line["queried"] == list(query.units)
     assert watcher.seen == []  # nothing was trained or scored
-    assert not pending_path(first).exists()
+    assert not first.pending.exists()
 
 
 def test_units_without_an_answer_go_back_to_the_pool(tmp_path, task):  # noqa: F811
@@ -89,10 +94,10 @@ def test_answers_that_nobody_asked_for_are_refused(tmp_path, task):  # noqa: F81
 def test_a_query_left_behind_by_a_kill_after_its_line_is_forgotten(tmp_path, task):  # noqa: F811
     (line,) = run(tmp_path, task, config=ONE)
     opened_again = opened(tmp_path, task)
-    write_text(pending_path(opened_again), json.dumps(line))
+    write_text(opened_again.pending, json.dumps(line))
     assert read_state(opened_again).pending is None
     assert [entry["round"] for entry in run(tmp_path, task)] == [0, 1]
-    write_text(pending_path(opened_again), "{")
+    write_text(opened_again.pending, "{")
     with pytest.raises(UserError, match="not the record of a round"):
         read_state(opened_again)
 
@@ -132,7 +137,7 @@ def test_the_last_rounds_network_is_a_further_member(tmp_path, task):  # noqa: F
     old, new = (make_networks(work)[0].restored(round_) for round_ in (0, 1))
     model = changed.model
     for unit, score in zip(second["queried"], second["scores"], strict=True):
-        image = jnp.asarray(changed.load(work.task.units[unit].case).image[None])
+        image = jnp.asarray(changed.load(work.units[unit].case).image[None])
         one, two = (np.asarray(softmax_of(model, params, image)) for params in (old, new))
         assert score == pytest.approx(np.abs(one - two).mean() / 2, rel=1e-3)  # the standard deviation of two numbers
 
@@ -171,7 +176,7 @@ def test_a_strategy_may_bring_a_head_with_a_loss_of_its_own(tmp_path, task):  # 
     params = make_networks(work)[0].restored(0)
     assert np.abs(params["auxiliary"]["weight"]).max() > 0  # it was trained
     for unit, score in zip(line["queried"], line["scores"], strict=True):
-        output = work.task.model.stem(params, jnp.asarray(changed.load(work.task.units[unit].case).image[None]))
+        output = work.task.model.stem(params, jnp.asarray(changed.load(work.units[unit].case).image[None]))
         embedding = work.task.model.tail(params, output, None).embedding
         predicted = float((embedding @ params["auxiliary"]["weight"] + params["auxiliary"]["bias"])[0])
         assert score == pytest.approx(predicted, rel=1e-4)
@@ -179,8 +184,6 @@ def test_a_strategy_may_bring_a_head_with_a_loss_of_its_own(tmp_path, task):  # 
     (plain,) = run(tmp_path / "plain", task, "entropy", ONE)
     drawn = [jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1))) for model in (task.model, work.task.model)]
     jax.tree.map(np.testing.assert_array_equal, drawn[0], drawn[1]["network"])
-    from jaxal.rounds.simulate import simulate
-
     list(simulate(opened(tmp_path / "other", task, "entropy", ONE), tmp_path / "mine"))
     assert without_seconds(Ledger(tmp_path / "other" / "rounds.jsonl").read()[0]) == without_seconds(plain)
     with pytest.raises(UserError, match="learning_loss: needs networks of its own"):
@@ -252,3 +255,32 @@ def test_without_groups_a_run_is_a_run(tmp_path, task, strategy):  # noqa: F811
     assert line["dice"]["by_group"].keys() == {""}
     assert line["disparity"] == 0.0
     assert len(line["queried"]) == 2
+
+
+WAY = ("rounds", "labels", "strategies/contract.py", "training/trainer.py", "scoring/pool_pass.py", "data/stream.py", "files.py")
+
+
+def test_no_file_is_entered_more_than_three_times_on_a_cases_way(tmp_path, task):  # noqa: F811
+    """By how many of its functions the code of other files comes into it; `docs/architecture.md` draws the way."""
+    library = f"{Path(jaxal.__file__).parent}{os.sep}"
+    entered = {}
+
+    def look(frame, event, argument):
+        file = frame.f_code.co_filename
+        if event != "call" or not file.startswith(library):
+            return
+        caller = frame.f_back
+        while caller is not None and not caller.f_code.co_filename.startswith(library):
+            caller = caller.f_back
+        if caller is not None and caller.f_code.co_filename != file:
+            entered.setdefault(file.removeprefix(library), set()).add(frame.f_code.co_qualname)
+
+    work = opened(tmp_path, task, "aeig", ONE)
+    sys.setprofile(look)
+    try:
+        list(simulate(work))
+    finally:
+        sys.setprofile(None)
+    on_the_way = {file: names for file, names in entered.items() if file.startswith(WAY)}
+    assert len(on_the_way) > 12
+    assert {file: names for file, names in on_the_way.items() if len(names) > 3} == {}

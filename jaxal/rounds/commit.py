@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxal import hosts
-from jaxal.rounds.propose import open_journal
 from jaxal.rounds.setup import Run
-from jaxal.rounds.state import State, pending_path
+from jaxal.rounds.state import State
+from jaxal.scoring.journal import Journal
 from jaxal.types import Label
 
 
@@ -30,13 +30,12 @@ def commit(run: Run, state: State, answers: Mapping[str, Label]) -> dict[str, An
     asked = record["queried"]
     if strange := sorted(answers.keys() - set(asked)):
         raise ValueError(f"{run.folder}: {strange[0]!r} was not asked for; the query is {', '.join(asked)}.")
-    units = run.task.units
-    labelled = [units[unit].case._replace(label=answers[unit]) for unit in asked if unit in answers]
+    labelled = [run.units[unit].case._replace(label=answers[unit]) for unit in asked if unit in answers]
     record |= run.task.kind.assessment.answered(labelled)
     if unanswered := [unit for unit in asked if unit not in answers]:
         record["unanswered"] = unanswered
     if hosts.is_leader():
         run.ledger.append(record)
-        pending_path(run).unlink(missing_ok=True)
-        open_journal(run).clear()
+        run.pending.unlink(missing_ok=True)
+        Journal(run.folder / "scores").clear()  # what was kept for a kill is in the ledger now
     return record

@@ -1,21 +1,19 @@
 """The networks of a run and their trainings, round after round."""
 
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxal import hosts
 from jaxal.errors import UserError
 from jaxal.rounds.checkpoint import Checkpoints
 from jaxal.rounds.passes import run_pass
-from jaxal.rounds.setup import Run, round_key
+from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.pool_pass import Pass
-from jaxal.training.trainer import Draw, Trainer, TrainState
+from jaxal.training.trainer import Draw, Every, Trainer, TrainState
 from jaxal.types import Array, Case, Params, Seen
 
 
@@ -54,7 +52,7 @@ class Network:
     def train(self, state: State, labelled_pass: Pass) -> Trained:
         """Trains one round, again with another key if the network collapsed."""
         run, round_, assessment = self._run, state.round, self._run.task.kind.assessment
-        key, attempts = self._key(round_), run.task.training.attempts
+        key, attempts = self._key(state.key), run.task.training.attempts
         last = self._stored(round_ - 1) if self._is_warm(round_) and hosts.is_leader() else None
         saved = self._checkpoints.latest(round_) if hosts.is_leader() else None
         first = hosts.share_json(saved[1]["attempt"] if saved else 0)
@@ -66,7 +64,7 @@ class Network:
             statistics = run_pass(
                 labelled_pass,
                 params,
-                round_key(run.config, round_),
+                state.key,
                 state.labelled,
                 run.load_labelled,
                 run.watcher,
@@ -90,8 +88,8 @@ class Network:
             )
         return Trained(params, labelled, attempts)
 
-    def _key(self, round_: int) -> Array:
-        key = round_key(self._run.config, round_)
+    def _key(self, key: Array) -> Array:
+        """The network's own key of a round."""
         if self._number == 0:
             return jax.random.fold_in(key, 0)
         return jax.random.fold_in(jax.random.fold_in(key, 3), self._number)
@@ -117,7 +115,7 @@ class Network:
                 self._checkpoints.save(round_, step, training, {"round": round_, "attempt": attempt})
 
             with run.watcher.progress(f"training on {len(state.labelled)}") as progress:
-                draw, due = _draw(run, state.labelled), _Every(run.config.save_every_seconds)
+                draw, due = _draw(run, state.labelled), Every(run.config.save_every_seconds)
                 training = trainer.fit(
                     key, len(state.labelled), draw, training, progress, run.watcher.should_stop, save, due
                 )  # fmt: skip
@@ -140,26 +138,8 @@ class Network:
         return jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))
 
 
-def together(params: Sequence[Params]) -> Params:
-    """Weights of several networks as the pass takes them: stacked, but for a single network's."""
-    return params[0] if len(params) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-
-
 def _draw(run: Run, labelled: Sequence[Case]) -> Draw:
     if run.task.draw is None:
         return lambda index, rng: run.load_labelled(labelled[index])
     draw = run.task.draw
     return lambda index, rng: draw(labelled[index], rng)
-
-
-class _Every:
-    """Says yes once every so many seconds."""
-
-    def __init__(self, seconds: float):
-        self._seconds, self._last = seconds, time.monotonic()
-
-    def __call__(self) -> bool:
-        due = time.monotonic() - self._last >= self._seconds
-        if due:
-            self._last = time.monotonic()
-        return due

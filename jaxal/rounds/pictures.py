@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxal.rounds.setup import Run
+from jaxal.rounds.state import State
 from jaxal.scoring.members import predict
 from jaxal.types import Params, Sight
 
@@ -15,11 +16,11 @@ def picture_path(run: Path, round_: int, id_: str) -> Path:
     return run / "pictures" / f"round-{round_:03d}" / f"{id_.replace('/', '__')}.webp"
 
 
-def draw_queried(run: Run, round_: int, units: Sequence[str], params: Params) -> None:
+def draw_queried(run: Run, state: State, units: Sequence[str], params: Params) -> None:
     """Draws the first units of a query, with their labels where somebody gave them already."""
-    task, all_units = run.task, run.task.units
+    task = run.task
     for name in units[:PICTURES_A_ROUND]:
-        case = all_units[name].case._replace(label=run.labels.get(name))
+        case = run.units[name].case._replace(label=run.labels.get(name))
         example = task.load(case)
         pixels = task.pixels(case) if task.pixels else None
         sight = Sight(
@@ -27,7 +28,7 @@ def draw_queried(run: Run, round_: int, units: Sequence[str], params: Params) ->
         )
         picture = task.kind.picture(sight)
         if picture:
-            _write_picture(picture_path(run.folder, round_, name), picture)
+            _write_picture(picture_path(run.folder, state.round, name), picture)
 
 
 def _write_picture(path: Path, content: bytes) -> None:

@@ -16,13 +16,14 @@ import jax
 from jaxal import hosts
 from jaxal.acquisition.selection import Query
 from jaxal.files import write_text
-from jaxal.rounds.networks import make_networks, together
+from jaxal.rounds.networks import make_networks
 from jaxal.rounds.passes import Passes, make_passes, run_pass
 from jaxal.rounds.pictures import draw_queried
 from jaxal.rounds.record import Finished, record_of
-from jaxal.rounds.setup import Run, round_key
-from jaxal.rounds.state import State, pending_path
+from jaxal.rounds.setup import Run
+from jaxal.rounds.state import State
 from jaxal.scoring.journal import Journal
+from jaxal.scoring.members import stack_networks
 from jaxal.strategies.contract import Context, Decision, Strategy, decide
 from jaxal.types import Params, Seen
 
@@ -34,7 +35,7 @@ def propose(run: Run, state: State) -> Query:
       Interrupted: the watcher asked to stop; what is finished is kept.
     """
     seconds: dict[str, float] = {}
-    networks, key = make_networks(run), round_key(run.config, state.round)
+    networks, key = make_networks(run), state.key
     passes = make_passes(run, run.strategy.needs, int(run.strategy.last_network))
     with _timed(seconds, "train"):
         trained = [network.train(state, passes.labelled) for network in networks]
@@ -49,18 +50,18 @@ def propose(run: Run, state: State) -> Query:
     with _timed(seconds, "select"):
         decision = decide_for(run, run.strategy, state, params[0], seen)
     if hosts.is_leader():
-        draw_queried(run, state.round, decision.query.units, params[0])
+        draw_queried(run, state, decision.query.units, params[0])
         first = trained[0]
         finished = Finished(state.round, first.labelled, Seen(cases, test), len(state.pool), decision, first.failures, seconds)
-        write_text(pending_path(run), json.dumps(record_of(run, finished), allow_nan=False) + "\n")
+        write_text(run.pending, json.dumps(record_of(run, finished), allow_nan=False) + "\n")
     return decision.query
 
 
 def look_at_splits(run: Run, state: State, passes: Passes, params: Sequence[Params], labelled: Seen) -> tuple[Any, Seen, Seen]:
     """What strategies may know of the pool, the labelled and the evaluation cases; of several networks the first speaks for itself."""
-    key, journal = round_key(run.config, state.round), open_journal(run)
+    key, journal = state.key, open_journal(run)
     pool = [unit.case for unit in state.pool]
-    statistics = run_pass(passes.pool, together(params), key, pool, run.task.load, run.watcher, "scoring", journal)
+    statistics = run_pass(passes.pool, stack_networks(params), key, pool, run.task.load, run.watcher, "scoring", journal)
     cases = run.task.splits.evaluation
     evaluation = run_pass(passes.evaluation, params[0], key, cases, run.task.load, run.watcher, "evaluation set")
     return statistics, labelled, Seen(cases, evaluation)
@@ -68,7 +69,7 @@ def look_at_splits(run: Run, state: State, passes: Passes, params: Sequence[Para
 
 def decide_for(run: Run, strategy: Strategy, state: State, params: Params, seen: tuple[Any, Seen, Seen]) -> Decision:
     """What a strategy would ask for in this round."""
-    training, key = run.task.training, round_key(run.config, state.round)
+    training, key = run.task.training, state.key
     rate = training.warm_rate if run.config.start == "warm" else training.peak_rate
     last = state.done[-1] if state.done else None
     context = Context(jax.random.fold_in(key, 2), state.pool, state.round, run.config.rounds, rate, last)
@@ -77,7 +78,7 @@ def decide_for(run: Run, strategy: Strategy, state: State, params: Params, seen:
 
 def open_journal(run: Run) -> Journal:
     """Where each case's results are kept as they come, until the round is done."""
-    return Journal(run.folder / "scores", run.task.config_hash, hosts.index())
+    return Journal(run.folder / "scores", run.config_hash, hosts.index())
 
 
 @contextmanager

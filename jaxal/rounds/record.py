@@ -41,7 +41,7 @@ def record_of(run: Run, finished: Finished) -> dict[str, Any]:
       UserError: the main measure is undefined for every test case.
     """
     query, labelled, task = finished.decision.query, finished.labelled, run.task
-    units = [task.units[name] for name in query.units]
+    units = [run.units[name] for name in query.units]
     return {
         "round": finished.round,
         "task": task.kind.name,
@@ -59,7 +59,7 @@ def record_of(run: Run, finished: Finished) -> dict[str, Any]:
         **task.kind.assessment.entries(labelled, finished.test, task.dataset.classes),
         "collapsed": finished.failures,
         "seconds": finished.seconds,
-        "config": task.config_hash,
+        "config": run.config_hash,
         "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax")},
         "device": jax.devices()[0].device_kind,
     }

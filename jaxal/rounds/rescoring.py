@@ -14,7 +14,7 @@ from jaxal.files import write_text
 from jaxal.rounds.networks import make_networks
 from jaxal.rounds.passes import make_passes, run_pass
 from jaxal.rounds.propose import decide_for, look_at_splits
-from jaxal.rounds.setup import Run, round_key
+from jaxal.rounds.setup import Run
 from jaxal.rounds.state import last_finished
 from jaxal.strategies.contract import Needs
 from jaxal.strategies.named import named_strategy
@@ -48,7 +48,6 @@ def score_round(run: Run, names: Sequence[str]) -> Scores:
       UserError: no round is finished, its checkpoint is gone, or a strategy needs networks that the run does not have.
     """
     state = last_finished(run)
-    key = round_key(run.config, state.round)
     chosen = {name: named_strategy(name, run.task.kind.strategies, run.task.options).strategy for name in names}
     for name, strategy in chosen.items():
         if strategy.last_network or strategy.auxiliary:
@@ -57,7 +56,7 @@ def score_round(run: Run, names: Sequence[str]) -> Scores:
     needs = Needs(*(tuple(sorted({name for names in part for name in names})) for part in parts))
     params = [network.restored(state.round) for network in make_networks(run)]
     passes = make_passes(run, needs)
-    statistics = run_pass(passes.labelled, params[0], key, state.labelled, run.load_labelled, run.watcher, "labelled set")
+    statistics = run_pass(passes.labelled, params[0], state.key, state.labelled, run.load_labelled, run.watcher, "labelled set")
     seen = look_at_splits(run, state, passes, params, Seen(state.labelled, statistics))
     decisions = {name: decide_for(run, strategy, state, params[0], seen) for name, strategy in chosen.items()}
     scores = {name: decision.scores for name, decision in decisions.items()}

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxal.data.cases import Dataset, Splits
@@ -80,27 +79,20 @@ class Task(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})
     settings: Mapping[str, Any] = MappingProxyType({})
 
-    @property
-    def config_hash(self) -> str:
-        """Eight hexadecimal digits of the settings, for the ledger."""
-        return config_hash(self.settings)
-
-    @property
-    def units(self) -> dict[str, Unit]:
-        """What can be asked for, by name: the whole cases of the pool, whose labels nobody knows."""
-        units = (Unit(case._replace(label=None)) for case in sorted(self.splits.pool))
-        return {unit.id: unit for unit in units}
-
 
 class Run(NamedTuple):
     """One strategy's rounds with one seed.
 
     Attributes:
-      folder: holds `rounds.jsonl`, `checkpoints` and what a round leaves behind.
+      folder: holds `checkpoints` and what a round leaves behind.
+      ledger: of the finished rounds.
+      pending: file in which the line of a round waits until its query is answered.
       strategy: how queries are made.
       identity: of the strategy, for the ledger.
       config: how rounds are run.
       task: what there is to learn from.
+      config_hash: of everything that decides results.
+      units: what can be asked for, by name: the whole cases of the pool, whose labels nobody knows.
       labels: that were ever given to units, by their names.
       oracle: who answers queries.
       load_labelled: reads cases that are read again and again, keeping them in memory.
@@ -108,19 +100,18 @@ class Run(NamedTuple):
     """
 
     folder: Path
+    ledger: Ledger
+    pending: Path
     strategy: Strategy
     identity: Mapping[str, Any]
     config: RoundsConfig
     task: Task
+    config_hash: str
+    units: Mapping[str, Unit]
     labels: Mapping[str, Label]
     oracle: Oracle
     load_labelled: Load
     watcher: Watcher
-
-    @property
-    def ledger(self) -> Ledger:
-        """Of this run."""
-        return Ledger(self.folder / "rounds.jsonl")
 
 
 def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher: Watcher) -> Run:
@@ -140,7 +131,22 @@ def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher:
         identity["auxiliary"] = strategy.auxiliary.name
         task = task._replace(model=with_auxiliary(task.model, strategy.auxiliary))
     labels = {case.id: case.label for case in task.splits.pool if case.label}
-    return Run(folder, strategy, identity, config, task, labels, simulated(labels), kept(task.load), watcher)
+    units = {unit.id: unit for unit in (Unit(case._replace(label=None)) for case in sorted(task.splits.pool))}
+    return Run(
+        folder=folder,
+        ledger=Ledger(folder / "rounds.jsonl"),
+        pending=folder / "pending.json",
+        strategy=strategy,
+        identity=identity,
+        config=config,
+        task=task,
+        config_hash=config_hash(task.settings),
+        units=units,
+        labels=labels,
+        oracle=simulated(labels),
+        load_labelled=kept(task.load),
+        watcher=watcher,
+    )
 
 
 def check_strategy(run: Run) -> None:
@@ -158,8 +164,3 @@ def check_strategy(run: Run) -> None:
             f"{run.folder}: holds rounds of another {run.identity['name']}: {what}. Undo that, give the strategy another name, or "
             "choose another --out."
         )
-
-
-def round_key(config: RoundsConfig, round_: int) -> jax.Array:
-    """The key from which all keys of a round are folded."""
-    return jax.random.fold_in(jax.random.key(config.seed), round_)

@@ -43,7 +43,7 @@ def simulate(run: Run, sibling: Path | None = None) -> Iterator[dict[str, Any]]:
 def _take_first_network(run: Run, sibling: Path) -> None:
     """Copies the checkpoint of the first round, which no strategy has touched yet, if it is finished and made alike."""
     done = Ledger(sibling / "rounds.jsonl").read()
-    alike = done and done[0]["config"] == run.task.config_hash and _auxiliary(done[0].get("strategy")) == _auxiliary(run.identity)
+    alike = done and done[0]["config"] == run.config_hash and _auxiliary(done[0].get("strategy")) == _auxiliary(run.identity)
     if (run.folder / "checkpoints").exists() or not alike:
         return
     aside = run.folder / ".checkpoints"

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -48,6 +48,11 @@ class MembersConfig:
 def first_network(config: MembersConfig, params: Params) -> Params:
     """The params of the network that makes the single predictions."""
     return params if config.networks == 1 else jax.tree.map(lambda leaf: leaf[0], params)
+
+
+def stack_networks(params: Sequence[Params]) -> Params:
+    """Weights of several networks as the pass takes them (`MembersConfig.networks`)."""
+    return params[0] if len(params) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
 
 
 class Stream(NamedTuple):

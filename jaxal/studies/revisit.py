@@ -13,9 +13,9 @@ from jaxal.report import terminal
 from jaxal.rounds import prediction, rescoring
 from jaxal.rounds.ledger import FULL, Ledger
 from jaxal.rounds.passes import stoppable
-from jaxal.rounds.propose import open_journal
 from jaxal.rounds.setup import Run, Task, open_run
 from jaxal.rounds.state import last_finished
+from jaxal.scoring.journal import Journal
 from jaxal.studies import study
 
 A = TypeVar("A", bound=study.StudyArguments)
@@ -77,7 +77,7 @@ def _score(arguments: study.StudyArguments, preset: study.Sizes, source: study.S
         scores = rescoring.score_round(run, list(dict.fromkeys(arguments.strategy)))
         if hosts.is_leader():
             rescoring.write_scores(folder / "scores.csv", scores)
-            open_journal(run).clear()
+            Journal(run.folder / "scores").clear()
     display.note(f"Round {scores.round}: {len(scores.pool)} cases without a label. Each strategy's query, best first:")
     for name, query in scores.queries.items():
         display.note(f"  {name:<20} {' '.join(query.units)}")

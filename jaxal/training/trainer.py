@@ -5,6 +5,7 @@ it is for (round, attempt, step), so that a training resumed at any step goes on
 """
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -221,3 +222,16 @@ def _batch_indices(seed: list[int], step: int, size: int, count: int) -> list[in
     places = range(step * size, (step + 1) * size)
     orders = {epoch: np.random.default_rng([*seed, epoch]).permutation(count) for epoch in {place // count for place in places}}
     return [int(orders[place // count][place % count]) for place in places]
+
+
+class Every:
+    """Says yes once every so many seconds."""
+
+    def __init__(self, seconds: float):
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def __call__(self) -> bool:
+        due = time.monotonic() - self._last >= self._seconds
+        if due:
+            self._last = time.monotonic()
+        return due
