@@ -52,7 +52,7 @@ def start(coordinator: str | None, count: int | None, index: int | None, timeout
         return
     if index is not None and count is not None and not 0 <= index < count:
         raise UserError(f"--process-index is {index}; with --processes {count} it goes from 0 to {count - 1}.")
-    if index:
+    if index and coordinator is not None:
         _wait_for(coordinator, timeout_seconds)
     try:
         jax.distributed.initialize(

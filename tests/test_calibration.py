@@ -44,7 +44,7 @@ def test_against_plain_numpy_with_padding(rng):
 
 def test_bins_are_closed_on_the_right():
     sums = sums_of([[0.5, 0.5], [0.55, 0.45], [0.98, 0.02], [1.0, 1e-30]], [0, 0, 0, 0])
-    assert sums.count.tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 0, 2]
+    assert sums.elements.tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 0, 2]
 
 
 def test_sums_of_cases_add_up(rng):

@@ -52,7 +52,7 @@ def plain(model, each, images, config):
 
 def check_moments(moments, p):
     """Moments against the probabilities of every member."""
-    assert float(moments.count) == len(p)
+    assert float(moments.members) == len(p)
     np.testing.assert_allclose(np.asarray(uncertainty.mean_probability(moments)), p.mean(0), atol=2e-5)
     np.testing.assert_allclose(np.asarray(uncertainty.variance(moments)), p.var(0).mean(1), atol=2e-5)
     own = -(p * np.log(p)).sum(2).mean(0)

@@ -165,7 +165,7 @@ def test_elements_without_a_label_are_scored_like_all_others(everything, model, 
     found = pass_(params, KEY, tiny_dataset.cases[:6], half_labelled)
     for name in set(tiny.OF_LABEL_MAPS) - {"overlap", "calibration", "evaluation_sample"}:
         assert_equal(found[name], everything[name])
-    assert found["calibration"].count.sum(-1).tolist() == [4 * 64] * 6
+    assert found["calibration"].elements.sum(-1).tolist() == [4 * 64] * 6
     assert found["evaluation_sample"].weights.sum(-1) == pytest.approx([8 * 64] * 6)
     for index, case in enumerate(tiny_dataset.cases[:6]):
         truth = load(case).label
@@ -204,7 +204,7 @@ def test_padding_does_not_count(model, params, load, tiny_dataset):
     assert_equal(one, two)
     p = softmax(plain_logits(model, params, load(cases[0]).image)).reshape(2, *tiny.SHAPE)[:, :5]
     np.testing.assert_allclose(one["entropy"][0], entropy(p).mean(), rtol=1e-4)
-    assert one["calibration"].count.sum(-1).tolist() == [5 * 64, 5 * 64]
+    assert one["calibration"].elements.sum(-1).tolist() == [5 * 64, 5 * 64]
     assert one["evaluation_sample"].weights.sum(-1) == pytest.approx([5 * 64, 5 * 64])
 
 
@@ -250,7 +250,7 @@ def test_moments_are_those_of_the_members():
     logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5)), jnp.float32)
     moments = uncertainty.add_member(uncertainty.no_moments(logits.shape), logits)
     np.testing.assert_allclose(np.asarray(moments.probability), softmax(np.asarray(logits)), rtol=1e-5)
-    assert float(moments.count) == 1
+    assert float(moments.members) == 1
 
 
 def counting(load):

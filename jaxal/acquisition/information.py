@@ -211,7 +211,7 @@ def label_weights(variant: Variant, probability: Array, class_frequency: Array, 
     return weights / weights.sum(-1, keepdims=True) if renormalise else weights
 
 
-def mass(probability: Array, class_frequency: Array) -> Array:
+def mass(probability: Array, class_frequency: Array | np.ndarray) -> Array:
     """1 - Σ P f, `[...]`: how rare the predicted classes are. AEIG without its information gain, kept as its ablation."""
     return 1.0 - (probability * jnp.broadcast_to(class_frequency, probability.shape)).sum(-1)
 

@@ -23,14 +23,14 @@ class ClassMoments(NamedTuple):
     """What survives of the members' class probabilities; sums, so that members and windows simply add up.
 
     Attributes:
-      count: number of members seen, scalar.
+      members: how many were seen, scalar.
       probability: sum of p over members, `[..., classes, elements]`.
       square: sum of p² over members, `[..., classes, elements]`.
       entropy: sum of H(p) over members, `[..., elements]`.
       votes: number of members whose most probable class this is, `[..., classes, elements]`; the lowest class wins a tie.
     """
 
-    count: Array
+    members: Array
     probability: Array
     square: Array
     entropy: Array
@@ -101,7 +101,7 @@ def _votes(values: list[Array]) -> list[Array]:
 
 def mean_probability(moments: ClassMoments) -> Array:
     """The members' mean prediction, `[..., classes, elements]`."""
-    return moments.probability / moments.count
+    return moments.probability / moments.members
 
 
 def entropy(moments: ClassMoments) -> Array:
@@ -121,7 +121,7 @@ def _times_logarithm(values: Array) -> Array:
 
 def expected_entropy(moments: ClassMoments) -> Array:
     """Mean over members of each member's own entropy: the part of the uncertainty that more data does not remove."""
-    return moments.entropy / moments.count
+    return moments.entropy / moments.members
 
 
 def bald(moments: ClassMoments) -> Array:
@@ -149,7 +149,7 @@ def margin(moments: ClassMoments) -> Array:
 
 def variation_ratio(moments: ClassMoments) -> Array:
     """Share of members that do not vote for the class with most votes (Freeman 1965; Gal et al. 2017, arXiv 1703.02910)."""
-    return 1.0 - functools.reduce(jnp.maximum, _by_class(moments.votes)) / moments.count
+    return 1.0 - functools.reduce(jnp.maximum, _by_class(moments.votes)) / moments.members
 
 
 def mean_std(moments: ClassMoments) -> Array:
@@ -167,7 +167,7 @@ def variance(moments: ClassMoments) -> Array:
 
 
 def _variance(moments: ClassMoments) -> Array:
-    return jnp.maximum(moments.square / moments.count - jnp.square(mean_probability(moments)), 0.0)
+    return jnp.maximum(moments.square / moments.members - jnp.square(mean_probability(moments)), 0.0)
 
 
 CLASS_MOMENTS = Moments(no_moments, add_member, moments_of, mean_probability, ClassMoments(None, 0, 0, 0, 0))  # type: ignore[arg-type]

@@ -15,13 +15,13 @@ class CalibrationSums(NamedTuple):
 
     Attributes:
       negative_log_likelihood: `[...]`, sum of -log p of the true class.
-      count: elements by bin of confidence, `[..., bins]`.
+      elements: how many there are by bin of confidence, `[..., bins]`.
       confidence: sum of the largest probability, by bin.
       correct: elements whose most probable class is the true one, by bin.
     """
 
     negative_log_likelihood: Array
-    count: Array
+    elements: Array
     confidence: Array
     correct: Array
 
@@ -48,7 +48,7 @@ def calibration_sums(logits: Array, labels: Array, valid: Array, bins: int = BIN
 
 def negative_log_likelihood(sums: CalibrationSums) -> float:
     """Mean of -log p of the true class over all elements, in nats (of the true, not the predicted class)."""
-    total, count = (np.asarray(part, np.float64).sum() for part in (sums.negative_log_likelihood, sums.count))
+    total, count = (np.asarray(part, np.float64).sum() for part in (sums.negative_log_likelihood, sums.elements))
     return float(total / count)
 
 
@@ -60,14 +60,14 @@ def expected_calibration_error(sums: CalibrationSums) -> float:
     """
     count, confidence, correct = (
         np.asarray(part, np.float64).reshape(-1, np.shape(part)[-1]).sum(0)
-        for part in (sums.count, sums.confidence, sums.correct)
+        for part in (sums.elements, sums.confidence, sums.correct)
     )
     return float(np.abs(correct - confidence).sum() / count.sum())
 
 
 def entries(sums: CalibrationSums) -> dict[str, Any]:
     """What the ledger keeps: the measures, and by bin of confidence how many elements, their summed confidence, how many are right."""
-    parts = {"count": sums.count, "confidence": sums.confidence, "correct": sums.correct}
+    parts = {"count": sums.elements, "confidence": sums.confidence, "correct": sums.correct}
     reliability = {
         name: [round(float(value), 3) for value in np.asarray(part, np.float64).sum(0)] for name, part in parts.items()
     }

@@ -187,7 +187,8 @@ def _plan(
         display.note(f"  {reason}")
     trainer = Trainer(task.kind, task.model, task.training)
     case = task.initial[0]
-    draw = (lambda index, rng: task.draw(case, rng)) if task.draw else (lambda index, rng: task.load(case))
+    draw_of_case = task.draw
+    draw = (lambda index, rng: draw_of_case(case, rng)) if draw_of_case else (lambda index, rng: task.load(case))
     state = trainer.start(jax.random.key(0), task.load(case))
     weights = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     step, labelled = _seconds_a_step(trainer, state, draw), preset.initial_size + preset.query_size * (preset.rounds - 1) / 2

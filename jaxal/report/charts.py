@@ -14,7 +14,7 @@ from jaxal.rounds.ledger import FULL, RunOnDisk, milliseconds_a_case
 from jaxal.types import Assessment
 
 GREY = "#808890"  # is read on white and on black
-STYLE = {
+STYLE: dict[Any, Any] = {  # matplotlib's types list every name that may be a key
     "svg.fonttype": "none", "font.size": 9, "text.color": GREY, "axes.labelcolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
     "axes.edgecolor": GREY, "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False, "grid.color": GREY, "font.family": "sans-serif",
 }  # fmt: skip

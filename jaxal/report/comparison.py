@@ -58,7 +58,7 @@ def compare(
     goal = _goal([full[number] for number in seeds], drawn, chosen) if all(number in full for number in seeds) else None
     values = {name: _values([own[number] for number in seeds], drawn, chosen, goal) for name, own in runs.items()}
     tail = tail_of(len(seeds))
-    table = {name: {measure: _estimate(*pair, tail) for measure, pair in own.items()} for name, own in values.items()}
+    table = {name: {measure: _estimate(found, tail) for measure, found in own.items()} for name, own in values.items()}
     differences = {
         base: {
             name: {measure: _difference(own[measure], values[base][measure], tail) for measure in own}
@@ -80,7 +80,11 @@ def _draw_cases(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return drawn
 
 
-Drawn = tuple[np.ndarray, np.ndarray]  # a mean over seeds `[...]`, and that of each replicate `[replicates, ...]`
+class Drawn(NamedTuple):
+    """A mean over seeds, `[...]`, and that of each replicate, `[replicates, ...]`."""
+
+    value: np.ndarray
+    replicates: np.ndarray
 
 
 def _values(curves: Sequence[Curve], drawn: Sequence[np.ndarray], chosen: np.ndarray, goal: Drawn | None) -> dict[str, Drawn]:
@@ -93,16 +97,16 @@ def _values(curves: Sequence[Curve], drawn: Sequence[np.ndarray], chosen: np.nda
     found = {name: _over_seeds([one[name] for one in own[0]], [one[name] for one in own[1]], chosen) for name in own[0][0]}
     if goal is not None:
         labelled, mean = np.mean([curve.labelled for curve in curves], axis=0), _over_seeds(plain, replicated, chosen)
-        found["labels"] = tuple(labels_needed(labelled, levels, level) for levels, level in zip(mean, goal, strict=True))
+        found["labels"] = Drawn(*(labels_needed(labelled, levels, level) for levels, level in zip(mean, goal, strict=True)))
         if all(curve.pool for curve in curves):
             whole = np.mean([curve.pool for curve in curves])
-            found["share"] = tuple(100 * part / whole for part in found["labels"])
+            found["share"] = Drawn(*(100 * part / whole for part in found["labels"]))
     return found
 
 
 def _goal(full: Sequence[Curve], drawn: Sequence[np.ndarray], chosen: np.ndarray) -> Drawn:
     """95 % of what training on everything reaches, in the mean over seeds."""
-    return tuple(GOAL * level[..., -1] for level in _over_seeds(*_levels(full, drawn), chosen))
+    return Drawn(*(GOAL * level[..., -1] for level in _over_seeds(*_levels(full, drawn), chosen)))
 
 
 def _levels(curves: Sequence[Curve], drawn: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -112,7 +116,7 @@ def _levels(curves: Sequence[Curve], drawn: Sequence[np.ndarray]) -> tuple[list[
 def _over_seeds(plain: Sequence[np.ndarray], replicated: Sequence[np.ndarray], chosen: np.ndarray) -> Drawn:
     """Means over seeds: of values `[...]` a seed, and of the chosen seeds' replicates `[replicates, ...]` of them."""
     picked = np.stack(replicated, axis=1)[np.arange(len(chosen))[:, None], chosen]
-    return np.mean(plain, axis=0), picked.mean(1)
+    return Drawn(np.mean(plain, axis=0), picked.mean(1))
 
 
 def tail_of(seeds: int) -> float:
@@ -122,7 +126,8 @@ def tail_of(seeds: int) -> float:
     return float(stats.norm.cdf(-np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.975, seeds - 1)))
 
 
-def _estimate(value: float, replicates: np.ndarray, tail: float) -> Estimate:
+def _estimate(drawn: Drawn, tail: float) -> Estimate:
+    value, replicates = drawn
     known = replicates[~np.isnan(replicates)]
     if len(known) < len(replicates) / 2:  # no interval of what is mostly undefined
         return Estimate(float(value), np.nan, np.nan)
@@ -133,7 +138,7 @@ def _estimate(value: float, replicates: np.ndarray, tail: float) -> Estimate:
 def _difference(own: Drawn, base: Drawn, tail: float) -> Estimate:
     """Of two goals that were not reached the difference is NaN: nobody knows it."""
     with np.errstate(invalid="ignore"):
-        return _estimate(own[0] - base[0], own[1] - base[1], tail)
+        return _estimate(Drawn(own.value - base.value, own.replicates - base.replicates), tail)
 
 
 class Comparison(NamedTuple):
@@ -196,7 +201,8 @@ def _largest_block(lengths: Mapping[tuple[str, int], int]) -> tuple[int, list[st
 
     A strategy counts for more than a seed, so that one that is a seed behind is not dropped for it.
     """
-    best, found = 0, (0, [], [])
+    best = 0
+    found: tuple[int, list[str], list[int]] = (0, [], [])
     for rounds in sorted(set(lengths.values()), reverse=True):
         seeds_of: dict[str, set[int]] = {}
         for (strategy, seed), length in lengths.items():

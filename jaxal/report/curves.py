@@ -49,11 +49,13 @@ def draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Va
 def panels_of(assessment: Assessment, groups: Sequence[str]) -> list[tuple[str, Value]]:
     """Titles and values of what is drawn of every kind of task: the main measure overall, and by group with the disparity."""
     title, key = assessment.title, assessment.key
+
+    def of_group(group: str) -> Value:
+        return lambda entry: entry[key]["by_group"].get(group, np.nan)
+
     panels: list[tuple[str, Value]] = [(f"{title}, all test cases", lambda entry: entry[key]["overall"])]
     if len(groups) > 1:
-        panels += [
-            (f"{title}, group {group}", lambda entry, group=group: entry[key]["by_group"].get(group, np.nan)) for group in groups
-        ]
+        panels += [(f"{title}, group {group}", of_group(group)) for group in groups]
         panels.append(("Disparity Δ (lower is fairer)", lambda entry: entry["disparity"]))
     return panels
 

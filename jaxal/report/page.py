@@ -178,7 +178,7 @@ def _cell(estimate: Estimate, lower_is_better: bool, digits: int, signed: bool) 
     return f'<td{kind} data-value="{_key(estimate.value)}">{number(estimate.value)}<small>{interval}</small></td>'
 
 
-def _key(value: float) -> str:
+def _key(value: float | np.floating) -> str:
     """What a column is sorted by; numbers that are not known come last."""
     return f"{value}" if np.isfinite(value) else "-Infinity" if value < 0 else "Infinity"
 

@@ -1,5 +1,6 @@
 """Pictures of queried cases, beside the ledger."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +24,8 @@ def draw_queried(run: Run, state: State, units: Sequence[str], params: Params) -
         case = run.units[name].case._replace(label=run.labels.get(name))
         example = task.load(case)
         pixels = task.pixels(case) if task.pixels else None
-        sight = Sight(
-            example, pixels, lambda image=example.image: predict(task.kind, task.model, params, image), task.dataset.spacing_mm
-        )
+        predict_case = functools.partial(predict, task.kind, task.model, params, example.image)
+        sight = Sight(example, pixels, predict_case, task.dataset.spacing_mm)
         picture = task.kind.picture(sight)
         if picture:
             _write_picture(picture_path(run.folder, state.round, name), picture)

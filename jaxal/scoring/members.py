@@ -103,7 +103,7 @@ def member_moments(stream: Stream, params: Params, images: Array, hidden: Any, k
             moments = _over_items(stream.moments, lambda part: _unflip(turn, part, space), moments)
         return jax.tree.map(jnp.add, total, moments), None
 
-    networks, views = (np.array(part, np.int32) for part in zip(*outer, strict=True))
+    networks, views = (jnp.array(part, jnp.int32) for part in zip(*outer, strict=True))
     return jax.lax.scan(add, total, (networks, views))[0]
 
 

@@ -146,6 +146,7 @@ class Pass:
         batch = jax.tree.map(lambda part: jax.ShapeDtypeStruct((self._at_once, *part.shape), part.dtype), example)
         numbers = jax.ShapeDtypeStruct((self._at_once,), np.uint32)
         memory = self._run.lower(params, key, batch, numbers).compile().memory_analysis()
+        assert memory is not None  # CPUs and GPUs tell it
         return memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
 
     def _identity(self, params: Params, key: Array, outside: str) -> str:
@@ -171,7 +172,8 @@ class _Rows:
 
     def __init__(self, ids: Sequence[str]):
         self.place = {id_: index for index, id_ in enumerate(ids)}
-        self._structure, self._leaves = None, []
+        self._structure: Any = None
+        self._leaves: list[np.ndarray] = []
 
     def allocate(self, batch: Collected) -> None:
         """Makes room, once the shapes of a batch's results are known."""
@@ -218,7 +220,7 @@ class _Program(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(program: _Program, mesh: Mesh) -> Callable:
+def _compiled(program: _Program, mesh: Mesh) -> jax.stages.Wrapped:
     """The program of a pass; several strategies and seeds of a study run the same ones."""
 
     def evaluate(params: Params, key: Array, examples: Example, numbers: Array) -> Collected:
@@ -226,9 +228,10 @@ def _compiled(program: _Program, mesh: Mesh) -> Callable:
             return _evaluate(program, params, key, examples, numbers)
 
     # Each device runs the program of a single one on its own cases; nothing travels between them.
-    specs = {"in_specs": (P(), P(), P("cases"), P("cases")), "out_specs": P("cases")}
+    in_specs, out_specs = (P(), P(), P("cases"), P("cases")), P("cases")
+    shared = jax.shard_map(evaluate, mesh=mesh, check_vma=False, in_specs=in_specs, out_specs=out_specs)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    return jax.jit(jax.shard_map(evaluate, mesh=mesh, check_vma=False, **specs), compiler_options=_ON_CPU if on_cpu else None)
+    return jax.jit(shared, compiler_options=_ON_CPU if on_cpu else None)
 
 
 def _evaluate(program: _Program, params: Params, key: Array, examples: Example, numbers: Array) -> Collected:
@@ -258,4 +261,4 @@ def _evaluate(program: _Program, params: Params, key: Array, examples: Example, 
     )  # fmt: skip
     by_item = moments.item_axes
     of_members = None if members is None else by_item, None if each is None else 1
-    return jax.vmap(of_case, (View(0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None),))(views)
+    return jax.vmap(of_case, (View._make((0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None)),))(views)

@@ -111,6 +111,7 @@ def _information_gain(
         in_use = jax.tree.map(lambda part: part[used], regions.candidates)
         rate = context.learning_rate if step_rate == "training" else step_rate
         if method == "linear":
+            assert rate != "normalised"  # this was refused above
             gain = information.linear_information_gain(in_use, context.value, variant, rate, renormalise)
         else:
             gain = _gain_of_rows(in_use, context.value, variant=variant, rate=rate, step=step, renormalise=renormalise)
@@ -118,7 +119,7 @@ def _information_gain(
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         gain = parts(statistics, context)
-        return gain.mass + gain.gain
+        return np.asarray(gain.mass + gain.gain)
 
     def explain(statistics: Collected, context: Context) -> dict[str, Any]:
         return {name: np.asarray(part, np.float64).tolist() for name, part in parts(statistics, context)._asdict().items()}
@@ -129,7 +130,7 @@ def _information_gain(
 
 def _reference(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> information.Reference:
     sample: EvaluationSample = evaluation.statistics["evaluation_sample"]
-    features = np.moveaxis(sample.features, 0, 1).reshape(sample.features.shape[1], -1)
+    features = np.moveaxis(np.asarray(sample.features), 0, 1).reshape(sample.features.shape[1], -1)
     counts = sample.class_counts.sum(0).astype(np.float32)
     return information.make_reference(jnp.asarray(features), *head, jnp.asarray(sample.weights.reshape(-1)), jnp.asarray(counts))
 

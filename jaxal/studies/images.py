@@ -79,6 +79,14 @@ class ImagePreset:
 
 
 @dataclasses.dataclass(frozen=True)
+class ImageSizes(ImagePreset):
+    """The sizes of a run: an `ImagePreset` of which all numbers of images are known."""
+
+    initial_size: int = dataclasses.field(kw_only=True)
+    query_size: int = dataclasses.field(kw_only=True)
+
+
+@dataclasses.dataclass(frozen=True)
 class ImageArguments(study.StudyArguments):
     """Options of studies on images."""
 
@@ -180,7 +188,7 @@ def with_study(arguments: ImageArguments) -> ImageArguments:
     return dataclasses.replace(arguments, strategy=tuple(STUDY), seeds=max(arguments.seeds, 5), full=True)
 
 
-def choose_sizes(arguments: ImageArguments, preset: ImagePreset, listing: Listing) -> ImagePreset:
+def choose_sizes(arguments: ImageArguments, preset: ImagePreset, listing: Listing) -> ImageSizes:
     """The preset with what was asked for by option in its place, and sizes in images."""
     preset = study.choose_sizes(arguments, preset)
     if any(axis not in (0, 1) for axis in preset.members.flips):
@@ -189,12 +197,12 @@ def choose_sizes(arguments: ImageArguments, preset: ImagePreset, listing: Listin
         )
     pool = len(listing.images) * (1 - preset.evaluation - preset.test)
     classes = len(listing.classes)
-    return dataclasses.replace(
-        preset,
-        network=dataclasses.replace(preset.network, classes=classes),
-        initial_size=preset.initial_size or max(classes, round(preset.initial_share * pool)),
-        query_size=preset.query_size or max(1, round(preset.query_share * pool)),
-    )
+    known = {
+        "network": dataclasses.replace(preset.network, classes=classes),
+        "initial_size": preset.initial_size or max(classes, round(preset.initial_share * pool)),
+        "query_size": preset.query_size or max(1, round(preset.query_share * pool)),
+    }
+    return ImageSizes(**{**vars(preset), **known})
 
 
 def part_of(listing: Listing, images: int) -> Listing:
@@ -213,7 +221,7 @@ def part_of(listing: Listing, images: int) -> Listing:
     return listing._replace(images=tuple(listing.images[place] for place in chosen), pixels=pixels)
 
 
-def draw_splits(cases: Sequence[Case], preset: ImagePreset, seed: int) -> tuple[Splits, tuple[Case, ...]]:
+def draw_splits(cases: Sequence[Case], preset: ImageSizes, seed: int) -> tuple[Splits, tuple[Case, ...]]:
     """The splits of a seed and its initial set.
 
     Raises:
@@ -250,7 +258,7 @@ def read_images(
 
 
 def make_source(
-    arguments: ImageArguments, preset: ImagePreset, model: Model, images: ImageSet, identity: dict[str, Any]
+    arguments: ImageArguments, preset: ImageSizes, model: Model, images: ImageSet, identity: dict[str, Any]
 ) -> study.Source:
     """Images as the one setting of a study."""
     identity = {**identity, "fingerprint": images.fingerprint}

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jaxal import hosts
 from jaxal.errors import UserError
@@ -32,6 +32,7 @@ def with_options_of_run(arguments: A) -> A:
         raise UserError("--score-only and --predict-only are two commands; give one of them.")
     option = "--score-only" if arguments.score_only else "--predict-only"
     folder = arguments.score_only or arguments.predict_only
+    assert folder is not None
     path = folder / "options.json"
     if arguments.score_only and folder.resolve().parent.name == FULL:
         raise UserError(f"{option} {folder}: was trained on the whole pool, so nothing is left to score.")
@@ -39,9 +40,10 @@ def with_options_of_run(arguments: A) -> A:
         raise UserError(f"{option} {folder}: holds no options.json. It takes the folder of one run, …/STRATEGY/seed-N.")
     try:
         options = json.loads(path.read_text())
-        values = {"seed": options["seed"]}
+        values: dict[str, Any] = {"seed": options["seed"]}
         for field in dataclasses.fields(arguments):
-            moved = field.name == "data" and arguments.data is not None  # its content is compared, wherever it lies
+            # Where data lies may change, because its content is compared.
+            moved = field.name == "data" and getattr(arguments, "data", None) is not None
             if field.name in options and field.name not in study.NOT_OF_THE_RUN and not moved:
                 value = options[field.name]
                 if isinstance(value, list):

@@ -25,8 +25,6 @@ from jaxal.strategies.named import Table, named_strategy, options_of
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import TaskKind
 
-S = TypeVar("S")
-
 
 def strategy_option(table: Table, example: str) -> Any:
     """The type of the option that names strategies, with their names and their options as its help."""
@@ -109,12 +107,29 @@ class Source(NamedTuple):
 class Sizes(Protocol):
     """What a preset must tell of the rounds; the rest is each kind of task's own."""
 
-    rounds: int
-    query_size: int
-    members: MembersConfig
-    batch_size: int
+    @property
+    def rounds(self) -> int: ...
+
+    @property
+    def query_size(self) -> int: ...
+
+    @property
+    def members(self) -> MembersConfig: ...
+
+    @property
+    def batch_size(self) -> int: ...
 
 
+class Adjustable(Protocol):
+    """A preset, a dataclass, before options took the place of what is in it."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    @property
+    def members(self) -> MembersConfig: ...
+
+
+S = TypeVar("S", bound=Adjustable)
 NEW_FOLDER = "Choose another --out, or --fresh to set the folder aside and begin anew."
 
 
@@ -313,7 +328,7 @@ def choose_sizes(arguments: StudyArguments, preset: S) -> S:
 
 
 def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig:
-    asked = {"dropout": arguments.samples, "networks": arguments.networks, "flips": arguments.flips}
+    asked: dict[str, Any] = {"dropout": arguments.samples, "networks": arguments.networks, "flips": arguments.flips}
     try:
         members = dataclasses.replace(members, **{name: value for name, value in asked.items() if value is not None})
     except ValueError as error:

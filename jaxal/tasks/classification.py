@@ -258,15 +258,16 @@ def curve_of(rounds: Sequence[Mapping[str, Any]]) -> AucCurve:
 
 
 def _columns(groups: Sequence[str]) -> list[Column]:
-    by_group = [
-        Column(f"AUC {group}", lambda entry, group=group: number(entry["auc"]["by_group"].get(group))) for group in groups
-    ]
     return [
         Column("AUC", lambda entry: number(entry["auc"]["overall"])),
-        *(by_group if len(groups) > 1 else []),
+        *(map(_column_of_group, groups) if len(groups) > 1 else []),
         Column("accuracy", lambda entry: number(entry["accuracy"])),
         Column("ECE", lambda entry: number(entry["ece"])),
     ]
+
+
+def _column_of_group(group: str) -> Column:
+    return Column(f"AUC {group}", lambda entry: number(entry["auc"]["by_group"].get(group)))
 
 
 ASSESSMENT = Assessment(

@@ -55,7 +55,7 @@ def draw_case(example: Example, probability: np.ndarray, spacing_mm: Sequence[fl
     picture = Image.fromarray(np.concatenate(rows))
     scale = max(1, round(360 / picture.width)) if picture.width < WIDEST else WIDEST / picture.width
     size = round(picture.width * scale), round(picture.height * scale)
-    picture = picture.resize(size, Image.NEAREST if scale >= 1 else Image.LANCZOS)
+    picture = picture.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS)
     packed = io.BytesIO()
     picture.save(packed, "WEBP", quality=55, method=4)
     return packed.getvalue()
@@ -70,9 +70,8 @@ def draw_image(pixels: np.ndarray) -> bytes:
         pixels = np.repeat((255.0 * (pixels - float(low)) / max(high - low, 1)).astype(np.uint8), 3, -1)
     picture = Image.fromarray(np.asarray(pixels))
     scale = SMALLEST / max(picture.size)
-    picture = picture.resize(
-        (round(picture.width * scale), round(picture.height * scale)), Image.NEAREST if scale > 1 else Image.LANCZOS
-    )
+    size = round(picture.width * scale), round(picture.height * scale)
+    picture = picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
     packed = io.BytesIO()
     picture.save(packed, "WEBP", quality=80)
     return packed.getvalue()

@@ -244,10 +244,14 @@ def _columns(groups: Sequence[str]) -> list[Column]:
         return [Column("Dice", lambda entry: number(entry["dice"]["overall"]))]
     return [
         Column("Dice", lambda entry: number(entry["dice"]["overall"])),
-        *(Column(f"Dice {group}", lambda entry, group=group: number(entry["dice"]["by_group"].get(group))) for group in groups),
+        *map(_column_of_group, groups),
         Column("disparity", lambda entry: number(entry["disparity"])),
         Column("ESSP", lambda entry: number(entry["essp"])),
     ]
+
+
+def _column_of_group(group: str) -> Column:
+    return Column(f"Dice {group}", lambda entry: number(entry["dice"]["by_group"].get(group)))
 
 
 ASSESSMENT = Assessment(

@@ -182,6 +182,7 @@ def _state(listing: Listing, size: tuple[int, int], colour: bool) -> str:
 
 
 def _opened(image: Listed) -> Image.Image:
+    assert image.file is not None  # only a listing that holds the pixels itself names no files
     try:
         return Image.open(image.file)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
