@@ -13,8 +13,10 @@ from jaxal.rounds.passes import run_pass
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.pool_pass import Pass
-from jaxal.training.trainer import Draw, Every, Trainer, TrainState
+from jaxal.training.trainer import Draw, Trainer, TrainState
 from jaxal.types import Array, Case, Params, Seen
+
+STEPS_AT_MOST = 10**6  # of one attempt, so that checkpoints of later attempts have higher numbers
 
 
 class Trained(NamedTuple):
@@ -108,18 +110,16 @@ class Network:
         if hosts.is_leader():
             if resume:
                 training = self._checkpoints.restore(round_, training)
-            resumed_at, steps = int(training.step), trainer.steps(len(state.labelled))
+            resumed_at = int(training.step)
 
             def save(training: TrainState) -> None:
-                step = attempt * (steps + 1) + int(training.step)
+                step = attempt * STEPS_AT_MOST + int(training.step)
                 self._checkpoints.save(round_, step, training, {"round": round_, "attempt": attempt})
 
             with run.watcher.progress(f"training on {len(state.labelled)}") as progress:
-                draw, due = _draw(run, state.labelled), Every(run.config.save_every_seconds)
-                training = trainer.fit(
-                    key, len(state.labelled), draw, training, progress, run.watcher.should_stop, save, due
-                )  # fmt: skip
-            if resumed_at < steps:
+                draw, stop, seconds = _draw(run, state.labelled), run.watcher.should_stop, run.config.save_every_seconds
+                training = trainer.fit(key, len(state.labelled), draw, training, progress, stop, save, seconds)
+            if int(training.step) > resumed_at:
                 save(training)
         return hosts.share(training.params)
 

@@ -5,6 +5,7 @@ it is for (round, attempt, step), so that a training resumed at any step goes on
 """
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -91,7 +92,7 @@ class Trainer:
         progress: Callable[[int, int], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         save: Callable[[TrainState], None] | None = None,
-        save_now: Callable[[], bool] = lambda: False,
+        save_every_seconds: float = math.inf,
     ) -> TrainState:
         """Trains on from a state to the last step.
 
@@ -103,10 +104,10 @@ class Trainer:
           progress: called with the steps done and the steps in all.
           should_stop: asked after each step; when it says yes, the state is saved and `Interrupted` raised.
           save: writes a state.
-          save_now: asked after each step whether to save in passing.
+          save_every_seconds: between saves in passing.
         """
         seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
-        first, steps = int(state.step), self.steps(count)
+        first, steps, due = int(state.step), self.steps(count), _Every(save_every_seconds)
         for step, batch in enumerate(_batches(seed, first, steps, self.config.batch_size, count, draw), first):
             rate = self._peak_rate * np.float32(self._decay(step, count))
             state = _compiled_step(self._recipe, state, key, batch, np.int32(steps), rate)
@@ -116,7 +117,7 @@ class Trainer:
             if step + 1 == steps:
                 break  # the caller keeps what is returned
             stopping = should_stop()
-            if save and (stopping or save_now()):
+            if save and (stopping or due()):
                 save(state)
             if stopping:
                 raise Interrupted
@@ -224,7 +225,7 @@ def _batch_indices(seed: list[int], step: int, size: int, count: int) -> list[in
     return [int(orders[place // count][place % count]) for place in places]
 
 
-class Every:
+class _Every:
     """Says yes once every so many seconds."""
 
     def __init__(self, seconds: float):
