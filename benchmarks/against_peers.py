@@ -139,7 +139,8 @@ def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few
     if not difference < 1e-2:
         raise RuntimeError("The two networks differ; their times cannot be compared.")
     passes = {
-        name: Pass(model, [name], MembersConfig(dropout=sizes.members), 1, StatisticsConfig()) for name in ("entropy", "bald")
+        name: Pass(bench.kind, model, [name], MembersConfig(dropout=sizes.members), 1, StatisticsConfig())
+        for name in ("entropy", "bald")
     }
 
     def over(name: str, count: int):
@@ -172,7 +173,7 @@ def classification(contest: Contest, folder: Path, images: int, few: int, member
     contest.peer("images_setup", weights=str(folder / "image-weights.npz"), batch_size=IMAGE_BATCH, classes=CLASSES, **pool.about)
 
     def over(name: str, count: int):
-        pass_ = Pass(pool.model, [name], MembersConfig(dropout=members), IMAGE_BATCH, StatisticsConfig())
+        pass_ = Pass(pool.kind, pool.model, [name], MembersConfig(dropout=members), IMAGE_BATCH, StatisticsConfig())
         return lambda: pass_(pool.params, key(), pool.dataset.cases[:count], pool.load)[name]
 
     def difference(own, theirs):

@@ -21,12 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import interleaved, median, ratio, write
-from jaxal.data.cases import Example
 from jaxal.networks import unet as unet_module
 from jaxal.networks.conv import conv_by_tiles, conv_plain
 from jaxal.networks.unet import UNetConfig, unet
+from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.trainer import Trainer, take_step
+from jaxal.training.trainer import Recipe, Trainer, take_step
+from jaxal.types import Example
 
 SIZES = [
     ((2, 48, 48, 32), 8, 8),
@@ -103,15 +104,15 @@ def measure_step(shape: tuple[int, ...], width: int, repeats: int) -> list[dict]
     """Whole training steps, batch 2, with our convolution and with the plain one."""
     rng = np.random.default_rng(0)
     label = (rng.random(shape) < 0.05).astype(np.uint8)
-    example = Example(rng.normal(size=(*shape, 1)).astype(np.float32), label, np.ones(shape, bool))
+    example = Example(rng.normal(size=(*shape, 1)).astype(np.float32), label, *[np.ones(shape, bool)] * 2)
     batch = jax.tree.map(lambda part: np.stack([part, part]), example)
     calls = {}
     for name in ("plain", "tiles"):
         with mock.patch.object(unet_module, "conv", {"plain": conv_plain, "tiles": conv_by_tiles}[name]):
             model, config = unet(UNetConfig(width=width)), TrainingConfig()
-            state = Trainer(model, config).start(jax.random.key(0), example)
+            state = Trainer(SEGMENTATION, model, config).start(jax.random.key(0), example)
             # A function of its own, traced anew, and not donated: every turn starts from the same state.
-            step = jax.jit(functools.partial(take_step, model, config))
+            step = jax.jit(functools.partial(take_step, Recipe(model, config, SEGMENTATION.loss, SEGMENTATION.dense)))
             calls[name] = functools.partial(step, state, jax.random.key(1), batch, np.int32(100), np.float32(config.peak_rate))
             jax.block_until_ready(calls[name]())  # traced while the convolution is in its place
     seconds = interleaved(calls, repeats)

@@ -19,10 +19,11 @@ from benchmarks.measure import interleaved, median, write
 from benchmarks.pool import CLASSES, matmul_ceiling, resnet18_flops
 from jaxal.acquisition import uncertainty
 from jaxal.arrays import flat, logits_of
-from jaxal.data.cases import Example
 from jaxal.networks.resnet import ResNetConfig, resnet
+from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.trainer import Trainer, take_step
+from jaxal.training.trainer import Recipe, Trainer, take_step
+from jaxal.types import Example
 
 
 def main() -> None:
@@ -35,11 +36,13 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(options.batch, options.side, options.side, 3)), jnp.float32)
-    batch = Example(images, jnp.asarray(rng.integers(CLASSES, size=options.batch), jnp.uint8), jnp.ones(options.batch, bool))
+    labels, everywhere = jnp.asarray(rng.integers(CLASSES, size=options.batch), jnp.uint8), jnp.ones(options.batch, bool)
+    batch = Example(images, labels, everywhere, everywhere)
     model = resnet(ResNetConfig(classes=CLASSES, norm="frozen", dtype=options.dtype))
     config = TrainingConfig(dice=False, flips=(0, 1), rotation_degrees=15.0, contrast=0.0, brightness=0.0, noise=0.0)
-    state = Trainer(model, config).start(jax.random.key(0), jax.tree.map(lambda part: part[0], batch))
-    step = jax.jit(lambda state: take_step(model, config, state, jax.random.key(1), batch, jnp.int32(100), jnp.float32(1e-3)))
+    state = Trainer(CLASSIFICATION, model, config).start(jax.random.key(0), jax.tree.map(lambda part: part[0], batch))
+    recipe = Recipe(model, config, CLASSIFICATION.loss, CLASSIFICATION.dense)
+    step = jax.jit(lambda state: take_step(recipe, state, jax.random.key(1), batch, jnp.int32(100), jnp.float32(1e-3)))
 
     @jax.jit
     def score(params, images):

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxal.data.cases import Case, Dataset, Example
+from jaxal.data.cases import Dataset
 from jaxal.data.images.decoded import Listed, Listing, make_images
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.nifti import Volume, write_volume
@@ -20,7 +20,9 @@ from jaxal.data.stream import batches
 from jaxal.networks.conv import devices_share_cores
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
-from jaxal.types import Model, Params
+from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.types import Case, Example, Model, Params, TaskKind
 
 
 class Sizes(NamedTuple):
@@ -42,6 +44,7 @@ class Bench(NamedTuple):
     dataset: Dataset
     model: Model
     params: Params
+    kind: TaskKind = SEGMENTATION
 
     def load(self, case: Case):
         return load_case(case, self.dataset)
@@ -91,6 +94,7 @@ class ImageBench(NamedTuple):
     params: Params
     load: Callable[[Case], Example]
     about: dict[str, Any]
+    kind: TaskKind = CLASSIFICATION
 
 
 def make_image_bench(folder: Path, images: int) -> ImageBench:

@@ -37,7 +37,13 @@ def work(folder: Path, count: int, devices: int) -> dict:
     """One pass over `count` cases in this process; what it took after a first, short one for the compilation."""
     bench = make_bench(folder, SMALL)
     pass_ = Pass(
-        bench.model, STRATEGIES, MembersConfig(dropout=SMALL.members), 4, StatisticsConfig(), jax.local_devices()[:devices]
+        bench.kind,
+        bench.model,
+        STRATEGIES,
+        MembersConfig(dropout=SMALL.members),
+        4,
+        StatisticsConfig(),
+        jax.local_devices()[:devices],
     )
     files = bench.dataset.cases
     cases = [files[index % len(files)]._replace(id=f"case_{index:06d}") for index in range(count)]

@@ -41,8 +41,9 @@ from jaxal.arrays import flat, logits_of
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.strategies import table as strategies
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, Context, Needs, Seen, StrategyConfig
+from jaxal.strategies.contract import Context, Needs, decide
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
+from jaxal.types import Seen, Unit
 
 CONFIG = StatisticsConfig()
 BATCH = 1  # cases on each device at once
@@ -55,7 +56,6 @@ class Contest:
 
     def __init__(self, bench: Bench | ImageBench, batch_size: int, members: int, cases: int):
         self.bench, self.batch_size = bench, batch_size
-        self.table = CLASSIFICATION_STRATEGIES if isinstance(bench, ImageBench) else STRATEGIES
         self.members = MembersConfig(dropout=members)
         self.cases, self._turn = cases, 0
         self.few = bench.dataset.cases[: min(8, cases)]  # stand in for the labelled and the evaluation set
@@ -72,7 +72,7 @@ class Contest:
         self._turn += 1
 
     def make_pass(self, names) -> Pass | None:
-        return Pass(self.bench.model, names, self.members, self.batch_size, CONFIG) if names else None
+        return Pass(self.bench.kind, self.bench.model, names, self.members, self.batch_size, CONFIG) if names else None
 
     def over(self, pass_: Pass | None, cases):
         return pass_(self.bench.params, key(), cases, self.bench.load) if pass_ else {}
@@ -87,7 +87,7 @@ class Contest:
         return lambda: over(self.pool)
 
     def strategy(self, name: str) -> Callable:
-        chosen = self.table[name](StrategyConfig())
+        chosen = self.bench.kind.strategies[name]()
         labelled = Seen(self.few, self.over(self.make_pass(chosen.needs.labelled), self.few))
         evaluation = Seen(self.few, self.over(self.make_pass(chosen.needs.evaluation), self.few))
         pass_ = self.make_pass(chosen.needs.pool)
@@ -96,7 +96,7 @@ class Contest:
 
     def everything(self, names) -> Callable:
         """All strategies in one pass."""
-        chosen = [self.table[name](StrategyConfig()) for name in names]
+        chosen = [self.bench.kind.strategies[name]() for name in names]
         needs = Needs(*(tuple(sorted(set().union(*part))) for part in zip(*(one.needs for one in chosen), strict=True)))
         labelled, evaluation = (Seen(self.few, self.over(self.make_pass(part), self.few)) for part in needs[1:])
         pass_ = self.make_pass(needs.pool)
@@ -105,8 +105,8 @@ class Contest:
 
     def _score(self, chosen, pass_, labelled, evaluation):
         statistics = self.over(pass_, self.pool)
-        context, head = Context(key(), self.pool), self.bench.model.head(self.bench.params)
-        return [strategies.score_and_select(one, context, head, statistics, labelled, evaluation, 4)[1].scores for one in chosen]
+        context, head = Context(key(), [Unit(case) for case in self.pool]), self.bench.model.head(self.bench.params)
+        return [decide(strategy, context, head, statistics, labelled, evaluation, 4).query.scores for strategy in chosen]
 
     def _note_bytes(self, name: str, pass_: Pass | None) -> None:
         if pass_:
@@ -117,7 +117,6 @@ def measure(
     bench: Bench | ImageBench, sizes: Sizes, batch_size: int, members: int, cases: int, repeats: int, names: list[str]
 ) -> list[dict]:
     """Rows of all strategies at one batch size and number of samples."""
-    task = "classification" if isinstance(bench, ImageBench) else "segmentation"
     contest = Contest(bench, batch_size, members, cases)
     forward, entropy = contest.forward(), contest.strategy("entropy")
     contestants = {name: contest.strategy(name) for name in names} | {"all": contest.everything(names)}
@@ -132,7 +131,7 @@ def measure(
     seconds = interleaved(beside, repeats, contest.next_turn)
     rows = [
         {
-            "task": task,
+            "task": bench.kind.name,
             "strategy": name,
             "batch_size": batch_size,
             "members": members,
@@ -151,7 +150,7 @@ def measure(
     pair = interleaved(pair, max(2, repeats // 2))
     rows[-2]["over_dearest"] = {"strategy": dearest, **ratio(pair["all"], pair["dearest"])}
     every = [seconds[name, "forward"] for name in contestants]
-    return [{"task": task, "strategy": "forward", "batch_size": batch_size, "members": 0,
+    return [{"task": bench.kind.name, "strategy": "forward", "batch_size": batch_size, "members": 0,
              "seconds_per_case": median([value for part in every for value in part]) / cases, "over_forward": None, "over_entropy": None,
              "program_bytes": None}, *rows]  # fmt: skip
 
