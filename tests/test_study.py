@@ -203,6 +203,20 @@ def test_a_plan_counts_networks_and_dropout_may_lie_deeper(tmp_path):
     assert "seen in" in output
 
 
+def test_a_study_without_groups_says_nothing_of_fairness(tmp_path):
+    data = decathlon(tmp_path / "data", cases=12)
+    (data / "participants.tsv").unlink()
+    status, output = here(*options(data, tmp_path, "--strategy", "random", "weighted_entropy", "--rounds", "1"))
+    assert status == 0, output
+    assert "No case has a group, because there is no" in output
+    assert "disparity" not in output and "ESSP" not in output
+    out = tmp_path / "out"
+    assert {run.setting for run in read_runs(out)} == {"data"}
+    page_text, table = (out / "report.html").read_text(), (out / "summary.csv").read_text()
+    assert "disparity" not in table and "Disparity" not in page_text and "ESSP" not in page_text and "worst group" not in page_text
+    assert "Dice" in page_text
+
+
 def test_a_table_of_groups_may_lie_elsewhere_and_a_study_be_moved(tmp_path):
     data = decathlon(tmp_path / "data", cases=12)
     (data / "participants.tsv").rename(tmp_path / "groups.tsv")

@@ -141,7 +141,8 @@ def prepare_task(
             f"The pool has {len(splits.pool)} of {len(dataset.cases)} cases, but the initial set of {preset.initial_size} and one "
             f"query of {preset.query_size} need {preset.initial_size + preset.query_size}. Lower --initial-size or --query-size, or add cases."
         )
-    shares = imbalanced_shares(dataset) if arguments.initial == "imbalanced" else None
+    several = len(dataset.groups) > 1  # of one there is nothing to balance
+    shares = imbalanced_shares(dataset) if several and arguments.initial == "imbalanced" else None
     initial = initial_set(splits.pool, preset.initial_size, seed, shares)
     if any(axis not in range(len(dataset.shape)) for axis in preset.members.flips):
         raise UserError(f"--flips is {preset.members.flips}; images here have the axes 0 to {len(dataset.shape) - 1}.")
@@ -165,4 +166,5 @@ def make_source(
     def task(seed: int) -> Task:
         return prepare_task(arguments, preset, ready, identity, seed, patch)
 
-    return study.Source(f"{name}-{arguments.initial}", arguments, task)
+    setting = f"{name}-{arguments.initial}" if len(ready.dataset.groups) > 1 else name
+    return study.Source(setting, arguments, task)
