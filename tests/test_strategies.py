@@ -313,6 +313,19 @@ def test_strategies_that_there_are_not(name, message):
         named_strategy(name, STRATEGIES)
 
 
+def test_options_given_to_all_reach_those_that_have_them():
+    given = {"renormalise": True, "step": "sign"}
+    assert named_strategy("aeig", STRATEGIES, given).identity["renormalise"] is True
+    assert named_strategy("aeig,step=sgd", STRATEGIES, given).identity["step"] == "sgd"  # its own go first
+    assert named_strategy("eig", STRATEGIES, given).identity == {
+        "name": "eig",
+        "step_rate": "training",
+        "step": "sign",
+        "method": "exact",
+    }
+    assert named_strategy("entropy", STRATEGIES, given).identity == {"name": "entropy"}
+
+
 def test_whole_numbers_are_whole():
     with pytest.raises(UserError, match=re.escape("joint_samples is '2.5'; it takes a whole number")):
         named_strategy("batchbald,joint_samples=2.5", CLASSIFICATION_STRATEGIES)

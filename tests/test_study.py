@@ -213,7 +213,9 @@ def test_a_study_without_groups_says_nothing_of_fairness(tmp_path):
     out = tmp_path / "out"
     assert {run.setting for run in read_runs(out)} == {"data"}
     page_text, table = (out / "report.html").read_text(), (out / "summary.csv").read_text()
-    assert "disparity" not in table and "Disparity" not in page_text and "ESSP" not in page_text and "worst group" not in page_text
+    assert (
+        "disparity" not in table and "Disparity" not in page_text and "ESSP" not in page_text and "worst group" not in page_text
+    )
     assert "Dice" in page_text
 
 

@@ -14,7 +14,7 @@ from jaxal.report.comparison import Comparison, Estimate, compare_runs
 from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs, values_after
 from jaxal.rounds.pictures import picture_path
 from jaxal.strategies.named import summary_of
-from jaxal.tasks.assessed import LABELS, measure_of
+from jaxal.tasks.measures import LABELS, measure_of
 from jaxal.tasks.table import KINDS, kind_of
 from jaxal.types import Assessment
 

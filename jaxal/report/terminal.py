@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxal.files import write_text
 from jaxal.report.comparison import Comparison, Estimate
 from jaxal.rounds.ledger import read_runs
-from jaxal.tasks.assessed import measure_of
+from jaxal.tasks.measures import measure_of
 from jaxal.tasks.table import kind_of
 from jaxal.types import Assessment, Column
 

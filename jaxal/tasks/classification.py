@@ -20,7 +20,7 @@ from jaxal.assessment.learning_curves import area_under
 from jaxal.files import write_text
 from jaxal.scoring.statistics import EvaluationSample, Regions, View, of_classes
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
-from jaxal.tasks.assessed import number, pool_of
+from jaxal.tasks.measures import number, pool_of
 from jaxal.tasks.pictures import draw_image
 from jaxal.training import losses
 from jaxal.types import Assessment, Case, Column, Example, Measure, Predicting, Seen, Sight, Statistic, TaskKind

@@ -25,7 +25,7 @@ from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.scoring.statistics import EvaluationSample, Regions, StatisticsConfig, View, of_classes
 from jaxal.strategies.table import STRATEGIES
-from jaxal.tasks.assessed import number, pool_of
+from jaxal.tasks.measures import number, pool_of
 from jaxal.tasks.original_grid import to_original_grid, write_image
 from jaxal.tasks.pictures import draw_case
 from jaxal.training import losses

@@ -1,4 +1,4 @@
-"""What assessments of all kinds of tasks share."""
+"""Measures that all kinds of tasks have, and how numbers are shown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
