@@ -92,6 +92,16 @@ def test_nan_never_enters_the_ledger(tmp_path):
     assert not (tmp_path / "rounds.jsonl").exists()
 
 
+def test_lines_of_older_versions_get_what_they_lack_and_stay_as_they_are(tmp_path):
+    """They did not name their kind of task."""
+    path = tmp_path / "rounds.jsonl"
+    old = '{"round": 0,  "auc": {"overall": 0.5}}\n{"dice": {"overall": 0.5}, "round": 1}\n'
+    path.write_text(old)
+    Ledger(path).append({"round": 2, "task": "regression"})
+    assert [line["task"] for line in Ledger(path).read()] == ["classification", "segmentation", "regression"]
+    assert path.read_text() == old + '{"round": 2, "task": "regression"}\n'
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_text(path, "old")

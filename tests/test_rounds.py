@@ -15,6 +15,7 @@ from test_loop import CONFIG, Silent, run, task, with_strategy  # noqa: F401 (a 
 
 import jaxal
 from jaxal.data.scans.folder import FolderConfig, make_ready
+from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.data.scans.prepare import load_case
 from jaxal.errors import UserError
 from jaxal.files import write_text
@@ -243,6 +244,21 @@ def test_a_new_label_prepares_nothing_else_anew(tmp_path):
     assert versions[0] != versions[1]
     assert corrected.dataset.cases[1].version == after.dataset.cases[1].version
     assert load_case(corrected.dataset.cases[1], corrected.dataset).label.sum() > 0
+
+
+def test_a_plan_made_before_is_kept_whatever_labels_come(tmp_path):
+    """Computed tomography is clipped to the foreground's percentiles, which a new label map moves."""
+    folder, prepared = tiny.write_dataset(tmp_path / "data", cases=4), tmp_path / "prepared"
+    description = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**description, "channel_names": {"0": "CT"}}))
+    before = make_ready(folder, prepared, FolderConfig())
+    label = folder / "labelsTr" / "case_001.nii.gz"
+    write_volume(label, Volume(np.ones(tiny.SHAPE, np.uint8), np.eye(4)))
+    anew = make_ready(folder, prepared, FolderConfig())
+    assert anew.plan.digest() != before.plan.digest()
+    kept = make_ready(folder, prepared, FolderConfig(plan=before.plan))
+    assert kept.plan == before.plan
+    assert [case.image for case in kept.dataset.cases] == [case.image for case in before.dataset.cases]
 
 
 @pytest.mark.parametrize("strategy", ["entropy", "weighted_entropy", "stratified_random"])

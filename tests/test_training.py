@@ -203,3 +203,17 @@ def test_augmentation_changes_intensities_only_by_default(examples):
     np.testing.assert_array_equal(np.asarray(one.label), examples[0].label)
     assert not np.allclose(np.asarray(one.image), examples[0].image)
     assert np.corrcoef(np.asarray(one.image).reshape(-1), examples[0].image.reshape(-1))[0, 1] > 0.95
+
+
+def test_label_maps_are_flipped_with_their_image_and_classes_are_not(examples):
+    config = dataclasses.replace(tiny.TRAINING, flips=(0, 2), contrast=0.0, brightness=0.0, noise=0.0)
+    example = examples[0]._replace(image=examples[0].label[..., None].astype(np.float32))
+    example = example._replace(labelled=example.label == 1)
+    assert (example.label != example.label[::-1]).any() and (example.label != example.label[:, :, ::-1]).any()
+    flip, seen = jax.jit(augment, static_argnums=(0, 1)), set()
+    for seed in range(12):
+        flipped = flip(config, True, jax.random.key(seed), example)
+        np.testing.assert_array_equal(flipped.label, np.asarray(flipped.image)[..., 0])
+        np.testing.assert_array_equal(flipped.labelled, np.asarray(flipped.label) == 1)
+        seen.add(np.asarray(flipped.label).tobytes())
+    assert len(seen) == 4  # each axis by itself
