@@ -41,7 +41,7 @@ def test_windows_of_the_identity_give_the_volume_back(rng):
 @pytest.mark.parametrize("network", ["identity", "ramped"])
 @pytest.mark.parametrize("overlap", ["0.25", "0.5", "0.6"])
 def test_windows_are_blended_as_monai_blends_them(network, overlap):
-    known = json.loads((Path(__file__).parent / "fixtures" / "windows.json").read_text())
+    known = json.loads((Path(__file__).parents[1] / "fixtures" / "windows.json").read_text())
     patch, volume = tuple(known["patch"]), jnp.asarray(known["volume"], jnp.float32)[None, ..., None]
     ramp = jnp.asarray(known["ramp"], jnp.float32)[None, ..., None] if network == "ramped" else 1.0
     model = pointwise()

@@ -7,65 +7,13 @@ import nibabel
 import numpy as np
 import pytest
 import tiny
+from folders import OBLIQUE, bids, decathlon, save, table, volumes
 
 from jaxal.data.groups import read_groups
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.layouts import find_cases
 from jaxal.data.scans.plan import look_at
 from jaxal.errors import UserError
-
-OBLIQUE = np.array([[0.98, -0.2, 0.0, 10], [0.2, 0.97, 0.1, -5], [0.0, -0.1, 3.0, 7], [0, 0, 0, 1]])
-
-
-def save(path, values, affine=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine), path)
-
-
-def volumes(index, shape=(8, 8, 6), channels=1, classes=2):
-    rng = np.random.default_rng(index)
-    label = np.zeros(shape, np.uint8)
-    for number in range(1, classes):
-        label[1 + number : 3 + number, 2:5, 2:4] = number
-    image = (rng.normal(size=(*shape, channels)) + 3 * label[..., None]).astype(np.float32)
-    return image, label
-
-
-def decathlon(folder, cases=6, channels=2, classes=3, affine=OBLIQUE):
-    listed = []
-    for index in range(cases):
-        image, label = volumes(index, channels=channels, classes=classes)
-        save(folder / "imagesTr" / f"scan_{index}.nii.gz", image, affine)
-        save(folder / "labelsTr" / f"scan_{index}.nii.gz", label, affine)
-        listed.append({"image": f"./imagesTr/scan_{index}.nii.gz", "label": f"./labelsTr/scan_{index}.nii.gz"})
-    description = {
-        "modality": {str(channel): f"MRI{channel}" for channel in range(channels)},
-        "labels": {"0": "background", **{str(number): f"part {number}" for number in range(1, classes)}},
-        "training": listed,
-    }
-    (folder / "dataset.json").write_text(json.dumps(description))
-    table(folder, {f"scan_{index}": "AB"[index % 2] for index in range(cases)})
-    return folder
-
-
-def bids(folder, subjects=6, sessions=("ses-1",), channels=("FLAIR", "T1w")):
-    (folder).mkdir(parents=True)
-    (folder / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
-    for index in range(subjects):
-        for session in sessions:
-            place = "/".join(part for part in (f"sub-{index:02d}", session, "anat") if part)
-            stem = "_".join(part for part in (f"sub-{index:02d}", session) if part)
-            image, label = volumes(index, channels=len(channels))
-            for number, channel in enumerate(channels):
-                save(folder / place / f"{stem}_{channel}.nii.gz", image[..., number])
-            save(folder / "derivatives" / "readers" / place / f"{stem}_space-orig_dseg.nii.gz", label)
-    table(folder, {f"sub-{index:02d}": "AB"[index % 2] for index in range(subjects)})
-    return folder
-
-
-def table(folder, groups, column="group"):
-    lines = [f"participant_id\t{column}", *(f"{id_}\t{group}" for id_, group in groups.items())]
-    (folder / "participants.tsv").write_text("\n".join(lines) + "\n")
 
 
 def test_decathlon_with_two_channels_three_classes_and_an_oblique_affine(tmp_path):

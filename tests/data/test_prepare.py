@@ -4,8 +4,8 @@ import nibabel
 import numpy as np
 import pytest
 import tiny
+from folders import OBLIQUE, bids, decathlon, save, table
 from scipy import ndimage
-from test_layouts import OBLIQUE, bids, decathlon, save, table
 
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.layouts import find_cases

@@ -12,7 +12,7 @@ from jaxal.rounds.ledger import Ledger
 from jaxal.strategies.named import named_strategy
 from jaxal.strategies.table import STRATEGIES
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "adding-a-strategy.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "adding-a-strategy.md"
 
 
 def documented():

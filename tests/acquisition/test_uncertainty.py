@@ -9,7 +9,7 @@ import pytest
 from jaxal.acquisition import uncertainty
 from jaxal.acquisition.uncertainty import ClassMoments
 
-FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "uncertainty.json").read_text())
+FIXTURE = json.loads((Path(__file__).parents[1] / "fixtures" / "uncertainty.json").read_text())
 MEASURES = {
     name: getattr(uncertainty, name) for name in ("entropy", "bald", "margin", "least_confidence", "variation_ratio", "variance")
 }

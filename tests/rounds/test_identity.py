@@ -11,7 +11,7 @@ from jaxal.rounds.identity import FORMAT, config_hash, decisive, differences
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 def asked_by_the_brain_study():

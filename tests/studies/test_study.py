@@ -7,7 +7,7 @@ import killing
 import nibabel
 import numpy as np
 import pytest
-from test_layouts import bids, decathlon
+from folders import bids, decathlon
 
 from experiments import compare, segmentation
 from jaxal.cli import command

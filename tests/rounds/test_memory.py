@@ -12,7 +12,7 @@ CASES, MEGABYTES = 250, 75
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process writes to")
 def test_a_folder_ten_times_larger_than_memory_is_studied(tmp_path):
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     command = [sys.executable, "tests/tight_memory.py", tmp_path, str(CASES), str(MEGABYTES)]
     # Threads keep pieces of freed memory to themselves; with fewer places to do so the limit measures what is in use.
     environment = {**os.environ, "PYTHONPATH": str(root), "JAX_NUM_CPU_DEVICES": "1", "MALLOC_ARENA_MAX": "2"}

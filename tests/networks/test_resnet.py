@@ -19,7 +19,7 @@ from jaxal.training.config import TrainingConfig
 from jaxal.training.trainer import Recipe, TrainState, _fresh_state, take_step
 from jaxal.types import Example
 
-FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "resnet.json").read_text())
+FIXTURE = json.loads((Path(__file__).parents[1] / "fixtures" / "resnet.json").read_text())
 IMAGES = np.random.default_rng(1).normal(size=(2, 64, 48, 3)).astype(np.float32)
 
 

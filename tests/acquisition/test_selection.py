@@ -9,7 +9,7 @@ import pytest
 from jaxal.acquisition import gradients, selection
 from jaxal.acquisition.selection import k_center, k_means_plus_plus, k_means_plus_plus_of_gradients, power_scores, top_k
 
-K_CENTER = json.loads((Path(__file__).parent / "fixtures" / "k_center.json").read_text())
+K_CENTER = json.loads((Path(__file__).parents[1] / "fixtures" / "k_center.json").read_text())
 
 
 def test_takes_the_best_and_reports_the_gap_at_the_cut():
@@ -159,7 +159,7 @@ def test_draws_equal_a_plain_loop_with_noise_of_its_own_for_each(rng):
     assert np.asarray(drawn).tolist() == chosen
 
 
-BATCHES = json.loads((Path(__file__).parent / "fixtures" / "batchbald.json").read_text())
+BATCHES = json.loads((Path(__file__).parents[1] / "fixtures" / "batchbald.json").read_text())
 
 
 def members_of_fixture():
