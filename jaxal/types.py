@@ -178,6 +178,22 @@ class Unit(NamedTuple):
 Load = Callable[[Case], Example]
 
 
+class Labels(Protocol):
+    """Where labels come from and where they are kept: beside the images in a simulation, in a store with readers."""
+
+    def ask(self, units: Sequence[str]) -> Mapping[str, Label]:
+        """The labels of these units that there are now; with readers perhaps none."""
+        ...
+
+    def keep(self, answers: Mapping[str, Label]) -> None:
+        """Makes answers durable, before the ledger speaks of them."""
+        ...
+
+    def of(self, case: Case, units: Sequence[str]) -> Label:
+        """The label of a case of which these units were answered."""
+        ...
+
+
 class Seen(NamedTuple):
     """A split as strategies and assessments may see it: its cases and their statistics."""
 
@@ -354,6 +370,7 @@ class TaskKind(NamedTuple):
     Attributes:
       name: as every line of the ledger has it.
       dense: whether every element of an image has a label and a prediction of its own, instead of one for the image as a whole.
+      label_type: what labels are in the pass: whole numbers of classes, or real ones.
       elements: what people call them.
       loss: `(training configuration, logits [batch, classes, elements], batch) -> [batch]`.
       moments: what members are streamed into.
@@ -367,6 +384,7 @@ class TaskKind(NamedTuple):
 
     name: str
     dense: bool
+    label_type: Any
     elements: str
     loss: Callable[[Any, Array, Example], Array]
     moments: Moments

@@ -12,8 +12,8 @@ def run_of(kind, cases, classes, folder=Path("nowhere")):
     """A run of `random` whose pool holds these cases."""
     dataset = Dataset(tuple(cases), ("T1",), tuple(classes), (4, 4, 4), (1.0, 1.0, 1.0))
     task = Task(kind, None, dataset, Splits(tuple(cases), (), ()), (), None, None)
-    units, labels = {case.id: Unit(case._replace(label=None)) for case in cases}, {case.id: case.label for case in cases}
-    unused = dict.fromkeys(("ledger", "pending", "strategy", "oracle", "load_labelled", "watcher"))
+    units = {case.id: Unit(case._replace(label=None)) for case in cases}
+    unused = dict.fromkeys(("ledger", "pending", "strategy", "labels", "load_labelled", "watcher"))
     config = RoundsConfig(1, 2, 0)
     return Run(
         folder=folder,
@@ -22,7 +22,6 @@ def run_of(kind, cases, classes, folder=Path("nowhere")):
         task=task,
         config_hash="abcd",
         units=units,
-        labels=labels,
         **unused,
     )
 

@@ -237,12 +237,14 @@ def _seconds_a_step(trainer: Trainer, state, draw) -> float:
 
 def _seconds_a_case(task: Task, preset: Preset, arguments: Arguments) -> tuple[float, float]:
     """The time of one case in a pass that computes all that the strategies ask for, without compilation, and the pass's megabytes."""
-    chosen = [named_strategy(name, task.kind.strategies).strategy for name in arguments.strategy]
-    names = {need for strategy in chosen for need in strategy.needs.pool} | {"overlap"}
-    pass_ = Pass(task.kind, task.model, sorted(names), preset.members, preset.batch_size, task.statistics)
+    chosen = [named_strategy(name, task.kind.strategies, task.options).strategy for name in arguments.strategy]
+    names = {need for strategy in chosen for need in strategy.needs.pool if need != "auxiliary"} | {"overlap"}
+    networks = preset.members.networks + any(strategy.last_network for strategy in chosen)
+    members = dataclasses.replace(preset.members, networks=networks)
+    pass_ = Pass(task.kind, task.model, sorted(names), members, preset.batch_size, task.statistics)
     params, key = jax.jit(task.model.init)(jax.random.key(0), task.load(task.initial[0]).image[None]), jax.random.key(0)
-    if preset.members.networks > 1:
-        params = jax.tree.map(lambda leaf: jnp.stack([leaf] * preset.members.networks), params)
+    if networks > 1:
+        params = jax.tree.map(lambda leaf: jnp.stack([leaf] * networks), params)
     cases = task.splits.pool[: jax.local_device_count() * preset.batch_size]
     pass_(params, key, cases, task.load)
     begin = time.perf_counter()

@@ -138,7 +138,9 @@ def _columns(assessment: Assessment, groups: Sequence[str]) -> list[Column]:
 
     def queried(record: Mapping[str, Any]) -> str:
         counts = record[assessment.queried].items()
-        return " ".join(f"{kind}:{count}" if kind else str(count) for kind, count in counts) or "pool empty"
+        return " ".join(f"{kind}:{count}" if kind else str(count) for kind, count in counts) or (
+            "pool empty" if not record["queried"] else "no answers"
+        )
 
     return [
         Column("round", lambda record: str(record["round"])),
@@ -182,7 +184,7 @@ def write_summary(folder: Path) -> Path:
                     run.strategy,
                     run.seed,
                     record["round"],
-                    *(record[name] for name in plain),
+                    *(record.get(name, "") for name in plain),
                     record[key]["overall"],
                     *(record[key]["by_group"].get(group, "") for group in groups),
                     *(record["seconds"][phase] for phase in phases),

@@ -32,10 +32,23 @@ def commit(run: Run, state: State, answers: Mapping[str, Label]) -> dict[str, An
         raise ValueError(f"{run.folder}: {strange[0]!r} was not asked for; the query is {', '.join(asked)}.")
     labelled = [run.units[unit].case._replace(label=answers[unit]) for unit in asked if unit in answers]
     record |= run.task.kind.assessment.answered(labelled)
+    record["label_versions"] = {unit: label.version for unit, label in answers.items()}
     if unanswered := [unit for unit in asked if unit not in answers]:
         record["unanswered"] = unanswered
     if hosts.is_leader():
+        run.labels.keep(answers)
         run.ledger.append(record)
-        run.pending.unlink(missing_ok=True)
-        Journal(run.folder / "scores").clear()  # what was kept for a kill is in the ledger now
+        forget(run)
     return record
+
+
+def forget(run: Run) -> None:
+    """Removes what was kept for a kill, once the ledger has it."""
+    run.pending.unlink(missing_ok=True)
+    Journal(run.folder / "scores").clear()
+
+
+def forget_leftovers(run: Run, state: State) -> None:
+    """Removes what a kill just after the last round's line left behind; a query that waits, and a round under way, stay."""
+    if state.pending is None and state.round >= run.config.rounds:
+        forget(run)

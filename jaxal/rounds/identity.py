@@ -47,18 +47,26 @@ def decisive(kind: TaskKind, sections: Mapping[str, Mapping[str, Any]]) -> dict[
     return {"format": FORMAT, "task": kind.name, **_without_undecided(kind, sections)}
 
 
-def differences(stored: Mapping[str, Any], asked: Mapping[str, Any], kind: TaskKind) -> list[str]:
+def differences(stored: Any, asked: Mapping[str, Any], kind: TaskKind) -> list[str]:
     """Lines that name each setting in which a folder differs from what is asked for.
 
     Raises:
-      UserError: a newer version wrote the folder's settings.
+      UserError: a newer version wrote the folder's settings, or they are none.
     """
+    if not isinstance(stored, dict) or not isinstance(stored.get("format", 1), int):
+        raise UserError("These are not the settings of a study. Restore the file, choose another --out or use --fresh.")
     if stored.get("format", 1) > FORMAT:
         raise UserError(
-            f"The folder was written by a newer version of jaxal (its settings have format {stored['format']}, this version knows {FORMAT}). "
+            f"A newer version of jaxal wrote these settings (they have format {stored['format']}, this version knows {FORMAT}). "
             "Update jaxal, or choose another --out."
         )
-    return _describe(_upgraded(stored, asked, kind), asked, "")
+    try:
+        upgraded = _upgraded(stored, asked, kind)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"These are not the settings of a study ({error!r}). Restore the file, choose another --out or use --fresh."
+        ) from error
+    return _describe(upgraded, asked, "")
 
 
 def _upgraded(stored: Mapping[str, Any], asked: Mapping[str, Any], kind: TaskKind) -> dict[str, Any]:

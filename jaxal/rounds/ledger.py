@@ -26,16 +26,29 @@ class Ledger:
         rounds = []
         for number, line in enumerate(self._lines()):
             try:
-                record = json.loads(line)
-                in_order = record["round"] == number
-            except (ValueError, KeyError, TypeError):
-                in_order = False
-            if not in_order:
+                record = _checked_line(json.loads(line))
+                if record["round"] != number:
+                    raise ValueError(f"it is of round {record['round']}")
+            except ValueError as error:
                 raise UserError(
-                    f"{self.path}, line {number + 1}: not the record of round {number}. Restore the file or start anew with --fresh."
-                )
+                    f"{self.path}, line {number + 1}: not the record of round {number} ({error}). Restore the file or start anew with --fresh."
+                ) from error
             rounds.append(_completed(record))
         return rounds
+
+    def read_with_pending(self, path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+        """The finished rounds, and the line that waits in a file until its query is answered, if there is one.
+
+        Raises:
+          UserError: see `read`; or the file holds no such line.
+        """
+        rounds = self.read()
+        if not path.exists():
+            return rounds, None
+        try:
+            return rounds, _checked_line(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise UserError(f"{path}: not the record of a round ({error}). Delete it; its round is then run again.") from error
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds a round."""
@@ -44,6 +57,22 @@ class Ledger:
 
     def _lines(self) -> list[str]:
         return self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+
+
+def _checked_line(record: Any) -> dict[str, Any]:
+    """A line that has at least what the next round reads.
+
+    Raises:
+      ValueError: it has not; the text says what is missing.
+    """
+    if not isinstance(record, dict):
+        raise ValueError("it is no object")
+    for name, kind in (("round", int), ("queried", list)):
+        if not isinstance(record.get(name), kind):
+            raise ValueError(f"it lacks the entry {name!r}")
+    if not isinstance(record.get("strategy", {}), dict):
+        raise ValueError("its entry 'strategy' is no object")
+    return record
 
 
 def _completed(record: dict[str, Any]) -> dict[str, Any]:

@@ -19,9 +19,9 @@ def picture_path(run: Path, round_: int, id_: str) -> Path:
 
 def draw_queried(run: Run, state: State, units: Sequence[str], params: Params) -> None:
     """Draws the first units of a query, with their labels where somebody gave them already."""
-    task = run.task
+    task, known = run.task, run.labels.ask(units[:PICTURES_A_ROUND])
     for name in units[:PICTURES_A_ROUND]:
-        case = run.units[name].case._replace(label=run.labels.get(name))
+        case = run.units[name].case._replace(label=known.get(name))
         example = task.load(case)
         pixels = task.pixels(case) if task.pixels else None
         predict_case = functools.partial(predict, task.kind, task.model, params, example.image)

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import NamedTuple
 
 import jax
 
@@ -25,7 +25,7 @@ from jaxal.rounds.state import State
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import stack_networks
 from jaxal.strategies.contract import Context, Decision, Strategy, decide
-from jaxal.types import Params, Seen
+from jaxal.types import Collected, Params, Seen
 
 
 def propose(run: Run, state: State) -> Query:
@@ -46,9 +46,9 @@ def propose(run: Run, state: State) -> Query:
         params = [network.params for network in trained]
         if run.strategy.last_network:
             params.append(networks[0].restored(state.round - 1) if state.round else params[0])
-        seen = look_at_splits(run, state, passes, params, trained[0].labelled)
+        looks = look_at_splits(run, state, passes, params, trained[0].labelled)
     with _timed(seconds, "select"):
-        decision = decide_for(run, run.strategy, state, params[0], seen)
+        decision = decide_for(run, run.strategy, state, params[0], looks)
     if hosts.is_leader():
         draw_queried(run, state, decision.query.units, params[0])
         first = trained[0]
@@ -57,23 +57,31 @@ def propose(run: Run, state: State) -> Query:
     return decision.query
 
 
-def look_at_splits(run: Run, state: State, passes: Passes, params: Sequence[Params], labelled: Seen) -> tuple[Any, Seen, Seen]:
+class Looks(NamedTuple):
+    """What strategies may know: statistics of the pool's cases, and the labelled and the evaluation cases with theirs."""
+
+    pool: Collected
+    labelled: Seen
+    evaluation: Seen
+
+
+def look_at_splits(run: Run, state: State, passes: Passes, params: Sequence[Params], labelled: Seen) -> Looks:
     """What strategies may know of the pool, the labelled and the evaluation cases; of several networks the first speaks for itself."""
     key, journal = state.key, open_journal(run)
-    pool = [unit.case for unit in state.pool]
+    pool = list(dict.fromkeys(unit.case for unit in state.pool))  # of several units of a case, the case is seen once
     statistics = run_pass(passes.pool, stack_networks(params), key, pool, run.task.load, run.watcher, "scoring", journal)
     cases = run.task.splits.evaluation
     evaluation = run_pass(passes.evaluation, params[0], key, cases, run.task.load, run.watcher, "evaluation set")
-    return statistics, labelled, Seen(cases, evaluation)
+    return Looks(statistics, labelled, Seen(cases, evaluation))
 
 
-def decide_for(run: Run, strategy: Strategy, state: State, params: Params, seen: tuple[Any, Seen, Seen]) -> Decision:
+def decide_for(run: Run, strategy: Strategy, state: State, params: Params, looks: Looks) -> Decision:
     """What a strategy would ask for in this round."""
     training, key = run.task.training, state.key
     rate = training.warm_rate if run.config.start == "warm" else training.peak_rate
     last = state.done[-1] if state.done else None
     context = Context(jax.random.fold_in(key, 2), state.pool, state.round, run.config.rounds, rate, last)
-    return decide(strategy, context, run.task.model.head(params), *seen, run.config.query_size)
+    return decide(strategy, context, run.task.model.head(params), *looks, run.config.query_size)
 
 
 def open_journal(run: Run) -> Journal:

@@ -51,14 +51,16 @@ def score_round(run: Run, names: Sequence[str]) -> Scores:
     chosen = {name: named_strategy(name, run.task.kind.strategies, run.task.options).strategy for name in names}
     for name, strategy in chosen.items():
         if strategy.last_network or strategy.auxiliary:
-            raise UserError(f"{name}: needs networks of its own, so it cannot score a run that others made.")
+            raise UserError(
+                f"{name}: needs networks of its own (an auxiliary head, or the last round's), which are not kept for scoring again."
+            )
     parts = zip(*(strategy.needs for strategy in chosen.values()), strict=True)
     needs = Needs(*(tuple(sorted({name for names in part for name in names})) for part in parts))
     params = [network.restored(state.round) for network in make_networks(run)]
     passes = make_passes(run, needs)
     statistics = run_pass(passes.labelled, params[0], state.key, state.labelled, run.load_labelled, run.watcher, "labelled set")
-    seen = look_at_splits(run, state, passes, params, Seen(state.labelled, statistics))
-    decisions = {name: decide_for(run, strategy, state, params[0], seen) for name, strategy in chosen.items()}
+    looks = look_at_splits(run, state, passes, params, Seen(state.labelled, statistics))
+    decisions = {name: decide_for(run, strategy, state, params[0], looks) for name, strategy in chosen.items()}
     scores = {name: decision.scores for name, decision in decisions.items()}
     queries = {name: decision.query for name, decision in decisions.items()}
     return Scores(state.round, tuple(state.pool), scores, queries)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxal.data.cases import Dataset, Splits
 from jaxal.data.stream import kept
 from jaxal.errors import UserError
-from jaxal.labels.oracle import Oracle, simulated
+from jaxal.labels.oracle import Simulated
 from jaxal.networks.auxiliary import with_auxiliary
 from jaxal.rounds.identity import config_hash
 from jaxal.rounds.ledger import Ledger
@@ -19,7 +19,7 @@ from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy
 from jaxal.training.config import TrainingConfig
-from jaxal.types import Case, Example, Label, Load, Model, TaskKind, Unit, Watcher
+from jaxal.types import Case, Example, Labels, Load, Model, TaskKind, Unit, Watcher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Task(NamedTuple):
       pixels: a case as people see it, where that is not what the network sees.
       origin: where the cases came from, for predictions.
       options: of strategies, in place of their own defaults.
+      cut: how a case is cut into units; the whole case is the only one when left out.
       settings: everything that decides results, ready for JSON.
     """
 
@@ -77,6 +78,7 @@ class Task(NamedTuple):
     pixels: Callable[[Case], np.ndarray] | None = None
     origin: Any = None
     options: Mapping[str, Any] = MappingProxyType({})
+    cut: Callable[[Case], Sequence[Unit]] = lambda case: (Unit(case),)
     settings: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -92,9 +94,8 @@ class Run(NamedTuple):
       config: how rounds are run.
       task: what there is to learn from.
       config_hash: of everything that decides results.
-      units: what can be asked for, by name: the whole cases of the pool, whose labels nobody knows.
-      labels: that were ever given to units, by their names.
-      oracle: who answers queries.
+      units: what can be asked for, by name: of cases whose labels nobody knows.
+      labels: where labels come from and are kept.
       load_labelled: reads cases that are read again and again, keeping them in memory.
       watcher: is told how far the work is.
     """
@@ -108,8 +109,7 @@ class Run(NamedTuple):
     task: Task
     config_hash: str
     units: Mapping[str, Unit]
-    labels: Mapping[str, Label]
-    oracle: Oracle
+    labels: Labels
     load_labelled: Load
     watcher: Watcher
 
@@ -130,8 +130,7 @@ def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher:
     if strategy.auxiliary:
         identity["auxiliary"] = strategy.auxiliary.name
         task = task._replace(model=with_auxiliary(task.model, strategy.auxiliary))
-    labels = {case.id: case.label for case in task.splits.pool if case.label}
-    units = {unit.id: unit for unit in (Unit(case._replace(label=None)) for case in sorted(task.splits.pool))}
+    units = [unit for case in sorted(task.splits.pool) for unit in task.cut(case._replace(label=None))]
     return Run(
         folder=folder,
         ledger=Ledger(folder / "rounds.jsonl"),
@@ -141,22 +140,24 @@ def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher:
         config=config,
         task=task,
         config_hash=config_hash(task.settings),
-        units=units,
-        labels=labels,
-        oracle=simulated(labels),
+        units={unit.id: unit for unit in units},
+        labels=Simulated({case.id: case.label for case in task.splits.pool if case.label}),
         load_labelled=kept(task.load),
         watcher=watcher,
     )
 
 
-def check_strategy(run: Run) -> None:
-    """Makes sure that a folder's rounds are those of the run's strategy, as far as they say.
+def check_strategy(run: Run, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Makes sure that rounds are those of the run's strategy, as far as they say.
+
+    Args:
+      run: whose.
+      lines: of its ledger, and the one that waits.
 
     Raises:
-      UserError: they are another one's.
+      UserError: they are another strategy's.
     """
-    done = run.ledger.read()
-    before = done[-1].get("strategy", {}) if done else {}
+    before = dict(lines[-1].get("strategy", {})) if lines else {}
     changed = [name for name, value in before.items() if run.identity.get(name) != value]
     if changed:
         what = "its file has changed" if changed == ["file"] else ", ".join(f"{name} was {before[name]}" for name in changed)

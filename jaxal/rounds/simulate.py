@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxal import hosts
-from jaxal.rounds.commit import commit
+from jaxal.rounds.commit import commit, forget_leftovers
 from jaxal.rounds.ledger import Ledger
 from jaxal.rounds.propose import propose
 from jaxal.rounds.setup import Run, check_strategy
@@ -23,11 +23,13 @@ def simulate(run: Run, sibling: Path | None = None) -> Iterator[dict[str, Any]]:
     Yields:
       The record of each round: those found in the ledger first, then each new one when it is durable.
     """
-    check_strategy(run)
+    state = read_state(run)
+    check_strategy(run, [*state.done, *([state.pending] if state.pending else [])])
     if sibling and hosts.is_leader():
         _take_first_network(run, sibling)
-    state = read_state(run)
     yield from map(dict, state.done)
+    if hosts.is_leader():
+        forget_leftovers(run, state)
     while state.round < run.config.rounds:
         if state.done and not state.done[-1]["queried"]:
             run.watcher.note("The pool is empty: further rounds would train on the same cases.")
@@ -36,7 +38,7 @@ def simulate(run: Run, sibling: Path | None = None) -> Iterator[dict[str, Any]]:
             propose(run, state)
             state = read_state(run)
             assert state.pending is not None
-        yield commit(run, state, run.oracle(state.pending["queried"]))
+        yield commit(run, state, run.labels.ask(state.pending["queried"]))
         state = read_state(run)
 
 

@@ -1,8 +1,6 @@
 """Where a run stands. It is read from what is on disk whenever it is needed, and kept nowhere else."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -41,17 +39,21 @@ def read_state(run: Run, rounds: int | None = None) -> State:
       run: whose.
       rounds: as it was when so many were done; as it is now when left out.
     """
-    done, pending = hosts.share_json((run.ledger.read(), _read_pending(run.pending)) if hosts.is_leader() else None)
+    done, pending = hosts.share_json(run.ledger.read_with_pending(run.pending) if hosts.is_leader() else None)
     done = done[:rounds]
-    units, given = run.units, [unit for line in done for unit in answered_units(line)]
-    if strange := sorted(set(given) - units.keys()):
+    given = [unit for line in done for unit in answered_units(line)]
+    asked = [*given, *(pending["queried"] if pending else ())]
+    if strange := sorted(set(asked) - run.units.keys()):
         raise UserError(f"{run.ledger.path}: speaks of {strange[0]!r}, which is not in the pool. Is it another data set's?")
-    answered = [units[unit].case._replace(label=run.labels[unit]) for unit in given]
-    labelled = sorted([*run.task.initial, *answered])
-    left = units.keys() - {case.id for case in labelled}
+    answered: dict[Case, list[str]] = {}
+    for unit in given:
+        answered.setdefault(run.units[unit].case, []).append(unit)
+    labelled = [case._replace(label=run.labels.of(case, units)) for case, units in answered.items()]
+    taken, initial = set(given), {case.id for case in run.task.initial}
+    pool = [unit for id_, unit in sorted(run.units.items()) if id_ not in taken and unit.case.id not in initial]
     waits = pending if pending and pending["round"] == len(done) and rounds is None else None
     key = jax.random.fold_in(jax.random.key(run.config.seed), len(done))
-    return State(done, labelled, [units[unit] for unit in sorted(left)], waits, len(done), key)
+    return State(done, sorted([*run.task.initial, *labelled]), pool, waits, len(done), key)
 
 
 def last_finished(run: Run) -> State:
@@ -64,12 +66,3 @@ def last_finished(run: Run) -> State:
     if not done:
         raise UserError(f"{run.folder}: no round is finished there, so there is no network to work with.")
     return read_state(run, len(done) - 1)
-
-
-def _read_pending(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not the record of a round ({error}). Delete it; its round is then run again.") from error

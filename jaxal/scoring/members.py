@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxal.acquisition import uncertainty
 from jaxal.arrays import flat, logits_of
 from jaxal.types import Masks, Model, Moments, Params, TaskKind
 
@@ -115,7 +114,7 @@ def _over_items(moments: Moments, change: Callable[[Array], Array], values: Any)
 
 
 def member_probabilities(stream: Stream, params: Params, images: Array, hidden: Any, key: Array) -> Array:
-    """Probabilities of the same members one by one, `[members, batch, classes, 1]`, for images that have one class as a whole.
+    """Predictions of the same members one by one, `[members, batch, classes, 1]`, for images that have one class as a whole.
 
     Arguments are those of `member_moments`; a network's samples follow each other, view by view.
     """
@@ -127,14 +126,16 @@ def member_probabilities(stream: Stream, params: Params, images: Array, hidden: 
         for view in range(2 ** len(config.flips)):
             flipped = [1 + axis for bit, axis in enumerate(config.flips) if view >> bit & 1]
             seen = stream.model.stem(of_network, jnp.flip(images, flipped)) if network or view else hidden
-            probabilities.append(_sample_probabilities(stream.model, config.dropout, of_network, seen, keys[network]))
+            probabilities.append(_sample_probabilities(stream, of_network, seen, keys[network]))
     return jnp.concatenate(probabilities)
 
 
-def _sample_probabilities(model: Model, dropout: int, params: Params, hidden: Any, key: Array) -> Array:
+def _sample_probabilities(stream: Stream, params: Params, hidden: Any, key: Array) -> Array:
+    model, dropout, moments = stream.model, stream.config.dropout, stream.moments
+
     def of(masks: Masks | None) -> Array:
         logits = logits_of(flat(model.tail(params, hidden, masks)), *model.head(params, masks))
-        return uncertainty.softmax_and_entropy(logits)[0]
+        return moments.prediction(moments.of_members(logits[None]))
 
     if dropout == 0:
         return of(None)[None]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -66,7 +65,7 @@ class Pass:
         mesh = Mesh(np.array(devices or jax.local_devices()), ("cases",))
         self._everywhere, self._shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))
         self._at_once = batch_size * mesh.size
-        self._run = _compiled(_Program(Stream(model, members, kind.moments, kind.dense), parts, config), mesh)
+        self._run = _compiled(_Program(Stream(model, members, kind.moments, kind.dense), parts, kind.label_type, config), mesh)
 
     def __call__(
         self,
@@ -82,7 +81,7 @@ class Pass:
         Args:
           params: of the model, one network's or several stacked (`MembersConfig.networks`).
           key: of the round; member and unit keys are folded from it.
-          cases: units of this version are whole cases.
+          cases: each once.
           load: reads a case.
           progress: called with the number of cases done and of all cases, on several hosts of those that are this one's.
           journal: keeps each case's results as they come, and gives back those that are there already.
@@ -216,6 +215,7 @@ class _Program(NamedTuple):
 
     stream: Stream
     statistics: tuple[tuple[str, Statistic], ...]
+    label_type: Any
     config: Any
 
 
@@ -255,7 +255,7 @@ def _evaluate(program: _Program, params: Params, key: Array, examples: Example, 
         return {name: statistic.evaluate(view._replace(shape=shape), program.config) for name, statistic in names}
 
     inside, labelled = (part.reshape(len(part), -1) for part in (examples.inside, examples.labelled))
-    label = examples.label.reshape(len(examples.label), -1).astype(jnp.int32)
+    label = examples.label.reshape(len(examples.label), -1).astype(program.label_type)
     views = View(
         features, certain.embedding, certain.auxiliary, logits, single, members, each, inside, labelled, label, case_keys, ()
     )  # fmt: skip

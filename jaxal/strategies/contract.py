@@ -1,12 +1,13 @@
 """What a strategy is: pure functions that say how a query is made. `docs/adding-a-strategy.md` shows how to write one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxal.acquisition.selection import Query, top_k
+from jaxal.errors import UserError
 from jaxal.types import Auxiliary, Collected, Seen, Unit
 
 Array = jax.Array
@@ -114,14 +115,57 @@ def decide(
       strategy: of the run.
       context: with the pool.
       head: of the network that makes the single predictions.
-      pool, labelled, evaluation: the statistics that it needs.
+      pool, labelled, evaluation: the statistics that it needs; the pool's have a row a case.
       budget: units of the query.
+
+    Raises:
+      UserError: its scores or its query are not what they must be.
     """
     if not context.pool:
         return Decision(np.zeros(0), Query((), (), None), {})
     context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
-    scores = np.asarray(strategy.score(pool, context), np.float64)
+    scores = _checked_scores(strategy.score(pool, context), len(context.pool))
     query = strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)
     place = {unit.id: number for number, unit in enumerate(context.pool)}
-    chosen = np.array([place[id_] for id_ in query.units], np.int64)
+    _check_query(query, place.keys(), budget)
+    # Statistics are those of the pool's cases, each once, in the order in which their first units come.
+    row = {case: number for number, case in enumerate(dict.fromkeys(unit.case for unit in context.pool))}
+    chosen = np.array([row[context.pool[place[id_]].case] for id_ in query.units], np.int64)
     return Decision(scores, query, strategy.explain(jax.tree.map(lambda part: part[chosen], pool), context))
+
+
+def _checked_scores(scores: Any, units: int) -> np.ndarray:
+    """A score for each unit of the pool.
+
+    Raises:
+      UserError: they are not as many numbers, or one is not finite; the strategy is wrong, or its statistics are.
+    """
+    try:
+        checked = np.asarray(scores, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The strategy's scores are no numbers ({error}).") from error
+    if checked.shape != (units,):
+        raise UserError(f"The strategy gave scores of shape {checked.shape} for {units} units; it must give each one number.")
+    if not np.isfinite(checked).all():
+        broken = int((~np.isfinite(checked)).sum())
+        raise UserError(
+            f"The strategy gave {broken} of {units} units a score that is not finite. Look at its formula; if it is one of jaxal's own, at "
+            "the images and the network."
+        )
+    return checked
+
+
+def _check_query(query: Query, pool: Collection[str], budget: int) -> None:
+    """Makes sure of what a query must be, before it is written down.
+
+    Raises:
+      UserError: a unit is there twice or not in the pool, there are too many, or scores are missing.
+    """
+    units = query.units
+    if len(set(units)) < len(units):
+        twice = next(unit for unit in units if units.count(unit) > 1)
+        raise UserError(f"The strategy chose {twice!r} twice.")
+    if strange := sorted(set(units) - set(pool)):
+        raise UserError(f"The strategy chose {strange[0]!r}, which is not in the pool.")
+    if len(units) > budget or len(query.scores) != len(units):
+        raise UserError(f"The strategy chose {len(units)} units with {len(query.scores)} scores; the budget is {budget}.")

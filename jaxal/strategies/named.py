@@ -9,8 +9,10 @@ import hashlib
 import importlib.util
 import inspect
 import math
+import sys
+import traceback
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -50,13 +52,16 @@ def named_strategy(text: str, table: Table, defaults: Mapping[str, Any] | None =
     own_file = ".py:" in row
     make, source = _from_file(row) if own_file else (_from_table(row, table), None)
     options = _options(row, make)
+    named = [option.partition("=")[0] for option in given]
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise UserError(f"Strategy {text!r}: the option {twice[0]!r} is there twice.")
     values = {name: value for name, value in (defaults or {}).items() if name in options}
     values |= dict(_parsed(text, options, *option.partition("=")[::2]) for option in given)
     try:
         strategy = make(**values)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not own_file and not isinstance(error, ValueError):
             raise
         raise UserError(f"Strategy {text!r}: {error}" if isinstance(error, ValueError) else _broken(row, error)) from error
@@ -65,7 +70,8 @@ def named_strategy(text: str, table: Table, defaults: Mapping[str, Any] | None =
     identity = {"name": row.rpartition("/")[2], **{name: option.default for name, option in options.items()}, **values}
     if source:
         identity["file"] = source
-    name = ",".join([identity["name"].replace(".py:", "."), *given])
+    # The name is that of a folder, so an option's value must not lead elsewhere.
+    name = ",".join([identity["name"].replace(".py:", "."), *given]).replace("/", "%2F").replace("..", "%2E%2E")
     return Named(name, strategy, {key: str(value) if isinstance(value, Path) else value for key, value in identity.items()})
 
 
@@ -80,6 +86,8 @@ def summary_of(make: Make) -> str:
 
 
 def _from_table(name: str, table: Table) -> Make:
+    if name.endswith(".py"):
+        raise UserError(f"{name}: names a file and no function. Write {name}:FUNCTION.")
     if name not in table:
         near = difflib.get_close_matches(name, table, 1, cutoff=0.75)
         hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(table)}."
@@ -96,10 +104,11 @@ def _from_file(text: str) -> tuple[Make, str]:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(_broken(str(path), error)) from error
+    with _as_if_started(path, module):
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
+            raise UserError(_broken(str(path), error)) from error
     make = getattr(module, function, None)
     if not callable(make):
         there = [name for name, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == path.stem]
@@ -107,8 +116,26 @@ def _from_file(text: str) -> tuple[Make, str]:
     return make, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _broken(place: str, error: Exception) -> str:
-    return f"{place}: does not run ({type(error).__name__}: {error}). Run it with Python by itself to see where."
+@contextlib.contextmanager
+def _as_if_started(path: Path, module: types.ModuleType) -> Iterator[None]:
+    """Lets a file import what lies beside it, and be found by what looks its module up, as if Python had been started with it."""
+    folder, before = str(path.resolve().parent), sys.modules.get(module.__name__)
+    sys.path.insert(0, folder)
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        if before is not None:
+            sys.modules[module.__name__] = before
+
+
+def _broken(place: str, error: BaseException) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    line = (
+        f", line {where.lineno} of {where.filename}" if where.filename.endswith(".py") and "jaxal" not in where.filename else ""
+    )
+    return f"{place}: does not run ({type(error).__name__}: {error}{line})."
 
 
 def _options(name: str, make: Make) -> dict[str, inspect.Parameter]:
@@ -119,6 +146,8 @@ def _options(name: str, make: Make) -> dict[str, inspect.Parameter]:
     except (TypeError, NameError, ValueError) as error:
         raise UserError(_broken(name, error)) from error
     for option in parameters.values():
+        if option.kind not in (option.POSITIONAL_OR_KEYWORD, option.KEYWORD_ONLY):
+            raise UserError(f"{name}: {option} is no option; write each one by its name.")
         if option.default is option.empty:
             raise UserError(f"{name}: the option {option.name!r} has no default; write {option.name}=…")
     return {

@@ -66,7 +66,9 @@ def _open(folder: Path, arguments: study.StudyArguments, preset: study.Sizes, ta
     if name.split(",")[0] not in task.kind.strategies:  # a user's own or none: it chose, but the networks are the study's
         name = "random"
         if lines and "auxiliary" in lines[-1].get("strategy", {}):
-            raise UserError(f"{folder}: its networks have an output of a strategy of your own, which is not known here.")
+            raise UserError(
+                f"{folder}: its networks have an auxiliary head of a strategy of your own, which is not kept for looking at a run again."
+            )
     return open_run(folder, name, study.rounds_config(arguments, preset), task, display)
 
 

@@ -308,8 +308,7 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
         value = getattr(arguments, name)
         if value is not None and value < smallest:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least {smallest}.")
-    for name in arguments.strategy:
-        named_strategy(name, arguments.kind.strategies)
+    _check_strategies(arguments)
     if data is None:
         return
     scans = data.resolve()
@@ -318,6 +317,22 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
             raise UserError(f"{option} {folder}: lies among the scans ({scans}), which are only read. Choose another folder.")
     if arguments.fresh and out.resolve() in scans.parents:
         raise UserError(f"--fresh would set {out.resolve()} aside, but the scans lie in it ({scans}). Choose another --out.")
+
+
+def _check_strategies(arguments: StudyArguments) -> None:
+    """Refuses strategies that there are not, that ask for what is not computed, or of which two would share a folder."""
+    folders: dict[str, dict[str, Any]] = {}
+    for text in arguments.strategy:
+        name, strategy, identity = named_strategy(text, arguments.kind.strategies)
+        if folders.setdefault(name, identity) != identity:
+            raise UserError(
+                f"--strategy {text}: its results would lie in the folder {name!r} of another one. Rename the file or the function."
+            )
+        known = arguments.kind.statistics
+        for split, needed in strategy.needs._asdict().items():
+            if isinstance(needed, str) or (strange := [need for need in needed if need not in known]):
+                what = f"{needed!r} instead of a tuple of names" if isinstance(needed, str) else repr(strange[0])
+                raise UserError(f"{text}: needs {what} of the {split} cases; what can be computed is {', '.join(sorted(known))}.")
 
 
 def choose_sizes(arguments: StudyArguments, preset: S) -> S:
@@ -343,5 +358,5 @@ def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig
 def _lacks_members(name: str, members: MembersConfig, kind: TaskKind) -> bool:
     """Whether a strategy asks how members disagree where there is only one."""
     strategy = named_strategy(name, kind.strategies).strategy
-    asks = any(kind.statistics[need].needs_members for need in strategy.needs.pool if need in kind.statistics)
+    asks = any(kind.statistics[need].needs_members for need in strategy.needs.pool)
     return asks and members.count + strategy.last_network < 2

@@ -45,10 +45,12 @@ class Prediction(NamedTuple):
     Attributes:
       label: the true class, integer.
       probability: `[classes]`.
+      labelled: whether the true class is known.
     """
 
     label: Array
     probability: Array
+    labelled: Array
 
 
 def whole_image(view: View, config: Any) -> Array:
@@ -70,7 +72,7 @@ def evaluation_sample(view: View, config: Any) -> EvaluationSample:
 
 def prediction(view: View, config: Any) -> Prediction:
     """What the image is and what it is taken for."""
-    return Prediction(view.label[0], uncertainty.mean_probability(view.single)[:, 0])
+    return Prediction(view.label[0], uncertainty.mean_probability(view.single)[:, 0], view.labelled[0])
 
 
 def member_probability(view: View, config: Any) -> Array:
@@ -105,14 +107,21 @@ def success(labelled: Seen) -> float | None:
 
 
 def _truth_and_prediction(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and predicted probabilities of the images whose class is known."""
     found = seen.statistics["prediction"]
-    return np.asarray(found.label), np.asarray(found.probability, np.float64)
+    known = np.asarray(found.labelled, bool)
+    return np.asarray(found.label)[known], np.asarray(found.probability, np.float64)[known]
+
+
+def _labelled_cases(seen: Seen) -> list[Case]:
+    return [case for case, known in zip(seen.cases, seen.statistics["prediction"].labelled, strict=True) if known]
 
 
 def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any]:
     """What a round's line in the ledger says of the network."""
     label, probability = _truth_and_prediction(test)
-    groups = np.array([case.group for case in test.cases])
+    cases = _labelled_cases(test)
+    groups = np.array([case.group for case in cases])
     auc = metrics.one_vs_rest_auc(probability, label)
     performance = fairness.GroupPerformance(_macro(auc), _by_group(probability, label, groups), 0)
     own_label, own_probability = _truth_and_prediction(labelled)
@@ -131,7 +140,7 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
         **calibration.entries(test.statistics["calibration"]),
         "test": {
             case.id: {"group": case.group, "class": int(own), "probability": [float(f"{value:.6g}") for value in row]}
-            for case, own, row in zip(test.cases, label, probability, strict=True)
+            for case, own, row in zip(cases, label, probability, strict=True)
         },
         "labelled_accuracy": float((own_probability.argmax(-1) == own_label).mean()),
         "labelled_by_class": _counts_of(case.category for case in labelled.cases),
@@ -322,6 +331,7 @@ def predictions(asked: Predicting) -> list[str]:
 CLASSIFICATION = TaskKind(
     name="classification",
     dense=False,
+    label_type=jnp.int32,
     elements="pixels",
     loss=loss,
     moments=uncertainty.CLASS_MOMENTS,

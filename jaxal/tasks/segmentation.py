@@ -356,6 +356,7 @@ def _write_table(path: Path, predicted: Sequence[_Predicted]) -> None:
 SEGMENTATION = TaskKind(
     name="segmentation",
     dense=True,
+    label_type=jnp.int32,
     elements="voxels",
     loss=loss,
     moments=uncertainty.CLASS_MOMENTS,

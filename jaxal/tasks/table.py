@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxal.errors import UserError
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import TaskKind
@@ -11,5 +12,12 @@ KINDS: Mapping[str, TaskKind] = {kind.name: kind for kind in (SEGMENTATION, CLAS
 
 
 def kind_of(rounds: Sequence[Mapping[str, Any]]) -> TaskKind:
-    """The kind of task of a run, by its ledger."""
-    return KINDS[rounds[0]["task"]]
+    """The kind of task of a run, by its ledger.
+
+    Raises:
+      UserError: this version has no such kind.
+    """
+    name = rounds[0]["task"]
+    if name not in KINDS:
+        raise UserError(f"The ledger is of a task of {name!r}; this version of jaxal knows {', '.join(KINDS)}. Update jaxal.")
+    return KINDS[name]

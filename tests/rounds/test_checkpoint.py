@@ -95,11 +95,11 @@ def test_nan_never_enters_the_ledger(tmp_path):
 def test_lines_of_older_versions_get_what_they_lack_and_stay_as_they_are(tmp_path):
     """They did not name their kind of task."""
     path = tmp_path / "rounds.jsonl"
-    old = '{"round": 0,  "auc": {"overall": 0.5}}\n{"dice": {"overall": 0.5}, "round": 1}\n'
+    old = '{"round": 0,  "auc": {"overall": 0.5}, "queried": []}\n{"dice": {"overall": 0.5}, "round": 1, "queried": []}\n'
     path.write_text(old)
-    Ledger(path).append({"round": 2, "task": "regression"})
+    Ledger(path).append({"round": 2, "task": "regression", "queried": []})
     assert [line["task"] for line in Ledger(path).read()] == ["classification", "segmentation", "regression"]
-    assert path.read_text() == old + '{"round": 2, "task": "regression"}\n'
+    assert path.read_text() == old + '{"round": 2, "task": "regression", "queried": []}\n'
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

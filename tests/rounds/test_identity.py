@@ -80,6 +80,14 @@ def test_what_decides_nothing_for_a_kind_of_task_is_no_part_of_it():
 
 def test_a_folder_of_a_newer_version_is_refused():
     stored, asked = asked_by_the_brain_study()
-    with pytest.raises(UserError, match=rf"newer version of jaxal \(its settings have format {FORMAT + 1}"):
+    with pytest.raises(UserError, match=rf"A newer version of jaxal wrote these settings \(they have format {FORMAT + 1}"):
         differences({**stored, "format": FORMAT + 1}, asked, SEGMENTATION)
     assert differences(json.loads(json.dumps(asked)), asked, SEGMENTATION) == []
+
+
+@pytest.mark.parametrize(
+    "stored", [[], None, 3, {}, {"format": None}, {"format": "2"}, {"sizes": 3, "training": {}}, {"training": []}]
+)
+def test_what_is_no_configuration_is_named(stored):
+    with pytest.raises(UserError, match="not the settings of a study"):
+        differences(stored, asked_by_the_brain_study()[1], SEGMENTATION)

@@ -14,6 +14,7 @@ import tiny
 from test_loop import CONFIG, Silent, run, task, with_strategy  # noqa: F401 (a fixture)
 
 import jaxal
+from jaxal.acquisition.selection import Query
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.data.scans.prepare import load_case
@@ -51,7 +52,7 @@ def test_propose_and_commit_in_turns_are_the_simulation(tmp_path, task):  # noqa
         later = opened(tmp_path / "halves", task)  # as another process would open it
         state = read_state(later)
         assert state.round == number and state.pending["queried"] == list(query.units)
-        line = commit(later, state, later.oracle(query.units))
+        line = commit(later, state, later.labels.ask(query.units))
         assert without_seconds(line) == without_seconds(whole[number])
     assert [without_seconds(line) for line in Ledger(tmp_path / "halves" / "rounds.jsonl").read()] == list(
         map(without_seconds, whole)
@@ -74,12 +75,12 @@ def test_units_without_an_answer_go_back_to_the_pool(tmp_path, task):  # noqa: F
     before = read_state(first)
     query = propose(first, before)
     answered, left = query.units
-    line = commit(first, read_state(first), {answered: first.labels[answered]})
+    line = commit(first, read_state(first), first.labels.ask([answered]))
     assert line["unanswered"] == [left]
     after = read_state(first)
     assert len(after.labelled) == len(before.labelled) + 1
     assert {unit.id for unit in before.pool} - {unit.id for unit in after.pool} == {answered}
-    assert {case.id: case.label for case in after.labelled}[answered] == first.labels[answered]
+    assert {case.id: case.label for case in after.labelled}[answered] == first.labels.ask([answered])[answered]
 
 
 def test_answers_that_nobody_asked_for_are_refused(tmp_path, task):  # noqa: F811
@@ -101,6 +102,85 @@ def test_a_query_left_behind_by_a_kill_after_its_line_is_forgotten(tmp_path, tas
     write_text(opened_again.pending, "{")
     with pytest.raises(UserError, match="not the record of a round"):
         read_state(opened_again)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        '{"a": 1}',
+        '{"round": 0}',
+        '{"round": "0", "queried": [], "labelled": 4}',
+        '{"round": 0, "queried": 5, "labelled": 4}',
+    ],
+)
+def test_lines_that_lack_what_a_round_reads_are_named(tmp_path, task, line):  # noqa: F811
+    (tmp_path / "pending.json").write_text(line)
+    with pytest.raises(UserError, match=r"pending\.json: not the record of a round"):
+        run(tmp_path, task)
+    (tmp_path / "pending.json").unlink()
+    (tmp_path / "rounds.jsonl").write_text(line + "\n")
+    with pytest.raises(UserError, match=r"line 1: not the record of round 0"):
+        run(tmp_path, task)
+
+
+def test_a_query_that_waits_is_not_answered_for_another_strategy(tmp_path, task):  # noqa: F811
+    first = opened(tmp_path, task, "power_entropy")
+    propose(first, read_state(first))
+    with pytest.raises(UserError, match=r"holds rounds of another power_entropy: power_beta was 1\.0"):
+        run(tmp_path, task, "power_entropy,power_beta=2", ONE)
+    assert len(run(tmp_path, task, "power_entropy", ONE)) == 1
+
+
+def test_a_kill_after_the_last_line_leaves_nothing_behind(tmp_path, task):  # noqa: F811
+    (line,) = run(tmp_path, task, config=ONE)
+    work = opened(tmp_path, task, config=ONE)
+    write_text(work.pending, json.dumps(line))
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "results-0.sqlite").touch()
+    assert run(tmp_path, task, config=ONE) == [line]
+    assert not work.pending.exists() and not (tmp_path / "scores").exists()
+
+
+def test_a_simulation_takes_no_label_that_it_could_not_find_again(tmp_path, task):  # noqa: F811
+    work = opened(tmp_path, task)
+    query = propose(work, read_state(work))
+    with pytest.raises(ValueError, match="takes only the label that lies beside the image"):
+        commit(work, read_state(work), {query.units[0]: Label("another")})
+    assert work.ledger.read() == []
+    line = commit(work, read_state(work), work.labels.ask(query.units))
+    assert line["label_versions"] == {unit: label.version for unit, label in work.labels.ask(query.units).items()}
+
+
+@pytest.mark.parametrize(
+    ("score", "select", "message"),
+    [
+        (lambda pool: np.zeros(1), None, r"scores of shape \(1,\) for 4 units"),
+        (lambda pool: 1.0, None, r"scores of shape \(\)"),
+        (lambda pool: ["a"] * len(pool), None, "are no numbers"),
+        (lambda pool: np.full(len(pool), np.nan), None, "gave 4 of 4 units a score that is not finite"),
+        (None, lambda units: (units[0], units[0]), "chose 'case_[0-9]+' twice"),
+        (None, lambda units: ("nobody",), "chose 'nobody', which is not in the pool"),
+        (None, lambda units: units[:3], "chose 3 units with 3 scores; the budget is 2"),
+    ],
+)
+def test_strategies_that_are_wrong_are_told_so_before_anything_is_written(tmp_path, task, score, select, message):  # noqa: F811
+    def make():
+        given = score or (lambda pool: np.zeros(len(pool)))
+        strategy = Strategy(Needs(), lambda statistics, context: given(context.pool))
+        if select is None:
+            return strategy
+
+        def chosen(key, scores, statistics, context, budget):
+            units = select(tuple(context.ids))
+            return Query(units, (0.0,) * len(units), None)
+
+        return strategy._replace(select=chosen)
+
+    quick = task._replace(training=dataclasses.replace(tiny.TRAINING, steps=1, attempts=1))
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, with_strategy(quick, "wrong", make), "wrong", ONE)
+    assert not (tmp_path / "rounds.jsonl").exists() and not (tmp_path / "pending.json").exists()
 
 
 def test_a_ledger_of_other_cases_is_named(tmp_path, task):  # noqa: F811
@@ -212,7 +292,7 @@ def test_cases_that_nobody_labelled_are_scored_queried_and_predicted(tmp_path, t
     work = opened(tmp_path / "unknown", mixed, config=ONE)
     query = propose(work, read_state(work))
     assert list(query.units) == known["queried"] and list(query.scores) == known["scores"]
-    line = commit(work, read_state(work), work.oracle(query.units))
+    line = commit(work, read_state(work), work.labels.ask(query.units))
     assert line["unanswered"] == [unit for unit in query.units if unit in without]
     lines = predict_round(work, lambda done, total: None)
     assert "mean Dice" in lines[0]

@@ -1,6 +1,7 @@
 """A strategy in a user's own file, as `docs/adding-a-strategy.md` shows it."""
 
 import re
+import sys
 from pathlib import Path
 
 import killing
@@ -67,6 +68,10 @@ def test_its_option_does_something(mine):
         ("def f(*, sharpness: int = 1): return 1", "mine.py:f,sharpness=much", "it takes a whole number"),
         ("def f(*, sharpness=1.0): return 1", "mine.py:f,sharpnes=2", "no option 'sharpnes'. It has sharpness."),
         ("f = 3", "mine.py:f", "holds no function 'f'; there are none."),
+        ("", "mine.py", "names a file and no function. Write"),
+        ("import sys; sys.exit(3)", "mine.py:f", "does not run (SystemExit: 3"),
+        ("def f(**more): return 1", "mine.py:f", "**more is no option"),
+        ("def f(*, a=1): return 1", "mine.py:f,a=1,a=2", "the option 'a' is there twice"),
     ],
 )
 def test_files_that_are_no_strategy_end_in_one_message(tmp_path, content, name, message):
@@ -89,3 +94,55 @@ def test_options_of_every_type_are_read(tmp_path):
     del found["name"], found["file"]
     assert found == {"a": 7, "b": 0.5, "c": True, "d": "word", "e": "some/where", "g": "t", "h": None, "i": 2.0}
     assert named_strategy(f"{tmp_path}/mine.py:f", STRATEGIES).name == "mine.f"
+
+
+def test_a_file_may_import_what_lies_beside_it_and_define_classes(tmp_path):
+    (tmp_path / "beside_mine.py").write_text("SHARPNESS = 2.0\n")
+    (tmp_path / "mine.py").write_text(
+        "from __future__ import annotations\n"
+        "import dataclasses\n"
+        "from beside_mine import SHARPNESS\n"
+        "from jaxal.strategies.uncertain import entropy\n"
+        "@dataclasses.dataclass\n"
+        "class Config:\n"
+        "    sharpness: float = SHARPNESS\n"
+        "def f(*, sharpness: float = Config().sharpness):\n"
+        "    return entropy()\n"
+    )
+    assert named_strategy(f"{tmp_path}/mine.py:f", STRATEGIES).identity["sharpness"] == 2.0
+    assert str(tmp_path) not in sys.path
+
+
+def test_no_option_leads_out_of_the_results(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from jaxal.strategies.uncertain import entropy\ndef f(*, where: str = 'here'):\n    return entropy()\n"
+    )
+    name = named_strategy(f"{tmp_path}/mine.py:f,where=../../escaped/there", STRATEGIES).name
+    assert "/" not in name and ".." not in name
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("Strategy(Needs(pool=('entropyy',)), None)", "needs 'entropyy' of the pool cases; what can be computed is"),
+        ("Strategy(Needs(pool='entropy'), None)", "needs 'entropy' instead of a tuple of names"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused_before_any_training(tiny_folder, tmp_path, line, message):
+    mine = tmp_path / "mine.py"
+    mine.write_text(f"from jaxal.strategies.contract import Needs, Strategy\ndef f(): return {line}\n")
+    status, output = killing.here(killing.command(tiny_folder, tmp_path / "out", f"{mine}:f"))
+    assert status == 2
+    assert message in " ".join(output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_files_of_one_name_do_not_share_a_folder(tiny_folder, tmp_path):
+    for name, other in (("a", "entropy"), ("b", "margin")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(f"from jaxal.strategies.uncertain import {other} as f\n")
+    arguments = killing.command(tiny_folder, tmp_path / "out", f"{tmp_path}/a/mine.py:f")
+    arguments.insert(arguments.index("--data"), f"{tmp_path}/b/mine.py:f")
+    status, output = killing.here(arguments)
+    assert status == 2
+    assert "its results would lie in the folder 'mine.f' of another one" in " ".join(output.split())

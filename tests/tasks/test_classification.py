@@ -40,6 +40,11 @@ def test_auc_of_a_class_that_none_or_all_have_is_undefined(rng):
     assert np.isnan(metrics.one_vs_rest_auc(probability, np.zeros(60, int))).all()
 
 
+def known(label, probability):
+    """What a network makes of images whose classes are known."""
+    return Prediction(label, probability, np.ones(len(label), bool))
+
+
 def seen(rng, groups=("A", "B")):
     label, probability = predictions(rng)
     cases = [
@@ -47,7 +52,7 @@ def seen(rng, groups=("A", "B")):
         for place, own in enumerate(label)
     ]
     sums = CalibrationSums(np.full(60, 0.5), np.ones((60, 1)), np.full((60, 1), 0.7), np.ones((60, 1)))
-    return Seen(cases, {"prediction": Prediction(label, probability), "calibration": sums})
+    return Seen(cases, {"prediction": known(label, probability), "calibration": sums})
 
 
 def record(rng, groups=("A", "B"), round_=0, labelled=None):
@@ -61,7 +66,7 @@ def record(rng, groups=("A", "B"), round_=0, labelled=None):
 
 def test_a_line_of_the_ledger(rng):
     test, line = record(rng)
-    label, probability = test.statistics["prediction"]
+    label, probability, _ = test.statistics["prediction"]
     by_class = metrics.one_vs_rest_auc(probability, label)
     assert line["auc"]["overall"] == pytest.approx(by_class.mean())
     assert line["auc"]["by_class"] == pytest.approx(dict(zip(CLASSES, by_class, strict=True)))
@@ -78,7 +83,7 @@ def test_a_line_of_the_ledger(rng):
 def test_groups_are_compared_over_the_classes_that_all_of_them_have(rng):
     """Group B has no case of class c, so A's AUC of c does not count for A either."""
     test, _ = record(rng)
-    label, probability = test.statistics["prediction"]
+    label, probability, _ = test.statistics["prediction"]
     cases = [case._replace(group="A" if own == 2 else case.group) for case, own in zip(test.cases, label, strict=True)]
     found = CLASSIFICATION.assessment.entries(test, Seen(cases, test.statistics), CLASSES)["auc"]["by_group"]
     groups = np.array([case.group for case in cases])
@@ -91,7 +96,7 @@ def test_very_sure_predictions_keep_their_order_in_the_ledger(rng):
     test, _ = record(rng)
     tiny = np.array([1e-12, 2e-12, 3e-12] * 20)
     probability = np.stack([1 - 2 * tiny, tiny, tiny], -1)
-    test.statistics["prediction"] = Prediction(test.statistics["prediction"].label, probability)
+    test.statistics["prediction"] = known(test.statistics["prediction"].label, probability)
     entries = CLASSIFICATION.assessment.entries(test, test, CLASSES)
     assert len({one["probability"][1] for one in entries["test"].values()}) == 3
 
@@ -99,9 +104,9 @@ def test_very_sure_predictions_keep_their_order_in_the_ledger(rng):
 def test_success_is_measured_against_a_constant_answer(rng):
     label, probability = np.array([0, 0, 0, 1]), np.eye(2)[[0, 0, 0, 1]]
     cases = [None] * 4
-    assert success(Seen(cases, {"prediction": Prediction(label, probability)})) == pytest.approx(0.25)
-    assert success(Seen(cases, {"prediction": Prediction(label, probability[::-1])})) == pytest.approx(-0.25)
-    assert success(Seen(cases, {"prediction": Prediction(np.zeros(4, int), probability)})) is None
+    assert success(Seen(cases, {"prediction": known(label, probability)})) == pytest.approx(0.25)
+    assert success(Seen(cases, {"prediction": known(label, probability[::-1])})) == pytest.approx(-0.25)
+    assert success(Seen(cases, {"prediction": known(np.zeros(4, int), probability)})) is None
 
 
 def curve(rng, rounds=3):
@@ -151,3 +156,18 @@ def test_ledgers_become_curves(rng):
     assert [CLASSES[label] for label in own.strata[:4]] == [
         CLASSES[first["test"][f"i{place:02d}"]["class"]] for place in range(4)
     ]
+
+
+def test_images_without_a_class_are_neither_right_nor_wrong(rng):
+    """They count for nothing, although their number reads as the first class."""
+    test = seen(rng)
+    plain = CLASSIFICATION.assessment.entries(test, test, CLASSES)
+    more = Case("unknown", "C", None)
+    whole = test.statistics["prediction"]
+    parts = (np.append(whole.label, 0), np.append(whole.probability, [[0.0, 0.0, 1.0]], 0), np.append(whole.labelled, False))
+    spoiled = Seen([*test.cases, more], {**test.statistics, "prediction": Prediction(*parts)})
+    assert CLASSIFICATION.assessment.entries(spoiled, spoiled, CLASSES) == {
+        **plain,
+        "labelled_by_class": {**plain["labelled_by_class"], "": 1},
+    }
+    assert success(spoiled) == success(test)
