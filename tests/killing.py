@@ -5,7 +5,6 @@ import io
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -70,19 +69,25 @@ def rounds(out: Path, strategy: str) -> list[dict]:
     return [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
 
 
+def kill(arguments: list[str], cache: Path, moment: float, after: Path | None = None) -> bool:
+    """Starts a command and kills it with SIGKILL some seconds later, or so long after a file is there; says whether it still ran."""
+    process = start(arguments, cache)
+    while after and not after.exists() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(moment)
+    alive = process.poll() is None
+    process.kill()
+    process.communicate()
+    return alive
+
+
 def kill_until_done(
     data: Path, out: Path, cache: Path, strategy: str, kills: int, longest: float, rng: random.Random, *more: str
 ) -> int:
     """Kills a run with SIGKILL at random moments up to `kills` times, then lets it end; returns the kills that struck a live run."""
-    struck = 0
-    for _ in range(kills):
-        process = start(command(data, out, strategy, *more), cache)
-        time.sleep(rng.uniform(0.3, longest))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            struck += 1
-        process.communicate()
-    status, output = finish(command(data, out, strategy, *more), cache)
+    arguments = command(data, out, strategy, *more)
+    struck = sum(kill(arguments, cache, rng.uniform(0.3, longest)) for _ in range(kills))
+    status, output = finish(arguments, cache)
     if status:
         raise AssertionError(f"exit status {status}:\n{output}")
     return struck

@@ -14,7 +14,7 @@ from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
 
 SHAPE = (8, 8, 8)
-NETWORK = UNetConfig(width=4, levels=2)
+NETWORK = UNetConfig(width=4, levels=1)
 TRAINING = TrainingConfig(steps=12, warm_steps=6, peak_rate=2e-2)
 OF_LABEL_MAPS = list(SEGMENTATION.statistics)
 STATISTICS = StatisticsConfig(roi_dilate=1, roi_at_least=8, region_size=2, regions_at_most=16, evaluation_samples=32)

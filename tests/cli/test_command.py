@@ -177,7 +177,7 @@ def test_what_is_refused_leaves_the_results_where_they_are(tiny_folder, tmp_path
     assert (tmp_path / "out" / "mine").read_text() == "kept"
 
 
-def test_a_full_disk_ends_in_one_message_and_is_made_good(tiny_folder, tmp_path, cache, run_folder):
+def test_a_full_disk_ends_in_one_message_and_is_made_good(tiny_folder, tmp_path, run_folder):
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(
@@ -186,13 +186,13 @@ def test_a_full_disk_ends_in_one_message_and_is_made_good(tiny_folder, tmp_path,
         pytest.skip("mounting a small file system needs root")
     try:
         arguments = killing.command(tiny_folder, disk / "out", "weighted_entropy")
-        status, output = killing.finish(arguments, cache)
+        status, output = killing.here(arguments)
         assert status == 2, output
         assert "Traceback" not in output
         assert "No space left on device" in output
         assert "run the same command again" in output
         subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
-        status, output = killing.finish(arguments, cache)
+        status, output = killing.here(arguments)
         assert status == 0, output
         assert killing.rounds(disk / "out", "weighted_entropy") == killing.rounds(run_folder, "weighted_entropy")
     finally:
@@ -207,15 +207,11 @@ def test_a_bad_file_ends_the_command_before_any_training(tmp_path, refused):
     assert not list((tmp_path / "out").rglob("rounds.jsonl"))
 
 
-def test_help_names_every_option_and_strategy():
-    output = subprocess.run(
-        [sys.executable, "-m", "experiments.brain_caudate", "--help"],
-        cwd=killing.ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    flat = " ".join(output.replace("│", " ").split())
+def test_help_names_every_option_and_strategy(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.parse(brain_caudate.Arguments, "experiments.brain_caudate", ["--help"])
+    assert stopped.value.code == 0
+    flat = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for option in [
         "strategy",
         "bias",
@@ -246,7 +242,7 @@ def test_importing_has_no_side_effects():
     subprocess.run([sys.executable, "-c", code], cwd=killing.ROOT, check=True)
 
 
-def test_the_main_job_simulates_queries_and_reuses_its_cohort(tmp_path, cache):
+def test_the_main_job_simulates_queries_and_reuses_its_cohort(tmp_path):
     arguments = [sys.executable, "-m", "experiments.brain_caudate", "--strategy", "aeig", "--preset", "smoke"]
     arguments += [
         "--out",
@@ -256,7 +252,7 @@ def test_the_main_job_simulates_queries_and_reuses_its_cohort(tmp_path, cache):
         "--prepared",
         str(tmp_path / "prepared"),
     ]
-    status, output = killing.finish(arguments, cache)
+    status, output = killing.here(arguments)
     assert status == 0, output
     assert "Simulated 24 brains" in output
     status, output = killing.here([*arguments, "--rounds", "3"])

@@ -20,12 +20,14 @@ def example(rank=3, batch=2, channels=1):
 def assert_convolutions_agree(form, inputs, kernel, tolerance):
     """Values and gradients, within a share of the largest."""
 
-    def total(form):
-        return jax.jit(jax.value_and_grad(lambda inputs, kernel: jnp.sin(form(inputs, kernel)).sum(), (0, 1)))(inputs, kernel)
+    def compiled(form):
+        def total(inputs, kernel):
+            outputs = form(inputs, kernel)
+            return jnp.sin(outputs).sum(), outputs
 
-    pairs = [(form(inputs, kernel), fast.conv_plain(inputs, kernel))]
-    pairs += zip(jax.tree.leaves(total(form)), jax.tree.leaves(total(fast.conv_plain)), strict=True)
-    for ours, plain in pairs:
+        return jax.tree.leaves(jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True))(inputs, kernel))
+
+    for ours, plain in zip(compiled(form), compiled(fast.conv_plain), strict=True):
         np.testing.assert_allclose(np.asarray(ours), np.asarray(plain), rtol=0, atol=tolerance * np.abs(plain).max())
 
 
@@ -46,14 +48,22 @@ def test_images_smaller_than_the_window_are_convolved_alike(rng, space, window, 
     inputs = jnp.asarray(rng.normal(size=(3, *space, 4)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(window, window, 4, 5)), jnp.float32)
 
-    def total(form):
-        return jax.value_and_grad(lambda inputs, kernel: jnp.sin(form(inputs, kernel, stride)).sum(), (0, 1))(inputs, kernel)
+    def compiled(form):
+        """What the form gives, and a sum over it with its gradient; one program for all of it."""
 
-    plain = fast.conv_plain(inputs, kernel, stride)
+        def total(inputs, kernel):
+            outputs = form(inputs, kernel, stride)
+            return jnp.sin(outputs).sum(), outputs
+
+        (value, outputs), gradient = jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True))(inputs, kernel)
+        return outputs, (value, *gradient)
+
+    plain, plain_total = compiled(fast.conv_plain)
     assert plain.shape == (3, *(-(-length // stride) for length in space), 5)
     for form in (fast.conv, fast.conv_by_patches):
-        np.testing.assert_allclose(np.asarray(form(inputs, kernel, stride)), np.asarray(plain), atol=2e-5)
-        for ours, theirs in zip(jax.tree.leaves(total(form)), jax.tree.leaves(total(fast.conv_plain)), strict=True):
+        found, found_total = compiled(form)
+        np.testing.assert_allclose(np.asarray(found), np.asarray(plain), atol=2e-5)
+        for ours, theirs in zip(found_total, plain_total, strict=True):
             np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), atol=1e-4)
     traced = jax.jit(fast.conv, static_argnums=2).trace(inputs, kernel, stride)
     small = window > 1 and min(space) < window
@@ -140,10 +150,14 @@ def run(model, params, inputs, masks=None):
     return model.tail(params, model.stem(params, inputs), masks)
 
 
-def logits(model, params, inputs, masks=None):
-    output = run(model, params, inputs, masks)
+@functools.partial(jax.jit, static_argnums=0)
+def with_head(model, params, output, masks=None):
     kernel, bias = model.head(params, masks)
-    return jnp.einsum("b...f,fc->b...c", output.features, kernel) + bias.reshape((1,) * (inputs.ndim - 1) + (-1,))
+    return jnp.einsum("b...f,fc->b...c", output.features, kernel) + bias.reshape((1,) * (output.features.ndim - 1) + (-1,))
+
+
+def logits(model, params, inputs, masks=None):
+    return with_head(model, params, run(model, params, inputs, masks), masks)
 
 
 @pytest.mark.parametrize("rank", [2, 3])
@@ -167,9 +181,10 @@ def test_shapes_and_dropout_places(rank, dropout, norm):
 
 
 def test_masks_per_item_equal_items_one_by_one():
+    inputs = example()
+    params = jax.jit(unet(UNetConfig(width=4, levels=2)).init)(jax.random.key(0), inputs)  # whatever the place of dropout
     for dropout in ("head", "decoder", "bottleneck"):
-        model, inputs = unet(UNetConfig(width=4, levels=2, dropout=dropout)), example()
-        params = jax.jit(model.init)(jax.random.key(0), inputs)
+        model = unet(UNetConfig(width=4, levels=2, dropout=dropout))
         masks = jax.vmap(model.draw_masks)(jax.random.split(jax.random.key(1), 2))
         output = run(model, params, inputs, masks)
         kernel, bias = model.head(params, masks)

@@ -9,6 +9,7 @@ import time
 
 import killing
 import pytest
+import slow_pass
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +31,19 @@ def cache(tmp_path_factory, undisturbed):
 
 
 @pytest.mark.parametrize(
-    ("name", "strategy", "more", "kills"), [("scratch", "aeig", (), 3), ("warm", "bald", ("--training", "warm"), 2)]
+    ("name", "strategy", "more", "after"),
+    [("scratch", "aeig", (), ("checkpoints", "rounds.jsonl")), ("warm", "bald", ("--training", "warm"), ("rounds.jsonl",))],
 )
-def test_sigkill(name, strategy, more, kills, tiny_folder, tmp_path, cache, undisturbed):
+def test_sigkill(name, strategy, more, after, tiny_folder, tmp_path, cache, undisturbed):
     expected = undisturbed[name]
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # shown if the test fails
-    killing.kill_until_done(tiny_folder, tmp_path / "out", cache, strategy, kills, 9.0, random.Random(seed), *more)
+    rng, arguments = random.Random(seed), killing.command(tiny_folder, tmp_path / "out", strategy, *more)
+    folder = tmp_path / "out" / killing.SETTING / strategy / "seed-0"
+    for file in after:  # in the first training, or once the first of three rounds is done
+        assert killing.kill(arguments, cache, rng.uniform(0.0, 0.5), after=folder / file)
+    status, output = killing.here(arguments)
+    assert status == 0, output
     assert killing.rounds(tmp_path / "out", strategy) == expected
     assert [record["labelled"] for record in expected] == [4, 6, 8]
 
@@ -54,7 +61,7 @@ def test_sigterm_and_ctrl_c_end_at_the_next_step_and_say_how_to_go_on(number, st
     assert process.returncode == status, output
     assert "Run the same command again to go on" in output
     assert "Traceback" not in output
-    again, output = killing.finish(arguments, cache)
+    again, output = killing.here(arguments)
     assert again == 0, output
     assert killing.rounds(tmp_path / "out", "aeig") == expected
 
@@ -65,7 +72,7 @@ def test_a_second_process_on_the_same_folder_is_refused(tiny_folder, tmp_path, c
     try:
         while first.poll() is None and not (tmp_path / "out" / "config.json").exists():
             time.sleep(0.02)
-        status, output = killing.finish(arguments, cache)
+        status, output = killing.here(arguments)
         assert status == 2, output
         assert "another process is working in this folder" in output
     finally:
@@ -73,15 +80,15 @@ def test_a_second_process_on_the_same_folder_is_refused(tiny_folder, tmp_path, c
         first.communicate()
 
 
-def test_sigkill_inside_a_pass_loses_no_case_that_was_scored(tiny_folder, tmp_path, cache):
-    def start(journal):
-        return killing.start(
-            [sys.executable, str(killing.ROOT / "tests" / "slow_pass.py"), str(tiny_folder), str(journal)], cache
-        )
+def test_sigkill_inside_a_pass_loses_no_case_that_was_scored(tiny_folder, tmp_path, cache, capsys):
+    def score(journal):
+        slow_pass.main(tiny_folder, journal)
+        return capsys.readouterr().out.splitlines()
 
-    whole = start(tmp_path / "whole").communicate()[0].splitlines()
+    whole = score(tmp_path / "whole")
     assert whole[0] == "scored 1"
-    killed = start(tmp_path / "killed")
+    script = killing.ROOT / "tests" / "slow_pass.py"
+    killed = killing.start([sys.executable, str(script), str(tiny_folder), str(tmp_path / "killed")], cache)
     scored = 0
     for line in killed.stdout:
         if line.startswith("scored"):
@@ -90,7 +97,7 @@ def test_sigkill_inside_a_pass_loses_no_case_that_was_scored(tiny_folder, tmp_pa
             killed.send_signal(signal.SIGKILL)
             break
     killed.communicate()
-    again = start(tmp_path / "killed").communicate()[0].splitlines()
+    again = score(tmp_path / "killed")
     first = int(again[0].split()[1])
     assert first > scored
     assert len([line for line in again if line.startswith("scored")]) == 16 - first + 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CASES, MEGABYTES = 250, 75
+CASES, MEGABYTES = 135, 42
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process writes to")
