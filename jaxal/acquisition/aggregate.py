@@ -16,7 +16,7 @@ def masked_mean(values: Array, mask: Array) -> Array:
 
 
 def region_of_interest(
-    probability: Array, valid: Array, shape: tuple[int, ...], dilate: int = 2, threshold: float = 0.1, at_least: int = 64
+    probability: Array, inside: Array, shape: tuple[int, ...], dilate: int = 2, threshold: float = 0.1, at_least: int = 64
 ) -> Array:
     """The elements around the predicted foreground that a masked score is averaged over (`[PROPOSAL]` for Danaee et al. 2026).
 
@@ -26,7 +26,7 @@ def region_of_interest(
 
     Args:
       probability: `[classes, elements]`; class 0 is background.
-      valid: `[elements]`, elements that belong to the image.
+      inside: `[elements]`, elements that belong to the image.
       shape: of the image, with product `elements`.
       dilate: in elements along each axis.
       threshold: of the foreground probability.
@@ -35,11 +35,11 @@ def region_of_interest(
     Returns:
       `[elements]`, boolean.
     """
-    foreground = jnp.where(valid, 1.0 - probability[0], -1.0)
-    near = dilate_mask((probability.argmax(0) > 0) & valid, shape, dilate)
-    mask = (near | (foreground > threshold)) & valid
+    foreground = jnp.where(inside, 1.0 - probability[0], -1.0)
+    near = dilate_mask((probability.argmax(0) > 0) & inside, shape, dilate)
+    mask = (near | (foreground > threshold)) & inside
     _, best = jax.lax.top_k(foreground, min(at_least, foreground.size))
-    fallback = jnp.zeros(foreground.shape, bool).at[best].set(True) & valid
+    fallback = jnp.zeros(foreground.shape, bool).at[best].set(True) & inside
     return jnp.where(mask.sum() >= at_least, mask, fallback)
 
 

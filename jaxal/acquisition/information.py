@@ -139,14 +139,14 @@ def candidates_of(items: Items) -> Candidates:
 
 
 def region_candidates(
-    features: Array, probability: Array, valid: Array, shape: tuple[int, ...], size: int, regions: Array
+    features: Array, probability: Array, inside: Array, shape: tuple[int, ...], size: int, regions: Array
 ) -> Candidates:
-    """Candidates that are cubes of `size` elements a side; a cube averages over those of its elements that are valid.
+    """Candidates that are cubes of `size` elements a side; a cube averages over those of its elements that belong to the image.
 
     Args:
       features: `[elements, features]`.
       probability: `[classes, elements]`.
-      valid: elements that belong to the image, `[elements]`, boolean.
+      inside: elements that belong to the image, `[elements]`, boolean.
       shape: of the volume, with product `elements`.
       size: elements along each axis.
       regions: which cubes, as places in the order of `block_mean`, `[regions]` integers. Only their elements are touched.
@@ -154,8 +154,8 @@ def region_candidates(
     Returns:
       Candidates with one leading axis of regions.
     """
-    index, inside = region_elements(regions, shape, size)
-    used = (inside & valid[index]).astype(features.dtype)
+    index, in_volume = region_elements(regions, shape, size)
+    used = (in_volume & inside[index]).astype(features.dtype)
     share = used / jnp.broadcast_to(jnp.maximum(used.sum(-1, keepdims=True), 1.0), used.shape)
     extended = extend(features[index])
     mean = jnp.einsum("rv,rvf->rf", share, extended, precision="highest")
@@ -175,10 +175,10 @@ def region_elements(regions: Array, shape: tuple[int, ...], size: int) -> tuple[
     return index, inside
 
 
-def block_mean(values: Array, valid: Array, shape: tuple[int, ...], size: int) -> Array:
-    """Means of the valid elements of cubes of `size` a side: `[..., elements]` to `[..., regions]`; zero where none is valid."""
-    counts = _block_sum(valid.astype(values.dtype), shape, size)
-    summed = _block_sum(jnp.where(valid, values, 0.0), shape, size)
+def block_mean(values: Array, inside: Array, shape: tuple[int, ...], size: int) -> Array:
+    """Means of the elements inside the image by cubes of `size` a side, `[..., elements]` to `[..., regions]`; of none zero."""
+    counts = _block_sum(inside.astype(values.dtype), shape, size)
+    summed = _block_sum(jnp.where(inside, values, 0.0), shape, size)
     return summed / jnp.broadcast_to(jnp.maximum(counts, 1.0), summed.shape)
 
 

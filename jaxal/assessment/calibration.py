@@ -26,22 +26,22 @@ class CalibrationSums(NamedTuple):
     correct: Array
 
 
-def calibration_sums(logits: Array, labels: Array, valid: Array, bins: int = BINS) -> CalibrationSums:
+def calibration_sums(logits: Array, labels: Array, labelled: Array, bins: int = BINS) -> CalibrationSums:
     """Collects the sums of one case.
 
     Args:
       logits: `[classes, elements]`.
       labels: `[elements]`, integers.
-      valid: `[elements]`, boolean.
+      labelled: which elements are labelled, `[elements]`, boolean.
       bins: of equal width on [0, 1], closed on the right.
     """
     log_probability = jax.nn.log_softmax(logits, axis=0)
-    truth = (labels[None, :] == jnp.arange(logits.shape[0], dtype=labels.dtype)[:, None]) & valid[None, :]
+    truth = (labels[None, :] == jnp.arange(logits.shape[0], dtype=labels.dtype)[:, None]) & labelled[None, :]
     nll = -jnp.where(truth, log_probability, 0.0).sum()
     confidence = jnp.exp(log_probability.max(0))
-    correct = (logits.argmax(0) == labels) & valid
+    correct = (logits.argmax(0) == labels) & labelled
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
-    in_bin = (index[None, :] == jnp.arange(bins)[:, None]) & valid[None, :]
+    in_bin = (index[None, :] == jnp.arange(bins)[:, None]) & labelled[None, :]
     confident = jnp.where(in_bin, confidence[None, :], 0.0).sum(-1)
     return CalibrationSums(nll, in_bin.sum(-1), confident, (in_bin & correct[None, :]).sum(-1))
 

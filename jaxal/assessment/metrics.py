@@ -19,23 +19,23 @@ class Overlap(NamedTuple):
     false_negative: Array | np.ndarray
 
 
-def overlap(logits: Array, labels: Array, valid: Array) -> Overlap:
+def overlap(logits: Array, labels: Array, labelled: Array) -> Overlap:
     """Counts the overlap of the most probable class and the truth.
 
     Args:
       logits: `[classes, elements]`.
       labels: `[elements]`, integers.
-      valid: `[elements]`, boolean.
+      labelled: which elements are labelled, `[elements]`, boolean.
     """
-    inside = valid[None, :]
-    predicted = (one_hot(logits.argmax(0), logits.shape[0]) > 0) & inside
-    truth = (one_hot(labels, logits.shape[0]) > 0) & inside
+    labelled_elements = labelled[None, :]
+    predicted = (one_hot(logits.argmax(0), logits.shape[0]) > 0) & labelled_elements
+    truth = (one_hot(labels, logits.shape[0]) > 0) & labelled_elements
     return Overlap((predicted & truth).sum(-1), (predicted & ~truth).sum(-1), (~predicted & truth).sum(-1))
 
 
-def overlap_of_maps(predicted: np.ndarray, truth: np.ndarray, classes: int, valid: np.ndarray) -> Overlap:
+def overlap_of_maps(predicted: np.ndarray, truth: np.ndarray, classes: int, labelled: np.ndarray) -> Overlap:
     """As `overlap`, of two label maps of one shape, on the host."""
-    pairs = np.bincount(truth[valid].astype(np.int64) * classes + predicted[valid], minlength=classes**2)
+    pairs = np.bincount(truth[labelled].astype(np.int64) * classes + predicted[labelled], minlength=classes**2)
     table = pairs.reshape(classes, classes)  # truth down, prediction across
     both = table.diagonal()
     return Overlap(both, table.sum(0) - both, table.sum(1) - both)

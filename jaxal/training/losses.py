@@ -9,25 +9,25 @@ from jaxal.arrays import count, one_hot
 Array = jax.Array
 
 
-def cross_entropy(logits: Array, labels: Array, valid: Array, class_weights: Array | None = None) -> Array:
-    """Mean cross-entropy over the valid elements.
+def cross_entropy(logits: Array, labels: Array, labelled: Array, class_weights: Array | None = None) -> Array:
+    """Mean cross-entropy over the labelled elements.
 
     Args:
       logits: `[..., classes, elements]`.
       labels: integer class of each element, `[..., elements]`.
-      valid: which elements are labelled, `[..., elements]`, boolean.
+      labelled: which elements are labelled, `[..., elements]`, boolean.
       class_weights: `[classes]`, a factor on the elements of each class; the sum is still divided by the number of elements.
 
     Returns:
-      `[...]`, in nats; zero where nothing is valid.
+      `[...]`, in nats; zero where nothing is labelled.
     """
-    chex.assert_equal_shape([labels, valid])
+    chex.assert_equal_shape([labels, labelled])
     log_probabilities = jax.nn.log_softmax(logits, axis=-2)
     truth = one_hot(labels, logits.shape[-2])
     if class_weights is not None:
         truth = truth * jnp.broadcast_to(class_weights[:, None], truth.shape)
-    values = jnp.where(valid, -(truth * log_probabilities).sum(-2), 0.0)
-    return values.sum(-1) / count(valid)
+    values = jnp.where(labelled, -(truth * log_probabilities).sum(-2), 0.0)
+    return values.sum(-1) / count(labelled)
 
 
 def class_weights(classes: int, foreground: float) -> Array:
@@ -35,13 +35,13 @@ def class_weights(classes: int, foreground: float) -> Array:
     return jnp.full((classes,), foreground).at[0].set(1.0)
 
 
-def soft_dice(logits: Array, labels: Array, valid: Array, class_mask: Array, smooth: float = 1.0) -> Array:
+def soft_dice(logits: Array, labels: Array, labelled: Array, class_mask: Array, smooth: float = 1.0) -> Array:
     """One minus the soft Dice overlap, averaged over the classes that count (Milletari et al. 2016, arXiv 1606.04797).
 
     Args:
       logits: `[..., classes, elements]`.
       labels: `[..., elements]`.
-      valid: `[..., elements]`, boolean.
+      labelled: which elements are labelled, `[..., elements]`, boolean.
       class_mask: `[..., classes]`, boolean; a class that was not annotated, or that an item does not hold, is left out here
         (the cross-entropy still sees it): its overlap would be zero whatever the network says.
       smooth: elements added above and below the fraction; keeps it finite.
@@ -49,16 +49,16 @@ def soft_dice(logits: Array, labels: Array, valid: Array, class_mask: Array, smo
     Returns:
       `[...]` in [0, 1]; zero where no class counts.
     """
-    inside = valid[..., None, :]
-    probabilities = jnp.where(inside, jax.nn.softmax(logits, axis=-2), 0.0)
-    truth = jnp.where(inside, one_hot(labels, logits.shape[-2]), 0.0)
+    labelled_elements = labelled[..., None, :]
+    probabilities = jnp.where(labelled_elements, jax.nn.softmax(logits, axis=-2), 0.0)
+    truth = jnp.where(labelled_elements, one_hot(labels, logits.shape[-2]), 0.0)
     overlap = (probabilities * truth).sum(-1)
     size = probabilities.sum(-1) + truth.sum(-1)
     dice = (2 * overlap + smooth) / (size + smooth)
     return jnp.where(class_mask, 1 - dice, 0.0).sum(-1) / count(class_mask)
 
 
-def present_foreground(labels: Array, valid: Array, classes: int) -> Array:
-    """The classes above zero that each item's valid labels hold: `[..., classes]`, boolean."""
-    present = ((one_hot(labels, classes) > 0) & valid[..., None, :]).any(-1)
+def present_foreground(labels: Array, labelled: Array, classes: int) -> Array:
+    """The classes above zero that each item's labelled elements hold: `[..., classes]`, boolean."""
+    present = ((one_hot(labels, classes) > 0) & labelled[..., None, :]).any(-1)
     return present.at[..., 0].set(False)

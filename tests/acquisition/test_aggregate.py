@@ -20,11 +20,11 @@ def test_dilation_equals_scipy(rng):
         np.testing.assert_array_equal(ours, expected)
 
 
-def interest(foreground, shape, valid=None, **options):
+def interest(foreground, shape, inside=None, **options):
     foreground = jnp.asarray(np.asarray(foreground, np.float32).reshape(-1))
-    valid = jnp.ones(foreground.shape, bool) if valid is None else jnp.asarray(valid.reshape(-1))
+    inside = jnp.ones(foreground.shape, bool) if inside is None else jnp.asarray(inside.reshape(-1))
     probability = jnp.stack([1 - foreground, foreground])
-    return np.asarray(aggregate.region_of_interest(probability, valid, shape, **options)).reshape(shape)
+    return np.asarray(aggregate.region_of_interest(probability, inside, shape, **options)).reshape(shape)
 
 
 def test_region_is_the_dilated_prediction_and_what_exceeds_the_threshold():
@@ -42,7 +42,7 @@ def test_without_foreground_the_likeliest_elements_stand_in_never_the_whole():
 
 
 def test_padding_is_never_of_interest():
-    foreground, valid = np.full((4, 4), 0.9), np.ones((4, 4), bool)
-    valid[:, 2:] = False
-    assert not interest(foreground, (4, 4), valid, at_least=1)[:, 2:].any()
-    assert not interest(np.zeros((4, 4)), (4, 4), valid, at_least=12)[:, 2:].any()
+    foreground, inside = np.full((4, 4), 0.9), np.ones((4, 4), bool)
+    inside[:, 2:] = False
+    assert not interest(foreground, (4, 4), inside, at_least=1)[:, 2:].any()
+    assert not interest(np.zeros((4, 4)), (4, 4), inside, at_least=12)[:, 2:].any()

@@ -124,15 +124,15 @@ def test_regions_equal_autodiff(float64, rng, variant, step, rate, renormalise):
     np.testing.assert_allclose(np.asarray(gain.mass + gain.gain), expected, rtol=0, atol=tolerance(expected))
 
 
-def test_regions_average_over_what_is_valid(float64, rng):
+def test_regions_average_over_what_is_inside(float64, rng):
     features, probability = jnp.asarray(rng.normal(size=(16, 3))), jnp.asarray(rng.dirichlet(np.ones(2), 16).T)
-    valid = jnp.arange(16) % 4 != 3
-    spoiled = jnp.where(valid[:, None], features, 1e6)
+    inside = jnp.arange(16) % 4 != 3
+    spoiled = jnp.where(inside[:, None], features, 1e6)
     one, other = (
-        information.region_candidates(part, probability, valid, (4, 4), 2, jnp.arange(4)) for part in (features, spoiled)
+        information.region_candidates(part, probability, inside, (4, 4), 2, jnp.arange(4)) for part in (features, spoiled)
     )
     np.testing.assert_array_equal(np.asarray(one.joint), np.asarray(other.joint))
-    block = [2, 6]  # the valid elements of the region in the upper right
+    block = [2, 6]  # the region in the upper right has these elements inside the image
     np.testing.assert_allclose(np.asarray(one.mean)[1, :3], np.asarray(features)[block].mean(0))
     np.testing.assert_allclose(np.asarray(one.probability)[1], np.asarray(probability)[:, block].mean(1))
     nothing = information.region_candidates(features, probability, jnp.zeros(16, bool), (4, 4), 2, jnp.arange(4))

@@ -5,12 +5,12 @@ import pytest
 from jaxal.assessment import calibration
 
 
-def sums_of(probabilities, labels, valid=None):
+def sums_of(probabilities, labels, labelled=None):
     """`probabilities [elements, classes]`."""
     labels = np.asarray(labels)
-    valid = np.ones(labels.shape, bool) if valid is None else np.asarray(valid)
+    labelled = np.ones(labels.shape, bool) if labelled is None else np.asarray(labelled)
     logits = jnp.log(jnp.asarray(np.asarray(probabilities, np.float32).T))
-    return calibration.calibration_sums(logits, jnp.asarray(labels, jnp.int32), jnp.asarray(valid))
+    return calibration.calibration_sums(logits, jnp.asarray(labels, jnp.int32), jnp.asarray(labelled))
 
 
 def test_values_worked_by_hand():
@@ -29,9 +29,9 @@ def test_likelihood_is_of_the_true_class_not_the_predicted():
 def test_against_plain_numpy_with_padding(rng):
     logits = rng.normal(size=(500, 4)) * 2
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    labels, valid = rng.integers(0, 4, 500), rng.random(500) < 0.8
-    sums = sums_of(probabilities, labels, valid)
-    p, y = probabilities[valid], labels[valid]
+    labels, labelled = rng.integers(0, 4, 500), rng.random(500) < 0.8
+    sums = sums_of(probabilities, labels, labelled)
+    p, y = probabilities[labelled], labels[labelled]
     confidence, correct = p.max(1), p.argmax(1) == y
     expected = 0.0
     for low in np.arange(10) / 10:

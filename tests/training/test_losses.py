@@ -36,12 +36,12 @@ def test_dice_by_hand():
 def test_masked_elements_change_neither_loss_nor_gradient(rng):
     logits = jnp.asarray(rng.normal(size=(3, 20)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, 3, 20), jnp.int32)
-    valid = jnp.arange(20) < 12
-    other = jnp.where(valid, labels, (labels + 1) % 3)
+    labelled = jnp.arange(20) < 12
+    other = jnp.where(labelled, labels, (labels + 1) % 3)
     present = jnp.array([False, True, True])
 
     def both(logits, labels):
-        return losses.cross_entropy(logits, labels, valid) + losses.soft_dice(logits, labels, valid, present)
+        return losses.cross_entropy(logits, labels, labelled) + losses.soft_dice(logits, labels, labelled, present)
 
     assert float(both(logits, labels)) == float(both(logits, other))
     gradient = jax.grad(both)(logits, labels)
@@ -60,19 +60,19 @@ def test_a_class_that_is_not_annotated_leaves_dice_alone(rng):
     assert float(one) == float(only) != float(both)
 
 
-def test_presence_ignores_what_is_not_valid():
+def test_presence_ignores_what_is_not_labelled():
     labels = jnp.array([0, 1, 2])
     assert losses.present_foreground(labels, jnp.array([True, True, False]), 3).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1]])
-@pytest.mark.parametrize("valid", [[True] * 3, [False] * 3])
-def test_loss_and_gradient_are_finite_at_the_edges(labels, valid):
-    labels, valid = jnp.array(labels), jnp.array(valid)
-    present = losses.present_foreground(labels, valid, 2)
+@pytest.mark.parametrize("labelled", [[True] * 3, [False] * 3])
+def test_loss_and_gradient_are_finite_at_the_edges(labels, labelled):
+    labels, labelled = jnp.array(labels), jnp.array(labelled)
+    present = losses.present_foreground(labels, labelled, 2)
 
     def both(logits):
-        return losses.cross_entropy(logits, labels, valid) + losses.soft_dice(logits, labels, valid, present)
+        return losses.cross_entropy(logits, labels, labelled) + losses.soft_dice(logits, labels, labelled, present)
 
     for scale in (0.0, 1.0, 1e4):
         value, gradient = jax.value_and_grad(both)(scale * jnp.array([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]]))
