@@ -1,10 +1,12 @@
 """The house keeps its directions: a room stands above all that it imports."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
-LIBRARY = Path(__file__).parents[1] / "jaxal"
-ROOMS = [  # from the bottom to the top; what stands in one line does not know each other
+ROOT = Path(__file__).parents[1]
+ROOMS = [  # from the bottom to the top; rooms in one line do not know each other, except on the ground floor
     {"types", "errors", "files", "hosts", "arrays"},
     {"acquisition", "assessment", "networks", "data"},
     *(
@@ -14,43 +16,54 @@ ROOMS = [  # from the bottom to the top; what stands in one line does not know e
 ]
 FLOOR = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
 PURE = {"acquisition", "assessment"}  # functions of arrays
-FORBIDDEN_IN_PURE = {"flax", "orbax", "nibabel", "pathlib", "os", "io", "jaxal.files", "jaxal.data", "jaxal.networks"}
+STRANGE = {"flax", "orbax", "nibabel", "pathlib", "os", "io", "shutil", "tempfile", "jaxal.files", "jaxal.data", "jaxal.networks"}
+STRANGE_NAMES = {"Case", "Label", "Unit", "Dataset", "Splits", "open"}
+
+
+def nodes(*folders):
+    """Every node of the files of these folders: the file's path from the root, node."""
+    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        yield from ((path.relative_to(ROOT), node) for node in ast.walk(ast.parse(path.read_text())))
 
 
 def imports():
-    """Every import of the library: file, its room, what it imports."""
-    for path in sorted(LIBRARY.rglob("*.py")):
-        room = path.relative_to(LIBRARY).parts[0].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                yield from ((path, room, alias.name) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                module = node.module or ""
-                yield from ((path, room, f"jaxal.{alias.name}" if module == "jaxal" else module) for alias in node.names)
+    """Every import of the library: file, its room, module. `from package import module` counts as the module, if it is ours."""
+    for path, node in nodes("jaxal"):
+        room = path.parts[1].removesuffix(".py")
+        if isinstance(node, ast.Import):
+            yield from ((path, room, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join([*(path.parts[: -node.level] if node.level else ()), *filter(None, [node.module])])
+            for alias in node.names:
+                place = ROOT.joinpath(*module.split("."), alias.name)
+                yield path, room, f"{module}.{alias.name}" if place.is_dir() or place.with_suffix(".py").is_file() else module
 
 
 def test_no_import_runs_back_up():
     found = [(path, room, module.split(".")[1]) for path, room, module in imports() if module.startswith("jaxal.")]
     assert {room for _, room, _ in found} - {"__init__"} <= FLOOR.keys(), "a room that has no floor"
     up = [f"{path}: {other}" for path, room, other in found if room != other and not FLOOR[other] < FLOOR[room]]
-    beside = {"types", "errors", "files", "hosts", "arrays"}
-    assert [line for line in up if line.split(": ")[1] not in beside] == []
+    assert [line for line in up if line.split(": ")[1] not in ROOMS[0]] == []
+
+
+def test_the_library_stands_without_what_lies_beside_it():
+    beside = {"experiments", "benchmarks", "tests"}
+    assert [f"{path}: {module}" for path, _, module in imports() if module.split(".")[0] in beside] == []
 
 
 def test_pure_rooms_touch_neither_files_nor_flax_nor_cases():
-    strange = [
-        f"{path}: {module}"
-        for path, room, module in imports()
-        if room in PURE and any(module == name or module.startswith(f"{name}.") for name in FORBIDDEN_IN_PURE)
-    ]
-    assert strange == []
+    parts = [(path, module.split(".")) for path, room, module in imports() if room in PURE]
+    assert [f"{path}: {part}" for path, part in parts if {part[0], ".".join(part[:2])} & STRANGE] == []
+    fields = {ast.alias: "name", ast.Name: "id", ast.Attribute: "attr"}  # of the nodes that name something
+    names = ((path, getattr(node, fields.get(type(node), ""), None)) for path, node in nodes(*(f"jaxal/{room}" for room in PURE)))
+    assert [f"{path}: {name}" for path, name in names if name in STRANGE_NAMES] == []
 
 
 def test_there_is_no_circle():
     """Within rooms, too: some order of files exists in which each imports only earlier ones."""
     needs = {}
     for path, _, module in imports():
-        name = ".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts)
+        name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
         needs.setdefault(name, set()).add(module)
     left = {name: {module for module in modules if module in needs and module != name} for name, modules in needs.items()}
     while left:
@@ -58,3 +71,16 @@ def test_there_is_no_circle():
         assert free, f"a circle among {sorted(left)}"
         for name in free:
             del left[name]
+
+
+def test_functions_stay_small():
+    for path, node in nodes("jaxal", "experiments", "benchmarks"):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            assert node.end_lineno - node.lineno + 1 <= 60, f"{path}: {node.name} is too long"
+            assert len({argument.arg for argument in given} - {"self", "cls"}) <= 8, f"{path}: {node.name} takes too much"
+
+
+def test_importing_the_library_computes_nothing():
+    code = "import sys, jaxal; print({'jax', 'numpy'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
