@@ -1,4 +1,4 @@
-"""What the commands of all experiments share: exit statuses, one message for an error, and the compilation cache."""
+"""What all commands share: exit statuses, one message for an error, and the compilation cache."""
 
 import hashlib
 import logging
@@ -71,8 +71,8 @@ def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None) 
             raise
         asked = str(error).splitlines()[0] if str(error) else "no details"
         display.error(
-            f"Not enough memory ({asked}). Everything finished is kept. Fewer --samples, --networks or --flips need less; in "
-            "experiments.segmentation fewer --patch-voxels or a coarser --spacing-mm, too. Give another --out with them."
+            f"Not enough memory ({asked}). Everything finished is kept. Fewer --samples, --networks or --flips need less; on "
+            "scans fewer --patch-voxels or a coarser --spacing-mm, too. Give another --out with them."
         )
         return 2
     except Interrupted:

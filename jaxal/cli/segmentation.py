@@ -3,10 +3,10 @@
     python -m jaxal.cli.segmentation --data DIR --strategy random weighted_entropy aeig --group-column sex --seeds 3
     python -m jaxal.cli.segmentation --data DIR --group-column age --bins 60 75 --plan
 
-DIR is in nnU-Net's layout, the Medical Segmentation Decathlon's or BIDS (`jaxal/data/layouts.py` shows all three), with a
-`participants.tsv`. It is read only: cases are resampled and normalised once, into --prepared. What was derived from the data, and why,
-is written to `plan.json` in the results folder. Labels are taken from the folder, as if readers gave them on demand: the study tells which
-strategy would have been worth following.
+DIR is in nnU-Net's layout, the Medical Segmentation Decathlon's or BIDS (`jaxal/data/scans/layouts.py` shows all three). Groups
+of patients are optional: a column of `participants.tsv` names them. DIR is read only: cases are resampled and normalised once, into
+--prepared. What was derived from the data, and why, is written to `plan.json` in the results folder. Labels are taken from the
+folder, as if readers gave them on demand: the study tells which strategy would have been worth following.
 """
 
 import contextlib

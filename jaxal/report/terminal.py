@@ -32,7 +32,7 @@ class Display:
 
     Args:
       console: where to write.
-      quiet: show errors only, as hosts do that but help.
+      quiet: show only errors. Followers are quiet, because the leader reports for all hosts.
     """
 
     def __init__(self, console: Console | None = None, quiet: bool = False):

@@ -53,7 +53,8 @@ class Checkpoints:
         Raises:
           UserError: the disk is full or cannot be written to; the checkpoint before is still there.
         """
-        state = jax.tree.map(np.asarray, state)  # one host's arrays are nothing that Orbax would save among several
+        # Orbax refuses arrays that live on one host of several, so save NumPy copies.
+        state = jax.tree.map(np.asarray, state)
         try:
             # Of a failed write Orbax's threads print tracebacks of their own; the error itself is raised, and once is enough.
             with contextlib.redirect_stderr(io.StringIO()), self._manager(round_) as manager:

@@ -177,7 +177,7 @@ class AucCurve(NamedTuple):
     """One run as the comparison sees it.
 
     Attributes:
-      labelled, pool: see `assessment.Curve`.
+      labelled, pool: see `types.Curve`.
       probability: predicted for each test case after each round, `[rounds, cases, classes]`.
       strata: classes of the test cases, `[cases]`; a replicate has as many of each.
       nll, ece: after the last round.
@@ -191,7 +191,7 @@ class AucCurve(NamedTuple):
     ece: float
 
     def levels(self, cases: np.ndarray | None) -> np.ndarray:
-        """See `assessment.Curve`: AUC of each class against the rest, its mean over classes."""
+        """See `types.Curve`: AUC of each class against the rest, its mean over classes."""
         counts = np.ascontiguousarray(self._weights(cases).T)
         classes = np.unique(self.strata)
         levels = [
@@ -201,7 +201,7 @@ class AucCurve(NamedTuple):
         return np.array(levels)[:, 0] if cases is None else np.stack(levels, axis=-1)
 
     def measures(self, levels: np.ndarray, cases: np.ndarray | None) -> dict[str, np.ndarray]:
-        """See `assessment.Curve`."""
+        """See `types.Curve`."""
         counts = self._weights(cases)
         confident = self.probability[-1].argmax(-1) == self.strata
         found = {

@@ -177,7 +177,7 @@ class DiceCurve(NamedTuple):
     """One run as the comparison sees it.
 
     Attributes:
-      labelled, pool: see `assessment.Curve`.
+      labelled, pool: see `types.Curve`.
       dice: of each test case after each round, `[rounds, cases]`; NaN where it is undefined.
       strata: groups of the test cases, `[cases]`.
       nll, ece: after the last round.
@@ -191,14 +191,14 @@ class DiceCurve(NamedTuple):
     ece: float
 
     def levels(self, cases: np.ndarray | None) -> np.ndarray:
-        """See `assessment.Curve`: mean Dice over the cases in which it is defined."""
+        """See `types.Curve`: mean Dice over the cases in which it is defined."""
         dice = self.dice if cases is None else np.moveaxis(self.dice[:, cases], 0, 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a replicate may hold no case in which Dice is defined
             return np.nanmean(dice, axis=-1)
 
     def measures(self, levels: np.ndarray, cases: np.ndarray | None) -> dict[str, np.ndarray]:
-        """See `assessment.Curve`."""
+        """See `types.Curve`."""
         last = self.dice[-1] if cases is None else self.dice[-1][cases]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # nor one of a group

@@ -260,7 +260,7 @@ def _decode_all(listing: Listing, folder: Path, shape: tuple[int, int, int], col
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """An array of bytes on disk: that which is there, if it has this shape, else zeros."""
+    """Opens a byte array on disk, or creates one of zeros if none of this shape is there."""
     if path.is_file():
         try:
             found = np.lib.format.open_memmap(path, "r+")

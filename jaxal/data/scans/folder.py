@@ -86,7 +86,7 @@ def make_ready(
       folder: in one of the layouts (`layouts.py`); nothing is written to it.
       prepared: where prepared cases and plans are kept.
       config: how to read it.
-      showing: tells how far the work is, such as `report.Display.progress`.
+      showing: tells how far the work is, such as `report.terminal.Display.progress`.
 
     Raises:
       UserError: anything that would fail or mislead later; the message names the file, what it holds and what to do.
