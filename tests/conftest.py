@@ -26,6 +26,16 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+# These files take longest, so they come first: one that begins last would leave the other cores without work.
+LONGEST = ("kill", "image_studies", "networks", "scoring", "study", "command", "hosts", "memory", "strategies", "information")
+
+
+def pytest_collection_modifyitems(items):
+    last = len(LONGEST)
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, last))  # the others keep their order
+
+
 @pytest.fixture(scope="session")
 def cache():
     """Compiled programs for commands that a test starts, shared with all tests but those that kill their writers."""

@@ -110,11 +110,16 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
     optimizer = optax.adamw(lambda step: config.peak_rate * 0.5 ** (step // 2), weight_decay=config.weight_decay)
     gradient = jax.jit(jax.grad(functools.partial(training._loss, trainer._recipe)))
     seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
+
+    @jax.jit
+    def one_step(gradients, memory, params):
+        updates, memory = optimizer.update(gradients, memory, params)
+        return memory, optax.apply_updates(params, updates)
+
     with jax.numpy_dtype_promotion("standard"):
         memory = optimizer.init(params)
         for step, batch in enumerate(training._batches(seed, 0, 10, 2, 4, whole(examples))):
-            updates, memory = optimizer.update(gradient(params, jax.random.fold_in(key, step), batch), memory, params)
-            params = optax.apply_updates(params, updates)
+            memory, params = one_step(gradient(params, jax.random.fold_in(key, step), batch), memory, params)
     for own, expected in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(np.asarray(own), np.asarray(expected), atol=2e-4)
 
