@@ -47,5 +47,5 @@ def write_dataset(folder: Path, cases: int = 16, shape=SHAPE, groups=("A", "B"),
 
 
 def read(folder: Path, prepared: Path | None = None) -> Dataset:
-    """The data set in a folder, whole cases, prepared beside it."""
-    return make_ready(folder, prepared or folder.parent / "prepared", FolderConfig(levels=NETWORK.levels)).dataset
+    """The data set in a folder, whole cases, prepared beside it; padded as two levels need it."""
+    return make_ready(folder, prepared or folder.parent / "prepared", FolderConfig(levels=2)).dataset
