@@ -279,7 +279,7 @@ def test_cases_that_nobody_labelled_are_scored_queried_and_predicted(tmp_path, t
     for id_ in without:
         (folder / "labelsTr" / f"{id_}.nii.gz").unlink()
     ready = make_ready(
-        folder, tmp_path / "prepared", FolderConfig(levels=tiny.NETWORK.levels, need_labels=False)
+        folder, tmp_path / "prepared", FolderConfig(levels=2, need_labels=False)
     )  # fmt: skip
     cases = {case.id: case for case in ready.dataset.cases}
     assert {id_ for id_, case in cases.items() if case.label is None} == set(without)
