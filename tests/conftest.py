@@ -26,6 +26,22 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+# Whole commands run as users run them, since a process that a test starts must give the bits of this one. All other programs are
+# compiled in a hurry, because most of their time is the compiler's; `.ci/run` also tests them with all optimizations.
+AS_USERS_RUN_THEM = ("test_command.py", "test_hosts.py", "test_image_studies.py", "test_kill.py", "test_study.py")
+_now = {"in a hurry": False}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _optimized(request):
+    hurry = request.path.name not in AS_USERS_RUN_THEM
+    if "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ or hurry == _now["in a hurry"]:
+        return
+    _now["in a hurry"] = hurry
+    jax.config.update("jax_disable_most_optimizations", hurry)
+    jax.clear_caches()  # a program that is compiled already would come back as it is
+
+
 # These files take longest, so they come first: one that begins last would leave the other cores without work.
 LONGEST = ("kill", "image_studies", "networks", "scoring", "study", "command", "hosts", "memory", "strategies", "information")
 

@@ -8,9 +8,12 @@ import numpy as np
 OBLIQUE = np.array([[0.98, -0.2, 0.0, 10], [0.2, 0.97, 0.1, -5], [0.0, -0.1, 3.0, 7], [0, 0, 0, 1]])
 
 
-def save(path, values, affine=None):
+def save(path, values, affine=None, code=2):
+    """Writes a volume; its header calls the affine `code`: 1 the scanner's, 2 aligned to something."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine), path)
+    image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)
+    image.set_sform(image.affine, code)
+    nibabel.save(image, path)
 
 
 def volumes(index, shape=(8, 8, 6), channels=1, classes=2):
@@ -27,7 +30,7 @@ def decathlon(folder, cases=6, channels=2, classes=3, affine=OBLIQUE):
     for index in range(cases):
         image, label = volumes(index, channels=channels, classes=classes)
         save(folder / "imagesTr" / f"scan_{index}.nii.gz", image, affine)
-        save(folder / "labelsTr" / f"scan_{index}.nii.gz", label, affine)
+        save(folder / "labelsTr" / f"scan_{index}.nii.gz", label, affine, code=1)
         listed.append({"image": f"./imagesTr/scan_{index}.nii.gz", "label": f"./labelsTr/scan_{index}.nii.gz"})
     description = {
         "modality": {str(channel): f"MRI{channel}" for channel in range(channels)},

@@ -193,6 +193,7 @@ def check_predictions(folder, data, record):
         np.testing.assert_allclose(written.affine, source.affine, atol=1e-6)
         assert written.shape == source.shape
         assert written.header["qform_code"] == source.header["qform_code"]
+        assert written.header["sform_code"] == source.header["sform_code"] == 1  # the label map's, not the image's
 
 
 def test_a_plan_counts_networks_and_dropout_may_lie_deeper(tmp_path):
