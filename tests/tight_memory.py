@@ -43,7 +43,7 @@ def write_cases(folder: Path, cases: int) -> Path:
 
 def study(work: Path, data: Path) -> int:
     options = ["--data", str(data), "--out", str(work / f"out-{data.name}"), "--prepared", str(work / "prepared")]
-    sizes = ["--preset", "smoke", "--initial-size", "4", "--query-size", "2", "--patch-voxels", "4096"]
+    sizes = ["--preset", "smoke", "--initial-size", "4", "--query-size", "2", "--patch-voxels", "4096", "--rounds", "1"]
     return segmentation.main(
         command.parse(segmentation.Arguments, "experiments.segmentation", [*options, *sizes, "--strategy", "entropy"])
     )

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-CASES, MEGABYTES = 135, 42
+CASES, MEGABYTES = 200, 62
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process writes to")
 def test_a_folder_ten_times_larger_than_memory_is_studied(tmp_path):
     root = Path(__file__).parents[2]
     command = [sys.executable, "tests/tight_memory.py", tmp_path, str(CASES), str(MEGABYTES)]
-    # Threads keep pieces of freed memory to themselves; with fewer places to do so the limit measures what is in use.
+    # Threads keep pieces of freed memory to themselves, and each reserves a stack; with fewer places and smaller stacks the limit
+    # measures what is in use.
+    command = ["bash", "-c", 'ulimit -s 2048; exec "$@"', "bash", *command]
     environment = {**os.environ, "PYTHONPATH": str(root), "JAX_NUM_CPU_DEVICES": "1", "MALLOC_ARENA_MAX": "2"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     needed, allowed = (int(word) for word in done.stdout.split("do not fit:")[1].split()[:2])
     assert needed >= 10 * allowed
-    assert len((tmp_path / "out-many" / "data-imbalanced" / "entropy" / "seed-0" / "rounds.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "out-many" / "data-imbalanced" / "entropy" / "seed-0" / "rounds.jsonl").read_text().splitlines()) == 1
