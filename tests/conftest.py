@@ -10,6 +10,10 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 
+# Most of a test's time is the compiler's, so programs are compiled in a hurry, also those of commands that a test starts. `.ci/run`
+# sets 0 for its last tests, which see programs with all optimizations.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 import jax
 import numpy as np
 import pytest
@@ -24,22 +28,6 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache  # also for the workers, and for commands that a test runs in this process
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
-# Whole commands run as users run them, since a process that a test starts must give the bits of this one. All other programs are
-# compiled in a hurry, because most of their time is the compiler's; `.ci/run` also tests them with all optimizations.
-AS_USERS_RUN_THEM = ("test_command.py", "test_hosts.py", "test_image_studies.py", "test_kill.py", "test_study.py")
-_now = {"in a hurry": False}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _optimized(request):
-    hurry = request.path.name not in AS_USERS_RUN_THEM
-    if "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ or hurry == _now["in a hurry"]:
-        return
-    _now["in a hurry"] = hurry
-    jax.config.update("jax_disable_most_optimizations", hurry)
-    jax.clear_caches()  # a program that is compiled already would come back as it is
 
 
 # These files take longest, so they come first: one that begins last would leave the other cores without work.
