@@ -17,7 +17,7 @@ def undisturbed(tiny_folder, tmp_path_factory):
     """Ledgers of runs that were never killed."""
     out = tmp_path_factory.mktemp("undisturbed")
     results = {}
-    for name, strategy, more in (("scratch", "aeig", ()), ("warm", "bald", ("--training", "warm"))):
+    for name, strategy, more in (("scratch", "bald", ()), ("warm", "bald", ("--training", "warm"))):
         status, output = killing.here(killing.command(tiny_folder, out / name, strategy, *more))
         assert status == 0, output
         results[name] = killing.rounds(out / name, strategy)
@@ -32,7 +32,7 @@ def cache(tmp_path_factory, undisturbed):
 
 @pytest.mark.parametrize(
     ("name", "strategy", "more", "after"),
-    [("scratch", "aeig", (), ("checkpoints", "rounds.jsonl")), ("warm", "bald", ("--training", "warm"), ("rounds.jsonl",))],
+    [("scratch", "bald", (), ("checkpoints", "rounds.jsonl")), ("warm", "bald", ("--training", "warm"), ("rounds.jsonl",))],
 )
 def test_sigkill(name, strategy, more, after, tiny_folder, tmp_path, cache, undisturbed):
     expected = undisturbed[name]
@@ -51,9 +51,9 @@ def test_sigkill(name, strategy, more, after, tiny_folder, tmp_path, cache, undi
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_sigterm_and_ctrl_c_end_at_the_next_step_and_say_how_to_go_on(number, status, tiny_folder, tmp_path, cache, undisturbed):
     expected = undisturbed["scratch"]
-    arguments = killing.command(tiny_folder, tmp_path / "out", "aeig")
+    arguments = killing.command(tiny_folder, tmp_path / "out", "bald")
     process = killing.start(arguments, cache)
-    checkpoints = tmp_path / "out" / killing.SETTING / "aeig" / "seed-0" / "checkpoints"
+    checkpoints = tmp_path / "out" / killing.SETTING / "bald" / "seed-0" / "checkpoints"
     while process.poll() is None and not checkpoints.exists():
         time.sleep(0.02)
     process.send_signal(number)
@@ -63,11 +63,11 @@ def test_sigterm_and_ctrl_c_end_at_the_next_step_and_say_how_to_go_on(number, st
     assert "Traceback" not in output
     again, output = killing.here(arguments)
     assert again == 0, output
-    assert killing.rounds(tmp_path / "out", "aeig") == expected
+    assert killing.rounds(tmp_path / "out", "bald") == expected
 
 
 def test_a_second_process_on_the_same_folder_is_refused(tiny_folder, tmp_path, cache, undisturbed):
-    arguments = killing.command(tiny_folder, tmp_path / "out", "aeig")
+    arguments = killing.command(tiny_folder, tmp_path / "out", "bald")
     first = killing.start(arguments, cache)
     try:
         while first.poll() is None and not (tmp_path / "out" / "config.json").exists():
