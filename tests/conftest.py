@@ -11,9 +11,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 
 # Most of a test's time is the compiler's, so programs are compiled in a hurry, also those of commands that a test starts. `.ci/run`
-# sets 0 for its last tests, which see programs with all optimizations. Small programs are not split among threads: other tests run.
+# sets 0 for its last tests, which see programs with all optimizations.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
 
 import jax
 import numpy as np

@@ -178,7 +178,7 @@ def test_what_is_refused_leaves_the_results_where_they_are(tiny_folder, tmp_path
 
 
 # A write of Orbax that fails after the first one did finds its event loop closed, in a thread that nobody can wait for.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(r"ignore:(?s).*Event loop is closed:pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_ends_in_one_message_and_is_made_good(tiny_folder, tmp_path, run_folder):
     disk = tmp_path / "disk"
     disk.mkdir()
