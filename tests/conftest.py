@@ -6,14 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# Before JAX starts: the CPU shows itself as two devices, and nothing reaches for an accelerator.
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
-
-# Most of a test's time is the compiler's, so programs are compiled in a hurry, also those of commands that a test starts. `.ci/run`
-# sets 0 for its last tests, which see programs with all optimizations.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-
+import hurry  # before JAX starts
 import jax
 import numpy as np
 import pytest
@@ -44,6 +37,12 @@ def pytest_collection_modifyitems(items):
 def cache():
     """Compiled programs for commands that a test starts, shared with all tests but those that kill their writers."""
     return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+
+@pytest.fixture(scope="session")
+def in_a_hurry():
+    """Whether programs are compiled in a hurry; then one that is split over devices need not have the bits of a whole one."""
+    return hurry.HURRY
 
 
 @pytest.fixture

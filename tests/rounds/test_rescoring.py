@@ -12,8 +12,8 @@ from jaxal.rounds.setup import RoundsConfig, open_run
 
 
 def test_scores_are_those_that_the_round_itself_had(tmp_path, task):  # noqa: F811
-    records = {name: run(tmp_path / name, task, strategy=name)[-1] for name in ("bald", "aeig")}
-    names = ["aeig", "coreset", "bald", "random"]
+    records = {name: run(tmp_path / name, task, strategy=name)[-1] for name in ("mc_entropy", "aeig")}
+    names = ["aeig", "coreset", "mc_entropy", "random"]
     for own, record in records.items():
         found = rescoring.score_round(open_run(tmp_path / own, "random", CONFIG, task, Silent()), names)
         assert found.round == record["round"] == 1
@@ -26,7 +26,7 @@ def test_scores_are_those_that_the_round_itself_had(tmp_path, task):  # noqa: F8
     rescoring.write_scores(path, found)
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert list(rows[0]) == ["case", "group", "round", *names]
-    assert [float(row["bald"]) for row in rows] == found.scores["bald"].tolist()
+    assert [float(row["mc_entropy"]) for row in rows] == found.scores["mc_entropy"].tolist()
 
 
 def test_an_ensemble_is_trained_and_its_networks_disagree(tmp_path, task):  # noqa: F811

@@ -266,14 +266,14 @@ def counting(load):
     return read, seen
 
 
-def test_one_device_and_two_give_the_same_bits(model, params, load, tiny_dataset):
+def test_one_device_and_two_give_the_same_bits(model, params, load, tiny_dataset, in_a_hurry):
     assert len(jax.local_devices()) == 2
     passes = [
         Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:count])
         for count in (1, 2)
     ]
     cases = tiny_dataset.cases[:7]  # a ragged last batch on either
-    assert_equal(*(pass_(params, KEY, cases, load) for pass_ in passes))
+    assert_equal(*(pass_(params, KEY, cases, load) for pass_ in passes), 1e-6 if in_a_hurry else 0.0)
 
 
 def test_a_stopped_pass_scores_only_what_is_missing(model, params, load, tiny_dataset, tmp_path):

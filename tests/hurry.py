@@ -1,0 +1,16 @@
+"""The environment of all tests and of the commands that they start; imported before JAX starts.
+
+The CPU shows itself as two devices, and nothing reaches for an accelerator. Most of a test's time is the compiler's, so programs are
+compiled in a hurry: without most optimizations, and with XLA's older emitters, which later versions lack.
+`JAX_DISABLE_MOST_OPTIMIZATIONS=0` compiles them as users get them, as the last tests of `.ci/run` do.
+"""
+
+import importlib.metadata
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+HURRY = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
+FLAG = "--xla_cpu_use_fusion_emitters=false"
+if HURRY and importlib.metadata.version("jaxlib").startswith("0.10.") and FLAG not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}"
