@@ -64,6 +64,7 @@ class Model(NamedTuple):
         is one function, the same for every item. Training maps it over items instead.
       masked_tail: whether `tail` reads the masks. Where only the head does, dropout samples share their features.
       trainable: `params -> pytree of booleans`, which leaves training may change.
+      has_features: whether the head's input is more than the logits themselves, so that strategies may read it.
     """
 
     init: Init
@@ -73,6 +74,7 @@ class Model(NamedTuple):
     draw_masks: DrawMasks
     masked_tail: bool
     trainable: Callable[[Params], Any]
+    has_features: bool = True
 
 
 class Auxiliary(NamedTuple):
@@ -211,11 +213,13 @@ class Statistic(NamedTuple):
       evaluate: see there.
       needs_members: whether it reads the members' moments.
       needs_each_member: whether it reads the members one by one.
+      needs_features: whether it reads the head's input or the embedding.
     """
 
     evaluate: Callable[[Any, Any], Any]
     needs_members: bool = False
     needs_each_member: bool = False
+    needs_features: bool = False
 
 
 class Moments(NamedTuple):

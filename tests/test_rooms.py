@@ -11,7 +11,19 @@ ROOMS = [  # from the bottom to the top; rooms in one line do not know each othe
     {"acquisition", "assessment", "networks", "data"},
     *(
         {room}
-        for room in ("scoring", "training", "strategies", "tasks", "labels", "rounds", "report", "studies", "server", "cli")
+        for room in (
+            "scoring",
+            "training",
+            "strategies",
+            "tasks",
+            "api",
+            "labels",
+            "rounds",
+            "report",
+            "studies",
+            "server",
+            "cli",
+        )
     ),
 ]
 FLOOR = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}

@@ -66,6 +66,18 @@ def moments_of(logits: Array) -> ClassMoments:
     )
 
 
+def moments_of_probabilities(probabilities: Array) -> ClassMoments:
+    """Moments of members whose probabilities are known instead of their logits, `[members, ..., classes, elements]`."""
+    votes = jnp.stack([won.astype(probabilities.dtype) for won in _votes(_by_class(probabilities))], axis=-2)
+    return ClassMoments(
+        jnp.asarray(probabilities.shape[0], probabilities.dtype),
+        probabilities.sum(0),
+        jnp.square(probabilities).sum(0),
+        probability_entropy(probabilities).sum(0),
+        votes.sum(0),
+    )
+
+
 def softmax_and_entropy(logits: Array) -> tuple[Array, Array]:
     """Softmax over the classes and its entropy, with one exponential a class and one logarithm an element.
 

@@ -34,4 +34,4 @@ def with_auxiliary(model: Model, auxiliary: Auxiliary) -> Model:
     def trainable(params: Params):
         return {"network": model.trainable(params["network"]), "auxiliary": jax.tree.map(lambda leaf: True, params["auxiliary"])}
 
-    return Model(init, stem, tail, head, model.draw_masks, model.masked_tail, trainable)
+    return Model(init, stem, tail, head, model.draw_masks, model.masked_tail, trainable, model.has_features)

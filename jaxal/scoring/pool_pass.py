@@ -61,6 +61,8 @@ class Pass:
         needed = [name for name, statistic in parts if statistic.needs_members]
         if needed and members.count < 2:
             raise ValueError(f"{needed} measure how members disagree, but {members} makes only one.")
+        if not model.has_features and (reading := [name for name, statistic in parts if statistic.needs_features]):
+            raise ValueError(f"{reading} read the features before the last layer, but of this network only the logits are known.")
         self._members, self._batch_size, self._config = members, batch_size, config
         mesh = Mesh(np.array(devices or jax.local_devices()), ("cases",))
         self._everywhere, self._shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))

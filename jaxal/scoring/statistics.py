@@ -116,7 +116,7 @@ def mean_over(interest: Interest, measure: Callable[[Array, Array], Array]) -> S
         values = measure(view.features, uncertainty.mean_probability(view.single))
         return aggregate.masked_mean(values, interest(view, config))
 
-    return Statistic(evaluate)
+    return Statistic(evaluate, needs_features=True)
 
 
 def head_gradient(interest: Interest) -> Statistic:
@@ -126,7 +126,7 @@ def head_gradient(interest: Interest) -> Statistic:
         error = gradients.hallucinated_error(uncertainty.mean_probability(view.single))
         return gradients.mean_gradient(view.features, error, interest(view, config))
 
-    return Statistic(evaluate)
+    return Statistic(evaluate, needs_features=True)
 
 
 def of_classes(interest: Interest) -> dict[str, Statistic]:
@@ -146,6 +146,6 @@ def of_classes(interest: Interest) -> dict[str, Statistic]:
         "egl": mean_over(interest, gradients.expected_gradient_length),
         "gradient_norm": mean_over(interest, gradients.entropy_gradient_norm),
         "head_gradient": head_gradient(interest),
-        "embedding": Statistic(lambda view, config: view.embedding),
+        "embedding": Statistic(lambda view, config: view.embedding, needs_features=True),
         "auxiliary": Statistic(lambda view, config: dict(view.auxiliary)),
     }

@@ -123,8 +123,7 @@ def decide(
     """
     if not context.pool:
         return Decision(np.zeros(0), Query((), (), None), {})
-    context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
-    scores = _checked_scores(strategy.score(pool, context), len(context.pool))
+    scores, context = score_pool(strategy, context, head, pool, labelled, evaluation)
     query = strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)
     place = {unit.id: number for number, unit in enumerate(context.pool)}
     _check_query(query, place.keys(), budget)
@@ -132,6 +131,17 @@ def decide(
     row = {case: number for number, case in enumerate(dict.fromkeys(unit.case for unit in context.pool))}
     chosen = np.array([row[context.pool[place[id_]].case] for id_ in query.units], np.int64)
     return Decision(scores, query, strategy.explain(jax.tree.map(lambda part: part[chosen], pool), context))
+
+
+def score_pool(
+    strategy: Strategy, context: Context, head: Head, pool: Collected, labelled: Seen, evaluation: Seen
+) -> tuple[np.ndarray, Context]:
+    """Prepares and scores: each unit's score, and the context with what the strategy worked out.
+
+    Args and errors are those of `decide`.
+    """
+    context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
+    return _checked_scores(strategy.score(pool, context), len(context.pool)), context
 
 
 def _checked_scores(scores: Any, units: int) -> np.ndarray:

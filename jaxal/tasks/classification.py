@@ -88,8 +88,8 @@ def calibration_sums(view: View, config: Any) -> calibration.CalibrationSums:
 
 STATISTICS: Mapping[str, Statistic] = {
     **of_classes(whole_image),
-    "regions": Statistic(regions),
-    "evaluation_sample": Statistic(evaluation_sample),
+    "regions": Statistic(regions, needs_features=True),
+    "evaluation_sample": Statistic(evaluation_sample, needs_features=True),
     "prediction": Statistic(prediction),
     "member_probability": Statistic(member_probability, needs_members=True, needs_each_member=True),
     "calibration": Statistic(calibration_sums),

@@ -107,8 +107,8 @@ STATISTICS: Mapping[str, Statistic] = {
     **of_classes(region_of_interest),
     "masked_entropy": Statistic(masked_entropy),
     "foreground": Statistic(foreground),
-    "regions": Statistic(regions),
-    "evaluation_sample": Statistic(evaluation_sample),
+    "regions": Statistic(regions, needs_features=True),
+    "evaluation_sample": Statistic(evaluation_sample, needs_features=True),
     "overlap": Statistic(overlap),
     "calibration": Statistic(calibration_sums),
 }

@@ -1,0 +1,316 @@
+"""Measures and choices on plain arrays, for those who have predictions already: NumPy in, NumPy out.
+
+One layout for all: `[members, items, ..., classes]`, members first and classes last. `members` are the networks, dropout samples or views whose
+predictions there are, one of them at least; `...` is nothing, or the space of an image. Logits are given by place and
+probabilities by name (`bald(probabilities=p)`); which of the two it is, is never guessed from the values. Results have the inputs'
+precision, and high always means "label me". Logarithms are natural.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxal.acquisition import gradients, information, selection, uncertainty
+from jaxal.errors import UserError
+from jaxal.types import Array
+
+_NUMBERS_AT_ONCE = 2**24  # of logits, which bounds what a measure holds in memory besides its input
+
+
+def entropy(logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
+    """Entropy of the members' mean prediction (Shannon 1948), `[items, ...]`; with several members also called MC entropy."""
+    return _of_moments(uncertainty.entropy, logits, probabilities)
+
+
+def expected_entropy(logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
+    """Mean over members of each one's own entropy, `[items, ...]`: the uncertainty that more data does not remove."""
+    return _of_moments(uncertainty.expected_entropy, logits, probabilities)
+
+
+def bald(logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
+    """Mutual information of label and member (Houlsby et al. 2011, arXiv 1112.5745), `[items, ...]`."""
+    return _of_moments(uncertainty.bald, logits, probabilities, needs_members=True)
+
+
+def least_confidence(logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
+    """One minus the largest mean probability (Lewis & Gale 1994), `[items, ...]`."""
+    return _of_moments(uncertainty.least_confidence, logits, probabilities)
+
+
+def margin(logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
+    """One minus the lead of the most over the second most probable class (Scheffer et al. 2001), `[items, ...]`."""
+    return _of_moments(uncertainty.margin, logits, probabilities)
+
+
+def variation_ratio(logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
+    """Share of members that do not vote for the class with most votes (Freeman 1965), `[items, ...]`."""
+    return _of_moments(uncertainty.variation_ratio, logits, probabilities, needs_members=True)
+
+
+def mean_std(logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
+    """Standard deviation of the members' probabilities, mean over classes (Kampffmeyer et al. 2016), `[items, ...]`."""
+    return _of_moments(uncertainty.mean_std, logits, probabilities, needs_members=True)
+
+
+def variance(logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
+    """Population variance of the members' probabilities, mean over classes, `[items, ...]`."""
+    return _of_moments(uncertainty.variance, logits, probabilities, needs_members=True)
+
+
+def expected_gradient_length(features: Any, logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
+    """Expected length of the last layer's gradient under the mean prediction (Settles et al. 2008), `[items]`.
+
+    Args:
+      features: input of the last layer, `[items, features]`.
+      logits: `[members, items, classes]`.
+      probabilities: the same, instead of logits.
+    """
+    return _of_gradient(gradients.expected_gradient_length, features, logits, probabilities)
+
+
+def entropy_gradient_norm(features: Any, logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
+    """Length of the entropy's gradient in the last layer (Wang et al. 2022, arXiv 2112.05683), `[items]`; arguments as above."""
+    return _of_gradient(gradients.entropy_gradient_norm, features, logits, probabilities)
+
+
+def information_gain(
+    features: Any,
+    kernel: Any,
+    bias: Any,
+    evaluation_features: Any,
+    evaluation_labels: Any,
+    *,
+    variant: information.Variant = "aeig",
+    step_rate: float | Literal["normalised"] = 3e-3,
+    step: information.Step = "sgd",
+    renormalise: bool = False,
+) -> np.ndarray:
+    """Expected fall of the entropy on an evaluation set, were an item labelled and the last layer took one gradient step on it.
+
+    Mehta et al. 2022 (arXiv 2208.00974), equations 1 and 2; in closed form, all labels at once.
+
+    Args:
+      features: input of the last layer, `[items, features]`.
+      kernel, bias: of the last layer, `[features, classes]` and `[classes]`.
+      evaluation_features: `[evaluation items, features]`.
+      evaluation_labels: `[evaluation items]`, classes as whole numbers; only their frequencies are used.
+      variant: `eig`, `aeig`, `uig` or `cfig`, which weigh the labels by probability, probability times frequency, alike, or frequency.
+      step_rate: rate of the gradient step, or `normalised` by the features' norm.
+      step: `sgd`, or `sign` for the first step of a fresh Adam.
+      renormalise: divide the labels' weights by their sum; the paper does not.
+
+    Returns:
+      `[items]`.
+
+    Raises:
+      UserError: the shapes do not fit, a number is not finite, or a label is no class.
+    """
+    features, kernel, bias = _numbers("features", features, 2), _numbers("kernel", kernel, 2), _numbers("bias", bias, 1)
+    reference_features = _numbers("evaluation_features", evaluation_features, 2)
+    width, classes = kernel.shape
+    _same("features", features, width, "evaluation_features", reference_features, width)
+    if bias.shape != (classes,):
+        raise UserError(f"bias has shape {bias.shape}; the kernel has {classes} classes.")
+    counts = np.bincount(_labels(evaluation_labels, len(reference_features), classes), minlength=classes)
+    with _precision(features):
+        reference = information.make_reference(
+            jnp.asarray(reference_features.T),
+            jnp.asarray(kernel),
+            jnp.asarray(bias),
+            jnp.ones(len(reference_features), features.dtype),
+            jnp.asarray(counts, features.dtype),
+        )
+        probability, _ = uncertainty.softmax_and_entropy(kernel.T @ features.T + bias[:, None])
+        items = information.Items(jnp.asarray(features), probability.T)
+        gain = _compiled_gain(items, reference, variant=variant, rate=step_rate, step=step, renormalise=renormalise)
+        return np.asarray(gain.mass + gain.gain)
+
+
+_compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise"))
+
+
+def select(scores: Any, budget: int) -> np.ndarray:
+    """Places of the items with the highest scores, best first, `[budget]`; ties go to the earlier item.
+
+    Args:
+      scores: `[items]`.
+      budget: how many; all of them when there are fewer.
+    """
+    scores = _numbers("scores", scores, 1)
+    return np.argsort(-scores, kind="stable")[: _budget(budget, len(scores))]
+
+
+def power_select(scores: Any, budget: int, *, beta: float = 1.0, seed: int = 0) -> np.ndarray:
+    """Places of items drawn without replacement with chances ∝ score^beta (Kirsch et al. 2023, arXiv 2106.12059), `[budget]`.
+
+    Args:
+      scores: `[items]`, not negative.
+      budget: how many; all of them when there are fewer.
+      beta: large: close to `select`; zero: at random.
+      seed: of the draw.
+    """
+    scores = _numbers("scores", scores, 1)
+    if (scores < 0).any():
+        raise UserError(f"scores must not be negative, but the lowest is {scores.min():g}.")
+    return select(selection.power_scores(jax.random.key(seed), scores, beta), budget)
+
+
+def k_center(embeddings: Any, labelled: Any, budget: int) -> np.ndarray:
+    """Places of the points farthest from all that is labelled or chosen before (Sener & Savarese 2018, arXiv 1708.00489), `[budget]`.
+
+    Args:
+      embeddings: `[items, features]`.
+      labelled: embeddings of what is labelled, `[labelled, features]`, at least one.
+      budget: how many; all of them when there are fewer.
+    """
+    points, centres = _numbers("embeddings", embeddings, 2), _numbers("labelled", labelled, 2)
+    _same("embeddings", points, points.shape[1], "labelled", centres, points.shape[1])
+    with _precision(points):
+        return np.asarray(selection.k_center(points, centres, jnp.ones(len(points), bool), _budget(budget, len(points)))[0])
+
+
+def badge(features: Any, logits: Any = None, budget: int = 1, *, probabilities: Any = None, seed: int = 0) -> np.ndarray:
+    """Places of items with long and diverse gradients, drawn as k-means++ draws (Ash et al. 2020, arXiv 1906.03671), `[budget]`.
+
+    Args:
+      features: input of the last layer, `[items, features]`.
+      logits: `[members, items, classes]`; the mean prediction counts.
+      budget: how many; all of them when there are fewer.
+      probabilities: the same, instead of logits.
+      seed: of the draws.
+    """
+    points, probability = _features_and_prediction(features, logits, probabilities)
+    with _precision(points):
+        error = gradients.hallucinated_error(jnp.asarray(probability)).T
+        available = jnp.ones(len(points), bool)
+        key, count = jax.random.key(seed), _budget(budget, len(points))
+        return np.asarray(selection.k_means_plus_plus_of_gradients(key, jnp.asarray(points), error, available, count)[0])
+
+
+def batch_bald(
+    logits: Any = None, budget: int = 1, *, probabilities: Any = None, samples: int = 10_000, seed: int = 0
+) -> np.ndarray:
+    """Places of the items whose labels together tell most of the members (Kirsch et al. 2019, arXiv 1906.08158), `[budget]`.
+
+    Args:
+      logits: `[members, items, classes]`.
+      budget: how many; all of them when there are fewer.
+      probabilities: the same, instead of logits.
+      samples: combinations of labels; exact as long as all of them are fewer.
+      seed: of the draws.
+    """
+    values, are_logits = _predictions(logits, probabilities, needs_members=True)
+    if values.ndim != 3:
+        raise UserError(f"batch_bald takes [members, items, classes], one class an item, but the shape is {values.shape}.")
+    with _precision(values):
+        members = jax.nn.softmax(values, -1) if are_logits else jnp.asarray(values)
+        items = jnp.moveaxis(members, 0, 1)
+        available = jnp.ones(len(items), bool)
+        key, count = jax.random.key(seed), _budget(budget, len(items))
+        return np.asarray(selection.batch_bald(key, items, available, count, samples)[0])
+
+
+def _of_moments(measure: Callable[[Any], Array], logits: Any, probabilities: Any, needs_members: bool = False) -> np.ndarray:
+    """A measure of moments, a block of items at a time."""
+    values, are_logits = _predictions(logits, probabilities, needs_members)
+    size = max(1, _NUMBERS_AT_ONCE * values.shape[1] // values.size)
+    with _precision(values):
+        blocks = [values[:, start : start + size] for start in range(0, values.shape[1], size)]
+        return np.concatenate([np.asarray(_measured(measure, are_logits, block)) for block in blocks])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _measured(measure: Callable[[Any], Array], are_logits: bool, values: Array) -> Array:
+    members, items, *space, classes = values.shape
+    by_class = jnp.moveaxis(values.reshape(members, items, -1, classes), -1, -2)
+    moments = (uncertainty.moments_of if are_logits else uncertainty.moments_of_probabilities)(by_class)
+    return measure(moments).reshape(items, *space)
+
+
+def _of_gradient(measure: Callable[[Array, Array], Array], features: Any, logits: Any, probabilities: Any) -> np.ndarray:
+    points, probability = _features_and_prediction(features, logits, probabilities)
+    with _precision(points):
+        return np.asarray(measure(jnp.asarray(points), jnp.asarray(probability)))
+
+
+def _features_and_prediction(features: Any, logits: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Features `[items, features]` and the mean prediction `[classes, items]`."""
+    points = _numbers("features", features, 2)
+    values, are_logits = _predictions(logits, probabilities, needs_members=False)
+    if values.ndim != 3 or values.shape[1] != len(points):
+        raise UserError(
+            f"Predictions [members, items, classes] of {len(points)} items are needed, but their shape is {values.shape}."
+        )
+    with _precision(points):
+        members = jax.nn.softmax(jnp.asarray(values), -1) if are_logits else jnp.asarray(values)
+        return points, np.asarray(members.mean(0).T, points.dtype)
+
+
+def _predictions(logits: Any, probabilities: Any, needs_members: bool) -> tuple[np.ndarray, bool]:
+    """What was given, checked, and whether it is logits."""
+    if (logits is None) == (probabilities is None):
+        raise UserError("Give either logits or probabilities=…, and not both.")
+    name, given = ("logits", logits) if probabilities is None else ("probabilities", probabilities)
+    values = _numbers(name, given, None)
+    if values.ndim < 3:
+        raise UserError(
+            f"{name} have shape {values.shape}; the layout is [members, items, ..., classes]. Of a single member write {name}[None]."
+        )
+    if values.shape[-1] < 2:
+        raise UserError(f"{name} have shape {values.shape}; the last axis is that of the classes, two at least.")
+    if needs_members and values.shape[0] < 2:
+        raise UserError(f"{name} have shape {values.shape}, so one member; how members disagree takes two at least.")
+    if probabilities is not None:
+        off = float(np.abs(values.sum(-1) - 1).max())
+        if values.min() < 0 or off > 1e-3:
+            raise UserError(
+                f"probabilities must not be negative and sum to 1 over the last axis, but the lowest is {values.min():.4g} and a sum is off by "
+                f"{off:.4g}. If they are logits, give them as logits."
+            )
+    return values, probabilities is None
+
+
+def _numbers(name: str, given: Any, rank: int | None) -> np.ndarray:
+    """An array of float32, or float64 if it was that, all finite."""
+    values = np.asarray(given)
+    if values.dtype == object or not np.issubdtype(values.dtype, np.number) or np.issubdtype(values.dtype, np.complexfloating):
+        raise UserError(f"{name} must be numbers, but their type is {values.dtype}.")
+    values = values if values.dtype == np.float64 else values.astype(np.float32)
+    if rank is not None and values.ndim != rank:
+        raise UserError(f"{name} have shape {values.shape}; {rank} axes are needed.")
+    if values.size == 0:
+        raise UserError(f"{name} have shape {values.shape}, so there are none.")
+    if not np.isfinite(values).all():
+        broken = np.argwhere(~np.isfinite(values))
+        raise UserError(f"{name} hold {len(broken)} numbers that are not finite, first at {tuple(map(int, broken[0]))}.")
+    return values
+
+
+def _same(name: str, values: np.ndarray, width: int, other: str, others: np.ndarray, other_width: int) -> None:
+    if values.shape[-1] != width or others.shape[-1] != other_width:
+        raise UserError(f"{name} have shape {values.shape} and {other} {others.shape}; each must have {width} features.")
+
+
+def _labels(given: Any, items: int, classes: int) -> np.ndarray:
+    labels = np.asarray(given)
+    if labels.shape != (items,) or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(f"Labels have shape {labels.shape} and type {labels.dtype}; {items} whole numbers are needed.")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise UserError(f"Labels reach from {labels.min()} to {labels.max()}; there are {classes} classes, 0 to {classes - 1}.")
+    return labels
+
+
+def _budget(budget: int, items: int) -> int:
+    if budget < 1:
+        raise UserError(f"budget is {budget}; it must be one at least.")
+    return min(budget, items)
+
+
+def _precision(values: np.ndarray) -> contextlib.AbstractContextManager[Any]:
+    """Double precision for those who come with it."""
+    return jax.enable_x64(values.dtype == np.float64)
