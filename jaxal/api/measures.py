@@ -80,10 +80,8 @@ def entropy_gradient_norm(features: Any, logits: Any = None, *, probabilities: A
 
 def information_gain(
     features: Any,
-    kernel: Any,
-    bias: Any,
-    evaluation_features: Any,
-    evaluation_labels: Any,
+    head: tuple[Any, Any],
+    evaluation: tuple[Any, Any],
     *,
     variant: information.Variant = "aeig",
     step_rate: float | Literal["normalised"] = 3e-3,
@@ -96,9 +94,9 @@ def information_gain(
 
     Args:
       features: input of the last layer, `[items, features]`.
-      kernel, bias: of the last layer, `[features, classes]` and `[classes]`.
-      evaluation_features: `[evaluation items, features]`.
-      evaluation_labels: `[evaluation items]`, classes as whole numbers; only their frequencies are used.
+      head: the last layer's kernel `[features, classes]` and bias `[classes]`.
+      evaluation: the evaluation set's features, `[evaluation items, features]`, and its labels, `[evaluation items]` whole numbers, of which
+        only the frequencies are used.
       variant: `eig`, `aeig`, `uig` or `cfig`, which weigh the labels by probability, probability times frequency, alike, or frequency.
       step_rate: rate of the gradient step, or `normalised` by the features' norm.
       step: `sgd`, or `sign` for the first step of a fresh Adam.
@@ -110,22 +108,19 @@ def information_gain(
     Raises:
       UserError: the shapes do not fit, a number is not finite, or a label is no class.
     """
-    features, kernel, bias = _numbers("features", features, 2), _numbers("kernel", kernel, 2), _numbers("bias", bias, 1)
-    reference_features = _numbers("evaluation_features", evaluation_features, 2)
+    features, kernel, bias = _numbers("features", features, 2), _numbers("kernel", head[0], 2), _numbers("bias", head[1], 1)
+    others = _numbers("evaluation features", evaluation[0], 2)
     width, classes = kernel.shape
-    _same("features", features, width, "evaluation_features", reference_features, width)
+    _check_widths(width, features=features, evaluation=others)
     if bias.shape != (classes,):
         raise UserError(f"bias has shape {bias.shape}; the kernel has {classes} classes.")
-    counts = np.bincount(_labels(evaluation_labels, len(reference_features), classes), minlength=classes)
+    kernel, bias, others = (part.astype(features.dtype) for part in (kernel, bias, others))
+    counts = np.bincount(_labels(evaluation[1], len(others), classes), minlength=classes)
     with _precision(features):
-        reference = information.make_reference(
-            jnp.asarray(reference_features.T),
-            jnp.asarray(kernel),
-            jnp.asarray(bias),
-            jnp.ones(len(reference_features), features.dtype),
-            jnp.asarray(counts, features.dtype),
-        )
-        probability, _ = uncertainty.softmax_and_entropy(kernel.T @ features.T + bias[:, None])
+        weights = jnp.ones(len(others), features.dtype)
+        of_head = jnp.asarray(kernel), jnp.asarray(bias)
+        reference = information.make_reference(jnp.asarray(others.T), *of_head, weights, jnp.asarray(counts, features.dtype))
+        probability, _ = uncertainty.softmax_and_entropy(jnp.asarray(kernel.T @ features.T + bias[:, None]))
         items = information.Items(jnp.asarray(features), probability.T)
         gain = _compiled_gain(items, reference, variant=variant, rate=step_rate, step=step, renormalise=renormalise)
         return np.asarray(gain.mass + gain.gain)
@@ -169,9 +164,11 @@ def k_center(embeddings: Any, labelled: Any, budget: int) -> np.ndarray:
       budget: how many; all of them when there are fewer.
     """
     points, centres = _numbers("embeddings", embeddings, 2), _numbers("labelled", labelled, 2)
-    _same("embeddings", points, points.shape[1], "labelled", centres, points.shape[1])
+    _check_widths(points.shape[1], embeddings=points, labelled=centres)
     with _precision(points):
-        return np.asarray(selection.k_center(points, centres, jnp.ones(len(points), bool), _budget(budget, len(points)))[0])
+        return np.asarray(
+            selection.k_center(points, centres.astype(points.dtype), jnp.ones(len(points), bool), _budget(budget, len(points)))[0]
+        )
 
 
 def badge(features: Any, logits: Any = None, budget: int = 1, *, probabilities: Any = None, seed: int = 0) -> np.ndarray:
@@ -291,9 +288,10 @@ def _numbers(name: str, given: Any, rank: int | None) -> np.ndarray:
     return values
 
 
-def _same(name: str, values: np.ndarray, width: int, other: str, others: np.ndarray, other_width: int) -> None:
-    if values.shape[-1] != width or others.shape[-1] != other_width:
-        raise UserError(f"{name} have shape {values.shape} and {other} {others.shape}; each must have {width} features.")
+def _check_widths(width: int, **arrays: np.ndarray) -> None:
+    if any(values.shape[-1] != width for values in arrays.values()):
+        shapes = " and ".join(f"{name} {values.shape}" for name, values in arrays.items())
+        raise UserError(f"Each item must have {width} features, but the shapes are {shapes}.")
 
 
 def _labels(given: Any, items: int, classes: int) -> np.ndarray:

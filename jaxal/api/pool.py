@@ -173,7 +173,9 @@ class _Network:
         try:
             output = jax.eval_shape(lambda params, images: model.tail(params, model.stem(params, images), None), params, batch)
             self.classes = jax.eval_shape(model.head, params)[1].shape[0]
-        except (TypeError, ValueError, AttributeError, LookupError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # a network of somebody else's may raise anything
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
                 f"The network does not run on images of shape {image.shape} with these params: {first_line}"

@@ -8,10 +8,11 @@ Every adapter runs the network once on a few images, and refuses one whose head 
 whose output for one image depends on the others of its batch.
 """
 
+import contextlib
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -23,6 +24,10 @@ from jaxal.types import Array, Masks, Model, Output, Params
 
 Features = Callable[[Params, Array, Array | None], Array]  # (params, images, key or None) -> [items, *space, features]
 Head = Callable[[Params], tuple[Array, Array]]  # params -> kernel [features, classes], bias [classes]
+
+
+_TROUBLE = "The network does not run on the example"
+_TROUBLE_WITHOUT_HEAD = "Without the head that was named (it must be its last layer) the network does not run on the example"
 
 
 def function(
@@ -57,8 +62,9 @@ def logits(apply: Features, params: Params, example: np.ndarray, *, stochastic: 
     Raises:
       UserError: as for `function`.
     """
-    shape = _shape(apply, params, _few(example))
-    classes = shape[-1]
+    images = _few(example)
+    with _running(images, _TROUBLE):
+        classes = jax.eval_shape(lambda params, images: apply(params, images, None), params, images).shape[-1]
 
     def head(params: Params) -> tuple[Array, Array]:
         return jnp.eye(classes), jnp.zeros(classes)
@@ -251,17 +257,17 @@ def _checked(model: Model, params: Params, example: np.ndarray, run: Features | 
       UserError: see the adapters.
     """
     images = _few(example)
-    features, logits = jax.jit(lambda params, images: _outputs(model, params, images))(params, images)
-    alone, _ = jax.jit(lambda params, images: _outputs(model, params, images))(params, images[:1])
-    kernel, bias = jax.eval_shape(model.head, params)
-    if (1, *images.shape[1:-1]) != (1, *features.shape[1:-1]) and features.ndim != 2:
+    outputs = jax.jit(functools.partial(_outputs, model))
+    if run is not None:
+        with _running(images, _TROUBLE):
+            whole = np.asarray(run(params, images, None))
+    with _running(images, _TROUBLE if run is None else _TROUBLE_WITHOUT_HEAD):
+        features, logits = outputs(params, images)
+        alone, _ = outputs(params, images[:1])
+    if features.ndim != 2 and features.shape[1:-1] != images.shape[1:-1]:
         raise UserError(
             f"The network makes features of shape {features.shape[1:]} of an image of shape {images.shape[1:]}; it must give one vector for "
             "the image, or one for every element."
-        )
-    if kernel.shape != (features.shape[-1], bias.shape[0]):
-        raise UserError(
-            f"The head's kernel has shape {kernel.shape} and its bias {bias.shape}, but there are {features.shape[-1]} features."
         )
     if not np.isfinite(logits).all():
         raise UserError("The network's output on the example images is not finite.")
@@ -270,13 +276,11 @@ def _checked(model: Model, params: Params, example: np.ndarray, run: Features | 
             "What the network makes of an image depends on the other images of its batch, so scores would, too. Run its batch norms with "
             "their stored statistics."
         )
-    if run is not None:
-        whole = np.asarray(run(params, images, None))
-        if whole.shape != logits.shape or not _close(whole, logits):
-            raise UserError(
-                "The head that was named is not the network's last layer: with it the output is another than the network's own, "
-                f"of shape {logits.shape} and {whole.shape}. The output must be logits, without a softmax."
-            )
+    if run is not None and (whole.shape != logits.shape or not _close(whole, logits)):
+        raise UserError(
+            f"With the head that was named the output is another than the network's own, of shape {logits.shape} and {whole.shape}; it must be "
+            "its last layer, and the output logits, without a softmax."
+        )
     return model, params
 
 
@@ -284,9 +288,24 @@ def _outputs(model: Model, params: Params, images: Array) -> tuple[Array, Array]
     """Features and logits, classes last."""
     features = model.tail(params, model.stem(params, images), None).features
     kernel, bias = model.head(params)
-    if kernel.ndim != 2 or kernel.shape[0] != features.shape[-1]:
-        raise UserError(f"The head's kernel has shape {kernel.shape}, but there are {features.shape[-1]} features.")
-    return features, jnp.matmul(features, kernel, precision="highest") + bias
+    if kernel.ndim != 2 or kernel.shape != (features.shape[-1], *bias.shape):
+        raise UserError(
+            f"The head's kernel has shape {kernel.shape} and its bias {bias.shape}, but without the head the network gives {features.shape[-1]} "
+            "numbers; the head must be the network's last layer."
+        )
+    return features, jnp.matmul(features, kernel, precision="highest") + bias.reshape((1,) * (features.ndim - 1) + (-1,))
+
+
+@contextlib.contextmanager
+def _running(images: Array, trouble: str) -> Iterator[None]:
+    """Tells of whatever a network of somebody else's raises."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{trouble}, images of shape {images.shape}: {first_line}") from error
 
 
 def _close(one: Any, other: Any) -> bool:
@@ -304,10 +323,6 @@ def _few(example: np.ndarray) -> Array:
     if len(images) == 0 or not np.isfinite(images).all():
         raise UserError("The example holds no image." if len(images) == 0 else "The example holds numbers that are not finite.")
     return jnp.asarray(np.stack([images[0], images[1] if len(images) > 1 else -images[0]]), jnp.float32)
-
-
-def _shape(apply: Features, params: Params, images: Array) -> tuple[int, ...]:
-    return tuple(jax.eval_shape(lambda params, images: apply(params, images, None), params, images).shape)
 
 
 def _linear_layers(params: Mapping[str, Any], prefix: str = "") -> list[str]:
