@@ -225,17 +225,21 @@ class Statistic(NamedTuple):
 class Moments(NamedTuple):
     """How predictions of members are streamed into what measures of uncertainty read.
 
+    Moments are kept around a prediction that all members share, so that members which hardly differ are told apart.
+
     Attributes:
-      none: `shape of one member's logits -> moments` of no member.
+      none: `prediction [..., classes, elements] -> moments` of no member, around it.
       add: `(moments, logits) -> moments` with one member more.
-      of_members: `[members, ...] logits -> moments`.
+      join: `(moments, moments) -> moments` of the members of both, around the same prediction.
+      of_members: `([members, ...] logits, prediction) -> moments` around it, or around the first member.
       prediction: `moments -> [..., classes, elements]`, the members' mean prediction.
       item_axes: the axis of items in each leaf of the moments; None in leaves that all items share.
     """
 
-    none: Callable[[tuple[int, ...]], Any]
+    none: Callable[[Array], Any]
     add: Callable[[Any, Array], Any]
-    of_members: Callable[[Array], Any]
+    join: Callable[[Any, Any], Any]
+    of_members: Callable[..., Any]
     prediction: Callable[[Any], Array]
     item_axes: Any
 

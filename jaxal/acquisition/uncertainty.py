@@ -8,7 +8,7 @@ natural.
 
 import functools
 import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -20,62 +20,123 @@ Array = jax.Array
 
 
 class ClassMoments(NamedTuple):
-    """What survives of the members' class probabilities; sums, so that members and windows simply add up.
+    """What survives of the members' class probabilities: sums of what they deviate by from a prediction that all of them share.
+
+    Members that hardly differ deviate by little, and little numbers are summed without loss; a difference of two sums of the whole
+    probabilities would be rounding alone. Any prediction will do, the closer to the members the better.
 
     Attributes:
       members: how many were seen, scalar.
-      probability: sum of p over members, `[..., classes, elements]`.
-      square: sum of p² over members, `[..., classes, elements]`.
-      entropy: sum of H(p) over members, `[..., elements]`.
+      around: the shared prediction b, `[..., classes, elements]`.
+      log_around: log max(b, 1e-7), so that no member computes it anew.
+      deviation: sum of p - b over members, `[..., classes, elements]`.
+      square: sum of (p - b)² over members, `[..., classes, elements]`.
+      divergence: sum of Σ_c p log(p / b) - p + b over members, `[..., elements]`.
       votes: number of members whose most probable class this is, `[..., classes, elements]`; the lowest class wins a tie.
     """
 
     members: Array
-    probability: Array
+    around: Array
+    log_around: Array
+    deviation: Array
     square: Array
-    entropy: Array
+    divergence: Array
     votes: Array
 
 
-def no_moments(shape: tuple[int, ...], dtype: Any = jnp.float32) -> ClassMoments:
-    """Moments of no member yet, for logits of a shape `[..., classes, elements]`."""
-    zeros = jnp.zeros(shape, dtype)
-    return ClassMoments(jnp.zeros((), dtype), zeros, zeros, jnp.zeros((*shape[:-2], shape[-1]), dtype), zeros)
+# The least probability that divergences are taken to. A member that is sure of what the shared prediction rules out diverges by the
+# logarithm of this, which cancels again; the larger it is, the less is lost by that.
+_LEAST = 1e-7
+
+
+def no_moments(around: Array) -> ClassMoments:
+    """Moments of no member yet, around a prediction `[..., classes, elements]`."""
+    zeros = jnp.zeros_like(around)
+    return ClassMoments(
+        jnp.zeros((), around.dtype),
+        around,
+        _log(jnp.maximum(around, _LEAST)),
+        zeros,
+        zeros,
+        jnp.zeros_like(around[..., 0, :]),
+        zeros,
+    )
 
 
 def add_member(moments: ClassMoments, logits: Array) -> ClassMoments:
     """Adds one member's logits, `[..., classes, elements]`, to the moments."""
-    chex.assert_equal_shape([moments.probability, logits])
-    return jax.tree.map(jnp.add, moments, moments_of(logits[None]))
+    chex.assert_equal_shape([moments.around, logits])
+    return join(moments, moments_of(logits[None], moments.around, moments.log_around))
 
 
-def moments_of(logits: Array) -> ClassMoments:
-    """Moments of members that exist all at once: logits `[members, ..., classes, elements]`."""
-    probabilities, entropy = _softmax_and_entropy(_by_class(logits))
-    votes = [won.astype(logits.dtype) for won in _votes(_by_class(logits))]
+def join(moments: ClassMoments, others: ClassMoments) -> ClassMoments:
+    """Moments of the members of both, which must be kept around the same prediction."""
+    summed = jax.tree.map(jnp.add, moments, others)
+    return summed._replace(around=moments.around, log_around=moments.log_around)
 
-    def stacked(parts: list[Array]) -> Array:
-        return jnp.stack([part.sum(0) for part in parts], axis=-2)
 
-    return ClassMoments(
-        jnp.asarray(logits.shape[0], logits.dtype),
-        stacked(probabilities),
-        stacked([jnp.square(part) for part in probabilities]),
-        entropy.sum(0),
-        stacked(votes),
-    )
+def moments_of(logits: Array, around: Array | None = None, log_around: Array | None = None) -> ClassMoments:
+    """Moments of members that exist all at once.
+
+    Args:
+      logits: `[members, ..., classes, elements]`.
+      around: the prediction that moments are kept around, `[..., classes, elements]`; the first member's when left out.
+      log_around: its logarithm, if it is there already.
+    """
+    by_class = _by_class(logits)
+    exponentials, shifted, total = _exponentials(by_class)
+    log_total = jnp.log(total)
+    probabilities, logarithms = [e / total for e in exponentials], [part - log_total for part in shifted]
+    return _moments(probabilities, logarithms, _votes(by_class), around, log_around)
 
 
 def moments_of_probabilities(probabilities: Array) -> ClassMoments:
     """Moments of members whose probabilities are known instead of their logits, `[members, ..., classes, elements]`."""
-    votes = jnp.stack([won.astype(probabilities.dtype) for won in _votes(_by_class(probabilities))], axis=-2)
+    by_class = _by_class(probabilities)
+    return _moments(by_class, list(map(_log, by_class)), _votes(by_class), None, None)
+
+
+def _moments(
+    probabilities: list[Array], logarithms: list[Array], votes: list[Array], around: Array | None, log_around: Array | None
+) -> ClassMoments:
+    """Everything class by class, `[members, ..., elements]` each."""
+
+    def stacked(parts: list[Array]) -> Array:
+        return jnp.stack(parts, axis=-2)
+
+    base = stacked([part[0] for part in probabilities]) if around is None else around
+    log_base = _log(jnp.maximum(base, _LEAST)) if log_around is None else log_around
+    bases, log_bases = ([part[None] for part in _by_class(values)] for values in (base, log_base))
+    deviations = [p - jnp.broadcast_to(b, p.shape) for p, b in zip(probabilities, bases, strict=True)]
+    divergence = functools.reduce(operator.add, map(_divergence, probabilities, logarithms, deviations, bases, log_bases))
     return ClassMoments(
-        jnp.asarray(probabilities.shape[0], probabilities.dtype),
-        probabilities.sum(0),
-        jnp.square(probabilities).sum(0),
-        probability_entropy(probabilities).sum(0),
-        votes.sum(0),
+        jnp.asarray(len(probabilities[0]), base.dtype),
+        base,
+        log_base,
+        stacked([part.sum(0) for part in deviations]),
+        stacked([jnp.square(part).sum(0) for part in deviations]),
+        divergence.sum(0),
+        stacked([won.astype(base.dtype).sum(0) for won in votes]),
     )
+
+
+def _divergence(p: Array, log_p: Array, deviation: Array, around: Array, log_around: Array) -> Array:
+    """p log(p / b) - p + b, not negative: with r = p / b - 1 it is b ((1 + r) log(1 + r) - r), and of small r its series."""
+    around, log_around = (jnp.broadcast_to(part, p.shape) for part in (around, log_around))
+    floor = jnp.maximum(around, _LEAST)
+    deviation = deviation + (around - floor)  # zero, but where b is below the floor
+    r = deviation / floor
+    is_small = jnp.abs(r) < 0.1
+    small = jnp.where(is_small, r, 0.0)
+    # Σ (-r)^n / (n (n - 1)) from n = 2, as far as a precision sees it where r is 0.1.
+    series = jnp.zeros_like(r)
+    for n in range(7 if r.dtype == jnp.float32 else 16, 1, -1):
+        series = 1 / (n * (n - 1)) - small * series
+    return jnp.where(is_small, floor * jnp.square(small) * series, p * (log_p - log_around) - deviation)
+
+
+def _log(probability: Array) -> Array:
+    return jnp.log(jnp.maximum(probability, 1e-37))
 
 
 def softmax_and_entropy(logits: Array) -> tuple[Array, Array]:
@@ -89,12 +150,17 @@ def softmax_and_entropy(logits: Array) -> tuple[Array, Array]:
 
 
 def _softmax_and_entropy(logits: list[Array]) -> tuple[list[Array], Array]:
+    exponentials, shifted, total = _exponentials(logits)
+    entropy = jnp.log(total) - sum(e * part for e, part in zip(exponentials, shifted, strict=True)) / total
+    return [e / total for e in exponentials], entropy
+
+
+def _exponentials(logits: list[Array]) -> tuple[list[Array], list[Array], Array]:
+    """exp(z - m), z - m, and the sum of the first, with m the largest logit."""
     largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, logits))
     shifted = [part - largest for part in logits]
     exponentials = [jnp.exp(part) for part in shifted]
-    total = sum(exponentials)
-    entropy = jnp.log(total) - sum(e * part for e, part in zip(exponentials, shifted, strict=True)) / total
-    return [e / total for e in exponentials], entropy
+    return exponentials, shifted, functools.reduce(operator.add, exponentials)
 
 
 def _by_class(values: Array) -> list[Array]:
@@ -113,7 +179,7 @@ def _votes(values: list[Array]) -> list[Array]:
 
 def mean_probability(moments: ClassMoments) -> Array:
     """The members' mean prediction, `[..., classes, elements]`."""
-    return moments.probability / moments.members
+    return moments.around + moments.deviation / moments.members
 
 
 def entropy(moments: ClassMoments) -> Array:
@@ -133,15 +199,19 @@ def _times_logarithm(values: Array) -> Array:
 
 def expected_entropy(moments: ClassMoments) -> Array:
     """Mean over members of each member's own entropy: the part of the uncertainty that more data does not remove."""
-    return moments.entropy / moments.members
+    return jnp.maximum(entropy(moments) - bald(moments), 0.0)
 
 
 def bald(moments: ClassMoments) -> Array:
     """Mutual information of label and member, H(mean p) - mean H(p) (Houlsby et al. 2011, arXiv 1112.5745).
 
-    Never negative; rounding can make the difference of two near-equal entropies slightly so, and zero is then returned.
+    As the members' mean divergence from any prediction less their mean's own, which is the same number without the difference of
+    two near-equal entropies. Never negative; where rounding makes it slightly so, zero is returned.
     """
-    return jnp.maximum(entropy(moments) - expected_entropy(moments), 0.0)
+    mean = mean_probability(moments)
+    parts = (mean, _log(mean), moments.deviation / moments.members, moments.around, moments.log_around)
+    own = functools.reduce(operator.add, map(_divergence, *map(_by_class, parts)))
+    return jnp.maximum(moments.divergence / moments.members - own, 0.0)
 
 
 def least_confidence(moments: ClassMoments) -> Array:
@@ -179,7 +249,7 @@ def variance(moments: ClassMoments) -> Array:
 
 
 def _variance(moments: ClassMoments) -> Array:
-    return jnp.maximum(moments.square / moments.members - jnp.square(mean_probability(moments)), 0.0)
+    return jnp.maximum(moments.square / moments.members - jnp.square(moments.deviation / moments.members), 0.0)
 
 
-CLASS_MOMENTS = Moments(no_moments, add_member, moments_of, mean_probability, ClassMoments(None, 0, 0, 0, 0))  # type: ignore[arg-type]
+CLASS_MOMENTS = Moments(no_moments, add_member, join, moments_of, mean_probability, ClassMoments(None, 0, 0, 0, 0, 0, 0))  # type: ignore[arg-type]

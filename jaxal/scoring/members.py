@@ -70,7 +70,7 @@ class Stream(NamedTuple):
     dense: bool
 
 
-def member_moments(stream: Stream, params: Params, images: Array, hidden: Any, key: Array) -> Any:
+def member_moments(stream: Stream, params: Params, images: Array, hidden: Any, key: Array, around: Array) -> Any:
     """Streams all members into their moments, so that no axis of members ever meets one of elements as a whole.
 
     Each network sees each view once; only what dropout changes runs again for its samples.
@@ -81,13 +81,14 @@ def member_moments(stream: Stream, params: Params, images: Array, hidden: Any, k
       images: `[batch, *space, channels]`.
       hidden: the first network's `stem(images)`, which the pass has already.
       key: of the round; samples are keyed by network and number, so they are the same for every item and view.
+      around: the first network's prediction without dropout, `[batch, classes, elements]`, which the moments are kept around.
 
     Returns:
       Moments of `[batch, classes, elements]`.
     """
     config = stream.config
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.networks))
-    total = _sample_moments(stream, first_network(config, params), hidden, keys[0])
+    total = _sample_moments(stream, first_network(config, params), hidden, keys[0], around)
     space = images.shape[1:-1]
     outer = [(network, view) for network in range(config.networks) for view in range(2 ** len(config.flips))][1:]
     if not outer:
@@ -97,10 +98,11 @@ def member_moments(stream: Stream, params: Params, images: Array, hidden: Any, k
         network, view = member
         of_network = params if config.networks == 1 else jax.tree.map(lambda leaf: leaf[network], params)
         turn = functools.partial(_flip, [view >> bit & 1 for bit in range(len(config.flips))], config.flips)
-        moments = _sample_moments(stream, of_network, stream.model.stem(of_network, turn(images, 1)), keys[network])
+        seen_around = _unflip(turn, around, space) if stream.dense else around
+        moments = _sample_moments(stream, of_network, stream.model.stem(of_network, turn(images, 1)), keys[network], seen_around)
         if stream.dense:
             moments = _over_items(stream.moments, lambda part: _unflip(turn, part, space), moments)
-        return jax.tree.map(jnp.add, total, moments), None
+        return stream.moments.join(total, moments), None
 
     networks, views = (jnp.array(part, jnp.int32) for part in zip(*outer, strict=True))
     return jax.lax.scan(add, total, (networks, views))[0]
@@ -155,27 +157,26 @@ def _unflip(turn: Callable[[Array, int], Array], values: Array, space: tuple[int
     return turn(values.reshape(*lead, *space), len(lead)).reshape(values.shape)
 
 
-def _sample_moments(stream: Stream, params: Params, hidden: Any, key: Array) -> Any:
+def _sample_moments(stream: Stream, params: Params, hidden: Any, key: Array, around: Array) -> Any:
     """Moments of the dropout samples of one network and view."""
     model, dropout, moments = stream.model, stream.config.dropout, stream.moments
     if dropout == 0:
-        return moments.of_members(logits_of(flat(model.tail(params, hidden, None)), *model.head(params))[None])
+        return moments.of_members(logits_of(flat(model.tail(params, hidden, None)), *model.head(params))[None], around)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(dropout))
     if not model.masked_tail:  # the samples share their features and differ in the head alone
         masks = jax.vmap(model.draw_masks)(keys)
         kernels, biases = jax.vmap(lambda mask: model.head(params, mask))(masks)
-        return moments_of_heads(moments, flat(model.tail(params, hidden, None)), kernels, biases)
+        return moments_of_heads(moments, flat(model.tail(params, hidden, None)), kernels, biases, around)
 
     def add(total: Any, key: Array) -> tuple[Any, None]:
         masks = model.draw_masks(key)
         logits = logits_of(flat(model.tail(params, hidden, masks)), *model.head(params, masks))
         return moments.add(total, logits), None
 
-    shape = jax.eval_shape(lambda: logits_of(flat(model.tail(params, hidden, None)), *model.head(params))).shape
-    return jax.lax.scan(add, moments.none(shape), keys)[0]
+    return jax.lax.scan(add, moments.none(around), keys)[0]
 
 
-def moments_of_heads(moments: Moments, features: Array, kernels: Array, biases: Array) -> Any:
+def moments_of_heads(moments: Moments, features: Array, kernels: Array, biases: Array, around: Array) -> Any:
     """Moments of many heads on the same features, block by block of elements, all heads at once.
 
     Args:
@@ -183,23 +184,27 @@ def moments_of_heads(moments: Moments, features: Array, kernels: Array, biases: 
       features: `[batch, elements, features]`.
       kernels: `[members, features, classes]`.
       biases: `[members, classes]`.
+      around: the prediction that the moments are kept around, `[batch, classes, elements]`.
     """
     on = {name: functools.partial(_moments_in_blocks, moments, at_once) for name, at_once in _LOGITS_AT_ONCE.items()}
-    return jax.lax.platform_dependent(features, kernels, biases, cpu=on["cpu"], default=on["accelerator"])
+    return jax.lax.platform_dependent(features, kernels, biases, around, cpu=on["cpu"], default=on["accelerator"])
 
 
-def _moments_in_blocks(moments: Moments, at_once: int, features: Array, kernels: Array, biases: Array) -> Any:
+def _moments_in_blocks(moments: Moments, at_once: int, features: Array, kernels: Array, biases: Array, around: Array) -> Any:
     batch, elements, width = features.shape
     members, _, classes = kernels.shape
     count = batch * elements
     blocks = -(-count * members * classes // at_once)
     size = -(-count // blocks)
-    rows = jnp.pad(features.reshape(count, width), ((0, blocks * size - count), (0, 0))).reshape(blocks, size, width)
+    more = (0, blocks * size - count)
+    rows = jnp.pad(features.reshape(count, width), (more, (0, 0))).reshape(blocks, size, width)
+    predictions = jnp.pad(jnp.moveaxis(around, 0, 1).reshape(classes, count), ((0, 0), more)).reshape(classes, blocks, size)
     matrix = jnp.moveaxis(kernels, 2, 1).reshape(members * classes, width)
 
-    def of_block(block: Array) -> Any:
-        logits = jnp.einsum("mf,nf->mn", matrix, block, precision="highest").reshape(members, classes, size)
-        return moments.of_members(logits + biases[:, :, None])
+    def of_block(block: tuple[Array, Array]) -> Any:
+        features, around = block
+        logits = jnp.einsum("mf,nf->mn", matrix, features, precision="highest").reshape(members, classes, size)
+        return moments.of_members(logits + biases[:, :, None], around)
 
     def joined(part: Array) -> Array:  # [blocks, (classes,) size]
         whole = jnp.moveaxis(part, 0, -2).reshape(*part.shape[1:-1], blocks * size)[..., :count]
@@ -208,7 +213,7 @@ def _moments_in_blocks(moments: Moments, at_once: int, features: Array, kernels:
     return jax.tree.map(
         lambda axis, part: part[0] if axis is None else joined(part),
         moments.item_axes,
-        jax.lax.map(of_block, rows),
+        jax.lax.map(of_block, (rows, jnp.moveaxis(predictions, 1, 0))),
         is_leaf=lambda axis: axis is None,
     )
 

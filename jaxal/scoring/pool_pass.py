@@ -23,7 +23,7 @@ from jaxal.scoring.statistics import View
 from jaxal.types import Case, Collected, Example, Model, Params, Statistic, TaskKind
 
 Array = jax.Array
-NUMBERS = 3  # raised whenever a change makes passes give other numbers, so that no journal mixes old and new ones
+NUMBERS = 4  # raised whenever a change makes passes give other numbers, so that no journal mixes old and new ones
 
 
 class Pass:
@@ -248,7 +248,8 @@ def _evaluate(program: _Program, params: Params, key: Array, examples: Example, 
     single = moments.of_members(logits[None])
     members = each = None
     if any(statistic.needs_members for _, statistic in names):
-        members = member_moments(stream, params, examples.image, hidden, jax.random.fold_in(key, 0))
+        around = moments.prediction(single)
+        members = member_moments(stream, params, examples.image, hidden, jax.random.fold_in(key, 0), around)
     if any(statistic.needs_each_member for _, statistic in names):
         each = member_probabilities(stream, params, examples.image, hidden, jax.random.fold_in(key, 0))
     case_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)

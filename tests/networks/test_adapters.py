@@ -223,7 +223,7 @@ def linen(module, variables, images=IMAGES[:2], head="Dense_1", **more):
         (lambda: adapters.equinox(Maps(KEY), IMAGES[:2], head=lambda net: net.dropout), "is a Dropout, which has no weight"),
         (
             lambda: adapters.equinox(Maps(KEY), IMAGES[:2], head=lambda net: net.first),
-            "must be linear in the features of one element",
+            "it must be its last layer",
         ),
         (
             lambda: adapters.function(

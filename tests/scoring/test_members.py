@@ -10,7 +10,7 @@ import pytest
 
 from jaxal.acquisition import uncertainty
 from jaxal.acquisition.uncertainty import CLASS_MOMENTS
-from jaxal.arrays import logits_of
+from jaxal.arrays import flat, logits_of
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.scoring import members
@@ -50,6 +50,11 @@ def plain(model, each, images, config):
     return np.stack(result)
 
 
+def first_prediction(model, params, hidden):
+    """What moments are kept around: `[batch, classes, elements]` without dropout."""
+    return jax.nn.softmax(logits_of(flat(model.tail(params, hidden, None)), *model.head(params)), 1)
+
+
 def check_moments(moments, p):
     """Moments against the probabilities of every member."""
     assert float(moments.members) == len(p)
@@ -77,7 +82,8 @@ def test_moments_equal_those_of_whole_forwards(rng, dropout, config):
     @jax.jit
     def run(params, images):
         hidden = model.stem(members.first_network(config, params), images)
-        return member_moments(Stream(model, config, CLASS_MOMENTS, True), params, images, hidden, KEY)
+        around = first_prediction(model, members.first_network(config, params), hidden)
+        return member_moments(Stream(model, config, CLASS_MOMENTS, True), params, images, hidden, KEY, around)
 
     moments = run(params, images)
     check_moments(moments, plain(model, each, images, config))
@@ -102,7 +108,9 @@ def test_members_of_an_image_with_one_class_equal_whole_forwards(rng, config):
     def run(params, images):
         hidden = model.stem(members.first_network(config, params), images)
         stream = Stream(model, config, CLASS_MOMENTS, False)
-        return [of(stream, params, images, hidden, KEY) for of in (member_moments, member_probabilities)]
+        around = first_prediction(model, members.first_network(config, params), hidden)
+        moments = member_moments(stream, params, images, hidden, KEY, around)
+        return moments, member_probabilities(stream, params, images, hidden, KEY)
 
     moments, found = run(params, images)
     expected = plain(model, each, images, config)
@@ -117,12 +125,12 @@ def test_blocks_of_elements_do_not_change_the_moments(rng, monkeypatch):
         jnp.asarray(rng.normal(size=(4, 5, 3)), jnp.float32),
     )
     biases = jnp.asarray(rng.normal(size=(4, 3)), jnp.float32)
-    whole = members.moments_of_heads(CLASS_MOMENTS, features, kernels, biases)
-    expected = uncertainty.moments_of(
-        jnp.stack([logits_of(features, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)])
-    )
+    logits = jnp.stack([logits_of(features, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)])
+    around = jax.nn.softmax(logits[1], 1)
+    whole = members.moments_of_heads(CLASS_MOMENTS, features, kernels, biases, around)
+    expected = uncertainty.moments_of(logits, around)
     monkeypatch.setattr(members, "_LOGITS_AT_ONCE", {"cpu": 120, "accelerator": 120})  # ten elements a block, the last one ragged
-    blocks = members.moments_of_heads(CLASS_MOMENTS, features, kernels, biases)
+    blocks = members.moments_of_heads(CLASS_MOMENTS, features, kernels, biases, around)
     for one, two, three in zip(whole, blocks, expected, strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(three), atol=1e-5)
         np.testing.assert_allclose(np.asarray(two), np.asarray(three), atol=1e-5)

@@ -250,8 +250,8 @@ def test_an_unknown_statistic_is_refused(model):
 
 def test_moments_are_those_of_the_members():
     logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5)), jnp.float32)
-    moments = uncertainty.add_member(uncertainty.no_moments(logits.shape), logits)
-    np.testing.assert_allclose(np.asarray(moments.probability), softmax(np.asarray(logits)), rtol=1e-5)
+    moments = uncertainty.add_member(uncertainty.no_moments(jnp.full((2, 5), 0.5)), logits)
+    np.testing.assert_allclose(np.asarray(uncertainty.mean_probability(moments)), softmax(np.asarray(logits)), rtol=1e-5)
     assert float(moments.members) == 1
 
 
