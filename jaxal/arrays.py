@@ -1,7 +1,11 @@
-"""Small functions of arrays that several rooms need."""
+"""Small functions that several rooms need."""
+
+import zlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxal.types import Output
 
@@ -27,3 +31,21 @@ def one_hot(labels: Array, classes: int) -> Array:
 def count(mask: Array) -> Array:
     """Number of true elements along the last axis as float32, at least one: safe to divide by."""
     return jnp.maximum(mask.sum(-1), 1).astype(jnp.float32)
+
+
+def numbers_of(names: Sequence[str]) -> np.ndarray:
+    """A number for each name that is the same on every machine and in every run (Python's own hash is not), `[names]` uint32."""
+    return np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
+
+
+def key_of(seed: int) -> Array:
+    """The key of a seed. Keys see 32 bits of it; what is above them is folded in."""
+    key = jax.random.key(seed % 2**32)
+    return key if 0 <= seed < 2**32 else jax.random.fold_in(key, (seed >> 32) % 2**32)
+
+
+def keys_of(key: Array, names: Sequence[str]) -> Array:
+    """A key for each name, whatever the other names are and in whatever order they come, `[names]`."""
+    count = len(names)
+    filled = np.pad(numbers_of(names), (0, 2 ** (count - 1).bit_length() - count if count else 1))  # few sizes are compiled
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, filled)[:count]

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import gradients, information, selection, uncertainty
+from jaxal.arrays import key_of, keys_of
 from jaxal.errors import UserError
 from jaxal.types import Array
 
@@ -152,7 +153,8 @@ def power_select(scores: Any, budget: int, *, beta: float = 1.0, seed: int = 0) 
     scores = _numbers("scores", scores, 1)
     if (scores < 0).any():
         raise UserError(f"scores must not be negative, but the lowest is {scores.min():g}.")
-    return select(selection.power_scores(jax.random.key(seed), scores, beta), budget)
+    keys = keys_of(key_of(seed), [str(place) for place in range(len(scores))])
+    return select(selection.power_scores(keys, scores, beta), budget)
 
 
 def k_center(embeddings: Any, labelled: Any, budget: int) -> np.ndarray:
@@ -185,7 +187,7 @@ def badge(features: Any, logits: Any = None, budget: int = 1, *, probabilities: 
     with _precision(points):
         error = gradients.hallucinated_error(jnp.asarray(probability)).T
         available = jnp.ones(len(points), bool)
-        key, count = jax.random.key(seed), _budget(budget, len(points))
+        key, count = key_of(seed), _budget(budget, len(points))
         return np.asarray(selection.k_means_plus_plus_of_gradients(key, jnp.asarray(points), error, available, count)[0])
 
 
@@ -208,7 +210,7 @@ def batch_bald(
         members = jax.nn.softmax(values, -1) if are_logits else jnp.asarray(values)
         items = jnp.moveaxis(members, 0, 1)
         available = jnp.ones(len(items), bool)
-        key, count = jax.random.key(seed), _budget(budget, len(items))
+        key, count = key_of(seed), _budget(budget, len(items))
         return np.asarray(selection.batch_bald(key, items, available, count, samples)[0])
 
 

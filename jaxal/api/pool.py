@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxal.arrays import key_of
 from jaxal.errors import UserError
 from jaxal.scoring.members import MembersConfig, stack_networks
 from jaxal.scoring.pool_pass import Pass
@@ -141,7 +142,7 @@ def score(
     chosen = _named(strategies, network.kind)
     needs = _needs(chosen, network, labelled, evaluation)
     members = _members(network, networks, options, needs)
-    key = jax.random.key(options.seed)
+    key = key_of(options.seed)
 
     def see(split: _Split, names: tuple[str, ...], of_pool: bool) -> Seen:
         if not names:

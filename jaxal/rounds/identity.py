@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxal.errors import UserError
+from jaxal.numbers import NUMBERS, NUMBERS_BEFORE_THEY_WERE_RECORDED
 from jaxal.types import TaskKind
 
 FORMAT = 2  # of config.json; 1 is that of versions before 0.2, which does not name its format
@@ -44,11 +45,17 @@ def decisive(kind: TaskKind, sections: Mapping[str, Mapping[str, Any]]) -> dict[
       kind: of task; what decides nothing there is left out.
       sections: `data`, `sizes`, `members`, `network`, `training`, `statistics`, and `strategy` with options that were given to all.
     """
-    return {"format": FORMAT, "task": kind.name, **_without_undecided(kind, sections)}
+    return {"format": FORMAT, "numbers": NUMBERS, "task": kind.name, **_without_undecided(kind, sections)}
+
+
+def numbers_of(stored: Any) -> int:
+    """The generation of the numbers in a folder with these settings (`docs/numbers.md`)."""
+    recorded = stored.get("numbers") if isinstance(stored, Mapping) else None
+    return recorded if isinstance(recorded, int) else NUMBERS_BEFORE_THEY_WERE_RECORDED
 
 
 def differences(stored: Any, asked: Mapping[str, Any], kind: TaskKind) -> list[str]:
-    """Lines that name each setting in which a folder differs from what is asked for.
+    """Lines that name each setting in which a folder differs from what is asked for; its numbers' generation is no setting.
 
     Raises:
       UserError: a newer version wrote the folder's settings, or they are none.
@@ -74,6 +81,7 @@ def _upgraded(stored: Mapping[str, Any], asked: Mapping[str, Any], kind: TaskKin
     settings = json.loads(json.dumps(stored))
     if settings.get("format", 1) == 1:
         settings = _of_format_1(settings, asked, kind)
+    settings["numbers"] = asked["numbers"]
     return _filled(settings, _ABSENT, asked)
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxal.numbers import NUMBERS
 from jaxal.rounds.setup import Run
 from jaxal.strategies.contract import Decision
 from jaxal.types import Seen
@@ -60,6 +61,7 @@ def record_of(run: Run, finished: Finished) -> dict[str, Any]:
         "collapsed": finished.failures,
         "seconds": finished.seconds,
         "config": run.config_hash,
+        "numbers": NUMBERS,
         "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax")},
         "device": jax.devices()[0].device_kind,
     }

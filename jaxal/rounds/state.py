@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxal import hosts
+from jaxal.arrays import key_of
 from jaxal.errors import UserError
 from jaxal.rounds.ledger import answered_units
 from jaxal.rounds.setup import Run
@@ -52,7 +53,7 @@ def read_state(run: Run, rounds: int | None = None) -> State:
     taken, initial = set(given), {case.id for case in run.task.initial}
     pool = [unit for id_, unit in sorted(run.units.items()) if id_ not in taken and unit.case.id not in initial]
     waits = pending if pending and pending["round"] == len(done) and rounds is None else None
-    key = jax.random.fold_in(jax.random.key(run.config.seed), len(done))
+    key = jax.random.fold_in(key_of(run.config.seed), len(done))
     return State(done, sorted([*run.task.initial, *labelled]), pool, waits, len(done), key)
 
 

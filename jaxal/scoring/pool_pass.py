@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,16 +13,16 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxal import hosts
-from jaxal.arrays import flat, logits_of
+from jaxal.arrays import flat, logits_of, numbers_of
 from jaxal.data.stream import batches
 from jaxal.networks.conv import devices_share_cores
+from jaxal.numbers import NUMBERS
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import MembersConfig, Stream, first_network, member_moments, member_probabilities
 from jaxal.scoring.statistics import View
 from jaxal.types import Case, Collected, Example, Model, Params, Statistic, TaskKind
 
 Array = jax.Array
-NUMBERS = 4  # raised whenever a change makes passes give other numbers, so that no journal mixes old and new ones
 
 
 class Pass:
@@ -127,7 +126,7 @@ class Pass:
                 progress(done, len(rows.place))
 
         for batch in batches(cases, load, self._at_once):
-            numbers = np.array([_stable_number(case.id) for case in batch.cases], np.uint32)
+            numbers = numbers_of([case.id for case in batch.cases])
             numbers = np.pad(numbers, (0, self._at_once - len(numbers)))
             results = self._run(params, key, *jax.device_put((batch.examples, numbers), self._shared))
             if running:
@@ -200,11 +199,6 @@ class _Rows:
 
     def collected(self) -> Collected:
         return jax.tree.unflatten(self._structure, self._leaves)
-
-
-def _stable_number(name: str) -> int:
-    """A number for a name that is the same on every machine and in every run (Python's own hash is not)."""
-    return zlib.crc32(name.encode())
 
 
 # XLA's CPU scheduler runs independent parts of a program side by side. Here that sets the samples' moments beside the search for

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 
 from jaxal.acquisition.selection import Query, power_scores, top_k
+from jaxal.arrays import keys_of
 from jaxal.strategies.contract import Context, Needs, Strategy
-from jaxal.strategies.rows import by_id
 from jaxal.strategies.uncertain import by_statistic
 from jaxal.types import Collected
 
@@ -13,10 +13,10 @@ Array = jax.Array
 
 
 def random() -> Strategy:
-    """At random, the baseline of every comparison."""
+    """At random, the baseline of every comparison. What a unit draws depends on its name and not on the rest of the pool."""
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
-        return np.asarray(jax.random.uniform(context.key, (len(context.pool),)))
+        return np.asarray(jax.vmap(jax.random.uniform)(keys_of(context.key, context.ids)))
 
     return Strategy(Needs(), score)
 
@@ -50,8 +50,6 @@ def power_bald(*, power_beta: float = 1.0) -> Strategy:
 
 def _power(name: str, power_beta: float) -> Strategy:
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
-        order = by_id(context)
-        noisy = power_scores(key, scores[order], power_beta)
-        return top_k([context.pool[place].id for place in order], noisy, budget)
+        return top_k(context.ids, power_scores(keys_of(key, context.ids), scores, power_beta), budget)
 
     return by_statistic(name)._replace(select=select)

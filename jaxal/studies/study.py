@@ -14,9 +14,10 @@ from jaxal import hosts
 from jaxal.errors import UserError
 from jaxal.files import lock, write_text
 from jaxal.hosts import HostsConfig
+from jaxal.numbers import NUMBERS
 from jaxal.report import curves, page, terminal
 from jaxal.report.comparison import compare_folder
-from jaxal.rounds.identity import differences
+from jaxal.rounds.identity import differences, numbers_of
 from jaxal.rounds.ledger import FULL, read_runs
 from jaxal.rounds.setup import RoundsConfig, Task, open_run
 from jaxal.rounds.simulate import simulate
@@ -70,6 +71,8 @@ class StudyArguments:
     """Seconds between checkpoints within a training."""
     fresh: bool = False
     """Set an existing --out folder aside (it is renamed, not deleted) and begin anew."""
+    older_numbers: bool = False
+    """Go on in a folder whose runs an older version computed, though this version's numbers differ (docs/numbers.md says in what)."""
     samples: int | None = None
     """Dropout samples of strategies that measure disagreement; 0 leaves dropout off. Default: the preset's."""
     networks: int | None = None
@@ -80,7 +83,19 @@ class StudyArguments:
 
 
 # What only this command knows and not the run that it goes on with.
-NOT_OF_THE_RUN = ("strategy", "score_only", "predict_only", "rounds", "seeds", "full", "out", "save_every", "fresh", "hosts")
+NOT_OF_THE_RUN = (
+    "strategy",
+    "score_only",
+    "predict_only",
+    "rounds",
+    "seeds",
+    "full",
+    "out",
+    "save_every",
+    "fresh",
+    "older_numbers",
+    "hosts",
+)
 
 
 def trains_full(arguments: StudyArguments, out: Path) -> bool:
@@ -133,11 +148,17 @@ S = TypeVar("S", bound=Adjustable)
 NEW_FOLDER = "Choose another --out, or --fresh to set the folder aside and begin anew."
 
 
-def settle_config(path: Path, task: Task, advice: str = NEW_FOLDER) -> None:
+def settle_config(path: Path, task: Task, advice: str = NEW_FOLDER, older_numbers: bool = False) -> None:
     """Writes the configuration of a new folder, or makes sure that an old one's comes to the same.
 
+    Args:
+      path: of the configuration.
+      task: with the settings that are asked for.
+      advice: what to do where they differ.
+      older_numbers: whether the folder may hold numbers of an older version.
+
     Raises:
-      UserError: it does not, or it is not a configuration.
+      UserError: they differ, or it is not a configuration.
     """
     if path.exists():
         try:
@@ -150,6 +171,16 @@ def settle_config(path: Path, task: Task, advice: str = NEW_FOLDER) -> None:
             raise UserError(f"{path}: {error}") from error
         if found:
             raise UserError(f"{path.parent} holds runs with other settings:\n  " + "\n  ".join(found) + f"\n{advice}")
+        if (numbers := numbers_of(stored)) > NUMBERS:
+            raise UserError(
+                f"{path.parent}: a newer version of jaxal computed its numbers ({numbers}; this one {NUMBERS}). Update jaxal."
+            )
+        if numbers < NUMBERS and not older_numbers:
+            raise UserError(
+                f"{path.parent}: an older version of jaxal computed its numbers ({numbers}; this one {NUMBERS}, and docs/numbers.md says what "
+                "differs). They can be compared and shown as they are. To go on with this version's numbers add --older-numbers; else "
+                f"choose another --out, or --fresh to set the folder aside and begin anew."
+            )
         return
     write_text(path, json.dumps(dict(task.settings), indent=2) + "\n")
 
@@ -203,7 +234,7 @@ def run(
         display.note(f"Set {out} aside as {set_aside(out)}.")
     with lock(out) if hosts.is_leader() else contextlib.nullcontext():
         if hosts.is_leader():
-            settle_config(out / "config.json", tasks[sources[0].name, seeds[0]])
+            settle_config(out / "config.json", tasks[sources[0].name, seeds[0]], older_numbers=arguments.older_numbers)
             for name, text in (notes or {}).items():
                 write_text(out / name, text)
         full, reporting = trains_full(arguments, out), _Reporting(out)

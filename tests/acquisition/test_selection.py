@@ -122,15 +122,19 @@ def test_k_means_plus_plus_of_twins_still_fills_the_budget():
 def test_power_sampling_follows_the_power_of_the_scores():
     scores = np.array([1.0, 2.0, 4.0])
     for beta in (1.0, 2.0):
-        noisy = np.array([power_scores(jax.random.key(seed), scores, beta) for seed in range(3000)])
+        noisy = np.array(
+            [power_scores(jax.random.split(jax.random.key(seed), len(scores)), scores, beta) for seed in range(3000)]
+        )
         expected = 3000 * scores**beta / (scores**beta).sum()
         counts = np.bincount(noisy.argmax(1), minlength=3)
         assert (np.square(counts - expected) / expected).sum() < 13.8  # 2 degrees of freedom, p = 0.001
-    assert np.isfinite(power_scores(jax.random.key(0), np.zeros(3), 1.0)).all()
-    even = np.array([power_scores(jax.random.key(seed), scores, 0.0) for seed in range(3000)]).argmax(1)
+    assert np.isfinite(power_scores(jax.random.split(jax.random.key(0), 3), np.zeros(3), 1.0)).all()
+    even = np.array(
+        [power_scores(jax.random.split(jax.random.key(seed), len(scores)), scores, 0.0) for seed in range(3000)]
+    ).argmax(1)
     assert (np.square(np.bincount(even, minlength=3) - 1000) / 1000).sum() < 13.8
     with pytest.raises(ValueError, match="not negative"):
-        power_scores(jax.random.key(0), np.array([-1.0]), 1.0)
+        power_scores(jax.random.split(jax.random.key(0), 1), np.array([-1.0]), 1.0)
 
 
 def test_selection_takes_no_square_of_the_points():

@@ -13,7 +13,8 @@ import pytest
 import tiny
 
 from experiments import brain_caudate
-from jaxal.cli import command
+from jaxal.cli import command, compare
+from jaxal.numbers import NUMBERS
 from jaxal.strategies.table import STRATEGIES
 
 
@@ -43,7 +44,18 @@ def test_a_run_leaves_what_it_promises(run_folder):
     assert (run_folder / "data-balanced" / "learning_curves.png").exists()
     assert len(list(csv.DictReader((run_folder / "summary.csv").read_text().splitlines()))) == 3
     config = json.loads((run_folder / "config.json").read_text())
-    assert config.keys() == {"format", "task", "data", "sizes", "members", "network", "training", "statistics", "strategy"}
+    assert config.keys() == {
+        "format",
+        "numbers",
+        "task",
+        "data",
+        "sizes",
+        "members",
+        "network",
+        "training",
+        "statistics",
+        "strategy",
+    }
     assert all(len(record["config"]) == 8 and "jax" in record["versions"] for record in records)
 
 
@@ -83,6 +95,27 @@ def test_more_rounds_and_strategies_extend_a_folder(tiny_folder, tmp_path):
     other = killing.rounds(out, "entropy")
     assert other[0]["dice"] == longer[0]["dice"]  # the first round's model does not depend on the strategy
     assert {row["strategy"] for row in csv.DictReader((out / "summary.csv").read_text().splitlines())} == {"random", "entropy"}
+
+
+def test_older_numbers_are_shown_and_continued_only_when_that_is_asked_for(run_folder, tiny_folder, tmp_path, refused):
+    out = shutil.copytree(run_folder, tmp_path / "out")
+    config, ledger = out / "config.json", out / "data-balanced" / "weighted_entropy" / "seed-0" / "rounds.jsonl"
+    for path, name in ((config, "config"), (ledger, "ledger")):
+        assert json.loads(path.read_text().splitlines()[0] if name == "ledger" else path.read_text())["numbers"] == NUMBERS
+    settings = json.loads(config.read_text())
+    del settings["numbers"]  # as versions wrote it that did not record them
+    config.write_text(json.dumps(settings))
+    before = config.read_text(), ledger.read_text()
+    arguments = killing.command(tiny_folder, out, "weighted_entropy", "--rounds", "4")
+    refused(arguments, f"an older version of jaxal computed its numbers (3; this one {NUMBERS}", "add --older-numbers")
+    assert (config.read_text(), ledger.read_text()) == before
+    assert compare.main(command.parse(compare.Arguments, "compare", [str(out)])) == 0
+    status, output = killing.here([*arguments, "--older-numbers"])
+    assert status == 0, output
+    assert config.read_text() == before[0]
+    assert ledger.read_text().startswith(before[1])
+    config.write_text(json.dumps({**settings, "numbers": NUMBERS + 1}))
+    refused([*arguments, "--older-numbers"], "a newer version of jaxal computed its numbers", "Update jaxal")
 
 
 @pytest.fixture

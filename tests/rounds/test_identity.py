@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from jaxal.errors import UserError
-from jaxal.rounds.identity import FORMAT, config_hash, decisive, differences
+from jaxal.numbers import NUMBERS
+from jaxal.rounds.identity import FORMAT, config_hash, decisive, differences, numbers_of
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 
@@ -68,6 +69,12 @@ def test_a_setting_that_is_missing_means_what_there_was_before_it():
     assert differences(stored, asked, SEGMENTATION) == []
     asked["training"]["dice"] = False
     assert differences(stored, asked, SEGMENTATION) == ["training.dice: the folder has True, this command asks for False"]
+
+
+def test_the_generation_of_the_numbers_is_recorded():
+    stored, asked = asked_by_the_brain_study()
+    assert numbers_of(stored) == 3 and numbers_of(asked) == NUMBERS > 3
+    assert decisive(CLASSIFICATION, {})["numbers"] == NUMBERS
 
 
 def test_what_decides_nothing_for_a_kind_of_task_is_no_part_of_it():

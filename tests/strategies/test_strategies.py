@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import tiny
 import tiny_images
 
 from jaxal.acquisition import information
+from jaxal.arrays import key_of
 from jaxal.assessment import fairness, metrics
 from jaxal.data.scans.prepare import load_case
 from jaxal.errors import UserError
@@ -30,7 +32,7 @@ KEY = jax.random.key(3)
 BUDGET = 3
 SEES_FEATURES = ("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset")
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
-AT_RANDOM = ("random", "stratified_random")  # know the pool's order and nothing else of it
+AT_RANDOM = ("random", "stratified_random")  # know the names of the pool and nothing else of it
 LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
 
 
@@ -118,7 +120,7 @@ def test_chunking_does_not_change_picks(benches, task, name):
             assert other.units[:BUDGET] == plain.units[:BUDGET]
 
 
-@pytest.mark.parametrize(("task", "name"), [one for one in OF_BOTH_TASKS if one[1] not in AT_RANDOM])
+@pytest.mark.parametrize(("task", "name"), OF_BOTH_TASKS)
 def test_the_order_of_the_pool_does_not_matter(benches, task, name):
     bench = benches[task]
     backwards = bench.query(name, pool=bench.pool[::-1])
@@ -187,6 +189,22 @@ def test_random_depends_on_the_key_alone(bench):
     assert picks == bench.query("random", params=jax.tree.map(jnp.zeros_like, bench.params)).units
 
 
+@pytest.mark.parametrize("name", ["random", "power_entropy", "power_bald", "foreground_random"])
+def test_what_a_case_draws_does_not_depend_on_the_others(bench, name):
+    whole = bench.query(name, budget=9)
+    part = bench.query(name, pool=bench.pool[4:], budget=5)
+    assert list(part.units) == [unit for unit in whole.units if unit in part.units]
+    scores = dict(zip(whole.units, whole.scores, strict=True))
+    np.testing.assert_allclose(part.scores, [scores[unit] for unit in part.units], rtol=1e-5)
+
+
+def test_seeds_beyond_32_bits_are_seeds_of_their_own():
+    seeds = (0, 1, 2**32 - 1, 2**32, 2**32 + 1, 2**40, 2**40 + 1)
+    assert len({tuple(jax.random.key_data(key_of(seed)).tolist()) for seed in seeds}) == len(seeds)
+    for seed in seeds[:3]:  # as they always were
+        assert (jax.random.key_data(key_of(seed)) == jax.random.key_data(jax.random.key(seed))).all()
+
+
 def test_stratified_random_evens_out_the_labels(bench):
     """Labelled are two of group A and one of B, so the first is of B, and then they take turns."""
     groups = {case.id: case.group for case in bench.pool}
@@ -207,8 +225,9 @@ def test_foreground_random_goes_by_the_predicted_share(bench):
     query = bench.query("foreground_random", budget=9)
     scores = dict(zip(query.units, query.scores, strict=True))
     noise = [scores[case.id] - np.log(share[place]) for place, case in enumerate(sorted(bench.pool))]
-    again = jax.random.gumbel(jax.random.fold_in(KEY, 1), (9,))
-    np.testing.assert_allclose(noise, np.asarray(again), rtol=1e-4)
+    key = jax.random.fold_in(KEY, 1)
+    again = [float(jax.random.gumbel(jax.random.fold_in(key, zlib.crc32(case.id.encode())))) for case in sorted(bench.pool)]
+    np.testing.assert_allclose(noise, again, rtol=1e-4)
 
 
 def test_weights_come_from_the_group_dice_that_was_asked_for(bench):
