@@ -3,8 +3,11 @@
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from jaxal.errors import UserError
 
@@ -34,6 +37,18 @@ def write_text(path: Path, text: str) -> None:
         raise UserError(
             f"{path}: could not be written ({error.strerror}). Free some space and run the same command again."
         ) from error
+
+
+_parsing = threading.Lock()
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Opens an array on disk without reading it.
+
+    One thread at a time parses a header, because `ast.literal_eval`, which NumPy uses for that, races in CPython before 3.11.8.
+    """
+    with _parsing:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 @contextlib.contextmanager

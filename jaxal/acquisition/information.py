@@ -255,7 +255,7 @@ def _change_of_regions(candidates: Candidates, weights: Array, reference: Refere
 
     def one(candidate: Candidates, weights: Array, rate: Array) -> Array:
         if step == "sign":  # no sum: the sign of a difference is not the difference of the signs
-            directions = jnp.concatenate([jnp.sign(candidate.joint), jnp.sign(candidate.joint - candidate.mean[None, :])])
+            directions = jnp.concatenate([jnp.sign(candidate.joint), jnp.sign(_errors_of_the_label(candidate.joint))])
         else:  # one product for all classes and one for all labels, which differ by a one-hot column only
             directions = jnp.concatenate([candidate.joint, candidate.mean[None, :]])
         gram = jnp.matmul(-rate * directions, reference.features, precision="highest")
@@ -276,7 +276,7 @@ def _change_of_items(items: Items, weights: Array, reference: Reference, rate, s
         other, own = ([part * gram for part in error] for error in errors)
         return _expected_change(other, own, weights, reference)
 
-    other, own = items.probability, items.probability - 1.0
+    other, own = items.probability, jnp.moveaxis(_errors_of_the_label(jnp.moveaxis(items.probability, -1, 0)), 0, -1)
     if step == "sign":
         extended, other, own = jnp.sign(extended), jnp.sign(other), jnp.sign(own)
     return _in_blocks(one, (extended, (other, own), weights, rates), block)
@@ -376,6 +376,11 @@ def _expected_change(other: list[Array], own: list[Array], weights: Array, refer
         change = change + weights[label] * entropy_change(*(jnp.where(top[label], 0.0, part) for part in sums))
     # As a product: a sum would be fused with all of the above into one loop that a CPU does not vectorise, at twice the time.
     return jnp.matmul(change, reference.weights, precision="highest")
+
+
+def _errors_of_the_label(parts: Array) -> Array:
+    """p - 1 of each class as minus the sum of the others: one minus a probability that rounds to one would be zero. Classes first."""
+    return -jnp.stack([others for (others,) in _sums_of_the_others([(part,) for part in parts])])
 
 
 def _largest(parts: Sequence[Array]) -> list[Array]:

@@ -59,6 +59,13 @@ def gap(performance: GroupPerformance) -> float:
     return max(performance.by_group.values()) - min(performance.by_group.values())
 
 
+def entries(performance: GroupPerformance) -> dict[str, float]:
+    """What the ledger says of fairness; nothing where no group has the metric, since a gap of zero would be praise."""
+    if not performance.by_group:
+        return {}
+    return {"disparity": disparity(performance), "gap": gap(performance), "essp": equity_scaled(performance)}
+
+
 def group_weights(
     performance: Mapping[str, float], groups: Sequence[str], gamma: float = 1.0, epsilon: float = 0.01
 ) -> dict[str, float]:

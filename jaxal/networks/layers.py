@@ -41,19 +41,24 @@ class Norm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         values = inputs.astype(jnp.float32)
         space = tuple(range(1, inputs.ndim - 1))
-        mean, square = values.mean(space), jnp.square(values).mean(space)
+        # Around one of the values: of values far from zero a mean of squares less the square of the mean would be rounding.
+        some = jax.lax.stop_gradient(values[(slice(None), *(slice(0, 1),) * len(space))])
         if self.groups is not None:
-            mean, square = (
-                jnp.repeat(_mean_of_groups(part, self.groups), channels // self.groups, -1) for part in (mean, square)
-            )
+            some = _shared_by_groups(some, self.groups)
+        away = values - some
+        mean, square = away.mean(space), jnp.square(away).mean(space)
+        if self.groups is not None:
+            mean, square = _shared_by_groups(mean, self.groups), _shared_by_groups(square, self.groups)
         factor = scale[None] * jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0.0) + 1e-5)
         offset = bias[None] - mean * factor
         shape = (inputs.shape[0], *(1,) * len(space), channels)
-        return (values * factor.reshape(shape) + offset.reshape(shape)).astype(inputs.dtype)
+        return (away * factor.reshape(shape) + offset.reshape(shape)).astype(inputs.dtype)
 
 
-def _mean_of_groups(values: Array, groups: int) -> Array:
-    return values.reshape(values.shape[0], groups, -1).mean(-1)
+def _shared_by_groups(values: Array, groups: int) -> Array:
+    """Each channel's group's mean, `[..., channels]`."""
+    size = values.shape[-1] // groups
+    return jnp.repeat(values.reshape(*values.shape[:-1], groups, size).mean(-1), size, -1)
 
 
 class FrozenNorm(nn.Module):

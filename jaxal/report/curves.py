@@ -56,13 +56,16 @@ def panels_of(assessment: Assessment, groups: Sequence[str]) -> list[tuple[str, 
     panels: list[tuple[str, Value]] = [(f"{title}, all test cases", lambda entry: entry[key]["overall"])]
     if len(groups) > 1:
         panels += [(f"{title}, group {group}", of_group(group)) for group in groups]
-        panels.append(("Disparity Δ (lower is fairer)", lambda entry: entry["disparity"]))
+        panels.append(("Disparity Δ (lower is fairer)", lambda entry: entry.get("disparity", np.nan)))
     return panels
 
 
-def plot_learning_curves(folder: Path, setting: str) -> Path:
-    """Draws the panels of one setting as a PNG."""
+def plot_learning_curves(folder: Path, setting: str) -> Path | None:
+    """Draws the panels of one setting as a PNG; None where no strategy has finished a round, so that there is no curve."""
     import matplotlib
+
+    if not any(run.setting == setting and run.strategy != FULL for run in read_runs(folder)):
+        return None
 
     matplotlib.use("Agg")
     path = folder / setting / "learning_curves.png"

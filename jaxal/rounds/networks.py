@@ -99,13 +99,13 @@ class Network:
     def _is_warm(self, round_: int) -> bool:
         return self._run.config.start == "warm" and round_ > 0
 
-    def _trainer(self, round_: int) -> Trainer:
+    def _trainer(self, warm: bool) -> Trainer:
         task = self._run.task
-        return Trainer(task.kind, task.model, task.training, self._is_warm(round_), self._run.strategy.auxiliary)
+        return Trainer(task.kind, task.model, task.training, warm, self._run.strategy.auxiliary)
 
     def _fit(self, state: State, attempt: int, key: Array, start: Params | None, resume: bool) -> Params:
         """One training, on the leader; the other hosts get its weights."""
-        run, round_, trainer = self._run, state.round, self._trainer(state.round)
+        run, round_, trainer = self._run, state.round, self._trainer(self._is_warm(state.round) and attempt == 0)
         training = trainer.start(key, run.load_labelled(state.labelled[0]), start)
         if hosts.is_leader():
             if resume:
@@ -134,7 +134,7 @@ class Network:
 
     def _like(self, round_: int) -> TrainState:
         """Shapes and types of a round's state."""
-        trainer, example = self._trainer(round_), self._run.load_labelled(self._run.task.initial[0])
+        trainer, example = self._trainer(self._is_warm(round_)), self._run.load_labelled(self._run.task.initial[0])
         return jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))
 
 

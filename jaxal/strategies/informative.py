@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -112,9 +113,10 @@ def _information_gain(
         rate = context.learning_rate if step_rate == "training" else step_rate
         if method == "linear":
             assert rate != "normalised"  # this was refused above
-            gain = information.linear_information_gain(in_use, context.value, variant, rate, renormalise)
+            of_rows = functools.partial(_compiled_linear_gain, variant=variant, rate=rate, renormalise=renormalise)
         else:
-            gain = _gain_of_rows(in_use, context.value, variant=variant, rate=rate, step=step, renormalise=renormalise)
+            of_rows = functools.partial(_compiled_gain, variant=variant, rate=rate, step=step, renormalise=renormalise)
+        gain = _gain_of_rows(of_rows, in_use, context.value)
         return information.InformationGain(*(_mean_over_regions(part, used) for part in gain))
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
@@ -143,16 +145,18 @@ def _mean_over_regions(values: Array | np.ndarray, used: np.ndarray) -> np.ndarr
 
 
 _compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise"))
+_compiled_linear_gain = jax.jit(information.linear_information_gain, static_argnames=("variant", "rate", "renormalise"))
 _ROWS = 1024
 
 
 def _gain_of_rows(
-    candidates: information.Candidates | information.Items, reference: information.Reference, **options: Any
+    gain: Callable[..., information.InformationGain],
+    candidates: information.Candidates | information.Items,
+    reference: information.Reference,
 ) -> information.InformationGain:
     """Runs over all regions of all cases, a fixed number at a time: their number changes every round, the program stays."""
     count = len(candidates.probability)
     whole = jax.tree.map(lambda part: np.pad(part, [(0, -count % _ROWS)] + [(0, 0)] * (part.ndim - 1)), candidates)
-    gain = functools.partial(_compiled_gain, reference=reference, **options)
     rows = [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
-    pieces = [gain(jax.tree.map(operator.itemgetter(part), whole)) for part in rows]
+    pieces = [gain(jax.tree.map(operator.itemgetter(part), whole), reference) for part in rows]
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *pieces) if pieces else information.NO_GAIN

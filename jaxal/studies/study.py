@@ -209,7 +209,8 @@ def finish(out: Path, display: terminal.Display) -> None:
     display.note(f"  compared {terminal.write_comparison(out, comparisons)}")
     display.note(f"  report   {page.write_report(out, comparisons=comparisons)}")
     for setting in sorted({run.setting for run in read_runs(out)}):
-        display.note(f"  curves   {curves.plot_learning_curves(out, setting)}")
+        if path := curves.plot_learning_curves(out, setting):
+            display.note(f"  curves   {path}")
 
 
 def run(

@@ -134,9 +134,7 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
         },
         "accuracy": float((probability.argmax(-1) == label).mean()),
         "balanced_accuracy": metrics.balanced_accuracy(probability, label),
-        "disparity": fairness.disparity(performance),
-        "gap": fairness.gap(performance),
-        "essp": fairness.equity_scaled(performance),
+        **fairness.entries(performance),
         **calibration.entries(test.statistics["calibration"]),
         "test": {
             case.id: {"group": case.group, "class": int(own), "probability": [float(f"{value:.6g}") for value in row]}

@@ -142,9 +142,7 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
             "by_class": _by_class(test, classes),
             "undefined": performance.undefined,
         },
-        "disparity": fairness.disparity(performance),
-        "gap": fairness.gap(performance),
-        "essp": fairness.equity_scaled(performance),
+        **fairness.entries(performance),
         **calibration.entries(test.statistics["calibration"]),
         "test": _by_case(test),
         "labelled_dice": dict(_performance(labelled).by_group),
@@ -245,8 +243,8 @@ def _columns(groups: Sequence[str]) -> list[Column]:
     return [
         Column("Dice", lambda entry: number(entry["dice"]["overall"])),
         *map(_column_of_group, groups),
-        Column("disparity", lambda entry: number(entry["disparity"])),
-        Column("ESSP", lambda entry: number(entry["essp"])),
+        Column("disparity", lambda entry: number(entry.get("disparity"))),
+        Column("ESSP", lambda entry: number(entry.get("essp"))),
     ]
 
 

@@ -60,3 +60,11 @@ def test_weights_at_the_edges():
     unseen = fairness.group_weights({"A": 0.9, "B": 0.5}, ["A", "B", "C"])
     assert unseen["C"] == unseen["B"] == max(unseen.values())
     assert fairness.group_weights({}, ["A", "B"]) == {"A": 1.0, "B": 1.0}
+
+
+def test_without_a_group_that_can_be_measured_there_is_no_gap():
+    """As where groups share no class of which both have cases with and without it."""
+    assert fairness.entries(fairness.GroupPerformance(0.8, {}, 3)) == {}
+    assert fairness.entries(fairness.GroupPerformance(0.7, {"A": 0.8, "B": 0.6}, 0)) == pytest.approx(
+        {"disparity": 0.2, "gap": 0.2, "essp": 0.7 / 1.2}
+    )

@@ -1,5 +1,8 @@
 """Plans, resampling there and back, and patches."""
 
+import concurrent.futures
+import time
+
 import nibabel
 import numpy as np
 import pytest
@@ -212,3 +215,22 @@ def test_patches_come_from_the_case_and_hold_foreground_as_asked(tmp_path):
     assert large.inside.sum() == 16 * 4 * 9
     one, two = (draw_patch(dataset.cases[0], (4, 4, 4), 0.3, np.random.default_rng(7)).image for _ in range(2))
     np.testing.assert_array_equal(one, two)
+
+
+def test_headers_are_parsed_by_one_thread_at_a_time(tiny_dataset, monkeypatch):
+    """`ast.literal_eval`, by which NumPy reads a header, races in CPython before 3.11.8: SystemError in one of six studies."""
+    parsing, most, original = [0], [0], np.load
+
+    def slow(path, **how):
+        parsing[0] += 1
+        most[0] = max(most[0], parsing[0])
+        time.sleep(0.005)
+        parsing[0] -= 1
+        return original(path, **how)
+
+    monkeypatch.setattr(np, "load", slow)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        read = [pool.submit(load_case, case, tiny_dataset) for case in tiny_dataset.cases]
+        read += [pool.submit(draw_patch, case, (4, 4, 4), 1.0, np.random.default_rng(0)) for case in tiny_dataset.cases]
+        assert all(np.isfinite(example.result().image).all() for example in read)
+    assert most[0] == 1

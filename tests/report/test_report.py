@@ -52,6 +52,12 @@ def test_the_plot_is_a_png_of_its_own_setting(folder):
     assert [entry.name for entry in path.parent.iterdir() if entry.name.startswith(".")] == []
 
 
+def test_a_study_that_was_stopped_after_the_line_to_reach_has_no_curves_yet(tmp_path):
+    ledger = Ledger(tmp_path / "strong-imbalanced" / "full" / "seed-0" / "rounds.jsonl")
+    ledger.append(record(0, 24, 0.9, 0.8))
+    assert curves.plot_learning_curves(tmp_path, "strong-imbalanced") is None
+
+
 def test_a_row_shows_every_group(capsys):
     display = report.Display(Console(width=200, force_terminal=False, highlight=False, soft_wrap=True))
     display.table_header(SEGMENTATION.assessment, ("A", "B", "C"))

@@ -10,6 +10,7 @@ import tiny
 from jaxal.data.cases import initial_set, split
 from jaxal.data.scans.prepare import load_case
 from jaxal.networks.unet import unet
+from jaxal.rounds import networks
 from jaxal.rounds.setup import RoundsConfig, Task, open_run
 from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig
@@ -154,6 +155,22 @@ def test_a_collapsed_training_is_reported_and_repeated_with_another_key(tmp_path
     assert len(watcher.notes) == 1
     assert "collapsed (Dice 0.000 on its own labelled cases), attempt 1 of 3: training again with another key" in watcher.notes[0]
     assert record["dice"]["overall"] > 0.1
+
+
+def test_a_collapsed_warm_training_is_repeated_from_scratch_with_the_schedule_of_scratch(tmp_path, task, monkeypatch):
+    training, trained = dataclasses.replace(tiny.TRAINING, steps=12, warm_steps=3, attempts=2), []
+
+    class Recorded(networks.Trainer):
+        def fit(self, key, count, draw, state, *more):
+            trained.append((self.steps(count), float(self._peak_rate)))
+            return super().fit(key, count, draw, state, *more)
+
+    monkeypatch.setattr(networks, "Trainer", Recorded)
+    never = task.kind._replace(assessment=task.kind.assessment._replace(success=lambda labelled: 0.0))
+    config = dataclasses.replace(CONFIG, start="warm")
+    run(tmp_path, task._replace(kind=never, training=training), "random", config)
+    scratch, warm = (12, pytest.approx(training.peak_rate)), (3, pytest.approx(training.warm_rate))
+    assert trained == [scratch, scratch, warm, scratch]
 
 
 def test_a_network_that_never_learns_is_kept_but_marked(tmp_path, task):

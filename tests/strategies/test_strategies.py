@@ -272,11 +272,13 @@ def test_information_gain_is_the_mean_over_the_regions_in_use(bench):
             assert scores[case.id] == pytest.approx(values.mean(), rel=1e-3, abs=2e-4 * max(map(abs, query.scores)))
 
 
-def test_the_gain_compiles_once_for_any_pool(bench):
-    informative._compiled_gain.clear_cache()
+@pytest.mark.parametrize(("name", "compiled"), [("aeig", "_compiled_gain"), ("aeig,method=linear", "_compiled_linear_gain")])
+def test_the_gain_compiles_once_for_any_pool(bench, name, compiled):
+    program = getattr(informative, compiled)
+    program.clear_cache()
     for count in (9, 5, 2):
-        bench.query("aeig", pool=bench.pool[:count])
-    assert informative._compiled_gain._cache_size() == 1
+        bench.query(name, pool=bench.pool[:count])
+    assert program._cache_size() == 1
 
 
 def test_options_of_a_strategy_follow_its_name(bench, image_bench):

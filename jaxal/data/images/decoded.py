@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jaxal.data.cases import Dataset
 from jaxal.errors import UserError
-from jaxal.files import write_text
+from jaxal.files import open_array, write_text
 from jaxal.types import Case, Example, Label
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # more than eight bits
@@ -101,7 +101,7 @@ def make_images(
     if not (folder / "info.json").is_file():
         _decode_all(listing, folder, (*size, 3 if colour else 1), colour, progress)
     info = json.loads((folder / "info.json").read_text())
-    pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    pixels = open_array(folder / "pixels.npy")
     mean, deviation = (np.array(info[name], np.float32) for name in ("mean", "deviation"))
     number = {name: place for place, name in enumerate(listing.classes)}
     row = {image.id: place for place, image in enumerate(listing.images)}

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 from jaxal.errors import UserError
 
+CLASSES_AT_MOST = 255  # the 256th number of a prepared label map means that a voxel is not annotated
 ENDINGS = (".nii.gz", ".nii")
 MEANT = "--data expects nnU-Net's layout, the Medical Segmentation Decathlon's (both have a dataset.json) or BIDS (dataset_description.json)."
 
@@ -116,6 +117,8 @@ def _classes(path: Path, labels: dict[str, int]) -> tuple[tuple[str, ...], int |
     names = tuple(sorted(labels, key=labels.__getitem__))
     if [labels[name] for name in names] != list(range(len(names))) or len(names) < 2:
         raise UserError(f"{path}: labels are {labels}; expected background 0 and consecutive numbers from 1.")
+    if len(names) > CLASSES_AT_MOST:
+        raise UserError(f"{path}: names {len(names)} labels; label maps hold at most {CLASSES_AT_MOST}, background included.")
     if ignore is not None and ignore != len(names):
         raise UserError(f"{path}: the label 'ignore' is {ignore}; nnU-Net wants it to be the highest, here {len(names)}.")
     return names, ignore

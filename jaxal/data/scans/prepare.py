@@ -10,6 +10,7 @@ from scipy import ndimage
 from jaxal.data.cases import Dataset, Fingerprint
 from jaxal.data.scans.layouts import Files, Found
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
+from jaxal.files import open_array
 from jaxal.types import Case, Example, Label
 
 UNLABELLED = 255  # in prepared label maps: not annotated
@@ -148,7 +149,7 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     free = [max(size - length, 0) for size, length in zip(image.shape[:-1], patch, strict=True)]
     start = [int(rng.integers(room + 1)) for room in free]
     if rng.random() < foreground_share and case.label and case.label.path:
-        places = np.load(_places_path(case.label.path), mmap_mode="r", allow_pickle=False)
+        places = open_array(_places_path(case.label.path))
         if len(places):
             there = np.unique(places[:, 0])
             of_class = np.flatnonzero(places[:, 0] == there[rng.integers(len(there))])
@@ -160,14 +161,14 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
 
 def prepared_shape(case: Case) -> tuple[int, ...]:
     """The size of a prepared case without its padding."""
-    return np.load(case.image, mmap_mode="r", allow_pickle=False).shape[:-1]
+    return open_array(case.image).shape[:-1]
 
 
 def _open(case: Case) -> tuple[np.ndarray, np.ndarray | None]:
-    image = np.load(case.image, mmap_mode="r", allow_pickle=False)
+    image = open_array(case.image)
     if case.label is None or case.label.path is None:
         return image, None
-    return image, np.load(case.label.path, mmap_mode="r", allow_pickle=False)
+    return image, open_array(case.label.path)
 
 
 def _example(image: np.ndarray, label: np.ndarray | None, shape: Sequence[int]) -> Example:
