@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import socket
 import time
 from typing import Any, TypeVar
@@ -52,6 +53,8 @@ def start(coordinator: str | None, count: int | None, index: int | None, timeout
         return
     if index is not None and count is not None and not 0 <= index < count:
         raise UserError(f"--process-index is {index}; with --processes {count} it goes from 0 to {count - 1}.")
+    if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
+        raise UserError(f"--coordinator is {coordinator!r}; expected HOST:PORT.")
     if index and coordinator is not None:
         _wait_for(coordinator, timeout_seconds)
     try:
@@ -70,8 +73,6 @@ def start(coordinator: str | None, count: int | None, index: int | None, timeout
 def _wait_for(coordinator: str, timeout_seconds: int) -> None:
     """Waits until the leader listens. JAX itself would end the process with a stack trace if it does not come in time."""
     host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit():
-        raise UserError(f"--coordinator is {coordinator!r}; expected HOST:PORT.")
     end = time.monotonic() + timeout_seconds
     while True:
         try:

@@ -12,7 +12,6 @@ folder, as if readers gave them on demand: the study tells which strategy would 
 import contextlib
 import dataclasses
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -76,8 +75,8 @@ class Arguments(scans.ScanArguments):
     """Sizes: smoke (every part, within minutes), small (two cores), paper (a GPU)."""
     bins: Annotated[tuple[str, ...], tyro.conf.arg(metavar="EDGE...")] = ()
     """Edges that cut a --group-column of numbers into groups, such as 60 75 or 60,75."""
-    quantiles: int = 2
-    """Groups of equal size for a --group-column of many different numbers, where no --bins are given."""
+    quantiles: int | None = None
+    """Groups of equal size for a --group-column of many different numbers, where no --bins are given. Default: two."""
     channels: tuple[str, ...] = ()
     """In BIDS, which images to take, such as T1w FLAIR. Default: all."""
     spacing_mm: tuple[float, ...] = ()
@@ -104,10 +103,10 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         if value is not None and value < LEAST[option]:
             raise UserError(f"--{option} is {value}; it must be at least {LEAST[option]}.")
     if arguments.spacing_mm and not (
-        len(arguments.spacing_mm) == 3 and all(0 < size < math.inf for size in arguments.spacing_mm)
+        len(arguments.spacing_mm) == 3 and all(0.01 <= size <= 100 for size in arguments.spacing_mm)
     ):
         raise UserError(
-            f"--spacing-mm is {' '.join(f'{size:g}' for size in arguments.spacing_mm)}; it takes three positive numbers."
+            f"--spacing-mm is {' '.join(f'{size:g}' for size in arguments.spacing_mm)}; it takes three numbers of millimetres, from 0.01 to 100."
         )
     size = SIZES[arguments.preset]
     config = FolderConfig(

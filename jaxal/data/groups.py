@@ -12,7 +12,7 @@ GROUPS_AT_MOST = 12
 
 
 def read_groups(
-    path: Path, column: str, bins: Sequence[float] = (), quantiles: int = 2, only: Collection[str] | None = None
+    path: Path, column: str, bins: Sequence[float] = (), quantiles: int | None = None, only: Collection[str] | None = None
 ) -> dict[str, str]:
     """The group of each participant.
 
@@ -23,25 +23,34 @@ def read_groups(
       path: of the table, tab-separated with a column `participant_id`.
       column: that names the groups.
       bins: edges between bins, rising; a value on an edge belongs to the upper one.
-      quantiles: bins of equal numbers of participants, where no edges are given; at least two.
+      quantiles: bins of equal numbers of participants, where no edges are given; at least two, and two when left out.
       only: participants that count; all when left out.
 
     Raises:
       UserError: the table is not there or not understood, or the column makes no groups.
     """
-    if quantiles < 2:
+    if quantiles is not None and quantiles < 2:
         raise UserError(f"--quantiles is {quantiles}; it must be at least 2.")
     values = _column(path, column, only)
     numbers = _numbers(values)
+    cut = numbers is not None and (bool(bins) or len(set(values.values())) > GROUPS_AT_MOST)
+    if quantiles is not None and (bins or not cut):
+        why = (
+            "--bins are given"
+            if bins
+            else f"the column {column!r} holds {'few different numbers' if numbers is not None else 'names'}"
+        )
+        raise UserError(f"--quantiles {quantiles} cuts a column of many different numbers, but {why}. Leave it out.")
     if bins and numbers is None:
         odd = next(value for value in values.values() if _number(value) is None)
         raise UserError(f"{path}: --bins cut numbers, but the column {column!r} holds {odd!r}.")
     different = set(values.values())
-    if numbers is not None and (bins or len(different) > GROUPS_AT_MOST):
-        edges = tuple(bins) or tuple(np.quantile(numbers, np.arange(1, quantiles) / quantiles))
+    if numbers is not None and cut:
+        parts = quantiles or 2
+        edges = tuple(bins) or tuple(np.quantile(numbers, np.arange(1, parts) / parts))
         if not bins and len(set(edges)) < len(edges):
             raise UserError(
-                f"{path}: too many values of the column {column!r} are the same for --quantiles {quantiles}; give --bins."
+                f"{path}: too many values of the column {column!r} are the same for --quantiles {parts}; give --bins."
             )
         if list(edges) != sorted(set(edges)):
             raise UserError(f"--bins are {' '.join(f'{edge:g}' for edge in edges)}; expected rising numbers.")
@@ -68,9 +77,13 @@ def columns_of(path: Path) -> list[str]:
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file, delimiter="\t"))
+            table = csv.DictReader(file, delimiter="\t")
+            rows, names = list(table), table.fieldnames or []
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a table in UTF-8 ({error}). Save it as tab-separated text in UTF-8.") from error
+    if len(names) == 1 and "," in names[0]:
+        raise UserError(f"{path}: its columns are separated by commas; save it as tab-separated text.")
+    return rows
 
 
 def _column(path: Path, column: str, only: Collection[str] | None) -> dict[str, str]:

@@ -49,6 +49,9 @@ def power_bald(*, power_beta: float = 1.0) -> Strategy:
 
 
 def _power(name: str, power_beta: float) -> Strategy:
+    if power_beta < 0:
+        raise ValueError(f"power_beta is {power_beta:g}; below zero the lowest scores would be likeliest.")
+
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         return top_k(context.ids, power_scores(keys_of(key, context.ids), scores, power_beta), budget)
 

@@ -37,6 +37,9 @@ def weighted_entropy_unmasked(*, gamma: float = 1.0, weight_source: WeightSource
 
 
 def _weighted(name: str, gamma: float, weight_source: WeightSource) -> Strategy:
+    if gamma < 0:
+        raise ValueError(f"gamma is {gamma:g}; below zero the worst-served group would count least.")
+
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> dict[str, float]:
         source = labelled if weight_source == "labelled" else evaluation
         dice = metrics.mean_foreground_dice(source.statistics["overlap"])

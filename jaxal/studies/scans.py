@@ -61,6 +61,11 @@ def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: ter
     hosts.share_json(None)  # the others find the leader's files
     if not hosts.is_leader():
         return make_ready(folder, prepared, config, showing)
+    if ready.constant:
+        many = f" and {len(ready.constant) - 5} more" if len(ready.constant) > 5 else ""
+        display.note(
+            f"These images have one value everywhere, so nothing can be seen in them: {', '.join(ready.constant[:5])}{many}."
+        )
     if ready.group_column is None:
         table = folder / "participants.tsv"
         lacks = f"{table} has no column 'group'" if table.is_file() else f"there is no {table}"

@@ -340,6 +340,10 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
         value = getattr(arguments, name)
         if value is not None and value < smallest:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least {smallest}.")
+    if not arguments.save_every > 0:
+        raise UserError(f"--save-every is {arguments.save_every:g}; it must be a number of seconds above 0.")
+    if not arguments.strategy:
+        raise UserError(f"--strategy names none; there are {', '.join(arguments.kind.strategies)}.")
     _check_strategies(arguments)
     if data is None:
         return

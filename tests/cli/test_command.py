@@ -195,6 +195,15 @@ def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path):
         ),
         (["--data", "/nowhere"], ["--data /nowhere: no such folder"]),
         (["--quary-size", "3"], ["Unrecognized", "--quary-size"]),
+        (["--strategy"], ["--strategy names none; there are random, stratified_random"]),
+        (["--save-every", "nan"], ["--save-every is nan; it must be a number of seconds above 0"]),
+        (["--save-every", "-1"], ["--save-every is -1"]),
+        (["--strategy", "weighted_entropy,gamma=-3"], ["gamma is -3; below zero the worst-served group would count least"]),
+        (["--strategy", "power_bald,power_beta=-1"], ["power_beta is -1; below zero the lowest scores would be likeliest"]),
+        (
+            ["--coordinator", "foo", "--processes", "2", "--process-index", "0"],
+            ["--coordinator is 'foo'; expected HOST:PORT"],
+        ),
     ],
 )
 def test_wrong_options_are_refused_with_one_message(options, expected, tiny_folder, tmp_path, refused):

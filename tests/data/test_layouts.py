@@ -1,7 +1,11 @@
 """The three layouts, groups from a table, and what is refused with one clear message."""
 
+import gzip
 import json
 import os
+import shutil
+import struct
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -256,3 +260,98 @@ def test_columns_that_make_no_groups(tmp_path, values, bins, message):
         return
     with pytest.raises(UserError, match=message):
         read_groups(path, "age", bins)
+
+
+def first_image(folder):
+    return min((folder / "imagesTr").glob("*.nii.gz"))
+
+
+def with_affine_of_no_length(folder):
+    image = nibabel.load(first_image(folder))
+    affine = image.affine.copy()
+    affine[:, 1] = 0
+    broken = nibabel.Nifti1Image(np.asarray(image.dataobj), None)
+    broken.header["sform_code"] = 1
+    broken.header.set_sform(affine, 1)
+    nibabel.save(broken, first_image(folder))
+
+
+def with_huge_header(folder):
+    content = bytearray(gzip.decompress(first_image(folder).read_bytes()))
+    content[40:56] = struct.pack("<8h", 3, 32767, 32767, 32767, 1, 1, 1, 1)
+    first_image(folder).write_bytes(bytes(content))
+
+
+def change_description(folder, **entries):
+    path = folder / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def beside_a_twin(folder):
+    nibabel.save(nibabel.load(first_image(folder)), str(first_image(folder)).removesuffix(".gz"))
+
+
+def with_commas(folder):
+    path = folder / "participants.tsv"
+    path.write_text(path.read_text().replace("\t", ","))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda folder: first_image(folder).write_bytes(b"0123456789"),
+            "not a readable NIfTI file .it does not begin as a NIfTI",
+        ),
+        (
+            lambda folder: first_image(folder).write_text("a text " * 90),
+            "not a readable NIfTI file .it does not begin as a NIfTI",
+        ),
+        (with_affine_of_no_length, "its affine gives voxels no volume .1 0 0 0; 0 0 0 0; 0 0 1 0."),
+        (with_huge_header, "its header promises 32767 x 32767 x 32767 values, .* bytes, but there are 2,400"),
+        (lambda folder: change_description(folder, channel_names={}), "channel_names names no channel"),
+        (
+            lambda folder: change_description(folder, labels={f"part {number}": number for number in range(256)}),
+            "names 256 labels; label maps hold at most 255",
+        ),
+        (beside_a_twin, "case_000_0000.nii: lies beside case_000_0000.nii.gz. One scan must be one file"),
+        (with_commas, "participants.tsv: its columns are separated by commas"),
+    ],
+)
+def test_what_strangers_folders_hold_is_refused_in_one_sentence(tmp_path, change, message):
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    change(folder)
+    with pytest.raises(UserError, match=message):
+        make_ready(folder, tmp_path / "prepared", FolderConfig())
+
+
+def test_what_strangers_folders_hold_and_may(tmp_path):
+    """A byte order mark, a table that lists the test set, too, and an image in which nothing is to be seen, which is named."""
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    text = (folder / "dataset.json").read_bytes()
+    (folder / "dataset.json").write_bytes(b"\xef\xbb\xbf" + text)
+    (folder / "imagesTs").mkdir()
+    shutil.copy(first_image(folder), folder / "imagesTs" / "case_099_0000.nii.gz")
+    path = folder / "participants.tsv"
+    path.write_text(path.read_text() + "case_099\tA\n")
+    save(first_image(folder), np.full(tiny.SHAPE, 7, np.float32), np.eye(4))
+    for _ in range(2):  # the second time from what was kept of the first look
+        ready = make_ready(folder, tmp_path / "prepared", FolderConfig())
+        assert [case.id for case in ready.dataset.cases] == [f"case_{index:03d}" for index in range(4)]
+        assert ready.constant == ("case_000 (T1)",)
+    path.write_text(path.read_text() + "case_098\tA\n")
+    with pytest.raises(UserError, match=r"lists the case 'case_098', but .* holds no such case"):
+        make_ready(folder, tmp_path / "prepared", FolderConfig())
+
+
+@pytest.mark.parametrize(("bins", "why"), [((), "the column 'group' holds names"), ((3.0,), "--bins are given")])
+def test_quantiles_that_would_be_ignored_are_refused(tmp_path, bins, why):
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    with pytest.raises(UserError, match=f"--quantiles 3 cuts a column of many different numbers, but {why}"):
+        read_groups(folder / "participants.tsv", "group", bins, 3)
+
+
+def test_the_current_folder_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"{tmp_path}: the current folder, for --data is empty or a dot, holds no dataset.json"):
+        find_cases(Path())

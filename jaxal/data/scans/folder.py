@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxal.data.cases import Dataset, Fingerprint, fingerprint_of
 from jaxal.data.groups import columns_of, read_groups
-from jaxal.data.scans.layouts import Found, find_cases
+from jaxal.data.scans.layouts import Found, find_cases, ids_by_name
 from jaxal.data.scans.plan import Look, Plan, check_looks, look_at, make_plan
 from jaxal.data.scans.prepare import prepare
 from jaxal.errors import UserError
@@ -47,7 +47,7 @@ class FolderConfig:
     group_column: str | None = None
     participants: Path | None = None
     bins: tuple[float, ...] = ()
-    quantiles: int = 2
+    quantiles: int | None = None
     channels: tuple[str, ...] = ()
     spacing_mm: tuple[float, ...] = ()
     patch_voxels: int = 2**17
@@ -65,6 +65,7 @@ class Ready(NamedTuple):
       found: where they came from.
       fingerprint: sixteen hexadecimal digits that change when a case, its group or a file's content does, wherever the folder lies.
       group_column: that the groups were taken from; None where there are no groups.
+      constant: images that have one value everywhere, as texts `case (channel)`.
     """
 
     dataset: Dataset
@@ -72,6 +73,7 @@ class Ready(NamedTuple):
     found: Found
     fingerprint: str
     group_column: str | None
+    constant: tuple[str, ...] = ()
 
 
 def make_ready(
@@ -104,7 +106,13 @@ def make_ready(
     whole = [found.channels, found.classes, found.ignore, sorted((id_, content.whole) for id_, content in files.items())]
     digest = hashlib.sha256(json.dumps(whole).encode())
     digest.update(json.dumps(sorted((case.id, groups.get(case.subject, "")) for case in found.cases)).encode())
-    return Ready(dataset, plan, found, digest.hexdigest()[:16], column)
+    constant = [
+        f"{case.id} ({channel})"
+        for case, look in zip(found.cases, looks, strict=True)
+        for channel, same in zip(found.channels, look.constant, strict=True)
+        if same
+    ]
+    return Ready(dataset, plan, found, digest.hexdigest()[:16], column, tuple(constant))
 
 
 def _groups(folder: Path, config: FolderConfig, found: Found) -> tuple[str | None, dict[str, str]]:
@@ -119,7 +127,8 @@ def _groups(folder: Path, config: FolderConfig, found: Found) -> tuple[str | Non
     for case in found.cases:
         if case.subject not in groups:
             raise UserError(f"{table}: does not list the case {case.subject!r}, so it has no group.")
-    for id_ in sorted(groups.keys() - subjects):
+    untouched = ids_by_name(folder / "imagesTs")  # a table may list the scans of the test set, too
+    for id_ in sorted(groups.keys() - subjects - untouched):
         raise UserError(f"{table}: lists the case {id_!r}, but {folder} holds no such case.")
     return column or "group", groups
 
@@ -149,7 +158,7 @@ def _stored_look(path: Path) -> Look | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             shape, spacing = stored["shape"].tolist(), stored["spacing_mm"].tolist()
-            return Look(tuple(shape), tuple(spacing), stored["intensities"], stored["classes"])
+            return Look(tuple(shape), tuple(spacing), stored["intensities"], stored["classes"], stored["constant"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

@@ -85,7 +85,10 @@ def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels:
     elif (folder / "dataset_description.json").is_file():
         found = _bids(folder, channels)
     else:
-        raise UserError(f"{folder}: holds no dataset.json and no dataset_description.json. {MEANT}")
+        named = "the current folder, for --data is empty or a dot, " if folder == Path() else ""
+        raise UserError(
+            f"{folder.resolve() if named else folder}: {named}holds no dataset.json and no dataset_description.json. {MEANT}"
+        )
     twice = [id_ for id_, count in Counter(case.id for case in found.cases).items() if count > 1]
     if twice:
         raise UserError(f"{folder}: the case {twice[0]!r} is there twice. Ids must differ; remove or rename one.")
@@ -97,7 +100,7 @@ def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}). Restore the file.") from error
     if not isinstance(description, dict):
@@ -163,6 +166,8 @@ def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> Fou
         raise UserError(
             f"{path}: not a description that is understood ({error}); labels are read as name: number, regions of several are not."
         ) from error
+    if not channels:
+        raise UserError(f'{path}: channel_names names no channel; expected such as {{"0": "T1"}}.')
     classes, ignore = _classes(path, labels)
     ending = str(description.get("file_ending", ".nii.gz"))
     if ending not in ENDINGS:
@@ -186,6 +191,11 @@ def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> Fou
 def _nnunet_by_name(folder: Path, ending: str, channels: int, need_labels: bool) -> list[Files]:
     labelled = {path.name[: -len(ending)] for path in (folder / "labelsTr").glob(f"[!.]*{ending}")}
     images = {path.name[: -len(ending)].rsplit("_", 1)[0] for path in (folder / "imagesTr").glob(f"[!.]*{ending}")}
+    other = next(one for one in ENDINGS if one != ending)
+    for part in ("imagesTr", "labelsTr"):
+        for path in sorted((folder / part).glob(f"[!.]*{ending}")):
+            if (twin := path.with_name(path.name[: -len(ending)] + other)).is_file():
+                raise UserError(f"{twin}: lies beside {path.name}. One scan must be one file; remove the one that is not meant.")
     if need_labels and not labelled:
         raise UserError(f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}.")
     for id_ in sorted(images - labelled) if need_labels else ():
@@ -199,6 +209,12 @@ def _nnunet_by_name(folder: Path, ending: str, channels: int, need_labels: bool)
         )
         for id_ in sorted(labelled | images)
     ]
+
+
+def ids_by_name(folder: Path) -> set[str]:
+    """Ids of the cases whose images lie in a folder, named `CASE.nii.gz` or, a file a channel, `CASE_0000.nii.gz`."""
+    names = {path.name[: -len(ending)] for ending in ENDINGS for path in folder.glob(f"[!.]*{ending}")}
+    return names | {name.rsplit("_", 1)[0] for name in names}
 
 
 def _nnunet_listed(folder: Path, path: Path, listed: Any) -> list[Files]:
@@ -224,6 +240,8 @@ def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
     try:
         modality, labels = description["modality"], _entry(path, description, "labels")
         channels = tuple(str(modality[key]) for key in sorted(modality, key=int))
+        if not channels:
+            raise UserError(f'{path}: modality names no channel; expected such as {{"0": "MRI"}}.')
         classes, ignore = _classes(path, {str(name): int(value) for value, name in labels.items()})
         cases = []
         for entry in _entry(path, description, "training"):

@@ -1,6 +1,7 @@
 """Reading and writing NIfTI volumes, with everything that can be wrong with a file found here."""
 
 import gzip
+import logging
 import os
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from jaxal.errors import UserError
 
@@ -67,6 +69,12 @@ def _read(path: Path, axes: tuple[int, ...]) -> Volume:
         raise UserError(f"{path}: has shape {image.shape}; expected {expected}.")
     if image.get_data_dtype().kind not in "iuf":
         raise UserError(f"{path}: holds values of type {image.get_data_dtype()}; expected plain whole or real numbers.")
+    lengths = np.linalg.norm(np.asarray(image.affine, np.float64)[:3, :3], axis=0)
+    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) <= 1e-6 * np.prod(lengths):
+        raise UserError(
+            f"{path}: its affine gives voxels no volume ({'; '.join(' '.join(f'{value:g}' for value in row) for row in image.affine[:3])}). Write "
+            "the right one."
+        )
     try:
         image = nibabel.as_closest_canonical(image)
         values = np.asanyarray(image.dataobj)
@@ -83,15 +91,25 @@ def open_image(path: Path) -> nibabel.Nifti1Image:
     """
     try:
         content = _unpacked(path.read_bytes())
-        kind = nibabel.Nifti2Image if content[:4] in (_NIFTI2, _NIFTI2[::-1]) else nibabel.Nifti1Image
-        return kind.from_bytes(content)
+        if content[:4] not in (*_NIFTI1, *_NIFTI2):
+            raise ValueError("it does not begin as a NIfTI file does")
+        kind = nibabel.Nifti2Image if content[:4] in _NIFTI2 else nibabel.Nifti1Image
+        image = kind.from_bytes(content)
+        promised = int(np.prod(image.shape, dtype=object)) * image.get_data_dtype().itemsize
+        if promised > len(content):
+            size = " x ".join(map(str, image.shape))
+            raise ValueError(f"its header promises {size} values, {promised:,} bytes, but there are {len(content):,}")
+        return image
     except PermissionError:
         raise
-    except (ImageFileError, HeaderDataError, ValueError, OSError, EOFError, zlib.error) as error:
+    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a readable NIfTI file ({_brief(error)}). Copy it again from its source.") from error
 
 
-_NIFTI2 = (540).to_bytes(4, "little")  # the header's size, its first field
+# The header's size, its first field, in either order of bytes.
+_NIFTI1 = (348).to_bytes(4, "little"), (348).to_bytes(4, "big")
+_NIFTI2 = (540).to_bytes(4, "little"), (540).to_bytes(4, "big")
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # of a damaged header one message is enough
 
 
 def _unpacked(content: bytes) -> bytes:

@@ -26,12 +26,14 @@ class Look(NamedTuple):
       spacing_mm: voxel size along each axis.
       intensities: of foreground voxels drawn at random, `[samples, channels]`.
       classes: which classes are there, `[classes]`, boolean.
+      constant: which channels have one value everywhere, `[channels]`, boolean.
     """
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     intensities: np.ndarray
     classes: np.ndarray
+    constant: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +121,15 @@ def look_at(case: Files, found: Found) -> Look:
     """Reads and checks one case; without a label map nothing is known of its foreground."""
     image, label = read_checked(case, found)
     shape = image.values.shape[:3]
+    constant = np.ptp(image.values, axis=(0, 1, 2)) == 0
     if label is None:
         none = np.zeros((0, image.values.shape[-1]), image.values.dtype)
-        return Look(shape, spacing_of(image.affine), none, np.zeros(len(found.classes), bool))
+        return Look(shape, spacing_of(image.affine), none, np.zeros(len(found.classes), bool), constant)
     foreground = np.flatnonzero((label.values > 0) & (label.values != (found.ignore or 0)))
     drawn = np.random.default_rng(0).choice(foreground, min(SAMPLES_A_CASE, foreground.size), replace=False)
     intensities = image.values.reshape(-1, image.values.shape[-1])[np.sort(drawn)]
     there = np.bincount(label.values.reshape(-1), minlength=256)[: len(found.classes)] > 0
-    return Look(shape, spacing_of(image.affine), intensities, there)
+    return Look(shape, spacing_of(image.affine), intensities, there, constant)
 
 
 def check_looks(looks: Sequence[Look], found: Found) -> None:
