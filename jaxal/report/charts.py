@@ -29,7 +29,7 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
     names = sorted({run.strategy for run in curves})
     groups = sorted({group for run in curves for group in run.rounds[0][assessment.key]["by_group"]})
     order = class_order(runs, assessment)
-    kinds = sorted({kind for run in curves for entry in run.rounds for kind in entry[assessment.queried]}, key=order)
+    kinds = sorted({kind for run in curves for entry in run.rounds for kind in entry.get(assessment.queried, {})}, key=order)
     full = [run for run in runs if run.strategy == FULL]
     tall = 0.9 + 0.22 * sum(1 + name.count(",") for name in names)  # of bars
 
@@ -138,7 +138,10 @@ def _draw_parts(axis, names: Sequence[str], parts: Mapping[str, Sequence[float]]
 
 
 def _draw_queries(axis, runs: Sequence[RunOnDisk], names: Sequence[str], kinds: Sequence[str], assessment: Assessment) -> None:
-    counts = {name: [entry[assessment.queried] for run in runs if run.strategy == name for entry in run.rounds] for name in names}
+    counts = {
+        name: [entry.get(assessment.queried, {}) for run in runs if run.strategy == name for entry in run.rounds]
+        for name in names
+    }
     total = {name: max(sum(sum(own.values()) for own in counts[name]), 1) for name in names}
     share = {kind: [sum(own.get(kind, 0) for own in counts[name]) / total[name] for name in names] for kind in kinds}
     if share:

@@ -86,11 +86,15 @@ def _about(runs: Sequence[RunOnDisk]) -> str:
         return "No round is finished yet."
     last = runs[-1].rounds[-1]
     seeds = sorted({run.seed for run in runs})
-    versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
-    hashes = ", ".join(sorted({run.rounds[-1]["config"] for run in runs}))
-    return (
-        f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}. Every number is of the test cases, which no strategy sees. "
-        f"Configuration {hashes}; {versions}; {last['device']}."
+    hashes = ", ".join(sorted({run.rounds[-1].get("config", "") for run in runs} - {""}))
+    made_with = [
+        f"Configuration {hashes}" if hashes else "",
+        ", ".join(f"{name} {number}" for name, number in last.get("versions", {}).items()),
+        last.get("device", ""),
+    ]
+    told = "; ".join(part for part in made_with if part)
+    return f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}. Every number is of the test cases, which no strategy sees." + (
+        f" {told}." if told else ""
     )
 
 

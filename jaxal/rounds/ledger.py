@@ -26,7 +26,7 @@ class Ledger:
         rounds = []
         for number, line in enumerate(self._lines()):
             try:
-                record = _checked_line(json.loads(line))
+                record = _checked_line(_parsed(line))
                 if record["round"] != number:
                     raise ValueError(f"it is of round {record['round']}")
             except ValueError as error:
@@ -46,7 +46,7 @@ class Ledger:
         if not path.exists():
             return rounds, None
         try:
-            return rounds, _checked_line(json.loads(path.read_text(encoding="utf-8")))
+            return rounds, _checked_line(_parsed(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise UserError(f"{path}: not the record of a round ({error}). Delete it; its round is then run again.") from error
 
@@ -56,23 +56,86 @@ class Ledger:
         write_text(self.path, "\n".join([*self._lines(), json.dumps(record, allow_nan=False)]) + "\n")
 
     def _lines(self) -> list[str]:
-        return self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        try:
+            return self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.path}: not a ledger ({error}). Restore the file or start anew with --fresh.") from error
+
+
+# What every line holds, and what some lines hold, by the type of each; everything else is their strategies' own affair.
+_Form = Mapping[str, Any]
+_NUMBER = (int, float)
+_MEASURE: _Form = {"overall": _NUMBER, "by_group": {}}
+_ALWAYS: _Form = {
+    "round": int,
+    "labelled": int,
+    "queried": list,
+    "seconds": {"train": _NUMBER, "score": _NUMBER, "select": _NUMBER, "evaluate": _NUMBER},
+}
+_OF_TASK: Mapping[str, _Form] = {
+    "segmentation": {"dice": _MEASURE, "nll": _NUMBER, "ece": _NUMBER},
+    "classification": {"auc": _MEASURE, "nll": _NUMBER, "ece": _NUMBER},
+}
+_SOMETIMES: _Form = {
+    "scores": list,
+    "pool": int,
+    "test": {},
+    "strategy": {},
+    "queried_by_group": {},
+    "queried_by_class": {},
+    "labelled_by_class": {},
+    "reliability": {"count": list, "confidence": list, "correct": list},
+    "versions": {},
+    "config": str,
+    "device": str,
+}
+
+
+def _parsed(text: str) -> Any:
+    """JSON in which no object has two entries of one name.
+
+    Raises:
+      ValueError: it is none.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"the entry {next(name for name in names if names.count(name) > 1)!r} is there twice")
+        return made
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def _checked_line(record: Any) -> dict[str, Any]:
-    """A line that has at least what the next round reads.
+    """A line of the form that all who read it rely on.
 
     Raises:
-      ValueError: it has not; the text says what is missing.
+      ValueError: it has another; the text says what is missing.
     """
     if not isinstance(record, dict):
         raise ValueError("it is no object")
-    for name, kind in (("round", int), ("queried", list)):
-        if not isinstance(record.get(name), kind):
-            raise ValueError(f"it lacks the entry {name!r}")
-    if not isinstance(record.get("strategy", {}), dict):
-        raise ValueError("its entry 'strategy' is no object")
+    _check_form(record, _ALWAYS, "")
+    _check_form(record, {name: form for name, form in _SOMETIMES.items() if name in record}, "")
+    of_task = _OF_TASK.get(_completed(record)["task"], {})  # of a task of a newer version others tell
+    _check_form(record, of_task, "")
+    for name in {"dice", "auc"} & of_task.keys():
+        _check_form(record[name]["by_group"], dict.fromkeys(record[name]["by_group"], _NUMBER), f"{name}.by_group.")
+    if "scores" in record and len(record["scores"]) != len(record["queried"]):
+        raise ValueError("it has another number of entries in 'scores' than in 'queried'")
     return record
+
+
+def _check_form(entries: Mapping[str, Any], form: _Form, prefix: str) -> None:
+    for name, kind in form.items():
+        if name not in entries:
+            raise ValueError(f"it lacks the entry '{prefix}{name}'")
+        value = entries[name]
+        if isinstance(value, bool) or not isinstance(value, dict if isinstance(kind, Mapping) else kind):
+            raise ValueError(f"its entry '{prefix}{name}' is {json.dumps(value)[:40]}")
+        if isinstance(kind, Mapping):
+            _check_form(value, kind, f"{prefix}{name}.")
 
 
 def _completed(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,11 +70,27 @@ def test_what_a_killed_save_left_behind_is_ignored_and_cleared(tmp_path):
     assert checkpoints.latest(0)[0] == 2
 
 
+def line(round_, **more):
+    """What every line of a ledger holds."""
+    seconds = dict.fromkeys(("train", "score", "select", "evaluate"), 1.0)
+    dice = {"overall": 0.5, "by_group": {"A": 0.5}}
+    return {
+        "round": round_,
+        "labelled": 4,
+        "queried": [f"case_{round_}"],
+        "dice": dice,
+        "seconds": seconds,
+        "nll": 1.0,
+        "ece": 0.1,
+        **more,
+    }
+
+
 def test_the_ledger_keeps_its_lines(tmp_path):
     ledger = Ledger(tmp_path / "run" / "rounds.jsonl")
     assert ledger.read() == []
     for round_ in range(3):
-        ledger.append({"round": round_, "queried": [f"case_{round_}"]})
+        ledger.append(line(round_))
     assert [record["queried"] for record in ledger.read()] == [["case_0"], ["case_1"], ["case_2"]]
     assert len(ledger.path.read_text().splitlines()) == 3
     assert [path.name for path in ledger.path.parent.iterdir()] == ["rounds.jsonl"]
@@ -86,6 +104,34 @@ def test_a_damaged_ledger_is_reported_with_its_line(tmp_path, text):
         Ledger(path).read()
 
 
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        *(
+            (json.dumps({key: value for key, value in line(0).items() if key != name}), f"lacks the entry '{name}'")
+            for name in ("labelled", "seconds", "nll", "dice")
+        ),
+        (json.dumps(line(0, dice="high")), "its entry 'dice' is \"high\""),
+        (json.dumps(line(0, dice={"overall": None, "by_group": {}})), "its entry 'dice.overall' is null"),
+        (json.dumps(line(0, dice={"overall": 0.5, "by_group": {"A": "x"}})), "its entry 'dice.by_group.A' is \"x\""),
+        (json.dumps(line(0, seconds={"train": 1})), "lacks the entry 'seconds.score'"),
+        (json.dumps(line(0, scores=[0.1, 0.2])), "another number of entries in 'scores' than in 'queried'"),
+        (json.dumps(line(0, round=True)), "its entry 'round' is true"),
+        (json.dumps(line(0)).replace('{"round": 0', '{"round": 0, "round": 0'), "the entry 'round' is there twice"),
+    ],
+)
+def test_a_line_that_others_could_not_read_is_named(tmp_path, broken, message):
+    path = tmp_path / "rounds.jsonl"
+    path.write_text(broken + "\n")
+    with pytest.raises(UserError, match=re.escape(message)):
+        Ledger(path).read()
+    path.write_bytes(json.dumps(line(0)).encode() + b"\xff\n")
+    with pytest.raises(UserError, match="not a ledger"):
+        Ledger(path).read()
+    path.write_text(json.dumps(line(0, of_a_strategy_of_ones_own=[1])) + "\n")
+    assert Ledger(path).read()[0]["labelled"] == 4
+
+
 def test_nan_never_enters_the_ledger(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         Ledger(tmp_path / "rounds.jsonl").append({"round": 0, "nll": float("nan")})
@@ -95,11 +141,13 @@ def test_nan_never_enters_the_ledger(tmp_path):
 def test_lines_of_older_versions_get_what_they_lack_and_stay_as_they_are(tmp_path):
     """They did not name their kind of task."""
     path = tmp_path / "rounds.jsonl"
-    old = '{"round": 0,  "auc": {"overall": 0.5}, "queried": []}\n{"dice": {"overall": 0.5}, "round": 1, "queried": []}\n'
+    classified = {name: value for name, value in line(0, auc=line(0)["dice"]).items() if name != "dice"}
+    old = json.dumps(classified).replace("{", "{ ", 1) + "\n" + json.dumps(line(1)) + "\n"
     path.write_text(old)
-    Ledger(path).append({"round": 2, "task": "regression", "queried": []})
-    assert [line["task"] for line in Ledger(path).read()] == ["classification", "segmentation", "regression"]
-    assert path.read_text() == old + '{"round": 2, "task": "regression", "queried": []}\n'
+    newer = {name: value for name, value in line(2, task="regression").items() if name not in ("dice", "nll", "ece")}
+    Ledger(path).append(newer)
+    assert [record["task"] for record in Ledger(path).read()] == ["classification", "segmentation", "regression"]
+    assert path.read_text() == old + json.dumps(newer) + "\n"
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
