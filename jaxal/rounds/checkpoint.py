@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,17 @@ class Checkpoints:
         }
         return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
 
+    @contextlib.contextmanager
+    def _reading(self, round_: int) -> Iterator[None]:
+        """Tells of damaged files in one sentence, whatever Orbax raises of them."""
+        try:
+            yield
+        except (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise UserError(
+                f"{self.folder / f'round-{round_:03d}'}: a checkpoint that cannot be read ({_reason(error)}). Restore the folder; or remove it, and "
+                "its training is done again."
+            ) from error
+
     def save(self, round_: int, step: int, state: Any, meta: dict[str, Any]) -> None:
         """Writes a state and waits until it is durable.
 
@@ -77,7 +89,7 @@ class Checkpoints:
         """Newest step of a round and its meta, or None."""
         if not (self.folder / f"round-{round_:03d}").is_dir():
             return None
-        with self._manager(round_) as manager:
+        with self._reading(round_), self._manager(round_) as manager:
             step = manager.latest_step()
             if step is None:
                 return None
@@ -89,8 +101,11 @@ class Checkpoints:
         Args:
           round_: number of the round.
           like: pytree of the same structure, shapes and dtypes; a difference is an error, never a cast.
+
+        Raises:
+          UserError: there is none, it is of another network, or its files are damaged.
         """
-        with self._manager(round_) as manager:
+        with self._reading(round_), self._manager(round_) as manager:
             step = manager.latest_step()
             if step is None:
                 raise UserError(
@@ -104,10 +119,24 @@ class Checkpoints:
 
 
 def _compare(stored: Any, like: Any, folder: Path) -> None:
-    stored_dtypes = [str(leaf.dtype) for leaf in jax.tree.leaves(stored)]
-    wanted = [str(leaf.dtype) for leaf in jax.tree.leaves(like)]
-    if sorted(stored_dtypes) != sorted(wanted):  # Orbax would cast without a word
-        raise UserError(f"{folder}: the checkpoint holds other number types than this network's. Start anew with --fresh.")
+    """Makes sure that a checkpoint holds what is wanted, leaf by leaf, for Orbax would cast without a word."""
+    has, wanted = _types_of(stored), _types_of(like)
+    for name in sorted(has.keys() | wanted.keys()):
+        if has.get(name) != wanted.get(name):
+            raise UserError(
+                f"{folder}: the checkpoint is not of this network ({name} is {has.get(name, 'not there')}, expected {wanted.get(name, 'none')}). "
+                "Start anew with --fresh."
+            )
+
+
+def _types_of(tree: Any) -> dict[str, str]:
+    """Shape and type of each leaf, by its path."""
+    return {
+        "/".join(
+            str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path
+        ): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def _reason(error: Exception) -> str:

@@ -1,9 +1,11 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -57,7 +59,7 @@ def test_other_number_types_are_refused_not_cast(tmp_path):
     checkpoints = Checkpoints(tmp_path / "c")
     checkpoints.save(0, 1, state(1.0), {})
     half = state(0.0)._replace(params={"w": jnp.zeros((3, 2), jnp.bfloat16), "b": jnp.zeros(2)})
-    with pytest.raises(UserError, match="other number types"):
+    with pytest.raises(UserError, match=r"not of this network \(params/w is float32\[3, 2\], expected bfloat16"):
         checkpoints.restore(0, half)
 
 
@@ -68,6 +70,30 @@ def test_what_a_killed_save_left_behind_is_ignored_and_cleared(tmp_path):
     assert checkpoints.latest(0)[0] == 1
     checkpoints.save(0, 2, state(2.0), {})
     assert checkpoints.latest(0)[0] == 2
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Orbax's threads tell of what they cannot read, too
+def test_damaged_checkpoints_are_told_of_in_one_sentence(tmp_path):
+    """Every file cut to half and to nothing: what is read is right, or it is refused."""
+    Checkpoints(tmp_path / "whole").save(0, 1, state(1.0), {"attempt": 0})
+    refused = 0
+    for path in [path for path in (tmp_path / "whole").rglob("*") if path.is_file()]:
+        for share in (2, 10**9):
+            shutil.rmtree(tmp_path / "cut", ignore_errors=True)
+            shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+            damaged = tmp_path / "cut" / path.relative_to(tmp_path / "whole")
+            damaged.write_bytes(path.read_bytes()[: path.stat().st_size // share])
+            checkpoints = Checkpoints(tmp_path / "cut")
+            try:
+                assert checkpoints.latest(0) == (1, {"attempt": 0})
+                restored = checkpoints.restore(0, state(0.0))
+                assert all(map(np.array_equal, jax.tree.leaves(restored), jax.tree.leaves(state(1.0))))
+            except UserError as error:
+                assert re.search("round-000: a checkpoint that cannot be read .*; or remove it", str(error)), error
+                refused += 1
+    assert refused >= 8
 
 
 def line(round_, **more):
