@@ -19,7 +19,7 @@ def write_text(path: Path, text: str) -> None:
       UserError: the disk is full or the folder cannot be written to; the old file is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.tmp")  # what a kill leaves of it, the next write replaces
     try:
         with aside.open("w", encoding="utf-8") as file:
             file.write(text)

@@ -85,5 +85,5 @@ def _extended_length(features: Array) -> Array:
 
 def _root(values: Array) -> Array:
     """Square root whose gradient at zero is zero."""
-    positive = values > 0
+    positive = ~(values <= 0)  # so that NaN stays NaN
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)

@@ -226,7 +226,7 @@ def _joint_entropy(joint: Array, weights: Array, members: Array) -> Array:
 
     def one(item: Array) -> Array:  # one item at a time: all at once would be items times combinations in memory
         together = jnp.matmul(joint, item, precision="highest") / count
-        positive = together > 0
+        positive = ~(together <= 0)  # so that NaN stays NaN
         terms = jnp.where(positive, together, 0.0) * jnp.log(jnp.where(positive, together, 1.0))
         return -(weights[:, None] * terms).sum()
 

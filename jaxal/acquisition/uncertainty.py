@@ -193,7 +193,7 @@ def probability_entropy(probability: Array) -> Array:
 
 
 def _times_logarithm(values: Array) -> Array:
-    positive = values > 0
+    positive = ~(values <= 0)  # so that NaN stays NaN
     return jnp.where(positive, values, 0.0) * jnp.log(jnp.where(positive, values, 1.0))
 
 
@@ -237,7 +237,7 @@ def variation_ratio(moments: ClassMoments) -> Array:
 def mean_std(moments: ClassMoments) -> Array:
     """Population standard deviation of the members' probabilities, averaged over classes (Kampffmeyer et al. 2016; Gal et al. 2017)."""
     spread = _variance(moments)
-    positive = spread > 0
+    positive = ~(spread <= 0)  # so that NaN stays NaN
     deviations = _by_class(jnp.where(positive, jnp.sqrt(jnp.where(positive, spread, 1.0)), 0.0))
     return functools.reduce(operator.add, deviations) / spread.shape[-2]
 

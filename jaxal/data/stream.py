@@ -1,5 +1,6 @@
 """Cases read ahead from disk while the device works, in batches of one shape."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -39,16 +40,17 @@ def batches(cases: Sequence[Case], load: Callable[[Case], Example], size: int) -
 def kept(load: Load, bytes_at_most: int = 2**30) -> Load:
     """Keeps what was read in memory, up to a size; the rest is read anew each time."""
     examples: dict[tuple[str, str, Label | None], Example] = {}
-    used = 0
+    used, keeping = 0, threading.Lock()  # several threads read ahead
 
     def read(case: Case) -> Example:
         nonlocal used
         content = case.id, case.version, case.label
         example = examples.get(content) or load(case)
         size = sum(part.nbytes for part in example)
-        if content not in examples and used + size <= bytes_at_most:
-            examples[content] = example
-            used += size
+        with keeping:
+            if content not in examples and used + size <= bytes_at_most:
+                examples[content] = example
+                used += size
         return example
 
     return read

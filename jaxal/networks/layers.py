@@ -105,6 +105,8 @@ def draw_params(key: Array, shapes: Params) -> Params:
                 drawn.append(jnp.ones_like(values))
             case "bias" | "frozen_bias":
                 drawn.append(jnp.zeros_like(values))
+            case name:
+                raise ValueError(f"A parameter is called {name!r}; how it is drawn is known of kernel, corners, scale and bias.")
     return jax.tree.unflatten(tree, drawn)
 
 

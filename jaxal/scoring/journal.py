@@ -7,10 +7,24 @@ the file; then, and when it is no database at all, it is set aside and its cases
 import contextlib
 import sqlite3
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _CREATE = "CREATE TABLE IF NOT EXISTS results (pass TEXT, unit TEXT, data BLOB, checksum INTEGER, PRIMARY KEY (pass, unit))"
+
+
+@contextlib.contextmanager
+def _unless_damaged(path: Path) -> Iterator[None]:
+    """Leaves out a damaged file, whose cases are scored again, but not one that another process holds.
+
+    Raises:
+      OSError: it is held.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise OSError(f"{path}: {error}") from error
 
 
 class Journal:
@@ -30,7 +44,7 @@ class Journal:
         """What was kept of a pass, by unit; rows whose checksum is wrong are left out."""
         found: dict[str, bytes] = {}
         for path in sorted(self.folder.glob("results-*.sqlite")):
-            with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(sqlite3.connect(path)) as connection:
+            with _unless_damaged(path), contextlib.closing(sqlite3.connect(path)) as connection:
                 for unit, data, checksum in connection.execute(
                     "SELECT unit, data, checksum FROM results WHERE pass = ?", (pass_,)
                 ):

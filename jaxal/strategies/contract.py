@@ -140,8 +140,27 @@ def score_pool(
 
     Args and errors are those of `decide`.
     """
+    cases = list(dict.fromkeys(unit.case for unit in context.pool))
+    for name, seen in (("pool", Seen(cases, pool)), ("labelled", labelled), ("evaluation", evaluation)):
+        _check_statistics(name, seen)
     context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
     return _checked_scores(strategy.score(pool, context), len(context.pool)), context
+
+
+def _check_statistics(name: str, seen: Seen) -> None:
+    """Makes sure that what strategies see is finite: a NaN would go through distances and draws without a word.
+
+    Raises:
+      UserError: a number is not; the network is broken, or its input is.
+    """
+    for statistic, values in seen.statistics.items():
+        for leaf in jax.tree.leaves(values):
+            if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
+                rows = np.flatnonzero(~np.isfinite(leaf.reshape(len(leaf), -1)).all(1))
+                raise UserError(
+                    f"The statistic {statistic!r} of {len(rows)} {name} cases is not finite, {seen.cases[rows[0]].id} first. Look at their images and "
+                    "at the network's weights."
+                )
 
 
 def _checked_scores(scores: Any, units: int) -> np.ndarray:

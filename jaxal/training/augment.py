@@ -73,4 +73,8 @@ def _rotation(angles: Array) -> Array:
     x, y, z = angles
     zero = jnp.zeros(())
     generator = jnp.stack([jnp.stack([zero, -z, y]), jnp.stack([z, zero, -x]), jnp.stack([-y, x, zero])])
-    return jax.scipy.linalg.expm(generator)
+    # sin θ / θ and (1 - cos θ) / θ², which are 1 and 1/2 at zero; jnp.sinc is sin(π x) / (π x). No matrix is factorised.
+    angle = jnp.sqrt(jnp.maximum(jnp.square(angles).sum(), 1e-30))
+    sine, cosine = jnp.sinc(angle / jnp.pi), 0.5 * jnp.square(jnp.sinc(angle / (2 * jnp.pi)))
+    squared = jnp.matmul(generator, generator, precision="highest")
+    return jnp.eye(3) + sine * generator + cosine * squared

@@ -166,3 +166,10 @@ def test_mean_std_is_the_deviation_over_members_averaged_over_classes(rng):
     np.testing.assert_allclose(found, probability.std(0).mean(0), rtol=1e-4)
     alike = uncertainty.moments_of(jnp.zeros((3, 4, 5)))
     assert not np.asarray(uncertainty.mean_std(alike)).any()
+
+
+@pytest.mark.parametrize("name", sorted({*MEASURES, "mean_std", "expected_entropy"} - {"variation_ratio"}))
+def test_nan_stays_nan(name):
+    """A network that is broken must not look sure. (Its members have no votes, so the variation ratio is the largest there is.)"""
+    moments = uncertainty.moments_of(jnp.full((3, 2, 4), jnp.nan))
+    assert np.isnan(np.asarray(getattr(uncertainty, name)(moments))).all()

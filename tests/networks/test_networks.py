@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxal.networks import conv as fast
-from jaxal.networks.layers import Norm
+from jaxal.networks.layers import Norm, draw_params
 from jaxal.networks.unet import UNetConfig, unet
 
 SPACE = {2: (8, 12), 3: (8, 4, 12)}
@@ -282,3 +282,8 @@ def test_gradient_is_finite_for_a_constant_image():
 def test_wrong_configurations_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         UNetConfig(**options)
+
+
+def test_a_parameter_that_nobody_knows_how_to_draw_is_named():
+    with pytest.raises(ValueError, match="A parameter is called 'gain'; how it is drawn is known of kernel"):
+        draw_params(jax.random.key(0), {"layer": {"gain": jnp.zeros(3)}})

@@ -1,8 +1,10 @@
+import gc
 import json
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -94,6 +96,8 @@ def test_damaged_checkpoints_are_told_of_in_one_sentence(tmp_path):
                 assert re.search("round-000: a checkpoint that cannot be read .*; or remove it", str(error)), error
                 refused += 1
     assert refused >= 8
+    time.sleep(0.5)  # until its threads have told
+    gc.collect()
 
 
 def line(round_, **more):
@@ -187,6 +191,17 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"No space left on device.*run the same command again"):
         write_text(path, "new")
     assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_kill_left_of_a_write_goes_with_the_next(tmp_path, monkeypatch):
+    path, replace = tmp_path / "file", files.os.replace
+    monkeypatch.setattr(files.os, "replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_text(path, "killed")
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(files.os, "replace", replace)
+    write_text(path, "whole")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 

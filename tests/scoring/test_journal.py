@@ -1,3 +1,4 @@
+import contextlib
 import sqlite3
 
 import pytest
@@ -41,3 +42,15 @@ def test_a_folder_that_cannot_be_written_to_says_so(tmp_path):
     (tmp_path / "results-0.sqlite").mkdir()
     with pytest.raises(OSError, match=r"results-0\.sqlite"):
         Journal(tmp_path).write("pass", [("a", b"1")])
+
+
+def test_a_journal_that_another_process_holds_is_not_taken_for_empty(tmp_path, monkeypatch):
+    journal = Journal(tmp_path, "config")
+    journal.write("pass", [("a", b"1")])
+    connect = sqlite3.connect
+    with contextlib.closing(connect(tmp_path / "results-0.sqlite")) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite3, "connect", lambda path: connect(path, timeout=0.1))
+        with pytest.raises(OSError, match="database is locked"):
+            journal.read("pass")
+    assert journal.read("pass") == {"a": b"1"}

@@ -85,6 +85,16 @@ def benches(bench, image_bench):
     return {"scans": bench, "images": image_bench}
 
 
+@pytest.mark.parametrize("name", ["badge", "coreset", "aeig", "entropy"])
+def test_statistics_that_are_not_finite_are_named_before_anything_is_drawn(bench, name):
+    """Picks of `badge` would repeat, and `coreset` would choose by comparisons with NaN."""
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), bench.params)
+    with pytest.raises(
+        UserError, match=r"The statistic '\w+' of \d+ (pool|labelled|evaluation) cases is not finite, case_\d+ first"
+    ):
+        bench.query(name, params=broken)
+
+
 def test_the_names_are_the_fields():
     both = "least_confidence margin entropy mc_entropy variation_ratio mean_std bald eig aeig uig cfig mass egl gradient_norm coreset power_entropy power_bald badge random"
     scans = "stratified_random foreground_random masked_entropy weighted_entropy weighted_entropy_unmasked"

@@ -2,9 +2,11 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.linalg
 import tiny
 from scipy import ndimage
 
@@ -13,7 +15,7 @@ from jaxal.data.scans.prepare import load_case
 from jaxal.networks.unet import unet
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training import trainer as training
-from jaxal.training.augment import augment
+from jaxal.training.augment import _rotation, augment
 from jaxal.training.config import TrainingConfig
 from jaxal.training.trainer import Interrupted, Trainer, TrainState, _batch_indices, relative_rate, whole
 from jaxal.types import Example
@@ -222,3 +224,18 @@ def test_label_maps_are_flipped_with_their_image_and_classes_are_not(examples):
         np.testing.assert_array_equal(flipped.labelled, np.asarray(flipped.label) == 1)
         seen.add(np.asarray(flipped.label).tobytes())
     assert len(seen) == 4  # each axis by itself
+
+
+def test_rotations_are_those_of_the_matrix_exponential(float64):
+    """In closed form, since the exponential brings an LU factorisation into every step."""
+    for angles in (
+        np.zeros(3),
+        np.array([1e-9, 0, 0]),
+        np.array([0.3, -0.2, 0.5]),
+        np.array([2.0, 1.0, -2.0]),
+        np.array([np.pi, 0, 0]),
+    ):
+        x, y, z = angles
+        expected = scipy.linalg.expm(np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]))
+        np.testing.assert_allclose(np.asarray(_rotation(jnp.asarray(angles))), expected, atol=1e-12)
+    assert "lu" not in str(jax.make_jaxpr(_rotation)(jnp.ones(3)))
