@@ -24,6 +24,7 @@ import numpy as np
 import tyro
 
 from jaxal.cli import command
+from jaxal.data.cases import pool_size
 from jaxal.data.scans.folder import FolderConfig, Ready
 from jaxal.data.scans.plan import to_json
 from jaxal.errors import UserError
@@ -62,6 +63,7 @@ SIZES = {
         MembersConfig(),
     ),
 }
+EVALUATION, TEST = 0.15, 0.35  # shares of each group's subjects
 LEAST = {"patch-voxels": 64, "quantiles": 2}
 
 
@@ -147,19 +149,23 @@ def _edges(bins: Sequence[str]) -> tuple[float, ...]:
 
 
 def _preset(size: Size, ready: Ready) -> Preset:
-    """A tenth of the pool at the start and a twentieth a query, but at least two and one case of each group, if there are so many."""
-    pool = len(ready.dataset.cases) / 2  # the rest is for evaluation and test
-    groups = len(ready.dataset.groups)
-    query = max(groups, round(pool / 20))
-    initial = max(groups, min(max(2 * groups, round(pool / 10)), int(pool) - query))
+    """A tenth of the pool at the start and a twentieth a query, and of each group one case at least, as far as the pool has so many."""
+    cases = ready.dataset.cases
+    groups, about = len(ready.dataset.groups), len(cases) / 2  # the rest is for evaluation and test
+    query = max(groups, round(about / 20))
+    initial = max(groups, min(max(2 * groups, round(about / 10)), int(about) - query))
+    pool = pool_size(cases, EVALUATION, TEST)
+    if initial + query > pool:  # splits of few cases are rounded to whole ones in every group
+        initial = max(1, min(initial, max(groups if pool > groups else 1, pool // 2)))
+        query = max(1, min(query, pool - initial))
     return Preset(
-        cases=len(ready.dataset.cases),
+        cases=len(cases),
         spacing_mm=min(ready.plan.spacing_mm),
         rounds=size.rounds,
         query_size=query,
         initial_size=initial,
-        evaluation=0.15,
-        test=0.35,
+        evaluation=EVALUATION,
+        test=TEST,
         network=UNetConfig(width=size.width, levels=ready.plan.levels),
         training=size.training,
         members=size.members,

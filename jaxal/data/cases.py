@@ -89,6 +89,17 @@ def _digest(paths: Sequence[Path], digest: Any = None) -> Any:
     return digest
 
 
+def _share_of(subjects: int, share: float) -> int:
+    return max(1, round(share * subjects))
+
+
+def pool_size(cases: Sequence[Case], evaluation: float, test: float) -> int:
+    """Subjects that `split` leaves in the pool, each of them one case at least; arguments are those of `split`."""
+    group_of = {case.subject or case.id: stratum(case) for case in cases}
+    many = Counter(group_of.values()).values()
+    return sum(max(count - _share_of(count, evaluation) - _share_of(count, test), 0) for count in many)
+
+
 def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> Splits:
     """Splits subjects at random within each stratum, so that each split has the strata's proportions and no subject is in two.
 
@@ -106,7 +117,7 @@ def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> S
     subjects = [min(own, key=lambda case: (many[stratum(case)], case)) for own in scans.values()]
     parts: dict[str, list[Case]] = {"pool": [], "evaluation": [], "test": []}
     for members in by_stratum(subjects, np.random.default_rng([seed, 1])).values():
-        evaluation_count, test_count = (max(1, round(share * len(members))) for share in (evaluation, test))
+        evaluation_count, test_count = (_share_of(len(members), share) for share in (evaluation, test))
         if evaluation_count + test_count >= len(members):
             what = f"Class {members[0].category!r}" if members[0].category else f"Group {members[0].group!r}"
             advice = (
