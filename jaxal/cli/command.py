@@ -22,12 +22,18 @@ from jaxal.training.trainer import Interrupted
 T = TypeVar("T")
 
 
-def parse(arguments: type[T], module: str, given: Sequence[str] | None = None) -> T:
-    """Reads a command's options, from the command line unless given; a wrong one ends the process with a message and status 2."""
+def parse(arguments: type[T], command: str, given: Sequence[str] | None = None) -> T:
+    """Reads a command's options, from the command line unless given; a wrong one ends the process with a message and status 2.
+
+    Args:
+      arguments: a dataclass of them.
+      command: how it is called: a module, or `jaxal` and a verb.
+      given: instead of the command line.
+    """
     return tyro.cli(
         arguments,
         args=given,
-        prog=f"python -m {module}",
+        prog=command if command.startswith("jaxal ") else f"python -m {command}",
         description=arguments.__doc__,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
