@@ -14,7 +14,7 @@ Decides which medical scans to label next.
   simulate DATA [OPTIONS]    go through rounds of active learning on data that
                              have labels, and compare strategies
   plan DATA [OPTIONS]        tell what that would do and cost
-  score RUN [OPTIONS]        score what a run has not labelled, by any strategies
+  score RUN [OPTIONS]        score what a run has not labelled, by strategies
   predict RUN                write what a run's network makes of every case
   compare FOLDER             compare the runs of a results folder
   strategies [NAME]          list the strategies, or tell all about one
