@@ -64,9 +64,12 @@ def _main(given: Sequence[str] | None) -> int:
         return 0 if arguments else 2
     verb, *more = arguments
     if verb == "--version":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"jaxal {version('jaxal')}")
+        try:
+            print(f"jaxal {version('jaxal')}")
+        except PackageNotFoundError:
+            print("jaxal, from a checkout that is not installed")
         return 0
     verbs = [*ON_DATA, *ON_RUNS, "compare", "strategies"]
     if verb not in verbs:
