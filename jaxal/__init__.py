@@ -44,7 +44,6 @@ __all__ = sorted([*_PLACE, "networks"])
 
 def __getattr__(name: str) -> Any:
     if name == "networks":
-        importlib.import_module("jaxal.networks.adapters")
         return importlib.import_module("jaxal.networks")
     if name not in _PLACE:
         raise AttributeError(f"module 'jaxal' has no attribute {name!r}")

@@ -24,7 +24,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 # These files take longest, so they come first: one that begins last would leave the other cores without work.
-LONGEST = ("kill", "image_studies", "networks", "scoring", "study", "command", "hosts", "memory", "strategies", "main", "measures", "information")
+LONGEST = ("kill", "image_studies", "networks", "scoring", "study", "command", "hosts", "memory", "strategies", "information")
 
 
 def pytest_collection_modifyitems(items):

@@ -189,5 +189,8 @@ def test_every_public_name_is_there_and_known_to_type_checkers():
     assert jaxal.networks.adapters.linen
     with pytest.raises(AttributeError, match="no attribute 'balld'"):
         jaxal.balld  # noqa: B018
+    for first in ("jaxal.score", "jaxal.bald"):  # which import some of the networks, or none
+        code = f"import jaxal; {first}; print(jaxal.networks.adapters.linen.__name__)"
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "linen\n"
     code = "import jaxal, sys; jaxal.UserError; assert 'jax' not in sys.modules; print(jaxal.networks.adapters.nnx.__name__)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "nnx\n"
