@@ -48,6 +48,8 @@ class Arguments:
     """Where results go. Default: runs/brain_bias-PRESET."""
     cohorts: Path = Path("runs/cohorts")
     """Where simulated cohorts are kept."""
+    older_numbers: bool = False
+    """Go on in a folder whose runs an older version computed (docs/numbers.md says what differs)."""
 
 
 def main(arguments: Arguments) -> int:
@@ -73,7 +75,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
                 for labelled in arguments.labelled:
                     start = splits.pool if labelled == "all" else initial_set(splits.pool, preset.initial_size, seed, shares)
                     task = scans.make_task(ready, preset, scans.Chosen(splits, start), choice.training, identity)
-                    study.settle_config(out / "config.json", task)
+                    study.settle_config(out / "config.json", task, older_numbers=arguments.older_numbers)
                     config = RoundsConfig(1, preset.query_size, seed, batch_size=preset.batch_size)
                     folder = out / f"{bias}-imbalanced" / labelled / f"seed-{seed}"
                     for record in simulate(open_run(folder, "random", config, task, display)):
