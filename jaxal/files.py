@@ -2,8 +2,10 @@
 
 import contextlib
 import fcntl
+import glob
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +21,8 @@ def write_text(path: Path, text: str) -> None:
       UserError: the disk is full or the folder cannot be written to; the old file is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")  # what a kill leaves of it, the next write replaces
+    _remove_leftovers(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with aside.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -37,6 +40,15 @@ def write_text(path: Path, text: str) -> None:
         raise UserError(
             f"{path}: could not be written ({error.strerror}). Free some space and run the same command again."
         ) from error
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what kills left of earlier writes: of processes that are gone, and old enough to be no other machine's that writes now."""
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        process = aside.name.split(".")[-2]
+        with contextlib.suppress(OSError):
+            if process.isdigit() and not Path(f"/proc/{process}").exists() and time.time() - aside.stat().st_mtime > 60:
+                aside.unlink()
 
 
 _parsing = threading.Lock()

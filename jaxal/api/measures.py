@@ -18,6 +18,7 @@ import numpy as np
 from jaxal.acquisition import gradients, information, selection, uncertainty
 from jaxal.arrays import key_of, keys_of
 from jaxal.errors import UserError
+from jaxal.strategies.informative import compiled_gain
 from jaxal.types import Array
 
 _NUMBERS_AT_ONCE = 2**24  # of logits, which bounds what a measure holds in memory besides its input
@@ -123,11 +124,8 @@ def information_gain(
         reference = information.make_reference(jnp.asarray(others.T), *of_head, weights, jnp.asarray(counts, features.dtype))
         probability, _ = uncertainty.softmax_and_entropy(jnp.asarray(kernel.T @ features.T + bias[:, None]))
         items = information.Items(jnp.asarray(features), probability.T)
-        gain = _compiled_gain(items, reference, variant=variant, rate=step_rate, step=step, renormalise=renormalise)
+        gain = compiled_gain(items, reference, variant=variant, rate=step_rate, step=step, renormalise=renormalise)
         return np.asarray(gain.mass + gain.gain)
-
-
-_compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise"))
 
 
 def select(scores: Any, budget: int) -> np.ndarray:

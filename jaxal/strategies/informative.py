@@ -115,7 +115,7 @@ def _information_gain(
             assert rate != "normalised"  # this was refused above
             of_rows = functools.partial(_compiled_linear_gain, variant=variant, rate=rate, renormalise=renormalise)
         else:
-            of_rows = functools.partial(_compiled_gain, variant=variant, rate=rate, step=step, renormalise=renormalise)
+            of_rows = functools.partial(compiled_gain, variant=variant, rate=rate, step=step, renormalise=renormalise)
         gain = _gain_of_rows(of_rows, in_use, context.value)
         return information.InformationGain(*(_mean_over_regions(part, used) for part in gain))
 
@@ -144,7 +144,7 @@ def _mean_over_regions(values: Array | np.ndarray, used: np.ndarray) -> np.ndarr
     return by_case.sum(-1) / np.maximum(used.sum(-1), 1)
 
 
-_compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise"))
+compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise"))
 _compiled_linear_gain = jax.jit(information.linear_information_gain, static_argnames=("variant", "rate", "renormalise"))
 _ROWS = 1024
 

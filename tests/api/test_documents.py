@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("docs/python.md",)
+DOCUMENTS = ("README.md", "docs/python.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -1,5 +1,6 @@
 import gc
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -194,15 +195,18 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_a_kill_left_of_a_write_goes_with_the_next(tmp_path, monkeypatch):
-    path, replace = tmp_path / "file", files.os.replace
-    monkeypatch.setattr(files.os, "replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        write_text(path, "killed")
-    assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr(files.os, "replace", replace)
+def test_what_a_kill_left_of_a_write_goes_with_a_later_one(tmp_path):
+    """But not what a process that still runs, or another machine, may be writing."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path = tmp_path / "file"
+    old, young, alive = (tmp_path / f".file.{number}.tmp" for number in (gone.pid, gone.pid + 10**7, os.getpid()))
+    for aside in (old, young):
+        aside.write_text("killed")
+    os.utime(old, (0, 0))
     write_text(path, "whole")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert not old.exists() and young.exists() and not alive.exists()
+    assert path.read_text() == "whole"
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
