@@ -38,7 +38,7 @@ from jaxal.studies.presets import PRESETS, Preset
 
 @dataclasses.dataclass(frozen=True)
 class Arguments(scans.ScanArguments):
-    """Decides which brain MRIs to label next, round after round, and reports accuracy and fairness by patient group."""
+    """Decides which brain MRIs to label next, and for which patient group."""
 
     bias: Annotated[tuple[brain.Bias, ...], tyro.conf.arg(metavar="NAME...")] = ("strong",)
     """How strong the bias of group B is in the simulation, one or several; does nothing with --data."""

@@ -40,7 +40,7 @@ PRESETS = {
 
 @dataclasses.dataclass(frozen=True)
 class Arguments(images.ImageArguments):
-    """Decides which handwritten digits to label next, round after round; nothing is downloaded."""
+    """Decides which handwritten digits to label next; nothing is downloaded."""
 
     preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (a minute), small (two cores)."""

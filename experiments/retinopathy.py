@@ -36,7 +36,7 @@ PRESETS = {
 
 @dataclasses.dataclass(frozen=True)
 class Arguments(images.FolderArguments):
-    """Decides which fundus images to grade next, round after round, and reports the AUC of each grade."""
+    """Decides which fundus images to grade next, and reports the AUC of each grade."""
 
     preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (a minute; without --data on made-up images), small (64 x 64 pixels, two cores), paper (512 x 512, a GPU)."""

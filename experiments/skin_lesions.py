@@ -35,7 +35,7 @@ PRESETS = {
 
 @dataclasses.dataclass(frozen=True)
 class Arguments(images.FolderArguments):
-    """Decides which dermoscopic images to label next, round after round, and reports the AUC of each class."""
+    """Decides which dermoscopic images to label next, and reports each class's AUC."""
 
     preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (a minute; without --data on made-up images), small (64 x 48 pixels, two cores), paper (600 x 450, a GPU)."""

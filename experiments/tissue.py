@@ -45,7 +45,7 @@ PATCHES = {"smoke": 1_500, "small": 20_000}
 
 @dataclasses.dataclass(frozen=True)
 class Arguments(images.ImageArguments):
-    """Decides which patches of a brain to label next, round after round; nothing is downloaded."""
+    """Decides which patches of a brain to label next; nothing is downloaded."""
 
     preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (a minute), small (two cores)."""

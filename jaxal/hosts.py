@@ -6,10 +6,11 @@ import os
 import re
 import socket
 import time
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import jax
 import numpy as np
+import tyro
 from jax.experimental import multihost_utils
 
 from jaxal.errors import UserError
@@ -22,11 +23,11 @@ class HostsConfig:
     """Several hosts share the work of scoring: one such command on each, or one job step of SLURM with a task for each host, or for each
     GPU. They need a disk that all see."""
 
-    coordinator: str | None = None
+    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT", help_behavior_hint="")] = None
     """HOST:PORT of the process with index 0, the same for all. SLURM needs none of these options."""
-    processes: int | None = None
+    processes: Annotated[int | None, tyro.conf.arg(metavar="NUMBER", help_behavior_hint="")] = None
     """How many there are."""
-    process_index: int | None = None
+    process_index: Annotated[int | None, tyro.conf.arg(metavar="NUMBER", help_behavior_hint="")] = None
     """Which of them this is, from 0; the first one trains and writes, the others help to score."""
     wait_for_hosts: int = 120
     """Seconds to wait for the others."""

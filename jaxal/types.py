@@ -357,7 +357,7 @@ class Predicting(NamedTuple):
 
     Attributes:
       folder: of the run, which the predictions go to.
-      cases: with the part of the data that each is in: `labelled`, `pool`, `evaluation` or `test`.
+      cases: with the part of the data that each is in: `labelled`, `pool`, `evaluation` or `test`, or `new`.
       predict: `case -> probabilities` of one network without dropout, `[classes, *shape]` or `[classes]`.
       classes: their names.
       origin: where the cases came from, as the kind of task needs it.

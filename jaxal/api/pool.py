@@ -59,7 +59,7 @@ class ScoreOptions:
     statistics: StatisticsConfig = dataclasses.field(default_factory=StatisticsConfig)
 
 
-class _Evidence(NamedTuple):
+class Evidence(NamedTuple):
     """All that strategies decide by, as `strategies.contract.decide` takes it."""
 
     context: Context
@@ -72,7 +72,7 @@ class _Evidence(NamedTuple):
 class Scores(Mapping[str, np.ndarray]):
     """Scores `[items]` by strategy; high means "label me". `select` makes a query of them."""
 
-    def __init__(self, strategies: Mapping[str, Strategy], evidence: _Evidence):
+    def __init__(self, strategies: Mapping[str, Strategy], evidence: Evidence):
         self._strategies, self._evidence = strategies, evidence
         self._scores = {name: score_pool(strategy, *evidence)[0] for name, strategy in strategies.items()}
 
@@ -102,8 +102,10 @@ class Scores(Mapping[str, np.ndarray]):
             raise UserError(f"{strategy!r} was not scored; there are {', '.join(self._scores)}.")
         if budget < 1:
             raise UserError(f"budget is {budget}; it must be one at least.")
-        budget = min(budget, len(self._evidence.context.pool))
-        return np.array([int(name) for name in decide(self._strategies[strategy], *self._evidence, budget).query.units])
+        names = self._evidence.context.ids
+        query = decide(self._strategies[strategy], *self._evidence, min(budget, len(names))).query
+        places = {name: place for place, name in enumerate(names)}
+        return np.array([places[name] for name in query.units], np.int64)
 
 
 def score(
@@ -158,7 +160,7 @@ def score(
         for name, of, of_split in (("labelled", labelled, needs.labelled), ("evaluation", evaluation, needs.evaluation))
     ]
     context = Context(jax.random.fold_in(key, 2), [Unit(case) for case in pool.cases], learning_rate=options.learning_rate)
-    return Scores(chosen, _Evidence(context, model.head(first), pool.statistics, *others))
+    return Scores(chosen, Evidence(context, model.head(first), pool.statistics, *others))
 
 
 class _Network:

@@ -17,7 +17,7 @@ from jaxal.cli import command
 from jaxal.data.images.layouts import MEANT, find_images
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.scoring.members import MembersConfig
-from jaxal.studies import images
+from jaxal.studies import images, option_types
 from jaxal.studies.presets import OF_IMAGES, OF_IMAGES_AS_PUBLISHED
 
 PRESETS = {
@@ -32,13 +32,13 @@ PRESETS = {
 
 @dataclasses.dataclass(frozen=True)
 class Arguments(images.FolderArguments):
-    """Decides which of your images to label next, round after round, and reports the AUC of each class."""
+    """Decides which of your images to label next, and reports each class's AUC."""
 
     preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (a minute), small (64 x 64 pixels, two cores), paper (512 x 512, a GPU)."""
-    size: tuple[int, ...] = ()
+    size: option_types.Numbers = ()
     """Height and width to which images are brought. Default: the preset's."""
-    group_column: str | None = None
+    group_column: option_types.Name = None
     """Column of images.csv that names each image's group of patients."""
 
 

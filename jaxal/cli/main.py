@@ -3,157 +3,95 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
-USAGE = """Usage: jaxal VERB [ARGUMENTS]
-
-Decides which medical scans to label next.
-
-  simulate DATA [OPTIONS]    go through rounds of active learning on data that
-                             have labels, and compare strategies
-  plan DATA [OPTIONS]        tell what that would do and cost
-  score RUN [OPTIONS]        score what a run has not labelled, by strategies
-  predict RUN                write what a run's network makes of every case
-  compare FOLDER             compare the runs of a results folder
-  strategies [NAME]          list the strategies, or tell all about one
-
-DATA is a folder of scans (nnU-Net's layout, the Decathlon's or BIDS) or of
-images of one class each; the kind of task follows from it. RUN is the folder of
-one run, RESULTS/SETTING/STRATEGY/seed-N. `jaxal VERB ... --help` tells a verb's
-options.
-"""
-
-
-class Verb(NamedTuple):
-    """What a verb takes, and how its arguments become those of the commands on anybody's data.
-
-    Attributes:
-      takes: what its one argument is; empty where it is optional.
-      arguments: `(the argument, what follows) -> arguments`.
-    """
-
-    takes: str
-    arguments: Callable[[str, Sequence[str]], list[str]]
-
-
-ON_DATA = {
-    "simulate": Verb("DATA", lambda data, more: ["--data", data, *more]),
-    "plan": Verb("DATA", lambda data, more: ["--data", data, "--plan", *more]),
-}
-ON_RUNS = {
-    "score": Verb("RUN", lambda run, more: ["--score-only", run, *more]),
-    "predict": Verb("RUN", lambda run, more: ["--predict-only", run, *more]),
-}
+from jaxal.cli.help import HELP, USAGE, VERBS
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     try:
-        return _main(given)
+        return _main(list(sys.argv[1:] if given is None else given))
     except KeyboardInterrupt:  # before a run has begun; from then on it ends at the next step
         print("Stopped before anything was done.", file=sys.stderr)
         return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read the output has enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
 
 
-def _main(given: Sequence[str] | None) -> int:
-    arguments = list(sys.argv[1:] if given is None else given)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, end="")
+def _main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        known = arguments[1] if len(arguments) > 1 and arguments[1] in VERBS else ""
+        print(HELP[known] if known else USAGE, end="")
         return 0 if arguments else 2
     verb, *more = arguments
     if verb == "--version":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            print(f"jaxal {version('jaxal')}")
-        except PackageNotFoundError:
-            print("jaxal, from a checkout that is not installed")
+        return _version()
+    if verb not in VERBS:
+        return _refuse(f"There is no verb {verb!r}; there are {', '.join(VERBS)}. `jaxal --help` tells what they do.")
+    asks_for_help = bool({"-h", "--help"} & set(more))
+    if verb in ("simulate", "plan"):
+        return _on_data(verb, more, asks_for_help)
+    if asks_for_help:
+        print(HELP[verb], end="")
         return 0
-    verbs = [*ON_DATA, *ON_RUNS, "compare", "strategies"]
-    if verb not in verbs:
-        return _refuse(f"There is no verb {verb!r}; there are {', '.join(verbs)}. `jaxal --help` tells what they do.")
-    if verb == "strategies":
-        return _strategies(more)
-    takes = {**ON_DATA, **ON_RUNS}[verb].takes if verb != "compare" else "FOLDER"
-    if not more or (more[0].startswith("-") and more[0] not in ("-h", "--help")):
-        return _refuse(f"jaxal {verb} {takes} …: the {takes} comes first. `jaxal --help` tells what it is.")
-    if more[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return 0
-    if not Path(more[0]).is_dir() and not {"-h", "--help"} & set(more):
+    if verb in ("strategies", "completion"):
+        return _tell(verb, more)
+    takes = {"score": "RUN", "predict": "RUN", "compare": "FOLDER"}[verb]
+    scores_files = verb == "score" and any(word.split("=")[0] == "--probabilities" for word in more)
+    if not scores_files and (not more or more[0].startswith("-")):
+        or_else = ", or --probabilities DIR" if verb == "score" else ""
+        return _refuse(f"jaxal {verb} {takes} …: the {takes} comes first{or_else}. `jaxal {verb} --help` tells what it is.")
+    if not scores_files and not Path(more[0]).is_dir():
         return _refuse(f"jaxal {verb} {more[0]}: no such folder.")
-    return _on_folder(verb, more[0], more[1:])
+    return _run(lambda verbs: verbs.RUNS[verb](more))
 
 
-def _on_folder(verb: str, folder: str, more: Sequence[str]) -> int:
+def _on_data(verb: str, more: list[str], asks_for_help: bool) -> int:
+    if asks_for_help and (more[0] in ("-h", "--help") or not Path(more[0]).exists()):
+        print(HELP[verb], end="")
+        return 0
+    if not more or more[0].startswith("-"):
+        return _refuse(f"jaxal {verb} DATA …: the DATA comes first. `jaxal {verb} --help` tells what it is.")
+    if not Path(more[0]).exists():
+        return _refuse(f"jaxal {verb} {more[0]}: no such folder.")
+    return _run(lambda verbs: verbs.simulate(Path(more[0]), more[1:], verb == "plan"))
+
+
+def _run(work) -> int:
+    """Runs a verb's work, given the module of all verbs."""
     before = signal.signal(signal.SIGINT, _stop_at_once)  # an exception during imports may be swallowed by them
-    from jaxal.cli import classification, command, compare, segmentation
+    from jaxal.cli import verbs
+    from jaxal.errors import UserError
 
     signal.signal(signal.SIGINT, before)
-    if verb == "compare":
-        return compare.main(command.parse(compare.Arguments, "jaxal compare", [folder, *more]))
-    if verb in ON_DATA:
-        is_of_scans, arguments = _holds_scans(Path(folder)), ON_DATA[verb].arguments(folder, more)
-    else:
-        is_of_scans, arguments = _is_of_scans(Path(folder)), ON_RUNS[verb].arguments(folder, more)
-    if is_of_scans:
-        return segmentation.main(command.parse(segmentation.Arguments, f"jaxal {verb}", arguments))
-    if verb == "plan":
-        return _refuse(f"jaxal plan {folder}: only studies of scans can be planned so far, and this folder holds none.")
-    return classification.main(command.parse(classification.Arguments, f"jaxal {verb}", arguments))
+    try:
+        return work(verbs)
+    except UserError as error:
+        return _refuse(str(error))
 
 
-def _holds_scans(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("dataset.json", "dataset_description.json"))
-
-
-def _is_of_scans(run: Path) -> bool:
-    """Whether a run is of scans, as its ledger says; one that cannot be read is told of by the command."""
+def _tell(verb: str, more: list[str]) -> int:
+    from jaxal.cli import telling
     from jaxal.errors import UserError
-    from jaxal.rounds.ledger import Ledger
 
     try:
-        rounds = Ledger(run / "rounds.jsonl").read()
-    except UserError:
-        return True
-    return not rounds or rounds[0]["task"] == "segmentation"
+        print((telling.strategies if verb == "strategies" else telling.completion)(more))
+    except UserError as error:
+        return _refuse(str(error))
+    return 0
 
 
-def _strategies(names: Sequence[str]) -> int:
-    """Lists all strategies, or tells everything about some: what they do, their options, what they look at."""
-    import inspect
-    import textwrap
+def _version() -> int:
+    from importlib.metadata import PackageNotFoundError, version
 
-    from jaxal.errors import UserError
-    from jaxal.strategies.named import named_strategy, options_of, summary_of
-    from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
-
-    tables = {"segmentation": STRATEGIES, "classification": CLASSIFICATION_STRATEGIES}
-    every = {**STRATEGIES, **CLASSIFICATION_STRATEGIES, **STRATEGIES}
-    if not names:
-        for name, make in every.items():
-            only = [task for task, table in tables.items() if name in table]
-            print(
-                textwrap.fill(
-                    f"{name}: {summary_of(make)}{'' if len(only) > 1 else f' For {only[0]} only.'}", 80, subsequent_indent="    "
-                )
-            )
-        print("\n`jaxal strategies NAME` tells a strategy's options. They follow its name:\nweighted_entropy,gamma=3.")
-        return 0
-    for name in names:
-        try:
-            strategy = named_strategy(name, every).strategy
-        except UserError as error:
-            return _refuse(str(error))
-        make = every[name.split(",")[0]]
-        print(inspect.getdoc(make))
-        options = [f"{option.name}={option.default}" for option in inspect.signature(make).parameters.values()]
-        print(f"\nOptions: {', '.join(options) if options_of(make) else 'none'}")
-        looks = [f"{split}: {', '.join(needs)}" for split, needs in strategy.needs._asdict().items() if needs]
-        print(f"Looks at: {'; '.join(looks) or 'nothing but the names in the pool'}")
-        print(f"For: {', '.join(task for task, table in tables.items() if name.split(',')[0] in table)}")
+    try:
+        print(f"jaxal {version('jaxal')}")
+    except PackageNotFoundError:
+        print("jaxal, from a checkout that is not installed")
     return 0
 
 

@@ -35,7 +35,7 @@ from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies.named import named_strategy
-from jaxal.studies import revisit, scans, study
+from jaxal.studies import option_types, revisit, scans, study
 from jaxal.studies.presets import Preset
 from jaxal.training.config import TrainingConfig
 from jaxal.training.trainer import Interrupted, Trainer
@@ -69,21 +69,21 @@ LEAST = {"patch-voxels": 64, "quantiles": 2}
 
 @dataclasses.dataclass(frozen=True)
 class Arguments(scans.ScanArguments):
-    """Decides which of your scans to label next, round after round, and reports accuracy and fairness by patient group."""
+    """Decides which of your scans to label next, and for which patient group."""
 
-    data: Path | None = None
+    data: option_types.Place = None
     """The folder of scans; needed, but for --score-only and --predict-only."""
     preset: Literal[tuple(SIZES)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (every part, within minutes), small (two cores), paper (a GPU)."""
-    bins: Annotated[tuple[str, ...], tyro.conf.arg(metavar="EDGE...")] = ()
+    bins: Annotated[tuple[str, ...], tyro.conf.arg(metavar="EDGE...", help_behavior_hint="")] = ()
     """Edges that cut a --group-column of numbers into groups, such as 60 75 or 60,75."""
-    quantiles: int | None = None
+    quantiles: option_types.Number = None
     """Groups of equal size for a --group-column of many different numbers, where no --bins are given. Default: two."""
-    channels: tuple[str, ...] = ()
+    channels: option_types.Names = ()
     """In BIDS, which images to take, such as T1w FLAIR. Default: all."""
-    spacing_mm: tuple[float, ...] = ()
+    spacing_mm: Annotated[tuple[float, ...], tyro.conf.arg(metavar="MM MM MM", help_behavior_hint="")] = ()
     """Voxel size along each axis (left to right, back to front, feet to head) to which all cases are resampled. Default: derived from the data."""
-    patch_voxels: int | None = None
+    patch_voxels: option_types.Number = None
     """Voxels that the network sees at once, at most; larger cases are trained on in patches. Default: the preset's."""
     plan: bool = False
     """Only read the folder, prepare its cases, time one step and one case, and tell what a run would do and cost."""

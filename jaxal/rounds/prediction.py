@@ -1,6 +1,8 @@
 """What a finished round's network makes of every case."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,7 +10,7 @@ from jaxal.rounds.networks import make_networks
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import last_finished
 from jaxal.scoring.members import predict
-from jaxal.types import Case, Predicting
+from jaxal.types import Case, Load, Predicting
 
 
 def predict_round(run: Run, progress: Callable[[int, int], None]) -> list[str]:
@@ -32,3 +34,39 @@ def predict_round(run: Run, progress: Callable[[int, int], None]) -> list[str]:
 
     asked = Predicting(run.folder, sorted(parts.items()), prediction, task.dataset.classes, task.origin, progress)
     return list(task.kind.predictions(asked))
+
+
+class NewCases(NamedTuple):
+    """Cases that are not of a run's data.
+
+    Attributes:
+      cases: prepared as the run's own were; a label says what the truth is.
+      load: reads one.
+      origin: where they came from, as the kind of task needs it.
+    """
+
+    cases: Sequence[Case]
+    load: Load
+    origin: Any
+
+
+def predict_new(run: Run, new: NewCases, folder: Path, progress: Callable[[int, int], None]) -> list[str]:
+    """Writes what the last round's network makes of cases that are not of the run; returns lines to show.
+
+    Args:
+      run: whose network; of several the first.
+      new: the cases.
+      folder: where the predictions go.
+      progress: called with the number of cases done and of all.
+
+    Raises:
+      UserError: no round is finished, or its checkpoint is gone.
+    """
+    state, task = last_finished(run), run.task
+    params = make_networks(run)[0].restored(state.round)
+
+    def prediction(case: Case) -> np.ndarray:
+        return predict(task.kind, task.model, params, new.load(case).image)
+
+    cases = [(case, "new") for case in sorted(new.cases)]
+    return list(task.kind.predictions(Predicting(folder, cases, prediction, task.dataset.classes, new.origin, progress)))

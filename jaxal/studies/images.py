@@ -12,16 +12,18 @@ from jaxal import hosts
 from jaxal.acquisition.information import Step
 from jaxal.data.cases import Splits, file_fingerprint, initial_set, split
 from jaxal.data.images.decoded import ImageSet, Listing, cases_of, check_listing, frequencies, is_colour, make_images
+from jaxal.data.images.new import read_new_images
 from jaxal.errors import UserError
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.weights import network_of, read_weights, with_weights
 from jaxal.report import terminal
 from jaxal.rounds.identity import decisive
 from jaxal.rounds.passes import stoppable
+from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
-from jaxal.studies import revisit, study
+from jaxal.studies import option_types, revisit, study
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
 from jaxal.types import Case, Model, TaskKind
@@ -91,7 +93,7 @@ class ImageArguments(study.StudyArguments):
     """Options of studies on images."""
 
     kind: ClassVar[TaskKind] = CLASSIFICATION
-    strategy: study.strategy_option(CLASSIFICATION.strategies, "aeig,step=sign") = ("aeig",)  # type: ignore[valid-type]
+    strategy: option_types.strategies("aeig,step=sign") = ("aeig",)  # type: ignore[valid-type]
     study: bool = False
     """The study of the information-gain paper, in place of --strategy: all of its strategies and those it is judged by, five seeds or
     more, training on everything."""
@@ -107,9 +109,9 @@ class ImageArguments(study.StudyArguments):
 class FolderArguments(ImageArguments):
     """Options of studies on a folder of images."""
 
-    data: Path | None = None
+    data: option_types.Place = None
     """The folder of images; needed, but for --score-only and --predict-only."""
-    weights: Path | None = None
+    weights: option_types.Place = None
     """Weights to begin from: a state dict of torchvision's ResNet-18 or 50 in .safetensors or .npz, whose network then takes the place of the
     preset's. Default: drawn at random."""
 
@@ -293,7 +295,11 @@ def make_source(
             settings=decisive(CLASSIFICATION, sections),
         )
 
-    return study.Source("images", arguments, task)
+    def read_new(folder: Path, display: terminal.Display) -> NewCases:
+        cases, load = read_new_images(folder, images)
+        return NewCases(cases, load, None)
+
+    return study.Source("images", arguments, task, read_new)
 
 
 def run(

@@ -101,7 +101,29 @@ def _predict(arguments: study.StudyArguments, preset: study.Sizes, source: study
         return 0
     with lock(folder.resolve().parents[2]):
         run = _open(folder, arguments, preset, task, display)
+        new = _new_cases(arguments, source, display)
         with display.progress("predicting") as progress:
-            lines = prediction.predict_round(run, stoppable(progress, display))
+            if new:
+                lines = prediction.predict_new(run, new, _folder_of_new(arguments), stoppable(progress, display))
+            else:
+                lines = prediction.predict_round(run, stoppable(progress, display))
     display.note("\n".join(lines))
     return 0
+
+
+def _new_cases(arguments: study.StudyArguments, source: study.Source, display: terminal.Display) -> prediction.NewCases | None:
+    """The cases of `arguments.new`, ready for the run's network; None where there are none to predict."""
+    if arguments.new is None:
+        return None
+    if source.read_new is None:
+        raise UserError(f"--new {arguments.new}: the cases of this study come with a library, so there are no others like them.")
+    folder, out = arguments.new.resolve(), _folder_of_new(arguments).resolve()
+    if folder in (out, *out.parents):
+        raise UserError(f"{out}: lies among the scans ({folder}), which are only read. Choose another --out.")
+
+    return source.read_new(arguments.new, display)
+
+
+def _folder_of_new(arguments: study.StudyArguments) -> Path:
+    assert arguments.new is not None and arguments.predict_only is not None
+    return arguments.new_out or arguments.predict_only / "new" / arguments.new.resolve().name

@@ -4,11 +4,14 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+import tyro
 
 from jaxal import hosts
 from jaxal.data.cases import Dataset, Splits, initial_set, split
-from jaxal.data.scans.folder import FolderConfig, Ready, make_ready
+from jaxal.data.scans.folder import FolderConfig, Ready, Showing, make_ready
+from jaxal.data.scans.new import read_new_scans
 from jaxal.data.scans.prepare import draw_patch, load_case
 from jaxal.errors import UserError
 from jaxal.networks.unet import Dropout, unet
@@ -16,9 +19,10 @@ from jaxal.networks.windows import windowed
 from jaxal.report import terminal
 from jaxal.rounds.identity import decisive
 from jaxal.rounds.passes import stoppable
+from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import Task
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.studies import study
+from jaxal.studies import option_types, study
 from jaxal.studies.presets import Preset
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import Case
@@ -33,11 +37,11 @@ class ScanArguments(study.StudyArguments):
 
     initial: Literal["balanced", "imbalanced"] = "imbalanced"
     """Whether the groups share the initial set equally, or the smallest group gets a tenth of it (B in the simulation)."""
-    group_column: str | None = None
+    group_column: option_types.Name = None
     """Column of the table of participants that names each case's group. Default: group; without it nobody has a group."""
-    participants: Path | None = None
+    participants: option_types.Place = None
     """The table of participants, tab-separated, with a column participant_id. Default: participants.tsv in the folder of scans."""
-    dropout: Dropout | None = None
+    dropout: Annotated[Dropout | None, tyro.conf.arg(metavar="{head,decoder,bottleneck}", help_behavior_hint="")] = None
     """Where channels are dropped: before the last layer, in the decoder or after the bottleneck. Default: the preset's, the head."""
 
 
@@ -50,12 +54,7 @@ def choose_sizes(arguments: ScanArguments, preset: Preset) -> Preset:
 
 def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: terminal.Display) -> Ready:
     """Makes a folder ready, showing how far it is."""
-
-    @contextlib.contextmanager
-    def showing(what: str) -> Iterator[Callable[[int, int], None]]:
-        with display.progress(what) as progress:
-            yield stoppable(progress, display)
-
+    showing = _showing_on(display)
     if hosts.is_leader():
         ready = make_ready(folder, prepared, config, showing)
     hosts.share_json(None)  # the others find the leader's files
@@ -71,6 +70,17 @@ def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: ter
         lacks = f"{table} has no column 'group'" if table.is_file() else f"there is no {table}"
         display.note(f"No case has a group, because {lacks}. --group-column names another one; then groups are compared.")
     return ready
+
+
+def _showing_on(display: terminal.Display) -> Showing:
+    """Shows how far some work is, which stops when somebody asks for it."""
+
+    @contextlib.contextmanager
+    def showing(what: str) -> Iterator[Callable[[int, int], None]]:
+        with display.progress(what) as progress:
+            yield stoppable(progress, display)
+
+    return showing
 
 
 def imbalanced_shares(dataset: Dataset) -> dict[str, float]:
@@ -171,5 +181,10 @@ def make_source(
     def task(seed: int) -> Task:
         return prepare_task(arguments, preset, ready, identity, seed, patch)
 
+    def read_new(folder: Path, display: terminal.Display) -> NewCases:
+        prepared = arguments.prepared / folder.resolve().name
+        new = read_new_scans(folder, ready, prepared, _showing_on(display))
+        return NewCases(new.dataset.cases, lambda case: load_case(case, new.dataset), new.found)
+
     setting = f"{name}-{arguments.initial}" if len(ready.dataset.groups) > 1 else name
-    return study.Source(setting, arguments, task)
+    return study.Source(setting, arguments, task, read_new)

@@ -19,22 +19,14 @@ from jaxal.report import curves, page, terminal
 from jaxal.report.comparison import compare_folder
 from jaxal.rounds.identity import differences, numbers_of
 from jaxal.rounds.ledger import FULL, read_runs
+from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import RoundsConfig, Task, open_run
 from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig
-from jaxal.strategies.named import Table, named_strategy, options_of
+from jaxal.strategies.named import named_strategy
+from jaxal.studies import option_types
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import TaskKind
-
-
-def strategy_option(table: Table, example: str) -> Any:
-    """The type of the option that names strategies, with their names and their options as its help."""
-    names = [f"{name} ({', '.join(options_of(make))})" if options_of(make) else name for name, make in table.items()]
-    help_ = (
-        f"How cases are chosen; of several, one run after the other. There are, each with its own options, {', '.join(names)}. Options "
-        f"follow a name, as in {example}. FILE.py:FUNCTION takes a strategy of your own (docs/adding-a-strategy.md)."
-    )
-    return Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME[,OPTION=VALUE...]...", help=help_)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,28 +34,32 @@ class StudyArguments:
     """Options that all studies have."""
 
     kind: ClassVar[TaskKind] = SEGMENTATION
-    strategy: strategy_option(SEGMENTATION.strategies, "weighted_entropy,gamma=3") = ("aeig",)  # type: ignore[valid-type]
-    score_only: Path | None = None
+    strategy: option_types.strategies("weighted_entropy,gamma=3") = ("aeig",)  # type: ignore[valid-type]
+    score_only: option_types.Place = None
     """Folder of a run (…/STRATEGY/seed-N): score its last round's pool by all given strategies in one pass, into its scores.csv.
     The run's own options count; others than --strategy and the hosts' are ignored."""
-    predict_only: Path | None = None
+    predict_only: option_types.Place = None
     """Folder of a run: write what its last network makes of every case into its predictions.csv, and label maps into its predictions/,
     each on the grid of the case's own files. The run's own options count; all others are ignored."""
+    new: option_types.Place = None
+    """With --predict-only: folder of cases that were never in the run, to be predicted instead of the run's own."""
+    new_out: option_types.Place = None
+    """Folder for their predictions. Default: a folder below the run's new/, named after theirs."""
     training: Literal["scratch", "warm"] = "scratch"
     """Train every round from scratch, or from the last round's weights with fewer steps."""
-    rounds: int | None = None
+    rounds: option_types.Number = None
     """Trainings; each ends with a query. A larger number extends an existing run. Default: the preset's."""
-    query_size: int | None = None
+    query_size: option_types.Number = None
     """Cases that are labelled after each round. Default: the preset's."""
-    initial_size: int | None = None
+    initial_size: option_types.Number = None
     """Cases that are labelled before the first round. Default: the preset's."""
     seed: int = 0
     """Of the splits, the initial set, the weights and every draw; the first of several."""
     seeds: int = 1
     """How many seeds, from --seed on. More can follow later, as more strategies can."""
-    full: bool | None = None
+    full: Annotated[bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint="")] = None
     """Train on the whole pool, too, once a seed, as the line to reach. Default: when several strategies or seeds are compared."""
-    out: Path | None = None
+    out: option_types.Place = None
     """Where results go. Default: a folder below runs/, named after the study."""
     prepared: Path = Path("runs/prepared")
     """Where cases are kept resampled and normalised, as plain arrays."""
@@ -73,11 +69,11 @@ class StudyArguments:
     """Set an existing --out folder aside (it is renamed, not deleted) and begin anew."""
     older_numbers: bool = False
     """Go on in a folder whose runs an older version computed, though this version's numbers differ (docs/numbers.md says in what)."""
-    samples: int | None = None
+    samples: option_types.Number = None
     """Dropout samples of strategies that measure disagreement; 0 leaves dropout off. Default: the preset's."""
-    networks: int | None = None
+    networks: option_types.Number = None
     """Networks that are trained each round, their disagreement joined to the samples' (a deep ensemble). Default: the preset's, one."""
-    flips: tuple[int, ...] | None = None
+    flips: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="AXIS...", help_behavior_hint="")] = None
     """Axes (0, 1, 2) along which views are flipped, their disagreement joined to the samples' (test-time augmentation). Default: none."""
     hosts: tyro.conf.OmitArgPrefixes[HostsConfig] = dataclasses.field(default_factory=HostsConfig)
 
@@ -87,6 +83,8 @@ NOT_OF_THE_RUN = (
     "strategy",
     "score_only",
     "predict_only",
+    "new",
+    "new_out",
     "rounds",
     "seeds",
     "full",
@@ -112,11 +110,13 @@ class Source(NamedTuple):
       name: of its folder among the results.
       arguments: the study's, for this setting alone.
       task: splits, initial set and network for a seed.
+      read_new: finds and prepares cases of a folder that are not of this data, and shows how far it is; None where there can be none.
     """
 
     name: str
     arguments: StudyArguments
     task: Callable[[int], Task]
+    read_new: Callable[[Path, terminal.Display], NewCases] | None = None
 
 
 class Sizes(Protocol):

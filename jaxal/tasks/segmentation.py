@@ -325,7 +325,7 @@ def predictions(asked: Predicting) -> list[str]:
     table = asked.folder / "predictions.csv"
     _write_table(table, predicted)
     lines = []
-    for part in ("labelled", "pool", "evaluation", "test"):
+    for part in ("labelled", "pool", "evaluation", "test", "new"):
         values = [row.mean_dice for row in predicted if row.part == part and not np.isnan(row.mean_dice)]
         if values:
             lines.append(f"  {part:<10} mean Dice {np.mean(values):.3f} over {len(values)} cases")

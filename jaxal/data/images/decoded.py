@@ -68,12 +68,14 @@ class ImageSet(NamedTuple):
       load: reads one, normalised by the mean and deviation of all.
       pixels: of one as people see it, `[height, width, channels]` uint8.
       fingerprint: sixteen hexadecimal digits that change when a pixel, a class or a group does, wherever the images lie.
+      normalise: from pixels to what the network sees, by the mean and deviation of all.
     """
 
     dataset: Dataset
     load: Callable[[Case], Example]
     pixels: Callable[[Case], np.ndarray]
     fingerprint: str
+    normalise: Callable[[np.ndarray], np.ndarray]
 
 
 def make_images(
@@ -106,8 +108,11 @@ def make_images(
     number = {name: place for place, name in enumerate(listing.classes)}
     row = {image.id: place for place, image in enumerate(listing.images)}
 
+    def normalise(image: np.ndarray) -> np.ndarray:
+        return (image.astype(np.float32) - mean) / deviation
+
     def load(case: Case) -> Example:
-        image = (pixels[row[case.id]].astype(np.float32) - mean) / deviation
+        image = normalise(pixels[row[case.id]])
         labelled = case.label is not None
         label = np.array(number[case.category] if labelled else 0, np.uint8)
         return Example(image, label, np.array(True), np.array(labelled))
@@ -116,7 +121,7 @@ def make_images(
     digest = hashlib.sha256(json.dumps([info["pixels"], listing.classes, about]).encode())
     channels = ("red", "green", "blue") if colour else ("grey",)
     dataset = Dataset(cases_of(listing, folder / "pixels.npy"), channels, listing.classes, tuple(size), (1.0, 1.0))
-    return ImageSet(dataset, load, lambda case: pixels[row[case.id]], digest.hexdigest()[:16])
+    return ImageSet(dataset, load, lambda case: pixels[row[case.id]], digest.hexdigest()[:16], normalise)
 
 
 def check_listing(listing: Listing) -> None:

@@ -98,7 +98,8 @@ def make_ready(
     files = {case.id: fingerprint_of(case.images, case.label) for case in found.cases}
     plan = config.plan
     with showing("checking files") as progress:  # also of a plan made before
-        looks = _look_at_all(found, files, prepared / "looks", progress)
+        looks = look_at_all(found, files, prepared / "looks", progress)
+    check_looks(looks, found)
     if plan is None:
         plan = make_plan(found.channels, looks, config.patch_voxels, config.spacing_mm or None, config.levels)
     with showing("preparing") as progress:
@@ -133,11 +134,11 @@ def _groups(folder: Path, config: FolderConfig, found: Found) -> tuple[str | Non
     return column or "group", groups
 
 
-def _look_at_all(found: Found, files: Mapping[str, Fingerprint], kept: Path, progress: Callable[[int, int], None]) -> list[Look]:
+def look_at_all(found: Found, files: Mapping[str, Fingerprint], kept: Path, progress: Callable[[int, int], None]) -> list[Look]:
     """Reads and checks every case whose files were not looked at before, one at a time.
 
     Raises:
-      UserError: a file is bad, or no label map holds anything but background.
+      UserError: a file is bad.
     """
     looks: list[Look] = []
     meaning = hashlib.sha256(json.dumps([found.channels, found.classes, found.ignore]).encode()).hexdigest()[:8]
@@ -149,7 +150,6 @@ def _look_at_all(found: Found, files: Mapping[str, Fingerprint], kept: Path, pro
             _store_look(path, look)
         looks.append(look)
         progress(len(looks), len(found.cases))
-    check_looks(looks, found)
     return looks
 
 

@@ -83,7 +83,7 @@ def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels:
                 f"--channels chooses among the images of a BIDS folder; {folder} is in {found.layout}'s layout, which takes all."
             )
     elif (folder / "dataset_description.json").is_file():
-        found = _bids(folder, channels)
+        found = _bids(folder, channels, need_labels)
     else:
         named = "the current folder, for --data is empty or a dot, " if folder == Path() else ""
         raise UserError(
@@ -263,7 +263,7 @@ def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
 _NAME = re.compile(r"(?P<subject>sub-[^_/]+)(?:_(?P<session>ses-[^_]+))?(?:_.*)?_(?P<suffix>[A-Za-z0-9]+)")
 
 
-def _bids(folder: Path, channels: Sequence[str] | None) -> Found:
+def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Found:
     maps: dict[str, tuple[str, Path]] = {}
     for path in sorted(folder.glob("derivatives/*/sub-*/**/anat/[!.]*_dseg.nii*")):
         id_, subject, _ = _named(path)
@@ -272,13 +272,16 @@ def _bids(folder: Path, channels: Sequence[str] | None) -> Found:
                 f"{path}: a second label map of {id_!r} beside {maps[id_][1]}. Leave one derivatives folder and one map a scan."
             )
         maps[id_] = subject, path
-    if not maps:
+    if not maps and need_labels:
         raise UserError(f"{folder / 'derivatives'}: holds no label maps …_dseg.nii.gz below TOOL/sub-*/[ses-*/]anat.")
     images: dict[str, dict[str, Path]] = {id_: {} for id_ in maps}
+    subjects = {id_: subject for id_, (subject, _) in maps.items()}
     for path in sorted(folder.glob("sub-*/**/anat/[!.]*.nii*")):
-        id_, _, suffix = _named(path)
-        if id_ not in images or (channels and suffix not in channels):
+        id_, subject, suffix = _named(path)
+        if (need_labels and id_ not in maps) or (channels and suffix not in channels):
             continue
+        subjects[id_] = subject
+        images.setdefault(id_, {})
         if suffix in images[id_]:
             raise UserError(f"{path}: a second {suffix} of {id_!r} beside {images[id_][suffix]}. Leave one.")
         images[id_][suffix] = path
@@ -286,14 +289,18 @@ def _bids(folder: Path, channels: Sequence[str] | None) -> Found:
     if not wanted:
         raise UserError(f"{folder}: no images below sub-*/[ses-*/]anat belong to the label maps in derivatives.")
     cases = []
-    for id_, (subject, label) in maps.items():
+    for id_, subject in subjects.items():
         for channel in wanted:
             if channel not in images[id_]:
+                has = "a label map" if id_ in maps else next(iter(images[id_]))
                 raise UserError(
-                    f"{folder}: {id_} has a label map but no {channel}. Add it, take the label map away, or choose --channels that all cases have."
+                    f"{folder}: {id_} has {has} but no {channel}. Add it, take the {'label map' if id_ in maps else 'scan'} away, or choose --channels "
+                    "that all cases have."
                 )
-        cases.append(Files(id_, subject, tuple(images[id_][channel] for channel in wanted), label))
-    tool = next(iter(maps.values()))[1].relative_to(folder / "derivatives").parts[0]
+        cases.append(
+            Files(id_, subject, tuple(images[id_][channel] for channel in wanted), maps[id_][1] if id_ in maps else None)
+        )
+    tool = next(iter(maps.values()))[1].relative_to(folder / "derivatives").parts[0] if maps else ""
     return Found("BIDS", wanted, _bids_classes(folder / "derivatives" / tool / "dseg.tsv"), None, tuple(cases))
 
 

@@ -1,0 +1,122 @@
+"""What `jaxal --help` and the help of its verbs say. Plain text, because it must be there before anything that takes seconds to import."""
+
+VERBS = ("simulate", "plan", "score", "predict", "compare", "strategies", "completion")
+
+STATUS = """
+Exit status: 0 done, 2 something given is wrong, 130 stopped by Ctrl-C (143 by
+SIGTERM); then everything finished is kept, and the same command goes on.
+"""
+
+USAGE = (
+    """Usage: jaxal VERB [ARGUMENTS]
+
+Decides which medical scans to label next.
+
+  simulate DATA [OPTIONS]      go through rounds of active learning on data that
+                               have labels, and compare strategies
+  plan DATA [OPTIONS]          tell what that would do and cost
+  score RUN [OPTIONS]          score what a run has not labelled, by strategies
+  score --probabilities DIR    score predictions of any framework that lie on
+                               disk
+  predict RUN [NEW_SCANS]      write what a run's network makes of every case,
+                               or of scans that were never in the run
+  compare FOLDER               compare the runs of a results folder
+  strategies [NAME]            list the strategies, or tell all about one
+  completion SHELL             print what makes bash, zsh or fish complete all
+                               of this
+
+DATA is a folder of scans (nnU-Net's layout, the Decathlon's or BIDS) or of
+images of one class each; the kind of task follows from it. RUN is the folder of
+one run, RESULTS/SETTING/STRATEGY/seed-N. `jaxal VERB --help` tells of a verb.
+"""
+    + STATUS
+)
+
+_ON_DATA = """DATA is a folder of scans in nnU-Net's layout, the Decathlon's (both have a
+dataset.json) or BIDS (dataset_description.json), or of images: a table
+images.csv, one folder a class, a MedMNIST file, Kaggle's diabetic retinopathy
+or ISIC 2018. It is only read. All its cases need labels, which are given out as
+if readers drew them.
+
+  --strategy NAME...    how cases are chosen (`jaxal strategies` lists them)
+  --seeds N             how often everything is repeated
+  --rounds N            trainings, each with a query at its end
+  --query-size N        cases that are labelled after each round
+  --initial-size N      cases that are labelled before the first
+  --preset NAME         smoke (a minute), small (two cores) or paper (a GPU)
+  --group-column NAME   column that names each case's group of patients
+  --out FOLDER          where results go; default: a folder below runs/
+  --fresh               set an existing results folder aside and begin anew
+
+`jaxal {verb} DATA --help` tells all options of that kind of data.
+"""
+
+HELP = {
+    "simulate": "Usage: jaxal simulate DATA [OPTIONS]\n\nGoes through rounds of active learning on data that have labels, and compares\n"
+    "strategies. The same command again goes on where it was.\n\n" + _ON_DATA.format(verb="simulate") + STATUS,
+    "plan": "Usage: jaxal plan DATA [OPTIONS]\n\nReads a folder of scans, prepares its cases, times one step and one case, and\n"
+    "tells what `jaxal simulate` would do and cost with the same options.\n\n" + _ON_DATA.format(verb="plan") + STATUS,
+    "score": """Usage: jaxal score RUN [OPTIONS]
+       jaxal score --probabilities DIR [DIR...] [OPTIONS]
+
+Scores what a run has not labelled by all strategies named, in one pass, into
+the run's scores.csv.
+
+  RUN                   folder of one run, RESULTS/SETTING/STRATEGY/seed-N
+  --strategy NAME...    which (`jaxal strategies` lists them)
+  --data FOLDER         where the run's data lie now, if they were moved
+  --coordinator HOST:PORT --processes N --process-index I --wait-for-hosts S
+                        several hosts share the work, one such command on each
+
+Or scores predictions that lie on disk, made with any framework, by the
+strategies that need nothing else. DIR holds a folder for each member (a
+network, a fold, a dropout sample) with one file a case: CASE.npz as nnU-Net
+writes it with --save_probabilities, CASE.npy, or CASE.nii.gz with classes
+along the last axis. Several DIRs are a member each.
+
+  --strategy NAME...    which; default: entropy
+  --query-size N        cases that are shown of each query; default: 10
+  --participants FILE   table with the column participant_id, for strategies
+                        that speak of groups, and
+  --group-column NAME   its column that names the groups; default: group
+  --seed N              of every draw; default: 0
+  --out FOLDER          for scores.csv; default: a folder below runs/
+"""
+    + STATUS,
+    "predict": """Usage: jaxal predict RUN [NEW_SCANS] [OPTIONS]
+
+Writes what the run's last network makes of every case of the run into the run's
+folder: predictions.csv, and of scans label maps on their own grids. Or what it
+makes of scans or images that were never in the run.
+
+  RUN                   folder of one run, RESULTS/SETTING/STRATEGY/seed-N
+  NEW_SCANS             a data set with or without label maps, or a folder of
+                        NIfTI files (CASE_0000.nii.gz a channel, or
+                        CASE.nii.gz); for networks of images, of image files
+  --out FOLDER          for predictions of new ones; default: RUN/new/NAME
+  --data FOLDER         where the run's own data lie now, if they were moved
+"""
+    + STATUS,
+    "compare": """Usage: jaxal compare FOLDER
+
+Compares the runs of a study by their ledgers alone, finished or not, wherever
+they were made: comparison.csv, summary.csv, report.html and learning curves.
+Nothing is trained.
+
+  FOLDER                results folder with SETTING/STRATEGY/seed-N/rounds.jsonl
+"""
+    + STATUS,
+    "strategies": """Usage: jaxal strategies [NAME...]
+
+Lists the strategies. With names, tells of each what it does, where it comes
+from, its options, what it looks at and what that costs.
+""",
+    "completion": """Usage: jaxal completion bash|zsh|fish
+
+Prints what makes a shell complete verbs, options, strategies and folders:
+
+  bash   echo 'eval "$(jaxal completion bash)"' >> ~/.bashrc
+  zsh    echo 'eval "$(jaxal completion zsh)"' >> ~/.zshrc
+  fish   jaxal completion fish > ~/.config/fish/completions/jaxal.fish
+""",
+}

@@ -1,0 +1,116 @@
+"""Scores of predictions that somebody else's network made are those of the measures on plain arrays."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxal
+from jaxal.api.predictions import Keep, chosen_strategies, kind_of_prediction, score_predictions, strategies_of_predictions
+from jaxal.errors import UserError
+from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.types import Case
+
+MEASURES = {
+    "least_confidence": jaxal.least_confidence,
+    "margin": jaxal.margin,
+    "entropy": jaxal.entropy,
+    "mc_entropy": jaxal.entropy,
+    "bald": jaxal.bald,
+    "mean_std": jaxal.mean_std,
+    "variation_ratio": jaxal.variation_ratio,
+}
+
+
+def make(shape, seed=0, members=3, classes=3):
+    """`[members, *shape, classes]` logits."""
+    return (2 * np.random.default_rng(seed).normal(size=(members, *shape, classes))).astype(np.float32)
+
+
+def scored(predictions, strategies, kind=SEGMENTATION, **options):
+    names = list(predictions)
+    cases = [Case(name, "", None) for name in names]
+    return score_predictions(
+        cases,
+        lambda name: iter(predictions[name]),
+        chosen_strategies(strategies, kind),
+        kind,
+        key=jax.random.key(0),
+        of_probabilities=False,
+        **options,
+    )
+
+
+def test_maps_of_different_sizes_get_the_mean_of_the_measures():
+    predictions = {name: make(shape, seed) for seed, (name, shape) in enumerate({"a": (5, 6, 7), "b": (40, 3, 3)}.items())}
+    scores = scored(predictions, list(MEASURES))
+    for name, measure in MEASURES.items():
+        expected = [measure(values[:, None]).mean() for values in predictions.values()]
+        np.testing.assert_allclose(scores[name], expected, rtol=2e-5, err_msg=name)
+
+
+def test_images_get_the_measures_themselves():
+    values = make((12,), 1)
+    predictions = {f"i{item:02d}": values[:, item] for item in range(12)}
+    assert kind_of_prediction(values[0, 0]) is CLASSIFICATION
+    scores = scored(predictions, [*MEASURES, "batchbald"], CLASSIFICATION)
+    for name, measure in MEASURES.items():
+        np.testing.assert_allclose(scores[name], measure(values), rtol=2e-5, atol=1e-7, err_msg=name)
+    np.testing.assert_array_equal(scores.select("bald", 4), jaxal.select(jaxal.bald(values), 4))
+    np.testing.assert_array_equal(scores.select("batchbald", 4), jaxal.batch_bald(values, budget=4))
+
+
+def test_probabilities_score_as_their_logits_do():
+    logits = make((4, 4, 4), 2)
+    names = ["bald", "entropy", "masked_entropy"]
+    of_logits = scored({"a": logits, "b": logits[::-1]}, names)
+    probabilities = np.asarray(jax.nn.softmax(logits, -1))
+    cases = [Case(name, "", None) for name in "ab"]
+    strategies = chosen_strategies(names, SEGMENTATION)
+    scores = score_predictions(cases, lambda name: iter(probabilities), strategies, SEGMENTATION, key=jax.random.key(0))
+    for name in names:
+        np.testing.assert_allclose(scores[name], of_logits[name], rtol=1e-4)
+
+
+def test_certain_predictions_have_no_uncertainty():
+    certain = np.zeros((2, 4, 4, 4, 2), np.float32)
+    certain[..., 0] = 1
+    cases = [Case("a", "", None)]
+    strategies = chosen_strategies(["bald", "entropy", "mean_std"], SEGMENTATION)
+    scores = score_predictions(cases, lambda name: iter(certain), strategies, SEGMENTATION, key=jax.random.key(0))
+    assert [scores[name][0] for name in scores] == pytest.approx([0, 0, 0], abs=1e-12)
+
+
+def test_what_needs_more_than_predictions_is_refused():
+    for name in set(SEGMENTATION.strategies) - set(strategies_of_predictions(SEGMENTATION)):
+        with pytest.raises(UserError, match=rf"{name}: needs .* and there are only predictions"):
+            chosen_strategies([name], SEGMENTATION)
+    assert {"random", "bald", "masked_entropy", "power_bald", "stratified_random"} <= set(strategies_of_predictions(SEGMENTATION))
+    assert "batchbald" in strategies_of_predictions(CLASSIFICATION)
+    with pytest.raises(UserError, match="No strategy is named"):
+        chosen_strategies([], SEGMENTATION)
+    with pytest.raises(UserError, match="bald: how members disagree takes the predictions of two at least"):
+        scored({"a": make((4, 4, 4), members=1)}, ["bald"])
+
+
+def test_what_was_scored_is_not_read_again(tmp_path):
+    predictions = {name: make((4, 4, 4), seed) for seed, name in enumerate("abc")}
+    versions = {name: f"{name} 1" for name in predictions}
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done, total):
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        scored(predictions, ["bald"], keep=Keep(tmp_path / "scores", versions, 0), progress=stop)
+    wrong = {**predictions, "a": None, "b": None}  # reading them would fail
+    again = scored(wrong, ["bald"], keep=Keep(tmp_path / "scores", versions, 0))
+    np.testing.assert_array_equal(again["bald"], scored(predictions, ["bald"])["bald"])
+    changed = Keep(tmp_path / "scores", {**versions, "a": "a 2"}, 0)
+    with pytest.raises(TypeError):
+        scored(wrong, ["bald"], keep=changed)
+    changed.clear()
+    assert not (tmp_path / "scores").exists()
