@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from jaxal.api.pool import ensemble as ensemble
     from jaxal.api.pool import score as score
     from jaxal.errors import UserError as UserError
+    from jaxal.rounds.own_trainer import Loop as Loop
+    from jaxal.rounds.own_trainer import commit as commit
+    from jaxal.rounds.own_trainer import open_loop as open_loop
+    from jaxal.rounds.own_trainer import propose as propose
 
 _PLACES = {
     "jaxal.api.measures": (
@@ -37,6 +41,7 @@ _PLACES = {
     ),
     "jaxal.api.pool": ("ScoreOptions", "Scores", "ensemble", "score"),
     "jaxal.errors": ("UserError",),
+    "jaxal.rounds.own_trainer": ("Loop", "commit", "open_loop", "propose"),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 __all__ = sorted([*_PLACE, "networks"])

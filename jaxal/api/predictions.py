@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,20 @@ from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import Array, Case, Collected, Seen, TaskKind, Unit
 
 Read = Callable[[str], Iterable[np.ndarray]]  # from a case's name to its members' predictions, [*space, classes] each
+
+
+class Predictions(NamedTuple):
+    """Predictions of a pool.
+
+    Attributes:
+      kind: of task.
+      read: gives a case's predictions, member after member.
+      of_probabilities: whether they are probabilities; otherwise they are logits.
+    """
+
+    kind: TaskKind
+    read: Read
+    of_probabilities: bool = True
 
 
 def kind_of_prediction(prediction: np.ndarray) -> TaskKind:
@@ -66,13 +81,11 @@ def _lacks(strategy: Strategy, kind: TaskKind) -> str | None:
 
 def score_predictions(
     cases: Sequence[Case],
-    read: Read,
+    predictions: Predictions,
     strategies: Mapping[str, Strategy],
-    kind: TaskKind,
     *,
     key: Array,
     labelled: Sequence[Case] = (),
-    of_probabilities: bool = True,
     keep: "Keep | None" = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scores:
@@ -80,12 +93,10 @@ def score_predictions(
 
     Args:
       cases: the pool, each once.
-      read: gives a case's predictions, member after member.
+      predictions: of each.
       strategies: by name, of `chosen_strategies`.
-      kind: of task.
       key: of all that is drawn.
       labelled: cases that have labels already, for strategies that count them.
-      of_probabilities: whether predictions are probabilities; otherwise they are logits.
       keep: keeps each case's statistics as they come.
       progress: called with the number of cases done and of all.
 
@@ -93,6 +104,7 @@ def score_predictions(
       UserError: a prediction is not what it must be, or there is only one member where members must disagree.
     """
     names = sorted({name for strategy in strategies.values() for name in strategy.needs.pool})
+    kind, read, of_probabilities = predictions
     rows: list[Collected] = []
     if names:
         kept = keep.read(names) if keep else {}

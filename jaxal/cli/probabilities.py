@@ -75,9 +75,8 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         with display.progress("scoring") as progress:
             scores = scoring.score_predictions(
                 cases,
-                lambda name: read_members(found.files[name]),
+                scoring.Predictions(kind, lambda name: read_members(found.files[name])),
                 chosen,
-                kind,
                 key=key_of(arguments.seed),
                 keep=keep,
                 progress=stoppable(progress, display),

@@ -30,14 +30,13 @@ def with_options_of_run(arguments: A) -> A:
     """The options that the run was made with, in place of the command's."""
     if arguments.score_only and arguments.predict_only:
         raise UserError("--score-only and --predict-only are two commands; give one of them.")
-    option = "--score-only" if arguments.score_only else "--predict-only"
     folder = arguments.score_only or arguments.predict_only
     assert folder is not None
     path = folder / "options.json"
     if arguments.score_only and folder.resolve().parent.name == FULL:
-        raise UserError(f"{option} {folder}: was trained on the whole pool, so nothing is left to score.")
+        raise UserError(f"{folder}: was trained on the whole pool, so nothing is left to score.")
     if not path.is_file():
-        raise UserError(f"{option} {folder}: holds no options.json. It takes the folder of one run, …/STRATEGY/seed-N.")
+        raise UserError(f"{folder}: holds no options.json. It takes the folder of one run, …/STRATEGY/seed-N.")
     try:
         options = json.loads(path.read_text())
         values: dict[str, Any] = {"seed": options["seed"]}

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 import jaxal
-from jaxal.api.predictions import Keep, chosen_strategies, kind_of_prediction, score_predictions, strategies_of_predictions
+from jaxal.api.predictions import (
+    Keep,
+    Predictions,
+    chosen_strategies,
+    kind_of_prediction,
+    score_predictions,
+    strategies_of_predictions,
+)
 from jaxal.errors import UserError
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
@@ -32,11 +39,9 @@ def scored(predictions, strategies, kind=SEGMENTATION, **options):
     cases = [Case(name, "", None) for name in names]
     return score_predictions(
         cases,
-        lambda name: iter(predictions[name]),
+        Predictions(kind, lambda name: iter(predictions[name]), of_probabilities=False),
         chosen_strategies(strategies, kind),
-        kind,
         key=jax.random.key(0),
-        of_probabilities=False,
         **options,
     )
 
@@ -67,7 +72,9 @@ def test_probabilities_score_as_their_logits_do():
     probabilities = np.asarray(jax.nn.softmax(logits, -1))
     cases = [Case(name, "", None) for name in "ab"]
     strategies = chosen_strategies(names, SEGMENTATION)
-    scores = score_predictions(cases, lambda name: iter(probabilities), strategies, SEGMENTATION, key=jax.random.key(0))
+    scores = score_predictions(
+        cases, Predictions(SEGMENTATION, lambda name: iter(probabilities)), strategies, key=jax.random.key(0)
+    )
     for name in names:
         np.testing.assert_allclose(scores[name], of_logits[name], rtol=1e-4)
 
@@ -77,7 +84,7 @@ def test_certain_predictions_have_no_uncertainty():
     certain[..., 0] = 1
     cases = [Case("a", "", None)]
     strategies = chosen_strategies(["bald", "entropy", "mean_std"], SEGMENTATION)
-    scores = score_predictions(cases, lambda name: iter(certain), strategies, SEGMENTATION, key=jax.random.key(0))
+    scores = score_predictions(cases, Predictions(SEGMENTATION, lambda name: iter(certain)), strategies, key=jax.random.key(0))
     assert [scores[name][0] for name in scores] == pytest.approx([0, 0, 0], abs=1e-12)
 
 

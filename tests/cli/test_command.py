@@ -15,7 +15,6 @@ import tiny
 from experiments import brain_caudate
 from jaxal.cli import command, compare
 from jaxal.numbers import NUMBERS
-from jaxal.strategies.table import STRATEGIES
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +250,7 @@ def test_a_bad_file_ends_the_command_before_any_training(tmp_path, refused):
     assert not list((tmp_path / "out").rglob("rounds.jsonl"))
 
 
-def test_help_names_every_option_and_strategy(capsys):
+def test_help_names_every_option_and_where_the_strategies_are_listed(capsys):
     with pytest.raises(SystemExit) as stopped:
         command.parse(brain_caudate.Arguments, "experiments.brain_caudate", ["--help"])
     assert stopped.value.code == 0
@@ -272,8 +271,7 @@ def test_help_names_every_option_and_strategy(capsys):
         "training",
     ]:
         assert f"--{option}" in flat
-    for name in STRATEGIES:
-        assert name in flat
+    assert "`jaxal strategies` lists them" in flat
 
 
 def test_importing_has_no_side_effects():

@@ -1,5 +1,7 @@
 """The command `jaxal`: its verbs, and what it says to somebody who uses it wrongly."""
 
+import csv
+import dataclasses
 import os
 import shutil
 import signal
@@ -8,9 +10,16 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
+import tiny
+from folders import save
 
-from jaxal.cli.main import USAGE, main
+import jaxal
+from jaxal.cli import probabilities, verbs
+from jaxal.cli.help import HELP, USAGE, VERBS
+from jaxal.cli.main import main
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
 
 ROOT = Path(__file__).parents[2]
@@ -54,12 +63,16 @@ def test_a_plan_runs_nothing(tiny_folder, tmp_path, capsys):
     ("arguments", "message"),
     [
         ([], ""),
-        (["simlate"], "no verb 'simlate'; there are simulate, plan, score, predict, compare, strategies"),
+        (["simlate"], "no verb 'simlate'; there are simulate, plan, score, predict, compare, strategies, completion"),
         (["simulate"], "jaxal simulate DATA …: the DATA comes first"),
         (["simulate", "--rounds", "2"], "jaxal simulate DATA …: the DATA comes first"),
         (["score"], "jaxal score RUN …: the RUN comes first"),
         (["compare"], "jaxal compare FOLDER …: the FOLDER comes first"),
         (["plan", "/nowhere"], "jaxal plan /nowhere: no such folder"),
+        (["score", "/nowhere"], "jaxal score /nowhere: no such folder"),
+        (["score", "--probabilities", "/nowhere"], "/nowhere: no such folder. Each member is a folder with one file a case"),
+        (["completion"], "jaxal completion SHELL: names one of bash, zsh, fish"),
+        (["completion", "tcsh"], "jaxal completion SHELL: names one of bash, zsh, fish"),
         (["strategies", "entropi"], "no strategy 'entropi'. Did you mean entropy"),
         (["strategies", "entropy,gamma=3"], "no option 'gamma'"),
     ],
@@ -77,12 +90,172 @@ def test_folders_that_are_none_of_these_are_refused(tmp_path, capsys):
         assert "error" in capsys.readouterr().err, verb
 
 
-def test_help_fits_a_narrow_terminal_and_needs_no_second():
+def test_help_fits_a_narrow_terminal_and_needs_no_second(capsys):
+    for verb in VERBS:
+        assert main([verb, "--help"]) == main(["help", verb]) == 0
+        text = capsys.readouterr().out
+        assert text == HELP[verb] * 2
+        assert max(map(len, text.splitlines())) <= 80, verb
+        assert f"\n  {verb} " in USAGE
     assert max(map(len, USAGE.splitlines())) <= 80
-    code = "import sys; from jaxal.cli.main import main; main(['--help']); main(['--version']); assert not {'jax', 'numpy'} & sys.modules.keys()"
+    code = "import sys; from jaxal.cli.main import main; main(['--help']); main(['predict', '-h']); main(['--version']); assert not {'jax', 'numpy'} & sys.modules.keys()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(USAGE)
+    assert done.stdout.startswith(USAGE + HELP["predict"])
+
+
+def test_the_help_of_a_verb_names_all_its_options():
+    for verb, kind in (("score", verbs.Score), ("score", probabilities.Arguments), ("predict", verbs.Predict)):
+        for field in dataclasses.fields(kind):
+            name = field.name.replace("_", "-")
+            shown = {"run": "RUN", "new": "NEW_SCANS", "hosts": "--coordinator"}.get(name, f"--{name} ")
+            assert shown in HELP[verb], f"{verb}: {name}"
+
+
+@pytest.mark.parametrize("kind", ["scans", "images"])
+def test_the_options_of_a_kind_of_data_fit_too(kind, tiny_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as stopped:
+        main(["simulate", str(tiny_folder if kind == "scans" else tmp_path), "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "usage: jaxal simulate DATA" in text
+    assert ("--spacing-mm" in text) == (kind == "scans")
+    for hidden in ("--data", "--score-only", "--predict-only", "--new", "--plan", "None"):
+        assert hidden not in text
+
+
+def test_a_mistyped_option_is_told_before_all_else(tiny_folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for given, told in (
+        (["--stratgy", "aeig"], "Unrecognized options: --stratgy"),
+        (["--rounds", "two"], "'two' is no whole number"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["simulate", str(tiny_folder), *given])
+        assert stopped.value.code == 2
+        lines = "".join(capsys.readouterr()).splitlines()
+        assert told in " ".join(lines[:3])
+        assert len(lines) <= 16
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["s"], ["simulate", "score", "strategies"]),
+        (["simulate", "data", "--pre"], ["--preset", "--prepared"]),
+        (["simulate", "data", "--preset", "sm"], ["smoke", "small"]),
+        (["score", "run", "--strategy", "random", "weighted_entropy_"], ["weighted_entropy_unmasked"]),
+        (["strategies", "ba"], ["bald", "badge", "batchbald"]),
+        (["predict", "run", "--"], ["--help", "--out", "--data"]),
+        (["completion", "f"], ["fish"]),
+        (["simulate", "fol"], []),  # the shell then completes paths
+    ],
+)
+def test_bash_completes(words, expected, tmp_path, capsys):
+    main(["completion", "bash"])
+    script = (
+        capsys.readouterr().out
+        + f"""
+COMP_WORDS=(jaxal {" ".join(words)}); COMP_CWORD={len(words)}; _jaxal; printf '%s\\n' "${{COMPREPLY[@]}}"; complete -p jaxal"""
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    *found, registered = done.stdout.splitlines()
+    assert sorted(filter(None, found)) == sorted(expected)
+    assert registered == "complete -o default -F _jaxal jaxal"
+
+
+def test_the_other_shells_get_the_same_words(capsys):
+    for shell in ("bash", "zsh", "fish"):
+        assert main(["completion", shell]) == 0
+        text = capsys.readouterr().out
+        for word in (*VERBS, "weighted_entropy", "spacing-mm", "probabilities"):
+            assert word in text, f"{shell}: {word}"
+
+
+def test_probabilities_on_disk_are_ranked(tmp_path, capsys):
+    unsure = {"sure": 0.02, "unsure": 0.4, "between": 0.2}
+    for member in range(2):
+        (tmp_path / "folds" / f"fold_{member}").mkdir(parents=True)
+        for name, value in unsure.items():
+            foreground = np.full((4, 5, 6), value + 0.05 * member)
+            path = tmp_path / "folds" / f"fold_{member}" / f"{name}.npz"
+            np.savez_compressed(path, probabilities=np.stack([1 - foreground, foreground]).astype(np.float32))
+    given = ["score", "--probabilities", str(tmp_path / "folds"), "--strategy", "entropy", "bald", "--out", str(tmp_path / "out")]
+    assert main([*given, "--query-size", "2"]) == 0
+    output = capsys.readouterr().out
+    assert "3 cases, 2 members: fold_0, fold_1" in output
+    assert "entropy              unsure between\n" in output
+    rows = {row["case"]: row for row in csv.DictReader((tmp_path / "out" / "scores.csv").read_text().splitlines())}
+    for name, value in unsure.items():
+        members = np.array([[[1 - p, p]] for p in (value, value + 0.05)], np.float32)
+        assert float(rows[name]["bald"]) == pytest.approx(jaxal.bald(probabilities=members)[0], rel=1e-4)
+        assert float(rows[name]["entropy"]) == pytest.approx(jaxal.entropy(probabilities=members)[0], rel=1e-4)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".lock",
+        "scores.csv",
+    ]  # nothing kept for a kill is left
+    for wrong, message in (
+        (["--strategy", "badge"], "badge: needs the features before the network's last layer"),
+        (["--out", str(tmp_path / "folds" / "out")], "lies among the predictions"),
+        (["--query-size", "0"], "--query-size is 0"),
+        (["--participants", str(tmp_path / "none.tsv")], "none.tsv"),
+    ):
+        assert main([*given, *wrong]) == 2
+        assert message in capsys.readouterr().err
+
+
+def new_scans(folder, names, shape, channels=1):
+    """Scans alone, a bright ball in each."""
+    folder.mkdir()
+    for number, name in enumerate(names):
+        values = np.random.default_rng(number).normal(100, 10, shape).astype(np.float32)
+        values[2:6, 2:6, 2:6] += 80
+        for channel in range(channels):
+            save(folder / f"{name}_{channel:04d}.nii.gz", values)
+    return folder
+
+
+def test_scans_that_were_never_in_the_run_are_predicted(study, tiny_folder, tmp_path, capsys):
+    run = shutil.copytree(study, tmp_path / "out") / "data-imbalanced" / "entropy" / "seed-0"
+    shape = (11, 9, 14)  # larger than all that the network was trained on
+    scans = new_scans(tmp_path / "new", ["first", "second"], shape)
+    assert main(["predict", str(run), str(scans)]) == 0
+    for name in ("first", "second"):
+        image = nibabel.load(run / "new" / "new" / "predictions" / f"{name}.nii.gz")
+        assert image.shape == shape
+    rows = list(csv.DictReader((run / "new" / "new" / "predictions.csv").read_text().splitlines()))
+    assert [(row["case"], row["part"], row["dice"]) for row in rows] == [("first", "new", ""), ("second", "new", "")]
+    # Scans of the run itself come out as they do there, and their labels tell how good they are.
+    assert main(["predict", str(run)]) == 0
+    assert main(["predict", str(run), str(tiny_folder), "--out", str(tmp_path / "again")]) == 0
+    assert "new        mean Dice" in capsys.readouterr().out
+    for path in sorted((run / "predictions").iterdir()):
+        again = nibabel.load(tmp_path / "again" / "predictions" / path.name)
+        np.testing.assert_array_equal(again.get_fdata(), nibabel.load(path).get_fdata())
+
+
+def test_new_scans_that_do_not_fit_are_refused(study, tmp_path, capsys):
+    run = run_of(study)
+    (tmp_path / "empty").mkdir()
+    new_scans(tmp_path / "two", ["a"], (8, 8, 8), channels=2)
+    named = new_scans(tmp_path / "named", ["a", "b"], (8, 8, 8))
+    (named / "b_0000.nii.gz").write_bytes(b"no scan")
+    described = tiny.write_dataset(tmp_path / "described", 2)
+    text = (described / "dataset.json").read_text()
+    (described / "dataset.json").write_text(text.replace('"T1"', '"FLAIR"'))
+    for given, message in (
+        ([str(tmp_path / "nowhere")], "nowhere: no such folder"),
+        ([str(tmp_path / "empty")], "holds no scans"),
+        ([str(tmp_path / "two")], "the scan 'a' has 2 channels; the network was trained on 1"),
+        ([str(named)], "b_0000.nii.gz: not a readable NIfTI file"),
+        ([str(described)], "has the channels FLAIR, but the network was trained on T1"),
+        ([str(named), "--out", str(named / "out")], "lies among the scans"),
+        (["--out", str(tmp_path / "out")], "--out is for the predictions of new cases"),
+    ):
+        assert main(["predict", str(run), *given]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_every_strategy_is_listed_and_told_of(capsys):
@@ -95,6 +268,8 @@ def test_every_strategy_is_listed_and_told_of(capsys):
     told = capsys.readouterr().out
     assert "Options: gamma=1.0, weight_source=labelled" in told
     assert "Looks at: pool: regions; evaluation: evaluation_sample" in told
+    assert "Costs: a forward of each case of the pool; a forward of each evaluation case" in told
+    assert max(map(len, told.splitlines())) <= 80
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has loaded")
