@@ -45,8 +45,8 @@ def _main(arguments: list[str]) -> int:
     if not scores_files and (not more or more[0].startswith("-")):
         or_else = ", or --probabilities DIR" if verb == "score" else ""
         return _refuse(f"jaxal {verb} {takes} …: the {takes} comes first{or_else}. `jaxal {verb} --help` tells what it is.")
-    if not scores_files and not Path(more[0]).is_dir():
-        return _refuse(f"jaxal {verb} {more[0]}: no such folder.")
+    if not scores_files and not (more[0] and Path(more[0]).is_dir()):
+        return _refuse(f"jaxal {verb} {_no_folder(more[0])}")
     return _run(lambda verbs: verbs.RUNS[verb](more))
 
 
@@ -56,9 +56,15 @@ def _on_data(verb: str, more: list[str], asks_for_help: bool) -> int:
         return 0
     if not more or more[0].startswith("-"):
         return _refuse(f"jaxal {verb} DATA …: the DATA comes first. `jaxal {verb} --help` tells what it is.")
-    if not Path(more[0]).exists():
-        return _refuse(f"jaxal {verb} {more[0]}: no such folder.")
+    is_there = more[0] and (Path(more[0]).is_dir() or (Path(more[0]).is_file() and more[0].endswith(".npz")))  # MedMNIST's
+    if not is_there:
+        return _refuse(f"jaxal {verb} {_no_folder(more[0])}")
     return _run(lambda verbs: verbs.simulate(Path(more[0]), more[1:], verb == "plan"))
+
+
+def _no_folder(given: str) -> str:
+    """What is wrong with something given as a folder."""
+    return f"{given or repr(given)}: {'a file, not a folder' if given and Path(given).exists() else 'no such folder'}."
 
 
 def _run(work) -> int:

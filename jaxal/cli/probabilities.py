@@ -57,6 +57,8 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     for name, value, least in (("query-size", arguments.query_size, 1), ("seed", arguments.seed, 0)):
         if value < least:
             raise UserError(f"--{name} is {value}; it must be at least {least}.")
+    if not arguments.probabilities:
+        raise UserError("--probabilities names no folder. `jaxal score --help` tells what it may hold.")
     found = find_predictions(arguments.probabilities)
     out = arguments.out or Path("runs") / f"probabilities-{arguments.probabilities[0].resolve().name}"
     for folder in arguments.probabilities:
