@@ -115,7 +115,9 @@ def decide(
       strategy: of the run.
       context: with the pool.
       head: of the network that makes the single predictions.
-      pool, labelled, evaluation: the statistics that it needs; the pool's have a row a case.
+      pool: the statistics that it needs of the pool, a row a case.
+      labelled: those of the labelled cases.
+      evaluation: those of the evaluation cases.
       budget: units of the query.
 
     Raises:
