@@ -22,8 +22,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turns links out of `docs/` into links within the site."""
-    return in_site(markdown, "../" * (page.file.src_uri.count("/") + 1))
+    """Turns links out of `docs/` into links within the site, and keeps what belongs together in a cell in one line."""
+    return unbroken(in_site(markdown, "../" * (page.file.src_uri.count("/") + 1)))
 
 
 def in_site(markdown: str, root: str) -> str:
@@ -45,3 +45,13 @@ def in_site(markdown: str, root: str) -> str:
         return f"]({root.removesuffix('../')}{target}{anchor})"
 
     return re.sub(rf"\]\({re.escape(root)}([\w./-]+)(#[\w-]+)?\)", link, markdown)
+
+
+def unbroken(markdown: str) -> str:
+    """The text with spaces in tables that no line breaks at: within intervals, and after a plus or minus."""
+
+    def row(match: re.Match[str]) -> str:
+        cells = re.sub(r"(\[[-+]?[\d.∞]+,) (?=[-+]?[\d.∞]+\])", "\\1\u00a0", match[0])
+        return cells.replace("± ", "±\u00a0")
+
+    return re.sub(r"^\|.*$", row, markdown, flags=re.MULTILINE)

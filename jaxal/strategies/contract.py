@@ -14,7 +14,13 @@ Array = jax.Array
 
 
 class Needs(NamedTuple):
-    """Statistics to collect over each split before scoring."""
+    """Statistics to collect over each split before scoring.
+
+    Attributes:
+      pool: names of those of the units that may be queried.
+      labelled: of the cases that the network was trained on.
+      evaluation: of the evaluation cases.
+    """
 
     pool: tuple[str, ...] = ()
     labelled: tuple[str, ...] = ()
@@ -99,7 +105,13 @@ class Strategy(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a strategy decided: the pool's scores, the query, and entries for the ledger that say why."""
+    """What a strategy decided.
+
+    Attributes:
+      scores: of the pool, `[pool]`.
+      query: what is to be labelled.
+      explanation: entries for the ledger that say why.
+    """
 
     scores: np.ndarray
     query: Query
