@@ -48,6 +48,8 @@ NOW = [document for document in DOCUMENTS if document.name != "CHANGELOG.md"]  #
 @pytest.mark.parametrize("document", NOW, ids=lambda path: str(path.relative_to(ROOT)))
 def test_named_files_exist(document):
     named = [name for name in re.findall(NAMED, prose(document)) if not re.search("[A-Z]{3}", Path(name).stem)]
+    if not (ROOT / "docs" / "results").exists():  # the source archive leaves them out, because they are large
+        named = [name for name in named if not name.startswith("docs/results/")]
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
