@@ -4,7 +4,7 @@
     python -m experiments.digits --study
 
 About 1200 real scans of handwritten digits (scikit-learn's) in five classes with the frequencies of the diabetic retinopathy study of the
-information-gain paper, partly covered and noisy (`jaxal/data/digits.py`), by the paper's protocol: 10 % labelled at the start, six trainings, 6 % a
+information-gain paper, partly covered and noisy (`jaxal/data/simulated/digits.py`), by the paper's protocol: 10 % labelled at the start, six trainings, 6 % a
 query. The study, 90 runs, takes 16 minutes on two cores. To expect there (five seeds; `docs/study-digits.md` has all of it): AUC 0.959 with all
 labels; 95 % of it with 21 % of the labels for coreset, 22 for bald, 24 for entropy, 28 for aeig, 38 for random; eig does not get there.
 """

@@ -4,7 +4,7 @@
     python -m experiments.tissue --strategy random entropy bald coreset aeig mass aeig,renormalise=true --seeds 3
 
 20 000 patches of 24 x 24 mm of the MNI152 T1 that nilearn ships, with scanner noise, in five classes by what is at their centre, with the
-frequencies of the diabetic retinopathy study of the information-gain paper (`jaxal/data/tissue.py`). Six trainings from 60 labelled patches
+frequencies of the diabetic retinopathy study of the information-gain paper (`jaxal/data/simulated/tissue.py`). Six trainings from 60 labelled patches
 to 265, of a pool of 15 000. The second command took an hour and a quarter on two cores that other work shared. To expect there
 (`docs/study-tissue.md`): AUC 0.978 with all labels; with 265 of them 0.925 for coreset, 0.920 for entropy, 0.899 for random, 0.834 for aeig.
 No strategy gets to 95 % in six rounds.

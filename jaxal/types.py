@@ -197,7 +197,12 @@ class Labels(Protocol):
 
 
 class Seen(NamedTuple):
-    """A split as strategies and assessments may see it: its cases and their statistics."""
+    """A split as strategies and assessments may see it.
+
+    Attributes:
+      cases: in order.
+      statistics: by name, with a leading axis of cases.
+    """
 
     cases: Sequence[Case]
     statistics: Collected

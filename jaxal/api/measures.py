@@ -76,7 +76,13 @@ def expected_gradient_length(features: Any, logits: Any = None, *, probabilities
 
 
 def entropy_gradient_norm(features: Any, logits: Any = None, *, probabilities: Any = None) -> np.ndarray:
-    """Length of the entropy's gradient in the last layer (Wang et al. 2022, arXiv 2112.05683), `[items]`; arguments as above."""
+    """Length of the entropy's gradient in the last layer (Wang et al. 2022, arXiv 2112.05683), `[items]`.
+
+    Args:
+      features: input of the last layer, `[items, features]`.
+      logits: `[members, items, classes]`; the mean prediction counts.
+      probabilities: the same, instead of logits.
+    """
     return _of_gradient(gradients.entropy_gradient_norm, features, logits, probabilities)
 
 

@@ -57,7 +57,12 @@ def logits(apply: Features, params: Params, example: np.ndarray, *, stochastic: 
 
     Args:
       apply: `(params, images, key) -> [items, classes]`, or `[items, *space, classes]`. Without a key (None) dropout is off.
-      params, example, stochastic: as for `function`.
+      params: any pytree of arrays.
+      example: a few images, `[items, *space, channels]`.
+      stochastic: whether a key changes the logits, as dropout does.
+
+    Returns:
+      The model, and its params.
 
     Raises:
       UserError: as for `function`.
@@ -91,6 +96,9 @@ def linen(
       head: the last layer's path, such as `Dense_1` or `decoder/Conv_3`; a dense layer or a convolution of one element.
       off: keywords of a call without dropout, such as `{"train": False}`.
       on: keywords of a call with dropout, such as `{"train": True}`; without them there are no dropout samples.
+
+    Returns:
+      The model, and its params.
 
     Raises:
       UserError: as for `function`, or there is no such layer.
@@ -137,6 +145,9 @@ def nnx(module: Any, example: np.ndarray, *, head: str) -> tuple[Model, Params]:
       module: called with images `[items, *space, channels]`.
       example: a few images.
       head: the last layer's attribute, such as `head` or `decoder.out`; an `nnx.Linear`, or an `nnx.Conv` of one element.
+
+    Returns:
+      The model, and its params.
 
     Raises:
       UserError: as for `function`, or there is no such layer.
@@ -188,6 +199,9 @@ def equinox(module: Any, example: np.ndarray, *, head: Callable[[Any], Any]) -> 
       module: called with one image `[channels, *space]`, and with `key=` if it takes one.
       example: a few images, `[items, *space, channels]`, channels last as everywhere in jaxal.
       head: the last layer of a module, such as `lambda net: net.head`; an `eqx.nn.Linear`, or a convolution of one element.
+
+    Returns:
+      The model, and its params.
 
     Raises:
       UserError: as for `function`, or there is no such layer.

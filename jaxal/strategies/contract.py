@@ -14,7 +14,13 @@ Array = jax.Array
 
 
 class Needs(NamedTuple):
-    """Statistics to collect over each split before scoring."""
+    """Statistics to collect over each split before scoring.
+
+    Attributes:
+      pool: names of those of the units that may be queried.
+      labelled: of the cases that the network was trained on.
+      evaluation: of the evaluation cases.
+    """
 
     pool: tuple[str, ...] = ()
     labelled: tuple[str, ...] = ()
@@ -99,7 +105,13 @@ class Strategy(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a strategy decided: the pool's scores, the query, and entries for the ledger that say why."""
+    """What a strategy decided.
+
+    Attributes:
+      scores: of the pool, `[pool]`.
+      query: what is to be labelled.
+      explanation: entries for the ledger that say why.
+    """
 
     scores: np.ndarray
     query: Query
@@ -115,7 +127,9 @@ def decide(
       strategy: of the run.
       context: with the pool.
       head: of the network that makes the single predictions.
-      pool, labelled, evaluation: the statistics that it needs; the pool's have a row a case.
+      pool: the statistics that it needs of the pool, a row a case.
+      labelled: those of the labelled cases.
+      evaluation: those of the evaluation cases.
       budget: units of the query.
 
     Raises:
