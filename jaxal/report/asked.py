@@ -7,7 +7,8 @@ from typing import NamedTuple
 from jaxal.report.tables import Cell, Head, Line, table
 from jaxal.rounds.ledger import FULL, Ledger, RunOnDisk
 
-UNITS_AT_MOST = 100  # that are listed of one query; the ledger has all of them
+FEW = 4  # runs whose queries are listed at length
+UNITS_OF_FEW, UNITS_OF_MANY = 100, 10  # that are listed of one query; the ledger has all of them
 
 
 class Asked(NamedTuple):
@@ -52,10 +53,11 @@ def section(queries: Sequence[Asked]) -> str:
     """A list of all runs' queries, folded up where there are many."""
     if not queries:
         return ""
+    at_most = UNITS_OF_FEW if len(queries) <= FEW else UNITS_OF_MANY
     lines: list[Line] = [
         (
             Head(query.strategy),
-            [Cell(query.seed, str(query.seed)), Cell(query.labelled, str(query.labelled)), _units(query.units)],
+            [Cell(query.seed, str(query.seed)), Cell(query.labelled, str(query.labelled)), _units(query.units, at_most)],
         )
         for query in queries
     ]
@@ -65,16 +67,21 @@ def section(queries: Sequence[Asked]) -> str:
         Head("asked for", "best first"),
     ]
     listed = table("What to label next", "strategy", columns, lines, "asked")
-    opened = " open" if len(queries) <= 4 else ""
+    cut = (
+        f" Of each the first {at_most} are here, and all in its rounds.jsonl."
+        if max(len(query.units) for query in queries) > at_most
+        else ""
+    )
+    opened = " open" if len(queries) <= FEW else ""
     return (
         "<h3>What to label next</h3><p>Each run's last query, best first. It was made by the run's last network, and no network "
-        f"has been trained with its answers yet.</p><details{opened}><summary>Queries of {len(queries)} run{'' if len(queries) == 1 else 's'}</summary>{listed}</details>"
+        f"has been trained with its answers yet.{cut}</p><details{opened}><summary>Queries of {len(queries)} run{'' if len(queries) == 1 else 's'}</summary>{listed}</details>"
     )
 
 
-def _units(units: Sequence[str]) -> Cell:
+def _units(units: Sequence[str], at_most: int) -> Cell:
     if not units:
         return Cell(0, "nothing: the pool is exhausted")
-    more = len(units) - UNITS_AT_MOST
-    named = ", ".join(units[:UNITS_AT_MOST]) + (f" and {more} more (in rounds.jsonl)" if more > 0 else "")
+    more = len(units) - at_most
+    named = ", ".join(units[:at_most]) + (f" and {more} more" if more > 0 else "")
     return Cell(len(units), named)

@@ -50,15 +50,16 @@ class Pictures:
 
     def _of_round(self, run: RunOnDisk, entry: Mapping[str, Any]) -> list[str]:
         figures = []
-        for rank, (id_, score) in enumerate(zip(entry["queried"], entry["scores"], strict=True)):
+        for rank, id_ in enumerate(entry["queried"]):
             path = self._path(run, entry, id_)
             if path not in self._shown:
                 continue
             group = entry.get("queried_groups", {}).get(id_, "")
             weight = entry.get("group_weights", {}).get(group)
-            why = f"round {entry['round']}, rank {rank + 1}, score {score:.4g}"
+            why = f"round {entry['round']}, rank {rank + 1}"
+            why += f", score {entry['scores'][rank]:.4g}" if "scores" in entry else ""
             why += f" (mass {entry['mass'][rank]:.4g}, gain {entry['gain'][rank]:.3g})" if "gain" in entry else ""
-            why += f", class {entry['queried_classes'][id_]}" if "queried_classes" in entry else ""
+            why += f", class {entry['queried_classes'][id_]}" if id_ in entry.get("queried_classes", {}) else ""
             why += f", group {group}" if group else ""
             why += f", group weight {weight:.2f}" if weight is not None else ""
             data = base64.b64encode(path.read_bytes()).decode()

@@ -45,7 +45,7 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
 
     def counts(kind: str) -> str:
         def draw(axis) -> None:
-            draw_curves(axis, curves, names, lambda entry: entry["labelled_by_class"].get(kind, 0))
+            draw_curves(axis, curves, names, lambda entry: entry.get("labelled_by_class", {}).get(kind, 0))
             axis.yaxis.get_major_locator().set_params(integer=True)
 
         return _chart(draw, f"Labelled of class {kind}", "labelled cases")

@@ -45,7 +45,8 @@ def sentence(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Sequenc
         best, result = strategies[0], _reached(compared, rounds, comparison)
     labelled = sorted({run.rounds[rounds - 1]["labelled"] for run in compared})
     after = " to ".join(str(count) for count in dict.fromkeys((labelled[0], labelled[-1])))
-    begin = "So far, after" if unfinished or comparison.left_out else "After"
+    behind = any(len(run.rounds) < rounds for run in curves)
+    begin = "So far, after" if unfinished or behind else "After"
     asked = "what each asks for next is listed below"
     if not result.startswith(LEVEL):
         asked = _asked([query for query in queries if query.strategy == best and query.seed in seeds], labelled)

@@ -65,11 +65,13 @@ td,td:has(small+small),.asked td:last-child{min-width:0}
 th,th:first-child{min-width:0;max-width:none;overflow-wrap:anywhere}
 th:first-child{position:static;min-width:3.5rem}
 .measures th:first-child{min-width:4.5rem}
+.asked th{overflow-wrap:normal}
 h4{font-size:8pt}
 thead,tr,figure,.lead{break-inside:avoid}
-h2,h3,h4,summary{break-after:avoid}
+h2,h3,h4,summary,h3+p,.keys{break-after:avoid}
 .charts{grid-template-columns:1fr 1fr;gap:.4rem}
 .keys input{display:none}
+th button{display:contents} /* Chromium repeats no head with a button on the next sheet */
 }
 """
 

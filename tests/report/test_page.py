@@ -165,6 +165,24 @@ def test_a_worst_group_that_differs_between_seeds_has_no_name(tmp_path, without_
     assert "group A" in cells["best group"]  # first in one seed, second in the other
 
 
+def test_a_ledger_with_nothing_but_what_it_must_hold_has_a_report(tmp_path):
+    seconds = {"train": 1.0, "score": 0.5, "select": 0.01, "evaluate": 0.2}
+    line = {
+        "round": 0,
+        "labelled": 8,
+        "queried": ["x"],
+        "dice": {"overall": 0.7, "by_group": {}},
+        "nll": 0.1,
+        "ece": 0.02,
+        "seconds": seconds,
+    }
+    for strategy in ("a", "b"):
+        Ledger(tmp_path / "mine" / strategy / "seed-0" / "rounds.jsonl").append(line)
+    text = page.write_report(tmp_path).read_text()
+    assert "2 strategies ran, but their ledgers hold no single test cases, so none can be called ahead." in text
+    assert re.findall(r"<h4>(.*?)</h4>", text) == ["Dice, all test cases", "Seconds a round, by phase"]
+
+
 def test_charts_of_what_was_not_timed_or_not_counted_are_left_out(tmp_path):
     folder = write_study(tmp_path, seeds=1, pictures=False)
     for path in folder.glob("*/*/seed-*/rounds.jsonl"):
@@ -347,6 +365,8 @@ def test_no_table_is_cut_on_paper(browser, eight, images):
             assert tab.locator("table").count() >= 3
             assert tab.evaluate(cut) == 0
             assert tab.evaluate("document.documentElement.scrollWidth") <= 703
+            buttons = tab.locator("th button").evaluate_all("all => all.map(one => getComputedStyle(one).display)")
+            assert set(buttons) == {"contents"}  # else Chromium does not repeat the head of a table on its next sheet
             assert tab.locator("figure").evaluate_all("all => all.every(one => getComputedStyle(one).breakInside === 'avoid')")
 
 
