@@ -1,6 +1,5 @@
 """The report's charts as inline SVG, with one key for all of them in which strategies are shown and hidden."""
 
-import functools
 import html
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxal.assessment.learning_curves import GOAL
-from jaxal.report.curves import Value, draw_curves, look, panels_of
+from jaxal.report.curves import Value, draw_curves, extreme_panels, group_panels, look, panels_of
 from jaxal.rounds.ledger import FULL, RunOnDisk, milliseconds_a_case
 from jaxal.types import Assessment
 
@@ -17,54 +16,64 @@ GREY = "#808890"  # is read on white and on black
 STYLE: dict[Any, Any] = {  # matplotlib's types list every name that may be a key
     "svg.fonttype": "none", "font.size": 9, "text.color": GREY, "axes.labelcolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
     "axes.edgecolor": GREY, "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False, "grid.color": GREY, "font.family": "sans-serif",
+    "axes.axisbelow": True, "hatch.color": "white", "hatch.linewidth": 1.2,
 }  # fmt: skip
 DASHES = {"-": "", "--": "6 3", ":": "2 3"}
+MARKS = {  # as SVG draws them around (14, 5)
+    "o": '<circle cx="14" cy="5" r="3.5"/>', "s": '<path d="M11 2h6v6h-6z"/>', "^": '<path d="M14 1l4 8h-8z"/>', "D": '<path d="M14 .5l4.5 4.5-4.5 4.5-4.5-4.5z"/>',
+    "v": '<path d="M14 9l4-8h-8z"/>',
+}  # fmt: skip
+HATCHES = ("", "///", "...", "xxx")  # of the parts of bars beyond the tenth, whose colours come again
+FEW_CHARTS = 3  # of groups or classes, that are not folded up
 
 
 def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
-    """All charts of one setting."""
+    """All charts of one setting; those of each of many groups or classes are folded up."""
     curves = [run for run in runs if run.strategy != FULL]
     if not curves:
         return ""
     names = sorted({run.strategy for run in curves})
-    groups = sorted({group for run in curves for group in run.rounds[0][assessment.key]["by_group"]})
+    groups = sorted({group for run in curves for entry in run.rounds for group in entry[assessment.key]["by_group"]})
     order = class_order(runs, assessment)
-    kinds = sorted({kind for run in curves for entry in run.rounds for kind in entry.get(assessment.queried, {})}, key=order)
     full = [run for run in runs if run.strategy == FULL]
-    tall = 0.9 + 0.22 * sum(1 + name.count(",") for name in names)  # of bars
 
-    def line(title: str, value: Value, goal: bool) -> str:
+    def line(title: str, value: Value, goal: bool = False) -> str:
+        if all(np.isnan(value(entry)) for run in curves for entry in run.rounds):
+            return ""
         level = float(np.mean([value(run.rounds[-1]) for run in full])) if full else None
         return _chart(lambda axis: _draw_curves(axis, curves, names, value, level, goal), title, "labelled cases")
 
     def counts(kind: str) -> str:
         def draw(axis) -> None:
-            draw_curves(axis, curves, names, lambda entry: entry["labelled_by_class"].get(kind, 0))
+            draw_curves(axis, curves, names, lambda entry: entry.get("labelled_by_class", {}).get(kind, 0))
             axis.yaxis.get_major_locator().set_params(integer=True)
 
         return _chart(draw, f"Labelled of class {kind}", "labelled cases")
 
-    bars = functools.partial(_chart, label="", height=max(2.0, tall))
-    figures = [line(title, value, not place) for place, (title, value) in enumerate(panels_of(assessment, groups))]
-    classes = sorted({name for run in curves for name in run.rounds[-1].get("labelled_by_class", {})}, key=order)
-    figures += [counts(name) for name in classes]
-    what = assessment.queried.removeprefix("queried_by_")
-    figures += [
-        _chart(lambda axis: _draw_reliability(axis, curves, names), "Reliability after the last round", "confidence"),
-        *(
-            [bars(lambda axis: _draw_queries(axis, curves, names, kinds, assessment), f"Share of each {what} among the queried")]
-            if len(kinds) > 1
-            else []
-        ),
-        bars(lambda axis: _draw_seconds(axis, curves, names), "Seconds a round, by phase"),
+    many = len(groups) > FEW_CHARTS
+    panels = extreme_panels(assessment) if many else panels_of(assessment, groups)
+    figures = [line(title, value, not place) for place, (title, value) in enumerate(panels)]
+    of_groups = [line(title, value) for title, value in group_panels(assessment, groups)] if many else []
+    of_classes = [
+        counts(name)
+        for name in sorted({name for run in curves for name in run.rounds[-1].get("labelled_by_class", {})}, key=order)
     ]
-    if all("pool" in entry for run in curves for entry in run.rounds):
-        figures.append(bars(lambda axis: _draw_scoring(axis, curves, names), "Milliseconds to score and select, a case"))
+    folded = [(f"{assessment.title} by group", of_groups)]
+    if len(of_classes) > FEW_CHARTS:
+        folded.append(("Labelled by class", of_classes))
+    else:
+        figures += of_classes
+    figures += [*_reliability(curves, names), *_bars(curves, names, assessment, order)]
     about = (
         "Lines are means over seeds; bands, where strategies are few, reach from the lowest to the highest seed; dotted: training on "
         "everything, dashed: 95 % of it. Seconds are medians of the rounds after the first."
     )
-    return f'<section><h3>Curves</h3><p>{about}</p>{_keys(names)}<div class="charts">{"".join(figures)}</div></section>'
+    rest = "".join(
+        f'<details><summary>{html.escape(title)} ({len(parts)} charts)</summary><div class="charts">{"".join(parts)}</div></details>'
+        for title, parts in folded
+        if parts
+    )
+    return f'<section><h3>Curves</h3><p>{about}</p>{_keys(names)}<div class="charts">{"".join(figures)}</div>{rest}</section>'
 
 
 def class_order(runs: Sequence[RunOnDisk], assessment: Assessment) -> Callable[[str], tuple[int, str]]:
@@ -79,9 +88,12 @@ def _keys(names: Sequence[str]) -> str:
 
     keys = []
     for index, name in enumerate(names):
-        own = look(index)
-        colour, dashes = to_hex(own["color"]), DASHES[own["ls"]]
-        sample = f'<svg viewBox="0 0 28 10" aria-hidden="true"><path d="M0 5H28" stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"/></svg>'
+        style = look(index)
+        colour, dashes = to_hex(style["color"]), DASHES[style["ls"]]
+        sample = (
+            f'<svg viewBox="0 0 28 10" aria-hidden="true"><path d="M0 5H28" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+            f'<g fill="{colour}">{MARKS[style["marker"]]}</g></svg>'
+        )
         keys.append(
             f'<label><input type="checkbox" checked data-line="line-{index}">{sample}<span>{html.escape(name)}</span></label>'
         )
@@ -115,6 +127,60 @@ def _draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: V
             axis.axhline(GOAL * level, ls="--", color=GREY, lw=0.8)
 
 
+def _reliability(runs: Sequence[RunOnDisk], names: Sequence[str]) -> list[str]:
+    """How often what is predicted with some confidence is right; nothing where no ledger says it."""
+    if not any("reliability" in run.rounds[-1] for run in runs):
+        return []
+    return [_chart(lambda axis: _draw_reliability(axis, runs, names), "Reliability after the last round", "confidence")]
+
+
+def _draw_reliability(axis, runs: Sequence[RunOnDisk], names: Sequence[str]) -> None:
+    axis.plot([0, 1], [0, 1], color=GREY, lw=0.8)
+    for index, name in enumerate(names):
+        last = [run.rounds[-1]["reliability"] for run in runs if run.strategy == name and "reliability" in run.rounds[-1]]
+        if not last:
+            continue
+        count, confidence, correct = (
+            np.sum([sums[part] for sums in last], axis=0) for part in ("count", "confidence", "correct")
+        )
+        filled = count > 0
+        shown = confidence[filled] / count[filled], correct[filled] / count[filled]
+        axis.plot(*shown, ms=3, lw=1.2, gid=f"line-{index}", **look(index))
+    axis.set_ylabel("correct")
+
+
+# Bars
+
+
+def _bars(runs: Sequence[RunOnDisk], names: Sequence[str], assessment: Assessment, order: Callable[[str], Any]) -> list[str]:
+    """What was queried and how long it took, a bar a strategy; nothing of what was not counted or not timed."""
+    kinds = sorted({kind for run in runs for entry in run.rounds for kind in entry.get(assessment.queried, {})}, key=order)
+    what = assessment.queried.removeprefix("queried_by_")
+    figures = []
+    if len(kinds) > 1:
+        shares = _shares(runs, names, kinds, assessment)
+        figures.append(_parts_chart(names, shares, f"Share of each {what} among the queried", whole=True))
+    later = {name: [entry for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds] for name in names}
+    phases = ("train", "evaluate", "score", "select")
+    seconds = {
+        phase: [float(np.median([entry["seconds"].get(phase, 0.0) for entry in later[name]])) for name in names]
+        for phase in phases
+    }
+    if any(map(any, seconds.values())):
+        figures.append(_parts_chart(names, seconds, "Seconds a round, by phase"))
+    if all("pool" in entry for run in runs for entry in run.rounds):
+        milliseconds = [float(np.median([milliseconds_a_case(entry) for entry in later[name]])) for name in names]
+        if any(milliseconds):
+            title = "Milliseconds to score and select, a case"
+            figures.append(_chart(lambda axis: _draw_scoring(axis, names, milliseconds), title, "", _height(names)))
+    return figures
+
+
+def _height(names: Sequence[str]) -> float:
+    """Inches of a chart with a bar for each of these names, which have a line for each option."""
+    return max(2.0, 0.9 + 0.22 * sum(1 + name.count(",") for name in names))
+
+
 def _bar_names(names: Sequence[str]) -> list[str]:
     return [name.replace(",", ",\n") for name in names]
 
@@ -125,57 +191,40 @@ def _finish_bars(axis, names: Sequence[str]) -> None:
     axis.invert_yaxis()
 
 
-def _draw_parts(axis, names: Sequence[str], parts: Mapping[str, Sequence[float]]) -> None:
-    """Bars of parts side by side, a bar a strategy."""
-    left = np.zeros(len(names))
-    for index, (part, values) in enumerate(parts.items()):
-        own = f"\u200b{part}"  # matplotlib leaves names that begin with an underscore out
-        axis.barh(_bar_names(names), values, left=left, color=f"C{index % 10}", alpha=0.8, label=own)
-        left = left + values
-    _finish_bars(axis, names)
-    longest = max(map(len, parts))
-    axis.figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=max(1, min(len(parts), 40 // (longest + 5))))
+def _parts_chart(names: Sequence[str], parts: Mapping[str, Sequence[float]], title: str, whole: bool = False) -> str:
+    """Bars of parts side by side; the chart grows with the lines of its legend, so that many parts do not squash the bars."""
+    legend = {part: part if len(part) <= 45 else f"{part[:44]}…" for part in parts}
+    columns = max(1, min(len(parts), 52 // (max(map(len, legend.values())) + 5)))
+    lines = -(-len(parts) // columns)
+
+    def draw(axis) -> None:
+        left = np.zeros(len(names))
+        for index, (part, values) in enumerate(parts.items()):
+            look_of_part = {"color": f"C{index % 10}", "hatch": HATCHES[index // 10 % len(HATCHES)]}
+            label = f"\u200b{legend[part]}"  # matplotlib leaves names that begin with an underscore out
+            axis.barh(_bar_names(names), values, left=left, alpha=0.8, label=label, **look_of_part)
+            left = left + values
+        _finish_bars(axis, names)
+        if whole:
+            axis.set_xlim(0, 1)
+        axis.figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=columns)
+
+    return _chart(draw, title, "", _height(names) + 0.17 * (lines - 1))
 
 
-def _draw_queries(axis, runs: Sequence[RunOnDisk], names: Sequence[str], kinds: Sequence[str], assessment: Assessment) -> None:
+def _shares(
+    runs: Sequence[RunOnDisk], names: Sequence[str], kinds: Sequence[str], assessment: Assessment
+) -> dict[str, list[float]]:
+    """Of all that a strategy queried the share of each kind, by kind and in the order of the strategies."""
     counts = {
         name: [entry.get(assessment.queried, {}) for run in runs if run.strategy == name for entry in run.rounds]
         for name in names
     }
-    total = {name: max(sum(sum(own.values()) for own in counts[name]), 1) for name in names}
-    share = {kind: [sum(own.get(kind, 0) for own in counts[name]) / total[name] for name in names] for kind in kinds}
-    if share:
-        _draw_parts(axis, names, share)
-    axis.set_xlim(0, 1)
+    total = {name: max(sum(sum(by_kind.values()) for by_kind in counts[name]), 1) for name in names}
+    return {kind: [sum(by_kind.get(kind, 0) for by_kind in counts[name]) / total[name] for name in names] for kind in kinds}
 
 
-def _draw_reliability(axis, runs: Sequence[RunOnDisk], names: Sequence[str]) -> None:
-    axis.plot([0, 1], [0, 1], color=GREY, lw=0.8)
-    for index, name in enumerate(names):
-        last = [run.rounds[-1]["reliability"] for run in runs if run.strategy == name and "reliability" in run.rounds[-1]]
-        if not last:
-            continue
-        count, confidence, correct = (np.sum([own[part] for own in last], axis=0) for part in ("count", "confidence", "correct"))
-        filled = count > 0
-        shown = confidence[filled] / count[filled], correct[filled] / count[filled]
-        axis.plot(*shown, marker="o", ms=3, lw=1.2, gid=f"line-{index}", **look(index))
-    axis.set_ylabel("correct")
-
-
-def _draw_seconds(axis, runs: Sequence[RunOnDisk], names: Sequence[str]) -> None:
-    later = {name: [entry for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds] for name in names}
-    phases = ("train", "evaluate", "score", "select")
-    parts = {
-        phase: [np.median([entry["seconds"].get(phase, 0.0) for entry in later[name]]) for name in names] for phase in phases
-    }
-    _draw_parts(axis, names, parts)
-
-
-def _draw_scoring(axis, runs: Sequence[RunOnDisk], names: Sequence[str]) -> None:
-    milliseconds = [
-        np.median([milliseconds_a_case(entry) for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds])
-        for name in names
-    ]
+def _draw_scoring(axis, names: Sequence[str], milliseconds: Sequence[float]) -> None:
     axis.barh(_bar_names(names), milliseconds, color="C0", alpha=0.8)
     for place, value in enumerate(milliseconds):
         axis.annotate(f"{value:.3g}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=8)

@@ -1,7 +1,7 @@
 """Learning curves of runs: the lines that the report and the PNG beside it draw alike."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ FEW = 6  # strategies that a plot holds with their names and ranges
 
 Value = Callable[[Mapping[str, Any]], float]
 
+DISPARITY: tuple[str, Value] = ("Disparity Δ (lower is fairer)", lambda entry: entry.get("disparity", np.nan))
+
 
 def look(index: int) -> dict[str, str]:
-    """Ten colours, then the same ones with another line."""
-    return {"color": f"C{index % 10}", "ls": ("-", "--", ":")[index // 10 % 3]}
+    """Ten colours, then the same ones with another line; marks tell neighbours apart for those who see no colours."""
+    return {"color": f"C{index % 10}", "ls": ("-", "--", ":")[index // 10 % 3], "marker": "os^Dv"[index % 5]}
 
 
 def draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Value) -> None:
@@ -36,12 +38,13 @@ def draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Va
 
     for index, name in enumerate(names):
         curves = [{entry["labelled"]: value(entry) for entry in run.rounds} for run in runs if run.strategy == name]
-        labelled = sorted(set().union(*curves))
-        points = [[curve[count] for curve in curves if count in curve] for count in labelled]
-        means = [np.nanmean(point) for point in points]
-        axis.plot(labelled, means, marker="o", ms=3, lw=1.4, label=name, gid=f"line-{index}", **look(index))
+        known = [{count: level for count, level in curve.items() if not np.isnan(level)} for curve in curves]
+        labelled = sorted(set().union(*known))
+        points = [[curve[count] for curve in known if count in curve] for count in labelled]
+        means = [np.mean(point) for point in points]
+        axis.plot(labelled, means, ms=3, lw=1.4, label=name, gid=f"line-{index}", **look(index))
         if len(curves) > 1 and len(names) <= FEW:
-            low, high = [np.nanmin(point) for point in points], [np.nanmax(point) for point in points]
+            low, high = [min(point) for point in points], [max(point) for point in points]
             axis.fill_between(labelled, low, high, color=f"C{index % 10}", alpha=0.15, lw=0, gid=f"line-{index}")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -49,15 +52,31 @@ def draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Va
 def panels_of(assessment: Assessment, groups: Sequence[str]) -> list[tuple[str, Value]]:
     """Titles and values of what is drawn of every kind of task: the main measure overall, and by group with the disparity."""
     title, key = assessment.title, assessment.key
-
-    def of_group(group: str) -> Value:
-        return lambda entry: entry[key]["by_group"].get(group, np.nan)
-
     panels: list[tuple[str, Value]] = [(f"{title}, all test cases", lambda entry: entry[key]["overall"])]
     if len(groups) > 1:
-        panels += [(f"{title}, group {group}", of_group(group)) for group in groups]
-        panels.append(("Disparity Δ (lower is fairer)", lambda entry: entry.get("disparity", np.nan)))
+        panels += [*group_panels(assessment, groups), DISPARITY]
     return panels
+
+
+def group_panels(assessment: Assessment, groups: Sequence[str]) -> list[tuple[str, Value]]:
+    """Titles and values of each group's main measure."""
+
+    def of_group(group: str) -> Value:
+        return lambda entry: entry[assessment.key]["by_group"].get(group, np.nan)
+
+    return [(f"{assessment.title}, group {group}", of_group(group)) for group in groups]
+
+
+def extreme_panels(assessment: Assessment) -> list[tuple[str, Value]]:
+    """What stands for many groups: the main measure overall, that of the worst and of the best group after each round, and the disparity."""
+
+    def of_extreme(choose: Callable[[Iterable[float]], float]) -> Value:
+        return lambda entry: choose(entry[assessment.key]["by_group"].values() or [np.nan])
+
+    extremes: list[tuple[str, Value]] = [
+        (f"{assessment.title}, {name} group", of_extreme(choose)) for name, choose in (("worst", min), ("best", max))
+    ]
+    return [*panels_of(assessment, ()), *extremes, DISPARITY]
 
 
 def plot_learning_curves(folder: Path, setting: str) -> Path | None:

@@ -2,17 +2,19 @@
 
 import contextlib
 import io
+import itertools
+import json
 import os
 import re
 import shutil
 
 import numpy as np
 import pytest
+from ledgers import MANY_GROUPS, record, write_study
 
-from jaxal.report import page
+from jaxal.report import cases, page
 from jaxal.report.comparison import compare_folder
 from jaxal.rounds.ledger import Ledger
-from jaxal.rounds.pictures import _write_picture
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
 from jaxal.tasks.pictures import draw_case
 from jaxal.types import Example
@@ -20,58 +22,6 @@ from jaxal.types import Example
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
          "--disable-sync"]  # fmt: skip
-GROUPS = ("A", "B")
-
-
-def record(round_, labelled, level, rng, queried):
-    test = {
-        f"t{index:02d}": {
-            "group": GROUPS[index % 2],
-            "dice": round(float(np.clip(level - 0.1 * (index % 2) + 0.02 * rng.standard_normal(), 0, 1)), 6),
-        }
-        for index in range(12)
-    }
-    by_group = {group: float(np.mean([own["dice"] for own in test.values() if own["group"] == group])) for group in GROUPS}
-    overall = float(np.mean([own["dice"] for own in test.values()]))
-    gap = abs(by_group["A"] - by_group["B"])
-    return {
-        "round": round_, "labelled": labelled, "queried": queried, "scores": [0.5 - 0.1 * index for index in range(len(queried))],
-        "queried_by_group": {"A": 1, "B": 1}, "queried_groups": dict(zip(queried, GROUPS, strict=False)), "group_weights": {"A": 0.8, "B": 1.2},
-        "dice": {"overall": overall, "by_group": by_group, "undefined": 0}, "disparity": gap, "essp": overall / (1 + gap), "nll": 1 - level + 0.001 * rng.random(),
-        "ece": 0.02, "test": test, "reliability": {"count": [0, 5, 10], "confidence": [0, 3, 9], "correct": [0, 3, 8]},
-        "seconds": {"train": 3.0, "score": 0.5, "select": 0.01, "evaluate": 0.2}, "config": "abcd1234", "versions": {"jax": "0.10"},
-        "device": "cpu",
-    }  # fmt: skip
-
-
-def write_study(folder, strategies=("random", "entropy", "weighted_entropy"), seeds=2, rounds=3, settings=("strong-imbalanced",)):
-    rng = np.random.default_rng(0)
-    label = np.zeros((24, 28, 20), np.uint8)
-    label[8:14, 10:18, 6:12] = 1
-    for setting in settings:
-        for strength, strategy in enumerate(strategies):
-            for seed in range(seeds):
-                run = folder / setting / strategy / f"seed-{seed}"
-                for round_ in range(rounds):
-                    queried = [f"case_{seed}{round_}{index}" for index in range(2)]
-                    Ledger(run / "rounds.jsonl").append(
-                        record(round_, 8 + 4 * round_, 0.7 + 0.05 * round_ + 0.02 * strength, rng, queried)
-                    )
-                    for id_ in queried:
-                        example = Example(
-                            rng.normal(size=(*label.shape, 1)).astype(np.float32) + label[..., None],
-                            label,
-                            np.ones(label.shape, bool),
-                            np.ones(label.shape, bool),
-                        )
-                        chance = np.clip(0.8 * np.roll(label, 1, 0) + 0.05, 0, 1)
-                        _write_picture(
-                            run / "pictures" / f"round-{round_:03d}" / f"{id_}.webp",
-                            draw_case(example, np.stack([1 - chance, chance])),
-                        )
-        Ledger(folder / setting / "full" / "seed-0" / "rounds.jsonl").append(record(0, 40, 0.9, rng, []))
-        Ledger(folder / setting / "full" / "seed-1" / "rounds.jsonl").append(record(0, 40, 0.9, rng, []))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -120,19 +70,30 @@ def test_the_slices_are_those_with_most_of_the_structure(rng):
     assert (drawn[..., 1] > drawn[..., 0] + 60).sum() > 100  # green outlines
 
 
-def test_estimates_that_are_better_are_told_from_those_that_are_worse(tmp_path):
-    text = page.write_report(write_study(tmp_path, strategies=("entropy", "weighted_entropy"), seeds=4)).read_text()
-    head, row = text.split("Difference from entropy")[1].split("</table>")[0].split("<tbody>")
-    titles = re.findall(r">([^<>]+)</button>", head)
-    cells = dict(zip(titles, re.findall(r"<td[^>]*>", row), strict=True))
-    assert "better" in cells["Dice"]  # more by 0.04
-    assert "better" in cells["NLL"]  # less by 0.04
+@pytest.fixture
+def without_charts(monkeypatch):
+    """Charts take most of a report's time."""
+    monkeypatch.setattr(page.charts, "section", lambda runs, assessment: "")
+
+
+def cells_of(text, heading):
+    """The cells of the first table behind a heading, by the titles of their columns: those of its first line."""
+    head, body = text.split(f">{heading}</h3>")[1].split("</table>")[0].split("<tbody>")
+    titles = re.findall(r"<button[^>]*>(.*?)</button>", head)[1:]
+    return dict(zip(titles, re.findall(r"<td[^>]*>.*?</td>", body.split("</tr>")[0]), strict=True))
+
+
+def test_estimates_that_are_better_are_told_from_those_that_are_worse(tmp_path, without_charts):
+    study = write_study(tmp_path, strategies=("entropy", "weighted_entropy"), seeds=4, pictures=False, lead=0.06)
+    cells = cells_of(page.write_report(study).read_text(), "Difference from entropy")
+    assert 'class="better"' in cells["Dice"]  # more by 0.06
+    assert 'class="better"' in cells["NLL"]  # less by 0.06
 
 
 def test_all_runs_have_pictures_if_not_all_fit(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "PICTURES_AT_MOST", 8)
+    monkeypatch.setattr(cases, "PICTURES_AT_MOST", 8)
     text = page.write_report(write_study(tmp_path, strategies=("a", "b"), seeds=2)).read_text()
-    assert text.count("<details>") == 4
+    assert text.count("queried cases</summary>") == 4
     assert text.count("round 2, rank") == 8
     assert "Of 24 pictures the 8 of the latest rounds are here" in text
 
@@ -161,13 +122,77 @@ def test_a_run_that_is_still_short_is_left_out_by_name(tmp_path):
     assert "random seed 1" in page.write_report(folder).read_text()
 
 
-def test_without_an_interval_nothing_is_called_sure(tmp_path):
-    """NLL and ECE are known for each seed only, so one seed has no interval of them."""
-    text = page.write_report(write_study(tmp_path, strategies=("random", "entropy"), seeds=1)).read_text()
-    table = text.split("Difference from entropy")[1].split("</table>")[0]
-    cells = re.findall(r"<td[^>]*>.*?</td>", table)
-    assert all(("class=" in cell) <= (" to " in cell) for cell in cells)
-    assert any("<small></small>" in cell for cell in cells)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_of_few_seeds_there_are_no_intervals_and_nothing_is_called_sure(tmp_path, seeds, without_charts):
+    text = page.write_report(write_study(tmp_path, ("random", "entropy"), seeds, pictures=False)).read_text()
+    assert "without intervals, which take 3 seeds" in text
+    for heading in ("Comparison", "Difference from entropy"):
+        assert not any("\u00a0to " in cell or "class=" in cell for cell in cells_of(text, heading).values())
+
+
+def test_goals_that_were_not_reached_are_told_in_words(tmp_path, without_charts):
+    """Training on everything reaches 0.83 with groups, so that 95 % are 0.78: the second and the third strategy get there."""
+    study = write_study(tmp_path, seeds=3, full=0.88, pictures=False)
+    text = page.write_report(study).read_text()
+    assert "∞" not in text
+    assert "inf<" not in text
+    assert "not reached" in cells_of(text, "Comparison")["labels to 95 %"]  # entropy
+    assert "neither reached it" in text
+    assert "only weighted_entropy reached it" not in text  # differences are from random and entropy
+    assert "random did not reach it" in text
+
+
+def test_of_many_groups_the_worst_and_the_best_come_first(tmp_path, without_charts):
+    text = page.write_report(write_study(tmp_path, seeds=3, groups=MANY_GROUPS, pictures=False)).read_text()
+    columns = list(cells_of(text, "Comparison"))
+    assert columns[:4] == ["Dice", "worst group", "best group", "disparity Δ"]
+    assert len(columns) <= 11
+    cells = cells_of(text, "Comparison")
+    assert f"group {MANY_GROUPS[-1]}" in cells["worst group"]
+    assert f"group {MANY_GROUPS[0]}" in cells["best group"]
+    assert text.count("Dice by group (8 groups)") == 1
+    rows = text.split("Dice by group (8 groups)")[1].split("<tbody>")[1].split("</table>")[0]
+    assert re.findall(r'<th scope="row"[^>]*>([^<]+),<wbr>', rows)[0] == MANY_GROUPS[-1].split(",")[0]  # the worst comes first
+    assert rows.count("<tr>") == 8
+
+
+def test_a_worst_group_that_differs_between_seeds_has_no_name(tmp_path, without_charts):
+    study = write_study(tmp_path, ("random",), 1, groups=("A", "B", "C"), pictures=False)
+    other = write_study(tmp_path / "other", ("random",), 1, groups=("C", "A", "B"), pictures=False)
+    shutil.copytree(other / "strong-imbalanced/random/seed-0", study / "strong-imbalanced/random/seed-1")
+    cells = cells_of(page.write_report(study).read_text(), "Result")
+    assert "not the same in all seeds" in cells["worst group"]
+    assert "group A" in cells["best group"]  # first in one seed, second in the other
+
+
+def test_a_ledger_with_nothing_but_what_it_must_hold_has_a_report(tmp_path):
+    seconds = {"train": 1.0, "score": 0.5, "select": 0.01, "evaluate": 0.2}
+    line = {
+        "round": 0,
+        "labelled": 8,
+        "queried": ["x"],
+        "dice": {"overall": 0.7, "by_group": {}},
+        "nll": 0.1,
+        "ece": 0.02,
+        "seconds": seconds,
+    }
+    for strategy in ("a", "b"):
+        Ledger(tmp_path / "mine" / strategy / "seed-0" / "rounds.jsonl").append(line)
+    text = page.write_report(tmp_path).read_text()
+    assert "2 strategies ran, but their ledgers hold no single test cases, so none can be called ahead." in text
+    assert re.findall(r"<h4>(.*?)</h4>", text) == ["Dice, all test cases", "Seconds a round, by phase"]
+
+
+def test_charts_of_what_was_not_timed_or_not_counted_are_left_out(tmp_path):
+    folder = write_study(tmp_path, seeds=1, pictures=False)
+    for path in folder.glob("*/*/seed-*/rounds.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            line |= {"pool": 30, "seconds": dict.fromkeys(("train", "score", "select", "evaluate"), 0)}
+            del line["reliability"], line["disparity"]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    titles = re.findall(r"<h4>(.*?)</h4>", page.write_report(folder).read_text())
+    assert titles == ["Dice, all test cases", "Dice, group A", "Dice, group B", "Share of each group among the queried"]
 
 
 def test_a_folder_without_rounds_has_a_report_too(tmp_path):
@@ -241,29 +266,20 @@ def images(tmp_path_factory):
     return page.write_report(folder)
 
 
-def column(tab, place):
-    return tab.eval_on_selector_all(
-        "table.sortable >> nth=0 >> tbody tr", f"rows => rows.map(row => row.cells[{place}].innerText)"
-    )
-
-
 def test_a_click_sorts_and_a_second_one_turns_round(tab):
-    button = tab.locator("table.sortable").first.locator("th button", has_text="Dice").first
+    table = tab.locator("table.measures").first
+    button = table.locator("thead th button", has_text="Dice").first
     button.click()
-    names = [
-        row.split("\\n")[0] for row in tab.locator("table.sortable").first.locator("tbody tr td:first-child").all_inner_texts()
-    ]
-    assert names == ["random", "entropy", "weighted_entropy"]
+    assert table.locator("tbody th").all_inner_texts() == ["random", "entropy", "weighted_entropy"]
     button.click()
-    names = tab.locator("table.sortable").first.locator("tbody tr td:first-child").all_inner_texts()
-    assert names == ["weighted_entropy", "entropy", "random"]
-    assert tab.locator("table.sortable").first.locator("th[aria-sort=descending]").count() == 1
+    assert table.locator("tbody th").all_inner_texts() == ["weighted_entropy", "entropy", "random"]
+    assert table.locator("th[aria-sort=descending]").count() == 1
 
 
 def test_a_narrow_window_never_scrolls_sideways_as_a_whole(tab):
     tab.set_viewport_size({"width": 360, "height": 740})
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
-    tab.locator("details summary").first.click()
+    tab.locator("details summary", has_text="queried cases").first.click()
     assert tab.locator(".cases img").first.is_visible()
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
 
@@ -312,3 +328,54 @@ def test_print_shows_every_case(tab):
     assert pictures == 6 * 6
     assert tab.pdf(format="A4").count(b"/Subtype /Image") >= pictures
     assert tab.locator("details:not([open])").count() == 0
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    """The report of a study of eight groups with long names, and of strategies with long names."""
+    names = ("random", "entropy", "aeig,step_rate=normalised,renormalise=true")
+    study = write_study(tmp_path_factory.mktemp("eight"), names, seeds=3, groups=MANY_GROUPS, pictures=False)
+    return page.write_report(study)
+
+
+def test_eight_groups_fit_the_window(browser, eight):
+    """Nothing but a table's own box scrolls sideways, and from 1000 pixels on not even that; shares have bars as high as those of two."""
+    wider = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).length"
+    with opened(browser, eight) as tab:
+        for width, some in ((380, True), (1000, False)):
+            tab.set_viewport_size({"width": width, "height": 800})
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            assert bool(tab.evaluate(wider)) == some
+        tab.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        assert not tab.evaluate(wider)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 1000
+        bars = "[...document.querySelectorAll('svg[aria-label^=Share] [id^=patch] path')].map(bar => bar.getBoundingClientRect().height)"
+        assert sum(12 < height < 120 for height in tab.evaluate(bars)) >= 3 * 8
+
+
+def test_no_table_is_cut_on_paper(browser, eight, images):
+    """On A4 within its margins, with all that was folded up."""
+    cut = """[...document.querySelectorAll("table")].filter(table => {const box = table.closest(".scroll");
+        return table.scrollWidth > table.clientWidth || table.getBoundingClientRect().right > box.getBoundingClientRect().right + 1}).length"""
+    for report in (eight, images):
+        with opened(browser, report) as tab:
+            tab.set_viewport_size({"width": 703, "height": 1000})  # 210 mm less two margins of 12 mm
+            tab.emulate_media(media="print")
+            tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+            assert tab.locator("table").count() >= 3
+            assert tab.evaluate(cut) == 0
+            assert tab.evaluate("document.documentElement.scrollWidth") <= 703
+            buttons = tab.locator("th button").evaluate_all("all => all.map(one => getComputedStyle(one).display)")
+            assert set(buttons) == {"contents"}  # else Chromium does not repeat the head of a table on its next sheet
+            assert tab.locator("figure").evaluate_all("all => all.every(one => getComputedStyle(one).breakInside === 'avoid')")
+
+
+def test_headings_descend_one_by_one_and_cells_have_heads(browser, eight):
+    with opened(browser, eight) as tab:
+        levels = tab.locator("h1,h2,h3,h4").evaluate_all("all => all.map(heading => Number(heading.tagName[1]))")
+        assert levels[0] == 1
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+        assert tab.locator("table th:not([scope])").count() == 0
+        assert tab.locator("tbody tr").count() == tab.locator("tbody th[scope=row]").count()
+        labels = tab.locator("figure svg").evaluate_all("all => all.map(chart => chart.getAttribute('aria-label'))")
+        assert len(labels) == len(set(labels) - {None, ""})
