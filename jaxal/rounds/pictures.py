@@ -24,7 +24,7 @@ def draw_queried(run: Run, state: State, units: Sequence[str], params: Params) -
         case = run.units[name].case._replace(label=known.get(name))
         example = task.load(case)
         pixels = task.pixels(case) if task.pixels else None
-        predict_case = functools.partial(predict, task.kind, task.model, params, example.image)
+        predict_case = functools.partial(predict, task.kind, task.model, params, example)
         sight = Sight(example, pixels, predict_case, task.dataset.spacing_mm)
         picture = task.kind.picture(sight)
         if picture:

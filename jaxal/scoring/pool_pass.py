@@ -235,7 +235,8 @@ def _evaluate(program: _Program, params: Params, key: Array, examples: Example, 
     model, moments = stream.model, stream.moments
     shape = examples.label.shape[1:]
     first = first_network(stream.config, params)
-    hidden = model.stem(first, examples.image)
+    within = examples.inside if stream.dense else None
+    hidden = model.stem(first, examples.image, within)
     certain = model.tail(first, hidden, None)
     features = flat(certain)
     logits = logits_of(features, *model.head(first))
@@ -243,7 +244,7 @@ def _evaluate(program: _Program, params: Params, key: Array, examples: Example, 
     members = each = None
     if any(statistic.needs_members for _, statistic in names):
         around = moments.prediction(single)
-        members = member_moments(stream, params, examples.image, hidden, jax.random.fold_in(key, 0), around)
+        members = member_moments(stream, params, examples.image, hidden, jax.random.fold_in(key, 0), around, within)
     if any(statistic.needs_each_member for _, statistic in names):
         each = member_probabilities(stream, params, examples.image, hidden, jax.random.fold_in(key, 0))
     case_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)

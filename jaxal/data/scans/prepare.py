@@ -164,6 +164,11 @@ def prepared_shape(case: Case) -> tuple[int, ...]:
     return open_array(case.image).shape[:-1]
 
 
+def is_padded(dataset: Dataset, size: Sequence[int]) -> bool:
+    """Whether any prepared case is shorter along an axis than what a network sees at once."""
+    return any(length < room for case in dataset.cases for length, room in zip(prepared_shape(case), size, strict=True))
+
+
 def _open(case: Case) -> tuple[np.ndarray, np.ndarray | None]:
     image = open_array(case.image)
     if case.label is None or case.label.path is None:
