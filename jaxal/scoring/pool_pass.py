@@ -97,9 +97,13 @@ class Pass:
         if hosts.count() == 1:
             return own
         most = -(-len(cases) // hosts.count())
-        padded = jax.tree.map(lambda part: np.pad(part, [(0, most - len(part))] + [(0, 0)] * (part.ndim - 1)), own)
-        # The case at place i was scored by host i modulo their number.
-        return jax.tree.map(lambda part: np.swapaxes(part, 0, 1).reshape(-1, *part.shape[2:])[: len(cases)], hosts.gather(padded))
+
+        def of_all(part: np.ndarray) -> np.ndarray:
+            gathered = hosts.gather(np.pad(part, [(0, most - len(part))] + [(0, 0)] * (part.ndim - 1)))
+            # The case at place i was scored by host i modulo their number.
+            return np.swapaxes(gathered, 0, 1).reshape(-1, *part.shape[1:])[: len(cases)]
+
+        return jax.tree.map(of_all, own)  # one by one, so that memory holds only one of them twice
 
     def _over_own(self, params: Params, key: Array, cases: list[Case], load, progress, journal: Journal | None) -> Collected:
         params, key = jax.device_put((params, key), self._everywhere)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,13 @@ from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.arrays import flat, logits_of
 from jaxal.data.cases import Splits
 from jaxal.data.scans.folder import FolderConfig, make_ready
+from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.networks.layers import Norm
 from jaxal.networks.unet import UNetConfig, unet
+from jaxal.report.terminal import Display
 from jaxal.scoring.members import MembersConfig, Stream, member_moments, predict
 from jaxal.studies.presets import PRESETS
-from jaxal.studies.scans import Chosen, make_task
+from jaxal.studies.scans import Chosen, make_source, make_task
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
 from jaxal.training.trainer import Trainer, _loss
@@ -162,3 +165,21 @@ def test_a_larger_case_in_the_folder_moves_no_other_prediction(tmp_path, patch_v
     alone, beside = predictions
     assert np.ptp(alone) > 0.1
     np.testing.assert_allclose(beside, alone, atol=2e-6)
+
+
+def test_new_scans_may_be_padded_where_the_old_ones_were_not(tmp_path):
+    """The study's cases all have one shape, so its own network looks at no padding."""
+    ready = make_ready(tiny.write_dataset(tmp_path / "old", 4), tmp_path / "prepared", FolderConfig(levels=2))
+    preset = dataclasses.replace(PRESETS["smoke"], network=UNetConfig(width=4, levels=2))
+    arguments = SimpleNamespace(prepared=tmp_path / "prepared", initial="balanced")
+    source = make_source("data", arguments, preset, ready, {})
+    scans, predictions = tmp_path / "new", []
+    scans.mkdir()
+    for id_, shape in (("small", (8, 8, 8)), ("large", (14, 12, 8))):
+        values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        write_volume(scans / f"{id_}_0000.nii.gz", Volume(values, np.eye(4)))
+        new = source.read_new(scans, Display(quiet=True))
+        params = fresh(new.model, np.zeros((1, 8, 8, 8, 1), np.float32))
+        small = next(case for case in new.cases if case.id == "small")
+        predictions.append(predict(SEGMENTATION, new.model, params, new.load(small))[:, :8, :8, :8])
+    np.testing.assert_allclose(predictions[1], predictions[0], atol=2e-6)
