@@ -109,7 +109,7 @@ def share(value: T) -> T:
 
 
 def _shared(part: np.ndarray) -> np.ndarray:
-    """As whole numbers, because JAX adds the others' zeros to the leader's, which would lose the sign of a zero."""
+    """As whole numbers, because JAX adds the others' zeros to the leader's, which would lose the sign of a zero, and what is too small to be normal."""
     return np.asarray(multihost_utils.broadcast_one_to_all(part.view(f"u{part.itemsize}"))).view(part.dtype)
 
 

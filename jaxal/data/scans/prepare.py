@@ -10,7 +10,7 @@ from scipy import ndimage
 from jaxal.data.cases import Dataset, Fingerprint
 from jaxal.data.scans.layouts import Files, Found
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
-from jaxal.files import open_array
+from jaxal.files import open_array, writing
 from jaxal.types import Case, Example, Label
 
 UNLABELLED = 255  # in prepared label maps: not annotated
@@ -92,7 +92,7 @@ def _places_path(label: Path) -> Path:
 def _save(path: Path, values: np.ndarray) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("wb") as file:
+        with writing(path), aside.open("wb") as file:
             np.save(file, values, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
