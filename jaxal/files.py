@@ -23,22 +23,37 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        folder = os.open(path.parent, os.O_RDONLY)
+    with writing(path):
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tells of a write that fails by the name of what was to be written, because a full disk's error names nothing.
+
+    Raises:
+      UserError: the disk is full, or the place cannot be written to.
+    """
+    try:
+        yield
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+        full = "No space left on device" if "requested and" in str(error) else None  # what NumPy makes of a full disk
         raise UserError(
-            f"{path}: could not be written ({error.strerror}). Free some space and run the same command again."
+            f"{path}: could not be written ({error.strerror or full or error}). Free some space and run the same command again."
         ) from error
 
 
@@ -67,6 +82,8 @@ def open_array(path: Path) -> np.ndarray:
 def lock(folder: Path) -> Iterator[None]:
     """Holds a folder for this process alone; the operating system lets go of it however the process ends.
 
+    An error of the operating system in the meantime that names no file, as a full disk's, gets the folder's name.
+
     Raises:
       UserError: another process holds it.
     """
@@ -80,4 +97,9 @@ def lock(folder: Path) -> Iterator[None]:
             raise UserError(
                 f"{folder}: another process is working in this folder. Wait for it, or choose another --out."
             ) from error
-        yield
+        try:
+            yield
+        except OSError as error:
+            if error.errno is not None and error.filename is None:
+                error.filename = str(folder)
+            raise

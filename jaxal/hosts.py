@@ -105,7 +105,12 @@ def share(value: T) -> T:
     """The leader's arrays, for everybody; the others give arrays of the same shapes and types."""
     if count() == 1:
         return value
-    return jax.tree.map(lambda part: np.asarray(part)[0], multihost_utils.process_allgather(value))
+    return jax.tree.map(lambda part: _shared(np.asarray(part)), value)  # one by one, so that memory holds only one of them twice
+
+
+def _shared(part: np.ndarray) -> np.ndarray:
+    """As whole numbers, because JAX adds the others' zeros to the leader's, which would lose the sign of a zero, and what is too small to be normal."""
+    return np.asarray(multihost_utils.broadcast_one_to_all(part.view(f"u{part.itemsize}"))).view(part.dtype)
 
 
 def share_json(value: Any) -> Any:

@@ -36,7 +36,7 @@ class Init(Protocol):
 
 
 class Stem(Protocol):
-    def __call__(self, params: Params, inputs: Array) -> Any: ...
+    def __call__(self, params: Params, inputs: Array, inside: Array | None = None) -> Any: ...
 
 
 class Tail(Protocol):
@@ -56,7 +56,8 @@ class Model(NamedTuple):
 
     Attributes:
       init: `(key, example) -> params`.
-      stem: `(params, inputs) -> hidden`, the deterministic layers; runs once an item.
+      stem: `(params, inputs, inside) -> hidden`, the deterministic layers; runs once an item. `inside`, `[batch, *space]`, boolean, tells
+        the image from its padding, where every element has a label; networks that see none need not read it.
       tail: `(params, hidden, masks) -> Output`, from the first dropout layer on; runs once a member. `masks=None` is dropout off.
       head: `(params, masks) -> kernel [features, classes], bias [classes]`; logits are `features @ kernel + bias`. Masks of the
         head's own input are folded into the kernel.

@@ -258,7 +258,7 @@ def _model(features: Features, head: Head, stochastic: bool, params: Params) -> 
     def trainable(params: Params) -> Any:
         return jax.tree.map(lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating), params)
 
-    return Model(init, lambda params, images: images, tail, linear, draw_masks, True, trainable)
+    return Model(init, lambda params, images, inside=None: images, tail, linear, draw_masks, True, trainable)
 
 
 def _checked(model: Model, params: Params, example: np.ndarray, run: Features | None) -> tuple[Model, Params]:

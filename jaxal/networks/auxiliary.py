@@ -21,8 +21,8 @@ def with_auxiliary(model: Model, auxiliary: Auxiliary) -> Model:
         output = jax.eval_shape(lambda: model.tail(params, model.stem(params, example), None))
         return {"network": params, "auxiliary": auxiliary.init(jax.random.fold_in(key, 1), output)}
 
-    def stem(params: Params, inputs: Array):
-        return model.stem(params["network"], inputs)
+    def stem(params: Params, inputs: Array, inside: Array | None = None):
+        return model.stem(params["network"], inputs, inside)
 
     def tail(params: Params, hidden, masks: Masks | None) -> Output:
         output = model.tail(params["network"], hidden, masks)

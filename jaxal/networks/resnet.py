@@ -157,7 +157,7 @@ def resnet(config: ResNetConfig) -> Model:
     def init(key: Array, example: Array) -> Any:
         return draw_params(key, jax.eval_shape(network.init, key, example)["params"])
 
-    def stem(params: Any, inputs: Array) -> Array:
+    def stem(params: Any, inputs: Array, inside: Array | None = None) -> Array:
         hidden: Any = network.apply({"params": params}, inputs)
         return hidden
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.networks.conv import max_pool, upsample
-from jaxal.networks.layers import Conv, Norm, draw_channel_masks, draw_params, linear_head, trainable
+from jaxal.networks.layers import Conv, Norm, draw_channel_masks, draw_params, linear_head, mean_inside, trainable
 from jaxal.types import Masks, Model, Output
 
 Array = jax.Array
@@ -78,20 +78,27 @@ class _Upsample(nn.Module):
 
 
 class _Block(nn.Module):
-    """Twice: convolution, norm, leaky ReLU."""
+    """Twice: convolution, norm, leaky ReLU. What is not inside is zero afterwards, as it is beyond the border of the volume."""
 
     features: int
     config: UNetConfig
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, inside: Array | None) -> Array:
         config = self.config
         hidden = inputs
         for _ in range(2):
             hidden = Conv(self.features, (3,) * config.space_rank, jnp.dtype(config.dtype))(hidden)
-            hidden = Norm(config.groups if config.norm == "group" else None)(hidden)
-            hidden = nn.leaky_relu(hidden, 0.01)
+            hidden = Norm(config.groups if config.norm == "group" else None)(hidden, inside)
+            hidden = _only_inside(nn.leaky_relu(hidden, 0.01), inside)
         return hidden
+
+
+class _Level(NamedTuple):
+    """What the encoder leaves of one resolution: activations, and which of them are inside, `[batch, *space, 1]`, if that is known."""
+
+    hidden: Array
+    inside: Array | None
 
 
 class _UNet(nn.Module):
@@ -105,23 +112,29 @@ class _UNet(nn.Module):
         self.kernel = self.param("kernel", nn.initializers.zeros, (config.width, config.classes), jnp.float32)
         self.bias = self.param("bias", nn.initializers.zeros, (config.classes,), jnp.float32)
 
-    def encode(self, inputs: Array) -> tuple[Array, ...]:
-        hidden = inputs.astype(self.config.dtype)
+    def encode(self, inputs: Array, inside: Array | None) -> tuple[_Level, ...]:
+        hidden = _only_inside(inputs, inside).astype(self.config.dtype)
         levels = []
         for level, encoder in enumerate(self.encoders):
-            hidden = encoder(max_pool(hidden) if level else hidden)
-            levels.append(hidden)
+            if level:  # a coarse element is inside if any of its fine ones is
+                hidden, inside = jax.tree.map(max_pool, (hidden, inside))
+            hidden = encoder(hidden, inside)
+            levels.append(_Level(hidden, inside))
         return tuple(levels)
 
-    def decode(self, levels: tuple[Array, ...], masks: Masks | None) -> Array:
-        hidden = _drop(levels[-1], masks, "bottleneck")
+    def decode(self, levels: tuple[_Level, ...], masks: Masks | None) -> Array:
+        hidden = _drop(levels[-1].hidden, masks, "bottleneck")
         for level in reversed(range(len(levels) - 1)):
-            joined = jnp.concatenate([levels[level], self.upsamples[level](hidden)], axis=-1)
-            hidden = self.decoders[level](_drop(joined, masks, f"decoder_{level}"))
+            joined = jnp.concatenate([levels[level].hidden, self.upsamples[level](hidden)], axis=-1)
+            hidden = self.decoders[level](_drop(joined, masks, f"decoder_{level}"), levels[level].inside)
         return hidden
 
     def __call__(self, inputs: Array) -> Array:
-        return self.decode(self.encode(inputs), None)
+        return self.decode(self.encode(inputs, None), None)
+
+
+def _only_inside(values: Array, inside: Array | None) -> Array:
+    return values if inside is None else jnp.where(inside, values, 0)
 
 
 def _drop(inputs: Array, masks: Masks | None, name: str) -> Array:
@@ -143,12 +156,18 @@ def _mask_channels(config: UNetConfig) -> dict[str, int]:
 
 
 @functools.cache
-def unet(config: UNetConfig) -> Model:
+def unet(config: UNetConfig, padded: bool = False) -> Model:
     """Builds the functions of a U-Net (see `types.Model` for their contract); of equal configurations they are the same functions.
 
     The deterministic part, `stem`, reaches as far as the first dropout layer: the encoder for `decoder` and `bottleneck`, the
     whole network but its last layer for `head`, where a mask folds into the last layer's kernel and a dropout sample costs
     one small matrix product.
+
+    Args:
+      config: its shape.
+      padded: whether images may be padded. Then no norm counts what is not inside, and every layer sees zeros there, so that the prediction
+        of a case depends on the case alone and not on how much it is padded. Without padding the same weights are the same network, and
+        faster.
     """
     network = _UNet(config)
     channels = _mask_channels(config)
@@ -159,9 +178,10 @@ def unet(config: UNetConfig) -> Model:
         background = np.log((1 - prior) / prior * (config.classes - 1))
         return {**params, "bias": params["bias"].at[0].set(background)}
 
-    def stem(params, inputs: Array):
-        levels: Any = network.apply({"params": params}, inputs, method="encode")
-        embedding = levels[-1].astype(jnp.float32).mean(tuple(range(1, inputs.ndim - 1)))
+    def stem(params, inputs: Array, inside: Array | None = None):
+        inside = inside[..., None] if padded and inside is not None else None
+        levels: Any = network.apply({"params": params}, inputs, inside, method="encode")
+        embedding = mean_inside(levels[-1].hidden.astype(jnp.float32), levels[-1].inside)
         if config.dropout != "head":
             return levels, embedding
         return network.apply({"params": params}, levels, None, method="decode"), embedding

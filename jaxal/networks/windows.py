@@ -6,7 +6,7 @@ after the stem works on whole volumes and knows nothing of windows, dropout samp
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -22,6 +22,7 @@ class _Volume(NamedTuple):
     """A volume whose windows are seen later, by the tail, which knows the masks of a sample."""
 
     inputs: Array
+    inside: Array | None
 
 
 @functools.cache  # so that equal networks share their compiled programs
@@ -29,8 +30,8 @@ def windowed(model: Model, patch: tuple[int, ...], overlap: float = 0.5) -> Mode
     """A network for volumes of any size that are at least as large as the patch that it is trained on.
 
     Inputs of exactly the patch's size go straight through, so the same network serves for training. Larger ones are seen
-    through windows of the patch's size, one after the other. Where dropout lies before the last layer, windows are run once
-    for all samples; where it lies deeper, every sample runs all of them again.
+    through windows of the patch's size, one after the other, which lie within the case and not in its padding. Where dropout lies
+    before the last layer, windows are run once for all samples; where it lies deeper, every sample runs all of them again.
 
     Args:
       model: the network.
@@ -43,56 +44,107 @@ def windowed(model: Model, patch: tuple[int, ...], overlap: float = 0.5) -> Mode
     def is_patch(inputs: Array) -> bool:
         return inputs.shape[1:-1] == patch
 
-    def stem(params, inputs: Array):
+    def blended(params, volume: _Volume, masks: Masks | None) -> Output:
+        def see(window: Array, inside: Array | None) -> Output:
+            return model.tail(params, model.stem(params, window, inside), masks)
+
+        return _blend(see, volume, patch, overlap)
+
+    def stem(params, inputs: Array, inside: Array | None = None):
         if is_patch(inputs):
-            return model.stem(params, inputs)
-        if model.masked_tail:
-            return _Volume(inputs)
-        return _blend(lambda window: model.tail(params, model.stem(params, window), None), inputs, patch, overlap)
+            return model.stem(params, inputs, inside)
+        volume = _Volume(inputs, inside)
+        return volume if model.masked_tail else blended(params, volume, None)
 
     def tail(params, hidden, masks: Masks | None) -> Output:
         if isinstance(hidden, Output):
             return hidden
         if isinstance(hidden, _Volume):
-            return _blend(lambda window: model.tail(params, model.stem(params, window), masks), hidden.inputs, patch, overlap)
+            return blended(params, hidden, masks)
         return model.tail(params, hidden, masks)
 
     return model._replace(stem=stem, tail=tail)
 
 
-def _blend(see, inputs: Array, patch: tuple[int, ...], overlap: float) -> Output:
-    """Runs a function over all windows of `[batch, *space, channels]` and blends its features; embeddings are averaged.
+def _blend(see: Callable[[Array, Array | None], Output], volume: _Volume, patch: tuple[int, ...], overlap: float) -> Output:
+    """Runs a function over windows of `[batch, *space, channels]` and blends its features; embeddings are averaged.
 
-    Small cases are padded by zeros to the largest one's size. All windows of zeros come out alike, so only the first is run.
+    Windows lie where they would if the case had no padding, so that what is seen of a case does not depend on the size of the largest.
+    Beyond it no window is run, and features are zero.
     """
-    space = inputs.shape[1:-1]
-    starts = window_starts(space, patch, overlap)
-    weight = gaussian_weights(patch)
-    size = (inputs.shape[0], *patch, inputs.shape[-1])
-    shapes = jax.eval_shape(see, jax.ShapeDtypeStruct(size, inputs.dtype))
+    space = volume.inputs.shape[1:-1]
+    weight, offsets = jnp.asarray(gaussian_weights(patch)), _offsets(space, patch, overlap)
+    window_of = jax.ShapeDtypeStruct((1, *patch, volume.inputs.shape[-1]), volume.inputs.dtype)
+    shapes = jax.eval_shape(see, window_of, None)
     if shapes.auxiliary:
         raise ValueError(f"Auxiliary outputs {sorted(shapes.auxiliary)} of windows cannot be blended.")
-
-    def add(total: tuple[Array, Array, Output, Array], start: Array):
-        features, embedding, of_zeros, known = total
-        corner = (0, *start, 0)
-        window = jax.lax.dynamic_slice(inputs, corner, size)
-        zeros = ~jnp.any(window)
-        output = jax.lax.cond(zeros & known, lambda window: of_zeros, see, window)
-        of_zeros = jax.tree.map(lambda new, old: jnp.where(zeros, new, old), output, of_zeros)
-        own = output.features * jnp.asarray(weight)[None, ..., None]
-        before = jax.lax.dynamic_slice(features, corner, own.shape)
-        features = jax.lax.dynamic_update_slice(features, before + own, corner)
-        return (features, embedding + output.embedding, of_zeros, known | zeros), None
-
-    features = jnp.zeros((inputs.shape[0], *space, shapes.features.shape[-1]))
     nothing = jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), shapes)
-    start_with = (features, jnp.zeros(shapes.embedding.shape), nothing, jnp.array(False))
-    (features, embedding, _, _), _ = jax.lax.scan(add, start_with, jnp.asarray(starts))
-    total_weight = np.zeros(space, np.float32)
-    for start in starts:
-        total_weight[tuple(slice(first, first + length) for first, length in zip(start, patch, strict=True))] += weight
-    return Output(features / jnp.asarray(total_weight)[None, ..., None], embedding / len(starts), {})
+
+    def of_case(case: _Volume) -> Output:
+        """Of `[*space, channels]`."""
+
+        def add(total: tuple[Array, Array, Array], place: tuple[Array, Array]) -> tuple[tuple[Array, Array, Array], None]:
+            features, weights, embedding = total
+            start, needed = place
+            window = jax.lax.dynamic_slice(case.inputs, (*start, 0), window_of.shape[1:])[None]
+            inside = None if case.inside is None else jax.lax.dynamic_slice(case.inside, (*start,), patch)[None]
+            output = jax.lax.cond(needed, see, lambda window, inside: nothing, window, inside)
+            features = _add_at((*start, 0), features, output.features[0] * weight[..., None])
+            weights = _add_at((*start,), weights, jnp.where(needed, weight, 0.0))
+            return (features, weights, embedding + output.embedding[0]), None
+
+        starts, needed = _places(case.inside, space, patch, offsets)
+        start_with = jnp.zeros((*space, shapes.features.shape[-1])), jnp.zeros(space), jnp.zeros(shapes.embedding.shape[1:])
+        (features, weights, embedding), _ = jax.lax.scan(add, start_with, (starts, needed))
+        return Output(
+            features / jnp.where(weights > 0, weights, 1.0)[..., None], embedding / needed.sum().astype(jnp.float32), {}
+        )
+
+    return jax.lax.map(of_case, volume)
+
+
+def _add_at(corner: Sequence[Array | int], whole: Array, part: Array) -> Array:
+    before = jax.lax.dynamic_slice(whole, corner, part.shape)
+    return jax.lax.dynamic_update_slice(whole, before + part, corner)
+
+
+def _places(
+    inside: Array | None, space: Sequence[int], patch: Sequence[int], offsets: Sequence[Sequence[int]]
+) -> tuple[Array, Array]:
+    """First elements of the windows of a case that may be padded, `[windows, rank]`, and which of them are needed, `[windows]`.
+
+    Args:
+      inside: which elements are the case's, a box, `[*space]`; all of them without it.
+      space: with the padding.
+      patch: size of a window.
+      offsets: of a case that fills all of the space (`_offsets`).
+    """
+    along, new = [], []
+    for axis, (length, size, steps) in enumerate(zip(space, patch, offsets, strict=True)):
+        first, end = jnp.array(0), jnp.array(length)
+        if inside is not None:
+            there = inside.any([other for other in range(len(space)) if other != axis])
+            first, end = jnp.argmax(there), length - jnp.argmax(there[::-1])
+        starts = jnp.clip(jnp.minimum(first + jnp.array(steps), end - size), 0, length - size)
+        along.append(starts)
+        new.append(jnp.diff(starts, prepend=-1) > 0)  # those past the end would be the last one again
+    places, needed = (jnp.stack([part.reshape(-1) for part in jnp.meshgrid(*axes, indexing="ij")], -1) for axes in (along, new))
+    return places.astype(jnp.int32), needed.all(-1)
+
+
+def _offsets(space: Sequence[int], patch: Sequence[int], overlap: float) -> list[list[int]]:
+    """How far from the first element the windows along each axis begin, where no border stops them.
+
+    Raises:
+      ValueError: an axis is shorter than the patch.
+    """
+    if any(length < size for length, size in zip(space, patch, strict=True)):
+        raise ValueError(f"Volumes of {tuple(space)} are smaller than the patch, {tuple(patch)}. Pad them.")
+    steps = [max(1, int(size * (1 - overlap))) for size in patch]
+    return [
+        [index * step for index in range(-(-(length - size) // step) + 1)]
+        for length, size, step in zip(space, patch, steps, strict=True)
+    ]
 
 
 def window_starts(space: Sequence[int], patch: Sequence[int], overlap: float) -> np.ndarray:
@@ -101,13 +153,10 @@ def window_starts(space: Sequence[int], patch: Sequence[int], overlap: float) ->
     Raises:
       ValueError: an axis is shorter than the patch.
     """
-    if any(length < size for length, size in zip(space, patch, strict=True)):
-        raise ValueError(f"Volumes of {tuple(space)} are smaller than the patch, {tuple(patch)}. Pad them.")
-    along = []
-    for length, size in zip(space, patch, strict=True):
-        step = max(1, int(size * (1 - overlap)))
-        count = -(-(length - size) // step) + 1
-        along.append([min(index * step, length - size) for index in range(count)])
+    along = [
+        [min(offset, length - size) for offset in offsets]
+        for length, size, offsets in zip(space, patch, _offsets(space, patch, overlap), strict=True)
+    ]
     return np.array(list(itertools.product(*along)), np.int32)
 
 

@@ -1,7 +1,9 @@
 """Orbax checkpoints of params and optimizer. A round's checkpoint is durable before the ledger gets the round's line."""
 
 import contextlib
-import io
+import functools
+import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,8 @@ class Checkpoints:
     def _reading(self, round_: int) -> Iterator[None]:
         """Tells of damaged files in one sentence, whatever Orbax raises of them."""
         try:
-            yield
+            with _silent_orbax():
+                yield
         except (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(
                 f"{self.folder / f'round-{round_:03d}'}: a checkpoint that cannot be read ({_reason(error)}). Restore the folder; or remove it, and "
@@ -68,8 +71,7 @@ class Checkpoints:
         # Orbax refuses arrays that live on one host of several, so save NumPy copies.
         state = jax.tree.map(np.asarray, state)
         try:
-            # Of a failed write Orbax's threads print tracebacks of their own; the error itself is raised, and once is enough.
-            with contextlib.redirect_stderr(io.StringIO()), self._manager(round_) as manager:
+            with _silent_orbax(), self._manager(round_) as manager:
                 saved = manager.save(
                     step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
                 )
@@ -116,6 +118,38 @@ class Checkpoints:
             target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
             stored = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
             return jax.tree.map(jnp.asarray, stored)
+
+
+@contextlib.contextmanager
+def _silent_orbax() -> Iterator[None]:
+    """Drops what Orbax logs, because its threads log tracebacks of what fails; the error itself is raised, and once is enough."""
+    _forget_closed_loops()
+    orbax, logger = str(Path(ocp.__file__).parent), logging.getLogger("absl")
+
+    def is_another(record: logging.LogRecord) -> bool:
+        return not record.pathname.startswith(orbax)
+
+    logger.addFilter(is_another)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_another)
+
+
+@functools.cache
+def _forget_closed_loops() -> None:
+    """Drops, from now on, what threads of tensorstore tell of an event loop that Orbax closed at the first array that failed.
+
+    They tell it whenever their own arrays are done, perhaps after the error was raised. All else goes on to the hook that was there.
+    """
+    before = sys.unraisablehook
+
+    def hook(told: Any) -> None:
+        closed = isinstance(told.exc_value, RuntimeError) and str(told.exc_value) == "Event loop is closed"
+        if not (closed and told.object is None):
+            before(told)
+
+    sys.unraisablehook = hook
 
 
 def _compare(stored: Any, like: Any, folder: Path) -> None:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxal.files import writing
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.members import predict
@@ -24,7 +25,7 @@ def draw_queried(run: Run, state: State, units: Sequence[str], params: Params) -
         case = run.units[name].case._replace(label=known.get(name))
         example = task.load(case)
         pixels = task.pixels(case) if task.pixels else None
-        predict_case = functools.partial(predict, task.kind, task.model, params, example.image)
+        predict_case = functools.partial(predict, task.kind, task.model, params, example)
         sight = Sight(example, pixels, predict_case, task.dataset.spacing_mm)
         picture = task.kind.picture(sight)
         if picture:
@@ -35,5 +36,6 @@ def _write_picture(path: Path, content: bytes) -> None:
     """Writes aside and renames; a picture is drawn again if it is lost, so it need not be durable."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")
-    aside.write_bytes(content)
-    aside.replace(path)
+    with writing(path):
+        aside.write_bytes(content)
+        aside.replace(path)

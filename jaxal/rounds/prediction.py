@@ -10,7 +10,7 @@ from jaxal.rounds.networks import make_networks
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import last_finished
 from jaxal.scoring.members import predict
-from jaxal.types import Case, Load, Predicting
+from jaxal.types import Case, Load, Model, Predicting
 
 
 def predict_round(run: Run, progress: Callable[[int, int], None]) -> list[str]:
@@ -30,7 +30,7 @@ def predict_round(run: Run, progress: Callable[[int, int], None]) -> list[str]:
     parts |= dict.fromkeys(task.splits.evaluation, "evaluation") | dict.fromkeys(task.splits.test, "test")
 
     def prediction(case: Case) -> np.ndarray:
-        return predict(task.kind, task.model, params, task.load(case).image)
+        return predict(task.kind, task.model, params, task.load(case))
 
     asked = Predicting(run.folder, sorted(parts.items()), prediction, task.dataset.classes, task.origin, progress)
     return list(task.kind.predictions(asked))
@@ -43,11 +43,13 @@ class NewCases(NamedTuple):
       cases: prepared as the run's own were; a label says what the truth is.
       load: reads one.
       origin: where they came from, as the kind of task needs it.
+      model: the run's network as these cases need it, because they may be padded where the run's own are not; the run's when left out.
     """
 
     cases: Sequence[Case]
     load: Load
     origin: Any
+    model: Model | None = None
 
 
 def predict_new(run: Run, new: NewCases, folder: Path, progress: Callable[[int, int], None]) -> list[str]:
@@ -66,7 +68,7 @@ def predict_new(run: Run, new: NewCases, folder: Path, progress: Callable[[int, 
     params = make_networks(run)[0].restored(state.round)
 
     def prediction(case: Case) -> np.ndarray:
-        return predict(task.kind, task.model, params, new.load(case).image)
+        return predict(task.kind, new.model or task.model, params, new.load(case))
 
     cases = [(case, "new") for case in sorted(new.cases)]
     return list(task.kind.predictions(Predicting(folder, cases, prediction, task.dataset.classes, new.origin, progress)))

@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from jaxal.errors import UserError
+
 _CREATE = "CREATE TABLE IF NOT EXISTS results (pass TEXT, unit TEXT, data BLOB, checksum INTEGER, PRIMARY KEY (pass, unit))"
 
 
@@ -18,13 +20,13 @@ def _unless_damaged(path: Path) -> Iterator[None]:
     """Leaves out a damaged file, whose cases are scored again, but not one that another process holds.
 
     Raises:
-      OSError: it is held.
+      UserError: it is held.
     """
     try:
         yield
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise OSError(f"{path}: {error}") from error
+            raise UserError(f"{path}: {error}. End the other process, or wait for it, and run the same command again.") from error
 
 
 class Journal:
@@ -53,13 +55,19 @@ class Journal:
         return found
 
     def write(self, pass_: str, results: Iterable[tuple[str, bytes]]) -> None:
-        """Keeps results of units, all of them or none."""
+        """Keeps results of units, all of them or none.
+
+        Raises:
+          UserError: the disk is full, or the folder cannot be written to.
+        """
         rows = [(pass_, unit, data, zlib.crc32(data)) for unit, data in results]
         try:
             self._insert(rows)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):  # a full disk, a missing permission
-                raise OSError(f"{self._path}: {error}") from error
+                raise UserError(
+                    f"{self._path}: could not be written ({error}). Free some space and run the same command again."
+                ) from error
             self._path.rename(self._path.with_suffix(".damaged"))
             self._insert(rows)
 

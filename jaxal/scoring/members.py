@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.arrays import flat, logits_of
-from jaxal.types import Masks, Model, Moments, Params, TaskKind
+from jaxal.types import Example, Masks, Model, Moments, Params, TaskKind
 
 Array = jax.Array
 
@@ -70,7 +70,9 @@ class Stream(NamedTuple):
     dense: bool
 
 
-def member_moments(stream: Stream, params: Params, images: Array, hidden: Any, key: Array, around: Array) -> Any:
+def member_moments(
+    stream: Stream, params: Params, images: Array, hidden: Any, key: Array, around: Array, inside: Array | None = None
+) -> Any:
     """Streams all members into their moments, so that no axis of members ever meets one of elements as a whole.
 
     Each network sees each view once; only what dropout changes runs again for its samples.
@@ -82,6 +84,7 @@ def member_moments(stream: Stream, params: Params, images: Array, hidden: Any, k
       hidden: the first network's `stem(images)`, which the pass has already.
       key: of the round; samples are keyed by network and number, so they are the same for every item and view.
       around: the first network's prediction without dropout, `[batch, classes, elements]`, which the moments are kept around.
+      inside: which elements are no padding, `[batch, *space]`; all of them without it.
 
     Returns:
       Moments of `[batch, classes, elements]`.
@@ -99,7 +102,8 @@ def member_moments(stream: Stream, params: Params, images: Array, hidden: Any, k
         of_network = params if config.networks == 1 else jax.tree.map(lambda leaf: leaf[network], params)
         turn = functools.partial(_flip, [view >> bit & 1 for bit in range(len(config.flips))], config.flips)
         seen_around = _unflip(turn, around, space) if stream.dense else around
-        moments = _sample_moments(stream, of_network, stream.model.stem(of_network, turn(images, 1)), keys[network], seen_around)
+        seen = stream.model.stem(of_network, turn(images, 1), None if inside is None else turn(inside, 1))
+        moments = _sample_moments(stream, of_network, seen, keys[network], seen_around)
         if stream.dense:
             moments = _over_items(stream.moments, lambda part: _unflip(turn, part, space), moments)
         return stream.moments.join(total, moments), None
@@ -218,13 +222,13 @@ def _moments_in_blocks(moments: Moments, at_once: int, features: Array, kernels:
     )
 
 
-def predict(kind: TaskKind, model: Model, params: Params, image: np.ndarray) -> np.ndarray:
-    """What one network makes of one image without dropout: `[*shape, channels]` to probabilities `[classes, *shape]`, or `[classes]`."""
-    return np.asarray(_predict(model, kind.moments, kind.dense, params, image))
+def predict(kind: TaskKind, model: Model, params: Params, example: Example) -> np.ndarray:
+    """What one network makes of one example without dropout: probabilities `[classes, *shape]`, or `[classes]` of an image as a whole."""
+    return np.asarray(_predict(model, kind.moments, kind.dense, params, example.image, example.inside if kind.dense else None))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _predict(model: Model, moments: Moments, dense: bool, params: Params, image: Array) -> Array:
-    output = model.tail(params, model.stem(params, image[None]), None)
+def _predict(model: Model, moments: Moments, dense: bool, params: Params, image: Array, inside: Array | None) -> Array:
+    output = model.tail(params, model.stem(params, image[None], None if inside is None else inside[None]), None)
     prediction = moments.prediction(moments.of_members(logits_of(flat(output), *model.head(params))))
     return prediction.reshape(-1, *image.shape[:-1]) if dense else prediction[:, 0]

@@ -97,9 +97,13 @@ class Pass:
         if hosts.count() == 1:
             return own
         most = -(-len(cases) // hosts.count())
-        padded = jax.tree.map(lambda part: np.pad(part, [(0, most - len(part))] + [(0, 0)] * (part.ndim - 1)), own)
-        # The case at place i was scored by host i modulo their number.
-        return jax.tree.map(lambda part: np.swapaxes(part, 0, 1).reshape(-1, *part.shape[2:])[: len(cases)], hosts.gather(padded))
+
+        def of_all(part: np.ndarray) -> np.ndarray:
+            gathered = hosts.gather(np.pad(part, [(0, most - len(part))] + [(0, 0)] * (part.ndim - 1)))
+            # The case at place i was scored by host i modulo their number.
+            return np.swapaxes(gathered, 0, 1).reshape(-1, *part.shape[1:])[: len(cases)]
+
+        return jax.tree.map(of_all, own)  # one by one, so that memory holds only one of them twice
 
     def _over_own(self, params: Params, key: Array, cases: list[Case], load, progress, journal: Journal | None) -> Collected:
         params, key = jax.device_put((params, key), self._everywhere)
@@ -235,7 +239,8 @@ def _evaluate(program: _Program, params: Params, key: Array, examples: Example, 
     model, moments = stream.model, stream.moments
     shape = examples.label.shape[1:]
     first = first_network(stream.config, params)
-    hidden = model.stem(first, examples.image)
+    within = examples.inside if stream.dense else None
+    hidden = model.stem(first, examples.image, within)
     certain = model.tail(first, hidden, None)
     features = flat(certain)
     logits = logits_of(features, *model.head(first))
@@ -243,7 +248,7 @@ def _evaluate(program: _Program, params: Params, key: Array, examples: Example, 
     members = each = None
     if any(statistic.needs_members for _, statistic in names):
         around = moments.prediction(single)
-        members = member_moments(stream, params, examples.image, hidden, jax.random.fold_in(key, 0), around)
+        members = member_moments(stream, params, examples.image, hidden, jax.random.fold_in(key, 0), around, within)
     if any(statistic.needs_each_member for _, statistic in names):
         each = member_probabilities(stream, params, examples.image, hidden, jax.random.fold_in(key, 0))
     case_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)

@@ -12,7 +12,7 @@ from jaxal import hosts
 from jaxal.data.cases import Dataset, Splits, initial_set, split
 from jaxal.data.scans.folder import FolderConfig, Ready, Showing, make_ready
 from jaxal.data.scans.new import read_new_scans
-from jaxal.data.scans.prepare import draw_patch, load_case
+from jaxal.data.scans.prepare import draw_patch, is_padded, load_case
 from jaxal.errors import UserError
 from jaxal.networks.unet import Dropout, unet
 from jaxal.networks.windows import windowed
@@ -25,7 +25,7 @@ from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.studies import option_types, study
 from jaxal.studies.presets import Preset
 from jaxal.tasks.segmentation import SEGMENTATION
-from jaxal.types import Case
+from jaxal.types import Case, Model
 
 FOREGROUND_SHARE = 1 / 3  # of patches that are drawn around the structure, as in nnU-Net
 SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced
@@ -103,6 +103,13 @@ class Chosen(NamedTuple):
     initial: Sequence[Case]
 
 
+def network_for(dataset: Dataset, preset: Preset, patch: tuple[int, ...] | None) -> Model:
+    """The network for these cases: through windows where it sees patches, and with an eye on padding where it sees any."""
+    config = dataclasses.replace(preset.network, classes=len(dataset.classes))
+    network = unet(config, is_padded(dataset, patch or dataset.shape))
+    return windowed(network, patch) if patch else network
+
+
 def make_task(
     ready: Ready,
     preset: Preset,
@@ -113,7 +120,6 @@ def make_task(
 ) -> Task:
     """Puts the parts together; sizes that are given in millimetres become voxels of this data set."""
     dataset = ready.dataset
-    network = dataclasses.replace(preset.network, classes=len(dataset.classes))
     voxel_mm = sum(dataset.spacing_mm) / len(dataset.spacing_mm)
     statistics = StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm)))
     sections = {
@@ -127,7 +133,7 @@ def make_task(
     }
     return Task(
         kind=SEGMENTATION,
-        model=windowed(unet(network), patch) if patch else unet(network),
+        model=network_for(dataset, preset, patch),
         dataset=dataset,
         splits=chosen.splits,
         initial=chosen.initial,
@@ -184,7 +190,8 @@ def make_source(
     def read_new(folder: Path, display: terminal.Display) -> NewCases:
         prepared = arguments.prepared / folder.resolve().name
         new = read_new_scans(folder, ready, prepared, _showing_on(display))
-        return NewCases(new.dataset.cases, lambda case: load_case(case, new.dataset), new.found)
+        model = network_for(new.dataset, preset, patch)
+        return NewCases(new.dataset.cases, lambda case: load_case(case, new.dataset), new.found, model)
 
     setting = f"{name}-{arguments.initial}" if len(ready.dataset.groups) > 1 else name
     return study.Source(setting, arguments, task, read_new)

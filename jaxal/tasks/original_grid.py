@@ -9,6 +9,7 @@ from nibabel import orientations
 
 from jaxal.data.scans.nifti import open_image
 from jaxal.data.scans.prepare import resample
+from jaxal.files import writing
 
 
 def to_original_grid(probability: np.ndarray, source: Path) -> nibabel.Nifti1Image:
@@ -41,7 +42,8 @@ def write_image(path: Path, image: nibabel.Nifti1Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        nibabel.save(image, aside)
-        os.replace(aside, path)
+        with writing(path):
+            nibabel.save(image, aside)
+            os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

@@ -184,7 +184,8 @@ def _loss(recipe: Recipe, params: Params, key: Array, batch: Example) -> Array:
     )
     batch = jax.vmap(functools.partial(augment, recipe.config, recipe.dense))(augment_keys, batch)
     masks = jax.vmap(model.draw_masks)(mask_keys)
-    output = model.tail(params, model.stem(params, batch.image), masks)
+    inside = batch.inside if recipe.dense else None
+    output = model.tail(params, model.stem(params, batch.image, inside), masks)
     losses = recipe.loss(recipe.config, logits_of(flat(output), *model.head(params, masks)), batch)
     if recipe.auxiliary:
         losses = losses + recipe.auxiliary.loss(output.auxiliary[recipe.auxiliary.name], losses, batch)

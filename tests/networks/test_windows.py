@@ -22,7 +22,7 @@ PATCH = (4, 6, 4)
 def pointwise(gain=1.0):
     """A network that looks at each element alone: windows must not change it at all."""
 
-    def stem(params, inputs):
+    def stem(params, inputs, inside=None):
         return inputs
 
     def tail(params, hidden, masks):
@@ -69,9 +69,10 @@ def test_blending_is_the_weighted_mean_of_windows(rng):
     np.testing.assert_allclose(np.asarray(output.features[0, ..., 0]), total / weights, atol=1e-6)
 
 
-@pytest.mark.parametrize("filled", [0, 3, 6, 20])
-def test_windows_of_zeros_alone_are_run_once(filled, rng):
-    """Padding costs no windows, and what comes out is the same to the last bit."""
+@pytest.mark.parametrize("at_the_end", [False, True])
+@pytest.mark.parametrize("filled", [3, 7, 20])
+def test_windows_lie_within_the_case_however_it_is_padded(filled, at_the_end, rng):
+    """Each is run once, padding costs none, and features and embedding are those of the case alone."""
     runs = []
     slope = jnp.asarray(rng.normal(size=(*PATCH, 1)), jnp.float32)
 
@@ -79,23 +80,18 @@ def test_windows_of_zeros_alone_are_run_once(filled, rng):
         jax.debug.callback(lambda: runs.append(1))
         return Output(hidden * slope[None] + slope[None], 1 + hidden.mean((1, 2, 3)), {})
 
-    volume = np.zeros((1, 20, 6, 4, 1), np.float32)
-    volume[:, :filled] = rng.normal(size=volume[:, :filled].shape)
-    plain = pointwise()._replace(tail=tail)
-    whole = windowed(plain, PATCH, 0.5)
-    output = jax.jit(lambda inputs: whole.tail({}, whole.stem({}, inputs), None))(volume)
+    at = slice(20 - filled, None) if at_the_end else slice(filled)
+    volume, inside = np.zeros((2, 20, 9, 4, 1), np.float32), np.zeros((2, 20, 9, 4), bool)
+    volume[:, at, :8], inside[:, at, :8] = rng.normal(size=volume[:, at, :8].shape), True
+    whole = windowed(pointwise()._replace(tail=tail), PATCH, 0.5)
+    seen = jax.jit(lambda inputs, inside: whole.tail({}, whole.stem({}, inputs, inside), None))
+    output = seen(volume, inside)
     jax.effects_barrier()
-    starts = window_starts(volume.shape[1:-1], PATCH, 0.5)
-    empty = [not volume[:, first : first + 4].any() for first, _, _ in starts]
-    assert len(runs) == len(starts) - sum(empty) + any(empty)
-    total, weights, embedding = np.zeros(volume.shape[1:4]), np.zeros(volume.shape[1:4]), 0.0
-    for first, _, _ in starts:
-        own = plain.tail({}, volume[:, first : first + 4], None)
-        total[first : first + 4] += gaussian_weights(PATCH) * np.asarray(own.features)[0, ..., 0]
-        weights[first : first + 4] += gaussian_weights(PATCH)
-        embedding += float(own.embedding[0, 0])
-    np.testing.assert_allclose(np.asarray(output.features)[0, ..., 0], total / weights, rtol=1e-5, atol=1e-6)
-    assert float(output.embedding[0, 0]) == pytest.approx(embedding / len(starts), rel=1e-5)
+    shortest = volume[:, -max(filled, 4) :, :8] if at_the_end else volume[:, : max(filled, 4), :8]
+    assert len(runs) == 2 * len(window_starts(shortest.shape[1:-1], PATCH, 0.5))
+    alone = seen(shortest, np.ones(shortest.shape[:-1], bool))
+    np.testing.assert_array_equal(output.features[:, at, :8], alone.features[:, -filled if at_the_end else 0 :][:, :filled])
+    np.testing.assert_array_equal(output.embedding, alone.embedding)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 import gc
 import json
+import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,10 +16,12 @@ import numpy as np
 import pytest
 
 from jaxal import files
+from jaxal.data.scans import prepare
 from jaxal.errors import UserError
 from jaxal.files import lock, write_text
 from jaxal.rounds.checkpoint import Checkpoints
 from jaxal.rounds.ledger import Ledger
+from jaxal.scoring.journal import Journal
 from jaxal.training.trainer import TrainState
 
 
@@ -75,9 +79,6 @@ def test_what_a_killed_save_left_behind_is_ignored_and_cleared(tmp_path):
     assert checkpoints.latest(0)[0] == 2
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # Orbax's threads tell of what they cannot read, too
 def test_damaged_checkpoints_are_told_of_in_one_sentence(tmp_path):
     """Every file cut to half and to nothing: what is read is right, or it is refused."""
     Checkpoints(tmp_path / "whole").save(0, 1, state(1.0), {"attempt": 0})
@@ -235,6 +236,63 @@ def small_disk(tmp_path):
         pytest.skip("mounting a small file system needs root")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_what_others_say_during_a_save_is_heard(tmp_path, capfd):
+    """Another thread's words on the standard error, and on the logger that Orbax writes to."""
+    said, saved = [], threading.Event()
+
+    def talk():
+        while not saved.wait(0.001):
+            said.append(f"word {len(said)}")
+            print(said[-1], file=sys.stderr)
+            logging.getLogger("absl").error("logged " + said[-1])
+
+    heard = logging.StreamHandler()
+    logging.getLogger("absl").addHandler(heard)
+    talker = threading.Thread(target=talk)
+    talker.start()
+    try:
+        Checkpoints(tmp_path / "c").save(0, 1, state(1.0), {})
+    finally:
+        saved.set()
+        talker.join()
+        logging.getLogger("absl").removeHandler(heard)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(said) > 3
+    assert [line for line in lines if line.startswith("word")] == said
+    assert [line for line in lines if line.startswith("logged")] == [f"logged {word}" for word in said]
+
+
+def test_a_full_disk_is_told_of_once_and_by_name(small_disk, capfd, caplog):
+    for free_kb in (0, 8, 16, 24, 36):
+        folder = Path(small_disk) / str(free_kb)
+        Checkpoints(folder).save(0, 1, state(1.0), {})
+        (folder / "fill").write_bytes(bytes(1024 * (free_bytes(small_disk) // 1024 - free_kb)))
+        with pytest.raises(
+            UserError, match=rf"{folder}: the checkpoint of round 0 could not be written \(No space left on device\)"
+        ):
+            Checkpoints(folder).save(0, 2, state(2.0), {})
+        shutil.rmtree(folder)
+    time.sleep(0.5)  # until its threads have told
+    gc.collect()
+    assert (capfd.readouterr().err, caplog.records) == ("", [])
+
+
+def free_bytes(folder):
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def test_arrays_and_journals_that_fill_the_disk_are_named(small_disk):
+    values = np.zeros(2**18)
+    path = Path(small_disk) / "case.image.npy"
+    with pytest.raises(UserError, match=r"case\.image\.npy: could not be written \(No space left on device\)"):
+        prepare._save(path, values)
+    with pytest.raises(UserError, match=r"results-0\.sqlite: could not be written \(database or disk is full\)"):
+        Journal(Path(small_disk)).write("pass", [("unit", values.tobytes())])
+    with pytest.raises(OSError, match=re.escape(str(small_disk))), lock(Path(small_disk)):
+        raise OSError(28, "No space left on device")
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(small_disk):

@@ -64,6 +64,33 @@ def test_two_hosts_give_the_bits_of_one(tiny_folder, tmp_path, cache):
     assert (shared / "scores.csv").read_text().startswith("case,group,round,bald,aeig,coreset\n")
 
 
+SHARING = """
+import sys
+import ml_dtypes
+import numpy as np
+from jaxal import hosts
+
+index = int(sys.argv[2])
+hosts.start(sys.argv[1], 2, index, 60)
+odd = np.array([-0.0, np.nan, 1e-45], np.float32)
+leaders = [odd, odd.astype(ml_dtypes.bfloat16), np.array(True), np.int32(-5), np.arange(6, dtype=np.uint8).reshape(2, 3).T]
+shared = hosts.share(leaders if index == 0 else [np.ones_like(part) for part in leaders])
+for got, part in zip(shared, leaders, strict=True):
+    assert (got.dtype, got.shape, got.tobytes()) == (part.dtype, part.shape, part.tobytes()), (got, part)
+assert hosts.share_json({"of": index}) == {"of": 0}
+assert hosts.gather(np.array([index, 7])).tolist() == [[0, 7], [1, 7]]
+"""
+
+
+def test_others_get_the_leaders_arrays_to_the_bit():
+    port = free_port()
+    command = [sys.executable, "-c", SHARING, f"127.0.0.1:{port}"]
+    both = [
+        subprocess.Popen([*command, str(index)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for index in (0, 1)
+    ]
+    finish(both)
+
+
 def test_a_host_that_waits_in_vain_ends_with_a_message(tiny_folder, tmp_path, cache):
     arguments = killing.command(tiny_folder, tmp_path / "out", "entropy", "--wait-for-hosts", "3")
     begin = time.monotonic()

@@ -3,6 +3,7 @@ import sqlite3
 
 import pytest
 
+from jaxal.errors import UserError
 from jaxal.scoring.journal import Journal
 
 
@@ -40,7 +41,7 @@ def test_a_damaged_file_is_set_aside_and_the_work_goes_on(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_says_so(tmp_path):
     (tmp_path / "results-0.sqlite").mkdir()
-    with pytest.raises(OSError, match=r"results-0\.sqlite"):
+    with pytest.raises(UserError, match=r"results-0\.sqlite"):
         Journal(tmp_path).write("pass", [("a", b"1")])
 
 
@@ -51,6 +52,6 @@ def test_a_journal_that_another_process_holds_is_not_taken_for_empty(tmp_path, m
     with contextlib.closing(connect(tmp_path / "results-0.sqlite")) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         monkeypatch.setattr(sqlite3, "connect", lambda path: connect(path, timeout=0.1))
-        with pytest.raises(OSError, match="database is locked"):
+        with pytest.raises(UserError, match="database is locked"):
             journal.read("pass")
     assert journal.read("pass") == {"a": b"1"}

@@ -19,6 +19,7 @@ from jaxal.data.scans.layouts import Found, find_cases, ids_by_name
 from jaxal.data.scans.plan import Look, Plan, check_looks, look_at, make_plan
 from jaxal.data.scans.prepare import prepare
 from jaxal.errors import UserError
+from jaxal.files import writing
 
 Showing = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]  # from what is done to who is told how far it is
 
@@ -167,7 +168,7 @@ def _store_look(path: Path, look: Look) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("wb") as file:
+        with writing(path), aside.open("wb") as file:
             np.savez(file, **look._asdict())
         os.replace(aside, path)
     finally:

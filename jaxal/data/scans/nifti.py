@@ -14,6 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from jaxal.errors import UserError
+from jaxal.files import writing
 
 
 class Volume(NamedTuple):
@@ -135,7 +136,11 @@ def write_volume(path: Path, volume: Volume) -> None:
     """Writes a `.nii.gz`; the same volume gives the same bytes. Not atomic: callers write a folder aside and rename it."""
     image = nibabel.Nifti1Image(volume.values, volume.affine)
     image.header.set_xyzt_units("mm")
-    with open(path, "wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as packed:
+    with (
+        writing(path),
+        open(path, "wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as packed,
+    ):
         packed.write(image.to_bytes())
         packed.flush()
         raw.flush()

@@ -10,7 +10,7 @@ from scipy import ndimage
 from jaxal.data.cases import Dataset, Fingerprint
 from jaxal.data.scans.layouts import Files, Found
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
-from jaxal.files import open_array
+from jaxal.files import open_array, writing
 from jaxal.types import Case, Example, Label
 
 UNLABELLED = 255  # in prepared label maps: not annotated
@@ -92,7 +92,7 @@ def _places_path(label: Path) -> Path:
 def _save(path: Path, values: np.ndarray) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("wb") as file:
+        with writing(path), aside.open("wb") as file:
             np.save(file, values, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
@@ -162,6 +162,11 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
 def prepared_shape(case: Case) -> tuple[int, ...]:
     """The size of a prepared case without its padding."""
     return open_array(case.image).shape[:-1]
+
+
+def is_padded(dataset: Dataset, size: Sequence[int]) -> bool:
+    """Whether any prepared case is shorter along an axis than what a network sees at once."""
+    return any(length < room for case in dataset.cases for length, room in zip(prepared_shape(case), size, strict=True))
 
 
 def _open(case: Case) -> tuple[np.ndarray, np.ndarray | None]:
