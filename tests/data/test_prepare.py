@@ -10,10 +10,12 @@ import tiny
 from folders import OBLIQUE, bids, decathlon, save, table
 from scipy import ndimage
 
+from jaxal.data.scans import prepare
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.layouts import find_cases
 from jaxal.data.scans.plan import Look, Scaling, make_plan
-from jaxal.data.scans.prepare import draw_patch, load_case, normalise, resample, resample_label
+from jaxal.data.scans.prepare import draw_patch, load_case, normalise
+from jaxal.data.scans.resampling import resample, resample_label
 from jaxal.tasks.original_grid import to_original_grid
 
 
@@ -86,7 +88,7 @@ def test_resampling_there_and_back(rng):
 def test_labels_stay_labels():
     labels = np.zeros((8, 8, 8), np.uint8)
     labels[2:6, 2:6, 2:6], labels[6:, 6:, 6:] = 1, 3
-    fine = resample_label(labels, (16, 16, 16), 4)
+    fine = resample_label(labels, (16, 16, 16))
     assert set(np.unique(fine)) == {0, 1, 3}
     np.testing.assert_array_equal(fine[5:11, 4:12, 5:11], 1)  # faces stay, corners are rounded off
     assert abs((fine == 1).sum() / (8 * (labels == 1).sum()) - 1) < 0.02
@@ -115,6 +117,16 @@ def test_mixed_spacings_and_orientations_become_one(tmp_path):
     np.testing.assert_array_equal(turned.label, one.label)
     assert np.abs(coarse.image - one.image).mean() < 0.1
     assert (coarse.label == one.label).mean() > 0.99
+
+
+def test_label_maps_prepared_in_another_way_are_not_taken_for_those_of_this_one(tmp_path, monkeypatch):
+    folder = decathlon(tmp_path / "data", cases=4, channels=1, classes=2)
+    now = make_ready(folder, tmp_path / "prepared", FolderConfig()).dataset.cases[0]
+    monkeypatch.setattr(prepare, "LABELS", prepare.LABELS - 1)
+    before = make_ready(folder, tmp_path / "prepared", FolderConfig()).dataset.cases[0]
+    assert now.image == before.image
+    assert now.label.path != before.label.path
+    assert now.label.version != before.label.version
 
 
 @pytest.mark.parametrize("affine", [np.eye(4), OBLIQUE, OBLIQUE[[1, 2, 0, 3]], np.diag([-1.0, -1.0, 2.5, 1.0])])
