@@ -46,6 +46,41 @@ def test_a_patch_keeps_proportions_and_multiples():
     assert not plan.whole
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing", "levels", "pooling", "multiples"),
+    [
+        ((40, 40, 40), (1.0, 1.0, 1.0), 3, (), (4, 4, 4)),
+        ((12, 12, 12), (1.0, 1.0, 1.0), 2, (), (2, 2, 2)),
+        ((7, 7, 7), (1.0, 1.0, 1.0), 1, (), (1, 1, 1)),
+        ((400, 400, 6), (0.5, 0.5, 5.0), 3, ((2, 2, 1), (2, 2, 1)), (4, 4, 1)),  # too few slices
+        ((400, 400, 64), (0.5, 0.5, 5.0), 3, ((2, 2, 1), (2, 2, 1)), (4, 4, 1)),  # enough, but thick
+        ((64, 64, 32), (1.0, 1.0, 3.0), 3, ((2, 2, 1), (2, 2, 2)), (4, 4, 2)),  # as coarse as the others after one step
+        ((40, 40, 12), (1.0, 1.0, 1.0), 3, ((2, 2, 2), (2, 2, 1)), (4, 4, 2)),
+        ((6, 6, 64), (0.5, 0.5, 5.0), 3, ((1, 1, 2), (1, 1, 2)), (1, 1, 4)),
+    ],
+)
+def test_axes_are_halved_while_they_are_long_and_fine_enough(shape, spacing, levels, pooling, multiples):
+    plan = make_plan(["T1"], [look(shape, spacing)] * 3, 2**17)
+    assert (plan.levels, plan.pooling, plan.multiples) == (levels, pooling, multiples)
+    assert all(size % multiple == 0 for size, multiple in zip(plan.patch, multiples, strict=True))
+    assert np.prod(plan.patch) <= 2**17
+    assert any("thick slices are not halved" in reason for reason in plan.why) == bool(pooling)
+    asked = make_plan(["T1"], [look(shape, spacing)] * 3, 2**17, levels=2)
+    assert (asked.levels, asked.pooling, asked.multiples) == (2, (), (2, 2, 2))
+
+
+def test_thick_slices_are_prepared_without_padding_slices(tmp_path):
+    folder = decathlon(tmp_path / "data", cases=4, channels=1, classes=2, affine=np.diag([0.5, 0.5, 5.0, 1.0]))
+    for index in range(4):
+        label = np.zeros((32, 30, 5), np.uint8)
+        label[8:20, 9:21, 1:4] = 1
+        for part, values in (("images", label.astype(np.float32)), ("labels", label)):
+            save(folder / f"{part}Tr" / f"scan_{index}.nii.gz", values, np.diag([0.5, 0.5, 5.0, 1.0]))
+    ready = make_ready(folder, tmp_path / "prepared", FolderConfig())
+    assert ready.plan.pooling == ((2, 2, 1), (2, 2, 1))
+    assert ready.dataset.shape == (32, 32, 5)
+
+
 def test_every_decision_says_why():
     plan = make_plan(["CT", "T1", "noNorm"], [look((32, 32, 32), (1, 1, 1), [(-50.0, 1, 2), (90.0, 1, 2)])], 2**17)
     assert len(plan.why) == 6

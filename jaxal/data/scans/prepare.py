@@ -54,8 +54,8 @@ def prepare(
         cases.append(Case(case.id, groups.get(case.subject, ""), image, label, case.subject, content.image))
         if progress:
             progress(len(cases), len(found.cases))
-    multiple = 2 ** (plan.levels - 1)
-    shape = tuple(max(size, -(-largest // multiple) * multiple) for size, largest in zip(plan.patch, plan.largest, strict=True))
+    sizes = zip(plan.patch, plan.largest, plan.multiples, strict=True)
+    shape = tuple(max(size, -(-largest // multiple) * multiple) for size, largest, multiple in sizes)
     return Dataset(tuple(sorted(cases)), found.channels, found.classes, shape, plan.spacing_mm)
 
 
