@@ -166,7 +166,7 @@ def _preset(size: Size, ready: Ready) -> Preset:
         initial_size=initial,
         evaluation=EVALUATION,
         test=TEST,
-        network=UNetConfig(width=size.width, levels=ready.plan.levels),
+        network=UNetConfig(width=size.width, levels=ready.plan.levels, pooling=ready.plan.pooling),
         training=size.training,
         members=size.members,
     )

@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -188,32 +189,38 @@ conv_by_tiles.defvjp(_forward, _backward)
 
 
 def upsample(inputs: Array, kernel: Array) -> Array:
-    """Doubles every space axis: a transposed convolution whose window equals its stride, as one matrix product.
+    """Enlarges space: a transposed convolution whose window equals its stride, as one matrix product.
 
     Args:
       inputs: `[batch, *space, channels]`.
-      kernel: `[2, ..., 2, channels, features]`, one matrix for each corner of the doubled cell.
+      kernel: `[*factors, channels, features]`, one matrix for each corner of the enlarged cell; a factor of 1 leaves its axis alone.
 
     Returns:
-      `[batch, *(2 * space), features]`.
+      `[batch, *(factors * space), features]`.
     """
-    rank = kernel.ndim - 2
+    rank, factors = kernel.ndim - 2, kernel.shape[:-2]
     batch, *space, channels = inputs.shape
     features = kernel.shape[-1]
-    matrix = jnp.moveaxis(kernel, -2, 0).reshape(channels, 2**rank * features)
-    corners = (inputs.reshape(-1, channels) @ matrix).reshape(batch, *space, *(2,) * rank, features)
+    matrix = jnp.moveaxis(kernel, -2, 0).reshape(channels, math.prod(factors) * features)
+    corners = (inputs.reshape(-1, channels) @ matrix).reshape(batch, *space, *factors, features)
     order = [0, *itertools.chain.from_iterable((1 + axis, 1 + rank + axis) for axis in range(rank)), 1 + 2 * rank]
-    return corners.transpose(order).reshape(batch, *(2 * size for size in space), features)
+    return corners.transpose(order).reshape(
+        batch, *(factor * size for factor, size in zip(factors, space, strict=True)), features
+    )
 
 
-def max_pool(inputs: Array) -> Array:
-    """Halves every space axis by the maximum of each 2 x ... x 2 cell; space axes must be even."""
+def max_pool(inputs: Array, factors: Sequence[int] | None = None) -> Array:
+    """Divides every space axis by its factor, 2 when left out, by the maximum of each cell; space axes must be multiples."""
     batch, *space, channels = inputs.shape
-    _require_even(space)
-    cells = inputs.reshape(batch, *itertools.chain.from_iterable((size // 2, 2) for size in space), channels)
+    factors = factors or (2,) * len(space)
+    _require_multiples(space, factors)
+    halves = ((size // factor, factor) for size, factor in zip(space, factors, strict=True))
+    cells = inputs.reshape(batch, *itertools.chain.from_iterable(halves), channels)
     return cells.max(axis=tuple(range(2, 2 + 2 * len(space), 2)))
 
 
-def _require_even(space: Sequence[int]) -> None:
-    if any(size % 2 for size in space):
-        raise ValueError(f"Every space axis must be even to be halved, but the shape is {tuple(space)}.")
+def _require_multiples(space: Sequence[int], factors: Sequence[int]) -> None:
+    if any(size % factor for size, factor in zip(space, factors, strict=True)):
+        raise ValueError(
+            f"Every space axis must be even to be halved, but the shape is {tuple(space)}, divided by {tuple(factors)}."
+        )

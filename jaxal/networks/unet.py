@@ -24,7 +24,7 @@ class UNetConfig:
     Attributes:
       classes: number of classes, background included.
       width: channels at full resolution; each level below has twice as many.
-      levels: number of resolutions. Every space axis must be a multiple of `2 ** (levels - 1)`.
+      levels: number of resolutions. Every space axis must be a multiple of `2 ** (levels - 1)`, or of what `pooling` says.
       space_rank: 3 for volumes, 2 for images.
       norm: `instance`, or `group` with `groups` groups; neither depends on the batch.
       groups: number of groups for `group`.
@@ -33,6 +33,8 @@ class UNetConfig:
       foreground_prior: share of foreground that a fresh network predicts everywhere (as Lin et al. 2017, arXiv 1708.02002).
         A structure is a percent of its volume; starting from one half, trainings took more steps, and one collapsed.
       dtype: what the network computes in; parameters and everything that ranks stay float32.
+      pooling: from each level to the next below, by what each space axis is divided, 1 or 2, so that thick slices stay apart while
+        axes within them are halved; all by 2 when empty.
     """
 
     classes: int = 2
@@ -45,6 +47,7 @@ class UNetConfig:
     dropout_rate: float = 0.2
     foreground_prior: float = 0.05
     dtype: Literal["float32", "bfloat16"] = "float32"
+    pooling: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self):
         if not 0 <= self.dropout_rate < 1:
@@ -53,11 +56,17 @@ class UNetConfig:
             raise ValueError(f"space_rank is {self.space_rank}; a U-Net here has 2 or 3 space axes.")
         if self.norm == "group" and self.width % self.groups:
             raise ValueError(f"width {self.width} is not a multiple of groups {self.groups}.")
+        rightly = (len(step) == self.space_rank and set(step) <= {1, 2} and 2 in step for step in self.pooling)
+        if self.pooling and (len(self.pooling) != self.levels - 1 or not all(rightly)):
+            raise ValueError(
+                f"pooling is {self.pooling}; {self.levels} levels of {self.space_rank} axes need {self.levels - 1} tuples of "
+                f"{self.space_rank} factors, each 1 or 2 and one of them 2."
+            )
 
     @property
-    def multiple(self) -> int:
-        """Every space axis of the input must be a multiple of this."""
-        return 2 ** (self.levels - 1)
+    def factors(self) -> tuple[tuple[int, ...], ...]:
+        """By what each space axis is divided from each level to the next."""
+        return self.pooling or ((2,) * self.space_rank,) * (self.levels - 1)
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -67,12 +76,12 @@ class UNetConfig:
 
 class _Upsample(nn.Module):
     features: int
-    space_rank: int
+    factors: tuple[int, ...]
     dtype: Any
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
-        shape = (*(2,) * self.space_rank, inputs.shape[-1], self.features)
+        shape = (*self.factors, inputs.shape[-1], self.features)
         kernel = self.param("corners", nn.initializers.zeros, shape, jnp.float32)
         return upsample(inputs, kernel.astype(self.dtype))
 
@@ -108,7 +117,8 @@ class _UNet(nn.Module):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         self.encoders = [_Block(channels, config) for channels in config.channels]
         self.decoders = [_Block(channels, config) for channels in config.channels[:-1]]
-        self.upsamples = [_Upsample(channels, config.space_rank, dtype) for channels in config.channels[:-1]]
+        below = zip(config.channels, config.factors, strict=False)
+        self.upsamples = [_Upsample(channels, factors, dtype) for channels, factors in below]
         self.kernel = self.param("kernel", nn.initializers.zeros, (config.width, config.classes), jnp.float32)
         self.bias = self.param("bias", nn.initializers.zeros, (config.classes,), jnp.float32)
 
@@ -117,7 +127,8 @@ class _UNet(nn.Module):
         levels = []
         for level, encoder in enumerate(self.encoders):
             if level:  # a coarse element is inside if any of its fine ones is
-                hidden, inside = jax.tree.map(max_pool, (hidden, inside))
+                pool = functools.partial(max_pool, factors=self.config.factors[level - 1])
+                hidden, inside = jax.tree.map(pool, (hidden, inside))
             hidden = encoder(hidden, inside)
             levels.append(_Level(hidden, inside))
         return tuple(levels)

@@ -120,13 +120,16 @@ def make_task(
 ) -> Task:
     """Puts the parts together; sizes that are given in millimetres become voxels of this data set."""
     dataset = ready.dataset
+    described = dataclasses.asdict(preset.network)
+    if not preset.network.pooling:
+        del described["pooling"]  # as settings were written before there was a choice
     voxel_mm = sum(dataset.spacing_mm) / len(dataset.spacing_mm)
     statistics = StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm)))
     sections = {
         "data": identity,
         "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
         "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
-        "network": dataclasses.asdict(preset.network),
+        "network": described,
         "training": {"start": start, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
         "statistics": dataclasses.asdict(statistics),
         "strategy": {},

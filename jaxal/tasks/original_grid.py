@@ -8,7 +8,7 @@ import numpy as np
 from nibabel import orientations
 
 from jaxal.data.scans.nifti import open_image
-from jaxal.data.scans.prepare import resample
+from jaxal.data.scans.resampling import most_probable, resample
 from jaxal.files import writing
 
 
@@ -23,11 +23,7 @@ def to_original_grid(probability: np.ndarray, source: Path) -> nibabel.Nifti1Ima
     grid = original.shape[:3]
     turn = orientations.io_orientation(original.affine)  # from the file's axes to RAS
     turned = tuple(np.array(grid)[np.argsort(turn[:, 0])])
-    best, winner = np.full(turned, -1.0, np.float32), np.zeros(turned, np.uint8)
-    for label, share in enumerate(probability):
-        share = resample(share, turned, order=1)
-        winner = np.where(share > best, np.uint8(label), winner)
-        best = np.maximum(best, share)
+    winner = most_probable(resample(share, turned, order=1) for share in probability)  # one class at a time in memory
     back = orientations.ornt_transform(np.array([[axis, 1] for axis in range(3)]), turn)
     image = nibabel.Nifti1Image(orientations.apply_orientation(winner, back), original.affine)
     image.header.set_xyzt_units("mm")

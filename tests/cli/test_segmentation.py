@@ -15,7 +15,7 @@ from jaxal.types import Case
 def ready(groups):
     cases = tuple(Case(f"case_{index:03d}", group, Path(), None) for index, group in enumerate(groups))
     dataset = Dataset(cases, ("T1",), ("background", "ball"), (8, 8, 8), (1.0, 1.0, 1.0))
-    return Ready(dataset, types.SimpleNamespace(spacing_mm=(1.0, 1.0, 1.0), levels=2), None, "", None)
+    return Ready(dataset, types.SimpleNamespace(spacing_mm=(1.0, 1.0, 1.0), levels=2, pooling=()), None, "", None)
 
 
 @pytest.mark.parametrize(

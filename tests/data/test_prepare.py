@@ -10,10 +10,12 @@ import tiny
 from folders import OBLIQUE, bids, decathlon, save, table
 from scipy import ndimage
 
+from jaxal.data.scans import prepare
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.layouts import find_cases
 from jaxal.data.scans.plan import Look, Scaling, make_plan
-from jaxal.data.scans.prepare import draw_patch, load_case, normalise, resample, resample_label
+from jaxal.data.scans.prepare import draw_patch, load_case, normalise
+from jaxal.data.scans.resampling import resample, resample_label
 from jaxal.tasks.original_grid import to_original_grid
 
 
@@ -42,6 +44,41 @@ def test_a_patch_keeps_proportions_and_multiples():
     ratios = np.array(plan.patch) / (200, 160, 120)
     assert ratios.max() / ratios.min() < 1.2
     assert not plan.whole
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "levels", "pooling", "multiples"),
+    [
+        ((40, 40, 40), (1.0, 1.0, 1.0), 3, (), (4, 4, 4)),
+        ((12, 12, 12), (1.0, 1.0, 1.0), 2, (), (2, 2, 2)),
+        ((7, 7, 7), (1.0, 1.0, 1.0), 1, (), (1, 1, 1)),
+        ((400, 400, 6), (0.5, 0.5, 5.0), 3, ((2, 2, 1), (2, 2, 1)), (4, 4, 1)),  # too few slices
+        ((400, 400, 64), (0.5, 0.5, 5.0), 3, ((2, 2, 1), (2, 2, 1)), (4, 4, 1)),  # enough, but thick
+        ((64, 64, 32), (1.0, 1.0, 3.0), 3, ((2, 2, 1), (2, 2, 2)), (4, 4, 2)),  # as coarse as the others after one step
+        ((40, 40, 12), (1.0, 1.0, 1.0), 3, ((2, 2, 2), (2, 2, 1)), (4, 4, 2)),
+        ((6, 6, 64), (0.5, 0.5, 5.0), 3, ((1, 1, 2), (1, 1, 2)), (1, 1, 4)),
+    ],
+)
+def test_axes_are_halved_while_they_are_long_and_fine_enough(shape, spacing, levels, pooling, multiples):
+    plan = make_plan(["T1"], [look(shape, spacing)] * 3, 2**17)
+    assert (plan.levels, plan.pooling, plan.multiples) == (levels, pooling, multiples)
+    assert all(size % multiple == 0 for size, multiple in zip(plan.patch, multiples, strict=True))
+    assert np.prod(plan.patch) <= 2**17
+    assert any("thick slices are not halved" in reason for reason in plan.why) == bool(pooling)
+    asked = make_plan(["T1"], [look(shape, spacing)] * 3, 2**17, levels=2)
+    assert (asked.levels, asked.pooling, asked.multiples) == (2, (), (2, 2, 2))
+
+
+def test_thick_slices_are_prepared_without_padding_slices(tmp_path):
+    folder = decathlon(tmp_path / "data", cases=4, channels=1, classes=2, affine=np.diag([0.5, 0.5, 5.0, 1.0]))
+    for index in range(4):
+        label = np.zeros((32, 30, 5), np.uint8)
+        label[8:20, 9:21, 1:4] = 1
+        for part, values in (("images", label.astype(np.float32)), ("labels", label)):
+            save(folder / f"{part}Tr" / f"scan_{index}.nii.gz", values, np.diag([0.5, 0.5, 5.0, 1.0]))
+    ready = make_ready(folder, tmp_path / "prepared", FolderConfig())
+    assert ready.plan.pooling == ((2, 2, 1), (2, 2, 1))
+    assert ready.dataset.shape == (32, 32, 5)
 
 
 def test_every_decision_says_why():
@@ -86,7 +123,7 @@ def test_resampling_there_and_back(rng):
 def test_labels_stay_labels():
     labels = np.zeros((8, 8, 8), np.uint8)
     labels[2:6, 2:6, 2:6], labels[6:, 6:, 6:] = 1, 3
-    fine = resample_label(labels, (16, 16, 16), 4)
+    fine = resample_label(labels, (16, 16, 16))
     assert set(np.unique(fine)) == {0, 1, 3}
     np.testing.assert_array_equal(fine[5:11, 4:12, 5:11], 1)  # faces stay, corners are rounded off
     assert abs((fine == 1).sum() / (8 * (labels == 1).sum()) - 1) < 0.02
@@ -115,6 +152,16 @@ def test_mixed_spacings_and_orientations_become_one(tmp_path):
     np.testing.assert_array_equal(turned.label, one.label)
     assert np.abs(coarse.image - one.image).mean() < 0.1
     assert (coarse.label == one.label).mean() > 0.99
+
+
+def test_label_maps_prepared_in_another_way_are_not_taken_for_those_of_this_one(tmp_path, monkeypatch):
+    folder = decathlon(tmp_path / "data", cases=4, channels=1, classes=2)
+    now = make_ready(folder, tmp_path / "prepared", FolderConfig()).dataset.cases[0]
+    monkeypatch.setattr(prepare, "LABELS", prepare.LABELS - 1)
+    before = make_ready(folder, tmp_path / "prepared", FolderConfig()).dataset.cases[0]
+    assert now.image == before.image
+    assert now.label.path != before.label.path
+    assert now.label.version != before.label.version
 
 
 @pytest.mark.parametrize("affine", [np.eye(4), OBLIQUE, OBLIQUE[[1, 2, 0, 3]], np.diag([-1.0, -1.0, 2.5, 1.0])])

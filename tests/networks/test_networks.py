@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -134,12 +135,22 @@ def test_upsample_equals_the_transposed_convolution(rng, rank):
     np.testing.assert_allclose(np.asarray(fast.upsample(inputs, kernel)), np.asarray(plain), atol=1e-5)
 
 
+def test_upsample_leaves_an_axis_alone(rng):
+    inputs, kernel = rng.normal(size=(2, 3, 4, 5, 6)), rng.normal(size=(2, 1, 2, 6, 3))
+    found = np.asarray(fast.upsample(jnp.asarray(inputs, jnp.float32), jnp.asarray(kernel, jnp.float32)))
+    assert found.shape == (2, 6, 4, 10, 3)
+    for x, z in np.ndindex(2, 2):
+        np.testing.assert_allclose(found[:, x::2, :, z::2], inputs @ kernel[x, 0, z], atol=1e-4)
+
+
 def test_max_pool_equals_a_loop(rng):
     inputs = rng.normal(size=(2, 4, 6, 2, 3)).astype(np.float32)
     pooled = np.asarray(fast.max_pool(jnp.asarray(inputs)))
     for x, y, z in np.ndindex(2, 3, 1):
         cell = inputs[:, 2 * x : 2 * x + 2, 2 * y : 2 * y + 2, 2 * z : 2 * z + 2]
         np.testing.assert_array_equal(pooled[:, x, y, z], cell.max((1, 2, 3)))
+        in_plane = np.asarray(fast.max_pool(jnp.asarray(inputs), (2, 2, 1)))
+        np.testing.assert_array_equal(in_plane[:, x, y, z], inputs[:, 2 * x : 2 * x + 2, 2 * y : 2 * y + 2, z].max((1, 2)))
     with pytest.raises(ValueError, match=r"even.*\(3, 4\)"):
         fast.max_pool(jnp.zeros((1, 3, 4, 1)))
 
@@ -178,6 +189,28 @@ def test_shapes_and_dropout_places(rank, dropout, norm):
     assert not np.allclose(np.asarray(logits(model, params, inputs, masks)), np.asarray(plain))
     kept = jax.tree.map(jnp.ones_like, masks)
     np.testing.assert_allclose(np.asarray(logits(model, params, inputs, kept)), np.asarray(plain), atol=1e-6)
+
+
+def test_slices_that_are_not_pooled_are_any_number():
+    config = UNetConfig(2, 2, 3, pooling=((2, 2, 1), (2, 1, 1)))
+    model, inputs = unet(config), jnp.asarray(np.random.default_rng(0).normal(size=(1, 8, 6, 5, 1)), jnp.float32)
+    params = jax.jit(model.init)(jax.random.key(0), inputs)
+    assert run(model, params, inputs).features.shape == (1, 8, 6, 5, 2)
+    assert [params[f"upsamples_{level}"]["corners"].shape for level in (0, 1)] == [(2, 2, 1, 4, 2), (2, 1, 1, 8, 4)]
+
+
+def test_pooling_by_two_everywhere_is_the_default_bit_for_bit():
+    inputs = example()
+    plain, told = (unet(UNetConfig(width=2, levels=2, pooling=pooling)) for pooling in ((), ((2, 2, 2),)))
+    params = jax.jit(plain.init)(jax.random.key(0), inputs)
+    chex.assert_trees_all_equal(params, jax.jit(told.init)(jax.random.key(0), inputs))
+    chex.assert_trees_all_equal(run(plain, params, inputs), run(told, params, inputs))
+
+
+@pytest.mark.parametrize("pooling", [((2, 2, 1),), ((2, 2), (2, 2)), ((3, 2, 2), (2, 2, 2)), ((1, 1, 1), (2, 2, 2))])
+def test_pooling_that_does_not_fit_is_refused(pooling):
+    with pytest.raises(ValueError, match="3 levels of 3 axes need 2 tuples"):
+        UNetConfig(levels=3, pooling=pooling)
 
 
 def test_masks_per_item_equal_items_one_by_one():

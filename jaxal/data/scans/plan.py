@@ -16,6 +16,9 @@ from jaxal.errors import UserError
 
 SAMPLES_A_CASE = 2000  # foreground voxels of which intensities are looked at
 ANISOTROPIC = 3.0
+RESOLUTIONS = 3  # at most
+COARSEST = 4  # voxels that a halved axis keeps at least
+THICK = 2.0  # times the finest spacing; coarser axes wait until the others are as coarse
 
 
 class Look(NamedTuple):
@@ -54,10 +57,11 @@ class Plan:
     Attributes:
       spacing_mm: to which all cases are resampled.
       patch: voxels that the network sees at once.
-      levels: resolutions of the U-Net; each axis of the patch is a multiple of `2 ** (levels - 1)`.
+      levels: resolutions of the U-Net.
       scaling: of each channel.
       largest: voxels along each axis of the largest case after resampling.
       why: a sentence for each decision.
+      pooling: from each resolution to the next, by what each axis is divided, 1 or 2; all by 2 when empty.
     """
 
     spacing_mm: tuple[float, ...]
@@ -66,6 +70,12 @@ class Plan:
     scaling: tuple[Scaling, ...]
     largest: tuple[int, ...]
     why: tuple[str, ...]
+    pooling: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def multiples(self) -> tuple[int, ...]:
+        """Of which each axis of the patch is a multiple."""
+        return _multiples(self.pooling, self.levels, len(self.spacing_mm))
 
     @property
     def whole(self) -> bool:
@@ -164,10 +174,10 @@ def make_plan(
         why.append(f"spacing {_numbers(spacing)} mm: as asked for")
     shapes = np.array([resampled_shape(look.shape, look.spacing_mm, spacing.tolist()) for look in looks])
     largest, median = shapes.max(0), np.median(shapes, axis=0)
+    pooling: tuple[tuple[int, ...], ...] = ()
     if levels is None:
-        levels = 3 if median.min() >= 16 else 2 if median.min() >= 8 else 1
-        why.append(f"{levels} resolutions: the median case is {_numbers(median)} voxels, and the coarsest keeps at least four")
-    multiple = 2 ** (levels - 1)
+        levels, pooling = _resolutions(median, spacing, why)
+    multiple = np.array(_multiples(pooling, levels, len(spacing)))
     patch = -(-largest // multiple) * multiple
     if np.prod(patch) > patch_voxels:
         patch = _patch(median, patch_voxels, multiple)
@@ -180,8 +190,40 @@ def make_plan(
         _scaling(name, np.concatenate([look.intensities[:, index] for look in looks]), why) for index, name in enumerate(channels)
     )
     return Plan(
-        tuple(float(size) for size in spacing), tuple(map(int, patch)), levels, scaling, tuple(map(int, largest)), tuple(why)
+        tuple(float(size) for size in spacing),
+        tuple(map(int, patch)),
+        levels,
+        scaling,
+        tuple(map(int, largest)),
+        tuple(why),
+        pooling,
     )
+
+
+def _multiples(pooling: Sequence[Sequence[int]], levels: int, rank: int) -> tuple[int, ...]:
+    steps = pooling or ((2,) * rank,) * (levels - 1)
+    return tuple(int(size) for size in np.prod([(1,) * rank, *steps], axis=0))
+
+
+def _resolutions(median: np.ndarray, spacing: np.ndarray, why: list[str]) -> tuple[int, tuple[tuple[int, ...], ...]]:
+    """How often the U-Net halves which axis, as nnU-Net decides it: short axes and thick slices stay whole while others are halved."""
+    size, voxel = np.array(median, float), np.array(spacing, float)
+    steps: list[tuple[int, ...]] = []
+    while len(steps) < RESOLUTIONS - 1 and (size >= 2 * COARSEST).any():
+        enough = size >= 2 * COARSEST
+        halved = enough & (voxel <= THICK * voxel[enough].min())
+        steps.append(tuple(2 if half else 1 for half in halved))
+        size, voxel = np.where(halved, size / 2, size), np.where(halved, voxel * 2, voxel)
+    levels = len(steps) + 1
+    reason = f"{levels} resolutions: the median case is {_numbers(median)} voxels, and the coarsest keeps at least four"
+    if all(min(step) == 2 for step in steps):
+        why.append(reason)
+        return levels, ()
+    times = _numbers(np.log2(_multiples(steps, levels, len(size))))
+    why.append(
+        f"{reason} along what is halved; axes are halved {times} times, because short axes and thick slices are not halved"
+    )
+    return levels, tuple(steps)
 
 
 def resampled_shape(shape: Sequence[int], spacing_mm: Sequence[float], target_mm: Sequence[float]) -> tuple[int, ...]:
@@ -203,14 +245,14 @@ def _target_spacing(looks: Sequence[Look], why: list[str]) -> np.ndarray:
     return target
 
 
-def _patch(median: np.ndarray, voxels: int, multiple: int) -> np.ndarray:
-    """The median case's proportions within a number of voxels, along each axis a multiple."""
+def _patch(median: np.ndarray, voxels: int, multiple: np.ndarray) -> np.ndarray:
+    """The median case's proportions within a number of voxels, along each axis a multiple of its own."""
     patch = np.maximum(np.round(median / multiple), 1).astype(int) * multiple
     while np.prod(patch) > voxels:
         shrinkable = np.where(patch > multiple, patch / median, -1.0)
         if shrinkable.max() < 0:
             break
-        patch[shrinkable.argmax()] -= multiple
+        patch[shrinkable.argmax()] -= multiple[shrinkable.argmax()]
     return patch
 
 

@@ -5,15 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from jaxal.data.cases import Dataset, Fingerprint
 from jaxal.data.scans.layouts import Files, Found
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
+from jaxal.data.scans.resampling import resample, resample_label
 from jaxal.files import open_array, writing
 from jaxal.types import Case, Example, Label
 
 UNLABELLED = 255  # in prepared label maps: not annotated
+LABELS = 2  # the way in which label maps are prepared, counted up when it changes
 PLACES_AT_MOST = 10_000  # voxels of a class and case that patches may be drawn around
 
 
@@ -27,8 +28,8 @@ def prepare(
 ) -> Dataset:
     """Prepares every image and every label map that is not prepared yet.
 
-    A file's name tells the content it was made from and the plan it was made by, so nothing old is ever taken for new, a new label
-    prepares no image anew, and a stopped preparation goes on where it was.
+    A file's name tells the content it was made from, the plan it was made by and, of a label map, the way it was made in, so nothing
+    old is ever taken for new, a new label prepares no image anew, and a stopped preparation goes on where it was.
 
     Args:
       found: the data set.
@@ -45,7 +46,7 @@ def prepare(
         image = folder / f"{case.id}-{content.image}-{plan.digest()}.image.npy"
         label = None
         if case.label:
-            meaning = f"{len(found.classes)}-{found.ignore}"
+            meaning = f"{len(found.classes)}-{found.ignore}-{LABELS}"
             path = folder / f"{case.id}-{content.label}-{meaning}-{plan.digest()}.label.npy"
             label = Label(f"{content.label}-{meaning}", path)
         if not image.is_file() or (label and label.path and not label.path.is_file()):
@@ -53,8 +54,8 @@ def prepare(
         cases.append(Case(case.id, groups.get(case.subject, ""), image, label, case.subject, content.image))
         if progress:
             progress(len(cases), len(found.cases))
-    multiple = 2 ** (plan.levels - 1)
-    shape = tuple(max(size, -(-largest // multiple) * multiple) for size, largest in zip(plan.patch, plan.largest, strict=True))
+    sizes = zip(plan.patch, plan.largest, plan.multiples, strict=True)
+    shape = tuple(max(size, -(-largest // multiple) * multiple) for size, largest, multiple in sizes)
     return Dataset(tuple(sorted(cases)), found.channels, found.classes, shape, plan.spacing_mm)
 
 
@@ -69,7 +70,7 @@ def _prepare_case(case: Files, found: Found, plan: Plan, image_path: Path, label
         return
     classes = len(found.classes)
     marked = np.where(label.values == found.ignore, classes, label.values) if found.ignore is not None else label.values
-    labels = resample_label(marked, shape, classes + (found.ignore is not None))
+    labels = resample_label(marked, shape)
     labels = np.where(labels == classes, UNLABELLED, labels).astype(np.uint8)
     _save(_places_path(label_path), _places(labels, classes))
     _save(label_path, labels)  # the last: it tells that the places are there
@@ -99,26 +100,6 @@ def _save(path: Path, values: np.ndarray) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def resample(values: np.ndarray, shape: Sequence[int], order: int = 3) -> np.ndarray:
-    """Resamples `[x, y, z]` to another shape over the same extent, by splines."""
-    if values.shape == tuple(shape):
-        return values
-    factors = [new / old for new, old in zip(shape, values.shape, strict=True)]
-    return ndimage.zoom(values, factors, order=order, mode="nearest", grid_mode=True)
-
-
-def resample_label(labels: np.ndarray, shape: Sequence[int], classes: int) -> np.ndarray:
-    """Resamples a label map: each class by linear interpolation, then the largest wins."""
-    if labels.shape == tuple(shape):
-        return labels
-    best, winner = np.full(tuple(shape), -1.0, np.float32), np.zeros(tuple(shape), np.uint8)
-    for label in range(classes):
-        share = resample((labels == label).astype(np.float32), shape, order=1)
-        winner = np.where(share > best, np.uint8(label), winner)
-        best = np.maximum(best, share)
-    return winner
 
 
 def normalise(values: np.ndarray, scaling: Scaling) -> np.ndarray:
