@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -49,6 +49,36 @@ def _remove_leftovers(path: Path) -> None:
         with contextlib.suppress(OSError):
             if process.isdigit() and not Path(f"/proc/{process}").exists() and time.time() - aside.stat().st_mtime > 60:
                 aside.unlink()
+
+
+def path_within(folder: Path, given: str, source: str) -> Path:
+    """A path that a table or a description gives, which must be relative and go down from its folder.
+
+    Links are followed wherever they lead, because only somebody who may write to the folder can have put them there, and a folder of
+    links into an archive is a common habit (nnU-Net's raw folders, datalad's and git-annex's data sets).
+
+    Args:
+      folder: of the data.
+      given: the path as it stands there.
+      source: the file that gives it, perhaps with a line, for the message.
+
+    Raises:
+      UserError: the path is absolute or has a part `..`.
+    """
+    path = PurePosixPath(given)
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(
+            f"{source}: the path {given!r} may lead out of the folder {folder}. Paths must be relative to it and without '..': put the "
+            "file, or a link to it, inside."
+        )
+    return folder / path
+
+
+def why_no_file(path: Path) -> str:
+    """What stands where a file is expected: nothing, a folder, or a link to nothing."""
+    if path.is_symlink() and not path.exists():
+        return f"not a file but a link to {os.readlink(path)}, which is not there"
+    return "a folder, not a file" if path.is_dir() else "not a file" if path.exists() else "no such file"
 
 
 _parsing = threading.Lock()

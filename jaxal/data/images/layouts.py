@@ -26,6 +26,7 @@ import numpy as np
 from jaxal.data.groups import GROUPS_AT_MOST
 from jaxal.data.images.decoded import Listed, Listing
 from jaxal.errors import UserError
+from jaxal.files import path_within
 
 ENDINGS = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 RETINOPATHY_CLASSES = ("no DR", "mild", "moderate", "severe", "proliferative")
@@ -117,7 +118,7 @@ def read_table(folder: Path, group_column: str | None = None) -> Listing:
     table, images = folder / "images.csv", []
     needed = ("path", "label", *([group_column] if group_column else []))
     for source, row in _rows(table, needed):
-        file = folder / row["path"]
+        file = path_within(folder, row["path"], source)
         images.append(
             Listed(
                 row["path"],
@@ -143,7 +144,7 @@ def read_folders(folder: Path) -> Listing:
     images = []
     for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         for file in sorted(inside.rglob("*")):
-            if file.suffix.lower() in ENDINGS and file.is_file() and not file.name.startswith("."):
+            if file.suffix.lower() in ENDINGS and not file.is_dir() and not file.name.startswith("."):
                 images.append(Listed(str(file.relative_to(folder)), inside.name, "", "", file, f"the folder {inside}"))
     classes = sorted({image.category for image in images}, key=_numbers_by_size)
     if len(classes) < 2:

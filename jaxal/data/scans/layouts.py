@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxal.errors import UserError
+from jaxal.files import path_within, why_no_file
 
 CLASSES_AT_MOST = 255  # the 256th number of a prepared label map means that a voxel is not annotated
 ENDINGS = (".nii.gz", ".nii")
@@ -134,23 +135,9 @@ def _ending(path: Path) -> str:
     return ending
 
 
-def _inside(folder: Path, description: Path, given: str) -> Path:
-    """A path that a description gives, refused when it leaves the folder."""
-    path = folder / given
-    try:
-        inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{description}: the path {given!r} cannot be followed ({error}).") from error
-    if not inside:
-        raise UserError(
-            f"{description}: the path {given!r} leaves the folder {folder}, which is not followed. Put the file inside."
-        )
-    return path
-
-
 def _require(path: Path, why: str) -> None:
     if not path.is_file():
-        raise UserError(f"{path}: {'not a file' if path.is_dir() or path.is_symlink() else 'no such file'}; {why}.")
+        raise UserError(f"{path}: {why_no_file(path)}; {why}.")
 
 
 # nnU-Net
@@ -223,8 +210,8 @@ def _nnunet_listed(folder: Path, path: Path, listed: Any) -> list[Files]:
             Files(
                 str(id_),
                 str(id_),
-                tuple(_inside(folder, path, str(image)) for image in entry["images"]),
-                _inside(folder, path, str(entry["label"])),
+                tuple(path_within(folder, str(image), str(path)) for image in entry["images"]),
+                path_within(folder, str(entry["label"]), str(path)),
             )
             for id_, entry in listed.items()
         ]
@@ -245,7 +232,7 @@ def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
         classes, ignore = _classes(path, {str(name): int(value) for value, name in labels.items()})
         cases = []
         for entry in _entry(path, description, "training"):
-            image, label = (_inside(folder, path, str(entry[name])) for name in ("image", "label"))
+            image, label = (path_within(folder, str(entry[name]), str(path)) for name in ("image", "label"))
             id_ = image.name[: -len(_ending(image))]
             _require(image, f"dataset.json lists it as the image of the case {id_!r}")
             _require(label, f"dataset.json lists it as the label map of the case {id_!r}")
@@ -292,6 +279,8 @@ def _bids(folder: Path, channels: Sequence[str] | None) -> Found:
                 raise UserError(
                     f"{folder}: {id_} has a label map but no {channel}. Add it, take the label map away, or choose --channels that all cases have."
                 )
+            _require(images[id_][channel], f"it is the {channel} of {id_}")
+        _require(label, f"it is the label map of {id_}")
         cases.append(Files(id_, subject, tuple(images[id_][channel] for channel in wanted), label))
     tool = next(iter(maps.values()))[1].relative_to(folder / "derivatives").parts[0]
     return Found("BIDS", wanted, _bids_classes(folder / "derivatives" / tool / "dseg.tsv"), None, tuple(cases))

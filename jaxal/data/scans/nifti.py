@@ -14,6 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from jaxal.errors import UserError
+from jaxal.files import why_no_file
 
 
 class Volume(NamedTuple):
@@ -58,7 +59,7 @@ def read_label(path: Path) -> Volume:
 
 def _read(path: Path, axes: tuple[int, ...]) -> Volume:
     if not path.is_file():
-        raise UserError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}.")
+        raise UserError(f"{path}: {why_no_file(path)}.")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty. Copy it again from its source.")
     image = open_image(path)
