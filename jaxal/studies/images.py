@@ -316,10 +316,10 @@ def run(
     preset = choose_sizes(arguments, preset, listing)
     weights = getattr(arguments, "weights", None)
     if weights:
-        colour = is_colour(listing) if colour is None else colour
+        channels = 3 if (is_colour(listing) if colour is None else colour) else 1
         state = read_weights(weights)
         preset = dataclasses.replace(preset, network=network_of(state, preset.network))
-        model = with_weights(resnet(preset.network), preset.network, state, weights, channels=3 if colour else 1)
+        model = with_weights(resnet(preset.network), preset.network, state, weights, channels)
         identity = {**identity, "weights": file_fingerprint([weights])}
     else:
         model = resnet(preset.network)

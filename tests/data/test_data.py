@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+from collections import Counter
 
 import nibabel
 import numpy as np
@@ -143,6 +144,17 @@ def test_initial_set_keeps_the_shares():
     assert initial_set(pool, 8, 0) == initial_set(list(reversed(pool)), 8, 0)
     with pytest.raises(UserError, match=r"needs 18 cases of group 'A', but the pool has 5"):
         initial_set(make_cases(5, 20), 20, 0, {"A": 0.9, "B": 0.1})
+
+
+def test_a_balanced_initial_set_takes_what_there_is_of_a_small_group():
+    pool = [
+        Case(f"{group}{index}", group, None, None) for group, count in (("A", 9), ("B", 1), ("C", 3)) for index in range(count)
+    ]
+    drawn = initial_set(pool, 9, 0)
+    assert Counter(case.group for case in drawn) == {"A": 5, "B": 1, "C": 3}
+    assert Counter(case.group for case in initial_set(pool, 5, 0)) == {"A": 2, "B": 1, "C": 2}
+    with pytest.raises(UserError, match="needs 14 cases, but the pool has 13"):
+        initial_set(pool, 14, 0)
 
 
 @pytest.mark.parametrize("size", range(1, 12))

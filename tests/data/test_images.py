@@ -235,17 +235,36 @@ def test_images_that_do_not_decode_are_named_together(fundus, tmp_path):
     assert not list((tmp_path / "prepared").iterdir())  # what is done anew leaves nothing behind
 
 
-def test_one_image_with_colour_makes_all_of_them_coloured(tmp_path):
-    """Whichever comes first; a grey one among them is then named instead of making all grey."""
-    for place in range(6):
+def test_a_link_to_nothing_is_named_instead_of_left_out(tmp_path):
+    """As files of a git-annex that were not fetched are."""
+    for place in range(4):
         (tmp_path / "in" / "ab"[place % 2]).mkdir(parents=True, exist_ok=True)
-        kind = Image.new("L" if place == 0 else "RGB", (9, 9), 40 * place if place == 0 else (200, 9 * place, 9))
-        kind.save(tmp_path / "in" / "ab"[place % 2] / f"{place}.png")
+        Image.new("L", (9, 9), 40 * place).save(tmp_path / f"{place}.png")
+        (tmp_path / "in" / "ab"[place % 2] / f"{place}.png").symlink_to(tmp_path / f"{place}.png")
+    make_images(find_images(tmp_path / "in"), tmp_path / "prepared", (8, 8))
+    (tmp_path / "2.png").unlink()
+    with pytest.raises(UserError, match=r"a/2\.png: not a file but a link to .*/2\.png, which is not there"):
+        make_images(find_images(tmp_path / "in"), tmp_path / "prepared", (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("odd", "others", "advice"), [("L", "RGB", "colour .RGB."), ("RGB", "L", "grey"), ("RGBA", "I;16", "grey")]
+)
+@pytest.mark.parametrize("place", [0, 3])
+def test_the_one_image_that_differs_in_colour_is_named_and_not_the_others(tmp_path, odd, others, advice, place):
+    for number in range(6):
+        (tmp_path / "in" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        mode = odd if number == place else others
+        pixels = Image.new(mode, (9, 9), 40 * number if mode in ("L", "I;16") else (200, 9 * number, 9))
+        pixels.save(tmp_path / "in" / "ab"[number % 2] / f"{number}.png")
     (tmp_path / "in" / "a" / "._2.png").write_bytes(b"what a Mac leaves in archives")
     listing = find_images(tmp_path / "in")
     assert len(listing.images) == 6
-    with pytest.raises(UserError, match=r"0.png: is a grey image"):
+    with pytest.raises(UserError, match=rf"{place}\.png \({odd}\)\. Convert them to {advice}") as error:
         make_images(listing, tmp_path / "prepared", (8, 8))
+    assert str(error.value).count(".png") == 1
+    assert "1 of 6 images" in str(error.value)
+    assert not (tmp_path / "prepared").exists()  # refused before anything was decoded
 
 
 def test_classes_are_at_least_two_and_numbers_of_any_kind_are_names(tmp_path):
@@ -364,6 +383,38 @@ def test_a_subject_with_images_of_several_classes_counts_as_its_rarest():
         for part in split(cases, seed, 0.25, 0.25):
             assert {case.category for case in part} == {"common", "rare"}
             assert all(sum(case.subject == own.subject for case in part) == 2 for own in part)
+
+
+def of_subjects(*categories):
+    """Cases of subjects; each subject's images are of the classes that its letters name."""
+    return [
+        Case(f"{subject:02d}{place}", "", None, Label("", category=category), str(subject))
+        for subject, letters in enumerate(categories)
+        for place, category in enumerate(letters)
+    ]
+
+
+def test_a_class_whose_subjects_have_rarer_ones_too_is_split_with_them():
+    """Of 21 subjects that have `a`, 19 go by the rarer class; two by themselves cannot fill three splits and need not."""
+    cases = of_subjects(*["aab"] * 19, *["aaa"] * 2)
+    for seed in range(10):
+        for part in split(cases, seed, 0.2, 0.3):
+            assert {case.category for case in part} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        (["ab"] * 2 + ["b"] * 18, "Class 'a' has 2 subjects"),
+        (["a"] * 19 + ["b"], "Class 'b' has 1 subject;"),
+        (["ac"] + ["a"] + ["bc"] * 19, "Class 'a' has 2 subjects"),
+    ],
+)
+def test_the_number_of_a_class_s_subjects_is_true(categories, message):
+    with pytest.raises(UserError) as error:
+        split(of_subjects(*categories), 0, 0.2, 0.3)
+    assert message in str(error.value)
+    assert "at least three are needed" in str(error.value)
 
 
 def test_digits_and_tissue_have_the_frequencies_of_the_study():

@@ -16,12 +16,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jaxal.data.cases import Dataset
 from jaxal.errors import UserError
-from jaxal.files import open_array, write_text
+from jaxal.files import open_array, why_no_file, write_text
 from jaxal.types import Case, Example, Label
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # more than eight bits
 GREY_MODES = ("1", "L", "LA", *DEEP_MODES)
 ROWS_AT_ONCE = 256
+MESSAGES = 8  # of one kind, at most
 
 
 class Listed(NamedTuple):
@@ -96,9 +97,11 @@ def make_images(
       UserError: a file is missing, does not decode, or is grey where the others have colour; the message names it and its line.
     """
     check_listing(listing)
-    colour = is_colour(listing) if colour is None else colour
+    required, colour = colour, is_colour(listing) if colour is None else colour
     folder = prepared / f"images-{_state(listing, size, colour)}"
     if not (folder / "info.json").is_file():
+        if required is None:
+            check_alike(listing)
         _decode_all(listing, folder, (*size, 3 if colour else 1), colour, progress)
     info = json.loads((folder / "info.json").read_text())
     pixels = open_array(folder / "pixels.npy")
@@ -140,7 +143,7 @@ def check_listing(listing: Listing) -> None:
                 f"{image.source}: {image.id!r} is of the class {image.category!r}; there are {', '.join(listing.classes)}."
             )
         if image.file is not None and not image.file.is_file():
-            raise UserError(f"{image.source}: names the image {image.id!r}, but there is no file {image.file}.")
+            raise UserError(f"{image.source}: names the image {image.id!r}, but {image.file}: {why_no_file(image.file)}.")
     present = {image.category for image in listing.images}
     if without := [name for name in listing.classes if name not in present]:
         raise UserError(
@@ -153,6 +156,27 @@ def is_colour(listing: Listing) -> bool:
     if listing.pixels is not None:
         return listing.pixels.ndim == 4 and listing.pixels.shape[-1] == 3
     return any(_mode(image) not in GREY_MODES for image in listing.images)
+
+
+def check_alike(listing: Listing) -> None:
+    """Makes sure that all images have colour or none has, by their headers alone.
+
+    Raises:
+      UserError: some differ from the rest; the message names the fewer of the two kinds, because those are the odd ones out.
+    """
+    if listing.pixels is not None:
+        return
+    grey = [image for image in listing.images if _mode(image) in GREY_MODES]
+    coloured = sorted(set(listing.images) - set(grey))
+    if not grey or not coloured:
+        return
+    few, are, advice = (grey, "are grey", "colour (RGB)") if len(grey) < len(coloured) else (coloured, "have colour", "grey")
+    named = ", ".join(f"{image.file} ({_mode(image)})" for image in few[:MESSAGES])
+    more = f" and {len(few) - MESSAGES} more" if len(few) > MESSAGES else ""
+    raise UserError(
+        f"{listing.layout}: {len(few)} of {len(listing.images)} images {are} and the rest not, but all must be alike: {named}{more}. "
+        f"Convert them to {advice}, or leave them out."
+    )
 
 
 def _mode(image: Listed) -> str:
@@ -253,8 +277,8 @@ def _decode_all(listing: Listing, folder: Path, shape: tuple[int, int, int], col
             progress(min(first + ROWS_AT_ONCE, count), count)
     if problems:
         shutil.rmtree(folder)  # of files that will be others
-        more = f"\n… and {len(problems) - 8} more images like these." if len(problems) > 8 else ""
-        raise UserError("\n".join(problems[:8]) + more)
+        more = f"\n… and {len(problems) - MESSAGES} more images like these." if len(problems) > MESSAGES else ""
+        raise UserError("\n".join(problems[:MESSAGES]) + more)
     write_text(folder / "info.json", json.dumps(_summary(pixels)))
     (folder / "done.npy").unlink()
 
