@@ -50,6 +50,22 @@ class Ledger:
         except ValueError as error:
             raise UserError(f"{path}: not the record of a round ({error}). Delete it; its round is then run again.") from error
 
+    def read_any(self) -> list[dict[str, Any]]:
+        """The objects of all lines, whatever rounds they are of; for a line that waits, too.
+
+        Raises:
+          UserError: a line is not an object.
+        """
+        try:
+            records = [json.loads(line) for line in self._lines()]
+            if strange := [record for record in records if not isinstance(record, dict)]:
+                raise ValueError(f"{json.dumps(strange[0])[:40]} is no object")
+        except ValueError as error:
+            raise UserError(
+                f"{self.path}: not records of rounds ({error}). Restore the file or start anew with --fresh."
+            ) from error
+        return records
+
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds a round."""
         self.read()

@@ -175,8 +175,8 @@ def run_folder(about: FolderStudy, arguments: Any, display: terminal.Display) ->
     study.check_options(arguments, data, out)
     size = getattr(arguments, "size", ())
     if size:
-        if len(size) != 2 or min(size) < 8:
-            raise UserError(f"--size is {' '.join(map(str, size))}; it takes a height and a width of at least 8 pixels.")
+        if len(size) != 2 or min(size) < 8 or max(size) > 4096:
+            raise UserError(f"--size is {' '.join(map(str, size))}; it takes a height and a width, each of 8 to 4096 pixels.")
         preset = dataclasses.replace(preset, size=tuple(size))
     return run(arguments, preset, about.read(data, arguments), about.colour, {"name": about.name}, out, display)
 
@@ -291,6 +291,7 @@ def make_source(
             pixels=images.pixels,
             options=options,
             settings=decisive(CLASSIFICATION, sections),
+            contents=images.contents,
         )
 
     return study.Source("images", arguments, task)

@@ -17,6 +17,7 @@ from jaxal.rounds.setup import Run, Task, open_run
 from jaxal.rounds.state import last_finished
 from jaxal.scoring.journal import Journal
 from jaxal.studies import study
+from jaxal.studies.configuration import settle_config
 
 A = TypeVar("A", bound=study.StudyArguments)
 AS_IT_WAS = "Only with the data and the version that it was made with can the run be used again."
@@ -61,7 +62,7 @@ def run(arguments: study.StudyArguments, preset: study.Sizes, source: study.Sour
 
 def _open(folder: Path, arguments: study.StudyArguments, preset: study.Sizes, task: Task, display: terminal.Display) -> Run:
     """The run in a folder, made sure of that it was made with this data and these settings."""
-    study.settle_config(folder.resolve().parents[2] / "config.json", task, AS_IT_WAS, older_numbers=True)
+    settle_config(folder.resolve().parents[2] / "config.json", task, AS_IT_WAS, older_numbers=True)
     name, lines = folder.resolve().parent.name, Ledger(folder / "rounds.jsonl").read()
     if name.split(",")[0] not in task.kind.strategies:  # a user's own or none: it chose, but the networks are the study's
         name = "random"

@@ -112,6 +112,17 @@ def test_medmnist(tmp_path):
         ("volume", volume, "images of bytes are expected"),
         ("several", {**arrays, "test_labels": np.zeros((6, 14), int)}, "several labels an image"),
         ("other", {"a": np.zeros(3)}, "is no MedMNIST file"),
+        ("sizes", {**arrays, "val_images": np.zeros((4, 20, 20, 3), np.uint8)}, "All images must have one size"),
+        ("grey", {**arrays, "val_images": np.zeros((4, 28, 28), np.uint8)}, "as many channels"),
+        (
+            "real",
+            {**arrays, "val_labels": np.zeros((4, 1))},
+            "val_labels are float64 from 0.0 to 0.0; whole numbers from 0 to 254",
+        ),
+        ("text", {**arrays, "val_labels": np.full((4, 1), "x")}, "val_labels are <U1; whole numbers"),
+        ("minus", {**arrays, "val_labels": np.full((4, 1), -1)}, "val_labels are int64 from -1 to -1"),
+        ("huge", {**arrays, "val_labels": np.full((4, 1), 10**9)}, "whole numbers from 0 to 254 are expected"),
+        ("scalar", {**arrays, "val_labels": np.uint8(3)}, "images of bytes are expected"),
         ("deep", {**arrays, "test_images": np.zeros((6, 28, 28, 28), np.uint8)}, "images of bytes are expected"),
         (
             "none",
@@ -195,7 +206,7 @@ def spoil_columns(folder):
         (spoil_lines, ("trainLabels.csv: holds no lines",)),
         (spoil_class, ("no image is of the class 'proliferative'",)),
         (spoil_stem, ("3_left.png", "3_left.jpeg", "Remove one")),
-        (spoil_columns, ("no column 'level'", "image, grade")),
+        (spoil_columns, ("no column 'level'", "'image', 'grade'")),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_line(fundus, tmp_path, spoil, messages):
@@ -233,6 +244,94 @@ def test_images_that_do_not_decode_are_named_together(fundus, tmp_path):
     assert str(error.value).count("does not decode") == 8
     assert "4 more images" in str(error.value)
     assert not list((tmp_path / "prepared").iterdir())  # what is done anew leaves nothing behind
+
+
+def in_two_classes(folder, mode="L"):
+    for place in range(4):
+        path = folder / "ab"[place % 2] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, (9, 9), 40 * place if mode == "L" else (9, 9, 40 * place)).save(path)
+    return folder
+
+
+def with_splits(folder):
+    for split_ in ("train", "test"):
+        in_two_classes(folder / split_)
+    shutil.rmtree(folder / "a")
+    shutil.rmtree(folder / "b")
+
+
+def flat(folder):
+    for path in folder.glob("*/*.png"):
+        path.rename(folder / path.name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "c").mkdir(), "c: holds no image"),
+        (lambda folder: shutil.copy(folder / "a" / "0.png", folder / "a" / "0.gif"), "0.gif: only .*are read. Convert it"),
+        (lambda folder: (folder / "b" / "9.dcm").write_text("x"), "9.dcm: only .*are read. Convert it"),
+        (lambda folder: shutil.rmtree(folder / "b"), "all 2 images are of the class 'a', and there must be at least two"),
+        (with_splits, "folders test, train are splits, not classes. .*such as .*/test"),
+        (flat, "holds 4 images, but no folders and no table"),
+        (
+            lambda folder: [
+                path.rename(folder / "a" / f"{place}_0000.nii.gz") for place, path in enumerate(folder.glob("*/*.png"))
+            ],
+            r"only .*are read. Convert it",
+        ),
+    ],
+)
+def test_folders_that_are_no_classes_are_told_of(tmp_path, change, message):
+    folder = in_two_classes(tmp_path / "in")
+    change(folder)
+    with pytest.raises(UserError, match=message):
+        make_images(find_images(folder), tmp_path / "prepared", (8, 8))
+
+
+def test_scans_without_a_description_are_recognised(tmp_path):
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "case_0000.nii.gz").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"holds scans .*, but no dataset.json"):
+        find_images(tmp_path / "imagesTr")
+    (tmp_path / "dataset.json").write_text("{}")
+    with pytest.raises(UserError, match=f"holds scans .* Give {tmp_path}, which holds one"):
+        find_images(tmp_path / "imagesTr")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["path;label", "a.png;x"], "its columns are separated by semicolons"),
+        (["path\tlabel", "a.png\tx"], "its columns are separated by tabs"),
+        (["path, label", "a.png,x"], "no column 'label'; its columns are 'path', ' label'"),
+        (["path,label", "a,b.png,x"], "line 2: has more fields than there are columns"),
+        (["path,label", "sub\\a.png,x"], "line 2: the path .* is written with backslashes"),
+        (["path,label", "a.png,x", "./a.png,y"], "line [23] and .*line [23] both name the file .*a.png"),
+    ],
+)
+def test_tables_of_strangers_are_told_of(tmp_path, lines, message):
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "images.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=message):
+        images_module.check_listing(find_images(tmp_path))
+
+
+def test_an_array_that_does_not_fit_on_the_disk_is_refused_before_it_is_written(tmp_path, monkeypatch):
+    """Writing to a mapped file on a full disk ends the process by a signal."""
+    free = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(images_module.shutil, "disk_usage", lambda folder: free)
+    with pytest.raises(UserError, match=r"the decoded images take .* GB, but .* GB are free there"):
+        make_images(tiny_images.listing(20), tmp_path, (8, 8))
+
+
+def test_a_value_that_is_no_number_is_named(tmp_path):
+    values = np.ones((9, 9), np.float32)
+    values[3, 3] = np.nan
+    Image.fromarray(values).save(in_two_classes(tmp_path / "in") / "a" / "nan.tif")
+    with pytest.raises(UserError, match=r"nan.tif: does not decode .it holds NaN or infinity"):
+        make_images(find_images(tmp_path / "in"), tmp_path / "prepared", (8, 8))
 
 
 def test_a_link_to_nothing_is_named_instead_of_left_out(tmp_path):
