@@ -1,6 +1,7 @@
 """Files that survive a kill: written aside and renamed; and folders that one process holds alone."""
 
 import contextlib
+import errno
 import fcntl
 import glob
 import os
@@ -37,9 +38,8 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: could not be written ({error.strerror}). Free some space and run the same command again."
-        ) from error
+        advice = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "See to it"
+        raise UserError(f"{path}: could not be written ({error.strerror}). {advice} and run the same command again.") from error
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -88,9 +88,15 @@ def open_array(path: Path) -> np.ndarray:
     """Opens an array on disk without reading it.
 
     One thread at a time parses a header, because `ast.literal_eval`, which NumPy uses for that, races in CPython before 3.11.8.
+
+    Raises:
+      UserError: the file is damaged.
     """
-    with _parsing:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        with _parsing:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: a prepared array that is damaged ({error}). Remove the file; it is made anew.") from error
 
 
 @contextlib.contextmanager

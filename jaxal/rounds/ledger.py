@@ -138,6 +138,9 @@ def _checked_line(record: Any) -> dict[str, Any]:
     _check_form(record, of_task, "")
     for name in {"dice", "auc"} & of_task.keys():
         _check_form(record[name]["by_group"], dict.fromkeys(record[name]["by_group"], _NUMBER), f"{name}.by_group.")
+    for name, kind in (("queried", str), ("scores", _NUMBER)):
+        if strange := [value for value in record.get(name, ()) if not isinstance(value, kind) or isinstance(value, bool)]:
+            raise ValueError(f"its entry '{name}' holds {json.dumps(strange[0])[:40]}")
     if "scores" in record and len(record["scores"]) != len(record["queried"]):
         raise ValueError("it has another number of entries in 'scores' than in 'queried'")
     return record

@@ -9,11 +9,13 @@ import tiny
 import tiny_images
 from folders import bids
 
+from jaxal.cli.segmentation import Arguments
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.errors import UserError
 from jaxal.rounds.identity import config_hash
 from jaxal.rounds.setup import Task
 from jaxal.studies.configuration import changes, settle_config
+from jaxal.studies.revisit import with_options_of_run
 from jaxal.studies.study import set_aside
 from jaxal.tasks.segmentation import SEGMENTATION
 
@@ -150,6 +152,25 @@ def test_images_are_told_apart_pixel_by_pixel(tmp_path):
         "1 case with another group: image_000 (was none, is B)",
         "1 case with another image of the same size: image_003",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"seed": "x"}, 'seed is "x"'),
+        ({"preset": "tiny"}, 'preset is "tiny"'),
+        ({"rounds": 1.5, "samples": True}, "samples is true"),
+        ({"flips": [0, "a"]}, r'flips is \[0, "a"\]'),
+        ({"data": 3}, "data is 3"),
+    ],
+)
+def test_options_of_a_run_that_nobody_could_have_given_are_refused(tmp_path, options, told):
+    arguments = Arguments(score_only=tmp_path)
+    (tmp_path / "options.json").write_text(json.dumps({"seed": 3, "preset": "smoke", "spacing_mm": [1, 1.5, 2], "data": None}))
+    assert with_options_of_run(arguments).spacing_mm == (1, 1.5, 2)
+    (tmp_path / "options.json").write_text(json.dumps({"seed": 0, **options}))
+    with pytest.raises(UserError, match=rf"options.json: not the options of a run \({told}\). Restore the file"):
+        with_options_of_run(arguments)
 
 
 def test_sessions_of_bids_are_listed_with_their_files(tmp_path):

@@ -107,7 +107,7 @@ def make_images(
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # what is really too large is an error
     required, colour = colour, is_colour(listing) if colour is None else colour
     folder = prepared / f"images-{_state(listing, size, colour)}"
-    if not (folder / "info.json").is_file():
+    if not ((folder / "info.json").is_file() and (folder / "pixels.npy").is_file()):
         if required is None:
             check_alike(listing)
         _decode_all(listing, folder, (*size, 3 if colour else 1), colour, progress)
