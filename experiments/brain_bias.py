@@ -26,7 +26,8 @@ from jaxal.report import terminal
 from jaxal.rounds.ledger import read_runs
 from jaxal.rounds.setup import RoundsConfig, open_run
 from jaxal.rounds.simulate import simulate
-from jaxal.studies import scans, study
+from jaxal.studies import scans
+from jaxal.studies.configuration import settle_config
 from jaxal.studies.presets import PRESETS
 
 
@@ -75,7 +76,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
                 for labelled in arguments.labelled:
                     start = splits.pool if labelled == "all" else initial_set(splits.pool, preset.initial_size, seed, shares)
                     task = scans.make_task(ready, preset, scans.Chosen(splits, start), choice.training, identity)
-                    study.settle_config(out / "config.json", task, older_numbers=arguments.older_numbers)
+                    settle_config(out / "config.json", task, older_numbers=arguments.older_numbers)
                     config = RoundsConfig(1, preset.query_size, seed, batch_size=preset.batch_size)
                     folder = out / f"{bias}-imbalanced" / labelled / f"seed-{seed}"
                     for record in simulate(open_run(folder, "random", config, task, display)):

@@ -1,13 +1,14 @@
 """Files that survive a kill: written aside and renamed; and folders that one process holds alone."""
 
 import contextlib
+import errno
 import fcntl
 import glob
 import os
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -51,10 +52,12 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = "No space left on device" if "requested and" in str(error) else None  # what NumPy makes of a full disk
-        raise UserError(
-            f"{path}: could not be written ({error.strerror or full or error}). Free some space and run the same command again."
-        ) from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(
+            error
+        )  # the text is NumPy's, without a number
+        why = error.strerror or ("No space left on device" if is_full else str(error))
+        advice = "Free some space" if is_full else "See to it"
+        raise UserError(f"{path}: could not be written ({why}). {advice} and run the same command again.") from error
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -66,6 +69,36 @@ def _remove_leftovers(path: Path) -> None:
                 aside.unlink()
 
 
+def path_within(folder: Path, given: str, source: str) -> Path:
+    """A path that a table or a description gives, which must be relative and go down from its folder.
+
+    Links are followed wherever they lead, because only somebody who may write to the folder can have put them there, and a folder of
+    links into an archive is a common habit (nnU-Net's raw folders, datalad's and git-annex's data sets).
+
+    Args:
+      folder: of the data.
+      given: the path as it stands there.
+      source: the file that gives it, perhaps with a line, for the message.
+
+    Raises:
+      UserError: the path is absolute or has a part `..`.
+    """
+    path = PurePosixPath(given)
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(
+            f"{source}: the path {given!r} may lead out of the folder {folder}. Paths must be relative to it and without '..': put the "
+            "file, or a link to it, inside."
+        )
+    return folder / path
+
+
+def why_no_file(path: Path) -> str:
+    """What stands where a file is expected: nothing, a folder, or a link to nothing."""
+    if path.is_symlink() and not path.exists():
+        return f"not a file but a link to {os.readlink(path)}, which is not there"
+    return "a folder, not a file" if path.is_dir() else "not a file" if path.exists() else "no such file"
+
+
 _parsing = threading.Lock()
 
 
@@ -73,9 +106,15 @@ def open_array(path: Path) -> np.ndarray:
     """Opens an array on disk without reading it.
 
     One thread at a time parses a header, because `ast.literal_eval`, which NumPy uses for that, races in CPython before 3.11.8.
+
+    Raises:
+      UserError: the file is damaged.
     """
-    with _parsing:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        with _parsing:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: a prepared array that is damaged ({error}). Remove the file; it is made anew.") from error
 
 
 @contextlib.contextmanager

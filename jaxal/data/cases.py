@@ -109,6 +109,9 @@ def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> S
       cases: all of them.
       seed: of the draw.
       evaluation, test: shares of each stratum's subjects, rounded; each split gets at least one subject of every stratum.
+
+    Raises:
+      UserError: a stratum has too few subjects, or a split lacks one.
     """
     scans: dict[str, list[Case]] = {}
     for case in sorted(cases):
@@ -116,27 +119,35 @@ def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> S
     many = Counter(stratum(case) for case in cases)
     subjects = [min(own, key=lambda case: (many[stratum(case)], case)) for own in scans.values()]
     parts: dict[str, list[Case]] = {"pool": [], "evaluation": [], "test": []}
-    for members in by_stratum(subjects, np.random.default_rng([seed, 1])).values():
+    for name, members in by_stratum(subjects, np.random.default_rng([seed, 1])).items():
         evaluation_count, test_count = (_share_of(len(members), share) for share in (evaluation, test))
         if evaluation_count + test_count >= len(members):
-            what = f"Class {members[0].category!r}" if members[0].category else f"Group {members[0].group!r}"
-            advice = (
-                "Add images of it, or leave it out"
-                if members[0].category
-                else "Join groups (--bins) or name another --group-column"
-            )
-            raise UserError(
-                f"{what} has {len(members)} subjects; the pool, evaluation and test splits each need at least one. {advice}."
-            )
+            if len(members) >= (everybody := _subjects_with(name, cases)):
+                raise UserError(_too_few(members[0], everybody))
+            # Others have the class, too, and go by a rarer one; whether every split has it is seen below.
+            evaluation_count, test_count = (min(round(len(members) * share), len(members) // 2) for share in (evaluation, test))
         cuts = {"test": members[:test_count], "evaluation": members[test_count : test_count + evaluation_count]}
         for name, chosen in {**cuts, "pool": members[test_count + evaluation_count :]}.items():
             parts[name] += [scan for first in chosen for scan in scans[first.subject or first.id]]
     for name, part in parts.items():
         if missing := sorted(many.keys() - {stratum(case) for case in part}):
             raise UserError(
-                f"The {name} split holds no image of class {missing[0]!r}. Another --seed draws other subjects; more of them are needed."
+                f"The {name} split of seed {seed} holds no image of class {missing[0]!r}, which {_subjects_with(missing[0], cases)} subjects have. "
+                "Add subjects that have it, leave it out, or try another --seed, which draws others."
             )
     return Splits(*(tuple(sorted(part)) for part in (parts["pool"], parts["evaluation"], parts["test"])))
+
+
+def _subjects_with(name: str, cases: Sequence[Case]) -> int:
+    """How many subjects have a case in this stratum, whatever else they have."""
+    return len({case.subject or case.id for case in cases if stratum(case) == name})
+
+
+def _too_few(case: Case, subjects: int) -> str:
+    what = f"Class {case.category!r}" if case.category else f"Group {case.group!r}"
+    many = f"{subjects} subject{'s' if subjects != 1 else ''}"
+    advice = "Add images of it, or leave it out" if case.category else "Join groups (--bins) or name another --group-column"
+    return f"{what} has {many}; at least three are needed, one for each of the pool, the evaluation and the test split. {advice}."
 
 
 def initial_set(pool: Sequence[Case], size: int, seed: int, shares: dict[str, float] | None = None) -> tuple[Case, ...]:
@@ -146,24 +157,39 @@ def initial_set(pool: Sequence[Case], size: int, seed: int, shares: dict[str, fl
       pool: to draw from.
       size: cases to draw.
       seed: of the draw.
-      shares: each stratum's share of the draw; equal shares when left out. Every stratum with a share above zero gets at least
-        one case if `size` allows.
+      shares: each stratum's share of the draw; when left out, as equal as the pool allows: of a stratum that has too few cases all are
+        drawn, and the others fill up. Every stratum with a share above zero gets at least one case if `size` allows.
 
     Raises:
-      UserError: a stratum has too few cases in the pool for its share.
+      UserError: a stratum has too few cases in the pool for the share that was asked for, or the pool has too few.
     """
     members = by_stratum(pool, np.random.default_rng([seed, 2]))
-    shares = shares or dict.fromkeys(members, 1 / len(members))
-    counts = _apportion(size, shares)
+    if shares is None and size > len(pool):
+        raise UserError(f"The initial set needs {size} cases, but the pool has {len(pool)}. Lower --initial-size.")
+    counts = _even(size, {name: len(there) for name, there in members.items()}) if shares is None else _apportion(size, shares)
     chosen: list[Case] = []
     for group, count in counts.items():
         if count > len(members.get(group, [])):
+            what, advice = ("class", "") if pool[0].category else ("group", ", or choose the other --initial")
             raise UserError(
-                f"The initial set needs {count} cases of {'class' if pool[0].category else 'group'} {group!r}, but the pool has {len(members.get(group, []))}. "
-                "Lower --initial-size or choose the other --initial."
+                f"The initial set needs {count} cases of {what} {group!r}, but the pool has {len(members.get(group, []))}. "
+                f"Lower --initial-size{advice}."
             )
         chosen += members[group][:count]
     return tuple(sorted(chosen))
+
+
+def _even(size: int, there: dict[str, int]) -> dict[str, int]:
+    """Whole numbers that sum to `size`, as equal as can be with no more of each stratum than there are."""
+    counts: dict[str, int] = {}
+    left = dict(there)
+    while left:
+        asked = _apportion(size - sum(counts.values()), dict.fromkeys(left, 1 / len(left)))
+        scarce = [name for name in left if asked.get(name, 0) > left[name]]
+        if not scarce:
+            return counts | asked
+        counts |= {name: left.pop(name) for name in scarce}
+    return counts
 
 
 def _apportion(size: int, shares: dict[str, float]) -> dict[str, int]:

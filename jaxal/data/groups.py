@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxal.errors import UserError
+from jaxal.files import why_no_file
 
 GROUPS_AT_MOST = 12
 
@@ -71,35 +72,43 @@ def columns_of(path: Path) -> list[str]:
     Raises:
       UserError: it is not a table.
     """
-    return list(next(iter(_rows(path)), {})) if path.is_file() else []
+    return read_rows(path)[0] if path.is_file() else []
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The names of a tab-separated table's columns, and its rows, each with the number of its line; empty lines are left out.
+
+    Raises:
+      UserError: it is not a table, its columns are separated otherwise, or two have one name.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, delimiter="\t")
-            rows, names = list(table), table.fieldnames or []
+            table = csv.DictReader(file, delimiter="\t", restval="")
+            rows = [(table.line_num, row) for row in table if any(str(value).strip() for value in row.values())]
+            names = list(table.fieldnames or [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a table in UTF-8 ({error}). Save it as tab-separated text in UTF-8.") from error
-    if len(names) == 1 and "," in names[0]:
-        raise UserError(f"{path}: its columns are separated by commas; save it as tab-separated text.")
-    return rows
+    others = {",": "commas", ";": "semicolons", " ": "spaces"}
+    if len(names) == 1 and (separated := next((others[mark] for mark in others if mark in names[0].strip()), None)):
+        raise UserError(f"{path}: its columns are separated by {separated}; save it as tab-separated text.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{path}: has two columns {twice[0]!r}. Rename or remove one.")
+    return names, rows
 
 
 def _column(path: Path, column: str, only: Collection[str] | None) -> dict[str, str]:
     if not path.is_file():
         raise UserError(
-            f"{path}: no such file. It names each case's group: tab-separated, a column participant_id and a column {column!r}."
+            f"{path}: {why_no_file(path)}. It names each case's group: tab-separated, a column participant_id and a column {column!r}."
         )
-    rows = _rows(path)
-    names = list(rows[0]) if rows else []
+    names, rows = read_rows(path)
     for needed in ("participant_id", column):
         if needed not in names:
             raise UserError(
                 f"{path}: has no column {needed!r}; its columns are {', '.join(map(repr, names)) or 'none'}. See --group-column."
             )
     groups: dict[str, str] = {}
-    for line, row in enumerate(rows, 2):
+    for line, row in rows:
         id_, group = row["participant_id"], (row[column] or "").strip()
         if only is not None and id_ not in only:
             continue

@@ -50,6 +50,22 @@ class Ledger:
         except ValueError as error:
             raise UserError(f"{path}: not the record of a round ({error}). Delete it; its round is then run again.") from error
 
+    def read_any(self) -> list[dict[str, Any]]:
+        """The objects of all lines, whatever rounds they are of; for a line that waits, too.
+
+        Raises:
+          UserError: a line is not an object.
+        """
+        try:
+            records = [json.loads(line) for line in self._lines()]
+            if strange := [record for record in records if not isinstance(record, dict)]:
+                raise ValueError(f"{json.dumps(strange[0])[:40]} is no object")
+        except ValueError as error:
+            raise UserError(
+                f"{self.path}: not records of rounds ({error}). Restore the file or start anew with --fresh."
+            ) from error
+        return records
+
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds a round."""
         self.read()
@@ -122,6 +138,9 @@ def _checked_line(record: Any) -> dict[str, Any]:
     _check_form(record, of_task, "")
     for name in {"dice", "auc"} & of_task.keys():
         _check_form(record[name]["by_group"], dict.fromkeys(record[name]["by_group"], _NUMBER), f"{name}.by_group.")
+    for name, kind in (("queried", str), ("scores", _NUMBER)):
+        if strange := [value for value in record.get(name, ()) if not isinstance(value, kind) or isinstance(value, bool)]:
+            raise ValueError(f"its entry '{name}' holds {json.dumps(strange[0])[:40]}")
     if "scores" in record and len(record["scores"]) != len(record["queried"]):
         raise ValueError("it has another number of entries in 'scores' than in 'queried'")
     return record

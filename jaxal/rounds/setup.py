@@ -64,6 +64,8 @@ class Task(NamedTuple):
       options: of strategies, in place of their own defaults.
       cut: how a case is cut into units; the whole case is the only one when left out.
       settings: everything that decides results, ready for JSON.
+      contents: what the data consist of, case by case, to tell what has changed when their fingerprint has; ready for JSON.
+      plan: what was decided on how cases are prepared, to tell what has changed when its digest has; ready for JSON.
     """
 
     kind: TaskKind
@@ -80,6 +82,8 @@ class Task(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})
     cut: Callable[[Case], Sequence[Unit]] = lambda case: (Unit(case),)
     settings: Mapping[str, Any] = MappingProxyType({})
+    contents: Mapping[str, Any] = MappingProxyType({})
+    plan: Mapping[str, Any] = MappingProxyType({})
 
 
 class Run(NamedTuple):

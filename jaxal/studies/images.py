@@ -177,8 +177,8 @@ def run_folder(about: FolderStudy, arguments: Any, display: terminal.Display) ->
     study.check_options(arguments, data, out)
     size = getattr(arguments, "size", ())
     if size:
-        if len(size) != 2 or min(size) < 8:
-            raise UserError(f"--size is {' '.join(map(str, size))}; it takes a height and a width of at least 8 pixels.")
+        if len(size) != 2 or min(size) < 8 or max(size) > 4096:
+            raise UserError(f"--size is {' '.join(map(str, size))}; it takes a height and a width, each of 8 to 4096 pixels.")
         preset = dataclasses.replace(preset, size=tuple(size))
     return run(arguments, preset, about.read(data, arguments), about.colour, {"name": about.name}, out, display)
 
@@ -293,6 +293,7 @@ def make_source(
             pixels=images.pixels,
             options=options,
             settings=decisive(CLASSIFICATION, sections),
+            contents=images.contents,
         )
 
     def read_new(folder: Path, display: terminal.Display) -> NewCases:
@@ -322,10 +323,10 @@ def run(
     preset = choose_sizes(arguments, preset, listing)
     weights = getattr(arguments, "weights", None)
     if weights:
-        colour = is_colour(listing) if colour is None else colour
+        channels = 3 if (is_colour(listing) if colour is None else colour) else 1
         state = read_weights(weights)
         preset = dataclasses.replace(preset, network=network_of(state, preset.network))
-        model = with_weights(resnet(preset.network), preset.network, state, weights, channels=3 if colour else 1)
+        model = with_weights(resnet(preset.network), preset.network, state, weights, channels)
         identity = {**identity, "weights": file_fingerprint([weights])}
     else:
         model = resnet(preset.network)

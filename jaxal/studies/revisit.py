@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from jaxal import hosts
 from jaxal.errors import UserError
@@ -17,6 +18,7 @@ from jaxal.rounds.setup import Run, Task, open_run
 from jaxal.rounds.state import last_finished
 from jaxal.scoring.journal import Journal
 from jaxal.studies import study
+from jaxal.studies.configuration import settle_config
 
 A = TypeVar("A", bound=study.StudyArguments)
 AS_IT_WAS = "Only with the data and the version that it was made with can the run be used again."
@@ -47,10 +49,32 @@ def with_options_of_run(arguments: A) -> A:
                 value = options[field.name]
                 if isinstance(value, list):
                     value = tuple(value)
+                if not _fits(value, field.type):
+                    raise ValueError(f"{field.name} is {json.dumps(options[field.name])}")
                 values[field.name] = Path(value) if value is not None and "Path" in str(field.type) else value
+        if not _fits(options["seed"], int):
+            raise ValueError(f"seed is {json.dumps(options['seed'])}")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not the options of a run ({error}). Restore the file.") from error
     return dataclasses.replace(arguments, **values)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value that was read from JSON, lists of it made tuples, is of the type of an option."""
+    form, parts = get_origin(kind), get_args(kind)
+    if form is Annotated:
+        return _fits(value, parts[0])
+    if form is Literal:
+        return value in parts
+    if form in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if form is tuple:
+        return isinstance(value, tuple) and all(_fits(item, parts[0]) for item in value)
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if kind in (bool, str, Path):
+        return isinstance(value, str if kind is Path else kind)
+    return value is None if kind in (None, type(None)) else True
 
 
 def run(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: terminal.Display) -> int:
@@ -60,7 +84,7 @@ def run(arguments: study.StudyArguments, preset: study.Sizes, source: study.Sour
 
 def _open(folder: Path, arguments: study.StudyArguments, preset: study.Sizes, task: Task, display: terminal.Display) -> Run:
     """The run in a folder, made sure of that it was made with this data and these settings."""
-    study.settle_config(folder.resolve().parents[2] / "config.json", task, AS_IT_WAS, older_numbers=True)
+    settle_config(folder.resolve().parents[2] / "config.json", task, AS_IT_WAS, older_numbers=True)
     name, lines = folder.resolve().parent.name, Ledger(folder / "rounds.jsonl").read()
     if name.split(",")[0] not in task.kind.strategies:  # a user's own or none: it chose, but the networks are the study's
         name = "random"

@@ -146,6 +146,8 @@ def make_task(
         draw=(lambda case, rng: draw_patch(case, patch, FOREGROUND_SHARE, rng)) if patch else None,
         origin=ready.found,
         settings=decisive(SEGMENTATION, sections),
+        contents=ready.contents if "fingerprint" in identity else {},
+        plan=dataclasses.asdict(ready.plan) if "plan" in identity else {},
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
@@ -14,10 +15,8 @@ from jaxal import hosts
 from jaxal.errors import UserError
 from jaxal.files import lock, write_text
 from jaxal.hosts import HostsConfig
-from jaxal.numbers import NUMBERS
 from jaxal.report import curves, page, terminal
 from jaxal.report.comparison import compare_folder
-from jaxal.rounds.identity import differences, numbers_of
 from jaxal.rounds.ledger import FULL, read_runs
 from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import RoundsConfig, Task, open_run
@@ -25,6 +24,7 @@ from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
 from jaxal.studies import option_types
+from jaxal.studies.configuration import ledgers_of, settle_config
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import TaskKind
 
@@ -145,44 +145,6 @@ class Adjustable(Protocol):
 
 
 S = TypeVar("S", bound=Adjustable)
-NEW_FOLDER = "Choose another --out, or --fresh to set the folder aside and begin anew."
-
-
-def settle_config(path: Path, task: Task, advice: str = NEW_FOLDER, older_numbers: bool = False) -> None:
-    """Writes the configuration of a new folder, or makes sure that an old one's comes to the same.
-
-    Args:
-      path: of the configuration.
-      task: with the settings that are asked for.
-      advice: what to do where they differ.
-      older_numbers: whether the folder may hold numbers of an older version.
-
-    Raises:
-      UserError: they differ, or it is not a configuration.
-    """
-    if path.exists():
-        try:
-            stored = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path}: not valid JSON ({error}). Restore it, choose another --out or use --fresh.") from error
-        try:
-            found = differences(stored, task.settings, task.kind)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        if found:
-            raise UserError(f"{path.parent} holds runs with other settings:\n  " + "\n  ".join(found) + f"\n{advice}")
-        if (numbers := numbers_of(stored)) > NUMBERS:
-            raise UserError(
-                f"{path.parent}: a newer version of jaxal computed its numbers ({numbers}; this one {NUMBERS}). Update jaxal."
-            )
-        if numbers < NUMBERS and not older_numbers:
-            raise UserError(
-                f"{path.parent}: an older version of jaxal computed its numbers ({numbers}; this one {NUMBERS}, and docs/numbers.md says what "
-                "differs). They can be compared and shown as they are. To go on with this version's numbers add --older-numbers; else "
-                f"choose another --out, or --fresh to set the folder aside and begin anew."
-            )
-        return
-    write_text(path, json.dumps(dict(task.settings), indent=2) + "\n")
 
 
 def set_aside(folder: Path) -> Path:
@@ -191,8 +153,10 @@ def set_aside(folder: Path) -> Path:
     Raises:
       UserError: it is something else.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"--fresh would set {folder} aside, but that holds no config.json, so it is no results folder.")
+    if not (folder / "config.json").is_file() and not ledgers_of(folder):
+        raise UserError(
+            f"--fresh would set {folder} aside, but that holds no config.json and no rounds, so it is no results folder."
+        )
     with lock(folder):
         number = 1
         while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
@@ -281,9 +245,11 @@ def _run_strategy(
     reporting: Callable[[], None],
 ) -> None:
     splits, groups, config, kind = task.splits, task.dataset.groups, rounds_config(arguments, preset), task.kind
+    start = Counter(case.group for case in task.initial) if len(groups) > 1 and name != FULL else {}
+    labelled = "; at the start " + ", ".join(f"{group} {start[group]}" for group in groups) + " are labelled" if start else ""
     display.note(
         f"{folder.parent.name}, {folder.parents[1].name}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
-        f"evaluation, {len(splits.test)} for the test; {' x '.join(map(str, task.dataset.shape))} {kind.elements}"
+        f"evaluation, {len(splits.test)} for the test{labelled}; {' x '.join(map(str, task.dataset.shape))} {kind.elements}"
     )
     if hosts.is_leader():
         _write_options(folder, arguments)
@@ -383,7 +349,15 @@ def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig
     try:
         members = dataclasses.replace(members, **{name: value for name, value in asked.items() if value is not None})
     except ValueError as error:
-        raise UserError(f"--samples, --networks or --flips: {error}") from error
+        given = " ".join(
+            f"--{name} {value}"
+            for name, value in (("samples", arguments.samples), ("networks", arguments.networks))
+            if value is not None
+        )
+        flips = f"--flips {' '.join(map(str, arguments.flips))}" if arguments.flips else ""
+        raise UserError(
+            f"{' '.join(filter(None, [given, flips]))}: --samples must be at least 0, --networks needs at least one network, and --flips names each axis once."
+        ) from error
     needy = [name for name in arguments.strategy if _lacks_members(name, members, arguments.kind)]
     if needy:
         advice = "the run was made without" if arguments.score_only else "give --samples, --networks or --flips more of them"

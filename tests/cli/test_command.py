@@ -149,7 +149,11 @@ def test_a_folder_with_other_settings_is_refused_and_left_alone(run_folder, tiny
 
 def test_other_data_of_the_same_name_are_refused(run_folder, tmp_path, refused):
     other = tiny.write_dataset(tmp_path / "other", cases=20)
-    refused(killing.command(other, run_folder, "entropy"), "data.cases: the folder has 16", "data.fingerprint: the folder has")
+    refused(
+        killing.command(other, run_folder, "entropy"),
+        "data.cases: the folder has 16",
+        "data: 4 cases added: case_016, case_017, case_018, case_019",
+    )
 
 
 def test_a_data_folder_may_move(run_folder, tiny_folder, tmp_path):

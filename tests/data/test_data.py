@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+from collections import Counter
 
 import nibabel
 import numpy as np
@@ -145,6 +146,17 @@ def test_initial_set_keeps_the_shares():
         initial_set(make_cases(5, 20), 20, 0, {"A": 0.9, "B": 0.1})
 
 
+def test_a_balanced_initial_set_takes_what_there_is_of_a_small_group():
+    pool = [
+        Case(f"{group}{index}", group, None, None) for group, count in (("A", 9), ("B", 1), ("C", 3)) for index in range(count)
+    ]
+    drawn = initial_set(pool, 9, 0)
+    assert Counter(case.group for case in drawn) == {"A": 5, "B": 1, "C": 3}
+    assert Counter(case.group for case in initial_set(pool, 5, 0)) == {"A": 2, "B": 1, "C": 2}
+    with pytest.raises(UserError, match="needs 14 cases, but the pool has 13"):
+        initial_set(pool, 14, 0)
+
+
 @pytest.mark.parametrize("size", range(1, 12))
 def test_shares_become_whole_numbers_that_add_up(size):
     counts = cases_module._apportion(size, {"A": 0.45, "B": 0.1, "C": 0.45})
@@ -254,9 +266,9 @@ BAD = {
     "infinity": (
         IMAGE,
         rewrite(np.full(tiny.SHAPE, np.inf, np.float32)),
-        r"case_002_0000\.nii\.gz: 512 of 512 voxels are NaN or infinite",
+        r"case_002_0000\.nii\.gz: 512 of 512 voxels are NaN, infinite",
     ),
-    "NaN": (IMAGE, rewrite(NOT_A_NUMBER), r"case_002_0000\.nii\.gz: 1 of 512 voxels are NaN or infinite"),
+    "NaN": (IMAGE, rewrite(NOT_A_NUMBER), r"case_002_0000\.nii\.gz: 1 of 512 voxels are NaN, infinite"),
     "four axes": (IMAGE, rewrite(np.zeros((*tiny.SHAPE, 2), np.float32)), r"case_002_0000\.nii\.gz: 2 channels, but .* has T1"),
     "five axes": (
         IMAGE,

@@ -112,6 +112,17 @@ def test_medmnist(tmp_path):
         ("volume", volume, "images of bytes are expected"),
         ("several", {**arrays, "test_labels": np.zeros((6, 14), int)}, "several labels an image"),
         ("other", {"a": np.zeros(3)}, "is no MedMNIST file"),
+        ("sizes", {**arrays, "val_images": np.zeros((4, 20, 20, 3), np.uint8)}, "All images must have one size"),
+        ("grey", {**arrays, "val_images": np.zeros((4, 28, 28), np.uint8)}, "as many channels"),
+        (
+            "real",
+            {**arrays, "val_labels": np.zeros((4, 1))},
+            "val_labels are float64 from 0.0 to 0.0; whole numbers from 0 to 254",
+        ),
+        ("text", {**arrays, "val_labels": np.full((4, 1), "x")}, "val_labels are <U1; whole numbers"),
+        ("minus", {**arrays, "val_labels": np.full((4, 1), -1)}, "val_labels are int64 from -1 to -1"),
+        ("huge", {**arrays, "val_labels": np.full((4, 1), 10**9)}, "whole numbers from 0 to 254 are expected"),
+        ("scalar", {**arrays, "val_labels": np.uint8(3)}, "images of bytes are expected"),
         ("deep", {**arrays, "test_images": np.zeros((6, 28, 28, 28), np.uint8)}, "images of bytes are expected"),
         (
             "none",
@@ -195,7 +206,7 @@ def spoil_columns(folder):
         (spoil_lines, ("trainLabels.csv: holds no lines",)),
         (spoil_class, ("no image is of the class 'proliferative'",)),
         (spoil_stem, ("3_left.png", "3_left.jpeg", "Remove one")),
-        (spoil_columns, ("no column 'level'", "image, grade")),
+        (spoil_columns, ("no column 'level'", "'image', 'grade'")),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_line(fundus, tmp_path, spoil, messages):
@@ -235,17 +246,124 @@ def test_images_that_do_not_decode_are_named_together(fundus, tmp_path):
     assert not list((tmp_path / "prepared").iterdir())  # what is done anew leaves nothing behind
 
 
-def test_one_image_with_colour_makes_all_of_them_coloured(tmp_path):
-    """Whichever comes first; a grey one among them is then named instead of making all grey."""
-    for place in range(6):
+def in_two_classes(folder, mode="L"):
+    for place in range(4):
+        path = folder / "ab"[place % 2] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, (9, 9), 40 * place if mode == "L" else (9, 9, 40 * place)).save(path)
+    return folder
+
+
+def with_splits(folder):
+    for split_ in ("train", "test"):
+        in_two_classes(folder / split_)
+    shutil.rmtree(folder / "a")
+    shutil.rmtree(folder / "b")
+
+
+def flat(folder):
+    for path in folder.glob("*/*.png"):
+        path.rename(folder / path.name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "c").mkdir(), "c: holds no image"),
+        (lambda folder: shutil.copy(folder / "a" / "0.png", folder / "a" / "0.gif"), "0.gif: only .*are read. Convert it"),
+        (lambda folder: (folder / "b" / "9.dcm").write_text("x"), "9.dcm: only .*are read. Convert it"),
+        (lambda folder: shutil.rmtree(folder / "b"), "all 2 images are of the class 'a', and there must be at least two"),
+        (with_splits, "folders test, train are splits, not classes. .*such as .*/test"),
+        (flat, "holds 4 images, but no folders and no table"),
+        (
+            lambda folder: [
+                path.rename(folder / "a" / f"{place}_0000.nii.gz") for place, path in enumerate(folder.glob("*/*.png"))
+            ],
+            r"only .*are read. Convert it",
+        ),
+    ],
+)
+def test_folders_that_are_no_classes_are_told_of(tmp_path, change, message):
+    folder = in_two_classes(tmp_path / "in")
+    change(folder)
+    with pytest.raises(UserError, match=message):
+        make_images(find_images(folder), tmp_path / "prepared", (8, 8))
+
+
+def test_scans_without_a_description_are_recognised(tmp_path):
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "case_0000.nii.gz").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"holds scans .*, but no dataset.json"):
+        find_images(tmp_path / "imagesTr")
+    (tmp_path / "dataset.json").write_text("{}")
+    with pytest.raises(UserError, match=f"holds scans .* Give {tmp_path}, which holds one"):
+        find_images(tmp_path / "imagesTr")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["path;label", "a.png;x"], "its columns are separated by semicolons"),
+        (["path\tlabel", "a.png\tx"], "its columns are separated by tabs"),
+        (["path, label", "a.png,x"], "no column 'label'; its columns are 'path', ' label'"),
+        (["path,label", "a,b.png,x"], "line 2: has more fields than there are columns"),
+        (["path,label", "sub\\a.png,x"], "line 2: the path .* is written with backslashes"),
+        (["path,label", "a.png,x", "./a.png,y"], "line [23] and .*line [23] both name the file .*a.png"),
+    ],
+)
+def test_tables_of_strangers_are_told_of(tmp_path, lines, message):
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "images.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=message):
+        images_module.check_listing(find_images(tmp_path))
+
+
+def test_an_array_that_does_not_fit_on_the_disk_is_refused_before_it_is_written(tmp_path, monkeypatch):
+    """Writing to a mapped file on a full disk ends the process by a signal."""
+    free = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(images_module.shutil, "disk_usage", lambda folder: free)
+    with pytest.raises(UserError, match=r"the decoded images take .* GB, but .* GB are free there"):
+        make_images(tiny_images.listing(20), tmp_path, (8, 8))
+
+
+def test_a_value_that_is_no_number_is_named(tmp_path):
+    values = np.ones((9, 9), np.float32)
+    values[3, 3] = np.nan
+    Image.fromarray(values).save(in_two_classes(tmp_path / "in") / "a" / "nan.tif")
+    with pytest.raises(UserError, match=r"nan.tif: does not decode .it holds NaN or infinity"):
+        make_images(find_images(tmp_path / "in"), tmp_path / "prepared", (8, 8))
+
+
+def test_a_link_to_nothing_is_named_instead_of_left_out(tmp_path):
+    """As files of a git-annex that were not fetched are."""
+    for place in range(4):
         (tmp_path / "in" / "ab"[place % 2]).mkdir(parents=True, exist_ok=True)
-        kind = Image.new("L" if place == 0 else "RGB", (9, 9), 40 * place if place == 0 else (200, 9 * place, 9))
-        kind.save(tmp_path / "in" / "ab"[place % 2] / f"{place}.png")
+        Image.new("L", (9, 9), 40 * place).save(tmp_path / f"{place}.png")
+        (tmp_path / "in" / "ab"[place % 2] / f"{place}.png").symlink_to(tmp_path / f"{place}.png")
+    make_images(find_images(tmp_path / "in"), tmp_path / "prepared", (8, 8))
+    (tmp_path / "2.png").unlink()
+    with pytest.raises(UserError, match=r"a/2\.png: not a file but a link to .*/2\.png, which is not there"):
+        make_images(find_images(tmp_path / "in"), tmp_path / "prepared", (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("odd", "others", "advice"), [("L", "RGB", "colour .RGB."), ("RGB", "L", "grey"), ("RGBA", "I;16", "grey")]
+)
+@pytest.mark.parametrize("place", [0, 3])
+def test_the_one_image_that_differs_in_colour_is_named_and_not_the_others(tmp_path, odd, others, advice, place):
+    for number in range(6):
+        (tmp_path / "in" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        mode = odd if number == place else others
+        pixels = Image.new(mode, (9, 9), 40 * number if mode in ("L", "I;16") else (200, 9 * number, 9))
+        pixels.save(tmp_path / "in" / "ab"[number % 2] / f"{number}.png")
     (tmp_path / "in" / "a" / "._2.png").write_bytes(b"what a Mac leaves in archives")
     listing = find_images(tmp_path / "in")
     assert len(listing.images) == 6
-    with pytest.raises(UserError, match=r"0.png: is a grey image"):
+    with pytest.raises(UserError, match=rf"{place}\.png \({odd}\)\. Convert them to {advice}") as error:
         make_images(listing, tmp_path / "prepared", (8, 8))
+    assert str(error.value).count(".png") == 1
+    assert "1 of 6 images" in str(error.value)
+    assert not (tmp_path / "prepared").exists()  # refused before anything was decoded
 
 
 def test_classes_are_at_least_two_and_numbers_of_any_kind_are_names(tmp_path):
@@ -364,6 +482,38 @@ def test_a_subject_with_images_of_several_classes_counts_as_its_rarest():
         for part in split(cases, seed, 0.25, 0.25):
             assert {case.category for case in part} == {"common", "rare"}
             assert all(sum(case.subject == own.subject for case in part) == 2 for own in part)
+
+
+def of_subjects(*categories):
+    """Cases of subjects; each subject's images are of the classes that its letters name."""
+    return [
+        Case(f"{subject:02d}{place}", "", None, Label("", category=category), str(subject))
+        for subject, letters in enumerate(categories)
+        for place, category in enumerate(letters)
+    ]
+
+
+def test_a_class_whose_subjects_have_rarer_ones_too_is_split_with_them():
+    """Of 21 subjects that have `a`, 19 go by the rarer class; two by themselves cannot fill three splits and need not."""
+    cases = of_subjects(*["aab"] * 19, *["aaa"] * 2)
+    for seed in range(10):
+        for part in split(cases, seed, 0.2, 0.3):
+            assert {case.category for case in part} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        (["ab"] * 2 + ["b"] * 18, "Class 'a' has 2 subjects"),
+        (["a"] * 19 + ["b"], "Class 'b' has 1 subject;"),
+        (["ac"] + ["a"] + ["bc"] * 19, "Class 'a' has 2 subjects"),
+    ],
+)
+def test_the_number_of_a_class_s_subjects_is_true(categories, message):
+    with pytest.raises(UserError) as error:
+        split(of_subjects(*categories), 0, 0.2, 0.3)
+    assert message in str(error.value)
+    assert "at least three are needed" in str(error.value)
 
 
 def test_digits_and_tissue_have_the_frequencies_of_the_study():

@@ -14,6 +14,7 @@ import tiny
 from folders import OBLIQUE, bids, decathlon, save, table, volumes
 
 from jaxal.data.groups import read_groups
+from jaxal.data.images.layouts import find_images
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.layouts import find_cases
 from jaxal.data.scans.plan import look_at
@@ -80,15 +81,59 @@ def test_nnunet_may_list_its_files(tmp_path):
     }
     (folder / "dataset.json").write_text(json.dumps({**description, "dataset": listed}))
     assert [case.id for case in find_cases(folder).cases] == [f"patient-{index}" for index in range(4)]
-    listed["patient-0"]["label"] = "../../etc/passwd"
-    (folder / "dataset.json").write_text(json.dumps({**description, "dataset": listed}))
-    with pytest.raises(UserError, match=r"dataset\.json: the path '\.\./\.\./etc/passwd' leaves the folder"):
-        find_cases(folder)
     listed["../patient"] = listed.pop("patient-1")
-    listed["patient-0"]["label"] = "labelsTr/case_000.nii.gz"
     (folder / "dataset.json").write_text(json.dumps({**description, "dataset": listed}))
     with pytest.raises(UserError, match="a name that no file can have"):
         find_cases(folder)
+
+
+def in_decathlon(folder, given):
+    path = decathlon(folder) / "dataset.json"
+    description = json.loads(path.read_text())
+    description["training"][1]["label"] = given
+    path.write_text(json.dumps(description))
+    return path
+
+
+def in_nnunet(folder, given):
+    path = tiny.write_dataset(folder, cases=2) / "dataset.json"
+    listed = {"a": {"images": [given], "label": "labelsTr/case_000.nii.gz"}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "dataset": listed}))
+    return path
+
+
+def in_a_table(folder, given):
+    folder.mkdir()
+    (folder / "images.csv").write_text(f"path,label\n{given},a\nb.png,b\n")
+    return folder / "images.csv, line 2"
+
+
+@pytest.mark.parametrize("given", ["/etc/hostname.nii.gz", "../other/scan.nii.gz", "imagesTr/../../scan.nii.gz"])
+@pytest.mark.parametrize(("write", "find"), [(in_decathlon, find_cases), (in_nnunet, find_cases), (in_a_table, find_images)])
+def test_paths_that_may_lead_out_of_the_folder_are_refused_alike(tmp_path, write, find, given):
+    source = write(tmp_path / "data", given)
+    with pytest.raises(UserError) as error:
+        find(tmp_path / "data")
+    assert str(error.value) == (
+        f"{source}: the path {given!r} may lead out of the folder {tmp_path / 'data'}. Paths must be relative to it and without '..': "
+        "put the file, or a link to it, inside."
+    )
+
+
+@pytest.mark.parametrize("make", [decathlon, bids, lambda path: tiny.write_dataset(path, cases=6)])
+def test_links_into_an_archive_are_followed_and_one_to_nothing_is_named(tmp_path, make):
+    """As nnU-Net's users keep their raw folders, and as datalad gives out its data sets."""
+    folder, archive = make(tmp_path / "data"), tmp_path / "archive"
+    archive.mkdir()
+    files = sorted(folder.rglob("*.nii.gz"))
+    for number, path in enumerate(files):
+        shutil.move(path, archive / str(number))
+        path.symlink_to(archive / str(number))
+    assert len(make_ready(folder, tmp_path / "prepared", FolderConfig()).dataset.cases) == 6
+    (archive / "3").unlink()
+    with pytest.raises(UserError) as error:
+        make_ready(folder, tmp_path / "prepared", FolderConfig())
+    assert str(error.value).startswith(f"{files[3]}: not a file but a link to {archive / '3'}, which is not there; ")
 
 
 def test_ids_may_hold_other_letters(tmp_path):
@@ -130,12 +175,6 @@ def twice(folder):
     (folder / "dataset.json").write_text(json.dumps(description))
 
 
-def outside(folder):
-    description = json.loads((folder / "dataset.json").read_text())
-    description["training"][0]["image"] = "/etc/hostname.nii.gz"
-    (folder / "dataset.json").write_text(json.dumps(description))
-
-
 def second_map(folder):
     _, label = volumes(0)
     save(folder / "derivatives" / "other" / "sub-00" / "ses-1" / "anat" / "sub-00_ses-1_dseg.nii.gz", label)
@@ -144,7 +183,6 @@ def second_map(folder):
 BAD = {
     "a loop of links": (lambda path: tiny.write_dataset(path, cases=6), loop_of_links, r"case_002\.nii\.gz: not a file"),
     "a case listed twice": (decathlon, twice, r"the case 'scan_0' is there twice"),
-    "a path that leaves the folder": (decathlon, outside, r"'/etc/hostname\.nii\.gz' leaves the folder"),
     "a channel missing": (
         decathlon,
         lambda folder: save(folder / "imagesTr" / "scan_1.nii.gz", volumes(1)[0], OBLIQUE),
@@ -153,9 +191,41 @@ BAD = {
     "a channel missing in BIDS": (
         bids,
         lambda folder: (folder / "sub-02/ses-1/anat/sub-02_ses-1_FLAIR.nii.gz").unlink(),
-        r"sub-02_ses-1 has a label map but no FLAIR",
+        r"sub-02_ses-1 has no FLAIR",
     ),
     "a second label map": (bids, second_map, r"a second label map of 'sub-00_ses-1'"),
+    "a channel of one alone in BIDS": (
+        bids,
+        lambda folder: (folder / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz").rename(
+            folder / "sub-02/ses-1/anat/sub-02_ses-1_T1W.nii.gz"
+        ),
+        r"only sub-02_ses-1 of 6 cases has a T1W. Rename or remove .*sub-02_ses-1_T1W.nii.gz",
+    ),
+    "names of classes in other letters": (
+        bids,
+        lambda folder: (folder / "derivatives/readers/dseg.tsv").write_bytes("index\tname\n1\tKörper\n".encode("latin-1")),
+        r"dseg.tsv: not a table in UTF-8",
+    ),
+    "names of classes without numbers": (
+        bids,
+        lambda folder: (folder / "derivatives/readers/dseg.tsv").write_text("index\tname\none\tbody\n"),
+        r"dseg.tsv, line 2: expected a whole number in the column 'index'",
+    ),
+    "training without a label": (
+        decathlon,
+        lambda folder: change_description(folder, training=[{"image": "imagesTr/scan_0.nii.gz"}]),
+        r"'training' lists {\"image\": \"imagesTr/scan_0.nii.gz\"}; expected an image and a label",
+    ),
+    "labels the other way round": (
+        decathlon,
+        lambda folder: change_description(folder, labels={"background": 0, "part": 1}),
+        r"the Decathlon has numbers and names",
+    ),
+    "two labels of one name": (
+        decathlon,
+        lambda folder: change_description(folder, labels={"0": "background", "1": "part", "2": "part"}),
+        r"two labels have the name 'part'",
+    ),
     "no label maps": (bids, lambda folder: os.rename(folder / "derivatives", folder / "elsewhere"), r"holds no label maps"),
     "a subject not listed": (
         bids,
@@ -291,9 +361,32 @@ def beside_a_twin(folder):
     nibabel.save(nibabel.load(first_image(folder)), str(first_image(folder)).removesuffix(".gz"))
 
 
-def with_commas(folder):
+def in_table(folder, old, new):
     path = folder / "participants.tsv"
-    path.write_text(path.read_text().replace("\t", ","))
+    path.write_text(path.read_text().replace(old, new))
+
+
+def with_commas(folder):
+    in_table(folder, "\t", ",")
+
+
+def with_voxels_of(folder, millimetres, *paths):
+    for path in paths:
+        save(path, np.asarray(nibabel.load(path).dataobj), np.diag([millimetres] * 3 + [1.0]))
+
+
+def with_metres(folder):
+    with_voxels_of(folder, 0.001, first_image(folder), folder / "labelsTr" / "case_000.nii.gz")
+
+
+def with_metres_in_all(folder):
+    with_voxels_of(folder, 1000.0, *folder.rglob("*.nii.gz"))
+
+
+def with_a_value_beyond(folder):
+    values = np.zeros(tiny.SHAPE)
+    values[0, 0, 0] = 1e300
+    save(first_image(folder), values)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +409,41 @@ def with_commas(folder):
         ),
         (beside_a_twin, "case_000_0000.nii: lies beside case_000_0000.nii.gz. One scan must be one file"),
         (with_commas, "participants.tsv: its columns are separated by commas"),
+        (lambda folder: in_table(folder, "\t", ";"), "participants.tsv: its columns are separated by semicolons"),
+        (lambda folder: in_table(folder, "\t", "  "), "participants.tsv: its columns are separated by spaces"),
+        (lambda folder: in_table(folder, "\tgroup", "\tgroup\tgroup"), "participants.tsv: has two columns 'group'"),
+        (
+            lambda folder: in_table(folder, "case_", "sub-"),
+            "case_000', so it has no group; it lists 'sub-000', 'sub-001', 'sub-002' …",
+        ),
+        (
+            lambda folder: shutil.copy(first_image(folder), folder / "imagesTr" / "case_001_0001.nii.gz"),
+            "case_001_0001.nii.gz: is of the channel 1, but dataset.json names 1 channel, from 0",
+        ),
+        (
+            lambda folder: first_image(folder).rename(folder / "imagesTr" / "case_000.nii.gz"),
+            "case_000.nii.gz: not named CASE_0000.nii.gz",
+        ),
+        (lambda folder: change_description(folder, file_ending=".nii"), "no label maps named CASE.nii, but case_000.nii.gz"),
+        (
+            lambda folder: change_description(folder, channel_names=["T1"]),
+            r'channel_names is \["T1"\]; expected numbers and names',
+        ),
+        (lambda folder: change_description(folder, channel_names={"T1": "0"}), r'channel_names is {"T1": "0"}; expected numbers'),
+        (
+            lambda folder: change_description(folder, labels=["background"]),
+            r'labels are \["background"\]; expected names and numbers',
+        ),
+        (lambda folder: change_description(folder, labels={"0": "background"}), "expected names and numbers, such as"),
+        (lambda folder: change_description(folder, dataset={}), "the entry 'dataset' is {}; it must name images and a label"),
+        (
+            lambda folder: change_description(folder, dataset={"a": {"images": "one.nii", "label": "two.nii"}}),
+            "for the case 'a'; expected a list of images and a label, as paths",
+        ),
+        (with_metres, "case_000_0000.nii.gz: its voxels are 0.001 x 0.001 x 0.001 mm, those of the median case about 1 mm"),
+        (with_metres_in_all, "its voxels are 1000 x 1000 x 1000 mm. Is its affine in another unit"),
+        (with_a_value_beyond, "1 of 512 voxels are NaN, infinite or beyond 3e38"),
+        (lambda folder: first_image(folder).write_text("version https://git-lfs.github.com/spec/v1"), "a pointer of Git LFS"),
     ],
 )
 def test_what_strangers_folders_hold_is_refused_in_one_sentence(tmp_path, change, message):
@@ -349,6 +477,26 @@ def test_quantiles_that_would_be_ignored_are_refused(tmp_path, bins, why):
     folder = tiny.write_dataset(tmp_path / "data", cases=4)
     with pytest.raises(UserError, match=f"--quantiles 3 cuts a column of many different numbers, but {why}"):
         read_groups(folder / "participants.tsv", "group", bins, 3)
+
+
+def test_channels_that_nobody_has_or_that_are_named_twice(tmp_path):
+    folder = bids(tmp_path / "data")
+    with pytest.raises(UserError, match="no case has a T2w; choose --channels among those"):
+        find_cases(folder, ["T2w"])
+    with pytest.raises(UserError, match="--channels names T1w twice"):
+        find_cases(folder, ["T1w", "T1w"])
+
+
+def test_empty_lines_of_a_table_are_passed_over_and_one_without_lines_is_refused(tmp_path):
+    path = participants(tmp_path, ["A", "B"], "group")
+    path.write_text(path.read_text() + "  \n\t\n\n")
+    assert read_groups(path, "group") == {"p000": "A", "p001": "B"}
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    (folder / "participants.tsv").write_text("participant_id\tgroup\n")
+    with pytest.raises(UserError, match=r"participants.tsv: does not list the case 'case_000', so it has no group. Add a line"):
+        make_ready(folder, tmp_path / "prepared", FolderConfig())
+    with pytest.raises(UserError, match="--group-column is empty"):
+        make_ready(folder, tmp_path / "prepared", FolderConfig(""))
 
 
 def test_the_current_folder_is_called_so(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ import pytest
 from jaxal import files
 from jaxal.data.scans import prepare
 from jaxal.errors import UserError
-from jaxal.files import lock, write_text
+from jaxal.files import lock, open_array, write_text
 from jaxal.rounds.checkpoint import Checkpoints
 from jaxal.rounds.ledger import Ledger
 from jaxal.scoring.journal import Journal
@@ -146,6 +146,8 @@ def test_a_damaged_ledger_is_reported_with_its_line(tmp_path, text):
         (json.dumps(line(0, dice="high")), "its entry 'dice' is \"high\""),
         (json.dumps(line(0, dice={"overall": None, "by_group": {}})), "its entry 'dice.overall' is null"),
         (json.dumps(line(0, dice={"overall": 0.5, "by_group": {"A": "x"}})), "its entry 'dice.by_group.A' is \"x\""),
+        (json.dumps(line(0, queried=["a"], scores=[None])), "its entry 'scores' holds null"),
+        (json.dumps(line(0, queried=[3], scores=[1.0])), "its entry 'queried' holds 3"),
         (json.dumps(line(0, seconds={"train": 1})), "lacks the entry 'seconds.score'"),
         (json.dumps(line(0, scores=[0.1, 0.2])), "another number of entries in 'scores' than in 'queried'"),
         (json.dumps(line(0, round=True)), "its entry 'round' is true"),
@@ -303,3 +305,18 @@ def test_a_full_disk_keeps_the_checkpoint_before(small_disk):
         checkpoints.save(0, 2, large, {"attempt": 0})
     assert checkpoints.latest(0) == (1, {"attempt": 0})
     np.testing.assert_array_equal(np.asarray(checkpoints.restore(0, state(0.0)).params["w"]), 1.0)
+
+
+@pytest.mark.parametrize("content", [b"", b"short", None])
+def test_a_damaged_array_is_named(tmp_path, content):
+    path = tmp_path / "case.image.npy"
+    np.save(path, np.zeros(1000))
+    path.write_bytes(path.read_bytes()[:2000] if content is None else content)
+    with pytest.raises(UserError, match=r"case.image.npy: a prepared array that is damaged .* Remove the file; it is made anew"):
+        open_array(path)
+
+
+def test_a_folder_in_a_file_s_place_is_not_told_as_a_full_disk(tmp_path):
+    (tmp_path / "summary.csv").mkdir()
+    with pytest.raises(UserError, match=r"summary.csv: could not be written \(Is a directory\). See to it"):
+        write_text(tmp_path / "summary.csv", "new")

@@ -258,7 +258,7 @@ def test_a_table_of_groups_may_lie_elsewhere_and_a_study_be_moved(tmp_path):
         (("--group-column", "sex"), "no column 'sex'"),
         (("--bins", "3", "4"), "--bins cut numbers"),
         (("--bins", "3,4"), "--bins cut numbers"),
-        (("--channels", "T2w"), "has a label map but no T2w"),
+        (("--channels", "T2w"), "no case has a T2w"),
     ],
 )
 def test_what_can_be_refused_is_refused_before_anything_is_written(tmp_path, more, message):

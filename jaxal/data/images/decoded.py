@@ -2,26 +2,31 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
+import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jaxal.data.cases import Dataset
 from jaxal.errors import UserError
-from jaxal.files import open_array, write_text
+from jaxal.files import open_array, why_no_file, write_text
 from jaxal.types import Case, Example, Label
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # more than eight bits
 GREY_MODES = ("1", "L", "LA", *DEEP_MODES)
 ROWS_AT_ONCE = 256
+MESSAGES = 8  # of one kind, at most
+CLASSES_AT_MOST = 255
 
 
 class Listed(NamedTuple):
@@ -69,6 +74,8 @@ class ImageSet(NamedTuple):
       pixels: of one as people see it, `[height, width, channels]` uint8.
       fingerprint: sixteen hexadecimal digits that change when a pixel, a class or a group does, wherever the images lie.
       normalise: from pixels to what the network sees, by the mean and deviation of all.
+      contents: what the fingerprint is of, ready for JSON: the names of classes, and each image's class, group, subject, file (bytes by
+        name) and checksum of its pixels.
     """
 
     dataset: Dataset
@@ -76,6 +83,7 @@ class ImageSet(NamedTuple):
     pixels: Callable[[Case], np.ndarray]
     fingerprint: str
     normalise: Callable[[np.ndarray], np.ndarray]
+    contents: Mapping[str, Any] = MappingProxyType({})
 
 
 def make_images(
@@ -98,9 +106,12 @@ def make_images(
       UserError: a file is missing, does not decode, or is grey where the others have colour; the message names it and its line.
     """
     check_listing(listing)
-    colour = is_colour(listing) if colour is None else colour
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # what is really too large is an error
+    required, colour = colour, is_colour(listing) if colour is None else colour
     folder = prepared / f"images-{_state(listing, size, colour)}"
-    if not (folder / "info.json").is_file():
+    if not ((folder / "info.json").is_file() and (folder / "pixels.npy").is_file()):
+        if required is None:
+            check_alike(listing)
         _decode_all(listing, folder, (*size, 3 if colour else 1), colour, progress)
     info = json.loads((folder / "info.json").read_text())
     pixels = open_array(folder / "pixels.npy")
@@ -121,7 +132,22 @@ def make_images(
     digest = hashlib.sha256(json.dumps([info["pixels"], listing.classes, about]).encode())
     channels = ("red", "green", "blue") if colour else ("grey",)
     dataset = Dataset(cases_of(listing, folder / "pixels.npy"), channels, listing.classes, tuple(size), (1.0, 1.0))
-    return ImageSet(dataset, load, lambda case: pixels[row[case.id]], digest.hexdigest()[:16], normalise)
+    contents = {"classes": list(listing.classes), "cases": _contents(listing, info.get("rows", ()))}
+    return ImageSet(dataset, load, lambda case: pixels[row[case.id]], digest.hexdigest()[:16], normalise, contents)
+
+
+def _contents(listing: Listing, checksums: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What is known of each image; arrays that an older version decoded come without checksums."""
+    return {
+        image.id: {
+            "class": image.category,
+            "group": image.group,
+            "subject": image.subject,
+            "image": checksums[place] if checksums else None,
+            "files": {image.file.name: image.file.stat().st_size} if image.file else {},
+        }
+        for place, image in enumerate(listing.images)
+    }
 
 
 def check_listing(listing: Listing) -> None:
@@ -130,7 +156,7 @@ def check_listing(listing: Listing) -> None:
     Raises:
       UserError: a name is there twice, a class has no image or is unknown, a file is missing; the message names it and its line.
     """
-    if not 2 <= len(listing.classes) < 256:
+    if not 2 <= len(listing.classes) <= CLASSES_AT_MOST:
         raise UserError(
             f"{listing.layout}: {len(listing.classes)} classes were found; there must be at least two and fewer than 256."
         )
@@ -145,7 +171,11 @@ def check_listing(listing: Listing) -> None:
                 f"{image.source}: {image.id!r} is of the class {image.category!r}; there are {', '.join(listing.classes)}."
             )
         if image.file is not None and not image.file.is_file():
-            raise UserError(f"{image.source}: names the image {image.id!r}, but there is no file {image.file}.")
+            raise UserError(f"{image.source}: names the image {image.id!r}, but {image.file}: {why_no_file(image.file)}.")
+    files: dict[Path, Listed] = {}
+    for image in listing.images:
+        if image.file is not None and (other := files.setdefault(image.file, image)) is not image:
+            raise UserError(f"{other.source} and {image.source} both name the file {image.file}. Remove one of the lines.")
     present = {image.category for image in listing.images}
     if without := [name for name in listing.classes if name not in present]:
         raise UserError(
@@ -158,6 +188,27 @@ def is_colour(listing: Listing) -> bool:
     if listing.pixels is not None:
         return listing.pixels.ndim == 4 and listing.pixels.shape[-1] == 3
     return any(_mode(image) not in GREY_MODES for image in listing.images)
+
+
+def check_alike(listing: Listing) -> None:
+    """Makes sure that all images have colour or none has, by their headers alone.
+
+    Raises:
+      UserError: some differ from the rest; the message names the fewer of the two kinds, because those are the odd ones out.
+    """
+    if listing.pixels is not None:
+        return
+    grey = [image for image in listing.images if _mode(image) in GREY_MODES]
+    coloured = sorted(set(listing.images) - set(grey))
+    if not grey or not coloured:
+        return
+    few, are, advice = (grey, "are grey", "colour (RGB)") if len(grey) < len(coloured) else (coloured, "have colour", "grey")
+    named = ", ".join(f"{image.file} ({_mode(image)})" for image in few[:MESSAGES])
+    more = f" and {len(few) - MESSAGES} more" if len(few) > MESSAGES else ""
+    raise UserError(
+        f"{listing.layout}: {len(few)} of {len(listing.images)} images {are} and the rest not, but all must be alike: {named}{more}. "
+        f"Convert them to {advice}, or leave them out."
+    )
 
 
 def _mode(image: Listed) -> str:
@@ -191,7 +242,9 @@ def _opened(image: Listed) -> Image.Image:
     try:
         return Image.open(image.file)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UserError(f"{image.file}: cannot be read as an image ({error}). {image.source} names it.") from error
+        raise UserError(
+            f"{image.file}: cannot be read as an image ({error}; {image.source} names it). Copy it again, or leave it out."
+        ) from error
 
 
 def decode(image: Listed, size: tuple[int, int], colour: bool) -> np.ndarray:
@@ -209,7 +262,9 @@ def decode(image: Listed, size: tuple[int, int], colour: bool) -> np.ndarray:
             upright = _in_bytes(ImageOps.exif_transpose(opened)).convert(mode)
             resized = upright.resize(wanted, Image.Resampling.BILINEAR, reducing_gap=3.0)
         except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"{image.file}: does not decode ({error}). {image.source} names it.") from error
+            raise UserError(
+                f"{image.file}: does not decode ({error}; {image.source} names it). Copy it again, or leave it out."
+            ) from error
     return np.asarray(resized, np.uint8).reshape(*size, -1)
 
 
@@ -218,6 +273,8 @@ def _in_bytes(image: Image.Image) -> Image.Image:
     if image.mode not in DEEP_MODES:
         return image
     values = np.asarray(image, np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds NaN or infinity")
     low, high = values.min(), values.max()
     return Image.fromarray(np.round(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8))
 
@@ -227,8 +284,8 @@ def _decode_all(listing: Listing, folder: Path, shape: tuple[int, int, int], col
 
     Images that do not decode are all found and named together, as each of them is a reason to start again.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     count = len(listing.images)
+    _check_room(folder, count * math.prod(shape))
     pixels = _array(folder / "pixels.npy", (count, *shape))
     done = _array(folder / "done.npy", (count,))
 
@@ -258,10 +315,26 @@ def _decode_all(listing: Listing, folder: Path, shape: tuple[int, int, int], col
             progress(min(first + ROWS_AT_ONCE, count), count)
     if problems:
         shutil.rmtree(folder)  # of files that will be others
-        more = f"\n… and {len(problems) - 8} more images like these." if len(problems) > 8 else ""
-        raise UserError("\n".join(problems[:8]) + more)
+        more = f"\n… and {len(problems) - MESSAGES} more images like these." if len(problems) > MESSAGES else ""
+        raise UserError("\n".join(problems[:MESSAGES]) + more)
     write_text(folder / "info.json", json.dumps(_summary(pixels)))
     (folder / "done.npy").unlink()
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Makes the folder, and makes sure that an array of so many bytes fits on the disk: writing to a mapped file ends the process when it is full.
+
+    Raises:
+      UserError: it does not fit.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    there = sum(path.stat().st_blocks * 512 for path in folder.iterdir())  # of a decoding that was stopped
+    free = shutil.disk_usage(folder).free
+    if size > free + there:
+        raise UserError(
+            f"{folder}: the decoded images take {size / 1e9:,.1f} GB, but {free / 1e9:,.1f} GB are free there. Free some space, choose another "
+            "--prepared, or a smaller --size."
+        )
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.memmap:
@@ -277,17 +350,20 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.memmap:
 
 
 def _summary(pixels: np.ndarray) -> dict:
-    """Mean and deviation of each channel, and a checksum of all."""
+    """Mean and deviation of each channel, a checksum of all, and one of each image."""
     total, square, checksum = 0.0, 0.0, 0
+    checksums: list[str] = []
     for first in range(0, len(pixels), ROWS_AT_ONCE):
         rows = np.ascontiguousarray(pixels[first : first + ROWS_AT_ONCE])
         values = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
         total, square = total + values.sum(0), square + np.square(values).sum(0)
         checksum = zlib.crc32(rows.tobytes(), checksum)
+        checksums += [f"{zlib.crc32(row.tobytes()):08x}" for row in rows]
     count = pixels.size // pixels.shape[-1]
     mean = total / count
     deviation = np.sqrt(np.maximum(square / count - np.square(mean), 1e-6))
-    return {"mean": mean.tolist(), "deviation": np.maximum(deviation, 1.0).tolist(), "pixels": f"{checksum:08x}"}
+    normalisation = {"mean": mean.tolist(), "deviation": np.maximum(deviation, 1.0).tolist()}
+    return {**normalisation, "pixels": f"{checksum:08x}", "rows": checksums}
 
 
 def frequencies(cases: Sequence[Case]) -> dict[str, float]:

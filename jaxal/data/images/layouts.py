@@ -18,16 +18,19 @@ Folders
 import csv
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxal.data.groups import GROUPS_AT_MOST
-from jaxal.data.images.decoded import Listed, Listing
+from jaxal.data.images.decoded import CLASSES_AT_MOST, Listed, Listing
 from jaxal.errors import UserError
+from jaxal.files import path_within
 
 ENDINGS = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+UNREAD = (".gif", ".dcm", ".heic", ".avif", ".jp2", ".ppm", ".pgm", ".nii", ".nii.gz")  # images, too, and so not passed over
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}  # names of folders that are no classes
 RETINOPATHY_CLASSES = ("no DR", "mild", "moderate", "severe", "proliferative")
 SKIN_CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 RETINOPATHY_MEANT = (
@@ -56,6 +59,8 @@ def find_images(folder: Path, group_column: str | None = None) -> Listing:
     Raises:
       UserError: it is in none of the layouts, or a table does not fit; the message names file and line.
     """
+    if group_column == "":
+        raise UserError("--group-column is empty; it takes the name of a column of images.csv.")
     if folder.suffix == ".npz" and folder.is_file():
         found = read_medmnist(folder)
     elif not folder.is_dir():
@@ -117,7 +122,11 @@ def read_table(folder: Path, group_column: str | None = None) -> Listing:
     table, images = folder / "images.csv", []
     needed = ("path", "label", *([group_column] if group_column else []))
     for source, row in _rows(table, needed):
-        file = folder / row["path"]
+        file = path_within(folder, row["path"], source)
+        if "\\" in row["path"] and not file.exists():
+            raise UserError(
+                f"{source}: the path {row['path']!r} is written with backslashes. Write it with /, which all systems understand."
+            )
         images.append(
             Listed(
                 row["path"],
@@ -141,14 +150,45 @@ def read_table(folder: Path, group_column: str | None = None) -> Listing:
 def read_folders(folder: Path) -> Listing:
     """One folder a class, with images anywhere below it."""
     images = []
-    for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        for file in sorted(inside.rglob("*")):
-            if file.suffix.lower() in ENDINGS and file.is_file() and not file.name.startswith("."):
-                images.append(Listed(str(file.relative_to(folder)), inside.name, "", "", file, f"the folder {inside}"))
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(inside) > 1 and {path.name.lower() for path in inside} <= SPLITS and any(_folders_in(path) for path in inside):
+        raise UserError(
+            f"{folder}: its folders {', '.join(path.name for path in inside)} are splits, not classes. Splits are drawn anew here: give a folder "
+            f"that holds one folder a class, such as {inside[0]}."
+        )
+    for path in inside:
+        files = [file for file in sorted(path.rglob("*")) if not file.is_dir() and not file.name.startswith(".")]
+        if unread := [file for file in files if file.name.lower().endswith(UNREAD)]:
+            raise UserError(f"{unread[0]}: only {', '.join(ENDINGS)} are read. Convert it, or move it out of the folder.")
+        of_class = [file for file in files if file.suffix.lower() in ENDINGS]
+        images += [Listed(str(file.relative_to(folder)), path.name, "", "", file, f"the folder {path}") for file in of_class]
     classes = sorted({image.category for image in images}, key=_numbers_by_size)
     if len(classes) < 2:
-        raise UserError(f"{folder}: no images of at least two classes were found. {MEANT}")
+        raise UserError(f"{folder}: {_what_there_is(folder, images)}. {MEANT}")
+    if empty := [path for path in inside if path.name not in classes]:
+        raise UserError(
+            f"{empty[0]}: holds no image ({', '.join(ENDINGS)}), and so would be a class of none. Add some, or move the folder out."
+        )
     return Listing("folders", tuple(classes), tuple(sorted(images)))
+
+
+def _folders_in(folder: Path) -> bool:
+    return any(path.is_dir() for path in folder.iterdir())
+
+
+def _what_there_is(folder: Path, images: Sequence[Listed]) -> str:
+    """Why a folder is in no layout, for somebody who meant another one or another folder."""
+    if scans := sorted(path for depth in ("", "*/", "*/*/", "*/*/*/") for path in folder.glob(f"{depth}[!.]*.nii*")):
+        description = next((above for above in folder.resolve().parents if (above / "dataset.json").is_file()), None)
+        advice = (
+            f"Give {description}, which holds one" if description else "docs/own-data.md shows what folders of scans look like"
+        )
+        return f"holds scans ({scans[0].relative_to(folder)}), but no dataset.json and no dataset_description.json. {advice}"
+    if images:
+        return f"all {len(images)} images are of the class {images[0].category!r}, and there must be at least two classes"
+    if flat := [path for path in sorted(folder.iterdir()) if path.suffix.lower() in ENDINGS]:
+        return f"holds {len(flat)} images, but no folders and no table that would tell their classes"
+    return "no images of at least two classes were found"
 
 
 def read_medmnist(file: Path) -> Listing:
@@ -160,12 +200,21 @@ def read_medmnist(file: Path) -> Listing:
         raise UserError(f"{file}: is no MedMNIST file with train, val and test images and labels ({error}).") from error
     for name, pixels, labels in parts:
         flat = pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[-1] in (1, 3))
-        if pixels.dtype != np.uint8 or not flat or not pixels.size or len(pixels) != len(labels):
+        if pixels.dtype != np.uint8 or not flat or not pixels.size or labels.shape[:1] != (len(pixels),):
             raise UserError(
                 f"{file}: {name}_images is {pixels.dtype} {pixels.shape} and {name}_labels {labels.shape}; two-dimensional images of bytes are expected, grey or with three colours."
             )
         if labels.reshape(len(labels), -1).shape[1] != 1:
             raise UserError(f"{file}: {name}_labels has several labels an image; one is expected.")
+        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= CLASSES_AT_MOST:
+            span = f" from {labels.min()} to {labels.max()}" if labels.dtype.kind in "iuf" else ""
+            raise UserError(
+                f"{file}: {name}_labels are {labels.dtype}{span}; whole numbers from 0 to {CLASSES_AT_MOST - 1} are expected."
+            )
+        if pixels.shape[1:] != parts[0][1].shape[1:]:
+            raise UserError(
+                f"{file}: {name}_images is {pixels.shape}, but train_images is {parts[0][1].shape}. All images must have one size and as many channels."
+            )
     pixels = np.concatenate([part for _, part, _ in parts])
     labels = np.concatenate([part.reshape(-1) for _, _, part in parts])
     width = len(str(len(labels)))
@@ -184,13 +233,13 @@ def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Mapping[
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or [])]
-            if missing:
-                raise UserError(
-                    f"{table}: has no column {missing[0]!r}; its columns are {', '.join(reader.fieldnames or ['none'])}."
-                )
+            _check_head(table, list(reader.fieldnames or []), columns)
             for row in reader:
                 source = f"{table}, line {reader.line_num}"
+                if None in row:
+                    raise UserError(
+                        f"{source}: has more fields than there are columns. Put fields that hold a comma into double quotes."
+                    )
                 empty = [name for name in columns if not (row[name] or "").strip()]
                 if empty:
                     raise UserError(f"{source}: the column {empty[0]!r} is empty.")
@@ -198,7 +247,16 @@ def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Mapping[
             if reader.line_num < 2:
                 raise UserError(f"{table}: holds no lines below its head.")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: cannot be read ({error}).") from error
+        raise UserError(f"{table}: cannot be read ({error}). Save it as comma-separated text in UTF-8.") from error
+
+
+def _check_head(table: Path, names: Sequence[str], columns: Sequence[str]) -> None:
+    others = {";": "semicolons", "\t": "tabs"}
+    if len(names) == 1 and (separated := next((others[mark] for mark in others if mark in names[0]), None)):
+        raise UserError(f"{table}: its columns are separated by {separated}; save it with commas.")
+    if missing := [name for name in columns if name not in names]:
+        there = ", ".join(map(repr, names)) or "none"
+        raise UserError(f"{table}: has no column {missing[0]!r}; its columns are {there}. Rename one of them, or add it.")
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from jaxal.data.scans.prepare import prepare
 from jaxal.errors import UserError
 from jaxal.files import writing
 
+SPACINGS_APART, SPACING_AT_MOST = 50.0, 100.0  # times the median; millimetres
 Showing = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]  # from what is done to who is told how far it is
 
 
@@ -67,6 +69,8 @@ class Ready(NamedTuple):
       fingerprint: sixteen hexadecimal digits that change when a case, its group or a file's content does, wherever the folder lies.
       group_column: that the groups were taken from; None where there are no groups.
       constant: images that have one value everywhere, as texts `case (channel)`.
+      contents: what the fingerprint is of, ready for JSON: names of channels and classes, and each case's group, files (bytes by name), and
+        digests of image and label.
     """
 
     dataset: Dataset
@@ -75,6 +79,7 @@ class Ready(NamedTuple):
     fingerprint: str
     group_column: str | None
     constant: tuple[str, ...] = ()
+    contents: Mapping[str, Any] = MappingProxyType({})
 
 
 def make_ready(
@@ -101,6 +106,7 @@ def make_ready(
     with showing("checking files") as progress:  # also of a plan made before
         looks = look_at_all(found, files, prepared / "looks", progress)
     check_looks(looks, found)
+    check_spacings(looks, found)
     if plan is None:
         plan = make_plan(found.channels, looks, config.patch_voxels, config.spacing_mm or None, config.levels)
     with showing("preparing") as progress:
@@ -114,12 +120,32 @@ def make_ready(
         for channel, same in zip(found.channels, look.constant, strict=True)
         if same
     ]
-    return Ready(dataset, plan, found, digest.hexdigest()[:16], column, tuple(constant))
+    contents = _contents(folder, found, groups, files)
+    return Ready(dataset, plan, found, digest.hexdigest()[:16], column, tuple(constant), contents)
+
+
+def _contents(folder: Path, found: Found, groups: Mapping[str, str], files: Mapping[str, Fingerprint]) -> dict[str, Any]:
+    cases = {
+        case.id: {
+            "group": groups.get(case.subject, ""),
+            "image": files[case.id].image,
+            "label": files[case.id].label,
+            "files": {
+                path.relative_to(folder).as_posix(): path.stat().st_size
+                for path in (*case.images, case.label)
+                if path is not None
+            },
+        }
+        for case in found.cases
+    }
+    return {"channels": list(found.channels), "classes": list(found.classes), "ignore": found.ignore, "cases": cases}
 
 
 def _groups(folder: Path, config: FolderConfig, found: Found) -> tuple[str | None, dict[str, str]]:
     """The column that names the groups, and each subject's; without a table or a column `group`, nobody has one."""
     table, column = config.participants or folder / "participants.tsv", config.group_column
+    if column == "":
+        raise UserError("--group-column is empty; it takes the name of a column. Leave it out for the column 'group'.")
     if not (column or config.participants or config.bins) and "group" not in columns_of(table):
         return None, {}
     # In BIDS subjects without a label map are usual; elsewhere one is a mistake, which is told below.
@@ -128,7 +154,8 @@ def _groups(folder: Path, config: FolderConfig, found: Found) -> tuple[str | Non
     subjects = {case.subject for case in found.cases}
     for case in found.cases:
         if case.subject not in groups:
-            raise UserError(f"{table}: does not list the case {case.subject!r}, so it has no group.")
+            listed = f"; it lists {', '.join(map(repr, sorted(groups)[:3]))} …" if groups else ""
+            raise UserError(f"{table}: does not list the case {case.subject!r}, so it has no group{listed}. Add a line for it.")
     untouched = ids_by_name(folder / "imagesTs")  # a table may list the scans of the test set, too
     for id_ in sorted(groups.keys() - subjects - untouched):
         raise UserError(f"{table}: lists the case {id_!r}, but {folder} holds no such case.")
@@ -152,6 +179,27 @@ def look_at_all(found: Found, files: Mapping[str, Fingerprint], kept: Path, prog
         looks.append(look)
         progress(len(looks), len(found.cases))
     return looks
+
+
+def check_spacings(looks: Sequence[Look], found: Found) -> None:
+    """Makes sure that voxel sizes are millimetres, as far as one can tell: tools write metres and micrometres, too.
+
+    Raises:
+      UserError: the voxels of a case are fifty times as large or as small as the median case's, or all are larger than 10 cm.
+    """
+    sizes = np.array([np.exp(np.mean(np.log(look.spacing_mm))) for look in looks])
+    median = float(np.median(sizes))
+    for case, look, size in zip(found.cases, looks, sizes, strict=True):
+        voxels = " x ".join(f"{length:g}" for length in look.spacing_mm)
+        if not 1 / SPACINGS_APART < size / median < SPACINGS_APART:
+            raise UserError(
+                f"{case.images[0]}: its voxels are {voxels} mm, those of the median case about {median:.3g} mm. Is its affine in another unit? "
+                "Write it in millimetres, or leave the case out."
+            )
+        if median > SPACING_AT_MOST:
+            raise UserError(
+                f"{case.images[0]}: its voxels are {voxels} mm. Is its affine in another unit? Write it in millimetres."
+            )
 
 
 def _stored_look(path: Path) -> Look | None:

@@ -17,15 +17,16 @@ BIDS, raw plus one derivatives folder of label maps
 The group of each case, or of each subject in BIDS, is a column of DIR/participants.tsv (`groups.py`).
 """
 
-import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxal.data.groups import read_rows
 from jaxal.errors import UserError
+from jaxal.files import path_within, why_no_file
 
 CLASSES_AT_MOST = 255  # the 256th number of a prepared label map means that a voxel is not annotated
 ENDINGS = (".nii.gz", ".nii")
@@ -116,6 +117,7 @@ def _entry(path: Path, description: dict[str, Any], name: str) -> Any:
 
 def _classes(path: Path, labels: dict[str, int]) -> tuple[tuple[str, ...], int | None]:
     """Names of the classes in order, and the value of nnU-Net's `ignore` label."""
+    labels = dict(labels)
     ignore = labels.pop("ignore", None)
     names = tuple(sorted(labels, key=labels.__getitem__))
     if [labels[name] for name in names] != list(range(len(names))) or len(names) < 2:
@@ -134,23 +136,31 @@ def _ending(path: Path) -> str:
     return ending
 
 
-def _inside(folder: Path, description: Path, given: str) -> Path:
-    """A path that a description gives, refused when it leaves the folder."""
-    path = folder / given
-    try:
-        inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{description}: the path {given!r} cannot be followed ({error}).") from error
-    if not inside:
-        raise UserError(
-            f"{description}: the path {given!r} leaves the folder {folder}, which is not followed. Put the file inside."
-        )
-    return path
-
-
 def _require(path: Path, why: str) -> None:
     if not path.is_file():
-        raise UserError(f"{path}: {'not a file' if path.is_dir() or path.is_symlink() else 'no such file'}; {why}.")
+        raise UserError(f"{path}: {why_no_file(path)}; {why}.")
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, float):
+        return value >= 0 and value.is_integer()
+    return value >= 0 if isinstance(value, int) else isinstance(value, str) and value.strip().isdecimal()
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) < 100 else f"{text[:97]}…"
+
+
+def _channels(path: Path, entry: str, names: Any) -> tuple[str, ...]:
+    """Names of channels, in the order of their numbers."""
+    if not isinstance(names, dict) or not all(_is_whole(key) for key in names):
+        raise UserError(f'{path}: {entry} is {_short(names)}; expected numbers and names, such as {{"0": "T1"}}.')
+    if not names:
+        raise UserError(f'{path}: {entry} names no channel; expected such as {{"0": "T1"}}.')
+    return tuple(str(names[key]) for key in sorted(names, key=int))
 
 
 # nnU-Net
@@ -158,16 +168,15 @@ def _require(path: Path, why: str) -> None:
 
 def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> Found:
     path = folder / "dataset.json"
-    names = _entry(path, description, "channel_names")
-    try:
-        channels = tuple(str(names[key]) for key in sorted(names, key=int))
-        labels = {str(name): int(value) for name, value in _entry(path, description, "labels").items()}
-    except (ValueError, AttributeError, TypeError) as error:
+    channels = _channels(path, "channel_names", _entry(path, description, "channel_names"))
+    labels = _entry(path, description, "labels")
+    if not isinstance(labels, dict) or not all(_is_whole(value) for value in labels.values()):
+        regions = isinstance(labels, dict) and any(isinstance(value, list) for value in labels.values())
+        what = "; regions of several are not understood" if regions else ""
         raise UserError(
-            f"{path}: not a description that is understood ({error}); labels are read as name: number, regions of several are not."
-        ) from error
-    if not channels:
-        raise UserError(f'{path}: channel_names names no channel; expected such as {{"0": "T1"}}.')
+            f'{path}: labels are {_short(labels)}; expected names and numbers, such as {{"background": 0, "tumour": 1}}{what}.'
+        )
+    labels = {str(name): int(value) for name, value in labels.items()}
     classes, ignore = _classes(path, labels)
     ending = str(description.get("file_ending", ".nii.gz"))
     if ending not in ENDINGS:
@@ -190,14 +199,30 @@ def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> Fou
 
 def _nnunet_by_name(folder: Path, ending: str, channels: int, need_labels: bool) -> list[Files]:
     labelled = {path.name[: -len(ending)] for path in (folder / "labelsTr").glob(f"[!.]*{ending}")}
-    images = {path.name[: -len(ending)].rsplit("_", 1)[0] for path in (folder / "imagesTr").glob(f"[!.]*{ending}")}
+    files = {
+        path: re.fullmatch(r"(.+)_(\d{4})", path.name[: -len(ending)])
+        for path in sorted((folder / "imagesTr").glob(f"[!.]*{ending}"))
+    }
+    images = {match[1] for match in files.values() if match}
     other = next(one for one in ENDINGS if one != ending)
     for part in ("imagesTr", "labelsTr"):
         for path in sorted((folder / part).glob(f"[!.]*{ending}")):
             if (twin := path.with_name(path.name[: -len(ending)] + other)).is_file():
                 raise UserError(f"{twin}: lies beside {path.name}. One scan must be one file; remove the one that is not meant.")
     if need_labels and not labelled:
-        raise UserError(f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}.")
+        there = sorted(path.name for path in (folder / "labelsTr").glob("[!.]*"))
+        raise UserError(
+            f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}{f', but {there[0]}' if there else ''}. dataset.json names the ending "
+            "(file_ending), .nii.gz unless it does."
+        )
+    for path, match in files.items():
+        if not match:
+            raise UserError(f"{path}: not named CASE_0000{ending}, with the channel's number at the end. Rename it.")
+        if int(match[2]) >= channels:
+            raise UserError(
+                f"{path}: is of the channel {int(match[2])}, but dataset.json names {channels} channel{'s' if channels > 1 else ''}, from 0. Name "
+                "it in channel_names, or rename or remove the file."
+            )
     for id_ in sorted(images - labelled) if need_labels else ():
         raise UserError(f"{folder / 'imagesTr'}: the case {id_!r} has no label map {folder / 'labelsTr' / (id_ + ending)}.")
     return [
@@ -218,18 +243,18 @@ def ids_by_name(folder: Path) -> set[str]:
 
 
 def _nnunet_listed(folder: Path, path: Path, listed: Any) -> list[Files]:
-    try:
-        return [
-            Files(
-                str(id_),
-                str(id_),
-                tuple(_inside(folder, path, str(image)) for image in entry["images"]),
-                _inside(folder, path, str(entry["label"])),
+    if not isinstance(listed, dict) or not listed:
+        raise UserError(f"{path}: the entry 'dataset' is {_short(listed)}; it must name images and a label for every case.")
+    cases = []
+    for id_, entry in listed.items():
+        images, label = (entry.get("images"), entry.get("label")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(label, str) or not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+            raise UserError(
+                f"{path}: the entry 'dataset' has {_short(entry)} for the case {id_!r}; expected a list of images and a label, as paths."
             )
-            for id_, entry in listed.items()
-        ]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: the entry 'dataset' must name images and a label for every case ({error!r}).") from error
+        inside = tuple(path_within(folder, image, str(path)) for image in images)
+        cases.append(Files(id_, id_, inside, path_within(folder, label, str(path))))
+    return cases
 
 
 # Medical Segmentation Decathlon
@@ -237,23 +262,27 @@ def _nnunet_listed(folder: Path, path: Path, listed: Any) -> list[Files]:
 
 def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
     path = folder / "dataset.json"
-    try:
-        modality, labels = description["modality"], _entry(path, description, "labels")
-        channels = tuple(str(modality[key]) for key in sorted(modality, key=int))
-        if not channels:
-            raise UserError(f'{path}: modality names no channel; expected such as {{"0": "MRI"}}.')
-        classes, ignore = _classes(path, {str(name): int(value) for value, name in labels.items()})
-        cases = []
-        for entry in _entry(path, description, "training"):
-            image, label = (_inside(folder, path, str(entry[name])) for name in ("image", "label"))
-            id_ = image.name[: -len(_ending(image))]
-            _require(image, f"dataset.json lists it as the image of the case {id_!r}")
-            _require(label, f"dataset.json lists it as the label map of the case {id_!r}")
-            cases.append(Files(id_, id_, (image,), label))
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a Decathlon description ({error!r}).") from error
-    if not cases:
-        raise UserError(f"{path}: the entry 'training' lists no cases.")
+    channels, labels = _channels(path, "modality", description["modality"]), _entry(path, description, "labels")
+    if not isinstance(labels, dict) or not all(_is_whole(key) for key in labels):
+        raise UserError(
+            f'{path}: labels are {_short(labels)}; the Decathlon has numbers and names, such as {{"0": "background", "1": "tumour"}}.'
+        )
+    names = [str(name) for name in labels.values()]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{path}: two labels have the name {twice[0]!r}. Names must differ.")
+    classes, ignore = _classes(path, {str(name): int(value) for value, name in labels.items()})
+    training = _entry(path, description, "training")
+    if not isinstance(training, list) or not training:
+        raise UserError(f"{path}: the entry 'training' is {_short(training)}; it must list an image and a label for every case.")
+    cases = []
+    for entry in training:
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("image", "label")):
+            raise UserError(f"{path}: the entry 'training' lists {_short(entry)}; expected an image and a label, as paths.")
+        image, label = (path_within(folder, entry[name], str(path)) for name in ("image", "label"))
+        id_ = image.name[: -len(_ending(image))]
+        _require(image, f"dataset.json lists it as the image of the case {id_!r}")
+        _require(label, f"dataset.json lists it as the label map of the case {id_!r}")
+        cases.append(Files(id_, id_, (image,), label))
     return Found("Decathlon", channels, classes, ignore, tuple(cases))
 
 
@@ -288,20 +317,41 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Fo
     wanted = tuple(channels or sorted({suffix for own in images.values() for suffix in own}))
     if not wanted:
         raise UserError(f"{folder}: no images below sub-*/[ses-*/]anat belong to the label maps in derivatives.")
+    _check_channels(folder, images, wanted)
     cases = []
     for id_, subject in subjects.items():
         for channel in wanted:
-            if channel not in images[id_]:
-                has = "a label map" if id_ in maps else next(iter(images[id_]))
-                raise UserError(
-                    f"{folder}: {id_} has {has} but no {channel}. Add it, take the {'label map' if id_ in maps else 'scan'} away, or choose --channels "
-                    "that all cases have."
-                )
-        cases.append(
-            Files(id_, subject, tuple(images[id_][channel] for channel in wanted), maps[id_][1] if id_ in maps else None)
-        )
+            _require(images[id_][channel], f"it is the {channel} of {id_}")
+        label = maps[id_][1] if id_ in maps else None
+        if label:
+            _require(label, f"it is the label map of {id_}")
+        cases.append(Files(id_, subject, tuple(images[id_][channel] for channel in wanted), label))
     tool = next(iter(maps.values()))[1].relative_to(folder / "derivatives").parts[0] if maps else ""
     return Found("BIDS", wanted, _bids_classes(folder / "derivatives" / tool / "dseg.tsv"), None, tuple(cases))
+
+
+def _check_channels(folder: Path, images: Mapping[str, Mapping[str, Path]], wanted: Sequence[str]) -> None:
+    """Makes sure that all cases have all channels; of those that have one and those that have not, the fewer are named."""
+    if twice := [channel for channel in wanted if wanted.count(channel) > 1]:
+        raise UserError(f"--channels names {twice[0]} twice.")
+    for channel in wanted:
+        having = [id_ for id_ in images if channel in images[id_]]
+        lacking = [id_ for id_ in images if channel not in images[id_]]
+        if not having:
+            there = ", ".join(sorted({suffix for case in images.values() for suffix in case})) or "others"
+            raise UserError(f"{folder}: no case has a {channel}; choose --channels among those that there are ({there}).")
+        if lacking and len(lacking) <= len(having):
+            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+            raise UserError(
+                f"{folder}: {', '.join(lacking[:5])}{more} has no {channel}, which {len(having)} of {len(images)} cases have. Add "
+                "it, leave the case out, or choose --channels that all cases have."
+            )
+        if lacking:
+            more = f" and {len(having) - 5} more" if len(having) > 5 else ""
+            raise UserError(
+                f"{folder}: only {', '.join(having[:5])}{more} of {len(images)} cases has a {channel}. Rename or remove {images[having[0]][channel]}, "
+                "or choose --channels that all cases have."
+            )
 
 
 def _named(path: Path) -> tuple[str, str, str]:
@@ -317,12 +367,16 @@ def _bids_classes(path: Path) -> tuple[str, ...]:
     """Names from the table of a derivatives folder; without one the only class is called `structure`."""
     if not path.is_file():
         return "background", "structure"
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    try:
-        labels = {str(row["name"]): int(row["index"]) for row in rows}
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: expected the columns index and name ({error!r}).") from error
+    names, rows = read_rows(path)
+    if strange := [line for line, row in rows if not _is_whole(row.get("index"))]:
+        raise UserError(
+            f"{path}, line {strange[0]}: expected a whole number in the column 'index'; the columns are {', '.join(names)}."
+        )
+    if not rows or not {"index", "name"} <= set(names):
+        raise UserError(
+            f"{path}: expected the columns index and name, and a line for each class; the columns are {', '.join(names) or 'none'}."
+        )
+    labels = {str(row["name"]): int(row["index"]) for _, row in rows}
     if 0 not in labels.values():
         labels["background"] = 0
     return _classes(path, labels)[0]

@@ -14,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from jaxal.errors import UserError
-from jaxal.files import writing
+from jaxal.files import why_no_file, writing
 
 
 class Volume(NamedTuple):
@@ -35,10 +35,13 @@ def read_image(path: Path) -> Volume:
     volume = _read(path, axes=(3, 4))
     if volume.values.ndim == 3:
         volume = volume._replace(values=volume.values[..., None])
-    values = volume.values.astype(np.float32)
+    with np.errstate(over="ignore"):  # told of below
+        values = volume.values.astype(np.float32)
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        raise UserError(f"{path}: {bad} of {values.size} voxels are NaN or infinite. Replace them or leave the case out.")
+        raise UserError(
+            f"{path}: {bad} of {values.size} voxels are NaN, infinite or beyond 3e38. Replace them or leave the case out."
+        )
     return Volume(values, volume.affine)
 
 
@@ -59,7 +62,7 @@ def read_label(path: Path) -> Volume:
 
 def _read(path: Path, axes: tuple[int, ...]) -> Volume:
     if not path.is_file():
-        raise UserError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}.")
+        raise UserError(f"{path}: {why_no_file(path)}.")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty. Copy it again from its source.")
     image = open_image(path)
@@ -68,6 +71,10 @@ def _read(path: Path, axes: tuple[int, ...]) -> Volume:
     if len(image.shape) not in axes:
         expected = "three axes" if axes == (3,) else "three axes, or a fourth of channels"
         raise UserError(f"{path}: has shape {image.shape}; expected {expected}.")
+    if 0 in image.shape:
+        raise UserError(
+            f"{path}: has shape {image.shape}, so it holds no voxel. Copy it again from its source, or leave the case out."
+        )
     if image.get_data_dtype().kind not in "iuf":
         raise UserError(f"{path}: holds values of type {image.get_data_dtype()}; expected plain whole or real numbers.")
     lengths = np.linalg.norm(np.asarray(image.affine, np.float64)[:3, :3], axis=0)
@@ -92,6 +99,8 @@ def open_image(path: Path) -> nibabel.Nifti1Image:
     """
     try:
         content = _unpacked(path.read_bytes())
+        if content.startswith(b"version https://git-lfs"):
+            raise ValueError("it is a pointer of Git LFS, whose file was not fetched (git lfs pull)")
         if content[:4] not in (*_NIFTI1, *_NIFTI2):
             raise ValueError("it does not begin as a NIfTI file does")
         kind = nibabel.Nifti2Image if content[:4] in _NIFTI2 else nibabel.Nifti1Image
