@@ -240,8 +240,9 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_what_others_say_during_a_save_is_heard(tmp_path, capfd):
+def test_what_others_say_during_a_save_is_heard(tmp_path, capfd, caplog):
     """Another thread's words on the standard error, and on the logger that Orbax writes to."""
+    caplog.set_level(logging.ERROR, logger="absl")  # a command in this process may have shut it up
     said, saved = [], threading.Event()
 
     def talk():
@@ -267,6 +268,7 @@ def test_what_others_say_during_a_save_is_heard(tmp_path, capfd):
 
 
 def test_a_full_disk_is_told_of_once_and_by_name(small_disk, capfd, caplog):
+    caplog.set_level(logging.ERROR, logger="absl")
     for free_kb in (0, 8, 16, 24, 36):
         folder = Path(small_disk) / str(free_kb)
         Checkpoints(folder).save(0, 1, state(1.0), {})
