@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxal.files import write_text
 from jaxal.report import charts
-from jaxal.report.comparison import Comparison, Estimate, compare_runs
+from jaxal.report.comparison import FEWEST_SEEDS, Comparison, Estimate, compare_runs, means_over
 from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs, values_after
 from jaxal.rounds.pictures import picture_path
 from jaxal.strategies.named import summary_of
@@ -109,21 +109,32 @@ def _table(found: Comparison) -> str:
     )
     if not found.table:
         return "<p>There is nothing to compare yet.</p>" + left_out
-    many = len(found.seeds)
-    few = " Over so few seeds they are too short." if many in (2, 3) else ""
     parts = [
-        f"<h3>Comparison</h3><p>Means over {many} seed{'s' if many > 1 else ''} that all strategies have, below them 95 % intervals: a "
-        f"bootstrap over seeds and test cases; NLL and ECE over seeds only; ∞ where a goal is not reached.{few} {_full_line(found)}</p>",
+        f"<h3>Comparison</h3><p>{_intervals_line(len(found.seeds))} ∞ where a goal is not reached. {_full_line(found)}</p>",
         _estimates(found.table, found.assessment, signed=False),
         left_out,
     ]
     for base, own in found.differences.items():
         if own:
             parts.append(
-                f"<h3>Difference from {html.escape(base)}</h3><p>Paired: the same seeds and test cases. Green where it is better and red where it is worse, beyond the interval.</p>"
+                f"<h3>Difference from {html.escape(base)}</h3><p>{_pairs_line(len(found.seeds))}</p>"
                 + _estimates(own, found.assessment, signed=True)
             )
     return "".join(parts)
+
+
+def _intervals_line(seeds: int) -> str:
+    if seeds < FEWEST_SEEDS:
+        return f"{means_over(seeds).capitalize()}, because fewer than {FEWEST_SEEDS} do not show how far other splits and trainings would differ."
+    return (
+        f"Means over the {seeds} seeds that all strategies have, below them 95 % intervals: Student's t over the seeds, for the mean of all splits "
+        "and trainings of this data. Other patients may fare otherwise."
+    )
+
+
+def _pairs_line(seeds: int) -> str:
+    coloured = " Green where it is better and red where it is worse, and the interval does not hold zero."
+    return "Paired: the same seeds and test cases." + (coloured if seeds >= FEWEST_SEEDS else "")
 
 
 def _full_line(found: Comparison) -> str:
@@ -174,8 +185,8 @@ def _cell(estimate: Estimate, lower_is_better: bool, digits: int, signed: bool) 
     def number(value: float) -> str:
         return "–" if np.isnan(value) else format(value, form).replace("inf", "∞")
 
-    known = estimate.low < estimate.high  # of a single seed's NLL and ECE there is no interval
-    sure = signed and known and (estimate.low > 0 or estimate.high < 0)
+    known = estimate.low < estimate.high  # of few seeds and of differences of labels needed there is no interval
+    sure = signed and (estimate.low > 0 or estimate.high < 0)
     better = (estimate.value < 0) == lower_is_better
     kind = f' class="{"better" if better else "worse"}"' if sure else ""
     interval = f"{number(estimate.low)} to {number(estimate.high)}" if known else ""

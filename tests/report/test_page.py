@@ -161,13 +161,21 @@ def test_a_run_that_is_still_short_is_left_out_by_name(tmp_path):
     assert "random seed 1" in page.write_report(folder).read_text()
 
 
-def test_without_an_interval_nothing_is_called_sure(tmp_path):
-    """NLL and ECE are known for each seed only, so one seed has no interval of them."""
-    text = page.write_report(write_study(tmp_path, strategies=("random", "entropy"), seeds=1)).read_text()
+@pytest.mark.parametrize(("seeds", "many"), [(1, "one seed"), (2, "two seeds")])
+def test_without_an_interval_nothing_is_called_sure(tmp_path, seeds, many):
+    text = page.write_report(write_study(tmp_path, strategies=("random", "entropy"), seeds=seeds)).read_text()
+    assert f"Mean over {many}: no interval" in text
+    assert "Green" not in text and "Student" not in text
     table = text.split("Difference from entropy")[1].split("</table>")[0]
     cells = re.findall(r"<td[^>]*>.*?</td>", table)
-    assert all(("class=" in cell) <= (" to " in cell) for cell in cells)
+    assert not any("class=" in cell or " to " in cell for cell in cells)
     assert any("<small></small>" in cell for cell in cells)
+
+
+def test_intervals_are_said_to_be_of_these_data(tmp_path):
+    text = page.write_report(write_study(tmp_path, strategies=("random", "entropy"), seeds=3, rounds=1)).read_text()
+    assert "Means over the 3 seeds" in text and "Student" in text
+    assert "Other patients may fare otherwise" in text and "does not hold zero" in text
 
 
 def test_a_folder_without_rounds_has_a_report_too(tmp_path):
