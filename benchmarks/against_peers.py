@@ -209,7 +209,7 @@ def information_gain(contest: Contest, folder: Path, candidates: int, looped: in
     def scores(pool, evaluation, kernel, bias, frequency):
         reference = information.make_reference(evaluation.T, kernel, bias, jnp.ones(len(evaluation)), frequency)
         probability = jax.nn.softmax(jnp.matmul(pool, kernel, precision="highest") + bias[None], -1)
-        gain = information.information_gain(information.Items(pool, probability), reference, "aeig", rate)
+        gain = information.information_gain(information.Items(pool, probability), reference, "aeig", rate, long_steps=False)
         return gain.mass + gain.gain
 
     def ours(count: int):

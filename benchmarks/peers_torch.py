@@ -1,7 +1,7 @@
 """The contestants of `against_peers` that run on PyTorch, in a process of their own.
 
 Reads one JSON request a line, `{"call": name, ...}`, and answers with one JSON line. Needs torch, and for some calls
-baal, scikit-activeml; knows nothing of jaxal.
+baal, scikit-activeml; knows nothing of jaxal. Its networks are in `peers_torch_networks.py` beside it.
 """
 
 import copy
@@ -15,97 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peers_torch_networks import Block, Features, Network, ResNet
 from torch import nn
 from torch.nn import functional as F
 
 torch.set_num_threads(os.cpu_count() or 1)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-
-
-class Block(nn.Module):
-    def __init__(self, entering: int, channels: int):
-        super().__init__()
-        self.first = nn.Conv3d(entering, channels, 3, padding=1, bias=False)
-        self.second = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
-        self.first_norm = nn.InstanceNorm3d(channels, affine=True)
-        self.second_norm = nn.InstanceNorm3d(channels, affine=True)
-
-    def forward(self, x):
-        x = F.leaky_relu(self.first_norm(self.first(x)), 0.01, inplace=True)
-        return F.leaky_relu(self.second_norm(self.second(x)), 0.01, inplace=True)
-
-
-class Features(nn.Module):
-    """Everything before the head."""
-
-    def __init__(self, width: int, levels: int = 3):
-        super().__init__()
-        channels = [width * 2**level for level in range(levels)]
-        self.encoders = nn.ModuleList(Block(1 if level == 0 else channels[level - 1], channels[level]) for level in range(levels))
-        self.decoders = nn.ModuleList(Block(2 * channel, channel) for channel in channels[:-1])
-        self.upsamples = nn.ModuleList(nn.ConvTranspose3d(2 * channel, channel, 2, 2, bias=False) for channel in channels[:-1])
-
-    def forward(self, x):
-        levels = []
-        for level, encoder in enumerate(self.encoders):
-            levels.append(encoder(F.max_pool3d(levels[-1], 2) if level else x))
-        x = levels.pop()
-        for level in reversed(range(len(levels))):
-            x = self.decoders[level](torch.cat([levels[level], self.upsamples[level](x)], 1))
-        return x
-
-
-class Network(nn.Module):
-    """The same network with its dropout as a layer, as BaaL wants it."""
-
-    def __init__(self, features: Features, head: nn.Linear):
-        super().__init__()
-        self.features, self.head = features, head
-        # BaaL 2.1.0 replaces Dropout and Dropout2d only: with Dropout3d its samples would all be alike. Dropout2d over
-        # [items, channels, depth * height, width] drops the same whole channels.
-        self.dropout = nn.Dropout2d(0.2)
-
-    def forward(self, x):
-        features = self.features(x)
-        shape = features.shape
-        dropped = self.dropout(features.flatten(2, 3)).reshape(shape)
-        return torch.einsum("bfdhw,cf->bcdhw", dropped, self.head.weight) + self.head.bias.view(1, -1, 1, 1, 1)
-
-
-class ResidualBlock(nn.Module):
-    def __init__(self, entering: int, channels: int, stride: int):
-        super().__init__()
-        self.first = nn.Conv2d(entering, channels, 3, stride, 1, bias=False)
-        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.first_norm, self.second_norm = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
-        self.shortcut = None
-        if stride != 1:
-            self.shortcut = nn.Sequential(nn.Conv2d(entering, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
-
-    def forward(self, x):
-        hidden = self.second_norm(self.second(F.relu(self.first_norm(self.first(x)), inplace=True)))
-        return F.relu(hidden + (x if self.shortcut is None else self.shortcut(x)), inplace=True)
-
-
-class ResNet(nn.Module):
-    """ResNet-18 with dropout before its last layer."""
-
-    def __init__(self, classes: int, width: int = 64):
-        super().__init__()
-        self.entry, self.entry_norm = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
-        blocks, entering = [], width
-        for stage in range(4):
-            for number in range(2):
-                blocks.append(ResidualBlock(entering, width * 2**stage, 2 if stage and not number else 1))
-                entering = width * 2**stage
-        self.blocks, self.dropout, self.head = nn.Sequential(*blocks), nn.Dropout(0.2), nn.Linear(entering, classes)
-
-    def features(self, x):
-        x = F.max_pool2d(F.relu(self.entry_norm(self.entry(x)), inplace=True), 3, 2, 1)
-        return self.blocks(x).mean((2, 3))
-
-    def forward(self, x):
-        return self.head(self.dropout(self.features(x)))
 
 
 class Images(torch.utils.data.Dataset):

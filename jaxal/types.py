@@ -31,24 +31,12 @@ class Output(NamedTuple):
     auxiliary: Mapping[str, Array]
 
 
-class Init(Protocol):
-    def __call__(self, key: Array, example: Array) -> Params: ...
-
-
 class Stem(Protocol):
     def __call__(self, params: Params, inputs: Array, inside: Array | None = None) -> Any: ...
 
 
-class Tail(Protocol):
-    def __call__(self, params: Params, hidden: Any, masks: Masks | None) -> Output: ...
-
-
 class Head(Protocol):
     def __call__(self, params: Params, masks: Masks | None = None) -> tuple[Array, Array]: ...
-
-
-class DrawMasks(Protocol):
-    def __call__(self, key: Array) -> Masks: ...
 
 
 class Model(NamedTuple):
@@ -68,11 +56,11 @@ class Model(NamedTuple):
       has_features: whether the head's input is more than the logits themselves, so that strategies may read it.
     """
 
-    init: Init
+    init: Callable[[Array, Array], Params]
     stem: Stem
-    tail: Tail
+    tail: Callable[[Params, Any, Masks | None], Output]
     head: Head
-    draw_masks: DrawMasks
+    draw_masks: Callable[[Array], Masks]
     masked_tail: bool
     trainable: Callable[[Params], Any]
     has_features: bool = True
@@ -256,7 +244,6 @@ class Curve(Protocol):
     Attributes:
       labelled: cases labelled in each round, `[rounds]`.
       pool: cases that could be labelled in all; None in ledgers that do not say.
-      strata: of the test cases, `[cases]`: in a replicate as many are drawn of each.
     """
 
     @property
@@ -265,19 +252,12 @@ class Curve(Protocol):
     @property
     def pool(self) -> int | None: ...
 
-    @property
-    def strata(self) -> np.ndarray: ...
-
-    def levels(self, cases: np.ndarray | None) -> np.ndarray:
-        """The main measure after each round, `[..., rounds]`.
-
-        Args:
-          cases: places of the test cases in each replicate, `[replicates, cases]`; without them the cases as they are.
-        """
+    def levels(self) -> np.ndarray:
+        """The main measure after each round, `[rounds]`."""
         ...
 
-    def measures(self, levels: np.ndarray, cases: np.ndarray | None) -> dict[str, np.ndarray]:
-        """What the run comes to, `[...]` each, given its levels on the same cases."""
+    def measures(self) -> dict[str, float]:
+        """What the run comes to; NaN where that is undefined."""
         ...
 
 

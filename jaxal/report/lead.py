@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxal.report.asked import Asked
-from jaxal.report.comparison import Comparison, Estimate
-from jaxal.report.tables import SEEDS_AT_LEAST, has_interval
+from jaxal.report.comparison import FEWEST_SEEDS, Comparison, Estimate
+from jaxal.report.tables import has_interval
 from jaxal.rounds.ledger import FULL, RunOnDisk
 
 UNITS_AT_MOST = 5  # that the sentence names
@@ -103,7 +103,7 @@ def _difference_of_best(comparison: Comparison, measure: str, order: Sequence[st
 
 def _verdict(change: Estimate | None, seeds: int, strategies: int) -> str:
     counted = f"{seeds} seed{'' if seeds == 1 else 's'}"
-    if seeds < SEEDS_AT_LEAST:
+    if seeds < FEWEST_SEEDS:
         return f"a difference that cannot be told from zero, because {counted} {'is' if seeds == 1 else 'are'} too few"
     if change is None:
         return "of which no interval is known, because neither random nor entropy ran"

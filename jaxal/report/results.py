@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxal.report import charts
-from jaxal.report.comparison import Comparison, Estimate
-from jaxal.report.tables import SEEDS_AT_LEAST, Cell, Head, Line, fitted, has_interval, interval, meanings, number, table
+from jaxal.report.comparison import FEWEST_SEEDS, Comparison, Estimate, means_over
+from jaxal.report.tables import Cell, Head, Line, fitted, has_interval, interval, meanings, number, table
 from jaxal.rounds.ledger import FULL, RunOnDisk, values_after
 from jaxal.strategies.named import summary_of
 from jaxal.tasks.measures import LABELS, measure_of
@@ -30,12 +30,8 @@ def comparison_section(found: Comparison) -> str:
     if not found.table:
         return "<p>There is nothing to compare yet.</p>" + left_out
     many, title = len(found.seeds), "Comparison" if len(found.table) > 1 else "Result"
-    intervals = (
-        "below them their 95 % intervals" if many >= SEEDS_AT_LEAST else f"without intervals, which take {SEEDS_AT_LEAST} seeds"
-    )
-    means = f"Means over the {many} seeds that all strategies have" if many > 1 else f"With seed {found.seeds[0]} alone"
     parts = [
-        f"<h3>{title}</h3><p>{means}, {intervals}. {_full_line(found)}</p>",
+        f"<h3>{title}</h3><p>{_intervals_line(many)} {_full_line(found)}</p>",
         _estimates(title, found.table, found),
         _groups(f"{found.assessment.title} by group", found.table, found),
         left_out,
@@ -43,15 +39,22 @@ def comparison_section(found: Comparison) -> str:
     for base, rows in found.differences.items():
         if rows:
             name = f"Difference from {base}"
-            coloured = (
-                " Coloured and marked where the interval excludes zero: ▲ better, ▼ worse." if many >= SEEDS_AT_LEAST else ""
-            )
+            coloured = " Coloured and marked where the interval excludes zero: ▲ better, ▼ worse." if many >= FEWEST_SEEDS else ""
             parts += [
                 f"<h3>{html.escape(name)}</h3><p>Paired: the same seeds and test cases.{coloured}</p>",
                 _estimates(name, rows, found, base),
                 _groups(f"{found.assessment.title} by group, difference from {base}", rows, found, base),
             ]
     return "".join(parts)
+
+
+def _intervals_line(seeds: int) -> str:
+    if seeds < FEWEST_SEEDS:
+        return f"{means_over(seeds).capitalize()}, because fewer than {FEWEST_SEEDS} do not show how far other splits and trainings would differ."
+    return (
+        f"Means over the {seeds} seeds that all strategies have, below them 95 % intervals: Student's t over the seeds, for the mean of all splits "
+        "and trainings of this data. Other patients may fare otherwise."
+    )
 
 
 def _full_line(found: Comparison) -> str:

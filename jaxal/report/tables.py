@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxal.report.comparison import Estimate
+from jaxal.report.comparison import FEWEST_SEEDS, Estimate
 
-SEEDS_AT_LEAST = 3  # of which an interval is shown
 COLUMNS_AT_MOST = 10  # beyond them the shorter side of a table lies across
 COLUMNS_ON_PAPER = 15  # beyond them the paper is turned
 
@@ -117,7 +116,7 @@ def number(value: float, digits: int, signed: bool = False) -> str:
 def has_interval(estimate: Estimate, seeds: int) -> bool:
     """Whether there is an interval to show: NaN stands for ends that are not known, and so do two infinite ones."""
     low, high = estimate.low, estimate.high
-    return seeds >= SEEDS_AT_LEAST and low < high and bool(np.isfinite(low) or np.isfinite(high))
+    return seeds >= FEWEST_SEEDS and low < high and bool(np.isfinite(low) or np.isfinite(high))
 
 
 def interval(estimate: Estimate, digits: int, signed: bool = False) -> str:

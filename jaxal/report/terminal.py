@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxal.files import write_text
-from jaxal.report.comparison import Comparison, Estimate
+from jaxal.report.comparison import Comparison, Estimate, means_over
 from jaxal.rounds.ledger import read_runs
 from jaxal.tasks.measures import measure_of
 from jaxal.tasks.table import kind_of
@@ -103,16 +103,15 @@ class Display:
         return report
 
     def comparison(self, comparisons: Sequence[Comparison]) -> None:
-        """A table for each setting of which strategies can be compared: means over seeds with 95 % intervals."""
+        """A table for each setting of which strategies can be compared: means over seeds, of three or more with 95 % intervals."""
         for found in comparisons:
             if len(found.table) < 2:
                 continue
             measures = [name for name in found.assessment.in_short if name in next(iter(found.table.values()))]
-            title = f"{found.setting}: mean over {len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''} and 95 % interval"
             table = rich_table.Table(
                 rich_table.Column("strategy", overflow="fold"),
                 *(measure_of(found.assessment, name).title for name in measures),
-                title=title,
+                title=f"{found.setting}: {means_over(len(found.seeds))}",
                 box=None,
                 pad_edge=False,
                 padding=(0, 1, 0, 0),
@@ -197,6 +196,9 @@ def write_summary(folder: Path) -> Path:
 
 def write_comparison(folder: Path, comparisons: Sequence[Comparison]) -> Path:
     """Writes `comparison.csv`: every estimate of every strategy, and with `against` its paired differences, with 95 % intervals.
+
+    `low` and `high` are `nan` where there is no interval (fewer than three seeds; a difference of labels needed); `inf` stands for a goal that
+    is not reached in these rounds.
 
     Args:
       folder: of the study.

@@ -144,9 +144,25 @@ def _mean_over_regions(values: Array | np.ndarray, used: np.ndarray) -> np.ndarr
     return by_case.sum(-1) / np.maximum(used.sum(-1), 1)
 
 
-compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise"))
+_compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise", "long_steps"))
 _compiled_linear_gain = jax.jit(information.linear_information_gain, static_argnames=("variant", "rate", "renormalise"))
 _ROWS = 1024
+
+
+def compiled_gain(
+    candidates: information.Candidates | information.Items,
+    reference: information.Reference,
+    *,
+    variant: information.Variant,
+    rate: float | Literal["normalised"],
+    step: information.Step = "sgd",
+    renormalise: bool = False,
+) -> information.InformationGain:
+    """`information.information_gain` as a program of its own, whose formula the arrays' values choose before."""
+    long_steps = bool(information.steps_may_be_long(candidates, reference, rate=rate, step=step))
+    return _compiled_gain(
+        candidates, reference, variant=variant, rate=rate, step=step, renormalise=renormalise, long_steps=long_steps
+    )
 
 
 def _gain_of_rows(

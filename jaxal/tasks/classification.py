@@ -177,75 +177,32 @@ class AucCurve(NamedTuple):
     Attributes:
       labelled, pool: see `types.Curve`.
       probability: predicted for each test case after each round, `[rounds, cases, classes]`.
-      strata: classes of the test cases, `[cases]`; a replicate has as many of each.
+      label: classes of the test cases, `[cases]`.
       nll, ece: after the last round.
     """
 
     labelled: np.ndarray
     pool: int | None
     probability: np.ndarray
-    strata: np.ndarray
+    label: np.ndarray
     nll: float
     ece: float
 
-    def levels(self, cases: np.ndarray | None) -> np.ndarray:
-        """See `types.Curve`: AUC of each class against the rest, its mean over classes."""
-        counts = np.ascontiguousarray(self._weights(cases).T)
-        classes = np.unique(self.strata)
-        levels = [
-            np.mean([_weighted_auc(round_[:, label], self.strata == label, counts) for label in classes], axis=0)
-            for round_ in self.probability
-        ]
-        return np.array(levels)[:, 0] if cases is None else np.stack(levels, axis=-1)
+    def levels(self) -> np.ndarray:
+        """See `types.Curve`: AUC of each class against the rest, its mean over the classes for which there is one."""
+        return np.array([_macro(metrics.one_vs_rest_auc(round_, self.label)) for round_ in self.probability])
 
-    def measures(self, levels: np.ndarray, cases: np.ndarray | None) -> dict[str, np.ndarray]:
+    def measures(self) -> dict[str, float]:
         """See `types.Curve`."""
-        counts = self._weights(cases)
-        confident = self.probability[-1].argmax(-1) == self.strata
-        found = {
-            "accuracy": counts @ confident / len(self.strata),
-            "balanced_accuracy": np.mean([counts[:, own] @ confident[own] / own.sum() for own in self._members()], axis=0),
-            "nll": np.full(len(counts), self.nll),
-            "ece": np.full(len(counts), self.ece),
+        levels, last = self.levels(), self.probability[-1]
+        return {
+            "auc": float(levels[-1]),
+            "area": float(area_under(self.labelled, levels)),
+            "accuracy": float((last.argmax(-1) == self.label).mean()),
+            "balanced_accuracy": metrics.balanced_accuracy(last, self.label),
+            "nll": self.nll,
+            "ece": self.ece,
         }
-        found = {name: value[0] if cases is None else value for name, value in found.items()}
-        return {"auc": levels[..., -1], "area": area_under(self.labelled, levels), **found}
-
-    def _members(self) -> list[np.ndarray]:
-        return [self.strata == label for label in np.unique(self.strata)]
-
-    def _weights(self, cases: np.ndarray | None) -> np.ndarray:
-        return np.ones((1, len(self.strata)), np.float32) if cases is None else _counts(cases)
-
-
-def _counts(cases: np.ndarray) -> np.ndarray:
-    """How often each case was drawn: places `[replicates, cases]` to counts of that shape."""
-    replicates, many = cases.shape
-    rows = np.arange(replicates)[:, None] * many
-    return np.bincount((rows + cases).ravel(), minlength=replicates * many).reshape(replicates, many).astype(np.float32)
-
-
-def _weighted_auc(scores: np.ndarray, positive: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The share of pairs in which the positive case scores higher, ties by half, `[replicates]`.
-
-    Args:
-      scores: of the cases, `[cases]`.
-      positive: which of them are of the class, boolean.
-      counts: how often each case counts, `[cases, replicates]`, as many of the class in every replicate. Cases come first, so that all that
-        is done is done to whole rows: a matrix product over all pairs takes 6 (431 cases) to 12 (3000) times as long.
-    """
-    order = np.argsort(scores)
-    pairs, behind = np.zeros(counts.shape[1]), np.zeros(counts.shape[1], np.float32)  # whole numbers and halves, exact in float32
-    for tied in np.split(order, np.flatnonzero(np.diff(scores[order])) + 1):
-        if len(tied) == 1 and positive[tied[0]]:
-            pairs += counts[tied[0]] * behind
-        elif len(tied) == 1:
-            behind += counts[tied[0]]
-        else:
-            others = counts[tied[~positive[tied]]].sum(0)
-            pairs += counts[tied[positive[tied]]].sum(0) * (behind + others / 2)
-            behind += others
-    return pairs / (positive.sum() * (~positive).sum())
 
 
 def curve_of(rounds: Sequence[Mapping[str, Any]]) -> AucCurve:

@@ -177,32 +177,27 @@ class DiceCurve(NamedTuple):
     Attributes:
       labelled, pool: see `types.Curve`.
       dice: of each test case after each round, `[rounds, cases]`; NaN where it is undefined.
-      strata: groups of the test cases, `[cases]`.
+      groups: of the test cases, `[cases]`.
       nll, ece: after the last round.
     """
 
     labelled: np.ndarray
     pool: int | None
     dice: np.ndarray
-    strata: np.ndarray
+    groups: np.ndarray
     nll: float
     ece: float
 
-    def levels(self, cases: np.ndarray | None) -> np.ndarray:
+    def levels(self) -> np.ndarray:
         """See `types.Curve`: mean Dice over the cases in which it is defined."""
-        dice = self.dice if cases is None else np.moveaxis(self.dice[:, cases], 0, 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a replicate may hold no case in which Dice is defined
-            return np.nanmean(dice, axis=-1)
+        return np.nanmean(self.dice, axis=-1)
 
-    def measures(self, levels: np.ndarray, cases: np.ndarray | None) -> dict[str, np.ndarray]:
+    def measures(self) -> dict[str, float]:
         """See `types.Curve`."""
-        last = self.dice[-1] if cases is None else self.dice[-1][cases]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # nor one of a group
-            found = {**measures(last, self.strata), "area": area_under(self.labelled, levels)}
-        ones = np.ones(() if cases is None else len(cases))
-        return {**found, "nll": self.nll * ones, "ece": self.ece * ones}
+            warnings.simplefilter("ignore", RuntimeWarning)  # Dice may be defined in no case of a group
+            by_dice = measures(self.dice[-1], self.groups)
+        return {**by_dice, "area": float(area_under(self.labelled, self.levels())), "nll": self.nll, "ece": self.ece}
 
 
 def curve_of(rounds: Sequence[Mapping[str, Any]]) -> DiceCurve:
@@ -221,17 +216,17 @@ def curve_of(rounds: Sequence[Mapping[str, Any]]) -> DiceCurve:
     )
 
 
-def measures(dice: np.ndarray, groups: np.ndarray) -> dict[str, np.ndarray]:
-    """What the Dice of test cases, `[..., cases]`, of these groups, `[cases]`, comes to, `[...]` each; of one group only the Dice."""
-    overall = np.nanmean(dice, axis=-1)
+def measures(dice: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    """What the Dice of test cases, `[cases]`, of these groups, `[cases]`, comes to; of one group only the Dice."""
+    overall = float(np.nanmean(dice))
     if len(np.unique(groups)) < 2:
         return {"dice": overall}
-    by_group = {str(group): np.nanmean(dice[..., groups == group], axis=-1) for group in np.unique(groups)}
+    by_group = {str(group): float(np.nanmean(dice[groups == group])) for group in np.unique(groups)}
     disparity = sum(abs(value - overall) for value in by_group.values())
     return {
         "dice": overall,
         **{f"dice_{group}": value for group, value in by_group.items()},
-        "worst_group": np.min(list(by_group.values()), axis=0),
+        "worst_group": float(np.min(list(by_group.values()))),
         "disparity": disparity,
         "essp": overall / (1 + disparity),
     }

@@ -208,17 +208,24 @@ def test_saturated_predictions_give_finite_scores(rng):
 
 
 @pytest.mark.parametrize("step", ["sgd", "sign"])
-@pytest.mark.parametrize(("classes", "rate"), [(2, 1e-5), (2, 1e-2), (2, 0.05), (2, 1.0), (3, 1e-3), (3, 1e-2)])
-def test_long_steps_from_sure_predictions_stay_exact(rng, classes, rate, step):
-    """Features as a trained U-Net has them: probabilities down to 1e-30, logits that move by up to hundreds."""
+@pytest.mark.parametrize(
+    ("classes", "rate", "as_items"),
+    [
+        *((2, rate, True) for rate in (1e-5, 1e-2, 0.05, 1.0)),
+        *((3, rate, True) for rate in (1e-3, 1e-2, 0.05, 0.2, 1.0)),
+        *((classes, 1.0, False) for classes in (2, 3, 5)),
+    ],
+)
+def test_long_steps_from_sure_predictions_stay_exact(rng, classes, rate, as_items, step):
+    """Features as a trained U-Net has them: probabilities down to 1e-30, logits that move by up to thousands, several of them upwards."""
     kernel, bias = rng.normal(size=(FEATURES, classes)), rng.normal(size=classes)
     evaluation, pool = 12 * rng.normal(size=(FEATURES, 400)), 12 * rng.normal(size=(60, FEATURES))
     probability = softmax(jnp.asarray(pool @ kernel + bias, jnp.float32))
     arrays = [jnp.asarray(part, jnp.float32) for part in (evaluation, kernel, bias, np.ones(400), np.ones(classes))]
     reference = information.make_reference(*arrays)
-    found = information.information_gain(
-        information.Items(jnp.asarray(pool, jnp.float32), probability), reference, "uig", rate, step
-    )
+    items = information.Items(jnp.asarray(pool, jnp.float32), probability)
+    candidates = items if as_items else information.candidates_of(items)
+    found = information.information_gain(candidates, reference, "uig", rate, step)
 
     def entropy(logits):
         p = np.exp(logits - logits.max(0)) / np.exp(logits - logits.max(0)).sum(0)

@@ -125,7 +125,7 @@ def test_a_run_that_is_still_short_is_left_out_by_name(tmp_path):
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_of_few_seeds_there_are_no_intervals_and_nothing_is_called_sure(tmp_path, seeds, without_charts):
     text = page.write_report(write_study(tmp_path, ("random", "entropy"), seeds, pictures=False)).read_text()
-    assert "without intervals, which take 3 seeds" in text
+    assert f"Mean over {('one seed', 'two seeds')[seeds - 1]}: no interval" in text
     for heading in ("Comparison", "Difference from entropy"):
         assert not any("\u00a0to " in cell or "class=" in cell for cell in cells_of(text, heading).values())
 
@@ -193,6 +193,12 @@ def test_charts_of_what_was_not_timed_or_not_counted_are_left_out(tmp_path):
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     titles = re.findall(r"<h4>(.*?)</h4>", page.write_report(folder).read_text())
     assert titles == ["Dice, all test cases", "Dice, group A", "Dice, group B", "Share of each group among the queried"]
+
+
+def test_intervals_are_said_to_be_of_these_data(tmp_path):
+    text = page.write_report(write_study(tmp_path, strategies=("random", "entropy"), seeds=3, rounds=1)).read_text()
+    assert "Means over the 3 seeds" in text and "Student" in text
+    assert "Other patients may fare otherwise" in text and "interval excludes zero" in text
 
 
 def test_a_folder_without_rounds_has_a_report_too(tmp_path):

@@ -8,7 +8,6 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from jaxal.acquisition.selection import Query
 from jaxal.assessment import learning_curves, metrics
 from jaxal.assessment.calibration import CalibrationSums
-from jaxal.report import comparison
 from jaxal.strategies.contract import Decision
 from jaxal.tasks.classification import CLASSIFICATION, AucCurve, Prediction, curve_of, success
 from jaxal.tasks.table import kind_of
@@ -115,34 +114,15 @@ def curve(rng, rounds=3):
     return AucCurve(np.array([10, 20, 40])[:rounds], 60, probability, label, 0.4, 0.1)
 
 
-def test_a_curve_without_resampling_is_what_metrics_say(rng):
+def test_a_curve_is_what_metrics_say(rng):
     own = curve(rng)
-    overall = np.array([metrics.one_vs_rest_auc(round_, own.strata).mean() for round_ in own.probability])
-    assert own.levels(None) == pytest.approx(overall)
-    found = own.measures(own.levels(None), None)
+    overall = np.array([metrics.one_vs_rest_auc(round_, own.label).mean() for round_ in own.probability])
+    assert own.levels() == pytest.approx(overall)
+    found = own.measures()
     assert found["auc"] == pytest.approx(overall[-1])
     assert found["area"] == pytest.approx(learning_curves.area_under(own.labelled, overall))
-    assert found["accuracy"] == pytest.approx((own.probability[-1].argmax(-1) == own.strata).mean())
-    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy(own.probability[-1], own.strata))
-
-
-def test_replicates_are_the_metrics_of_the_drawn_cases(rng):
-    """Ties included: a case that was drawn twice ties with itself."""
-    own = curve(rng)
-    own = own._replace(probability=own.probability.round(1))
-    cases = comparison._draw_cases(own.strata, rng)[:20]
-    for drawn in cases:
-        np.testing.assert_array_equal(np.bincount(own.strata[drawn]), np.bincount(own.strata))
-    levels = own.levels(cases)
-    found = own.measures(levels, cases)
-    for place, drawn in enumerate(cases):
-        again = own._replace(probability=own.probability[:, drawn], strata=own.strata[drawn])
-        expected = again.measures(again.levels(None), None)
-        assert levels[place] == pytest.approx(again.levels(None), rel=1e-6)
-        for name in ("auc", "area", "accuracy", "balanced_accuracy"):
-            assert found[name][place] == pytest.approx(expected[name], rel=1e-6), name
-        by_class = metrics.one_vs_rest_auc(again.probability[-1], again.strata)  # which scikit-learn agrees with
-        assert found["auc"][place] == pytest.approx(by_class.mean(), rel=1e-6)
+    assert found["accuracy"] == pytest.approx((own.probability[-1].argmax(-1) == own.label).mean())
+    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy(own.probability[-1], own.label))
 
 
 def test_ledgers_become_curves(rng):
@@ -153,9 +133,7 @@ def test_ledgers_become_curves(rng):
     assert (own.labelled.tolist(), own.pool) == ([10, 20], 15)
     assert own.probability.shape == (2, 60, 3)
     assert own.probability[1, 3].tolist() == second["test"]["i03"]["probability"]
-    assert [CLASSES[label] for label in own.strata[:4]] == [
-        CLASSES[first["test"][f"i{place:02d}"]["class"]] for place in range(4)
-    ]
+    assert [CLASSES[label] for label in own.label[:4]] == [CLASSES[first["test"][f"i{place:02d}"]["class"]] for place in range(4)]
 
 
 def test_images_without_a_class_are_neither_right_nor_wrong(rng):
