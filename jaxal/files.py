@@ -7,8 +7,9 @@ import glob
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 
@@ -16,7 +17,16 @@ from jaxal.errors import UserError
 
 
 def write_text(path: Path, text: str) -> None:
+    """Replaces a file by a text, in UTF-8, as `write_whole` does."""
+    write_whole(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces a file as a whole: written aside, made durable, renamed.
+
+    Args:
+      path: of the file; its folder is made if it is not there.
+      write: writes the content.
 
     Raises:
       UserError: the disk is full or the folder cannot be written to; the old file is as it was.
@@ -25,8 +35,8 @@ def write_text(path: Path, text: str) -> None:
     _remove_leftovers(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with aside.open("wb") as file:
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
@@ -36,10 +46,11 @@ def write_text(path: Path, text: str) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
         advice = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "See to it"
         raise UserError(f"{path}: could not be written ({error.strerror}). {advice} and run the same command again.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def _remove_leftovers(path: Path) -> None:

@@ -188,7 +188,7 @@ def _what_there_is(folder: Path, images: Sequence[Listed]) -> str:
         return f"all {len(images)} images are of the class {images[0].category!r}, and there must be at least two classes"
     if flat := [path for path in sorted(folder.iterdir()) if path.suffix.lower() in ENDINGS]:
         return f"holds {len(flat)} images, but no folders and no table that would tell their classes"
-    return "no images of at least two classes were found"
+    return "no images of at least two classes were found, and no scans with a dataset.json or a dataset_description.json"
 
 
 def read_medmnist(file: Path) -> Listing:

@@ -1,6 +1,5 @@
 """Cases resampled and normalised once, kept as plain arrays on disk, from which patches are read without reading the rest."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from scipy import ndimage
 from jaxal.data.cases import Dataset, Fingerprint
 from jaxal.data.scans.layouts import Files, Found
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
-from jaxal.files import open_array
+from jaxal.files import open_array, write_whole
 from jaxal.types import Case, Example, Label
 
 UNLABELLED = 255  # in prepared label maps: not annotated
@@ -90,15 +89,7 @@ def _places_path(label: Path) -> Path:
 
 
 def _save(path: Path, values: np.ndarray) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_whole(path, lambda file: np.save(file, values, allow_pickle=False))
 
 
 def resample(values: np.ndarray, shape: Sequence[int], order: int = 3) -> np.ndarray:
