@@ -7,8 +7,9 @@ import glob
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 
@@ -16,7 +17,16 @@ from jaxal.errors import UserError
 
 
 def write_text(path: Path, text: str) -> None:
+    """Replaces a file by a text, in UTF-8, as `write_whole` does."""
+    write_whole(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces a file as a whole: written aside, made durable, renamed.
+
+    Args:
+      path: of the file; its folder is made if it is not there.
+      write: writes the content.
 
     Raises:
       UserError: the disk is full or the folder cannot be written to; the old file is as it was.
@@ -24,10 +34,10 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path):
-        try:
-            with aside.open("w", encoding="utf-8") as file:
-                file.write(text)
+    try:
+        with writing(path):
+            with aside.open("wb") as file:
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(aside, path)
@@ -36,10 +46,9 @@ def write_text(path: Path, text: str) -> None:
                 os.fsync(folder)
             finally:
                 os.close(folder)
-        except OSError:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
-            raise
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -52,9 +61,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(
-            error
-        )  # the text is NumPy's, without a number
+        # What NumPy raises of a full disk has no number.
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error)
         why = error.strerror or ("No space left on device" if is_full else str(error))
         advice = "Free some space" if is_full else "See to it"
         raise UserError(f"{path}: could not be written ({why}). {advice} and run the same command again.") from error

@@ -75,6 +75,7 @@ def test_the_console_shows_a_row_a_round_and_where_everything_lies(run_folder):
     output = (run_folder / "output.txt").read_text()
     assert "disparity" in output
     assert "pool empty" in output
+    assert "for the test; at the start A 2, B 2 are labelled" in output
     for name in ("rounds.jsonl", "checkpoints", "summary.csv", "learning_curves.png"):
         assert name in output
 

@@ -405,3 +405,18 @@ def test_the_fingerprint_sees_a_change_under_padding_and_in_large_files(tmp_path
     path.write_bytes(b"a")
     other.write_bytes(b"bc")
     assert cases_module.file_fingerprint([path, other]) != before  # where a file ends counts, too
+
+
+def test_what_a_kill_left_of_a_preparation_goes_with_the_next_one(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    ready = make_ready(folder, tmp_path / "prepared", FolderConfig())
+    image, look = ready.dataset.cases[0].image, next((tmp_path / "prepared" / "looks").glob("case_000*"))
+    left = []
+    for path in (image, look):
+        path.unlink()
+        left.append(path.with_name(f".{path.name}.{2**22 + 1}.tmp"))  # of no process that there can be
+        left[-1].write_bytes(b"half")
+        os.utime(left[-1], (0, 0))
+    make_ready(folder, tmp_path / "prepared", FolderConfig())
+    assert image.is_file() and look.is_file()
+    assert not any(path.exists() for path in left)

@@ -279,7 +279,7 @@ def flat(folder):
             lambda folder: [
                 path.rename(folder / "a" / f"{place}_0000.nii.gz") for place, path in enumerate(folder.glob("*/*.png"))
             ],
-            r"only .*are read. Convert it",
+            r"holds scans .a/0_0000.nii.gz., but no dataset.json",
         ),
     ],
 )

@@ -481,7 +481,7 @@ def test_quantiles_that_would_be_ignored_are_refused(tmp_path, bins, why):
 
 def test_channels_that_nobody_has_or_that_are_named_twice(tmp_path):
     folder = bids(tmp_path / "data")
-    with pytest.raises(UserError, match="no case has a T2w; choose --channels among those"):
+    with pytest.raises(UserError, match="no case has a T2w; choose --channels among FLAIR, T1w"):
         find_cases(folder, ["T2w"])
     with pytest.raises(UserError, match="--channels names T1w twice"):
         find_cases(folder, ["T1w", "T1w"])

@@ -156,12 +156,14 @@ def read_folders(folder: Path) -> Listing:
             f"{folder}: its folders {', '.join(path.name for path in inside)} are splits, not classes. Splits are drawn anew here: give a folder "
             f"that holds one folder a class, such as {inside[0]}."
         )
+    unread: list[Path] = []
     for path in inside:
         files = [file for file in sorted(path.rglob("*")) if not file.is_dir() and not file.name.startswith(".")]
-        if unread := [file for file in files if file.name.lower().endswith(UNREAD)]:
-            raise UserError(f"{unread[0]}: only {', '.join(ENDINGS)} are read. Convert it, or move it out of the folder.")
+        unread += [file for file in files if file.name.lower().endswith(UNREAD)]
         of_class = [file for file in files if file.suffix.lower() in ENDINGS]
         images += [Listed(str(file.relative_to(folder)), path.name, "", "", file, f"the folder {path}") for file in of_class]
+    if unread and (images or not unread[0].name.lower().endswith((".nii", ".nii.gz"))):  # scans alone are told of below
+        raise UserError(f"{unread[0]}: only {', '.join(ENDINGS)} are read. Convert it, or move it out of the folder.")
     classes = sorted({image.category for image in images}, key=_numbers_by_size)
     if len(classes) < 2:
         raise UserError(f"{folder}: {_what_there_is(folder, images)}. {MEANT}")
@@ -188,7 +190,7 @@ def _what_there_is(folder: Path, images: Sequence[Listed]) -> str:
         return f"all {len(images)} images are of the class {images[0].category!r}, and there must be at least two classes"
     if flat := [path for path in sorted(folder.iterdir()) if path.suffix.lower() in ENDINGS]:
         return f"holds {len(flat)} images, but no folders and no table that would tell their classes"
-    return "no images of at least two classes were found"
+    return "no images of at least two classes were found, and no scans with a dataset.json or a dataset_description.json"
 
 
 def read_medmnist(file: Path) -> Listing:

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -20,7 +19,7 @@ from jaxal.data.scans.layouts import Found, find_cases, ids_by_name
 from jaxal.data.scans.plan import Look, Plan, check_looks, look_at, make_plan
 from jaxal.data.scans.prepare import prepare
 from jaxal.errors import UserError
-from jaxal.files import writing
+from jaxal.files import write_whole
 
 SPACINGS_APART, SPACING_AT_MOST = 50.0, 100.0  # times the median; millimetres
 Showing = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]  # from what is done to who is told how far it is
@@ -213,11 +212,4 @@ def _stored_look(path: Path) -> Look | None:
 
 
 def _store_look(path: Path, look: Look) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with writing(path), aside.open("wb") as file:
-            np.savez(file, **look._asdict())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_whole(path, lambda file: np.savez(file, **look._asdict()))

@@ -20,7 +20,7 @@ The group of each case, or of each subject in BIDS, is a column of DIR/participa
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -213,7 +213,7 @@ def _nnunet_by_name(folder: Path, ending: str, channels: int, need_labels: bool)
         there = sorted(path.name for path in (folder / "labelsTr").glob("[!.]*"))
         raise UserError(
             f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}{f', but {there[0]}' if there else ''}. dataset.json names the ending "
-            "(file_ending), .nii.gz unless it does."
+            "(file_ending), .nii.gz unless it does. Rename the files, or change that entry."
         )
     for path, match in files.items():
         if not match:
@@ -305,9 +305,13 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Fo
         raise UserError(f"{folder / 'derivatives'}: holds no label maps …_dseg.nii.gz below TOOL/sub-*/[ses-*/]anat.")
     images: dict[str, dict[str, Path]] = {id_: {} for id_ in maps}
     subjects = {id_: subject for id_, (subject, _) in maps.items()}
+    there: set[str] = set()
     for path in sorted(folder.glob("sub-*/**/anat/[!.]*.nii*")):
         id_, subject, suffix = _named(path)
-        if (need_labels and id_ not in maps) or (channels and suffix not in channels):
+        if need_labels and id_ not in maps:
+            continue
+        there.add(suffix)
+        if channels and suffix not in channels:
             continue
         subjects[id_] = subject
         images.setdefault(id_, {})
@@ -317,7 +321,7 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Fo
     wanted = tuple(channels or sorted({suffix for own in images.values() for suffix in own}))
     if not wanted:
         raise UserError(f"{folder}: no images below sub-*/[ses-*/]anat belong to the label maps in derivatives.")
-    _check_channels(folder, images, wanted)
+    _check_channels(folder, images, wanted, there)
     cases = []
     for id_, subject in subjects.items():
         for channel in wanted:
@@ -330,7 +334,9 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Fo
     return Found("BIDS", wanted, _bids_classes(folder / "derivatives" / tool / "dseg.tsv"), None, tuple(cases))
 
 
-def _check_channels(folder: Path, images: Mapping[str, Mapping[str, Path]], wanted: Sequence[str]) -> None:
+def _check_channels(
+    folder: Path, images: Mapping[str, Mapping[str, Path]], wanted: Sequence[str], there: Collection[str]
+) -> None:
     """Makes sure that all cases have all channels; of those that have one and those that have not, the fewer are named."""
     if twice := [channel for channel in wanted if wanted.count(channel) > 1]:
         raise UserError(f"--channels names {twice[0]} twice.")
@@ -338,8 +344,7 @@ def _check_channels(folder: Path, images: Mapping[str, Mapping[str, Path]], want
         having = [id_ for id_ in images if channel in images[id_]]
         lacking = [id_ for id_ in images if channel not in images[id_]]
         if not having:
-            there = ", ".join(sorted({suffix for case in images.values() for suffix in case})) or "others"
-            raise UserError(f"{folder}: no case has a {channel}; choose --channels among those that there are ({there}).")
+            raise UserError(f"{folder}: no case has a {channel}; choose --channels among {', '.join(sorted(there))}.")
         if lacking and len(lacking) <= len(having):
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             raise UserError(

@@ -1,6 +1,5 @@
 """Cases resampled and normalised once, kept as plain arrays on disk, from which patches are read without reading the rest."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from jaxal.data.cases import Dataset, Fingerprint
 from jaxal.data.scans.layouts import Files, Found
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
 from jaxal.data.scans.resampling import resample, resample_label
-from jaxal.files import open_array, writing
+from jaxal.files import open_array, write_whole
 from jaxal.types import Case, Example, Label
 
 UNLABELLED = 255  # in prepared label maps: not annotated
@@ -91,15 +90,7 @@ def _places_path(label: Path) -> Path:
 
 
 def _save(path: Path, values: np.ndarray) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with writing(path), aside.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_whole(path, lambda file: np.save(file, values, allow_pickle=False))
 
 
 def normalise(values: np.ndarray, scaling: Scaling) -> np.ndarray:
