@@ -144,12 +144,12 @@ def conv_by_tiles(inputs: Array, kernel: Array, tile_bytes: int = TILE_BYTES_ALO
     stacked = _stacked_tiles(inputs, window, tiling)
     matrix = kernel.transpose(0, 1, 3, 2, 4).reshape(-1, window[2] * features)
 
-    def one(_, index: Array):
+    def of_tile(_, index: Array):
         columns = (stacked(index) @ matrix).reshape(tiling.depth, tiling.height, -1, window[2], features)
         return None, sum(columns[:, :, shift : shift + width, shift] for shift in range(window[2]))
 
     tiles = batch * tiling.along_depth * tiling.along_height
-    _, outputs = lax.scan(one, None, jnp.arange(tiles))
+    _, outputs = lax.scan(of_tile, None, jnp.arange(tiles))
     grid = outputs.reshape(batch, tiling.along_depth, tiling.along_height, tiling.depth, tiling.height, width, features)
     # Tiles hold one slice, or all rows of several: either way the axes stand in order once they are joined.
     volume = grid.reshape(batch, tiling.depth * tiling.along_depth, -1, width, features)
