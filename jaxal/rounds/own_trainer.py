@@ -254,8 +254,8 @@ def _query(loop: Loop, unlabelled: Sequence[str], size: int, key: Any, logits: A
     cases = [Case(name, loop.groups.get(name, ""), Path()) for name in unlabelled]
     labelled = [Case(name, loop.groups.get(name, ""), Path()) for name in loop.labels]
     given_items = Predictions(kind, lambda name: _checked(there[0], name, read(name)), logits is None)
-    found = score_predictions(cases, given_items, strategies, key=key, labelled=labelled)
-    return _by_scores(unlabelled, found, loop.strategy, size)
+    pool_scores = score_predictions(cases, given_items, strategies, key=key, labelled=labelled)
+    return _by_scores(unlabelled, pool_scores, loop.strategy, size)
 
 
 def _by_scores(names: Sequence[str], scores: Scores, strategy: str, size: int) -> Query:
