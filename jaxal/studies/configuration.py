@@ -136,8 +136,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     lines += _several("added", [id_ for id_ in new if id_ not in old])
     lines += _several("no longer there", [id_ for id_ in old if id_ not in new])
     for name in sorted({name for id_ in both for name in old[id_].keys() | new[id_].keys()} - {"files", "image", "label"}):
-        was = [(id_, old[id_].get(name), new[id_].get(name)) for id_ in both if old[id_].get(name) != new[id_].get(name)]
-        lines += _several(f"with another {name}", [f"{id_} (was {_brief(one)}, is {_brief(other)})" for id_, one, other in was])
+        changed = [(id_, old[id_].get(name), new[id_].get(name)) for id_ in both if old[id_].get(name) != new[id_].get(name)]
+        lines += _several(f"with another {name}", [f"{id_} (was {_brief(was)}, is {_brief(is_)})" for id_, was, is_ in changed])
     resized = {
         file: f"{file} ({_bytes(old[id_]['files'].get(file))}, now {_bytes(new[id_]['files'].get(file))})"
         for id_ in both
