@@ -117,7 +117,7 @@ def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> S
     for case in sorted(cases):
         scans.setdefault(case.subject or case.id, []).append(case)
     many = Counter(stratum(case) for case in cases)
-    subjects = [min(own, key=lambda case: (many[stratum(case)], case)) for own in scans.values()]
+    subjects = [min(of_subject, key=lambda case: (many[stratum(case)], case)) for of_subject in scans.values()]
     parts: dict[str, list[Case]] = {"pool": [], "evaluation": [], "test": []}
     for name, members in by_stratum(subjects, np.random.default_rng([seed, 1])).items():
         evaluation_count, test_count = (_share_of(len(members), share) for share in (evaluation, test))

@@ -144,7 +144,7 @@ def make_task(
         training=preset.training,
         statistics=statistics,
         draw=(lambda case, rng: draw_patch(case, patch, FOREGROUND_SHARE, rng)) if patch else None,
-        origin=ready.found,
+        origin=ready.listing,
         settings=decisive(SEGMENTATION, sections),
         contents=ready.contents if "fingerprint" in identity else {},
         plan=dataclasses.asdict(ready.plan) if "plan" in identity else {},
@@ -196,7 +196,7 @@ def make_source(
         prepared = arguments.prepared / folder.resolve().name
         new = read_new_scans(folder, ready, prepared, _showing_on(display))
         model = network_for(new.dataset, preset, patch)
-        return NewCases(new.dataset.cases, lambda case: load_case(case, new.dataset), new.found, model)
+        return NewCases(new.dataset.cases, lambda case: load_case(case, new.dataset), new.listing, model)
 
     setting = f"{name}-{arguments.initial}" if len(ready.dataset.groups) > 1 else name
     return study.Source(setting, arguments, task, read_new)

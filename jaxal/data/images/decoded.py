@@ -341,9 +341,9 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """Opens a byte array on disk, or creates one of zeros if none of this shape is there."""
     if path.is_file():
         try:
-            found = np.lib.format.open_memmap(path, "r+")
-            if found.shape == shape and found.dtype == np.uint8:
-                return found
+            array = np.lib.format.open_memmap(path, "r+")
+            if array.shape == shape and array.dtype == np.uint8:
+                return array
         except ValueError:
             pass
     return np.lib.format.open_memmap(path, "w+", np.uint8, shape)

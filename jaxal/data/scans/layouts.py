@@ -42,8 +42,8 @@ class Files(NamedTuple):
     label: Path | None
 
 
-class Found(NamedTuple):
-    """What a folder holds.
+class ScanListing(NamedTuple):
+    """What a folder of scans holds.
 
     Attributes:
       layout: its name.
@@ -59,7 +59,7 @@ class Found(NamedTuple):
     cases: tuple[Files, ...]
 
 
-def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels: bool = True) -> Found:
+def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels: bool = True) -> ScanListing:
     """Finds the cases of a folder in any of the three layouts.
 
     Args:
@@ -74,29 +74,29 @@ def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels:
         raise UserError(f"--data {folder}: no such folder.")
     if (folder / "dataset.json").is_file():
         description = _read_json(folder / "dataset.json")
-        found = (
+        listing = (
             _decathlon(folder, description)
             if "channel_names" not in description and "modality" in description
             else _nnunet(folder, description, need_labels)
         )
         if channels:
             raise UserError(
-                f"--channels chooses among the images of a BIDS folder; {folder} is in {found.layout}'s layout, which takes all."
+                f"--channels chooses among the images of a BIDS folder; {folder} is in {listing.layout}'s layout, which takes all."
             )
     elif (folder / "dataset_description.json").is_file():
-        found = _bids(folder, channels, need_labels)
+        listing = _bids(folder, channels, need_labels)
     else:
         named = "the current folder, for --data is empty or a dot, " if folder == Path() else ""
         raise UserError(
             f"{folder.resolve() if named else folder}: {named}holds no dataset.json and no dataset_description.json. {MEANT}"
         )
-    twice = [id_ for id_, count in Counter(case.id for case in found.cases).items() if count > 1]
+    twice = [id_ for id_, count in Counter(case.id for case in listing.cases).items() if count > 1]
     if twice:
         raise UserError(f"{folder}: the case {twice[0]!r} is there twice. Ids must differ; remove or rename one.")
-    for case in found.cases:
+    for case in listing.cases:
         if "/" in case.id or case.id.startswith("."):
             raise UserError(f"{folder}: the case {case.id!r} has a name that no file can have. Rename it.")
-    return found._replace(cases=tuple(sorted(found.cases)))
+    return listing._replace(cases=tuple(sorted(listing.cases)))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _channels(path: Path, entry: str, names: Any) -> tuple[str, ...]:
 # nnU-Net
 
 
-def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> Found:
+def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> ScanListing:
     path = folder / "dataset.json"
     channels = _channels(path, "channel_names", _entry(path, description, "channel_names"))
     labels = _entry(path, description, "labels")
@@ -194,7 +194,7 @@ def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> Fou
             _require(image, f"it is the channel {channel!r} of the case {case.id!r}")
         if case.label:
             _require(case.label, f"it is the label map of the case {case.id!r}")
-    return Found("nnU-Net", channels, classes, ignore, tuple(cases))
+    return ScanListing("nnU-Net", channels, classes, ignore, tuple(cases))
 
 
 def _nnunet_by_name(folder: Path, ending: str, channels: int, need_labels: bool) -> list[Files]:
@@ -204,7 +204,7 @@ def _nnunet_by_name(folder: Path, ending: str, channels: int, need_labels: bool)
         for path in sorted((folder / "imagesTr").glob(f"[!.]*{ending}"))
     }
     images = {match[1] for match in files.values() if match}
-    other = next(one for one in ENDINGS if one != ending)
+    other = next(name for name in ENDINGS if name != ending)
     for part in ("imagesTr", "labelsTr"):
         for path in sorted((folder / part).glob(f"[!.]*{ending}")):
             if (twin := path.with_name(path.name[: -len(ending)] + other)).is_file():
@@ -260,7 +260,7 @@ def _nnunet_listed(folder: Path, path: Path, listed: Any) -> list[Files]:
 # Medical Segmentation Decathlon
 
 
-def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
+def _decathlon(folder: Path, description: dict[str, Any]) -> ScanListing:
     path = folder / "dataset.json"
     channels, labels = _channels(path, "modality", description["modality"]), _entry(path, description, "labels")
     if not isinstance(labels, dict) or not all(_is_whole(key) for key in labels):
@@ -283,7 +283,7 @@ def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
         _require(image, f"dataset.json lists it as the image of the case {id_!r}")
         _require(label, f"dataset.json lists it as the label map of the case {id_!r}")
         cases.append(Files(id_, id_, (image,), label))
-    return Found("Decathlon", channels, classes, ignore, tuple(cases))
+    return ScanListing("Decathlon", channels, classes, ignore, tuple(cases))
 
 
 # BIDS
@@ -292,7 +292,7 @@ def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
 _NAME = re.compile(r"(?P<subject>sub-[^_/]+)(?:_(?P<session>ses-[^_]+))?(?:_.*)?_(?P<suffix>[A-Za-z0-9]+)")
 
 
-def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Found:
+def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> ScanListing:
     maps: dict[str, tuple[str, Path]] = {}
     for path in sorted(folder.glob("derivatives/*/sub-*/**/anat/[!.]*_dseg.nii*")):
         id_, subject, _ = _named(path)
@@ -318,7 +318,7 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Fo
         if suffix in images[id_]:
             raise UserError(f"{path}: a second {suffix} of {id_!r} beside {images[id_][suffix]}. Leave one.")
         images[id_][suffix] = path
-    wanted = tuple(channels or sorted({suffix for own in images.values() for suffix in own}))
+    wanted = tuple(channels or sorted({suffix for by_suffix in images.values() for suffix in by_suffix}))
     if not wanted:
         raise UserError(f"{folder}: no images below sub-*/[ses-*/]anat belong to the label maps in derivatives.")
     _check_channels(folder, images, wanted, there)
@@ -331,7 +331,7 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Fo
             _require(label, f"it is the label map of {id_}")
         cases.append(Files(id_, subject, tuple(images[id_][channel] for channel in wanted), label))
     tool = next(iter(maps.values()))[1].relative_to(folder / "derivatives").parts[0] if maps else ""
-    return Found("BIDS", wanted, _bids_classes(folder / "derivatives" / tool / "dseg.tsv"), None, tuple(cases))
+    return ScanListing("BIDS", wanted, _bids_classes(folder / "derivatives" / tool / "dseg.tsv"), None, tuple(cases))
 
 
 def _check_channels(
