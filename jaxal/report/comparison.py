@@ -204,9 +204,9 @@ def compare_runs(setting: str, runs: Sequence[RunOnDisk]) -> Comparison:
 
 
 def _largest_block(lengths: Mapping[tuple[str, int], int]) -> tuple[int, list[str], list[int]]:
-    """Rounds, strategies and seeds, as many as can be, of which every strategy has every seed with so many rounds.
+    """Rounds, strategies and seeds of the largest block of runs in which every strategy has every seed with so many rounds.
 
-    A strategy counts for more than a seed, so that one that is a seed behind is not dropped for it.
+    A strategy counts for more than a seed, so that where a strategy is a seed behind, the seed is left out and not the strategy.
     """
     best = 0
     block: tuple[int, list[str], list[int]] = (0, [], [])
