@@ -257,8 +257,8 @@ def _check_head(table: Path, names: Sequence[str], columns: Sequence[str]) -> No
     if len(names) == 1 and (separated := next((others[mark] for mark in others if mark in names[0]), None)):
         raise UserError(f"{table}: its columns are separated by {separated}; save it with commas.")
     if missing := [name for name in columns if name not in names]:
-        there = ", ".join(map(repr, names)) or "none"
-        raise UserError(f"{table}: has no column {missing[0]!r}; its columns are {there}. Rename one of them, or add it.")
+        listed = ", ".join(map(repr, names)) or "none"
+        raise UserError(f"{table}: has no column {missing[0]!r}; its columns are {listed}. Rename one of them, or add it.")
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:

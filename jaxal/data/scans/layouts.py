@@ -172,9 +172,9 @@ def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> Sca
     labels = _entry(path, description, "labels")
     if not isinstance(labels, dict) or not all(_is_whole(value) for value in labels.values()):
         regions = isinstance(labels, dict) and any(isinstance(value, list) for value in labels.values())
-        what = "; regions of several are not understood" if regions else ""
+        hint = "; regions of several are not understood" if regions else ""
         raise UserError(
-            f'{path}: labels are {_short(labels)}; expected names and numbers, such as {{"background": 0, "tumour": 1}}{what}.'
+            f'{path}: labels are {_short(labels)}; expected names and numbers, such as {{"background": 0, "tumour": 1}}{hint}.'
         )
     labels = {str(name): int(value) for name, value in labels.items()}
     classes, ignore = _classes(path, labels)
@@ -210,9 +210,9 @@ def _nnunet_by_name(folder: Path, ending: str, channels: int, need_labels: bool)
             if (twin := path.with_name(path.name[: -len(ending)] + other)).is_file():
                 raise UserError(f"{twin}: lies beside {path.name}. One scan must be one file; remove the one that is not meant.")
     if need_labels and not labelled:
-        there = sorted(path.name for path in (folder / "labelsTr").glob("[!.]*"))
+        present = sorted(path.name for path in (folder / "labelsTr").glob("[!.]*"))
         raise UserError(
-            f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}{f', but {there[0]}' if there else ''}. dataset.json names the ending "
+            f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}{f', but {present[0]}' if present else ''}. dataset.json names the ending "
             "(file_ending), .nii.gz unless it does. Rename the files, or change that entry."
         )
     for path, match in files.items():
@@ -305,12 +305,12 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Sc
         raise UserError(f"{folder / 'derivatives'}: holds no label maps …_dseg.nii.gz below TOOL/sub-*/[ses-*/]anat.")
     images: dict[str, dict[str, Path]] = {id_: {} for id_ in maps}
     subjects = {id_: subject for id_, (subject, _) in maps.items()}
-    there: set[str] = set()
+    suffixes: set[str] = set()
     for path in sorted(folder.glob("sub-*/**/anat/[!.]*.nii*")):
         id_, subject, suffix = _named(path)
         if need_labels and id_ not in maps:
             continue
-        there.add(suffix)
+        suffixes.add(suffix)
         if channels and suffix not in channels:
             continue
         subjects[id_] = subject
@@ -321,7 +321,7 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Sc
     wanted = tuple(channels or sorted({suffix for by_suffix in images.values() for suffix in by_suffix}))
     if not wanted:
         raise UserError(f"{folder}: no images below sub-*/[ses-*/]anat belong to the label maps in derivatives.")
-    _check_channels(folder, images, wanted, there)
+    _check_channels(folder, images, wanted, suffixes)
     cases = []
     for id_, subject in subjects.items():
         for channel in wanted:
@@ -335,7 +335,7 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Sc
 
 
 def _check_channels(
-    folder: Path, images: Mapping[str, Mapping[str, Path]], wanted: Sequence[str], there: Collection[str]
+    folder: Path, images: Mapping[str, Mapping[str, Path]], wanted: Sequence[str], suffixes: Collection[str]
 ) -> None:
     """Makes sure that all cases have all channels; of those that have one and those that have not, the fewer are named."""
     if twice := [channel for channel in wanted if wanted.count(channel) > 1]:
@@ -344,7 +344,7 @@ def _check_channels(
         having = [id_ for id_ in images if channel in images[id_]]
         lacking = [id_ for id_ in images if channel not in images[id_]]
         if not having:
-            raise UserError(f"{folder}: no case has a {channel}; choose --channels among {', '.join(sorted(there))}.")
+            raise UserError(f"{folder}: no case has a {channel}; choose --channels among {', '.join(sorted(suffixes))}.")
         if lacking and len(lacking) <= len(having):
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             raise UserError(

@@ -138,8 +138,8 @@ def look_at(case: Files, listing: ScanListing) -> Look:
     foreground = np.flatnonzero((label.values > 0) & (label.values != (listing.ignore or 0)))
     drawn = np.random.default_rng(0).choice(foreground, min(SAMPLES_A_CASE, foreground.size), replace=False)
     intensities = image.values.reshape(-1, image.values.shape[-1])[np.sort(drawn)]
-    there = np.bincount(label.values.reshape(-1), minlength=256)[: len(listing.classes)] > 0
-    return Look(shape, spacing_of(image.affine), intensities, there, constant)
+    occurs = np.bincount(label.values.reshape(-1), minlength=256)[: len(listing.classes)] > 0
+    return Look(shape, spacing_of(image.affine), intensities, occurs, constant)
 
 
 def check_looks(looks: Sequence[Look], listing: ScanListing) -> None:

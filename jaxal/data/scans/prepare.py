@@ -80,8 +80,8 @@ def _places(labels: np.ndarray, classes: int) -> np.ndarray:
     parts = [np.zeros((0, 4), np.int32)]
     for label in range(1, classes):
         places = np.argwhere(labels == label)
-        some = np.sort(np.random.default_rng(0).permutation(len(places))[:PLACES_AT_MOST])
-        parts.append(np.concatenate([np.full((len(some), 1), label), places[some]], axis=1).astype(np.int32))
+        drawn = np.sort(np.random.default_rng(0).permutation(len(places))[:PLACES_AT_MOST])
+        parts.append(np.concatenate([np.full((len(drawn), 1), label), places[drawn]], axis=1).astype(np.int32))
     return np.concatenate(parts)
 
 
@@ -123,8 +123,8 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     if rng.random() < foreground_share and case.label and case.label.path:
         places = open_array(_places_path(case.label.path))
         if len(places):
-            there = np.unique(places[:, 0])
-            of_class = np.flatnonzero(places[:, 0] == there[rng.integers(len(there))])
+            classes = np.unique(places[:, 0])
+            of_class = np.flatnonzero(places[:, 0] == classes[rng.integers(len(classes))])
             centre = places[of_class[rng.integers(len(of_class))], 1:]
             start = [int(np.clip(place - length // 2, 0, room)) for place, length, room in zip(centre, patch, free, strict=True)]
     window = tuple(slice(first, first + length) for first, length in zip(start, patch, strict=True))

@@ -91,8 +91,8 @@ def _decided(labels: np.ndarray, there: Sequence[_Axis], back: Sequence[_Axis]) 
     least = most = labels
     for axis, (forward, backward) in enumerate(zip(there, back, strict=True)):
         spans = []
-        for voxel, few in enumerate(forward.source):
-            sources = np.concatenate([few, np.flatnonzero((backward.source == voxel).any(1))])
+        for voxel, reached in enumerate(forward.source):
+            sources = np.concatenate([reached, np.flatnonzero((backward.source == voxel).any(1))])
             spans.append(slice(sources.min(), sources.max() + 1))
         before = (slice(None),) * axis
         least = np.stack([least[(*before, span)].min(axis) for span in spans], axis=axis)
