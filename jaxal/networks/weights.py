@@ -101,15 +101,15 @@ def _check(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, _Part], 
         if name not in shapes:
             problems.append(f"{part.name}: not part of this network")
             continue
-        there, here = (
+        in_file, in_network = (
             ([shape[axis] for axis in part.axes] for shape in (part.value.shape, shapes[name]))
             if part.value.ndim == len(shapes[name])
             else (part.value.shape, shapes[name])
         )
         if other_classes and name == "kernel":
-            there, here = there[1:], here[1:]  # the classes may be others, what they are made of may not
-        if list(there) != list(here):
-            problems.append(f"{part.name}: {tuple(there)} in the file, {tuple(here)} here")
+            in_file, in_network = in_file[1:], in_network[1:]  # the classes may be others, what they are made of may not
+        if list(in_file) != list(in_network):
+            problems.append(f"{part.name}: {tuple(in_file)} in the file, {tuple(in_network)} here")
         elif not np.isfinite(part.value).all():
             problems.append(f"{part.name}: not all numbers are finite")
     needed = set(shapes) if {"kernel", "bias"} & weights.keys() and not other_classes else set(shapes) - {"kernel", "bias"}
