@@ -41,12 +41,12 @@ class Pictures:
                 )
         if not parts:
             return ""
-        some = (
+        left_out = (
             f" Of {self._all} pictures the {len(self._shown)} of the latest rounds are here."
             if self._all > len(self._shown)
             else ""
         )
-        return f"<h3>Queried cases</h3><p>{html.escape(assessment.pictures)}{some}</p>{''.join(parts)}"
+        return f"<h3>Queried cases</h3><p>{html.escape(assessment.pictures)}{left_out}</p>{''.join(parts)}"
 
     def _of_round(self, run: RunOnDisk, entry: Mapping[str, Any]) -> list[str]:
         figures = []

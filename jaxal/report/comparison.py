@@ -106,8 +106,8 @@ def mean_over_seeds(values: np.ndarray) -> Estimate:
 
 def means_over(seeds: int) -> str:
     """What the numbers of a table over so many seeds are, for its head."""
-    many = {1: "one seed", 2: "two seeds"}.get(seeds, f"{seeds} seeds")
-    return f"mean over {many}{' and 95 % interval' if seeds >= FEWEST_SEEDS else ': no interval'}"
+    seeds_named = {1: "one seed", 2: "two seeds"}.get(seeds, f"{seeds} seeds")
+    return f"mean over {seeds_named}{' and 95 % interval' if seeds >= FEWEST_SEEDS else ': no interval'}"
 
 
 def half_width(values: np.ndarray) -> np.ndarray:

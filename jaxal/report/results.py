@@ -29,9 +29,9 @@ def comparison_section(comparison: Comparison) -> str:
     )
     if not comparison.table:
         return "<p>There is nothing to compare yet.</p>" + left_out
-    many, title = len(comparison.seeds), "Comparison" if len(comparison.table) > 1 else "Result"
+    seeds, title = len(comparison.seeds), "Comparison" if len(comparison.table) > 1 else "Result"
     parts = [
-        f"<h3>{title}</h3><p>{_intervals_line(many)} {_full_line(comparison)}</p>",
+        f"<h3>{title}</h3><p>{_intervals_line(seeds)} {_full_line(comparison)}</p>",
         _estimates(title, comparison.table, comparison),
         _groups(f"{comparison.assessment.title} by group", comparison.table, comparison),
         left_out,
@@ -39,7 +39,9 @@ def comparison_section(comparison: Comparison) -> str:
     for base, rows in comparison.differences.items():
         if rows:
             name = f"Difference from {base}"
-            coloured = " Coloured and marked where the interval excludes zero: ▲ better, ▼ worse." if many >= FEWEST_SEEDS else ""
+            coloured = (
+                " Coloured and marked where the interval excludes zero: ▲ better, ▼ worse." if seeds >= FEWEST_SEEDS else ""
+            )
             parts += [
                 f"<h3>{html.escape(name)}</h3><p>Paired: the same seeds and test cases.{coloured}</p>",
                 _estimates(name, rows, comparison, base),
