@@ -92,14 +92,14 @@ class Pass:
         """
         if not cases:
             return {}
-        mine = list(cases[hosts.index() :: hosts.count()])
-        results = self._results_of(params, key, mine or list(cases[:1]), load, progress, journal)
+        cases_here = list(cases[hosts.index() :: hosts.count()])
+        results = self._results_of(params, key, cases_here or list(cases[:1]), load, progress, journal)
         if hosts.count() == 1:
             return results
-        most = -(-len(cases) // hosts.count())
+        most_cases = -(-len(cases) // hosts.count())
 
         def of_all(part: np.ndarray) -> np.ndarray:
-            gathered = hosts.gather(np.pad(part, [(0, most - len(part))] + [(0, 0)] * (part.ndim - 1)))
+            gathered = hosts.gather(np.pad(part, [(0, most_cases - len(part))] + [(0, 0)] * (part.ndim - 1)))
             # The case at place i was scored by host i modulo their number.
             return np.swapaxes(gathered, 0, 1).reshape(-1, *part.shape[1:])[: len(cases)]
 
