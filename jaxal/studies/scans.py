@@ -61,9 +61,9 @@ def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: ter
     if not hosts.is_leader():
         return make_ready(folder, prepared, config, showing)
     if ready.constant:
-        many = f" and {len(ready.constant) - 5} more" if len(ready.constant) > 5 else ""
+        more = f" and {len(ready.constant) - 5} more" if len(ready.constant) > 5 else ""
         display.note(
-            f"These images have one value everywhere, so nothing can be seen in them: {', '.join(ready.constant[:5])}{many}."
+            f"These images have one value everywhere, so nothing can be seen in them: {', '.join(ready.constant[:5])}{more}."
         )
     if ready.group_column is None:
         table = folder / "participants.tsv"
