@@ -72,9 +72,9 @@ def regions(view: View, config: StatisticsConfig) -> Regions:
     probability = uncertainty.mean_probability(view.single)
     interest = region_of_interest(view, config).astype(jnp.float32)
     share = information.block_mean(interest, view.inside, view.shape, config.region_size)
-    most, chosen = jax.lax.top_k(share, min(config.regions_at_most, share.size))
+    largest, chosen = jax.lax.top_k(share, min(config.regions_at_most, share.size))
     candidates = information.region_candidates(view.features, probability, view.inside, view.shape, config.region_size, chosen)
-    return Regions(candidates, most > 0)
+    return Regions(candidates, largest > 0)
 
 
 def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
