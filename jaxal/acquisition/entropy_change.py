@@ -27,12 +27,12 @@ class Predictions(Protocol):
     def weights(self) -> Array: ...
 
 
-def expected_change(other: list[Array], own: list[Array], weights: Array, now: Predictions) -> Array:
+def expected_change(as_other: list[Array], as_label: list[Array], weights: Array, now: Predictions) -> Array:
     """Change of the mean entropy, expected over the labels that a candidate may have.
 
-    If the label is c, the logits change by `own[c]` in class c and by `other[j]` in every other class j. Only differences of changes
-    matter; δ are those from the change of the class that was most probable, so that e = expm1(δ) is zero there and 1 + u, with
-    u = Σ p e, is never a small difference of large numbers. The new probabilities are p (1 + e) / (1 + u), and
+    If the label is c, the logits change by `as_label[c]` in class c and by `as_other[j]` in every other class j. Only differences of
+    changes matter; δ are those from the change of the class that was most probable, so that e = expm1(δ) is zero there and 1 + u,
+    with u = Σ p e, is never a small difference of large numbers. The new probabilities are p (1 + e) / (1 + u), and
 
         ΔH = log1p(u) - Σ p' δ - Σ (p' - p) log p = log1p(u) - Σ p ((1 + e) δ + (e - u) log p) / (1 + u).
 
@@ -46,26 +46,26 @@ def expected_change(other: list[Array], own: list[Array], weights: Array, now: P
     `expected_change_of_long_steps` is for these.
 
     Args:
-      other, own: `[elements]` for every class.
+      as_other, as_label: changes of the logits, `[elements]` for every class.
       weights: of the labels, `[classes]`.
       now: the elements' predictions.
 
     Returns:
       A number.
     """
-    return _mean(_changes(other, own, now), weights, now)
+    return _mean(_changes(as_other, as_label, now), weights, now)
 
 
-def expected_change_of_long_steps(other: list[Array], own: list[Array], weights: Array, now: Predictions) -> Array:
+def expected_change_of_long_steps(as_other: list[Array], as_label: list[Array], weights: Array, now: Predictions) -> Array:
     """The same for changes of any length, at about twice the cost: where a class rises by more than `LONG` and is not hopeless then, the
     new entropy is computed for itself and the present one taken from it. Neither is close to the other there, so little is lost.
     """
     p, log_p = list(now.probability), list(now.log_probability)
     top = _largest(p)
     entropy = -sum(a * b for a, b in zip(p, log_p, strict=True))
-    changes = _changes(other, own, now)
-    for label, own_change in enumerate(own):
-        logits = [*other[:label], own_change, *other[label + 1 :]]
+    changes = _changes(as_other, as_label, now)
+    for label, change_of_label in enumerate(as_label):
+        logits = [*as_other[:label], change_of_label, *as_other[label + 1 :]]
         of_top = _select(top, logits)
         deltas = [logit - of_top for logit in logits]
         outcomes = [before + delta for before, delta in zip(log_p, deltas, strict=True)]
@@ -91,7 +91,7 @@ def _mean(changes: Sequence[Array], weights: Array, now: Predictions) -> Array:
     return jnp.matmul(by_element, now.weights, precision="highest")
 
 
-def _changes(other: list[Array], own: list[Array], now: Predictions) -> list[Array]:
+def _changes(as_other: list[Array], as_label: list[Array], now: Predictions) -> list[Array]:
     """Change of each element's entropy if a candidate's label is c, `[elements]` for every class c, as `expected_change` tells."""
     p, log_p = list(now.probability), list(now.log_probability)
     top = _largest(p)
@@ -105,13 +105,13 @@ def _changes(other: list[Array], own: list[Array], now: Predictions) -> list[Arr
     def entropy_change(u: Array, v: Array) -> Array:
         return jnp.log1p(u) - (v - u * mean_log) / (1 + u)
 
-    own_of_top, other_of_top = _select(top, own), _select(top, other)
-    moved = [terms(label, jnp.where(top[label], 0.0, delta - own_of_top)) for label, delta in enumerate(other)]
+    top_as_label, top_as_other = _select(top, as_label), _select(top, as_other)
+    moved = [terms(label, jnp.where(top[label], 0.0, delta - top_as_label)) for label, delta in enumerate(as_other)]
     of_top = entropy_change(*(sum(part) for part in zip(*moved, strict=True)))
-    others = sums_of_the_others([terms(label, delta - other_of_top) for label, delta in enumerate(other)])
+    others = sums_of_the_others([terms(label, delta - top_as_other) for label, delta in enumerate(as_other)])
     changes = []
-    for label, delta in enumerate(own):
-        sums = (a + b for a, b in zip(others[label], terms(label, delta - other_of_top), strict=True))
+    for label, delta in enumerate(as_label):
+        sums = (a + b for a, b in zip(others[label], terms(label, delta - top_as_other), strict=True))
         changes.append(jnp.where(top[label], of_top, entropy_change(*sums)))
     return changes
 
@@ -133,8 +133,8 @@ def _largest(parts: Sequence[Array]) -> list[Array]:
 def sums_of_the_others(terms: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
     """For each class the sums over all the others: of those before it and of those behind it."""
 
-    def add(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[Array, ...]:
-        return tuple(a + b for a, b in zip(one, other, strict=True))
+    def add(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(a + b for a, b in zip(left, right, strict=True))
 
     nothing = tuple(jnp.zeros_like(part) for part in terms[0])
     before = list(itertools.accumulate(terms[:-1], add, initial=nothing))

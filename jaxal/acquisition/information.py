@@ -242,18 +242,19 @@ def information_gain(
       step: `sgd`, or `sign`: the first step of a fresh Adam, which moves every weight by the rate.
       renormalise: divide the weights of the labels by their sum.
       block: candidates computed at once; bounds the memory to `block * classes * elements` numbers.
-      long_steps: whether to take the formula that is exact for steps of any length, at about twice the cost (1.7 times with three classes, 2.4 with five). Left out, it is taken where
-        `steps_may_be_long`; within `jax.jit` it must be said, because arrays have no values there.
+      long_steps: whether to take the formula that is exact for steps of any length, at about twice the cost (1.7 times with three
+        classes, 2.4 with five). Left out, it is taken where `steps_may_be_long`; within `jax.jit` it must be said, because arrays
+        have no values there.
     """
     if long_steps is None:
         long_steps = bool(steps_may_be_long(candidates, reference, rate, step))
     expected = expected_change_of_long_steps if long_steps else expected_change
     weights = label_weights(variant, candidates.probability, reference.class_frequency, renormalise)
     if isinstance(candidates, Items):
-        one, arguments = _change_of_item(candidates, reference, rate, step, expected)
+        change_of_candidate, arguments = _change_of_item(candidates, reference, rate, step, expected)
     else:
-        one, arguments = _change_of_region(candidates, reference, rate, step, expected)
-    change = _in_blocks(one, (weights, *arguments), block)
+        change_of_candidate, arguments = _change_of_region(candidates, reference, rate, step, expected)
+    change = _in_blocks(change_of_candidate, (weights, *arguments), block)
     return InformationGain(_mass_part(variant, renormalise, weights, reference), -change)
 
 
@@ -282,17 +283,17 @@ def _length(vectors: Array, axis: int = -1) -> Array:
 def _change_of_region(candidates: Candidates, reference: Reference, rate, step: Step, expected: Expected):
     """`(label weights, ...) -> expected change of the evaluation entropy` of one candidate, and its further arguments `[candidates, ...]`."""
 
-    def one(weights: Array, candidate: Candidates, rate: Array) -> Array:
+    def change_of_candidate(weights: Array, candidate: Candidates, rate: Array) -> Array:
         if step == "sign":  # no sum: the sign of a difference is not the difference of the signs
             directions = jnp.concatenate([jnp.sign(candidate.joint), jnp.sign(_errors_of_the_label(candidate.joint))])
         else:  # one product for all classes and one for all labels, which differ by a one-hot column only
             directions = jnp.concatenate([candidate.joint, candidate.mean[None, :]])
         gram = jnp.matmul(-rate * directions, reference.features, precision="highest")
-        other, rest = map(list, jnp.split(gram, [candidate.joint.shape[0]]))
-        own = rest if step == "sign" else [part - rest[0] for part in other]
-        return expected(other, own, weights, reference)
+        as_other, rest = map(list, jnp.split(gram, [candidate.joint.shape[0]]))
+        as_label = rest if step == "sign" else [part - rest[0] for part in as_other]
+        return expected(as_other, as_label, weights, reference)
 
-    return one, (candidates, step_rates(rate, candidates.mean))
+    return change_of_candidate, (candidates, step_rates(rate, candidates.mean))
 
 
 def _change_of_item(items: Items, reference: Reference, rate, step: Step, expected: Expected):
@@ -300,15 +301,16 @@ def _change_of_item(items: Items, reference: Reference, rate, step: Step, expect
     extended = extend(items.features)
     rates = step_rates(rate, extended)
 
-    def one(weights: Array, direction: Array, errors: tuple[Array, Array], rate: Array) -> Array:
+    def change_of_candidate(weights: Array, direction: Array, errors: tuple[Array, Array], rate: Array) -> Array:
         gram = jnp.matmul(-rate * direction, reference.features, precision="highest")
-        other, own = ([part * gram for part in error] for error in errors)
-        return expected(other, own, weights, reference)
+        as_other, as_label = ([part * gram for part in error] for error in errors)
+        return expected(as_other, as_label, weights, reference)
 
-    other, own = items.probability, jnp.moveaxis(_errors_of_the_label(jnp.moveaxis(items.probability, -1, 0)), 0, -1)
+    error_as_other = items.probability
+    error_as_label = jnp.moveaxis(_errors_of_the_label(jnp.moveaxis(items.probability, -1, 0)), 0, -1)
     if step == "sign":
-        extended, other, own = jnp.sign(extended), jnp.sign(other), jnp.sign(own)
-    return one, (extended, (other, own), rates)
+        extended, error_as_other, error_as_label = jnp.sign(extended), jnp.sign(error_as_other), jnp.sign(error_as_label)
+    return change_of_candidate, (extended, (error_as_other, error_as_label), rates)
 
 
 def linear_information_gain(
@@ -332,10 +334,10 @@ def linear_information_gain(
     candidates = candidates_of(candidates) if isinstance(candidates, Items) else candidates
     weights = label_weights(variant, candidates.probability, reference.class_frequency, renormalise)
     slope = entropy_gradient(reference)
-    own = jnp.einsum("...cf,cf->...", candidates.joint, slope, precision="highest")
+    of_joint = jnp.einsum("...cf,cf->...", candidates.joint, slope, precision="highest")
     by_label = jnp.einsum("...f,cf->...c", candidates.mean, slope, precision="highest")
     return InformationGain(
-        _mass_part(variant, renormalise, weights, reference), rate * (weights.sum(-1) * own - (weights * by_label).sum(-1))
+        _mass_part(variant, renormalise, weights, reference), rate * (weights.sum(-1) * of_joint - (weights * by_label).sum(-1))
     )
 
 

@@ -224,13 +224,13 @@ def _joint_entropy(joint: Array, weights: Array, members: Array) -> Array:
     """
     count = joint.shape[-1]
 
-    def one(item: Array) -> Array:  # one item at a time: all at once would be items times combinations in memory
+    def entropy_with(item: Array) -> Array:  # one item at a time: all at once would be items times combinations in memory
         together = jnp.matmul(joint, item, precision="highest") / count
         positive = ~(together <= 0)  # so that NaN stays NaN
         terms = jnp.where(positive, together, 0.0) * jnp.log(jnp.where(positive, together, 1.0))
         return -(weights[:, None] * terms).sum()
 
-    return jax.lax.map(one, members, batch_size=8)
+    return jax.lax.map(entropy_with, members, batch_size=8)
 
 
 @functools.partial(jax.jit, static_argnames="samples")

@@ -210,8 +210,8 @@ def bald(moments: ClassMoments) -> Array:
     """
     mean = mean_probability(moments)
     parts = (mean, _log(mean), moments.deviation / moments.members, moments.around, moments.log_around)
-    own = functools.reduce(operator.add, map(_divergence, *map(_by_class, parts)))
-    return jnp.maximum(moments.divergence / moments.members - own, 0.0)
+    of_mean = functools.reduce(operator.add, map(_divergence, *map(_by_class, parts)))
+    return jnp.maximum(moments.divergence / moments.members - of_mean, 0.0)
 
 
 def least_confidence(moments: ClassMoments) -> Array:

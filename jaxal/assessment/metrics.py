@@ -81,4 +81,4 @@ def one_vs_rest_auc(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
 def balanced_accuracy(probability: np.ndarray, label: np.ndarray) -> float:
     """Mean over the classes that occur of the share of their cases that is recognised: `[cases, classes]` and `[cases]`."""
     right = probability.argmax(-1) == label
-    return float(np.mean([right[label == own].mean() for own in np.unique(label)]))
+    return float(np.mean([right[label == class_].mean() for class_ in np.unique(label)]))

@@ -27,39 +27,39 @@ def _main(arguments: list[str]) -> int:
         known = arguments[1] if len(arguments) > 1 and arguments[1] in VERBS else ""
         print(HELP[known] if known else USAGE, end="")
         return 0 if arguments else 2
-    verb, *more = arguments
+    verb, *words = arguments
     if verb == "--version":
         return _version()
     if verb not in VERBS:
         return _refuse(f"There is no verb {verb!r}; there are {', '.join(VERBS)}. `jaxal --help` tells what they do.")
-    asks_for_help = bool({"-h", "--help"} & set(more))
+    asks_for_help = bool({"-h", "--help"} & set(words))
     if verb in ("simulate", "plan"):
-        return _on_data(verb, more, asks_for_help)
+        return _on_data(verb, words, asks_for_help)
     if asks_for_help:
         print(HELP[verb], end="")
         return 0
     if verb in ("strategies", "completion"):
-        return _tell(verb, more)
+        return _tell(verb, words)
     takes = {"score": "RUN", "predict": "RUN", "compare": "FOLDER"}[verb]
-    scores_files = verb == "score" and any(word.split("=")[0] == "--probabilities" for word in more)
-    if not scores_files and (not more or more[0].startswith("-")):
+    scores_files = verb == "score" and any(word.split("=")[0] == "--probabilities" for word in words)
+    if not scores_files and (not words or words[0].startswith("-")):
         or_else = ", or --probabilities DIR" if verb == "score" else ""
         return _refuse(f"jaxal {verb} {takes} …: the {takes} comes first{or_else}. `jaxal {verb} --help` tells what it is.")
-    if not scores_files and not (more[0] and Path(more[0]).is_dir()):
-        return _refuse(f"jaxal {verb} {_no_folder(more[0])}")
-    return _run(lambda verbs: verbs.RUNS[verb](more))
+    if not scores_files and not (words[0] and Path(words[0]).is_dir()):
+        return _refuse(f"jaxal {verb} {_no_folder(words[0])}")
+    return _run(lambda verbs: verbs.RUNS[verb](words))
 
 
-def _on_data(verb: str, more: list[str], asks_for_help: bool) -> int:
-    if asks_for_help and (more[0] in ("-h", "--help") or not Path(more[0]).exists()):
+def _on_data(verb: str, words: list[str], asks_for_help: bool) -> int:
+    if asks_for_help and (words[0] in ("-h", "--help") or not Path(words[0]).exists()):
         print(HELP[verb], end="")
         return 0
-    if not more or more[0].startswith("-"):
+    if not words or words[0].startswith("-"):
         return _refuse(f"jaxal {verb} DATA …: the DATA comes first. `jaxal {verb} --help` tells what it is.")
-    is_there = more[0] and (Path(more[0]).is_dir() or (Path(more[0]).is_file() and more[0].endswith(".npz")))  # MedMNIST's
+    is_there = words[0] and (Path(words[0]).is_dir() or (Path(words[0]).is_file() and words[0].endswith(".npz")))  # MedMNIST's
     if not is_there:
-        return _refuse(f"jaxal {verb} {_no_folder(more[0])}")
-    return _run(lambda verbs: verbs.simulate(Path(more[0]), more[1:], verb == "plan"))
+        return _refuse(f"jaxal {verb} {_no_folder(words[0])}")
+    return _run(lambda verbs: verbs.simulate(Path(words[0]), words[1:], verb == "plan"))
 
 
 def _no_folder(given: str) -> str:
@@ -80,12 +80,12 @@ def _run(work) -> int:
         return _refuse(str(error))
 
 
-def _tell(verb: str, more: list[str]) -> int:
+def _tell(verb: str, words: list[str]) -> int:
     from jaxal.cli import telling
     from jaxal.errors import UserError
 
     try:
-        print((telling.strategies if verb == "strategies" else telling.completion)(more))
+        print((telling.strategies if verb == "strategies" else telling.completion)(words))
     except UserError as error:
         return _refuse(str(error))
     return 0

@@ -59,25 +59,24 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
             raise UserError(f"--{name} is {value}; it must be at least {least}.")
     if not arguments.probabilities:
         raise UserError("--probabilities names no folder. `jaxal score --help` tells what it may hold.")
-    found = find_predictions(arguments.probabilities)
+    predictions = find_predictions(arguments.probabilities)
     out = arguments.out or Path("runs") / f"probabilities-{arguments.probabilities[0].resolve().name}"
     for folder in arguments.probabilities:
         if folder.resolve() in (out.resolve(), *out.resolve().parents):
             raise UserError(f"--out {out}: lies among the predictions ({folder}), which are only read. Choose another folder.")
-    groups = _groups(arguments, found)
-    cases = [Case(id_, groups.get(id_, ""), files[0]) for id_, files in found.files.items()]
-    kind = scoring.kind_of_prediction(next(read_members(found.files[cases[0].id])))
+    groups = _groups(arguments, predictions)
+    cases = [Case(id_, groups.get(id_, ""), files[0]) for id_, files in predictions.files.items()]
+    kind = scoring.kind_of_prediction(next(read_members(predictions.files[cases[0].id])))
     chosen = scoring.chosen_strategies(arguments.strategy, kind)
-    display.note(
-        f"{len(cases)} cases, {len(found.members)} member{'s' if len(found.members) > 1 else ''}: {', '.join(found.members)}"
-    )
+    members = predictions.members
+    display.note(f"{len(cases)} cases, {len(members)} member{'s' if len(members) > 1 else ''}: {', '.join(members)}")
     with lock(out):
-        versions = {id_: f"{id_} {file_fingerprint(files)}" for id_, files in found.files.items()}
+        versions = {id_: f"{id_} {file_fingerprint(files)}" for id_, files in predictions.files.items()}
         keep = scoring.Keep(out / "scores", versions, arguments.seed)
         with display.progress("scoring") as progress:
             scores = scoring.score_predictions(
                 cases,
-                scoring.Predictions(kind, lambda name: read_members(found.files[name])),
+                scoring.Predictions(kind, lambda name: read_members(predictions.files[name])),
                 chosen,
                 key=key_of(arguments.seed),
                 keep=keep,
@@ -93,11 +92,11 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     return 0
 
 
-def _groups(arguments: Arguments, found: Predictions) -> Mapping[str, str]:
+def _groups(arguments: Arguments, predictions: Predictions) -> Mapping[str, str]:
     if arguments.participants is None:
         return {}
     groups = read_groups(arguments.participants, arguments.group_column)
-    for case in found.files:
+    for case in predictions.files:
         if case not in groups:
             raise UserError(f"{arguments.participants}: does not list the case {case!r}, so it has no group.")
     return groups

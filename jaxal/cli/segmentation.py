@@ -137,7 +137,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         return _plan(arguments, ready, preset, source.task(arguments.seed), patch, out, display)
     if revisit.is_asked_for(arguments):
         return revisit.run(arguments, preset, source, display)
-    plan = json.dumps(to_json(ready.plan, ready.found), indent=2) + "\n"
+    plan = json.dumps(to_json(ready.plan, ready.listing), indent=2) + "\n"
     return study.run(arguments, preset, [source], out, display, {"plan.json": plan})
 
 
@@ -184,7 +184,7 @@ def _plan(
     """Tells what a run would do, and what it would cost by one timed step and one timed case."""
     groups = {group: sum(case.group == group for case in ready.dataset.cases) for group in ready.dataset.groups}
     display.note(
-        f"{ready.found.layout}: {len(ready.dataset.cases)} cases; "
+        f"{ready.listing.layout}: {len(ready.dataset.cases)} cases; "
         + ", ".join(f"{name} {count}" for name, count in groups.items())
     )
     display.note(f"channels {', '.join(ready.dataset.channels)}; classes {', '.join(ready.dataset.classes)}")

@@ -109,11 +109,11 @@ def _options() -> dict[str, dict[str, list[str]]]:
         "predict": [verbs.Predict],
         "compare": [compare.Arguments],
     }
-    found: dict[str, dict[str, list[str]]] = {verb: {"--help": []} for verb in VERBS}
+    options: dict[str, dict[str, list[str]]] = {verb: {"--help": []} for verb in VERBS}
     for verb, kinds in of_verb.items():
         for kind in kinds:
-            found[verb] |= _options_of(kind)
-    return found
+            options[verb] |= _options_of(kind)
+    return options
 
 
 def _options_of(kind: Any) -> dict[str, list[str]]:

@@ -96,8 +96,8 @@ def _share_of(subjects: int, share: float) -> int:
 def pool_size(cases: Sequence[Case], evaluation: float, test: float) -> int:
     """Subjects that `split` leaves in the pool, each of them one case at least; arguments are those of `split`."""
     group_of = {case.subject or case.id: stratum(case) for case in cases}
-    many = Counter(group_of.values()).values()
-    return sum(max(count - _share_of(count, evaluation) - _share_of(count, test), 0) for count in many)
+    sizes = Counter(group_of.values()).values()
+    return sum(max(count - _share_of(count, evaluation) - _share_of(count, test), 0) for count in sizes)
 
 
 def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> Splits:
@@ -116,8 +116,8 @@ def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> S
     scans: dict[str, list[Case]] = {}
     for case in sorted(cases):
         scans.setdefault(case.subject or case.id, []).append(case)
-    many = Counter(stratum(case) for case in cases)
-    subjects = [min(own, key=lambda case: (many[stratum(case)], case)) for own in scans.values()]
+    sizes = Counter(stratum(case) for case in cases)
+    subjects = [min(of_subject, key=lambda case: (sizes[stratum(case)], case)) for of_subject in scans.values()]
     parts: dict[str, list[Case]] = {"pool": [], "evaluation": [], "test": []}
     for name, members in by_stratum(subjects, np.random.default_rng([seed, 1])).items():
         evaluation_count, test_count = (_share_of(len(members), share) for share in (evaluation, test))
@@ -130,7 +130,7 @@ def split(cases: Sequence[Case], seed: int, evaluation: float, test: float) -> S
         for name, chosen in {**cuts, "pool": members[test_count + evaluation_count :]}.items():
             parts[name] += [scan for first in chosen for scan in scans[first.subject or first.id]]
     for name, part in parts.items():
-        if missing := sorted(many.keys() - {stratum(case) for case in part}):
+        if missing := sorted(sizes.keys() - {stratum(case) for case in part}):
             raise UserError(
                 f"The {name} split of seed {seed} holds no image of class {missing[0]!r}, which {_subjects_with(missing[0], cases)} subjects have. "
                 "Add subjects that have it, leave it out, or try another --seed, which draws others."
@@ -144,10 +144,10 @@ def _subjects_with(name: str, cases: Sequence[Case]) -> int:
 
 
 def _too_few(case: Case, subjects: int) -> str:
-    what = f"Class {case.category!r}" if case.category else f"Group {case.group!r}"
-    many = f"{subjects} subject{'s' if subjects != 1 else ''}"
+    stratum_named = f"Class {case.category!r}" if case.category else f"Group {case.group!r}"
+    count = f"{subjects} subject{'s' if subjects != 1 else ''}"
     advice = "Add images of it, or leave it out" if case.category else "Join groups (--bins) or name another --group-column"
-    return f"{what} has {many}; at least three are needed, one for each of the pool, the evaluation and the test split. {advice}."
+    return f"{stratum_named} has {count}; at least three are needed, one for each of the pool, the evaluation and the test split. {advice}."
 
 
 def initial_set(pool: Sequence[Case], size: int, seed: int, shares: dict[str, float] | None = None) -> tuple[Case, ...]:
@@ -166,23 +166,23 @@ def initial_set(pool: Sequence[Case], size: int, seed: int, shares: dict[str, fl
     members = by_stratum(pool, np.random.default_rng([seed, 2]))
     if shares is None and size > len(pool):
         raise UserError(f"The initial set needs {size} cases, but the pool has {len(pool)}. Lower --initial-size.")
-    counts = _even(size, {name: len(there) for name, there in members.items()}) if shares is None else _apportion(size, shares)
+    counts = _even(size, {name: len(cases) for name, cases in members.items()}) if shares is None else _apportion(size, shares)
     chosen: list[Case] = []
     for group, count in counts.items():
         if count > len(members.get(group, [])):
-            what, advice = ("class", "") if pool[0].category else ("group", ", or choose the other --initial")
+            kind, advice = ("class", "") if pool[0].category else ("group", ", or choose the other --initial")
             raise UserError(
-                f"The initial set needs {count} cases of {what} {group!r}, but the pool has {len(members.get(group, []))}. "
+                f"The initial set needs {count} cases of {kind} {group!r}, but the pool has {len(members.get(group, []))}. "
                 f"Lower --initial-size{advice}."
             )
         chosen += members[group][:count]
     return tuple(sorted(chosen))
 
 
-def _even(size: int, there: dict[str, int]) -> dict[str, int]:
+def _even(size: int, available: dict[str, int]) -> dict[str, int]:
     """Whole numbers that sum to `size`, as equal as can be with no more of each stratum than there are."""
     counts: dict[str, int] = {}
-    left = dict(there)
+    left = dict(available)
     while left:
         asked = _apportion(size - sum(counts.values()), dict.fromkeys(left, 1 / len(left)))
         scarce = [name for name in left if asked.get(name, 0) > left[name]]

@@ -322,9 +322,9 @@ def _running(images: Array, trouble: str) -> Iterator[None]:
         raise UserError(f"{trouble}, images of shape {images.shape}: {first_line}") from error
 
 
-def _close(one: Any, other: Any) -> bool:
-    size = float(np.abs(other).max(initial=0.0))
-    return bool(np.allclose(one, other, rtol=1e-3, atol=1e-3 * size + 1e-6))
+def _close(value: Any, expected: Any) -> bool:
+    size = float(np.abs(expected).max(initial=0.0))
+    return bool(np.allclose(value, expected, rtol=1e-3, atol=1e-3 * size + 1e-6))
 
 
 def _few(example: np.ndarray) -> Array:
@@ -341,11 +341,11 @@ def _few(example: np.ndarray) -> Array:
 
 def _linear_layers(params: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Paths of all layers with a kernel."""
-    found = [prefix] if "kernel" in params and prefix else []
+    paths = [prefix] if "kernel" in params and prefix else []
     for name, part in params.items():
         if isinstance(part, Mapping):
-            found += _linear_layers(part, f"{prefix}/{name}" if prefix else name)
-    return found
+            paths += _linear_layers(part, f"{prefix}/{name}" if prefix else name)
+    return paths
 
 
 def _matrix(kernel: Array, name: str) -> Array:

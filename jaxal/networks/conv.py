@@ -121,8 +121,8 @@ def _tiling(shape: tuple[int, ...], window: Sequence[int], itemsize: int, tile_b
 def _stacked_tiles(inputs: Array, window: Sequence[int], tiling: _Tiling):
     """A function from a tile's index to its voxels' neighbours in depth and height, `[voxels of padded rows, neighbours * channels]`."""
     reach = [size // 2 for size in window]
-    more = tiling.missing(inputs.shape)
-    padding = [(0, 0), (reach[0], reach[0] + more[0]), (reach[1], reach[1] + more[1]), (reach[2], reach[2]), (0, 0)]
+    missing = tiling.missing(inputs.shape)
+    padding = [(0, 0), (reach[0], reach[0] + missing[0]), (reach[1], reach[1] + missing[1]), (reach[2], reach[2]), (0, 0)]
     padded = jnp.pad(inputs, padding)
     size = (1, tiling.depth + window[0] - 1, tiling.height + window[1] - 1, *padded.shape[3:])
     offsets = list(itertools.product(range(window[0]), range(window[1])))
@@ -144,12 +144,12 @@ def conv_by_tiles(inputs: Array, kernel: Array, tile_bytes: int = TILE_BYTES_ALO
     stacked = _stacked_tiles(inputs, window, tiling)
     matrix = kernel.transpose(0, 1, 3, 2, 4).reshape(-1, window[2] * features)
 
-    def one(_, index: Array):
+    def of_tile(_, index: Array):
         columns = (stacked(index) @ matrix).reshape(tiling.depth, tiling.height, -1, window[2], features)
         return None, sum(columns[:, :, shift : shift + width, shift] for shift in range(window[2]))
 
     tiles = batch * tiling.along_depth * tiling.along_height
-    _, outputs = lax.scan(one, None, jnp.arange(tiles))
+    _, outputs = lax.scan(of_tile, None, jnp.arange(tiles))
     grid = outputs.reshape(batch, tiling.along_depth, tiling.along_height, tiling.depth, tiling.height, width, features)
     # Tiles hold one slice, or all rows of several: either way the axes stand in order once they are joined.
     volume = grid.reshape(batch, tiling.depth * tiling.along_depth, -1, width, features)
@@ -171,8 +171,8 @@ def _kernel_gradient(inputs: Array, kernel: Array, cotangent: Array, tile_bytes:
     *window, _, features = kernel.shape
     tiling = _tiling(inputs.shape, window, inputs.dtype.itemsize, tile_bytes)
     stacked = _stacked_tiles(inputs, window, tiling)
-    more, beyond = tiling.missing(inputs.shape), window[2] - 1
-    padded = jnp.pad(cotangent, [(0, 0), (0, more[0]), (0, more[1]), (beyond, beyond), (0, 0)])
+    missing, beyond = tiling.missing(inputs.shape), window[2] - 1
+    padded = jnp.pad(cotangent, [(0, 0), (0, missing[0]), (0, missing[1]), (beyond, beyond), (0, 0)])
     size = (1, tiling.depth, tiling.height, *padded.shape[3:])
 
     def add(total: Array, index: Array):

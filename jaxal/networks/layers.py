@@ -42,10 +42,10 @@ class Norm(nn.Module):
         values = inputs.astype(jnp.float32)
         space = tuple(range(1, inputs.ndim - 1))
         # Around one of the values: of values far from zero a mean of squares less the square of the mean would be rounding.
-        some = jax.lax.stop_gradient(_first_inside(values, inside))
+        centre = jax.lax.stop_gradient(_first_inside(values, inside))
         if self.groups is not None:
-            some = _shared_by_groups(some, self.groups)
-        away = values - some
+            centre = _shared_by_groups(centre, self.groups)
+        away = values - centre
         mean, square = mean_inside(away, inside), mean_inside(jnp.square(away), inside)
         if self.groups is not None:
             mean, square = _shared_by_groups(mean, self.groups), _shared_by_groups(square, self.groups)

@@ -70,9 +70,9 @@ def with_weights(model: Model, config: ResNetConfig, state: Mapping[str, np.ndar
     if channels == 1 and entry is not None and entry.value.shape[2:3] == (3,):
         folded["conv1.kernel"] = entry._replace(value=entry.value.sum(2, keepdims=True))
     other_classes = "kernel" in folded and folded["kernel"].value.shape[1:] != (config.classes,)
-    own = {name: part for name, part in folded.items() if not (other_classes and name == "bias")}
-    _check({name: leaf.shape for name, leaf in shapes.items()}, own, path, other_classes)
-    taken = {name: part.value for name, part in own.items() if not (other_classes and name == "kernel")}
+    weights = {name: part for name, part in folded.items() if not (other_classes and name == "bias")}
+    _check({name: leaf.shape for name, leaf in shapes.items()}, weights, path, other_classes)
+    taken = {name: part.value for name, part in weights.items() if not (other_classes and name == "kernel")}
 
     def init(key: jax.Array, example: jax.Array) -> Params:
         params = model.init(key, example)
@@ -95,25 +95,25 @@ def _by_name(params: Params) -> dict[str, Any]:
     return {".".join(part.key for part in path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
 
 
-def _check(shapes: Mapping[str, tuple[int, ...]], own: Mapping[str, _Part], path: Path, other_classes: bool) -> None:
+def _check(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, _Part], path: Path, other_classes: bool) -> None:
     problems = []
-    for name, part in own.items():
+    for name, part in weights.items():
         if name not in shapes:
             problems.append(f"{part.name}: not part of this network")
             continue
-        there, here = (
+        in_file, in_network = (
             ([shape[axis] for axis in part.axes] for shape in (part.value.shape, shapes[name]))
             if part.value.ndim == len(shapes[name])
             else (part.value.shape, shapes[name])
         )
         if other_classes and name == "kernel":
-            there, here = there[1:], here[1:]  # the classes may be others, what they are made of may not
-        if list(there) != list(here):
-            problems.append(f"{part.name}: {tuple(there)} in the file, {tuple(here)} here")
+            in_file, in_network = in_file[1:], in_network[1:]  # the classes may be others, what they are made of may not
+        if list(in_file) != list(in_network):
+            problems.append(f"{part.name}: {tuple(in_file)} in the file, {tuple(in_network)} here")
         elif not np.isfinite(part.value).all():
             problems.append(f"{part.name}: not all numbers are finite")
-    needed = set(shapes) if {"kernel", "bias"} & own.keys() and not other_classes else set(shapes) - {"kernel", "bias"}
-    problems += [f"{_their_name(name)}: missing" for name in shapes if name in needed - own.keys()]
+    needed = set(shapes) if {"kernel", "bias"} & weights.keys() and not other_classes else set(shapes) - {"kernel", "bias"}
+    problems += [f"{_their_name(name)}: missing" for name in shapes if name in needed - weights.keys()]
     if problems:
         shown = "\n  ".join(problems[:8]) + (f"\n  and {len(problems) - 8} more" if len(problems) > 8 else "")
         raise UserError(f"--weights {path}: does not fit the network, {len(problems)} weights differ:\n  {shown}\n{_CONVERT}")
@@ -125,7 +125,7 @@ def _folded(state: Mapping[str, np.ndarray], path: Path) -> dict[str, _Part]:
     for name, value in state.items():
         module, _, part = name.rpartition(".")
         modules.setdefault(module, {})[part] = value
-    found: dict[str, _Part] = {}
+    weights: dict[str, _Part] = {}
     for module, parts in modules.items():
         place = _our_name(module)
         if "running_var" in parts:
@@ -137,19 +137,19 @@ def _folded(state: Mapping[str, np.ndarray], path: Path) -> dict[str, _Part]:
             if len({part.shape for part in (weight, bias, mean, variance)}) > 1:
                 raise UserError(f"--weights {path}: the parts of the batch norm {module} have different shapes.")
             scale = weight / np.sqrt(variance + BATCH_NORM_EPSILON)
-            found[f"{place}.frozen_scale"] = _Part(scale, f"{module}.weight")
-            found[f"{place}.frozen_bias"] = _Part(bias - mean * scale, f"{module}.bias")
+            weights[f"{place}.frozen_scale"] = _Part(scale, f"{module}.weight")
+            weights[f"{place}.frozen_bias"] = _Part(bias - mean * scale, f"{module}.bias")
             continue
         for part, value in parts.items():
             name = f"{module}.{part}" if module else part
             if module == "fc":
                 axes = (1, 0) if np.ndim(value) == 2 else (0,)
-                found["kernel" if part == "weight" else part] = _Part(np.transpose(value), name, axes)
+                weights["kernel" if part == "weight" else part] = _Part(np.transpose(value), name, axes)
             elif part == "weight" and np.ndim(value) == 4:
-                found[f"{place}.kernel"] = _Part(np.transpose(value, (2, 3, 1, 0)), name, (3, 2, 0, 1))
+                weights[f"{place}.kernel"] = _Part(np.transpose(value, (2, 3, 1, 0)), name, (3, 2, 0, 1))
             else:
-                found[f"{place}.{part}"] = _Part(value, name, tuple(range(np.ndim(value))))
-    return {name: part._replace(value=np.asarray(part.value, np.float32)) for name, part in found.items()}
+                weights[f"{place}.{part}"] = _Part(value, name, tuple(range(np.ndim(value))))
+    return {name: part._replace(value=np.asarray(part.value, np.float32)) for name, part in weights.items()}
 
 
 def _our_name(module: str) -> str:

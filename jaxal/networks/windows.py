@@ -123,8 +123,8 @@ def _places(
     for axis, (length, size, steps) in enumerate(zip(space, patch, offsets, strict=True)):
         first, end = jnp.array(0), jnp.array(length)
         if inside is not None:
-            there = inside.any([other for other in range(len(space)) if other != axis])
-            first, end = jnp.argmax(there), length - jnp.argmax(there[::-1])
+            occupied = inside.any([other for other in range(len(space)) if other != axis])
+            first, end = jnp.argmax(occupied), length - jnp.argmax(occupied[::-1])
         starts = jnp.clip(jnp.minimum(first + jnp.array(steps), end - size), 0, length - size)
         along.append(starts)
         new.append(jnp.diff(starts, prepend=-1) > 0)  # those past the end would be the last one again

@@ -18,14 +18,14 @@ class Pictures:
 
     def __init__(self, folder: Path, runs: Sequence[RunOnDisk]):
         self._folder = folder
-        found = [
+        pictures = [
             (-entry["round"], rank, path)
             for run in runs
             for entry in run.rounds
             for rank, id_ in enumerate(entry["queried"])
             if (path := self._path(run, entry, id_)).is_file()
         ]
-        self._shown, self._all = {path for _, _, path in sorted(found)[:PICTURES_AT_MOST]}, len(found)
+        self._shown, self._all = {path for _, _, path in sorted(pictures)[:PICTURES_AT_MOST]}, len(pictures)
 
     def _path(self, run: RunOnDisk, entry: Mapping[str, Any], id_: str) -> Path:
         return picture_path(self._folder / run.setting / run.strategy / f"seed-{run.seed}", entry["round"], id_)
@@ -41,12 +41,12 @@ class Pictures:
                 )
         if not parts:
             return ""
-        some = (
+        left_out = (
             f" Of {self._all} pictures the {len(self._shown)} of the latest rounds are here."
             if self._all > len(self._shown)
             else ""
         )
-        return f"<h3>Queried cases</h3><p>{html.escape(assessment.pictures)}{some}</p>{''.join(parts)}"
+        return f"<h3>Queried cases</h3><p>{html.escape(assessment.pictures)}{left_out}</p>{''.join(parts)}"
 
     def _of_round(self, run: RunOnDisk, entry: Mapping[str, Any]) -> list[str]:
         figures = []

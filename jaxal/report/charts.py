@@ -50,10 +50,10 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
 
         return _chart(draw, f"Labelled of class {kind}", "labelled cases")
 
-    many = len(groups) > FEW_CHARTS
-    panels = extreme_panels(assessment) if many else panels_of(assessment, groups)
+    fold_groups = len(groups) > FEW_CHARTS
+    panels = extreme_panels(assessment) if fold_groups else panels_of(assessment, groups)
     figures = [line(title, value, not place) for place, (title, value) in enumerate(panels)]
-    of_groups = [line(title, value) for title, value in group_panels(assessment, groups)] if many else []
+    of_groups = [line(title, value) for title, value in group_panels(assessment, groups)] if fold_groups else []
     of_classes = [
         counts(name)
         for name in sorted({name for run in curves for name in run.rounds[-1].get("labelled_by_class", {})}, key=order)
@@ -155,11 +155,11 @@ def _draw_reliability(axis, runs: Sequence[RunOnDisk], names: Sequence[str]) -> 
 def _bars(runs: Sequence[RunOnDisk], names: Sequence[str], assessment: Assessment, order: Callable[[str], Any]) -> list[str]:
     """What was queried and how long it took, a bar a strategy; nothing of what was not counted or not timed."""
     kinds = sorted({kind for run in runs for entry in run.rounds for kind in entry.get(assessment.queried, {})}, key=order)
-    what = assessment.queried.removeprefix("queried_by_")
+    kind_named = assessment.queried.removeprefix("queried_by_")
     figures = []
     if len(kinds) > 1:
         shares = _shares(runs, names, kinds, assessment)
-        figures.append(_parts_chart(names, shares, f"Share of each {what} among the queried", whole=True))
+        figures.append(_parts_chart(names, shares, f"Share of each {kind_named} among the queried", whole=True))
     later = {name: [entry for run in runs if run.strategy == name for entry in run.rounds[1:] or run.rounds] for name in names}
     phases = ("train", "evaluate", "score", "select")
     seconds = {

@@ -76,7 +76,10 @@ def compare(
         return {}, {}
     curves = {name: [by_seed[seed] for seed in seeds] for name, by_seed in runs.items()}
     values = {name: _by_measure(of_strategy) for name, of_strategy in curves.items()}
-    table = {name: {measure: mean_over_seeds(of_seeds) for measure, of_seeds in own.items()} for name, own in values.items()}
+    table = {
+        name: {measure: mean_over_seeds(of_seeds) for measure, of_seeds in by_measure.items()}
+        for name, by_measure in values.items()
+    }
     if all(seed in full for seed in seeds):
         goals = np.array([GOAL * full[seed].levels()[-1] for seed in seeds])
         for name, of_strategy in curves.items():
@@ -103,8 +106,8 @@ def mean_over_seeds(values: np.ndarray) -> Estimate:
 
 def means_over(seeds: int) -> str:
     """What the numbers of a table over so many seeds are, for its head."""
-    many = {1: "one seed", 2: "two seeds"}.get(seeds, f"{seeds} seeds")
-    return f"mean over {many}{' and 95 % interval' if seeds >= FEWEST_SEEDS else ': no interval'}"
+    seeds_named = {1: "one seed", 2: "two seeds"}.get(seeds, f"{seeds} seeds")
+    return f"mean over {seeds_named}{' and 95 % interval' if seeds >= FEWEST_SEEDS else ': no interval'}"
 
 
 def half_width(values: np.ndarray) -> np.ndarray:
@@ -201,19 +204,19 @@ def compare_runs(setting: str, runs: Sequence[RunOnDisk]) -> Comparison:
 
 
 def _largest_block(lengths: Mapping[tuple[str, int], int]) -> tuple[int, list[str], list[int]]:
-    """Rounds, strategies and seeds, as many as can be, of which every strategy has every seed with so many rounds.
+    """Rounds, strategies and seeds of the largest block of runs in which every strategy has every seed with so many rounds.
 
-    A strategy counts for more than a seed, so that one that is a seed behind is not dropped for it.
+    A strategy counts for more than a seed, so that where a strategy is a seed behind, the seed is left out and not the strategy.
     """
     best = 0
-    found: tuple[int, list[str], list[int]] = (0, [], [])
+    block: tuple[int, list[str], list[int]] = (0, [], [])
     for rounds in sorted(set(lengths.values()), reverse=True):
         seeds_of: dict[str, set[int]] = {}
         for (strategy, seed), length in lengths.items():
             if length >= rounds:
                 seeds_of.setdefault(strategy, set()).add(seed)
         for seeds in [*seeds_of.values(), set.intersection(*seeds_of.values())]:
-            strategies = [strategy for strategy, own in seeds_of.items() if seeds <= own]
+            strategies = [strategy for strategy, of_strategy in seeds_of.items() if seeds <= of_strategy]
             if (size := rounds * len(seeds) * len(strategies) ** 2) > best:
-                best, found = size, (rounds, strategies, sorted(seeds))
-    return found
+                best, block = size, (rounds, strategies, sorted(seeds))
+    return block

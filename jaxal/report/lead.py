@@ -135,14 +135,14 @@ def _reached(runs: Sequence[RunOnDisk], rounds: int, comparison: Comparison) -> 
 def _asked(queries: Sequence[Asked], labelled: Sequence[int]) -> str:
     """What the first of one strategy's runs asks for; `labelled` are the cases that the sentence has spoken of."""
     query = queries[0]
-    who = f"{query.strategy}, seed {query.seed}," if len(queries) > 1 else query.strategy
+    strategy_named = f"{query.strategy}, seed {query.seed}," if len(queries) > 1 else query.strategy
     if not query.units:
-        return f"the pool of {who.rstrip(',')} is exhausted, so there is nothing left to label"
+        return f"the pool of {strategy_named.rstrip(',')} is exhausted, so there is nothing left to label"
     more = len(query.units) - UNITS_AT_MOST
     named = list(query.units[:UNITS_AT_MOST]) + ([f"{more} more"] if more > 0 else [])
     listed = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
     when = "" if labelled[0] <= query.labelled <= labelled[-1] else f" (chosen after {query.labelled} labelled cases)"
-    return f"{who} asks next for {listed}{when}"
+    return f"{strategy_named} asks next for {listed}{when}"
 
 
 def _short(value: float) -> str:

@@ -58,16 +58,16 @@ def _lead(sentences: dict[str, str]) -> str:
 
 def _section(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Sequence[asked.Asked], pictures: Pictures) -> str:
     """All of one setting; the queries of many runs come late, because they would bury what was found."""
-    assessment, next_cases, few = kind_of(runs[0].rounds).assessment, asked.section(queries), len(queries) <= asked.FEW
+    assessment, next_cases, shown_first = kind_of(runs[0].rounds).assessment, asked.section(queries), len(queries) <= asked.FEW
     return "\n".join(
         [
             f"<h2>{html.escape(comparison.setting)}</h2>",
-            next_cases if few else "",
+            next_cases if shown_first else "",
             results.comparison_section(comparison),
             results.by_round(runs, assessment),
             results.by_class(runs, assessment),
             charts.section(runs, assessment),
-            "" if few else next_cases,
+            "" if shown_first else next_cases,
             pictures.section(runs, assessment),
         ]
     )

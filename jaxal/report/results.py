@@ -20,30 +20,32 @@ FEW_GROUPS = 2  # which have columns of their own in the table of all measures
 Rows = Mapping[str, Mapping[str, Estimate]]  # estimates by strategy and measure
 
 
-def comparison_section(found: Comparison) -> str:
+def comparison_section(comparison: Comparison) -> str:
     """The compared strategies' estimates, and their differences from those that others are measured against."""
     left_out = (
-        f"<p>Left out, since the others have more seeds and rounds in common: {html.escape(', '.join(found.left_out))}.</p>"
-        if found.left_out
+        f"<p>Left out, since the others have more seeds and rounds in common: {html.escape(', '.join(comparison.left_out))}.</p>"
+        if comparison.left_out
         else ""
     )
-    if not found.table:
+    if not comparison.table:
         return "<p>There is nothing to compare yet.</p>" + left_out
-    many, title = len(found.seeds), "Comparison" if len(found.table) > 1 else "Result"
+    seeds, title = len(comparison.seeds), "Comparison" if len(comparison.table) > 1 else "Result"
     parts = [
-        f"<h3>{title}</h3><p>{_intervals_line(many)} {_full_line(found)}</p>",
-        _estimates(title, found.table, found),
-        _groups(f"{found.assessment.title} by group", found.table, found),
+        f"<h3>{title}</h3><p>{_intervals_line(seeds)} {_full_line(comparison)}</p>",
+        _estimates(title, comparison.table, comparison),
+        _groups(f"{comparison.assessment.title} by group", comparison.table, comparison),
         left_out,
     ]
-    for base, rows in found.differences.items():
+    for base, rows in comparison.differences.items():
         if rows:
             name = f"Difference from {base}"
-            coloured = " Coloured and marked where the interval excludes zero: ▲ better, ▼ worse." if many >= FEWEST_SEEDS else ""
+            coloured = (
+                " Coloured and marked where the interval excludes zero: ▲ better, ▼ worse." if seeds >= FEWEST_SEEDS else ""
+            )
             parts += [
                 f"<h3>{html.escape(name)}</h3><p>Paired: the same seeds and test cases.{coloured}</p>",
-                _estimates(name, rows, found, base),
-                _groups(f"{found.assessment.title} by group, difference from {base}", rows, found, base),
+                _estimates(name, rows, comparison, base),
+                _groups(f"{comparison.assessment.title} by group, difference from {base}", rows, comparison, base),
             ]
     return "".join(parts)
 
@@ -57,12 +59,12 @@ def _intervals_line(seeds: int) -> str:
     )
 
 
-def _full_line(found: Comparison) -> str:
-    if found.full is None:
+def _full_line(comparison: Comparison) -> str:
+    if comparison.full is None:
         return (
             "Training on everything was not run for all of these seeds, so nothing is said of the labels needed for 95 % of it."
         )
-    return f"Training on everything: {found.assessment.title} {found.full:.3f}."
+    return f"Training on everything: {comparison.assessment.title} {comparison.full:.3f}."
 
 
 def _of_groups(rows: Rows, assessment: Assessment) -> dict[str, str]:
@@ -72,9 +74,9 @@ def _of_groups(rows: Rows, assessment: Assessment) -> dict[str, str]:
     return {name: name.removeprefix(prefix) for name in names}
 
 
-def _estimates(name: str, rows: Rows, found: Comparison, base: str = "") -> str:
+def _estimates(name: str, rows: Rows, comparison: Comparison, base: str = "") -> str:
     """All measures of all strategies; of many groups the worst, the best and the disparity alone."""
-    assessment, measures = found.assessment, list(next(iter(rows.values())))
+    assessment, measures = comparison.assessment, list(next(iter(rows.values())))
     of_groups = _of_groups(rows, assessment)
     order = [measure for measure in (*assessment.measures, *LABELS) if measure in measures]
     extremes = len(of_groups) > FEW_GROUPS and not base
@@ -84,22 +86,24 @@ def _estimates(name: str, rows: Rows, found: Comparison, base: str = "") -> str:
     heads = [Head(column.title, column.meaning) for column in columns]
     lines: list[Line] = []
     for strategy, estimates in rows.items():
-        cells = [_cell(estimates[key], column, found, base) for key, column in zip(order, columns, strict=True)]
+        cells = [_cell(estimates[key], column, comparison, base) for key, column in zip(order, columns, strict=True)]
         if base:
             cells = [
-                _goal_difference(cell, found.table[strategy][key], found.table[base][key], base) if key in LABELS else cell
+                _goal_difference(cell, comparison.table[strategy][key], comparison.table[base][key], base)
+                if key in LABELS
+                else cell
                 for cell, key in zip(cells, order, strict=True)
             ]
         if extremes:
             place = order.index("worst_group")
-            cells[place : place + 1] = _extremes(cells[place], estimates, of_groups, found)
+            cells[place : place + 1] = _extremes(cells[place], estimates, of_groups, comparison)
         lines.append((strategy_head(strategy), cells))
     if extremes:
         heads.insert(order.index("worst_group") + 1, Head("best group", f"the group with the highest mean {assessment.title}"))
     return table(name, "strategy", heads, lines, "measures") + ("" if base else meanings(heads))
 
 
-def _extremes(worst: Cell, estimates: Mapping[str, Estimate], of_groups: Mapping[str, str], found: Comparison) -> list[Cell]:
+def _extremes(worst: Cell, estimates: Mapping[str, Estimate], of_groups: Mapping[str, str], comparison: Comparison) -> list[Cell]:
     """The worst and the best group by name; the worst only if it is the same in all seeds, since its value is a mean of each seed's lowest."""
     known = {measure: estimates[measure].value for measure in of_groups if not np.isnan(estimates[measure].value)}
     if not known:
@@ -107,20 +111,20 @@ def _extremes(worst: Cell, estimates: Mapping[str, Estimate], of_groups: Mapping
     lowest, highest = min(known, key=lambda measure: known[measure]), max(known, key=lambda measure: known[measure])
     same = np.isclose(known[lowest], estimates["worst_group"].value, rtol=0, atol=1e-9)
     named = f"group {of_groups[lowest]}" if same else "not the same in all seeds"
-    best = _cell(estimates[highest], measure_of(found.assessment, highest), found, "")
+    best = _cell(estimates[highest], measure_of(comparison.assessment, highest), comparison, "")
     return [worst._replace(small=(named, *worst.small)), best._replace(small=(f"group {of_groups[highest]}", *best.small))]
 
 
-def _groups(name: str, rows: Rows, found: Comparison, base: str = "") -> str:
+def _groups(name: str, rows: Rows, comparison: Comparison, base: str = "") -> str:
     """Every group's estimates where there are many, folded up; the worst of the first strategy comes first."""
-    of_groups = _of_groups(rows, found.assessment)
+    of_groups = _of_groups(rows, comparison.assessment)
     if len(of_groups) <= FEW_GROUPS:
         return ""
-    values = next(iter(found.table.values()))
+    values = next(iter(comparison.table.values()))
     order = sorted(of_groups, key=lambda measure: (bool(np.isnan(values[measure].value)), values[measure].value))
-    column = measure_of(found.assessment, order[0])
+    column = measure_of(comparison.assessment, order[0])
     lines = [
-        (strategy_head(strategy), [_cell(estimates[measure], column, found, base) for measure in order])
+        (strategy_head(strategy), [_cell(estimates[measure], column, comparison, base) for measure in order])
         for strategy, estimates in rows.items()
     ]
     heads = [Head(of_groups[measure], column.meaning) for measure in order]
@@ -138,9 +142,9 @@ def strategy_head(name: str) -> Head:
     return Head(name, summary_of(makes[0]) if makes else "")
 
 
-def _cell(estimate: Estimate, column: Measure, found: Comparison, base: str) -> Cell:
+def _cell(estimate: Estimate, column: Measure, comparison: Comparison, base: str) -> Cell:
     """An estimate, or with a `base` a difference from that; infinity, of a goal that was not reached, in words."""
-    value, known = estimate.value, has_interval(estimate, len(found.seeds))
+    value, known = estimate.value, has_interval(estimate, len(comparison.seeds))
     if np.isinf(value):
         return Cell(value, "not reached")
     small = (interval(estimate, column.digits, bool(base)),) if known else ()

@@ -104,20 +104,22 @@ class Display:
 
     def comparison(self, comparisons: Sequence[Comparison]) -> None:
         """A table for each setting of which strategies can be compared: means over seeds, of three or more with 95 % intervals."""
-        for found in comparisons:
-            if len(found.table) < 2:
+        for comparison in comparisons:
+            if len(comparison.table) < 2:
                 continue
-            measures = [name for name in found.assessment.in_short if name in next(iter(found.table.values()))]
+            measures = [name for name in comparison.assessment.in_short if name in next(iter(comparison.table.values()))]
             table = rich_table.Table(
                 rich_table.Column("strategy", overflow="fold"),
-                *(measure_of(found.assessment, name).title for name in measures),
-                title=f"{found.setting}: {means_over(len(found.seeds))}",
+                *(measure_of(comparison.assessment, name).title for name in measures),
+                title=f"{comparison.setting}: {means_over(len(comparison.seeds))}",
                 box=None,
                 pad_edge=False,
                 padding=(0, 1, 0, 0),
             )
-            for name, own in found.table.items():
-                cells = [_with_interval(own[measure], measure_of(found.assessment, measure).digits) for measure in measures]
+            for name, estimates in comparison.table.items():
+                cells = [
+                    _with_interval(estimates[measure], measure_of(comparison.assessment, measure).digits) for measure in measures
+                ]
                 table.add_row(name.replace(",", ",\n"), *cells)
             self.console.print(table)
 
@@ -207,12 +209,12 @@ def write_comparison(folder: Path, comparisons: Sequence[Comparison]) -> Path:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["setting", "seeds", "strategy", "against", "measure", "value", "low", "high"])
-    for found in comparisons:
-        for against, rows in {"": found.table, **found.differences}.items():
-            for strategy, own in rows.items():
-                for measure, estimate in own.items():
+    for comparison in comparisons:
+        for against, rows in {"": comparison.table, **comparison.differences}.items():
+            for strategy, estimates in rows.items():
+                for measure, estimate in estimates.items():
                     numbers = [f"{number:.6g}" for number in estimate]
-                    writer.writerow([found.setting, len(found.seeds), strategy, against, measure, *numbers])
+                    writer.writerow([comparison.setting, len(comparison.seeds), strategy, against, measure, *numbers])
     path = folder / "comparison.csv"
     write_text(path, text.getvalue())
     return path

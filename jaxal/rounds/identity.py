@@ -93,8 +93,8 @@ def _of_format_1(settings: dict[str, Any], asked: Mapping[str, Any], kind: TaskK
         sizes["batch_size"] = max(1, sizes["batch_size"] // 2)  # it counted the cases on both cores, now those on each
         settings["strategy"] = {"step_rate": training["peak_rate"]}
         settings["statistics"] = dict(asked.get("statistics", {}))  # derived from the voxel size, then as now
-    own = {"step_rate": rate, **_STRATEGIES_OWN}
-    given = {name: value for name, value in settings.get("strategy", {}).items() if own.get(name, ...) != value}
+    defaults = {"step_rate": rate, **_STRATEGIES_OWN}
+    given = {name: value for name, value in settings.get("strategy", {}).items() if defaults.get(name, ...) != value}
     return {"format": FORMAT, "task": asked["task"], **_without_undecided(kind, {**settings, "strategy": given})}
 
 

@@ -230,10 +230,10 @@ def _first_query(loop: Loop, unlabelled: Sequence[str], size: int, key: Any) -> 
 
 def _query(loop: Loop, unlabelled: Sequence[str], size: int, key: Any, logits: Any, probabilities: Any, scores: Any) -> Query:
     given = {"logits": logits, "probabilities": probabilities, "scores": scores}
-    there = [name for name, value in given.items() if value is not None]
-    if len(there) != 1:
+    given_names = [name for name, value in given.items() if value is not None]
+    if len(given_names) != 1:
         raise UserError(
-            f"{'Give one of' if not there else 'Of'} logits, probabilities and scores{'' if not there else ' one is enough'}: what the network makes of "
+            f"{'Give one of' if not given_names else 'Of'} logits, probabilities and scores{'' if not given_names else ' one is enough'}: what the network makes of "
             f"the {len(unlabelled)} items of loop.unlabelled."
         )
     if isinstance(scores, Scores):
@@ -248,14 +248,14 @@ def _query(loop: Loop, unlabelled: Sequence[str], size: int, key: Any, logits: A
             )
         return top_k(list(unlabelled), values, size)
     predictions = probabilities if logits is None else logits
-    read = predictions if callable(predictions) else _by_place(there[0], predictions, unlabelled)
+    read = predictions if callable(predictions) else _by_place(given_names[0], predictions, unlabelled)
     kind = kind_of_prediction(np.asarray(read(unlabelled[0]))[0])
     strategies = chosen_strategies([loop.strategy], kind)
     cases = [Case(name, loop.groups.get(name, ""), Path()) for name in unlabelled]
     labelled = [Case(name, loop.groups.get(name, ""), Path()) for name in loop.labels]
-    given_items = Predictions(kind, lambda name: _checked(there[0], name, read(name)), logits is None)
-    found = score_predictions(cases, given_items, strategies, key=key, labelled=labelled)
-    return _by_scores(unlabelled, found, loop.strategy, size)
+    given_items = Predictions(kind, lambda name: _checked(given_names[0], name, read(name)), logits is None)
+    pool_scores = score_predictions(cases, given_items, strategies, key=key, labelled=labelled)
+    return _by_scores(unlabelled, pool_scores, loop.strategy, size)
 
 
 def _by_scores(names: Sequence[str], scores: Scores, strategy: str, size: int) -> Query:

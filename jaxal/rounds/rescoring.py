@@ -66,11 +66,11 @@ def score_round(run: Run, names: Sequence[str]) -> Scores:
     return Scores(state.round, tuple(state.pool), scores, queries)
 
 
-def write_scores(path: Path, found: Scores) -> None:
+def write_scores(path: Path, of_pool: Scores) -> None:
     """Writes a table: a row a unit, a column a strategy, all digits that the numbers have."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "group", "round", *found.scores])
-    for index, unit in enumerate(found.pool):
-        writer.writerow([unit.id, unit.group, found.round, *(repr(float(scores[index])) for scores in found.scores.values())])
+    writer.writerow(["case", "group", "round", *of_pool.scores])
+    for index, unit in enumerate(of_pool.pool):
+        writer.writerow([unit.id, unit.group, of_pool.round, *(repr(float(scores[index])) for scores in of_pool.scores.values())])
     write_text(path, text.getvalue())

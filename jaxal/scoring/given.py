@@ -39,31 +39,31 @@ def statistics_of(
     statistics = tuple((name, kind.statistics[name]) for name in sorted(names))
     total: Any = None
     inside, shape = np.zeros(0, bool), tuple[int, ...]()
-    each: list[Array] = []
+    by_member: list[Array] = []
     for member in members:
         logits, inside, shape = _prepared(member, of_probabilities)
         total = _first(kind.moments, logits) if total is None else _next(kind.moments, total, logits)
         if any(statistic.needs_each_member for _, statistic in statistics):
-            each.append(_probability(kind.moments, logits))
+            by_member.append(_probability(kind.moments, logits))
     assert total is not None, "a case has one member at least"
     needy = sorted(name for name, statistic in statistics if statistic.needs_members)
     if needy and total.members < 2:
         raise UserError(f"{', '.join(needy)}: how members disagree takes the predictions of two at least, and there is one.")
-    together = jnp.stack(each) if each else None
-    return jax.device_get(_evaluate(kind.moments, statistics, config, shape, total, together, inside, key))
+    probabilities = jnp.stack(by_member) if by_member else None
+    return jax.device_get(_evaluate(kind.moments, statistics, config, shape, total, probabilities, inside, key))
 
 
 def _prepared(member: np.ndarray, of_probabilities: bool) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     """Logits `[classes, elements]` and which elements are real, both filled up to few sizes, and the filled shape."""
     space = member.shape[:-1]
     filled = tuple(-(-size // _MULTIPLE) * _MULTIPLE for size in space)
-    more = [(0, new - old) for new, old in zip(filled, space, strict=True)]
+    padding = [(0, new - old) for new, old in zip(filled, space, strict=True)]
     by_class = np.moveaxis(np.asarray(member, np.float32), -1, 0)
     if of_probabilities:
         by_class = np.log(np.maximum(by_class, 1e-37))
     inside = np.zeros(filled, bool)
     inside[tuple(slice(size) for size in space)] = True
-    return np.pad(by_class, [(0, 0), *more]).reshape(len(by_class), -1), inside.reshape(-1), filled
+    return np.pad(by_class, [(0, 0), *padding]).reshape(len(by_class), -1), inside.reshape(-1), filled
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -44,15 +44,15 @@ class Journal:
 
     def read(self, pass_: str) -> dict[str, bytes]:
         """What was kept of a pass, by unit; rows whose checksum is wrong are left out."""
-        found: dict[str, bytes] = {}
+        kept: dict[str, bytes] = {}
         for path in sorted(self.folder.glob("results-*.sqlite")):
             with _unless_damaged(path), contextlib.closing(sqlite3.connect(path)) as connection:
                 for unit, data, checksum in connection.execute(
                     "SELECT unit, data, checksum FROM results WHERE pass = ?", (pass_,)
                 ):
                     if zlib.crc32(data) == checksum:
-                        found[unit] = data
-        return found
+                        kept[unit] = data
+        return kept
 
     def write(self, pass_: str, results: Iterable[tuple[str, bytes]]) -> None:
         """Keeps results of units, all of them or none.

@@ -200,9 +200,9 @@ def _moments_in_blocks(moments: Moments, at_once: int, features: Array, kernels:
     count = batch * elements
     blocks = -(-count * members * classes // at_once)
     size = -(-count // blocks)
-    more = (0, blocks * size - count)
-    rows = jnp.pad(features.reshape(count, width), (more, (0, 0))).reshape(blocks, size, width)
-    predictions = jnp.pad(jnp.moveaxis(around, 0, 1).reshape(classes, count), ((0, 0), more)).reshape(classes, blocks, size)
+    padding = (0, blocks * size - count)
+    rows = jnp.pad(features.reshape(count, width), (padding, (0, 0))).reshape(blocks, size, width)
+    predictions = jnp.pad(jnp.moveaxis(around, 0, 1).reshape(classes, count), ((0, 0), padding)).reshape(classes, blocks, size)
     matrix = jnp.moveaxis(kernels, 2, 1).reshape(members * classes, width)
 
     def of_block(block: tuple[Array, Array]) -> Any:

@@ -92,20 +92,20 @@ class Pass:
         """
         if not cases:
             return {}
-        mine = list(cases[hosts.index() :: hosts.count()])
-        own = self._over_own(params, key, mine or list(cases[:1]), load, progress, journal)
+        cases_here = list(cases[hosts.index() :: hosts.count()])
+        results = self._results_of(params, key, cases_here or list(cases[:1]), load, progress, journal)
         if hosts.count() == 1:
-            return own
-        most = -(-len(cases) // hosts.count())
+            return results
+        most_cases = -(-len(cases) // hosts.count())
 
         def of_all(part: np.ndarray) -> np.ndarray:
-            gathered = hosts.gather(np.pad(part, [(0, most - len(part))] + [(0, 0)] * (part.ndim - 1)))
+            gathered = hosts.gather(np.pad(part, [(0, most_cases - len(part))] + [(0, 0)] * (part.ndim - 1)))
             # The case at place i was scored by host i modulo their number.
             return np.swapaxes(gathered, 0, 1).reshape(-1, *part.shape[1:])[: len(cases)]
 
-        return jax.tree.map(of_all, own)  # one by one, so that memory holds only one of them twice
+        return jax.tree.map(of_all, results)  # one by one, so that memory holds only one of them twice
 
-    def _over_own(self, params: Params, key: Array, cases: list[Case], load, progress, journal: Journal | None) -> Collected:
+    def _results_of(self, params: Params, key: Array, cases: list[Case], load, progress, journal: Journal | None) -> Collected:
         params, key = jax.device_put((params, key), self._everywhere)
         rows, pass_, names = _Rows([case.id for case in cases]), "", {}
         if journal:

@@ -111,8 +111,8 @@ def _from_file(text: str) -> tuple[Make, str]:
             raise UserError(_broken(str(path), error)) from error
     make = getattr(module, function, None)
     if not callable(make):
-        there = [name for name, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == path.stem]
-        raise UserError(f"{path}: holds no function {function!r}; there are {', '.join(there) or 'none'}.")
+        functions = [name for name, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == path.stem]
+        raise UserError(f"{path}: holds no function {function!r}; there are {', '.join(functions) or 'none'}.")
     return make, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 

@@ -24,8 +24,8 @@ def filled(rows: np.ndarray) -> tuple[Array, Array]:
 
 def repeated(rows: np.ndarray) -> Array:
     """Rows filled up to a power of two by repeating the first, which changes no distance to the nearest."""
-    more = 2 ** (len(rows) - 1).bit_length() - len(rows)
-    return jnp.asarray(np.concatenate([rows, np.repeat(rows[:1], more, axis=0)]))
+    missing = 2 ** (len(rows) - 1).bit_length() - len(rows)
+    return jnp.asarray(np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]))
 
 
 def chosen(context: Context, order: np.ndarray, places: Array, scores: Array) -> Query:

@@ -132,32 +132,32 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if before.get(name) != now.get(name)
     ]
     old, new = before["cases"], now["cases"]
-    both = [id_ for id_ in old if id_ in new]
+    kept = [id_ for id_ in old if id_ in new]
     lines += _several("added", [id_ for id_ in new if id_ not in old])
     lines += _several("no longer there", [id_ for id_ in old if id_ not in new])
-    for name in sorted({name for id_ in both for name in old[id_].keys() | new[id_].keys()} - {"files", "image", "label"}):
-        was = [(id_, old[id_].get(name), new[id_].get(name)) for id_ in both if old[id_].get(name) != new[id_].get(name)]
-        lines += _several(f"with another {name}", [f"{id_} (was {_brief(one)}, is {_brief(other)})" for id_, one, other in was])
+    for name in sorted({name for id_ in kept for name in old[id_].keys() | new[id_].keys()} - {"files", "image", "label"}):
+        changed = [(id_, old[id_].get(name), new[id_].get(name)) for id_ in kept if old[id_].get(name) != new[id_].get(name)]
+        lines += _several(f"with another {name}", [f"{id_} (was {_brief(was)}, is {_brief(is_)})" for id_, was, is_ in changed])
     resized = {
         file: f"{file} ({_bytes(old[id_]['files'].get(file))}, now {_bytes(new[id_]['files'].get(file))})"
-        for id_ in both
+        for id_ in kept
         for file in sorted(old[id_]["files"].keys() | new[id_]["files"].keys())
         if old[id_]["files"].get(file) != new[id_]["files"].get(file)
     }
     lines += _several("changed in size", list(resized.values()), "files")
     for part in ("image", "label"):
-        digests = {id_: (old[id_].get(part), new[id_].get(part)) for id_ in both}
+        digests = {id_: (old[id_].get(part), new[id_].get(part)) for id_ in kept}
         other = [id_ for id_, (was, is_) in digests.items() if was != is_ and None not in (was, is_)]
         hidden = [id_ for id_ in other if not (old[id_]["files"].keys() | new[id_]["files"].keys()) & resized.keys()]
         lines += _several(f"with another {part} of the same size", hidden)
     return lines
 
 
-def _several(what: str, which: Sequence[str], kind: str = "cases") -> list[str]:
-    if not which:
+def _several(what: str, names: Sequence[str], kind: str = "cases") -> list[str]:
+    if not names:
         return []
-    more = f" and {len(which) - EXAMPLES} more" if len(which) > EXAMPLES else ""
-    return [f"{len(which)} {kind if len(which) > 1 else kind[:-1]} {what}: {', '.join(which[:EXAMPLES])}{more}"]
+    more = f" and {len(names) - EXAMPLES} more" if len(names) > EXAMPLES else ""
+    return [f"{len(names)} {kind if len(names) > 1 else kind[:-1]} {what}: {', '.join(names[:EXAMPLES])}{more}"]
 
 
 def _bytes(size: int | None) -> str:

@@ -334,8 +334,8 @@ def run(
         named_strategy(name, CLASSIFICATION.strategies, _strategy_options(arguments))
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
         draw_splits(cases_of(listing, Path()), preset, seed)
-    found = read_images(listing, arguments, preset.size, colour, display)
-    source = make_source(arguments, preset, model, found, identity)
+    images = read_images(listing, arguments, preset.size, colour, display)
+    source = make_source(arguments, preset, model, images, identity)
     if revisit.is_asked_for(arguments):
         return revisit.run(arguments, preset, source, display)
     return study.run(arguments, preset, [source], out, display)

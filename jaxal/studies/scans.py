@@ -61,9 +61,9 @@ def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: ter
     if not hosts.is_leader():
         return make_ready(folder, prepared, config, showing)
     if ready.constant:
-        many = f" and {len(ready.constant) - 5} more" if len(ready.constant) > 5 else ""
+        more = f" and {len(ready.constant) - 5} more" if len(ready.constant) > 5 else ""
         display.note(
-            f"These images have one value everywhere, so nothing can be seen in them: {', '.join(ready.constant[:5])}{many}."
+            f"These images have one value everywhere, so nothing can be seen in them: {', '.join(ready.constant[:5])}{more}."
         )
     if ready.group_column is None:
         table = folder / "participants.tsv"
@@ -144,7 +144,7 @@ def make_task(
         training=preset.training,
         statistics=statistics,
         draw=(lambda case, rng: draw_patch(case, patch, FOREGROUND_SHARE, rng)) if patch else None,
-        origin=ready.found,
+        origin=ready.listing,
         settings=decisive(SEGMENTATION, sections),
         contents=ready.contents if "fingerprint" in identity else {},
         plan=dataclasses.asdict(ready.plan) if "plan" in identity else {},
@@ -196,7 +196,7 @@ def make_source(
         prepared = arguments.prepared / folder.resolve().name
         new = read_new_scans(folder, ready, prepared, _showing_on(display))
         model = network_for(new.dataset, preset, patch)
-        return NewCases(new.dataset.cases, lambda case: load_case(case, new.dataset), new.found, model)
+        return NewCases(new.dataset.cases, lambda case: load_case(case, new.dataset), new.listing, model)
 
     setting = f"{name}-{arguments.initial}" if len(ready.dataset.groups) > 1 else name
     return study.Source(setting, arguments, task, read_new)

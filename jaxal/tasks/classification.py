@@ -108,9 +108,9 @@ def success(labelled: Seen) -> float | None:
 
 def _truth_and_prediction(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
     """Classes and predicted probabilities of the images whose class is known."""
-    found = seen.statistics["prediction"]
-    known = np.asarray(found.labelled, bool)
-    return np.asarray(found.label)[known], np.asarray(found.probability, np.float64)[known]
+    predicted = seen.statistics["prediction"]
+    known = np.asarray(predicted.labelled, bool)
+    return np.asarray(predicted.label)[known], np.asarray(predicted.probability, np.float64)[known]
 
 
 def _labelled_cases(seen: Seen) -> list[Case]:
@@ -124,7 +124,7 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
     groups = np.array([case.group for case in cases])
     auc = metrics.one_vs_rest_auc(probability, label)
     performance = fairness.GroupPerformance(_macro(auc), _by_group(probability, label, groups), 0)
-    own_label, own_probability = _truth_and_prediction(labelled)
+    trained_label, trained_probability = _truth_and_prediction(labelled)
     return {
         "auc": {
             "overall": performance.overall,
@@ -137,10 +137,10 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
         **fairness.entries(performance),
         **calibration.entries(test.statistics["calibration"]),
         "test": {
-            case.id: {"group": case.group, "class": int(own), "probability": [float(f"{value:.6g}") for value in row]}
-            for case, own, row in zip(cases, label, probability, strict=True)
+            case.id: {"group": case.group, "class": int(class_), "probability": [float(f"{value:.6g}") for value in row]}
+            for case, class_, row in zip(cases, label, probability, strict=True)
         },
-        "labelled_accuracy": float((own_probability.argmax(-1) == own_label).mean()),
+        "labelled_accuracy": float((trained_probability.argmax(-1) == trained_label).mean()),
         "labelled_by_class": _counts_of(case.category for case in labelled.cases),
     }
 
@@ -159,11 +159,11 @@ def _counts_of(names: Iterable[str]) -> dict[str, int]:
 
 def _by_group(probability: np.ndarray, label: np.ndarray, groups: np.ndarray) -> dict[str, float]:
     """AUC of each group, mean over the classes that are defined in all groups: else groups would be compared over different ones."""
-    found = {
+    by_group = {
         str(group): metrics.one_vs_rest_auc(probability[groups == group], label[groups == group]) for group in np.unique(groups)
     }
-    shared = ~np.isnan(list(found.values())).any(0)
-    return {group: float(values[shared].mean()) for group, values in found.items()} if shared.any() else {}
+    shared = ~np.isnan(list(by_group.values())).any(0)
+    return {group: float(values[shared].mean()) for group, values in by_group.items()} if shared.any() else {}
 
 
 def _macro(values: np.ndarray) -> float:

@@ -72,9 +72,9 @@ def regions(view: View, config: StatisticsConfig) -> Regions:
     probability = uncertainty.mean_probability(view.single)
     interest = region_of_interest(view, config).astype(jnp.float32)
     share = information.block_mean(interest, view.inside, view.shape, config.region_size)
-    most, chosen = jax.lax.top_k(share, min(config.regions_at_most, share.size))
+    largest, chosen = jax.lax.top_k(share, min(config.regions_at_most, share.size))
     candidates = information.region_candidates(view.features, probability, view.inside, view.shape, config.region_size, chosen)
-    return Regions(candidates, most > 0)
+    return Regions(candidates, largest > 0)
 
 
 def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
@@ -309,12 +309,12 @@ def predictions(asked: Predicting) -> list[str]:
     """
     files, predicted = {case.id: case for case in asked.origin.cases}, []
     for case, part in asked.cases:
-        own, path = files[case.id], asked.folder / "predictions" / f"{case.id}.nii.gz"
+        scan, path = files[case.id], asked.folder / "predictions" / f"{case.id}.nii.gz"
         unpadded = tuple(slice(size) for size in prepared_shape(case))
-        write_image(path, to_original_grid(asked.predict(case)[:, *unpadded], own.label or own.images[0]))
+        write_image(path, to_original_grid(asked.predict(case)[:, *unpadded], scan.label or scan.images[0]))
         dice = dict.fromkeys(asked.classes[1:], float("nan"))
-        if own.label:
-            dice = _dice_on_the_original_grid(path, own.label, asked.classes, asked.origin.ignore)
+        if scan.label:
+            dice = _dice_on_the_original_grid(path, scan.label, asked.classes, asked.origin.ignore)
         predicted.append(_Predicted(case, part, path, dice))
         asked.progress(len(predicted), len(asked.cases))
     table = asked.folder / "predictions.csv"

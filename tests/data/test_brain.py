@@ -146,7 +146,7 @@ def test_a_cohort_is_read_by_the_common_reader_and_by_nibabel(tmp_path, subjects
     assert dataset.shape == CONFIG.shape == (20, 20, 16)
     assert dataset.spacing_mm == (4.0, 4.0, 4.0)
     np.testing.assert_array_equal(load_case(dataset.cases[3], dataset).label, subjects[3].label)
-    image = nibabel.load(ready.found.cases[3].images[0])
+    image = nibabel.load(ready.listing.cases[3].images[0])
     assert nibabel.aff2axcodes(image.affine) == ("R", "A", "S")
     np.testing.assert_array_equal(image.affine[:3, 3], brain.BOX_ORIGIN_MM)
     assert image.header.get_xyzt_units()[0] == "mm"

@@ -23,7 +23,7 @@ from jaxal.errors import UserError
 
 def test_decathlon_with_two_channels_three_classes_and_an_oblique_affine(tmp_path):
     ready = make_ready(decathlon(tmp_path / "data"), tmp_path / "prepared", FolderConfig())
-    assert ready.found.layout == "Decathlon"
+    assert ready.listing.layout == "Decathlon"
     assert ready.dataset.channels == ("MRI0", "MRI1")
     assert ready.dataset.classes == ("background", "part 1", "part 2")
     assert [case.id for case in ready.dataset.cases] == [f"scan_{index}" for index in range(6)]

@@ -286,7 +286,7 @@ def test_cases_that_nobody_labelled_are_scored_queried_and_predicted(tmp_path, t
     splits = task.splits._make([tuple(cases[case.id] for case in part) for part in task.splits])
     initial = [cases[case.id] for case in task.initial]
     mixed = task._replace(
-        splits=splits, initial=initial, load=lambda case: load_case(case, ready.dataset), origin=ready.found
+        splits=splits, initial=initial, load=lambda case: load_case(case, ready.dataset), origin=ready.listing
     )  # fmt: skip
     (known,) = run(tmp_path / "known", task, config=ONE)
     work = opened(tmp_path / "unknown", mixed, config=ONE)

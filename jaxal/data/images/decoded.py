@@ -202,11 +202,11 @@ def check_alike(listing: Listing) -> None:
     coloured = sorted(set(listing.images) - set(grey))
     if not grey or not coloured:
         return
-    few, are, advice = (grey, "are grey", "colour (RGB)") if len(grey) < len(coloured) else (coloured, "have colour", "grey")
-    named = ", ".join(f"{image.file} ({_mode(image)})" for image in few[:MESSAGES])
-    more = f" and {len(few) - MESSAGES} more" if len(few) > MESSAGES else ""
+    rarer, are, advice = (grey, "are grey", "colour (RGB)") if len(grey) < len(coloured) else (coloured, "have colour", "grey")
+    named = ", ".join(f"{image.file} ({_mode(image)})" for image in rarer[:MESSAGES])
+    more = f" and {len(rarer) - MESSAGES} more" if len(rarer) > MESSAGES else ""
     raise UserError(
-        f"{listing.layout}: {len(few)} of {len(listing.images)} images {are} and the rest not, but all must be alike: {named}{more}. "
+        f"{listing.layout}: {len(rarer)} of {len(listing.images)} images {are} and the rest not, but all must be alike: {named}{more}. "
         f"Convert them to {advice}, or leave them out."
     )
 
@@ -328,9 +328,9 @@ def _check_room(folder: Path, size: int) -> None:
       UserError: it does not fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    there = sum(path.stat().st_blocks * 512 for path in folder.iterdir())  # of a decoding that was stopped
+    reclaimed = sum(path.stat().st_blocks * 512 for path in folder.iterdir())  # of a decoding that was stopped
     free = shutil.disk_usage(folder).free
-    if size > free + there:
+    if size > free + reclaimed:
         raise UserError(
             f"{folder}: the decoded images take {size / 1e9:,.1f} GB, but {free / 1e9:,.1f} GB are free there. Free some space, choose another "
             "--prepared, or a smaller --size."
@@ -341,9 +341,9 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """Opens a byte array on disk, or creates one of zeros if none of this shape is there."""
     if path.is_file():
         try:
-            found = np.lib.format.open_memmap(path, "r+")
-            if found.shape == shape and found.dtype == np.uint8:
-                return found
+            array = np.lib.format.open_memmap(path, "r+")
+            if array.shape == shape and array.dtype == np.uint8:
+                return array
         except ValueError:
             pass
     return np.lib.format.open_memmap(path, "w+", np.uint8, shape)

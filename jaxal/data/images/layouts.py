@@ -62,22 +62,22 @@ def find_images(folder: Path, group_column: str | None = None) -> Listing:
     if group_column == "":
         raise UserError("--group-column is empty; it takes the name of a column of images.csv.")
     if folder.suffix == ".npz" and folder.is_file():
-        found = read_medmnist(folder)
+        listing = read_medmnist(folder)
     elif not folder.is_dir():
         raise UserError(f"--data {folder}: no such folder.")
     elif (folder / "images.csv").is_file():
         return read_table(folder, group_column)
     elif (folder / "trainLabels.csv").is_file():
-        found = read_retinopathy(folder)
+        listing = read_retinopathy(folder)
     elif _isic_table(folder) is not None:
-        found = read_skin_lesions(folder)
+        listing = read_skin_lesions(folder)
     else:
-        found = read_folders(folder)
+        listing = read_folders(folder)
     if group_column:
         raise UserError(
-            f"--group-column names a column of images.csv; {folder} is in the layout {found.layout}, which has no groups."
+            f"--group-column names a column of images.csv; {folder} is in the layout {listing.layout}, which has no groups."
         )
-    return found
+    return listing
 
 
 def read_retinopathy(folder: Path) -> Listing:
@@ -257,20 +257,20 @@ def _check_head(table: Path, names: Sequence[str], columns: Sequence[str]) -> No
     if len(names) == 1 and (separated := next((others[mark] for mark in others if mark in names[0]), None)):
         raise UserError(f"{table}: its columns are separated by {separated}; save it with commas.")
     if missing := [name for name in columns if name not in names]:
-        there = ", ".join(map(repr, names)) or "none"
-        raise UserError(f"{table}: has no column {missing[0]!r}; its columns are {there}. Rename one of them, or add it.")
+        listed = ", ".join(map(repr, names)) or "none"
+        raise UserError(f"{table}: has no column {missing[0]!r}; its columns are {listed}. Rename one of them, or add it.")
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
-            if path.stem in found:
+            if path.stem in by_stem:
                 raise UserError(
-                    f"{path}: {found[path.stem].name} beside it has the same name but for its ending. Remove one of them."
+                    f"{path}: {by_stem[path.stem].name} beside it has the same name but for its ending. Remove one of them."
                 )
-            found[path.stem] = path
-    return found
+            by_stem[path.stem] = path
+    return by_stem
 
 
 def _file_of(id_: str, files: Mapping[str, Path], source: str) -> Path:

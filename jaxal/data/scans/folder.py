@@ -1,4 +1,4 @@
-"""A user's folder made ready: found, looked at, planned for, prepared. What it takes to call a data set one's own."""
+"""A user's folder made ready for training: its cases are found, checked, planned for and prepared."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxal.data.cases import Dataset, Fingerprint, fingerprint_of
 from jaxal.data.groups import columns_of, read_groups
-from jaxal.data.scans.layouts import Found, find_cases, ids_by_name
+from jaxal.data.scans.layouts import ScanListing, find_cases, ids_by_name
 from jaxal.data.scans.plan import Look, Plan, check_looks, look_at, make_plan
 from jaxal.data.scans.prepare import prepare
 from jaxal.errors import UserError
@@ -64,7 +64,7 @@ class Ready(NamedTuple):
     Attributes:
       dataset: its prepared cases.
       plan: how they were prepared, and why so.
-      found: where they came from.
+      listing: of the folder that they came from.
       fingerprint: sixteen hexadecimal digits that change when a case, its group or a file's content does, wherever the folder lies.
       group_column: that the groups were taken from; None where there are no groups.
       constant: images that have one value everywhere, as texts `case (channel)`.
@@ -74,7 +74,7 @@ class Ready(NamedTuple):
 
     dataset: Dataset
     plan: Plan
-    found: Found
+    listing: ScanListing
     fingerprint: str
     group_column: str | None
     constant: tuple[str, ...] = ()
@@ -98,32 +98,32 @@ def make_ready(
     Raises:
       UserError: anything that would fail or mislead later; the message names the file, what it holds and what to do.
     """
-    found = find_cases(folder, config.channels or None, config.need_labels)
-    column, groups = _groups(folder, config, found)
-    files = {case.id: fingerprint_of(case.images, case.label) for case in found.cases}
+    listing = find_cases(folder, config.channels or None, config.need_labels)
+    column, groups = _groups(folder, config, listing)
+    files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
     plan = config.plan
     with showing("checking files") as progress:  # also of a plan made before
-        looks = look_at_all(found, files, prepared / "looks", progress)
-    check_looks(looks, found)
-    check_spacings(looks, found)
+        looks = look_at_all(listing, files, prepared / "looks", progress)
+    check_looks(looks, listing)
+    check_spacings(looks, listing)
     if plan is None:
-        plan = make_plan(found.channels, looks, config.patch_voxels, config.spacing_mm or None, config.levels)
+        plan = make_plan(listing.channels, looks, config.patch_voxels, config.spacing_mm or None, config.levels)
     with showing("preparing") as progress:
-        dataset = prepare(found, groups, plan, prepared, files, progress)
-    whole = [found.channels, found.classes, found.ignore, sorted((id_, content.whole) for id_, content in files.items())]
+        dataset = prepare(listing, groups, plan, prepared, files, progress)
+    whole = [listing.channels, listing.classes, listing.ignore, sorted((id_, content.whole) for id_, content in files.items())]
     digest = hashlib.sha256(json.dumps(whole).encode())
-    digest.update(json.dumps(sorted((case.id, groups.get(case.subject, "")) for case in found.cases)).encode())
+    digest.update(json.dumps(sorted((case.id, groups.get(case.subject, "")) for case in listing.cases)).encode())
     constant = [
         f"{case.id} ({channel})"
-        for case, look in zip(found.cases, looks, strict=True)
-        for channel, same in zip(found.channels, look.constant, strict=True)
+        for case, look in zip(listing.cases, looks, strict=True)
+        for channel, same in zip(listing.channels, look.constant, strict=True)
         if same
     ]
-    contents = _contents(folder, found, groups, files)
-    return Ready(dataset, plan, found, digest.hexdigest()[:16], column, tuple(constant), contents)
+    contents = _contents(folder, listing, groups, files)
+    return Ready(dataset, plan, listing, digest.hexdigest()[:16], column, tuple(constant), contents)
 
 
-def _contents(folder: Path, found: Found, groups: Mapping[str, str], files: Mapping[str, Fingerprint]) -> dict[str, Any]:
+def _contents(folder: Path, listing: ScanListing, groups: Mapping[str, str], files: Mapping[str, Fingerprint]) -> dict[str, Any]:
     cases = {
         case.id: {
             "group": groups.get(case.subject, ""),
@@ -135,12 +135,12 @@ def _contents(folder: Path, found: Found, groups: Mapping[str, str], files: Mapp
                 if path is not None
             },
         }
-        for case in found.cases
+        for case in listing.cases
     }
-    return {"channels": list(found.channels), "classes": list(found.classes), "ignore": found.ignore, "cases": cases}
+    return {"channels": list(listing.channels), "classes": list(listing.classes), "ignore": listing.ignore, "cases": cases}
 
 
-def _groups(folder: Path, config: FolderConfig, found: Found) -> tuple[str | None, dict[str, str]]:
+def _groups(folder: Path, config: FolderConfig, listing: ScanListing) -> tuple[str | None, dict[str, str]]:
     """The column that names the groups, and each subject's; without a table or a column `group`, nobody has one."""
     table, column = config.participants or folder / "participants.tsv", config.group_column
     if column == "":
@@ -148,10 +148,10 @@ def _groups(folder: Path, config: FolderConfig, found: Found) -> tuple[str | Non
     if not (column or config.participants or config.bins) and "group" not in columns_of(table):
         return None, {}
     # In BIDS subjects without a label map are usual; elsewhere one is a mistake, which is told below.
-    only = {case.subject for case in found.cases} if found.layout == "BIDS" else None
+    only = {case.subject for case in listing.cases} if listing.layout == "BIDS" else None
     groups = read_groups(table, column or "group", config.bins, config.quantiles, only)
-    subjects = {case.subject for case in found.cases}
-    for case in found.cases:
+    subjects = {case.subject for case in listing.cases}
+    for case in listing.cases:
         if case.subject not in groups:
             listed = f"; it lists {', '.join(map(repr, sorted(groups)[:3]))} …" if groups else ""
             raise UserError(f"{table}: does not list the case {case.subject!r}, so it has no group{listed}. Add a line for it.")
@@ -161,26 +161,28 @@ def _groups(folder: Path, config: FolderConfig, found: Found) -> tuple[str | Non
     return column or "group", groups
 
 
-def look_at_all(found: Found, files: Mapping[str, Fingerprint], kept: Path, progress: Callable[[int, int], None]) -> list[Look]:
+def look_at_all(
+    listing: ScanListing, files: Mapping[str, Fingerprint], kept: Path, progress: Callable[[int, int], None]
+) -> list[Look]:
     """Reads and checks every case whose files were not looked at before, one at a time.
 
     Raises:
       UserError: a file is bad.
     """
     looks: list[Look] = []
-    meaning = hashlib.sha256(json.dumps([found.channels, found.classes, found.ignore]).encode()).hexdigest()[:8]
-    for case in found.cases:
+    meaning = hashlib.sha256(json.dumps([listing.channels, listing.classes, listing.ignore]).encode()).hexdigest()[:8]
+    for case in listing.cases:
         path = kept / f"{case.id}-{files[case.id].whole}-{meaning}.npz"
         look = _stored_look(path)
         if look is None:
-            look = look_at(case, found)
+            look = look_at(case, listing)
             _store_look(path, look)
         looks.append(look)
-        progress(len(looks), len(found.cases))
+        progress(len(looks), len(listing.cases))
     return looks
 
 
-def check_spacings(looks: Sequence[Look], found: Found) -> None:
+def check_spacings(looks: Sequence[Look], listing: ScanListing) -> None:
     """Makes sure that voxel sizes are millimetres, as far as one can tell: tools write metres and micrometres, too.
 
     Raises:
@@ -188,7 +190,7 @@ def check_spacings(looks: Sequence[Look], found: Found) -> None:
     """
     sizes = np.array([np.exp(np.mean(np.log(look.spacing_mm))) for look in looks])
     median = float(np.median(sizes))
-    for case, look, size in zip(found.cases, looks, sizes, strict=True):
+    for case, look, size in zip(listing.cases, looks, sizes, strict=True):
         voxels = " x ".join(f"{length:g}" for length in look.spacing_mm)
         if not 1 / SPACINGS_APART < size / median < SPACINGS_APART:
             raise UserError(

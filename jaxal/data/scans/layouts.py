@@ -42,8 +42,8 @@ class Files(NamedTuple):
     label: Path | None
 
 
-class Found(NamedTuple):
-    """What a folder holds.
+class ScanListing(NamedTuple):
+    """What a folder of scans holds.
 
     Attributes:
       layout: its name.
@@ -59,7 +59,7 @@ class Found(NamedTuple):
     cases: tuple[Files, ...]
 
 
-def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels: bool = True) -> Found:
+def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels: bool = True) -> ScanListing:
     """Finds the cases of a folder in any of the three layouts.
 
     Args:
@@ -74,29 +74,29 @@ def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels:
         raise UserError(f"--data {folder}: no such folder.")
     if (folder / "dataset.json").is_file():
         description = _read_json(folder / "dataset.json")
-        found = (
+        listing = (
             _decathlon(folder, description)
             if "channel_names" not in description and "modality" in description
             else _nnunet(folder, description, need_labels)
         )
         if channels:
             raise UserError(
-                f"--channels chooses among the images of a BIDS folder; {folder} is in {found.layout}'s layout, which takes all."
+                f"--channels chooses among the images of a BIDS folder; {folder} is in {listing.layout}'s layout, which takes all."
             )
     elif (folder / "dataset_description.json").is_file():
-        found = _bids(folder, channels, need_labels)
+        listing = _bids(folder, channels, need_labels)
     else:
         named = "the current folder, for --data is empty or a dot, " if folder == Path() else ""
         raise UserError(
             f"{folder.resolve() if named else folder}: {named}holds no dataset.json and no dataset_description.json. {MEANT}"
         )
-    twice = [id_ for id_, count in Counter(case.id for case in found.cases).items() if count > 1]
+    twice = [id_ for id_, count in Counter(case.id for case in listing.cases).items() if count > 1]
     if twice:
         raise UserError(f"{folder}: the case {twice[0]!r} is there twice. Ids must differ; remove or rename one.")
-    for case in found.cases:
+    for case in listing.cases:
         if "/" in case.id or case.id.startswith("."):
             raise UserError(f"{folder}: the case {case.id!r} has a name that no file can have. Rename it.")
-    return found._replace(cases=tuple(sorted(found.cases)))
+    return listing._replace(cases=tuple(sorted(listing.cases)))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -166,15 +166,15 @@ def _channels(path: Path, entry: str, names: Any) -> tuple[str, ...]:
 # nnU-Net
 
 
-def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> Found:
+def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> ScanListing:
     path = folder / "dataset.json"
     channels = _channels(path, "channel_names", _entry(path, description, "channel_names"))
     labels = _entry(path, description, "labels")
     if not isinstance(labels, dict) or not all(_is_whole(value) for value in labels.values()):
         regions = isinstance(labels, dict) and any(isinstance(value, list) for value in labels.values())
-        what = "; regions of several are not understood" if regions else ""
+        hint = "; regions of several are not understood" if regions else ""
         raise UserError(
-            f'{path}: labels are {_short(labels)}; expected names and numbers, such as {{"background": 0, "tumour": 1}}{what}.'
+            f'{path}: labels are {_short(labels)}; expected names and numbers, such as {{"background": 0, "tumour": 1}}{hint}.'
         )
     labels = {str(name): int(value) for name, value in labels.items()}
     classes, ignore = _classes(path, labels)
@@ -194,7 +194,7 @@ def _nnunet(folder: Path, description: dict[str, Any], need_labels: bool) -> Fou
             _require(image, f"it is the channel {channel!r} of the case {case.id!r}")
         if case.label:
             _require(case.label, f"it is the label map of the case {case.id!r}")
-    return Found("nnU-Net", channels, classes, ignore, tuple(cases))
+    return ScanListing("nnU-Net", channels, classes, ignore, tuple(cases))
 
 
 def _nnunet_by_name(folder: Path, ending: str, channels: int, need_labels: bool) -> list[Files]:
@@ -204,15 +204,15 @@ def _nnunet_by_name(folder: Path, ending: str, channels: int, need_labels: bool)
         for path in sorted((folder / "imagesTr").glob(f"[!.]*{ending}"))
     }
     images = {match[1] for match in files.values() if match}
-    other = next(one for one in ENDINGS if one != ending)
+    other = next(name for name in ENDINGS if name != ending)
     for part in ("imagesTr", "labelsTr"):
         for path in sorted((folder / part).glob(f"[!.]*{ending}")):
             if (twin := path.with_name(path.name[: -len(ending)] + other)).is_file():
                 raise UserError(f"{twin}: lies beside {path.name}. One scan must be one file; remove the one that is not meant.")
     if need_labels and not labelled:
-        there = sorted(path.name for path in (folder / "labelsTr").glob("[!.]*"))
+        present = sorted(path.name for path in (folder / "labelsTr").glob("[!.]*"))
         raise UserError(
-            f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}{f', but {there[0]}' if there else ''}. dataset.json names the ending "
+            f"{folder / 'labelsTr'}: holds no label maps named CASE{ending}{f', but {present[0]}' if present else ''}. dataset.json names the ending "
             "(file_ending), .nii.gz unless it does. Rename the files, or change that entry."
         )
     for path, match in files.items():
@@ -260,7 +260,7 @@ def _nnunet_listed(folder: Path, path: Path, listed: Any) -> list[Files]:
 # Medical Segmentation Decathlon
 
 
-def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
+def _decathlon(folder: Path, description: dict[str, Any]) -> ScanListing:
     path = folder / "dataset.json"
     channels, labels = _channels(path, "modality", description["modality"]), _entry(path, description, "labels")
     if not isinstance(labels, dict) or not all(_is_whole(key) for key in labels):
@@ -283,7 +283,7 @@ def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
         _require(image, f"dataset.json lists it as the image of the case {id_!r}")
         _require(label, f"dataset.json lists it as the label map of the case {id_!r}")
         cases.append(Files(id_, id_, (image,), label))
-    return Found("Decathlon", channels, classes, ignore, tuple(cases))
+    return ScanListing("Decathlon", channels, classes, ignore, tuple(cases))
 
 
 # BIDS
@@ -292,7 +292,7 @@ def _decathlon(folder: Path, description: dict[str, Any]) -> Found:
 _NAME = re.compile(r"(?P<subject>sub-[^_/]+)(?:_(?P<session>ses-[^_]+))?(?:_.*)?_(?P<suffix>[A-Za-z0-9]+)")
 
 
-def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Found:
+def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> ScanListing:
     maps: dict[str, tuple[str, Path]] = {}
     for path in sorted(folder.glob("derivatives/*/sub-*/**/anat/[!.]*_dseg.nii*")):
         id_, subject, _ = _named(path)
@@ -305,12 +305,12 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Fo
         raise UserError(f"{folder / 'derivatives'}: holds no label maps …_dseg.nii.gz below TOOL/sub-*/[ses-*/]anat.")
     images: dict[str, dict[str, Path]] = {id_: {} for id_ in maps}
     subjects = {id_: subject for id_, (subject, _) in maps.items()}
-    there: set[str] = set()
+    suffixes: set[str] = set()
     for path in sorted(folder.glob("sub-*/**/anat/[!.]*.nii*")):
         id_, subject, suffix = _named(path)
         if need_labels and id_ not in maps:
             continue
-        there.add(suffix)
+        suffixes.add(suffix)
         if channels and suffix not in channels:
             continue
         subjects[id_] = subject
@@ -318,10 +318,10 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Fo
         if suffix in images[id_]:
             raise UserError(f"{path}: a second {suffix} of {id_!r} beside {images[id_][suffix]}. Leave one.")
         images[id_][suffix] = path
-    wanted = tuple(channels or sorted({suffix for own in images.values() for suffix in own}))
+    wanted = tuple(channels or sorted({suffix for by_suffix in images.values() for suffix in by_suffix}))
     if not wanted:
         raise UserError(f"{folder}: no images below sub-*/[ses-*/]anat belong to the label maps in derivatives.")
-    _check_channels(folder, images, wanted, there)
+    _check_channels(folder, images, wanted, suffixes)
     cases = []
     for id_, subject in subjects.items():
         for channel in wanted:
@@ -331,11 +331,11 @@ def _bids(folder: Path, channels: Sequence[str] | None, need_labels: bool) -> Fo
             _require(label, f"it is the label map of {id_}")
         cases.append(Files(id_, subject, tuple(images[id_][channel] for channel in wanted), label))
     tool = next(iter(maps.values()))[1].relative_to(folder / "derivatives").parts[0] if maps else ""
-    return Found("BIDS", wanted, _bids_classes(folder / "derivatives" / tool / "dseg.tsv"), None, tuple(cases))
+    return ScanListing("BIDS", wanted, _bids_classes(folder / "derivatives" / tool / "dseg.tsv"), None, tuple(cases))
 
 
 def _check_channels(
-    folder: Path, images: Mapping[str, Mapping[str, Path]], wanted: Sequence[str], there: Collection[str]
+    folder: Path, images: Mapping[str, Mapping[str, Path]], wanted: Sequence[str], suffixes: Collection[str]
 ) -> None:
     """Makes sure that all cases have all channels; of those that have one and those that have not, the fewer are named."""
     if twice := [channel for channel in wanted if wanted.count(channel) > 1]:
@@ -344,7 +344,7 @@ def _check_channels(
         having = [id_ for id_ in images if channel in images[id_]]
         lacking = [id_ for id_ in images if channel not in images[id_]]
         if not having:
-            raise UserError(f"{folder}: no case has a {channel}; choose --channels among {', '.join(sorted(there))}.")
+            raise UserError(f"{folder}: no case has a {channel}; choose --channels among {', '.join(sorted(suffixes))}.")
         if lacking and len(lacking) <= len(having):
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             raise UserError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxal.data.cases import Dataset, fingerprint_of
 from jaxal.data.scans.folder import Ready, Showing, look_at_all
-from jaxal.data.scans.layouts import ENDINGS, Files, Found, find_cases
+from jaxal.data.scans.layouts import ENDINGS, Files, ScanListing, find_cases
 from jaxal.data.scans.plan import resampled_shape
 from jaxal.data.scans.prepare import prepare
 from jaxal.errors import UserError
@@ -19,7 +19,7 @@ class NewScans(NamedTuple):
     """Prepared scans, padded to one shape that holds the largest of them, and the files that they came from."""
 
     dataset: Dataset
-    found: Found
+    listing: ScanListing
 
 
 def read_new_scans(folder: Path, ready: Ready, prepared: Path, showing: Showing) -> NewScans:
@@ -35,36 +35,36 @@ def read_new_scans(folder: Path, ready: Ready, prepared: Path, showing: Showing)
     Raises:
       UserError: there are none, a file is bad, or they have other channels or classes than those that the network knows.
     """
-    found = _find(folder, ready.found)
-    if found.channels != ready.found.channels:
+    listing = _find(folder, ready.listing)
+    if listing.channels != ready.listing.channels:
         raise UserError(
-            f"{folder}: has the channels {', '.join(found.channels)}, but the network was trained on {', '.join(ready.found.channels)}."
+            f"{folder}: has the channels {', '.join(listing.channels)}, but the network was trained on {', '.join(ready.listing.channels)}."
         )
-    if found.classes != ready.found.classes and any(case.label for case in found.cases):
+    if listing.classes != ready.listing.classes and any(case.label for case in listing.cases):
         raise UserError(
-            f"{folder}: its label maps name the classes {', '.join(found.classes)}, but the network knows {', '.join(ready.found.classes)}."
+            f"{folder}: its label maps name the classes {', '.join(listing.classes)}, but the network knows {', '.join(ready.listing.classes)}."
         )
-    found = found._replace(classes=ready.found.classes)
-    files = {case.id: fingerprint_of(case.images, case.label) for case in found.cases}
+    listing = listing._replace(classes=ready.listing.classes)
+    files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
     with showing("checking files") as progress:
-        looks = look_at_all(found, files, prepared / "looks", progress)
+        looks = look_at_all(listing, files, prepared / "looks", progress)
     spacing = ready.plan.spacing_mm
     shapes = [resampled_shape(look.shape, look.spacing_mm, spacing) for look in looks]
     largest = tuple(int(size) for size in np.max([*shapes, ready.plan.largest], axis=0))
     with showing("preparing") as progress:
-        dataset = prepare(found, {}, dataclasses.replace(ready.plan, largest=largest), prepared, files, progress)
-    return NewScans(dataset, found)
+        dataset = prepare(listing, {}, dataclasses.replace(ready.plan, largest=largest), prepared, files, progress)
+    return NewScans(dataset, listing)
 
 
-def _find(folder: Path, like: Found) -> Found:
+def _find(folder: Path, like: ScanListing) -> ScanListing:
     if not folder.is_dir():
         raise UserError(f"{folder}: {'a file, not a folder' if folder.exists() else 'no such folder'}.")
     if (folder / "dataset.json").is_file() or (folder / "dataset_description.json").is_file():
         channels = like.channels if (folder / "dataset_description.json").is_file() else None
-        found = find_cases(folder, channels, need_labels=False)
-        if not found.cases:
+        listing = find_cases(folder, channels, need_labels=False)
+        if not listing.cases:
             raise UserError(f"{folder}: lists no cases. Give the folder of the scans itself, such as {folder / 'imagesTs'}.")
-        return found
+        return listing
     return like._replace(layout="files", cases=tuple(_alone(folder, len(like.channels))))
 
 

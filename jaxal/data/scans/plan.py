@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxal.data.scans.layouts import Files, Found
+from jaxal.data.scans.layouts import Files, ScanListing
 from jaxal.data.scans.nifti import Volume, read_image, read_label
 from jaxal.errors import UserError
 
@@ -88,7 +88,7 @@ class Plan:
         return hashlib.sha256(decides.encode()).hexdigest()[:16]
 
 
-def read_checked(case: Files, found: Found) -> tuple[Volume, Volume | None]:
+def read_checked(case: Files, listing: ScanListing) -> tuple[Volume, Volume | None]:
     """One case's channels, `[x, y, z, channels]`, and its label map, if it has one, checked against each other.
 
     Raises:
@@ -107,13 +107,13 @@ def read_checked(case: Files, found: Found) -> tuple[Volume, Volume | None]:
                 "in different places. Resample one onto the other."
             )
     image = np.concatenate([part.values for part in parts], axis=-1)
-    if image.shape[-1] != len(found.channels):
-        raise UserError(f"{case.images[0]}: {image.shape[-1]} channels, but the data set has {', '.join(found.channels)}.")
+    if image.shape[-1] != len(listing.channels):
+        raise UserError(f"{case.images[0]}: {image.shape[-1]} channels, but the data set has {', '.join(listing.channels)}.")
     if label:
-        unknown = [int(value) for value in np.unique(label.values) if value >= len(found.classes) and value != found.ignore]
+        unknown = [int(value) for value in np.unique(label.values) if value >= len(listing.classes) and value != listing.ignore]
         if unknown:
             raise UserError(
-                f"{case.label}: holds the label {unknown[-1]}, which the data set does not name (its labels are 0 to {len(found.classes) - 1})."
+                f"{case.label}: holds the label {unknown[-1]}, which the data set does not name (its labels are 0 to {len(listing.classes) - 1})."
             )
     return Volume(image, grid.affine), label
 
@@ -127,28 +127,28 @@ def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
     return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
 
 
-def look_at(case: Files, found: Found) -> Look:
+def look_at(case: Files, listing: ScanListing) -> Look:
     """Reads and checks one case; without a label map nothing is known of its foreground."""
-    image, label = read_checked(case, found)
+    image, label = read_checked(case, listing)
     shape = image.values.shape[:3]
     constant = np.ptp(image.values, axis=(0, 1, 2)) == 0
     if label is None:
         none = np.zeros((0, image.values.shape[-1]), image.values.dtype)
-        return Look(shape, spacing_of(image.affine), none, np.zeros(len(found.classes), bool), constant)
-    foreground = np.flatnonzero((label.values > 0) & (label.values != (found.ignore or 0)))
+        return Look(shape, spacing_of(image.affine), none, np.zeros(len(listing.classes), bool), constant)
+    foreground = np.flatnonzero((label.values > 0) & (label.values != (listing.ignore or 0)))
     drawn = np.random.default_rng(0).choice(foreground, min(SAMPLES_A_CASE, foreground.size), replace=False)
     intensities = image.values.reshape(-1, image.values.shape[-1])[np.sort(drawn)]
-    there = np.bincount(label.values.reshape(-1), minlength=256)[: len(found.classes)] > 0
-    return Look(shape, spacing_of(image.affine), intensities, there, constant)
+    occurs = np.bincount(label.values.reshape(-1), minlength=256)[: len(listing.classes)] > 0
+    return Look(shape, spacing_of(image.affine), intensities, occurs, constant)
 
 
-def check_looks(looks: Sequence[Look], found: Found) -> None:
+def check_looks(looks: Sequence[Look], listing: ScanListing) -> None:
     """Makes sure that there is something to learn.
 
     Raises:
       UserError: there are label maps, and none holds anything but background.
     """
-    label = next((case.label for case in found.cases if case.label), None)
+    label = next((case.label for case in listing.cases if case.label), None)
     if label and not np.any([look.classes[1:] for look in looks]):
         raise UserError(f"{label.parent}: no label map holds anything but background, so there is nothing to learn.")
 
@@ -227,7 +227,9 @@ def _resolutions(median: np.ndarray, spacing: np.ndarray, why: list[str]) -> tup
 
 
 def resampled_shape(shape: Sequence[int], spacing_mm: Sequence[float], target_mm: Sequence[float]) -> tuple[int, ...]:
-    return tuple(max(1, round(size * own / target)) for size, own, target in zip(shape, spacing_mm, target_mm, strict=True))
+    return tuple(
+        max(1, round(size * spacing / target)) for size, spacing, target in zip(shape, spacing_mm, target_mm, strict=True)
+    )
 
 
 def _target_spacing(looks: Sequence[Look], why: list[str]) -> np.ndarray:
@@ -278,12 +280,12 @@ def _numbers(values: Sequence[float] | np.ndarray) -> str:
     return " x ".join(f"{value:g}" for value in values)
 
 
-def to_json(plan: Plan, found: Found) -> dict[str, Any]:
+def to_json(plan: Plan, listing: ScanListing) -> dict[str, Any]:
     """For `plan.json`."""
     return {
-        "layout": found.layout,
-        "channels": found.channels,
-        "classes": found.classes,
-        "ignore": found.ignore,
+        "layout": listing.layout,
+        "channels": listing.channels,
+        "classes": listing.classes,
+        "ignore": listing.ignore,
         **dataclasses.asdict(plan),
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxal.data.cases import Dataset, Fingerprint
-from jaxal.data.scans.layouts import Files, Found
+from jaxal.data.scans.layouts import Files, ScanListing
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
 from jaxal.data.scans.resampling import resample, resample_label
 from jaxal.files import open_array, write_whole
@@ -18,7 +18,7 @@ PLACES_AT_MOST = 10_000  # voxels of a class and case that patches may be drawn 
 
 
 def prepare(
-    found: Found,
+    listing: ScanListing,
     groups: Mapping[str, str],
     plan: Plan,
     folder: Path,
@@ -31,7 +31,7 @@ def prepare(
     old is ever taken for new, a new label prepares no image anew, and a stopped preparation goes on where it was.
 
     Args:
-      found: the data set.
+      listing: of the data set.
       groups: of each subject.
       plan: how.
       folder: where arrays go; made if it is not there.
@@ -40,26 +40,26 @@ def prepare(
     """
     folder.mkdir(parents=True, exist_ok=True)
     cases: list[Case] = []
-    for case in found.cases:
+    for case in listing.cases:
         content = fingerprints[case.id]
         image = folder / f"{case.id}-{content.image}-{plan.digest()}.image.npy"
         label = None
         if case.label:
-            meaning = f"{len(found.classes)}-{found.ignore}-{LABELS}"
+            meaning = f"{len(listing.classes)}-{listing.ignore}-{LABELS}"
             path = folder / f"{case.id}-{content.label}-{meaning}-{plan.digest()}.label.npy"
             label = Label(f"{content.label}-{meaning}", path)
         if not image.is_file() or (label and label.path and not label.path.is_file()):
-            _prepare_case(case, found, plan, image, label.path if label else None)
+            _prepare_case(case, listing, plan, image, label.path if label else None)
         cases.append(Case(case.id, groups.get(case.subject, ""), image, label, case.subject, content.image))
         if progress:
-            progress(len(cases), len(found.cases))
+            progress(len(cases), len(listing.cases))
     sizes = zip(plan.patch, plan.largest, plan.multiples, strict=True)
     shape = tuple(max(size, -(-largest // multiple) * multiple) for size, largest, multiple in sizes)
-    return Dataset(tuple(sorted(cases)), found.channels, found.classes, shape, plan.spacing_mm)
+    return Dataset(tuple(sorted(cases)), listing.channels, listing.classes, shape, plan.spacing_mm)
 
 
-def _prepare_case(case: Files, found: Found, plan: Plan, image_path: Path, label_path: Path | None) -> None:
-    image, label = read_checked(case, found)
+def _prepare_case(case: Files, listing: ScanListing, plan: Plan, image_path: Path, label_path: Path | None) -> None:
+    image, label = read_checked(case, listing)
     shape = resampled_shape(image.values.shape[:3], spacing_of(image.affine), plan.spacing_mm)
     if not image_path.is_file():
         values = np.stack([resample(image.values[..., channel], shape) for channel in range(image.values.shape[-1])], axis=-1)
@@ -67,8 +67,8 @@ def _prepare_case(case: Files, found: Found, plan: Plan, image_path: Path, label
         _save(image_path, values.astype(np.float32))
     if label is None or label_path is None or label_path.is_file():
         return
-    classes = len(found.classes)
-    marked = np.where(label.values == found.ignore, classes, label.values) if found.ignore is not None else label.values
+    classes = len(listing.classes)
+    marked = np.where(label.values == listing.ignore, classes, label.values) if listing.ignore is not None else label.values
     labels = resample_label(marked, shape)
     labels = np.where(labels == classes, UNLABELLED, labels).astype(np.uint8)
     _save(_places_path(label_path), _places(labels, classes))
@@ -80,8 +80,8 @@ def _places(labels: np.ndarray, classes: int) -> np.ndarray:
     parts = [np.zeros((0, 4), np.int32)]
     for label in range(1, classes):
         places = np.argwhere(labels == label)
-        some = np.sort(np.random.default_rng(0).permutation(len(places))[:PLACES_AT_MOST])
-        parts.append(np.concatenate([np.full((len(some), 1), label), places[some]], axis=1).astype(np.int32))
+        drawn = np.sort(np.random.default_rng(0).permutation(len(places))[:PLACES_AT_MOST])
+        parts.append(np.concatenate([np.full((len(drawn), 1), label), places[drawn]], axis=1).astype(np.int32))
     return np.concatenate(parts)
 
 
@@ -123,8 +123,8 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     if rng.random() < foreground_share and case.label and case.label.path:
         places = open_array(_places_path(case.label.path))
         if len(places):
-            there = np.unique(places[:, 0])
-            of_class = np.flatnonzero(places[:, 0] == there[rng.integers(len(there))])
+            classes = np.unique(places[:, 0])
+            of_class = np.flatnonzero(places[:, 0] == classes[rng.integers(len(classes))])
             centre = places[of_class[rng.integers(len(of_class))], 1:]
             start = [int(np.clip(place - length // 2, 0, room)) for place, length, room in zip(centre, patch, free, strict=True)]
     window = tuple(slice(first, first + length) for first, length in zip(start, patch, strict=True))

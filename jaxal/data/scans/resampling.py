@@ -91,8 +91,8 @@ def _decided(labels: np.ndarray, there: Sequence[_Axis], back: Sequence[_Axis]) 
     least = most = labels
     for axis, (forward, backward) in enumerate(zip(there, back, strict=True)):
         spans = []
-        for voxel, few in enumerate(forward.source):
-            sources = np.concatenate([few, np.flatnonzero((backward.source == voxel).any(1))])
+        for voxel, reached in enumerate(forward.source):
+            sources = np.concatenate([reached, np.flatnonzero((backward.source == voxel).any(1))])
             spans.append(slice(sources.min(), sources.max() + 1))
         before = (slice(None),) * axis
         least = np.stack([least[(*before, span)].min(axis) for span in spans], axis=axis)
@@ -176,14 +176,14 @@ class _Election:
     def lost(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Which concerned voxels come back as another class, or nearly so, as which, and whether surely: the background loses ties."""
         classes = self.resampled[self.corners]
-        own = np.where(classes == self.truth[:, None], self.weights, 0).sum(1)
-        doubtful = np.flatnonzero(own <= 0.5 + HAIR)
-        classes, weights, own = classes[doubtful], self.weights[doubtful], own[doubtful]
+        of_truth = np.where(classes == self.truth[:, None], self.weights, 0).sum(1)
+        doubtful = np.flatnonzero(of_truth <= 0.5 + HAIR)
+        classes, weights, of_truth = classes[doubtful], self.weights[doubtful], of_truth[doubtful]
         shares = np.stack([np.where(classes == classes[:, [corner]], weights, 0).sum(1) for corner in range(8)], axis=1)
         shares[classes == self.truth[doubtful][:, None]] = -1.0
         rival = shares.argmax(1)[:, None]
         rivals = np.take_along_axis(classes, rival, 1)[:, 0]
-        lead = np.take_along_axis(shares, rival, 1)[:, 0] - own
+        lead = np.take_along_axis(shares, rival, 1)[:, 0] - of_truth
         wrong = lead >= -HAIR
         return doubtful[wrong], rivals[wrong], (lead >= np.where(rivals == 0, TIE / 2, -HAIR))[wrong]
 

@@ -21,15 +21,15 @@ def make_digits(seed: int = 0) -> Listing:
     """About 1200 images of 8 x 8 pixels, always the same ones for a seed."""
     from sklearn.datasets import load_digits  # slow to import
 
-    found = load_digits()
+    scans = load_digits()
     rng = np.random.default_rng(seed)
-    members = [rng.permutation(np.flatnonzero(np.isin(found.target, digits))) for digits in DIGITS_OF_CLASS]
-    total = min(len(own) * sum(FREQUENCIES) // frequency for own, frequency in zip(members, FREQUENCIES, strict=True))
+    members = [rng.permutation(np.flatnonzero(np.isin(scans.target, digits))) for digits in DIGITS_OF_CLASS]
+    total = min(len(places) * sum(FREQUENCIES) // frequency for places, frequency in zip(members, FREQUENCIES, strict=True))
     images, pixels = [], []
-    for name, own, frequency in zip(CLASSES, members, FREQUENCIES, strict=True):
-        for place in own[: round(total * frequency / sum(FREQUENCIES))]:
+    for name, places, frequency in zip(CLASSES, members, FREQUENCIES, strict=True):
+        for place in places[: round(total * frequency / sum(FREQUENCIES))]:
             images.append(Listed(f"{place:04d}", name, source="scikit-learn's digits"))
-            pixels.append(_hardened(found.images[place] / 16, rng))
+            pixels.append(_hardened(scans.images[place] / 16, rng))
     order = sorted(range(len(images)), key=lambda place: images[place].id)
     return Listing("digits", CLASSES, tuple(images[place] for place in order), np.stack([pixels[place] for place in order]))
 
