@@ -38,9 +38,9 @@ def imports():
 
 
 def test_no_import_runs_back_up():
-    found = [(path, room, module.split(".")[1]) for path, room, module in imports() if module.startswith("jaxal.")]
-    assert {room for _, room, _ in found} <= FLOOR.keys(), "a room that has no floor"
-    up = [f"{path}: {other}" for path, room, other in found if room != other and not FLOOR[other] < FLOOR[room]]
+    inner = [(path, room, module.split(".")[1]) for path, room, module in imports() if module.startswith("jaxal.")]
+    assert {room for _, room, _ in inner} <= FLOOR.keys(), "a room that has no floor"
+    up = [f"{path}: {other}" for path, room, other in inner if room != other and not FLOOR[other] < FLOOR[room]]
     assert [line for line in up if line.split(": ")[1] not in ROOMS[0]] == []
 
 
