@@ -342,11 +342,11 @@ def test_the_fingerprint_sees_content_and_groups_but_not_the_place(tmp_path):
     values = read_label(folders[3] / LABEL).values.copy()
     values[0, 0, 0] = 1
     write_volume(folders[3] / LABEL, Volume(values, np.eye(4)))
-    one, two, other_group, other_voxel = (
+    plain, alike, other_group, other_voxel = (
         make_ready(folder, tmp_path / "prepared", FolderConfig()).fingerprint for folder in folders
     )
-    assert one == two
-    assert len({one, other_group, other_voxel}) == 3
+    assert plain == alike
+    assert len({plain, other_group, other_voxel}) == 3
 
 
 def test_a_table_that_is_named_must_be_there_and_name_groups(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -32,28 +33,28 @@ def lesions(tmp_path_factory):
 
 
 def test_the_retinopathy_layout(fundus, tmp_path):
-    found = find_images(fundus)
-    assert found == read_retinopathy(fundus)
-    assert found.classes[0] == "no DR"
-    by_id = {image.id: image for image in found.images}
+    listing = find_images(fundus)
+    assert listing == read_retinopathy(fundus)
+    assert listing.classes[0] == "no DR"
+    by_id = {image.id: image for image in listing.images}
     assert by_id["0_left"].subject == by_id["0_right"].subject == "0"
     assert by_id["0_left"].category == "no DR"
     assert by_id["0_left"].file == fundus / "train" / "0_left.jpeg"
-    ready = make_images(found, tmp_path, (16, 24), colour=True)
+    ready = make_images(listing, tmp_path, (16, 24), colour=True)
     example = ready.load(ready.dataset.cases[0])
     assert (example.image.shape, example.image.dtype) == ((16, 24, 3), np.float32)
     assert (example.label.shape, example.inside.shape, example.labelled.shape) == ((), (), ())
     splits = split(ready.dataset.cases, 0, 0.2, 0.3)
     for part in splits:
-        assert {case.category for case in part} == set(found.classes)
+        assert {case.category for case in part} == set(listing.classes)
     subjects = [{case.subject for case in part} for part in splits]
     assert not subjects[0] & subjects[1] and not subjects[0] & subjects[2] and not subjects[1] & subjects[2]
 
 
 def test_the_skin_lesion_layout(lesions, tmp_path):
-    found = find_images(lesions)
-    assert found == read_skin_lesions(lesions)
-    assert [image.category for image in found.images[:3]] == ["MEL", "NV", "BCC"]
+    listing = find_images(lesions)
+    assert listing == read_skin_lesions(lesions)
+    assert [image.category for image in listing.images[:3]] == ["MEL", "NV", "BCC"]
     copy = shutil.copytree(lesions, tmp_path / "grouped")
     (copy / "ISIC2018_Task3_Training_LesionGroupings.csv").write_text(
         "image,lesion_id,diagnosis_confirm_type\nISIC_0000000,HAM_1,x\nISIC_0000007,HAM_1,x\n"
@@ -69,23 +70,23 @@ def test_a_folder_a_class_and_a_table(tmp_path):
         inside = tmp_path / "folders" / ("10", "9", "benign")[place % 3]
         inside.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (10, 12), np.uint8)).save(inside / f"{place}.png")
-    found = find_images(tmp_path / "folders")
-    assert found.classes == ("9", "10", "benign")  # numbers by size, then names
-    assert found.images[0].id == "10/0.png"
-    ready = make_images(found, tmp_path / "prepared", (10, 12))
+    listing = find_images(tmp_path / "folders")
+    assert listing.classes == ("9", "10", "benign")  # numbers by size, then names
+    assert listing.images[0].id == "10/0.png"
+    ready = make_images(listing, tmp_path / "prepared", (10, 12))
     assert ready.dataset.channels == ("grey",)
     first = np.asarray(Image.open(tmp_path / "folders" / "10" / "0.png"), np.float32)
-    pixels = np.stack([np.asarray(Image.open(image.file), np.float64) for image in found.images])
+    pixels = np.stack([np.asarray(Image.open(image.file), np.float64) for image in listing.images])
     np.testing.assert_allclose(
         ready.load(ready.dataset.cases[0]).image[..., 0], (first - pixels.mean()) / pixels.std(), atol=1e-5
     )
     with (tmp_path / "folders" / "images.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
-            [("path", "label", "sex", "subject"), *((image.id, image.category, "f", "s1") for image in found.images)]
+            [("path", "label", "sex", "subject"), *((image.id, image.category, "f", "s1") for image in listing.images)]
         )
     table = find_images(tmp_path / "folders", "sex")
     assert {(image.group, image.subject) for image in table.images} == {("f", "s1")}
-    assert table.classes == found.classes
+    assert table.classes == listing.classes
 
 
 def test_medmnist(tmp_path):
@@ -98,10 +99,10 @@ def test_medmnist(tmp_path):
         }
     arrays["train_labels"][:3, 0] = (0, 1, 2)
     np.savez(tmp_path / "some.npz", **arrays)
-    found = find_images(tmp_path / "some.npz")
-    assert (len(found.images), found.classes) == (20, ("0", "1", "2"))
-    assert found.images[12].category == str(arrays["val_labels"][2, 0])
-    ready = make_images(found, tmp_path / "prepared", (28, 28))
+    listing = find_images(tmp_path / "some.npz")
+    assert (len(listing.images), listing.classes) == (20, ("0", "1", "2"))
+    assert listing.images[12].category == str(arrays["val_labels"][2, 0])
+    ready = make_images(listing, tmp_path / "prepared", (28, 28))
     image = ready.load(ready.dataset.cases[12]).image
     pixels = np.concatenate([arrays[f"{name}_images"] for name in ("train", "val", "test")]).astype(np.float64)
     mean, deviation = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))
@@ -451,8 +452,8 @@ def test_a_photograph_taken_sideways_stands_upright(tmp_path):
 def test_an_image_of_twelve_bits_keeps_its_contrast(tmp_path):
     values = np.linspace(100, 4095, 64).reshape(8, 8).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")
-    found = decode(images_module.Listed("deep", "a", file=tmp_path / "deep.png"), (8, 8), colour=False)
-    np.testing.assert_allclose(found[..., 0], 255 * (values - 100.0) / 3995, atol=0.51)
+    decoded = decode(images_module.Listed("deep", "a", file=tmp_path / "deep.png"), (8, 8), colour=False)
+    np.testing.assert_allclose(decoded[..., 0], 255 * (values - 100.0) / 3995, atol=0.51)
     Image.fromarray(np.full((8, 8), 700, np.uint16)).save(tmp_path / "flat.png")
     assert not decode(images_module.Listed("flat", "a", file=tmp_path / "flat.png"), (8, 8), colour=False).any()
 
@@ -481,7 +482,7 @@ def test_a_subject_with_images_of_several_classes_counts_as_its_rarest():
     for seed in range(10):
         for part in split(cases, seed, 0.25, 0.25):
             assert {case.category for case in part} == {"common", "rare"}
-            assert all(sum(case.subject == own.subject for case in part) == 2 for own in part)
+            assert set(Counter(case.subject for case in part).values()) == {2}
 
 
 def of_subjects(*categories):

@@ -32,14 +32,14 @@ def test_decathlon_with_two_channels_three_classes_and_an_oblique_affine(tmp_pat
 
 @pytest.mark.parametrize("sessions", [("",), ("ses-1",), ("ses-1", "ses-2")])
 def test_bids_with_and_without_sessions(tmp_path, sessions):
-    found = find_cases(bids(tmp_path / "data", sessions=sessions))
-    assert found.layout == "BIDS"
-    assert found.channels == ("FLAIR", "T1w")
-    assert found.classes == ("background", "structure")
-    assert len(found.cases) == 6 * len(sessions)
-    assert found.cases[0].subject == "sub-00"
-    assert found.cases[0].id == ("sub-00_ses-1" if sessions[0] else "sub-00")
-    assert [path.name.rsplit("_", 1)[1] for path in found.cases[0].images] == ["FLAIR.nii.gz", "T1w.nii.gz"]
+    listing = find_cases(bids(tmp_path / "data", sessions=sessions))
+    assert listing.layout == "BIDS"
+    assert listing.channels == ("FLAIR", "T1w")
+    assert listing.classes == ("background", "structure")
+    assert len(listing.cases) == 6 * len(sessions)
+    assert listing.cases[0].subject == "sub-00"
+    assert listing.cases[0].id == ("sub-00_ses-1" if sessions[0] else "sub-00")
+    assert [path.name.rsplit("_", 1)[1] for path in listing.cases[0].images] == ["FLAIR.nii.gz", "T1w.nii.gz"]
     assert find_cases(tmp_path / "data", ["T1w"]).channels == ("T1w",)
 
 
@@ -283,9 +283,9 @@ def test_the_ignore_label_is_not_annotated(tmp_path):
     assert not example.labelled[:2].any()
     assert example.labelled[2:].all()
     assert example.label.max() == 1
-    found = find_cases(folder)
+    listing = find_cases(folder)
     ball = int((label == 1).sum())
-    assert len(look_at(found.cases[0], found).intensities) == ball < (label > 0).sum()  # intensities of the foreground alone
+    assert len(look_at(listing.cases[0], listing).intensities) == ball < (label > 0).sum()  # intensities of the foreground alone
     description["labels"]["ignore"] = 7
     (folder / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(UserError, match="'ignore' is 7"):
