@@ -79,6 +79,13 @@ def test_functions_stay_small():
             assert len({argument.arg for argument in given} - {"self", "cls"}) <= 8, f"{path}: {node.name} takes too much"
 
 
+def test_files_stay_small():
+    """Long ones are split along a seam, because a file should have one subject."""
+    folders = ("jaxal", "tests", "benchmarks", "experiments")
+    lengths = {path: len(path.read_text().splitlines()) for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    assert [f"{path.relative_to(ROOT)}: {lines} lines" for path, lines in lengths.items() if lines > 400] == []
+
+
 def test_importing_the_library_computes_nothing():
     code = "import sys, jaxal; print({'jax', 'numpy'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
