@@ -80,13 +80,13 @@ class Contest:
     ) -> None:
         """Takes turns; `agreement` makes one number of both results, to show that both did the same."""
         try:
-            _, theirs = self.peer(call, **arguments)  # both once before the clock runs
+            _, peer_result = self.peer(call, **arguments)  # both once before the clock runs
         except RuntimeError as error:
             if "ModuleNotFoundError" not in str(error) and "ImportError" not in str(error):
                 raise
             self.console.print(f"{peer} is left out: {error}")
             return
-        own = jax.block_until_ready(ours())
+        our_result = jax.block_until_ready(ours())
         our_seconds, peer_seconds = [], []
         for _ in range(self.pairs):
             start = time.perf_counter()
@@ -104,7 +104,7 @@ class Contest:
             "sizes": {name: value for name, value in arguments.items() if name != "path"},
         }
         if agreement:
-            row["largest_difference"] = float(agreement(own, theirs))
+            row["largest_difference"] = float(agreement(our_result, peer_result))
         self.rows.append(row)
         self.console.print(f"  {peer}, {what}: {row['peer_over_ours']['median']:.2f}")
 
@@ -146,8 +146,8 @@ def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few
     def over(name: str, count: int):
         return lambda: passes[name](params, key(), bench.dataset.cases[:count], bench.load)[name]
 
-    def mean_difference(own, theirs):  # the samples differ, so cases agree on average only
-        return abs(np.mean(own) - np.mean(theirs)) / np.mean(own)
+    def mean_difference(our_scores, their_scores):  # the samples differ, so cases agree on average only
+        return abs(np.mean(our_scores) - np.mean(their_scores)) / np.mean(our_scores)
 
     contest.run("PyTorch", "entropy: forward of the pool", over("entropy", sizes.cases), "forward", cases=sizes.cases)
     contest.run(
@@ -176,11 +176,11 @@ def classification(contest: Contest, folder: Path, images: int, few: int, member
         pass_ = Pass(pool.kind, pool.model, [name], MembersConfig(dropout=members), IMAGE_BATCH, StatisticsConfig())
         return lambda: pass_(pool.params, key(), pool.dataset.cases[:count], pool.load)[name]
 
-    def difference(own, theirs):
-        return np.abs(np.asarray(own) - np.asarray(theirs)).max()
+    def difference(our_scores, their_scores):
+        return np.abs(np.asarray(our_scores) - np.asarray(their_scores)).max()
 
-    def mean_difference(own, theirs):  # the samples differ, so images agree on average only
-        return abs(np.mean(own) - np.mean(theirs)) / np.mean(own)
+    def mean_difference(our_scores, their_scores):  # the samples differ, so images agree on average only
+        return abs(np.mean(our_scores) - np.mean(their_scores)) / np.mean(our_scores)
 
     contest.run("PyTorch", "entropy of images", over("entropy", images), "images_entropy", difference, images=images)
     contest.run(
@@ -215,8 +215,8 @@ def information_gain(contest: Contest, folder: Path, candidates: int, looped: in
     def ours(count: int):
         return functools.partial(scores, **{**arrays, "pool": arrays["pool"][:count]})
 
-    def difference(own, theirs):
-        return np.abs(np.asarray(own) - np.asarray(theirs)).max() / np.abs(np.asarray(own)).max()
+    def difference(our_scores, their_scores):
+        return np.abs(np.asarray(our_scores) - np.asarray(their_scores)).max() / np.abs(np.asarray(our_scores)).max()
 
     contest.run("the paper's loop in PyTorch", "aeig from features", ours(looped), "aeig_by_loop", difference, candidates=looped)
     contest.run("batched PyTorch", "aeig from features", ours(candidates), "aeig_batched", difference, candidates=candidates)
@@ -246,7 +246,8 @@ def selections(contest: Contest, folder: Path, items: int, points: int, budget: 
 
     contest.run(
         "scikit-activeml 1.0.1", f"k-center, n={points}", ours, "k_center_by_skactiveml",
-        lambda own, theirs: np.count_nonzero(np.asarray(own) != np.asarray(theirs)), path=str(folder / "points.npz"), budget=budget,
+        lambda our_picks, their_picks: np.count_nonzero(np.asarray(our_picks) != np.asarray(their_picks)),
+        path=str(folder / "points.npz"), budget=budget,
     )  # fmt: skip
 
 

@@ -111,14 +111,14 @@ def forward(cases: int):
 def _bald_of_features(features, weight, bias, members: int):
     """BALD from features that were computed once: only the masked head runs for each sample."""
     flat = features.flatten(2)
-    probability, own = 0.0, 0.0
+    probability, member_entropy = 0.0, 0.0
     for _ in range(members):
         mask = (torch.rand(weight.shape[1], device=weight.device) < 0.8).float() / 0.8
         log_p = torch.log_softmax(torch.matmul(weight * mask, flat) + bias[:, None], 1)
         p = log_p.exp()
-        probability, own = probability + p, own - (p * log_p).sum(1)
+        probability, member_entropy = probability + p, member_entropy - (p * log_p).sum(1)
     probability = probability / members
-    return (-(probability * probability.clamp_min(1e-12).log()).sum(1) - own / members).mean(-1)
+    return (-(probability * probability.clamp_min(1e-12).log()).sum(1) - member_entropy / members).mean(-1)
 
 
 @torch.inference_mode()
@@ -148,8 +148,8 @@ def bald_by_baal(cases: int, members: int):
         state.baal = ModelWrapper(patched, settings)
         images = next(batches(cases))
         with torch.inference_mode():
-            one, two = patched(images), patched(images)
-        if torch.equal(one, two):
+            first, second = patched(images), patched(images)
+        if torch.equal(first, second):
             raise RuntimeError("BaaL's patching left the dropout off.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -101,14 +101,14 @@ def make_image_bench(folder: Path, images: int) -> ImageBench:
     """Noise in colour, kept as one array of bytes, and the network of the information-gain paper with random weights."""
     pixels = np.random.default_rng(0).integers(0, 256, (images, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8)
     listed = tuple(Listed(f"{place:05d}", str(place % CLASSES)) for place in range(images))
-    found = make_images(Listing("noise", tuple(map(str, range(CLASSES))), listed, pixels), folder, (IMAGE_SIDE, IMAGE_SIDE))
+    ready = make_images(Listing("noise", tuple(map(str, range(CLASSES))), listed, pixels), folder, (IMAGE_SIDE, IMAGE_SIDE))
     model = resnet(ResNetConfig(classes=CLASSES, norm="frozen"))
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, IMAGE_SIDE, IMAGE_SIDE, 3)))
     params = jax.tree_util.tree_map_with_path(lambda path, leaf: 0.7 * leaf if path[-1].key == "frozen_scale" else leaf, params)
-    path = found.dataset.cases[0].image
+    path = ready.dataset.cases[0].image
     info = json.loads(path.with_name("info.json").read_text())
     about = {"path": str(path), "mean": info["mean"], "deviation": info["deviation"]}
-    return ImageBench(found.dataset, model, params, found.load, about)
+    return ImageBench(ready.dataset, model, params, ready.load, about)
 
 
 def key() -> jax.Array:

@@ -97,7 +97,7 @@ class Contest:
     def everything(self, names) -> Callable:
         """All strategies in one pass."""
         chosen = [self.bench.kind.strategies[name]() for name in names]
-        needs = Needs(*(tuple(sorted(set().union(*part))) for part in zip(*(one.needs for one in chosen), strict=True)))
+        needs = Needs(*(tuple(sorted(set().union(*part))) for part in zip(*(strategy.needs for strategy in chosen), strict=True)))
         labelled, evaluation = (Seen(self.few, self.over(self.make_pass(part), self.few)) for part in needs[1:])
         pass_ = self.make_pass(needs.pool)
         self._note_bytes("all", pass_)
@@ -125,8 +125,8 @@ def measure(
     # Forward and entropy run again beside each contestant: the machine's speed drifts by more than what is to be measured.
     beside = {
         (name, what): call
-        for name, own in contestants.items()
-        for what, call in (("forward", forward), ("entropy", entropy), ("own", own))
+        for name, contestant in contestants.items()
+        for what, call in (("forward", forward), ("entropy", entropy), ("own", contestant))
     }
     seconds = interleaved(beside, repeats, contest.next_turn)
     rows = [
@@ -166,11 +166,11 @@ def measure_decoder(folder: Path, sizes: Sizes, cases: int, repeats: int, batch_
         keys = jax.random.split(key(), sizes.members)
         space = tuple(range(1, images.ndim))
 
-        def one(total, key):
+        def add_member(total, key):
             return total + model.tail(params, hidden, model.draw_masks(key)).features.mean(space), None
 
         certain = model.tail(params, hidden, None).features.mean(space)  # the pass looks at the prediction without dropout, too
-        return jax.lax.scan(one, certain, keys)[0]
+        return jax.lax.scan(add_member, certain, keys)[0]
 
     over = on_all_devices(stem_and_tails, bench, batch_size)
 

@@ -70,3 +70,11 @@ def tiny_dataset(tiny_folder):
     import tiny
 
     return tiny.read(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def fundus(tmp_path_factory):
+    """A data set in the layout of diabetic retinopathy, of 40 images; not to be changed."""
+    from jaxal.data.simulated import pretend
+
+    return pretend.write_retinopathy(tmp_path_factory.mktemp("data") / "fundus", images=40)

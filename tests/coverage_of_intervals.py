@@ -98,16 +98,18 @@ def truth(scenario: Scenario, seeds: int, rng: np.random.Generator) -> dict[str,
     """What the estimates are of: where it is not known exactly, as of means and labels needed, the mean over so many seeds."""
     dice, _ = draw(scenario, seeds, rng)
     groups = np.repeat(["A", "B"], scenario.groups)
-    found: dict[str, dict[str, float]] = {}
+    expected: dict[str, dict[str, float]] = {}
     for name, values in dice.items():
         by_seed = [measures(last, groups) for last in values[:, -1]]
-        found[name] = {measure: float(np.mean([of_seed[measure] for of_seed in by_seed])) for measure in by_seed[0]}
+        expected[name] = {measure: float(np.mean([of_seed[measure] for of_seed in by_seed])) for measure in by_seed[0]}
         gap = GROUP_GAP[name] * (scenario.groups[0] - scenario.groups[1]) / sum(scenario.groups) / 2
         curve = CURVES[name] + gap
         area = float(np.trapezoid(curve, LABELLED) / (LABELLED[-1] - LABELLED[0]))
-        found[name] |= {"dice": float(curve[-1]), "area": area, "labels": float(labels_needed(LABELLED, curve, GOAL * FULL))}
-    differences = {f"difference of {measure}": value - found["entropy"][measure] for measure, value in found["other"].items()}
-    return {**found["entropy"], **differences}
+        expected[name] |= {"dice": float(curve[-1]), "area": area, "labels": float(labels_needed(LABELLED, curve, GOAL * FULL))}
+    differences = {
+        f"difference of {measure}": value - expected["entropy"][measure] for measure, value in expected["other"].items()
+    }
+    return {**expected["entropy"], **differences}
 
 
 def coverage(

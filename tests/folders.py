@@ -60,3 +60,8 @@ def bids(folder, subjects=6, sessions=("ses-1",), channels=("FLAIR", "T1w")):
 def table(folder, groups, column="group"):
     lines = [f"participant_id\t{column}", *(f"{id_}\t{group}" for id_, group in groups.items())]
     (folder / "participants.tsv").write_text("\n".join(lines) + "\n")
+
+
+def change_description(folder, **entries):
+    path = folder / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))

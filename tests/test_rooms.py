@@ -38,9 +38,9 @@ def imports():
 
 
 def test_no_import_runs_back_up():
-    found = [(path, room, module.split(".")[1]) for path, room, module in imports() if module.startswith("jaxal.")]
-    assert {room for _, room, _ in found} <= FLOOR.keys(), "a room that has no floor"
-    up = [f"{path}: {other}" for path, room, other in found if room != other and not FLOOR[other] < FLOOR[room]]
+    inner = [(path, room, module.split(".")[1]) for path, room, module in imports() if module.startswith("jaxal.")]
+    assert {room for _, room, _ in inner} <= FLOOR.keys(), "a room that has no floor"
+    up = [f"{path}: {other}" for path, room, other in inner if room != other and not FLOOR[other] < FLOOR[room]]
     assert [line for line in up if line.split(": ")[1] not in ROOMS[0]] == []
 
 
@@ -77,6 +77,13 @@ def test_functions_stay_small():
             given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             assert node.end_lineno - node.lineno + 1 <= 60, f"{path}: {node.name} is too long"
             assert len({argument.arg for argument in given} - {"self", "cls"}) <= 8, f"{path}: {node.name} takes too much"
+
+
+def test_files_stay_small():
+    """Long ones are split along a seam, because a file should have one subject."""
+    folders = ("jaxal", "tests", "benchmarks", "experiments")
+    lengths = {path: len(path.read_text().splitlines()) for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    assert [f"{path.relative_to(ROOT)}: {lines} lines" for path, lines in lengths.items() if lines > 400] == []
 
 
 def test_importing_the_library_computes_nothing():

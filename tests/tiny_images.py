@@ -1,8 +1,9 @@
-"""A tiny set of images: a bright bar whose place tells the class, in noise, and a network that learns it in seconds."""
+"""A tiny set of images: a bright bar whose place tells the class, in noise, and a network that learns it in seconds. Tiny files, too."""
 
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from jaxal.data.images.decoded import ImageSet, Listed, Listing, make_images
 from jaxal.networks.resnet import ResNetConfig
@@ -28,3 +29,16 @@ def listing(count: int = 40, groups: tuple[str, ...] = ("",)) -> Listing:
 
 def read(folder: Path, count: int = 40, groups: tuple[str, ...] = ("",)) -> ImageSet:
     return make_images(listing(count, groups), folder, (SIDE, SIDE))
+
+
+def in_two_classes(folder: Path) -> Path:
+    """Four grey files in a folder for each class."""
+    for place in range(4):
+        path = folder / "ab"[place % 2] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9), 40 * place).save(path)
+    return folder
+
+
+def cut_end(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-400])

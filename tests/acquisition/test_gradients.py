@@ -58,8 +58,8 @@ def test_mean_gradient_equals_autodiff_over_the_mask(problem):
     error = gradients.hallucinated_error(probability)
     every = label_gradients(features, head)
     predicted = probability.argmax(0)
-    own = every[jnp.arange(ELEMENTS), predicted].reshape(ELEMENTS, FEATURES + 1, CLASSES)
-    expected = own[np.asarray(mask)].mean(0).T
+    of_predicted = every[jnp.arange(ELEMENTS), predicted].reshape(ELEMENTS, FEATURES + 1, CLASSES)
+    expected = of_predicted[np.asarray(mask)].mean(0).T
     np.testing.assert_allclose(np.asarray(gradients.mean_gradient(features, error, mask)), np.asarray(expected), atol=1e-14)
     assert not np.asarray(gradients.mean_gradient(features, error, jnp.zeros(ELEMENTS, bool))).any()
 

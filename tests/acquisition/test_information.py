@@ -128,13 +128,13 @@ def test_regions_average_over_what_is_inside(float64, rng):
     features, probability = jnp.asarray(rng.normal(size=(16, 3))), jnp.asarray(rng.dirichlet(np.ones(2), 16).T)
     inside = jnp.arange(16) % 4 != 3
     spoiled = jnp.where(inside[:, None], features, 1e6)
-    one, other = (
+    candidates, spoiled_candidates = (
         information.region_candidates(part, probability, inside, (4, 4), 2, jnp.arange(4)) for part in (features, spoiled)
     )
-    np.testing.assert_array_equal(np.asarray(one.joint), np.asarray(other.joint))
+    np.testing.assert_array_equal(np.asarray(candidates.joint), np.asarray(spoiled_candidates.joint))
     block = [2, 6]  # the region in the upper right has these elements inside the image
-    np.testing.assert_allclose(np.asarray(one.mean)[1, :3], np.asarray(features)[block].mean(0))
-    np.testing.assert_allclose(np.asarray(one.probability)[1], np.asarray(probability)[:, block].mean(1))
+    np.testing.assert_allclose(np.asarray(candidates.mean)[1, :3], np.asarray(features)[block].mean(0))
+    np.testing.assert_allclose(np.asarray(candidates.probability)[1], np.asarray(probability)[:, block].mean(1))
     nothing = information.region_candidates(features, probability, jnp.zeros(16, bool), (4, 4), 2, jnp.arange(4))
     np.testing.assert_array_equal(np.asarray(nothing.joint), 0.0)
 
@@ -225,7 +225,7 @@ def test_long_steps_from_sure_predictions_stay_exact(rng, classes, rate, as_item
     reference = information.make_reference(*arrays)
     items = information.Items(jnp.asarray(pool, jnp.float32), probability)
     candidates = items if as_items else information.candidates_of(items)
-    found = information.information_gain(candidates, reference, "uig", rate, step)
+    gains = information.information_gain(candidates, reference, "uig", rate, step)
 
     def entropy(logits):
         p = np.exp(logits - logits.max(0)) / np.exp(logits - logits.max(0)).sum(0)
@@ -245,7 +245,7 @@ def test_long_steps_from_sure_predictions_stay_exact(rng, classes, rate, as_item
             total += (entropy(logits) - entropy(moved)).mean() / classes
         expected.append(total)
     tolerance = 1e-3 if rate < 1e-4 else 1e-4  # of the shortest steps little but rounding is left in single precision
-    np.testing.assert_allclose(np.asarray(found.gain), expected, rtol=0, atol=tolerance * np.abs(expected).max())
+    np.testing.assert_allclose(np.asarray(gains.gain), expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("step", ["sgd", "sign"])
@@ -263,11 +263,11 @@ def test_elements_of_no_weight_do_not_count(float64, rng):
     probability = softmax(pool @ kernel + bias[None])
     few = information.make_reference(evaluation[:, :25], kernel, bias, weights[:25], frequency)
     many = information.make_reference(evaluation, kernel, bias, weights.at[25:].set(0.0), frequency)
-    one, two = (
+    gain_of_few, gain_of_many = (
         np.asarray(information.information_gain(information.Items(pool, probability), part, "cfig", 0.1).gain)
         for part in (few, many)
     )
-    np.testing.assert_allclose(one, two, atol=1e-15)
+    np.testing.assert_allclose(gain_of_few, gain_of_many, atol=1e-15)
 
 
 def test_mass_by_hand():

@@ -37,13 +37,13 @@ def test_equals_other_libraries(float64, measure, library):
 def test_equals_plain_numpy(float64, rng):
     logits = rng.normal(size=(7, 3, 11)) * 3
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    mean, own = p.mean(0), -(p * np.log(p)).sum(1).mean(0)
+    mean, expected_entropy = p.mean(0), -(p * np.log(p)).sum(1).mean(0)
     entropy = -(mean * np.log(mean)).sum(0)
     ordered = np.sort(mean, axis=0)
     votes = np.stack([np.bincount(p[:, :, element].argmax(1), minlength=3) for element in range(11)], -1)
     expected = {
         "entropy": entropy,
-        "bald": entropy - own,
+        "bald": entropy - expected_entropy,
         "margin": 1 - (ordered[-1] - ordered[-2]),
         "least_confidence": 1 - mean.max(0),
         "variation_ratio": 1 - votes.max(0) / 7,
@@ -52,7 +52,7 @@ def test_equals_plain_numpy(float64, rng):
     moments = streamed(logits)
     for name, values in expected.items():
         np.testing.assert_allclose(np.asarray(MEASURES[name](moments)), values, atol=1e-13, err_msg=name)
-    np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), own, atol=1e-13)
+    np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), expected_entropy, atol=1e-13)
 
 
 def test_values_worked_by_hand():
@@ -99,8 +99,8 @@ def test_members_that_hardly_differ_are_told_apart(rng, spread, correlation):
         truth = {name: np.asarray(getattr(uncertainty, name)(exact)) for name in ("bald", "mean_std", "variance")}
     moments = uncertainty.moments_of(jnp.asarray(logits))
     for name, expected in truth.items():
-        found = np.asarray(getattr(uncertainty, name)(moments))
-        assert scipy.stats.spearmanr(found, expected).statistic > correlation, name
+        values = np.asarray(getattr(uncertainty, name)(moments))
+        assert scipy.stats.spearmanr(values, expected).statistic > correlation, name
 
 
 def test_identical_members_have_no_deviation_at_all(rng):
@@ -118,9 +118,9 @@ def test_what_moments_are_kept_around_does_not_matter(float64, rng, around):
     around = {"uniform": jnp.full((3, 40), 1 / 3), "saturated": saturated}.get(
         around, jax.nn.softmax(logits, 1)[around if around in (0, 3) else 0]
     )
-    expected, found = uncertainty.moments_of(logits), uncertainty.moments_of(logits, around)
+    expected, shifted = uncertainty.moments_of(logits), uncertainty.moments_of(logits, around)
     for name, measure in MEASURES.items():
-        np.testing.assert_allclose(np.asarray(measure(found)), np.asarray(measure(expected)), atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(np.asarray(measure(shifted)), np.asarray(measure(expected)), atol=1e-10, err_msg=name)
 
 
 def test_parts_of_the_members_join_to_all_of_them(float64, rng):
@@ -162,8 +162,8 @@ def test_a_tie_gives_one_vote_to_the_lowest_class():
 def test_mean_std_is_the_deviation_over_members_averaged_over_classes(rng):
     logits = rng.normal(size=(7, 4, 30)).astype(np.float32)  # members, classes, elements
     probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    found = np.asarray(uncertainty.mean_std(uncertainty.moments_of(jnp.asarray(logits))))
-    np.testing.assert_allclose(found, probability.std(0).mean(0), rtol=1e-4)
+    mean_std = np.asarray(uncertainty.mean_std(uncertainty.moments_of(jnp.asarray(logits))))
+    np.testing.assert_allclose(mean_std, probability.std(0).mean(0), rtol=1e-4)
     alike = uncertainty.moments_of(jnp.zeros((3, 4, 5)))
     assert not np.asarray(uncertainty.mean_std(alike)).any()
 

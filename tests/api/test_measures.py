@@ -96,8 +96,8 @@ def plain_gain(features, kernel, bias, evaluation, labels, rate):
 def test_information_gain_is_that_of_steps_written_out(rng):
     features, evaluation = rng.normal(size=(5, 4)), rng.normal(size=(7, 4))
     kernel, bias, labels = rng.normal(size=(4, 3)), rng.normal(size=3), rng.integers(0, 3, 7)
-    found = jaxal.information_gain(features, (kernel, bias), (evaluation, labels), step_rate=0.3)
-    np.testing.assert_allclose(found, plain_gain(features, kernel, bias, evaluation, labels, 0.3), rtol=1e-9)
+    gain = jaxal.information_gain(features, (kernel, bias), (evaluation, labels), step_rate=0.3)
+    np.testing.assert_allclose(gain, plain_gain(features, kernel, bias, evaluation, labels, 0.3), rtol=1e-9)
 
 
 def test_gradients_are_those_of_the_mean_prediction(rng):

@@ -40,5 +40,5 @@ def test_label_maps_are_counted_as_logits_are(rng):
     labelled = rng.random((4, 5, 6)) < 0.7
     ours = metrics.overlap_of_maps(predicted.astype(np.uint8), truth.astype(np.uint8), 3, labelled)
     known = counts_of(predicted.reshape(-1), truth.reshape(-1), labelled.reshape(-1))
-    for one, other in zip(ours, known, strict=True):
-        np.testing.assert_array_equal(one, np.asarray(other))
+    for count, expected in zip(ours, known, strict=True):
+        np.testing.assert_array_equal(count, np.asarray(expected))

@@ -165,8 +165,8 @@ def test_bash_completes(words, expected, tmp_path, capsys):
 COMP_WORDS=(jaxal {" ".join(words)}); COMP_CWORD={len(words)}; _jaxal; printf '%s\\n' "${{COMPREPLY[@]}}"; complete -p jaxal"""
     )
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    *found, registered = done.stdout.splitlines()
-    assert sorted(filter(None, found)) == sorted(expected)
+    *completions, registered = done.stdout.splitlines()
+    assert sorted(filter(None, completions)) == sorted(expected)
     assert registered == "complete -o default -F _jaxal jaxal"
 
 

@@ -1,7 +1,8 @@
+"""Volumes and folders of scans are read, streamed and told apart, and each mistake in them is named."""
+
 import gzip
 import json
 import os
-from collections import Counter
 
 import nibabel
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 import tiny
 
 from jaxal.data import cases as cases_module
-from jaxal.data.cases import initial_set, split
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.nifti import Volume, read_image, read_label, write_volume
 from jaxal.data.scans.plan import Scaling
@@ -17,11 +17,6 @@ from jaxal.data.scans.prepare import load_case, normalise
 from jaxal.data.stream import batches, kept
 from jaxal.errors import UserError
 from jaxal.tasks.original_grid import to_original_grid
-from jaxal.types import Case
-
-
-def make_cases(a, b):
-    return [Case(f"{group}{index:02d}", group, None, None) for group, count in (("A", a), ("B", b)) for index in range(count)]
 
 
 def test_volumes_come_back_as_they_were_and_bytes_repeat(tmp_path, rng):
@@ -119,50 +114,6 @@ def test_padding_is_marked_and_comes_after_normalising(tmp_path):
 
 def test_a_constant_image_is_normalised_to_zero():
     assert (normalise(np.full((2, 2, 2), 7.0, np.float32), Scaling("z-score")) == 0).all()
-
-
-def test_splits_are_disjoint_complete_and_stratified():
-    everyone = make_cases(20, 10)
-    parts = split(everyone, seed=3, evaluation=0.2, test=0.3)
-    assert sorted(case for part in parts for case in part) == sorted(everyone)
-    assert [sum(case.group == "B" for case in part) for part in parts] == [5, 2, 3]
-    assert parts == split(list(reversed(everyone)), seed=3, evaluation=0.2, test=0.3)
-    assert parts != split(everyone, seed=4, evaluation=0.2, test=0.3)
-
-
-def test_a_group_too_small_to_split_is_named():
-    with pytest.raises(UserError, match="Group 'B' has 2 subjects"):
-        split(make_cases(20, 2), seed=0, evaluation=0.2, test=0.3)
-
-
-def test_initial_set_keeps_the_shares():
-    pool = make_cases(20, 20)
-    counts = [sum(case.group == "B" for case in initial_set(pool, 8, seed, {"A": 0.9, "B": 0.1})) for seed in range(5)]
-    assert counts == [1] * 5
-    assert sum(case.group == "B" for case in initial_set(pool, 8, 0)) == 4
-    assert len(initial_set(pool, 9, 0)) == 9
-    assert initial_set(pool, 8, 0) == initial_set(list(reversed(pool)), 8, 0)
-    with pytest.raises(UserError, match=r"needs 18 cases of group 'A', but the pool has 5"):
-        initial_set(make_cases(5, 20), 20, 0, {"A": 0.9, "B": 0.1})
-
-
-def test_a_balanced_initial_set_takes_what_there_is_of_a_small_group():
-    pool = [
-        Case(f"{group}{index}", group, None, None) for group, count in (("A", 9), ("B", 1), ("C", 3)) for index in range(count)
-    ]
-    drawn = initial_set(pool, 9, 0)
-    assert Counter(case.group for case in drawn) == {"A": 5, "B": 1, "C": 3}
-    assert Counter(case.group for case in initial_set(pool, 5, 0)) == {"A": 2, "B": 1, "C": 2}
-    with pytest.raises(UserError, match="needs 14 cases, but the pool has 13"):
-        initial_set(pool, 14, 0)
-
-
-@pytest.mark.parametrize("size", range(1, 12))
-def test_shares_become_whole_numbers_that_add_up(size):
-    counts = cases_module._apportion(size, {"A": 0.45, "B": 0.1, "C": 0.45})
-    assert sum(counts.values()) == size
-    if size >= 3:
-        assert min(counts.values()) >= 1
 
 
 def test_batches_keep_order_and_shape(tiny_dataset):
@@ -329,11 +280,6 @@ def test_nifti2_and_garbage_after_gzip_are_read(tmp_path, rng):
     np.testing.assert_array_equal(read_image(tmp_path / "two.nii.gz").values[..., 0], values)
 
 
-def test_an_unknown_group_column_lists_the_columns(tiny_folder, tmp_path):
-    with pytest.raises(UserError, match="no column 'sex'; its columns are 'participant_id', 'group'"):
-        make_ready(tiny_folder, tmp_path, FolderConfig("sex"))
-
-
 def test_the_fingerprint_sees_content_and_groups_but_not_the_place(tmp_path):
     folders = [tiny.write_dataset(tmp_path / name, cases=4) for name in ("one", "two", "three", "four")]
     (folders[2] / "participants.tsv").write_text(
@@ -342,37 +288,11 @@ def test_the_fingerprint_sees_content_and_groups_but_not_the_place(tmp_path):
     values = read_label(folders[3] / LABEL).values.copy()
     values[0, 0, 0] = 1
     write_volume(folders[3] / LABEL, Volume(values, np.eye(4)))
-    one, two, other_group, other_voxel = (
+    plain, alike, other_group, other_voxel = (
         make_ready(folder, tmp_path / "prepared", FolderConfig()).fingerprint for folder in folders
     )
-    assert one == two
-    assert len({one, other_group, other_voxel}) == 3
-
-
-def test_a_table_that_is_named_must_be_there_and_name_groups(tmp_path):
-    folder = tiny.write_dataset(tmp_path / "data", cases=4)
-    table = folder / "participants.tsv"
-    for config in (FolderConfig("sex"), FolderConfig(participants=tmp_path / "other.tsv"), FolderConfig(bins=(60.0,))):
-        with pytest.raises(UserError, match=r"no column 'sex'|no such file|--bins cut numbers"):
-            make_ready(folder, tmp_path / "prepared", config)
-    table.unlink()
-    with pytest.raises(UserError, match=r"participants\.tsv: no such file"):
-        make_ready(folder, tmp_path / "prepared", FolderConfig("group"))
-
-
-@pytest.mark.parametrize(
-    ("change", "groups", "column"),
-    [
-        (lambda table: table.unlink(), ("",), None),
-        (lambda table: table.write_text(table.read_text().replace("group", "sex")), ("",), None),
-        (lambda table: table.write_text(table.read_text().replace("\tB", "\tA")), ("A",), "group"),
-    ],
-)
-def test_one_group_or_none_is_legal(tmp_path, change, groups, column):
-    folder = tiny.write_dataset(tmp_path / "data", cases=4)
-    change(folder / "participants.tsv")
-    ready = make_ready(folder, tmp_path / "prepared", FolderConfig())
-    assert (ready.dataset.groups, ready.group_column) == (groups, column)
+    assert plain == alike
+    assert len({plain, other_group, other_voxel}) == 3
 
 
 def test_reading_changes_nothing(tmp_path):

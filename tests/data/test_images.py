@@ -8,22 +8,15 @@ import pytest
 import tiny_images
 from PIL import Image
 
-from jaxal.data.cases import initial_set, split
+from jaxal.data.cases import split
 from jaxal.data.images import decoded as images_module
-from jaxal.data.images.decoded import decode, frequencies, make_images
+from jaxal.data.images.decoded import make_images
 from jaxal.data.images.layouts import find_images, read_retinopathy, read_skin_lesions
 from jaxal.data.simulated import pretend
 from jaxal.data.simulated.digits import CLASSES, FREQUENCIES, make_digits
 from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.errors import UserError
 from jaxal.studies.images import part_of
-from jaxal.training.trainer import Interrupted
-from jaxal.types import Case, Label
-
-
-@pytest.fixture(scope="module")
-def fundus(tmp_path_factory):
-    return pretend.write_retinopathy(tmp_path_factory.mktemp("data") / "fundus", images=40)
 
 
 @pytest.fixture(scope="module")
@@ -32,28 +25,28 @@ def lesions(tmp_path_factory):
 
 
 def test_the_retinopathy_layout(fundus, tmp_path):
-    found = find_images(fundus)
-    assert found == read_retinopathy(fundus)
-    assert found.classes[0] == "no DR"
-    by_id = {image.id: image for image in found.images}
+    listing = find_images(fundus)
+    assert listing == read_retinopathy(fundus)
+    assert listing.classes[0] == "no DR"
+    by_id = {image.id: image for image in listing.images}
     assert by_id["0_left"].subject == by_id["0_right"].subject == "0"
     assert by_id["0_left"].category == "no DR"
     assert by_id["0_left"].file == fundus / "train" / "0_left.jpeg"
-    ready = make_images(found, tmp_path, (16, 24), colour=True)
+    ready = make_images(listing, tmp_path, (16, 24), colour=True)
     example = ready.load(ready.dataset.cases[0])
     assert (example.image.shape, example.image.dtype) == ((16, 24, 3), np.float32)
     assert (example.label.shape, example.inside.shape, example.labelled.shape) == ((), (), ())
     splits = split(ready.dataset.cases, 0, 0.2, 0.3)
     for part in splits:
-        assert {case.category for case in part} == set(found.classes)
+        assert {case.category for case in part} == set(listing.classes)
     subjects = [{case.subject for case in part} for part in splits]
     assert not subjects[0] & subjects[1] and not subjects[0] & subjects[2] and not subjects[1] & subjects[2]
 
 
 def test_the_skin_lesion_layout(lesions, tmp_path):
-    found = find_images(lesions)
-    assert found == read_skin_lesions(lesions)
-    assert [image.category for image in found.images[:3]] == ["MEL", "NV", "BCC"]
+    listing = find_images(lesions)
+    assert listing == read_skin_lesions(lesions)
+    assert [image.category for image in listing.images[:3]] == ["MEL", "NV", "BCC"]
     copy = shutil.copytree(lesions, tmp_path / "grouped")
     (copy / "ISIC2018_Task3_Training_LesionGroupings.csv").write_text(
         "image,lesion_id,diagnosis_confirm_type\nISIC_0000000,HAM_1,x\nISIC_0000007,HAM_1,x\n"
@@ -69,23 +62,23 @@ def test_a_folder_a_class_and_a_table(tmp_path):
         inside = tmp_path / "folders" / ("10", "9", "benign")[place % 3]
         inside.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (10, 12), np.uint8)).save(inside / f"{place}.png")
-    found = find_images(tmp_path / "folders")
-    assert found.classes == ("9", "10", "benign")  # numbers by size, then names
-    assert found.images[0].id == "10/0.png"
-    ready = make_images(found, tmp_path / "prepared", (10, 12))
+    listing = find_images(tmp_path / "folders")
+    assert listing.classes == ("9", "10", "benign")  # numbers by size, then names
+    assert listing.images[0].id == "10/0.png"
+    ready = make_images(listing, tmp_path / "prepared", (10, 12))
     assert ready.dataset.channels == ("grey",)
     first = np.asarray(Image.open(tmp_path / "folders" / "10" / "0.png"), np.float32)
-    pixels = np.stack([np.asarray(Image.open(image.file), np.float64) for image in found.images])
+    pixels = np.stack([np.asarray(Image.open(image.file), np.float64) for image in listing.images])
     np.testing.assert_allclose(
         ready.load(ready.dataset.cases[0]).image[..., 0], (first - pixels.mean()) / pixels.std(), atol=1e-5
     )
     with (tmp_path / "folders" / "images.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
-            [("path", "label", "sex", "subject"), *((image.id, image.category, "f", "s1") for image in found.images)]
+            [("path", "label", "sex", "subject"), *((image.id, image.category, "f", "s1") for image in listing.images)]
         )
     table = find_images(tmp_path / "folders", "sex")
     assert {(image.group, image.subject) for image in table.images} == {("f", "s1")}
-    assert table.classes == found.classes
+    assert table.classes == listing.classes
 
 
 def test_medmnist(tmp_path):
@@ -98,10 +91,10 @@ def test_medmnist(tmp_path):
         }
     arrays["train_labels"][:3, 0] = (0, 1, 2)
     np.savez(tmp_path / "some.npz", **arrays)
-    found = find_images(tmp_path / "some.npz")
-    assert (len(found.images), found.classes) == (20, ("0", "1", "2"))
-    assert found.images[12].category == str(arrays["val_labels"][2, 0])
-    ready = make_images(found, tmp_path / "prepared", (28, 28))
+    listing = find_images(tmp_path / "some.npz")
+    assert (len(listing.images), listing.classes) == (20, ("0", "1", "2"))
+    assert listing.images[12].category == str(arrays["val_labels"][2, 0])
+    ready = make_images(listing, tmp_path / "prepared", (28, 28))
     image = ready.load(ready.dataset.cases[12]).image
     pixels = np.concatenate([arrays[f"{name}_images"] for name in ("train", "val", "test")]).astype(np.float64)
     mean, deviation = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))
@@ -153,11 +146,7 @@ def spoil_content(folder):
 
 
 def spoil_end(folder):
-    spoil_end_of(folder / "train" / "3_left.jpeg")
-
-
-def spoil_end_of(path):
-    path.write_bytes(path.read_bytes()[:-400])
+    tiny_images.cut_end(folder / "train" / "3_left.jpeg")
 
 
 def spoil_level(folder):
@@ -235,28 +224,9 @@ def test_tables_that_do_not_fit_are_named(lesions, tmp_path):
         make_images(find_images(tmp_path), tmp_path / "prepared", (8, 8))
 
 
-def test_images_that_do_not_decode_are_named_together(fundus, tmp_path):
-    folder = shutil.copytree(fundus, tmp_path / "fundus")
-    for place in range(12):
-        spoil_end_of(folder / "train" / f"{place}_left.jpeg")
-    with pytest.raises(UserError) as error:
-        make_images(find_images(folder), tmp_path / "prepared", (16, 16), colour=True)
-    assert str(error.value).count("does not decode") == 8
-    assert "4 more images" in str(error.value)
-    assert not list((tmp_path / "prepared").iterdir())  # what is done anew leaves nothing behind
-
-
-def in_two_classes(folder, mode="L"):
-    for place in range(4):
-        path = folder / "ab"[place % 2] / f"{place}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new(mode, (9, 9), 40 * place if mode == "L" else (9, 9, 40 * place)).save(path)
-    return folder
-
-
 def with_splits(folder):
     for split_ in ("train", "test"):
-        in_two_classes(folder / split_)
+        tiny_images.in_two_classes(folder / split_)
     shutil.rmtree(folder / "a")
     shutil.rmtree(folder / "b")
 
@@ -284,7 +254,7 @@ def flat(folder):
     ],
 )
 def test_folders_that_are_no_classes_are_told_of(tmp_path, change, message):
-    folder = in_two_classes(tmp_path / "in")
+    folder = tiny_images.in_two_classes(tmp_path / "in")
     change(folder)
     with pytest.raises(UserError, match=message):
         make_images(find_images(folder), tmp_path / "prepared", (8, 8))
@@ -318,22 +288,6 @@ def test_tables_of_strangers_are_told_of(tmp_path, lines, message):
         images_module.check_listing(find_images(tmp_path))
 
 
-def test_an_array_that_does_not_fit_on_the_disk_is_refused_before_it_is_written(tmp_path, monkeypatch):
-    """Writing to a mapped file on a full disk ends the process by a signal."""
-    free = shutil.disk_usage(tmp_path)._replace(free=100)
-    monkeypatch.setattr(images_module.shutil, "disk_usage", lambda folder: free)
-    with pytest.raises(UserError, match=r"the decoded images take .* GB, but .* GB are free there"):
-        make_images(tiny_images.listing(20), tmp_path, (8, 8))
-
-
-def test_a_value_that_is_no_number_is_named(tmp_path):
-    values = np.ones((9, 9), np.float32)
-    values[3, 3] = np.nan
-    Image.fromarray(values).save(in_two_classes(tmp_path / "in") / "a" / "nan.tif")
-    with pytest.raises(UserError, match=r"nan.tif: does not decode .it holds NaN or infinity"):
-        make_images(find_images(tmp_path / "in"), tmp_path / "prepared", (8, 8))
-
-
 def test_a_link_to_nothing_is_named_instead_of_left_out(tmp_path):
     """As files of a git-annex that were not fetched are."""
     for place in range(4):
@@ -344,26 +298,6 @@ def test_a_link_to_nothing_is_named_instead_of_left_out(tmp_path):
     (tmp_path / "2.png").unlink()
     with pytest.raises(UserError, match=r"a/2\.png: not a file but a link to .*/2\.png, which is not there"):
         make_images(find_images(tmp_path / "in"), tmp_path / "prepared", (8, 8))
-
-
-@pytest.mark.parametrize(
-    ("odd", "others", "advice"), [("L", "RGB", "colour .RGB."), ("RGB", "L", "grey"), ("RGBA", "I;16", "grey")]
-)
-@pytest.mark.parametrize("place", [0, 3])
-def test_the_one_image_that_differs_in_colour_is_named_and_not_the_others(tmp_path, odd, others, advice, place):
-    for number in range(6):
-        (tmp_path / "in" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
-        mode = odd if number == place else others
-        pixels = Image.new(mode, (9, 9), 40 * number if mode in ("L", "I;16") else (200, 9 * number, 9))
-        pixels.save(tmp_path / "in" / "ab"[number % 2] / f"{number}.png")
-    (tmp_path / "in" / "a" / "._2.png").write_bytes(b"what a Mac leaves in archives")
-    listing = find_images(tmp_path / "in")
-    assert len(listing.images) == 6
-    with pytest.raises(UserError, match=rf"{place}\.png \({odd}\)\. Convert them to {advice}") as error:
-        make_images(listing, tmp_path / "prepared", (8, 8))
-    assert str(error.value).count(".png") == 1
-    assert "1 of 6 images" in str(error.value)
-    assert not (tmp_path / "prepared").exists()  # refused before anything was decoded
 
 
 def test_classes_are_at_least_two_and_numbers_of_any_kind_are_names(tmp_path):
@@ -389,131 +323,6 @@ def test_a_part_of_the_images_keeps_subjects_whole(fundus):
     assert len(some.images) == 10
     for image, pixels in zip(some.images, some.pixels, strict=True):
         np.testing.assert_array_equal(pixels, arrays.pixels[arrays.images.index(image)])
-
-
-def test_groups_are_spread_over_the_splits():
-    """Within each class as it is in the whole, to within one image."""
-    cases = [Case(f"{place:03d}", "fm"[place % 4 == 0], None, Label("", category="ab"[place < 40]), "") for place in range(120)]
-    for seed in range(5):
-        for part, share in zip(split(cases, seed, 0.2, 0.3), (0.5, 0.2, 0.3), strict=True):
-            for category, many in (("a", 80), ("b", 40)):
-                men = sum(case.group == "m" for case in part if case.category == category)
-                assert abs(men - share * many / 4) <= 1
-
-
-def test_decoding_goes_on_where_it_was_and_is_done_once(tmp_path, monkeypatch):
-    listing, done = tiny_images.listing(600), []
-
-    def stop(count, total):
-        if count >= 256:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        make_images(listing, tmp_path, (8, 8), progress=stop)
-    real = images_module.Image.fromarray
-    monkeypatch.setattr(images_module.Image, "fromarray", lambda pixels: done.append(1) or real(pixels))
-    ready = make_images(listing, tmp_path, (8, 8))
-    assert len(done) == 600 - 256
-    again = make_images(listing, tmp_path, (8, 8))
-    assert len(done) == 600 - 256
-    assert again.fingerprint == ready.fingerprint
-    np.testing.assert_array_equal(again.load(ready.dataset.cases[300]).image, ready.load(ready.dataset.cases[300]).image)
-
-
-def test_the_fingerprint_sees_pixels_classes_and_groups(fundus, tmp_path):
-    listing = tiny_images.listing(20)
-    plain = make_images(listing, tmp_path, (8, 8)).fingerprint
-    brighter = listing.pixels.copy()
-    brighter[3, 2, 2] += 1
-    first = listing.images[0]
-    for other in (
-        listing._replace(pixels=brighter),
-        listing._replace(images=(first._replace(category="rare"), *listing.images[1:])),
-        listing._replace(images=(first._replace(group="B"), *listing.images[1:])),
-    ):
-        assert make_images(other, tmp_path, (8, 8)).fingerprint != plain
-    moved = shutil.copytree(fundus, tmp_path / "elsewhere")
-    here, there = (make_images(find_images(folder), tmp_path / name, (8, 8)) for folder, name in ((fundus, "a"), (moved, "b")))
-    assert here.fingerprint == there.fingerprint
-
-
-def test_a_photograph_taken_sideways_stands_upright(tmp_path):
-    pixels = np.zeros((8, 16, 3), np.uint8)
-    pixels[:, :8] = 255  # white on the left
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by a quarter
-    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
-    listed = images_module.Listed("turned", "a", file=tmp_path / "turned.png")
-    upright = decode(listed, (16, 8), colour=True)
-    assert upright[:4].mean() > 250 and upright[-4:].mean() < 5
-
-
-def test_an_image_of_twelve_bits_keeps_its_contrast(tmp_path):
-    values = np.linspace(100, 4095, 64).reshape(8, 8).astype(np.uint16)
-    Image.fromarray(values).save(tmp_path / "deep.png")
-    found = decode(images_module.Listed("deep", "a", file=tmp_path / "deep.png"), (8, 8), colour=False)
-    np.testing.assert_allclose(found[..., 0], 255 * (values - 100.0) / 3995, atol=0.51)
-    Image.fromarray(np.full((8, 8), 700, np.uint16)).save(tmp_path / "flat.png")
-    assert not decode(images_module.Listed("flat", "a", file=tmp_path / "flat.png"), (8, 8), colour=False).any()
-
-
-def test_classes_that_are_too_few_to_split_are_named(tmp_path):
-    ready = tiny_images.read(tmp_path, 20)  # two are rare
-    with pytest.raises(UserError, match="Class 'rare' has 2 subjects"):
-        split(ready.dataset.cases, 0, 0.3, 0.4)
-    cases = tiny_images.read(tmp_path, 40).dataset.cases
-    splits = split(cases, 0, 0.2, 0.3)
-    shares = frequencies(splits.pool)
-    start = initial_set(splits.pool, 5, 0, shares)
-    assert {case.category for case in start} == set(tiny_images.CLASSES)
-    assert initial_set(splits.pool, 5, 1, shares) != start
-
-
-def test_a_subject_with_images_of_several_classes_counts_as_its_rarest():
-    """Else a class that only ever comes second would be in whatever split chance has it in."""
-    cases = []
-    for subject in range(24):
-        second = "rare" if subject < 4 else "common"
-        cases += [
-            Case(f"{subject:02d}{eye}", "", None, Label("", category=name), str(subject))
-            for eye, name in (("a", "common"), ("b", second))
-        ]
-    for seed in range(10):
-        for part in split(cases, seed, 0.25, 0.25):
-            assert {case.category for case in part} == {"common", "rare"}
-            assert all(sum(case.subject == own.subject for case in part) == 2 for own in part)
-
-
-def of_subjects(*categories):
-    """Cases of subjects; each subject's images are of the classes that its letters name."""
-    return [
-        Case(f"{subject:02d}{place}", "", None, Label("", category=category), str(subject))
-        for subject, letters in enumerate(categories)
-        for place, category in enumerate(letters)
-    ]
-
-
-def test_a_class_whose_subjects_have_rarer_ones_too_is_split_with_them():
-    """Of 21 subjects that have `a`, 19 go by the rarer class; two by themselves cannot fill three splits and need not."""
-    cases = of_subjects(*["aab"] * 19, *["aaa"] * 2)
-    for seed in range(10):
-        for part in split(cases, seed, 0.2, 0.3):
-            assert {case.category for case in part} == {"a", "b"}
-
-
-@pytest.mark.parametrize(
-    ("categories", "message"),
-    [
-        (["ab"] * 2 + ["b"] * 18, "Class 'a' has 2 subjects"),
-        (["a"] * 19 + ["b"], "Class 'b' has 1 subject;"),
-        (["ac"] + ["a"] + ["bc"] * 19, "Class 'a' has 2 subjects"),
-    ],
-)
-def test_the_number_of_a_class_s_subjects_is_true(categories, message):
-    with pytest.raises(UserError) as error:
-        split(of_subjects(*categories), 0, 0.2, 0.3)
-    assert message in str(error.value)
-    assert "at least three are needed" in str(error.value)
 
 
 def test_digits_and_tissue_have_the_frequencies_of_the_study():

@@ -40,14 +40,14 @@ def folds(tmp_path):
 
 
 def test_the_folds_of_nnunet_are_members(folds):
-    found = find_predictions([folds])
-    assert found.members == ("fold_0", "fold_1")
-    assert list(found.files) == ["case_0", "case_1"]
-    members = list(read_members(found.files["case_1"]))
+    predictions = find_predictions([folds])
+    assert predictions.members == ("fold_0", "fold_1")
+    assert list(predictions.files) == ["case_0", "case_1"]
+    members = list(read_members(predictions.files["case_1"]))
     for fold, member in enumerate(members):
         np.testing.assert_allclose(member, np.moveaxis(probabilities(10 * fold + 1, (6, 5, 5)), 0, -1), atol=2e-3)
         np.testing.assert_allclose(member.sum(-1), 1, atol=1e-6)
-    assert find_predictions([folds / "fold_0", folds / "fold_1"]).files == found.files
+    assert find_predictions([folds / "fold_0", folds / "fold_1"]).files == predictions.files
     assert find_predictions([folds / "fold_1"]).members == ("fold_1",)
 
 

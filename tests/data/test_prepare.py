@@ -92,7 +92,7 @@ def test_every_decision_says_why():
 
 def test_ct_is_clipped_to_percentiles_of_the_foreground(rng):
     intensities = rng.normal(40, 30, (2, 500, 1))
-    (scaling,) = make_plan(["CT"], [look((32, 32, 32), (1, 1, 1), own) for own in intensities], 2**17).scaling
+    (scaling,) = make_plan(["CT"], [look((32, 32, 32), (1, 1, 1), values) for values in intensities], 2**17).scaling
     low, high = np.percentile(intensities, [0.5, 99.5])
     clipped = np.clip(intensities, low, high)
     assert (scaling.low, scaling.high) == pytest.approx((low, high))
@@ -147,11 +147,11 @@ def test_mixed_spacings_and_orientations_become_one(tmp_path):
     save(folder / "imagesTr" / "scan_2.nii.gz", image.reshape(24, 24, 12, 2).mean(-1), coarse)
     save(folder / "labelsTr" / "scan_2.nii.gz", label[:, :, ::2], coarse)
     ready = make_ready(folder, tmp_path / "prepared", FolderConfig())
-    one, turned, coarse = (load_case(ready.dataset.cases[index], ready.dataset) for index in range(3))
-    np.testing.assert_allclose(turned.image, one.image, atol=1e-5)
-    np.testing.assert_array_equal(turned.label, one.label)
-    assert np.abs(coarse.image - one.image).mean() < 0.1
-    assert (coarse.label == one.label).mean() > 0.99
+    plain, turned, coarse = (load_case(ready.dataset.cases[index], ready.dataset) for index in range(3))
+    np.testing.assert_allclose(turned.image, plain.image, atol=1e-5)
+    np.testing.assert_array_equal(turned.label, plain.label)
+    assert np.abs(coarse.image - plain.image).mean() < 0.1
+    assert (coarse.label == plain.label).mean() > 0.99
 
 
 def test_label_maps_prepared_in_another_way_are_not_taken_for_those_of_this_one(tmp_path, monkeypatch):
@@ -247,11 +247,11 @@ def test_patches_come_from_the_case_and_hold_foreground_as_asked(tmp_path):
         patch = draw_patch(dataset.cases[0], (4, 4, 4), 1.0, rng)
         assert patch.image.shape == (4, 4, 4, 1)
         with_ball += patch.label.any()
-        found = False
+        cut_from_it = False
         for start in np.argwhere(whole.image[..., 0] == patch.image[0, 0, 0, 0]):
             window = tuple(slice(first, first + 4) for first in start)
-            found = found or np.array_equal(whole.image[window], patch.image)
-        assert found
+            cut_from_it = cut_from_it or np.array_equal(whole.image[window], patch.image)
+        assert cut_from_it
     assert with_ball == 40
     starts = {
         tuple(np.argwhere(whole.image[..., 0] == draw_patch(dataset.cases[0], (15, 12, 9), 0.0, rng).image[0, 0, 0, 0])[0])
@@ -260,8 +260,8 @@ def test_patches_come_from_the_case_and_hold_foreground_as_asked(tmp_path):
     assert starts == {(0, 0, 0), (1, 0, 0)}  # the last place that a patch can have, too
     large = draw_patch(dataset.cases[0], (20, 4, 12), 0.0, rng)
     assert large.inside.sum() == 16 * 4 * 9
-    one, two = (draw_patch(dataset.cases[0], (4, 4, 4), 0.3, np.random.default_rng(7)).image for _ in range(2))
-    np.testing.assert_array_equal(one, two)
+    first_drawn, second_drawn = (draw_patch(dataset.cases[0], (4, 4, 4), 0.3, np.random.default_rng(7)).image for _ in range(2))
+    np.testing.assert_array_equal(first_drawn, second_drawn)
 
 
 def test_headers_are_parsed_by_one_thread_at_a_time(tiny_dataset, monkeypatch):

@@ -67,10 +67,10 @@ class Maps(eqx.Module):
     head: eqx.nn.Conv2d
 
     def __init__(self, key):
-        one, other = jax.random.split(key)
-        self.first = eqx.nn.Conv2d(1, 4, 3, padding=1, key=one)
+        first_key, head_key = jax.random.split(key)
+        self.first = eqx.nn.Conv2d(1, 4, 3, padding=1, key=first_key)
         self.dropout = eqx.nn.Dropout(0.5)
-        self.head = eqx.nn.Conv2d(4, 3, 1, key=other)
+        self.head = eqx.nn.Conv2d(4, 3, 1, key=head_key)
 
     def __call__(self, x, *, key=None):
         return self.head(self.dropout(jax.nn.relu(self.first(x)), key=key))
@@ -103,12 +103,12 @@ def test_dropout_samples_of_a_pass_are_runs_of_the_module():
     module, variables = perceptron()
     model, params = adapters.linen(module, variables, IMAGES[:2], head="Dense_1", on={"train": True})
     options = jaxal.ScoreOptions(dropout_samples=4, batch_size=1, seed=5)
-    found = jaxal.score(model, params, IMAGES, "bald", options=options)["bald"]
+    scores = jaxal.score(model, params, IMAGES, "bald", options=options)["bald"]
     key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(jax.random.key(5), 1), 0), 0)
     keys = [jax.random.fold_in(key, sample) for sample in range(4)]
     rows = [[module.apply(variables, image[None], train=True, rngs={"dropout": key})[0] for image in IMAGES] for key in keys]
-    np.testing.assert_allclose(found, jaxal.bald(np.array(rows)), rtol=1e-4, atol=1e-6)
-    assert found.min() > 1e-3
+    np.testing.assert_allclose(scores, jaxal.bald(np.array(rows)), rtol=1e-4, atol=1e-6)
+    assert scores.min() > 1e-3
 
 
 def test_linen_heads_may_be_nested_convolutions_without_bias():

@@ -62,9 +62,9 @@ def test_images_smaller_than_the_window_are_convolved_alike(rng, space, window, 
     plain, plain_total = compiled(fast.conv_plain)
     assert plain.shape == (3, *(-(-length // stride) for length in space), 5)
     for form in (fast.conv, fast.conv_by_patches):
-        found, found_total = compiled(form)
-        np.testing.assert_allclose(np.asarray(found), np.asarray(plain), atol=2e-5)
-        for ours, theirs in zip(found_total, plain_total, strict=True):
+        fast_outputs, fast_total = compiled(form)
+        np.testing.assert_allclose(np.asarray(fast_outputs), np.asarray(plain), atol=2e-5)
+        for ours, theirs in zip(fast_total, plain_total, strict=True):
             np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), atol=1e-4)
     traced = jax.jit(fast.conv, static_argnums=2).trace(inputs, kernel, stride)
     small = window > 1 and min(space) < window
@@ -111,8 +111,8 @@ def test_tiles_work_in_loops_and_under_vmap(rng):
         jax.value_and_grad(lambda kernels, form=form: total(form, kernels))(kernels)
         for form in (fast.conv_by_tiles, fast.conv_plain)
     )
-    for one, two in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
-        np.testing.assert_allclose(np.asarray(one), np.asarray(two), rtol=1e-4, atol=2e-5 * np.abs(two).max())
+    for our_part, plain_part in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(np.asarray(our_part), np.asarray(plain_part), rtol=1e-4, atol=2e-5 * np.abs(plain_part).max())
 
 
 def test_convolution_takes_the_fast_form_on_a_cpu_and_the_plain_one_elsewhere():
@@ -137,10 +137,10 @@ def test_upsample_equals_the_transposed_convolution(rng, rank):
 
 def test_upsample_leaves_an_axis_alone(rng):
     inputs, kernel = rng.normal(size=(2, 3, 4, 5, 6)), rng.normal(size=(2, 1, 2, 6, 3))
-    found = np.asarray(fast.upsample(jnp.asarray(inputs, jnp.float32), jnp.asarray(kernel, jnp.float32)))
-    assert found.shape == (2, 6, 4, 10, 3)
+    upsampled = np.asarray(fast.upsample(jnp.asarray(inputs, jnp.float32), jnp.asarray(kernel, jnp.float32)))
+    assert upsampled.shape == (2, 6, 4, 10, 3)
     for x, z in np.ndindex(2, 2):
-        np.testing.assert_allclose(found[:, x::2, :, z::2], inputs @ kernel[x, 0, z], atol=1e-4)
+        np.testing.assert_allclose(upsampled[:, x::2, :, z::2], inputs @ kernel[x, 0, z], atol=1e-4)
 
 
 def test_max_pool_equals_a_loop(rng):
@@ -223,8 +223,8 @@ def test_masks_per_item_equal_items_one_by_one():
         kernel, bias = model.head(params, masks)
         together = jnp.einsum("bxyzf,bfc->bxyzc" if kernel.ndim == 3 else "bxyzf,fc->bxyzc", output.features, kernel)
         for item in range(2):
-            own = jax.tree.map(lambda mask, item=item: mask[item], masks)
-            alone = logits(model, params, inputs[item : item + 1], own)
+            item_masks = jax.tree.map(lambda mask, item=item: mask[item], masks)
+            alone = logits(model, params, inputs[item : item + 1], item_masks)
             np.testing.assert_allclose(np.asarray(together[item] + bias.reshape(1, 1, 1, -1)), np.asarray(alone[0]), atol=1e-5)
 
 

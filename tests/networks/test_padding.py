@@ -72,8 +72,8 @@ def test_norms_count_what_is_inside(rng, float64, groups, mean):
     def with_gradient(norm):
         return norm(values, scale, bias), *jax.grad(lambda *args: (norm(*args) * towards).sum(), (0, 1, 2))(values, scale, bias)
 
-    for one, other in zip(with_gradient(ours), with_gradient(theirs), strict=True):
-        np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=3e-5)
+    for our_part, their_part in zip(with_gradient(ours), with_gradient(theirs), strict=True):
+        np.testing.assert_allclose(np.asarray(our_part), np.asarray(their_part), atol=3e-5)
 
 
 @functools.partial(jax.jit, static_argnums=0)

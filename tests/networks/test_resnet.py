@@ -57,8 +57,8 @@ def test_weights_of_torchvision_give_pytorchs_logits(tmp_path, architecture, end
     path = tmp_path / f"weights.{ending}"
     state = state_of(architecture) | {"bn1.num_batches_tracked": np.array(3)}
     save_file(state, path) if ending == "safetensors" else np.savez(path, **state)
-    own = config(architecture)
-    model = with_weights(resnet(own), own, read_weights(path), path)
+    settings = config(architecture)
+    model = with_weights(resnet(settings), settings, read_weights(path), path)
     params = model.init(jax.random.key(0), jnp.asarray(IMAGES[:1]))
     expected = np.array(FIXTURE[architecture]["logits"])
     ours = np.asarray(jax.jit(lambda params, images: logits(model, params, images))(params, IMAGES))
@@ -66,9 +66,9 @@ def test_weights_of_torchvision_give_pytorchs_logits(tmp_path, architecture, end
 
 
 def test_a_last_layer_of_other_classes_stays_fresh():
-    own = config(classes=3)
-    model = with_weights(resnet(own), own, state_of(), Path("weights.npz"))
-    params, fresh = (part.init(jax.random.key(0), jnp.asarray(IMAGES[:1])) for part in (model, resnet(own)))
+    settings = config(classes=3)
+    model = with_weights(resnet(settings), settings, state_of(), Path("weights.npz"))
+    params, fresh = (part.init(jax.random.key(0), jnp.asarray(IMAGES[:1])) for part in (model, resnet(settings)))
     np.testing.assert_array_equal(params["kernel"], fresh["kernel"])
     np.testing.assert_array_equal(params["conv1"]["kernel"], state_of()["conv1.weight"].transpose(2, 3, 1, 0))
 
@@ -90,30 +90,30 @@ def test_a_last_layer_of_other_classes_stays_fresh():
     ],
 )  # fmt: skip
 def test_weights_that_do_not_fit_are_named(change, message):
-    state, own = state_of(), config()
+    state, settings = state_of(), config()
     change(state)
     with pytest.raises(UserError) as error:
-        with_weights(resnet(own), own, state, Path("weights.npz"))
+        with_weights(resnet(settings), settings, state, Path("weights.npz"))
     assert message in str(error.value)
     assert "weights.npz" in str(error.value)
 
 
 def test_grey_images_see_what_three_equal_colours_would():
-    own, grey = config(), IMAGES[..., :1]
-    models = [with_weights(resnet(own), own, state_of(), Path("weights.npz"), channels) for channels in (1, 3)]
-    found = []
+    settings, grey = config(), IMAGES[..., :1]
+    models = [with_weights(resnet(settings), settings, state_of(), Path("weights.npz"), channels) for channels in (1, 3)]
+    outputs = []
     for model, images in zip(models, (grey, np.repeat(grey, 3, -1)), strict=True):
         params = model.init(jax.random.key(0), jnp.asarray(images[:1]))
-        found.append(np.asarray(jax.jit(lambda params, images, model=model: logits(model, params, images))(params, images)))
-    np.testing.assert_allclose(found[0], found[1], atol=1e-4 * np.abs(found[1]).max())
+        outputs.append(np.asarray(jax.jit(lambda params, images, model=model: logits(model, params, images))(params, images)))
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-4 * np.abs(outputs[1]).max())
 
 
 def test_the_network_follows_the_file():
     small = config("small", entry="narrow")
     for architecture in ("resnet18", "resnet50"):
-        found = network_of(state_of(architecture), small)
-        assert (found.architecture, found.width, found.entry, found.norm) == (architecture, 64, "wide", "frozen")
-        assert found.classes == small.classes
+        network = network_of(state_of(architecture), small)
+        assert (network.architecture, network.width, network.entry, network.norm) == (architecture, 64, "wide", "frozen")
+        assert network.classes == small.classes
 
 
 def test_files_that_could_run_code_or_are_broken_are_refused(tmp_path):
@@ -165,13 +165,13 @@ def test_version_two_puts_its_norms_first():
 
 
 def test_masks_drop_features_before_the_last_layer():
-    own = config(norm="group", architecture="small", entry="narrow")
-    model = resnet(own)
+    settings = config(norm="group", architecture="small", entry="narrow")
+    model = resnet(settings)
     images = jnp.asarray(IMAGES[:, :16, :16])
     params = model.init(jax.random.key(0), images)
     masks = model.draw_masks(jax.random.key(2))
     assert set(np.unique(np.asarray(masks["head"]))) <= {0.0, np.float32(1 / 0.8)}
-    assert masks["head"].shape == (own.features,)
+    assert masks["head"].shape == (settings.features,)
     features = model.tail(params, model.stem(params, images), None).features
     kernel, bias = model.head(params, masks)
     by_features = (features * masks["head"][None]) @ params["kernel"] + params["bias"][None]
@@ -183,6 +183,6 @@ def test_settings_that_cannot_be_are_refused():
         ResNetConfig(width=30, groups=4)
     with pytest.raises(ValueError, match="dropout_rate"):
         ResNetConfig(dropout_rate=1.0)
-    own = config(norm="group")
+    settings = config(norm="group")
     with pytest.raises(ValueError, match="frozen"):
-        with_weights(resnet(own), own, {}, Path("weights.npz"))
+        with_weights(resnet(settings), settings, {}, Path("weights.npz"))

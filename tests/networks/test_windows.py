@@ -148,5 +148,5 @@ def test_a_patch_goes_straight_through(rng):
     model = windowed(plain, PATCH)
     inputs = jnp.asarray(rng.normal(size=(2, *PATCH, 1)), jnp.float32)
     params = jax.jit(plain.init)(jax.random.key(0), inputs)
-    ours, theirs = (one.tail(params, one.stem(params, inputs), None).features for one in (model, plain))
+    ours, theirs = (network.tail(params, network.stem(params, inputs), None).features for network in (model, plain))
     np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))

@@ -19,14 +19,14 @@ def curve(*rounds, labelled=(8, 12, 16), groups=GROUPS):
 
 def test_measures_worked_by_hand():
     dice = np.array([[0.8, 0.8, 0.4, 0.4], [0.9, 0.9, 0.5, 0.7], [0.9, 0.9, 0.8, 0.6]])
-    own = curve(*dice)
-    assert own.levels() == pytest.approx([0.6, 0.75, 0.8])
-    found = own.measures()
-    assert found["dice"] == pytest.approx(0.8)
-    assert (found["dice_A"], found["dice_B"], found["worst_group"]) == pytest.approx((0.9, 0.7, 0.7))
-    assert found["disparity"] == pytest.approx(0.2)  # |0.9 - 0.8| + |0.7 - 0.8|
-    assert found["essp"] == pytest.approx(0.8 / 1.2)
-    assert found["area"] == pytest.approx((0.5 * 0.6 + 0.75 + 0.5 * 0.8) / 2)
+    dice_curve = curve(*dice)
+    assert dice_curve.levels() == pytest.approx([0.6, 0.75, 0.8])
+    measures = dice_curve.measures()
+    assert measures["dice"] == pytest.approx(0.8)
+    assert (measures["dice_A"], measures["dice_B"], measures["worst_group"]) == pytest.approx((0.9, 0.7, 0.7))
+    assert measures["disparity"] == pytest.approx(0.2)  # |0.9 - 0.8| + |0.7 - 0.8|
+    assert measures["essp"] == pytest.approx(0.8 / 1.2)
+    assert measures["area"] == pytest.approx((0.5 * 0.6 + 0.75 + 0.5 * 0.8) / 2)
 
 
 def test_labels_needed_at_the_ends():
@@ -38,9 +38,9 @@ def test_labels_needed_at_the_ends():
 
 
 def test_undefined_cases_are_left_out_of_the_means():
-    found = segmentation.measures(np.array([0.8, np.nan, 0.4, 0.4]), GROUPS)
-    assert found["dice_A"] == 0.8
-    assert found["dice"] == pytest.approx(1.6 / 3)
+    measures = segmentation.measures(np.array([0.8, np.nan, 0.4, 0.4]), GROUPS)
+    assert measures["dice_A"] == 0.8
+    assert measures["dice"] == pytest.approx(1.6 / 3)
     assert curve([0.8, np.nan, 0.4, 0.4]).levels() == pytest.approx([1.6 / 3])
 
 
@@ -94,13 +94,13 @@ def test_no_case_counts_twice(rng):
         seed: curve(0.5 + (base[seed] - base[seed].mean()) + 0.01 * seed, groups=np.repeat(["A", "B"], 20)) for seed in range(5)
     }
     alike = {seed: curve(np.full(40, 0.5 + 0.01 * seed), groups=np.repeat(["A", "B"], 20)) for seed in range(5)}
-    wide, narrow = (comparison.compare({"a": own}, {}, ())[0]["a"]["dice"] for own in (spread, alike))
+    wide, narrow = (comparison.compare({"a": curves}, {}, ())[0]["a"]["dice"] for curves in (spread, alike))
     assert wide == pytest.approx(narrow)
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 @pytest.mark.parametrize(
-    "scenario", [coverage_of_intervals.CASES_VARY, coverage_of_intervals.SEEDS_VARY], ids=lambda own: own.name
+    "scenario", [coverage_of_intervals.CASES_VARY, coverage_of_intervals.SEEDS_VARY], ids=lambda scenario: scenario.name
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(scenario, seeds):
     """In 93.6 to 96.4 of 100 of 4000 studies, four standard errors around 95; `tests/coverage_of_intervals.py` has more of it."""
@@ -172,7 +172,7 @@ def test_goals_need_the_full_line_of_every_seed(rng):
     assert "labels" not in comparison.compare(both, {0: full[0]}, ())[0]["other"]
     table, _ = comparison.compare(both, full, ())
     assert 8 <= table["other"]["labels"].value <= 16
-    beyond = {seed: own._replace(dice=own.dice + 1) for seed, own in full.items()}
+    beyond = {seed: dice_curve._replace(dice=dice_curve.dice + 1) for seed, dice_curve in full.items()}
     high, differences = comparison.compare(both, beyond, ("entropy",))
     assert high["other"]["labels"].value == np.inf
     assert np.isnan(differences["entropy"]["other"]["labels"].value)  # two goals that nobody reached do not differ by a number

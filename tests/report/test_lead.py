@@ -123,8 +123,8 @@ def test_an_exhausted_pool_asks_for_nothing():
 def test_a_query_of_a_later_round_than_the_comparison_says_when_it_was_made():
     values = {"aeig": 0.8, "random": 0.7}
     queries = [asked.Asked("aeig", 0, 24, ("u9",)), asked.Asked("random", 0, 16, ("u1",))]
-    found = comparison(values, {"random": {"aeig": Estimate(0.1, NAN, NAN)}}, 1)
-    sentence = lead.sentence(runs(values, 1), found, queries)
+    compared = comparison(values, {"random": {"aeig": Estimate(0.1, NAN, NAN)}}, 1)
+    sentence = lead.sentence(runs(values, 1), compared, queries)
     assert sentence.endswith("aeig asks next for u9 (chosen after 24 labelled cases).")
 
 
@@ -143,14 +143,14 @@ def test_a_waiting_query_comes_before_that_of_the_last_line(tmp_path, rng):
     run = tmp_path / SETTING / "aeig" / "seed-0"
     for number in range(2):
         Ledger(run / "rounds.jsonl").append(record(number, 8 + 4 * number, 0.7, rng, [f"old{number}"]))
-    (found,) = asked.asked_next(tmp_path, read_runs(tmp_path))
-    assert found == ("aeig", 0, 12, ("old1",))
+    (query,) = asked.asked_next(tmp_path, read_runs(tmp_path))
+    assert query == ("aeig", 0, 12, ("old1",))
     (run / "pending.json").write_text(json.dumps(record(2, 16, 0.7, rng, ["waits"])))
-    (found,) = asked.asked_next(tmp_path, read_runs(tmp_path))
-    assert found == ("aeig", 0, 16, ("waits",))
+    (query,) = asked.asked_next(tmp_path, read_runs(tmp_path))
+    assert query == ("aeig", 0, 16, ("waits",))
     (run / "pending.json").write_text(json.dumps(record(1, 12, 0.7, rng, ["left over"])))  # of a kill after its line was written
-    (found,) = asked.asked_next(tmp_path, read_runs(tmp_path))
-    assert found.units == ("old1",)
+    (query,) = asked.asked_next(tmp_path, read_runs(tmp_path))
+    assert query.units == ("old1",)
 
 
 def test_the_page_begins_with_it_for_each_setting(tmp_path, monkeypatch):

@@ -116,9 +116,9 @@ def test_a_run_that_is_still_short_is_left_out_by_name(tmp_path):
     folder = write_study(tmp_path, seeds=2)
     ledger = folder / "strong-imbalanced" / "random" / "seed-1" / "rounds.jsonl"
     ledger.write_text(ledger.read_text().splitlines()[0] + "\n")
-    (found,) = compare_folder(folder)
-    assert found.seeds == (0,)
-    assert found.left_out == ("entropy seed 1", "random seed 1", "weighted_entropy seed 1")  # all have seed 0 in full
+    (comparison,) = compare_folder(folder)
+    assert comparison.seeds == (0,)
+    assert comparison.left_out == ("entropy seed 1", "random seed 1", "weighted_entropy seed 1")  # all have seed 0 in full
     assert "random seed 1" in page.write_report(folder).read_text()
 
 
@@ -259,8 +259,8 @@ def images(tmp_path_factory):
             level = float(np.mean(list(by_class.values())))
             counts = dict.fromkeys(by_class, 4 * (round_ + 1))
             test = {
-                f"t{place:02d}": {"group": "", "class": int(own), "probability": row.tolist()}
-                for place, (own, row) in enumerate(zip(label, probability, strict=True))
+                f"t{place:02d}": {"group": "", "class": int(number), "probability": row.tolist()}
+                for place, (number, row) in enumerate(zip(label, probability, strict=True))
             }
             line = record(round_, 12 * (round_ + 1), 0.8, rng, ["a", "b"])
             line |= {

@@ -22,8 +22,8 @@ def open_loop(tmp_path):
 def probabilities(names, members=2):
     """`[members, items, 2]`; the higher a name's number, the less sure."""
     unsure = np.array([0.04 * int(name.split("-")[1]) for name in names])
-    one = np.stack([1 - unsure, unsure], -1)
-    return np.stack([one] * members)
+    member = np.stack([1 - unsure, unsure], -1)
+    return np.stack([member] * members)
 
 
 def answer(loop, query):

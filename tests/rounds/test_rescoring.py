@@ -14,19 +14,19 @@ from jaxal.rounds.setup import RoundsConfig, open_run
 def test_scores_are_those_that_the_round_itself_had(tmp_path, task):  # noqa: F811
     records = {name: run(tmp_path / name, task, strategy=name)[-1] for name in ("mc_entropy", "aeig")}
     names = ["aeig", "coreset", "mc_entropy", "random"]
-    for own, record in records.items():
-        found = rescoring.score_round(open_run(tmp_path / own, "random", CONFIG, task, Silent()), names)
-        assert found.round == record["round"] == 1
-        labelled = {case.id for case in task.splits.pool} - {case.id for case in found.pool}
+    for strategy, record in records.items():
+        scored = rescoring.score_round(open_run(tmp_path / strategy, "random", CONFIG, task, Silent()), names)
+        assert scored.round == record["round"] == 1
+        labelled = {case.id for case in task.splits.pool} - {case.id for case in scored.pool}
         assert len(labelled) == record["labelled"]
-        assert list(found.queries[own].units) == record["queried"]
-        scores = dict(zip((case.id for case in found.pool), found.scores[own], strict=True))
+        assert list(scored.queries[strategy].units) == record["queried"]
+        scores = dict(zip((case.id for case in scored.pool), scored.scores[strategy], strict=True))
         np.testing.assert_allclose([scores[id_] for id_ in record["queried"]], record["scores"], rtol=1e-5)
     path = tmp_path / "scores.csv"
-    rescoring.write_scores(path, found)
+    rescoring.write_scores(path, scored)
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert list(rows[0]) == ["case", "group", "round", *names]
-    assert [float(row["mc_entropy"]) for row in rows] == found.scores["mc_entropy"].tolist()
+    assert [float(row["mc_entropy"]) for row in rows] == scored.scores["mc_entropy"].tolist()
 
 
 def test_an_ensemble_is_trained_and_its_networks_disagree(tmp_path, task):  # noqa: F811
@@ -38,8 +38,8 @@ def test_an_ensemble_is_trained_and_its_networks_disagree(tmp_path, task):  # no
     assert record["dice"] == alone["dice"]  # the first network is the one that is evaluated
     assert min(record["scores"]) > 0
     assert (tmp_path / "checkpoints" / "network-1" / "round-000").is_dir()
-    found = rescoring.score_round(open_run(tmp_path, "random", config, task, Silent()), ["bald"])
-    assert list(found.queries["bald"].units) == record["queried"]
+    scored = rescoring.score_round(open_run(tmp_path, "random", config, task, Silent()), ["bald"])
+    assert list(scored.queries["bald"].units) == record["queried"]
 
 
 def test_without_a_finished_round_there_is_nothing_to_score_with(tmp_path, task):  # noqa: F811

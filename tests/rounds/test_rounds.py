@@ -219,8 +219,8 @@ def test_the_last_rounds_network_is_a_further_member(tmp_path, task):  # noqa: F
     model = changed.model
     for unit, score in zip(second["queried"], second["scores"], strict=True):
         image = jnp.asarray(changed.load(work.units[unit].case).image[None])
-        one, two = (np.asarray(softmax_of(model, params, image)) for params in (old, new))
-        assert score == pytest.approx(np.abs(one - two).mean() / 2, rel=1e-3)  # the standard deviation of two numbers
+        before, after = (np.asarray(softmax_of(model, params, image)) for params in (old, new))
+        assert score == pytest.approx(np.abs(before - after).mean() / 2, rel=1e-3)  # the standard deviation of two numbers
 
 
 def softmax_of(model, params, image):

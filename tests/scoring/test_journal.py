@@ -8,16 +8,16 @@ from jaxal.scoring.journal import Journal
 
 
 def test_gives_back_what_was_written_by_any_writer(tmp_path):
-    one, two = Journal(tmp_path / "scores", writer=0), Journal(tmp_path / "scores", writer=1)
-    assert one.read("pass") == {}
-    one.write("pass", [("a", b"1"), ("b", b"22")])
-    two.write("pass", [("c", b"333")])
-    two.write("other", [("a", b"4")])
-    assert one.read("pass") == two.read("pass") == {"a": b"1", "b": b"22", "c": b"333"}
-    assert one.read("other") == {"a": b"4"}
-    one.write("pass", [("a", b"5")])
-    assert one.read("pass")["a"] == b"5"
-    one.clear()
+    first, second = Journal(tmp_path / "scores", writer=0), Journal(tmp_path / "scores", writer=1)
+    assert first.read("pass") == {}
+    first.write("pass", [("a", b"1"), ("b", b"22")])
+    second.write("pass", [("c", b"333")])
+    second.write("other", [("a", b"4")])
+    assert first.read("pass") == second.read("pass") == {"a": b"1", "b": b"22", "c": b"333"}
+    assert first.read("other") == {"a": b"4"}
+    first.write("pass", [("a", b"5")])
+    assert first.read("pass")["a"] == b"5"
+    first.clear()
     assert not (tmp_path / "scores").exists()
 
 

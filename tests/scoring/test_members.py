@@ -60,8 +60,8 @@ def check_moments(moments, p):
     assert float(moments.members) == len(p)
     np.testing.assert_allclose(np.asarray(uncertainty.mean_probability(moments)), p.mean(0), atol=2e-5)
     np.testing.assert_allclose(np.asarray(uncertainty.variance(moments)), p.var(0).mean(1), atol=2e-5)
-    own = -(p * np.log(p)).sum(2).mean(0)
-    np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), own, atol=2e-5)
+    expected_entropy = -(p * np.log(p)).sum(2).mean(0)
+    np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), expected_entropy, atol=2e-5)
 
 
 @pytest.mark.parametrize("dropout", ["head", "decoder", "bottleneck"])
@@ -112,10 +112,10 @@ def test_members_of_an_image_with_one_class_equal_whole_forwards(rng, config):
         moments = member_moments(stream, params, images, hidden, KEY, around)
         return moments, member_probabilities(stream, params, images, hidden, KEY)
 
-    moments, found = run(params, images)
+    moments, probability = run(params, images)
     expected = plain(model, each, images, config)
-    assert found.shape == (config.count, 2, 3, 1)
-    np.testing.assert_allclose(np.asarray(found), expected, atol=2e-5)
+    assert probability.shape == (config.count, 2, 3, 1)
+    np.testing.assert_allclose(np.asarray(probability), expected, atol=2e-5)
     check_moments(moments, expected)
 
 
@@ -131,9 +131,9 @@ def test_blocks_of_elements_do_not_change_the_moments(rng, monkeypatch):
     expected = uncertainty.moments_of(logits, around)
     monkeypatch.setattr(members, "_LOGITS_AT_ONCE", {"cpu": 120, "accelerator": 120})  # ten elements a block, the last one ragged
     blocks = members.moments_of_heads(CLASS_MOMENTS, features, kernels, biases, around)
-    for one, two, three in zip(whole, blocks, expected, strict=True):
-        np.testing.assert_allclose(np.asarray(one), np.asarray(three), atol=1e-5)
-        np.testing.assert_allclose(np.asarray(two), np.asarray(three), atol=1e-5)
+    for whole_part, block_part, expected_part in zip(whole, blocks, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(whole_part), np.asarray(expected_part), atol=1e-5)
+        np.testing.assert_allclose(np.asarray(block_part), np.asarray(expected_part), atol=1e-5)
 
 
 @pytest.mark.parametrize("wrong", [{"networks": 0}, {"dropout": -1}, {"flips": (1, 1)}])

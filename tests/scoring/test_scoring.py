@@ -41,8 +41,8 @@ def everything(model, params, load, tiny_dataset):
     return Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)(params, KEY, tiny_dataset.cases[:6], load)
 
 
-def assert_equal(one, two, tolerance=0.0):
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+def assert_equal(tree, other, tolerance=0.0):
+    for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True):
         if tolerance:
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
         else:
@@ -164,16 +164,16 @@ def test_elements_without_a_label_are_scored_like_all_others(everything, model, 
         return example._replace(labelled=labelled)
 
     pass_ = Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)
-    found = pass_(params, KEY, tiny_dataset.cases[:6], half_labelled)
+    statistics = pass_(params, KEY, tiny_dataset.cases[:6], half_labelled)
     for name in set(tiny.OF_LABEL_MAPS) - {"overlap", "calibration", "evaluation_sample"}:
-        assert_equal(found[name], everything[name])
-    assert found["calibration"].elements.sum(-1).tolist() == [4 * 64] * 6
-    assert found["evaluation_sample"].weights.sum(-1) == pytest.approx([8 * 64] * 6)
+        assert_equal(statistics[name], everything[name])
+    assert statistics["calibration"].elements.sum(-1).tolist() == [4 * 64] * 6
+    assert statistics["evaluation_sample"].weights.sum(-1) == pytest.approx([8 * 64] * 6)
     for index, case in enumerate(tiny_dataset.cases[:6]):
         truth = load(case).label
-        found_truth = found["overlap"].true_positive[index] + found["overlap"].false_negative[index]
-        assert found_truth[1] == truth[:4].sum()
-        assert found["evaluation_sample"].class_counts[index, 1] == truth[:4].sum()
+        counted_truth = statistics["overlap"].true_positive[index] + statistics["overlap"].false_negative[index]
+        assert counted_truth[1] == truth[:4].sum()
+        assert statistics["evaluation_sample"].class_counts[index, 1] == truth[:4].sum()
 
 
 def test_masked_entropy_is_the_scaled_mean_over_the_region(everything, model, params, load, tiny_dataset):
@@ -202,12 +202,12 @@ def test_padding_does_not_count(model, params, load, tiny_dataset):
 
     pass_ = Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)
     cases = tiny_dataset.cases[:2]
-    one, two = (pass_(params, KEY, cases, with_marks(label)) for label in (0, 1))
-    assert_equal(one, two)
+    with_zeros, with_ones = (pass_(params, KEY, cases, with_marks(label)) for label in (0, 1))
+    assert_equal(with_zeros, with_ones)
     p = softmax(plain_logits(model, params, load(cases[0]).image)).reshape(2, *tiny.SHAPE)[:, :5]
-    np.testing.assert_allclose(one["entropy"][0], entropy(p).mean(), rtol=1e-4)
-    assert one["calibration"].elements.sum(-1).tolist() == [5 * 64, 5 * 64]
-    assert one["evaluation_sample"].weights.sum(-1) == pytest.approx([5 * 64, 5 * 64])
+    np.testing.assert_allclose(with_zeros["entropy"][0], entropy(p).mean(), rtol=1e-4)
+    assert with_zeros["calibration"].elements.sum(-1).tolist() == [5 * 64, 5 * 64]
+    assert with_zeros["evaluation_sample"].weights.sum(-1) == pytest.approx([5 * 64, 5 * 64])
 
 
 def test_regions_hold_the_block_moments(everything, model, params, load, tiny_dataset):

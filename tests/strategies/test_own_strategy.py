@@ -49,10 +49,10 @@ def test_the_documented_strategy_runs_with_its_option(mine, tiny_folder, tmp_pat
 
 
 def test_its_option_does_something(mine):
-    one, two = (named_strategy(f"{mine}:my_strategy{option}", STRATEGIES) for option in ("", ",sharpness=2"))
-    statistics = {name: np.linspace(0.1, 0.9, 3) for name in one.strategy.needs.pool}
-    assert (one.strategy.score(statistics, None) != two.strategy.score(statistics, None)).any()
-    assert one.identity["file"] == two.identity["file"]
+    plain, sharper = (named_strategy(f"{mine}:my_strategy{option}", STRATEGIES) for option in ("", ",sharpness=2"))
+    statistics = {name: np.linspace(0.1, 0.9, 3) for name in plain.strategy.needs.pool}
+    assert (plain.strategy.score(statistics, None) != sharper.strategy.score(statistics, None)).any()
+    assert plain.identity["file"] == sharper.identity["file"]
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_options_of_every_type_are_read(tmp_path):
         " h: int | None = 3, i: float | Literal['auto'] = 'auto'):\n"
         "    return random()\n"
     )
-    found = named_strategy(f"{tmp_path}/mine.py:f,a=7,b=0.5,c=true,d=word,e=some/where,g=t,h=none,i=2", STRATEGIES).identity
-    del found["name"], found["file"]
-    assert found == {"a": 7, "b": 0.5, "c": True, "d": "word", "e": "some/where", "g": "t", "h": None, "i": 2.0}
+    identity = named_strategy(f"{tmp_path}/mine.py:f,a=7,b=0.5,c=true,d=word,e=some/where,g=t,h=none,i=2", STRATEGIES).identity
+    del identity["name"], identity["file"]
+    assert identity == {"a": 7, "b": 0.5, "c": True, "d": "word", "e": "some/where", "g": "t", "h": None, "i": 2.0}
     assert named_strategy(f"{tmp_path}/mine.py:f", STRATEGIES).name == "mine.f"
 
 

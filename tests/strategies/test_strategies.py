@@ -138,7 +138,7 @@ def test_the_order_of_the_pool_does_not_matter(benches, task, name):
     assert backwards == bench.query(name)
 
 
-@pytest.mark.parametrize(("task", "name"), [one for one in OF_BOTH_TASKS if one[1] not in AT_RANDOM])
+@pytest.mark.parametrize(("task", "name"), [(task, name) for task, name in OF_BOTH_TASKS if name not in AT_RANDOM])
 def test_ties_go_to_the_first_id(benches, task, name):
     """A head without weights scores all cases of a group alike."""
     bench = benches[task]
@@ -277,8 +277,8 @@ def test_information_gain_is_the_mean_over_the_regions_in_use(bench):
         query = bench.query(variant, budget=9)
         scores = dict(zip(query.units, query.scores, strict=True))
         for index, case in enumerate(bench.pool):
-            own = jax.tree.map(lambda part, index=index: jnp.asarray(part[index]), statistics.candidates)
-            gain = gain_of(own, reference, variant, 3e-3)
+            candidates = jax.tree.map(lambda part, index=index: jnp.asarray(part[index]), statistics.candidates)
+            gain = gain_of(candidates, reference, variant, 3e-3)
             values = np.asarray(gain.mass + gain.gain)[statistics.used[index]]
             assert scores[case.id] == pytest.approx(values.mean(), rel=1e-3, abs=2e-4 * max(map(abs, query.scores)))
 

@@ -48,8 +48,8 @@ def test_a_study_compares_strategies(study):
     np.testing.assert_allclose(
         np.add(runs["aeig", 0][0]["mass"], runs["aeig", 0][0]["gain"]), runs["aeig", 0][0]["scores"], rtol=1e-5
     )
-    (found,) = compare_folder(folder / "out")
-    assert {"auc", "area", "labels", "share", "accuracy", "balanced_accuracy", "nll", "ece"} == found.table["aeig"].keys()
+    (comparison,) = compare_folder(folder / "out")
+    assert {"auc", "area", "labels", "share", "accuracy", "balanced_accuracy", "nll", "ece"} == comparison.table["aeig"].keys()
     assert "AUC" in output and "% of pool to 95 %" in output
     report = (folder / "out" / "report.html").read_text()
     for text in ("AUC by class", "Share of each class among the queried", "mass", "data:image/webp"):
@@ -87,8 +87,8 @@ def test_a_run_is_scored_and_predicted_again(study):
     rows = {row["image"]: row for row in csv.DictReader((run_folder / "predictions.csv").read_text().splitlines())}
     for id_, known in last["test"].items():
         assert rows[id_]["part"] == "test"
-        found = [float(value) for name, value in rows[id_].items() if name.startswith("probability_")]
-        np.testing.assert_allclose(found, known["probability"], atol=1e-4)
+        probability = [float(value) for name, value in rows[id_].items() if name.startswith("probability_")]
+        np.testing.assert_allclose(probability, known["probability"], atol=1e-4)
 
 
 def test_other_settings_and_options_that_cannot_be_are_refused(study):
@@ -114,9 +114,9 @@ def test_other_settings_and_options_that_cannot_be_are_refused(study):
 def test_studies_of_the_paper_on_made_up_images(tmp_path, name):
     status, output = run(name, tmp_path, "--strategy", "aeig")
     assert status == 0, output
-    (found,) = read_runs(tmp_path / "out")
-    assert len(found.rounds) == 2
-    assert len(found.rounds[0]["auc"]["by_class"]) == {"retinopathy": 5, "skin_lesions": 7}[name]
+    (run_on_disk,) = read_runs(tmp_path / "out")
+    assert len(run_on_disk.rounds) == 2
+    assert len(run_on_disk.rounds[0]["auc"]["by_class"]) == {"retinopathy": 5, "skin_lesions": 7}[name]
     status, output = run(name, tmp_path / "other", preset="small")
     assert status == 2
     assert "--data DIR is needed" in output

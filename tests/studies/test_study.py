@@ -37,15 +37,15 @@ def test_a_study_compares_strategies_over_seeds(study):
         assert runs["full", seed][0]["labelled"] == 8
         assert runs["full", seed][0]["queried"] == []
     assert runs["random", 0][0]["test"] != runs["random", 1][0]["test"]
-    (found,) = compare_folder(out)
-    assert found.seeds == (0, 1)
-    assert set(found.table) == {"random", "entropy"}
-    assert {"dice", "worst_group", "disparity", "essp", "area", "nll", "ece", "labels"} <= found.table["random"].keys()
+    (comparison,) = compare_folder(out)
+    assert comparison.seeds == (0, 1)
+    assert set(comparison.table) == {"random", "entropy"}
+    assert {"dice", "worst_group", "disparity", "essp", "area", "nll", "ece", "labels"} <= comparison.table["random"].keys()
     assert "data-balanced: mean over 2 seeds" in output
     assert "…" not in output.split("data-balanced: mean")[1]  # nothing is cut off on a narrow terminal
     rows = list(csv.DictReader((out / "comparison.csv").read_text().splitlines()))
     known = {(row["strategy"], row["against"], row["measure"]): row for row in rows}
-    for name, measures in found.table.items():
+    for name, measures in comparison.table.items():
         for measure, estimate in measures.items():
             row = known[name, "", measure]
             assert [float(row[part]) for part in estimate._fields] == pytest.approx(list(estimate), rel=1e-5)
@@ -125,8 +125,8 @@ def test_the_first_network_is_trained_once_a_seed(tiny_folder, tmp_path, monkeyp
     arguments.insert(arguments.index("random") + 1, "entropy")
     assert killing.here(arguments)[0] == 0
     assert trained == [(4, 0), (4, 60)]  # the second one finds all of its steps done
-    one, two = (killing.rounds(tmp_path / "out", name)[0] for name in ("random", "entropy"))
-    assert one["test"] == two["test"]
+    of_random, of_entropy = (killing.rounds(tmp_path / "out", name)[0] for name in ("random", "entropy"))
+    assert of_random["test"] == of_entropy["test"]
 
 
 def here(*arguments):
@@ -186,8 +186,8 @@ def check_predictions(folder, data, record):
     for id_, known in record["test"].items():
         assert float(rows[id_]["dice"]) == pytest.approx(known["dice"], abs=1e-4)
     for name, mean in record["dice"]["by_class"].items():
-        own = [float(rows[id_][f"dice_{name}"]) for id_ in record["test"] if rows[id_][f"dice_{name}"]]
-        assert np.mean(own) == pytest.approx(mean, abs=1e-4)
+        dices = [float(rows[id_][f"dice_{name}"]) for id_ in record["test"] if rows[id_][f"dice_{name}"]]
+        assert np.mean(dices) == pytest.approx(mean, abs=1e-4)
     for id_, row in rows.items():
         written, source = nibabel.load(folder / row["file"]), nibabel.load(data / "labelsTr" / f"{id_}.nii.gz")
         np.testing.assert_allclose(written.affine, source.affine, atol=1e-6)

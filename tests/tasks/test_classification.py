@@ -27,7 +27,7 @@ def predictions(rng, cases=60, digits=None):
 def test_auc_is_scikit_learns(rng, digits):
     """With one digit there are many ties."""
     label, probability = predictions(rng, digits=digits)
-    expected = [roc_auc_score(label == own, probability[:, own]) for own in range(3)]
+    expected = [roc_auc_score(label == number, probability[:, number]) for number in range(3)]
     np.testing.assert_allclose(metrics.one_vs_rest_auc(probability, label), expected, rtol=1e-12)
     assert metrics.balanced_accuracy(probability, label) == pytest.approx(balanced_accuracy_score(label, probability.argmax(-1)))
 
@@ -47,19 +47,21 @@ def known(label, probability):
 def seen(rng, groups=("A", "B")):
     label, probability = predictions(rng)
     cases = [
-        Case(f"i{place:02d}", groups[place % len(groups)], None, Label("", category=CLASSES[own]))
-        for place, own in enumerate(label)
+        Case(f"i{place:02d}", groups[place % len(groups)], None, Label("", category=CLASSES[number]))
+        for place, number in enumerate(label)
     ]
     sums = CalibrationSums(np.full(60, 0.5), np.ones((60, 1)), np.full((60, 1), 0.7), np.ones((60, 1)))
     return Seen(cases, {"prediction": known(label, probability), "calibration": sums})
 
 
 def record(rng, groups=("A", "B"), round_=0, labelled=None):
-    test, own = seen(rng, groups), seen(rng, groups)
-    own = Seen(own.cases[:labelled], {"prediction": Prediction(*(part[:labelled] for part in own.statistics["prediction"]))})
+    test, train = seen(rng, groups), seen(rng, groups)
+    train = Seen(
+        train.cases[:labelled], {"prediction": Prediction(*(part[:labelled] for part in train.statistics["prediction"]))}
+    )
     query = Query(("x",), (0.5,), None)
     queried = [Case("x", "A", None, Label("", category="b"))]
-    line = by_hand.record(CLASSIFICATION, queried, CLASSES, own, test, Decision(np.zeros(1), query, {}), round_)
+    line = by_hand.record(CLASSIFICATION, queried, CLASSES, train, test, Decision(np.zeros(1), query, {}), round_)
     return test, {**line, **CLASSIFICATION.assessment.answered(queried)}
 
 
@@ -83,12 +85,12 @@ def test_groups_are_compared_over_the_classes_that_all_of_them_have(rng):
     """Group B has no case of class c, so A's AUC of c does not count for A either."""
     test, _ = record(rng)
     label, probability, _ = test.statistics["prediction"]
-    cases = [case._replace(group="A" if own == 2 else case.group) for case, own in zip(test.cases, label, strict=True)]
-    found = CLASSIFICATION.assessment.entries(test, Seen(cases, test.statistics), CLASSES)["auc"]["by_group"]
+    cases = [case._replace(group="A" if number == 2 else case.group) for case, number in zip(test.cases, label, strict=True)]
+    by_group = CLASSIFICATION.assessment.entries(test, Seen(cases, test.statistics), CLASSES)["auc"]["by_group"]
     groups = np.array([case.group for case in cases])
     for group in "AB":
-        own = metrics.one_vs_rest_auc(probability[groups == group], label[groups == group])
-        assert found[group] == pytest.approx(own[:2].mean())
+        by_class = metrics.one_vs_rest_auc(probability[groups == group], label[groups == group])
+        assert by_group[group] == pytest.approx(by_class[:2].mean())
 
 
 def test_very_sure_predictions_keep_their_order_in_the_ledger(rng):
@@ -97,7 +99,7 @@ def test_very_sure_predictions_keep_their_order_in_the_ledger(rng):
     probability = np.stack([1 - 2 * tiny, tiny, tiny], -1)
     test.statistics["prediction"] = known(test.statistics["prediction"].label, probability)
     entries = CLASSIFICATION.assessment.entries(test, test, CLASSES)
-    assert len({one["probability"][1] for one in entries["test"].values()}) == 3
+    assert len({entry["probability"][1] for entry in entries["test"].values()}) == 3
 
 
 def test_success_is_measured_against_a_constant_answer(rng):
@@ -115,25 +117,27 @@ def curve(rng, rounds=3):
 
 
 def test_a_curve_is_what_metrics_say(rng):
-    own = curve(rng)
-    overall = np.array([metrics.one_vs_rest_auc(round_, own.label).mean() for round_ in own.probability])
-    assert own.levels() == pytest.approx(overall)
-    found = own.measures()
-    assert found["auc"] == pytest.approx(overall[-1])
-    assert found["area"] == pytest.approx(learning_curves.area_under(own.labelled, overall))
-    assert found["accuracy"] == pytest.approx((own.probability[-1].argmax(-1) == own.label).mean())
-    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy(own.probability[-1], own.label))
+    auc_curve = curve(rng)
+    overall = np.array([metrics.one_vs_rest_auc(round_, auc_curve.label).mean() for round_ in auc_curve.probability])
+    assert auc_curve.levels() == pytest.approx(overall)
+    measures = auc_curve.measures()
+    assert measures["auc"] == pytest.approx(overall[-1])
+    assert measures["area"] == pytest.approx(learning_curves.area_under(auc_curve.labelled, overall))
+    assert measures["accuracy"] == pytest.approx((auc_curve.probability[-1].argmax(-1) == auc_curve.label).mean())
+    assert measures["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy(auc_curve.probability[-1], auc_curve.label))
 
 
 def test_ledgers_become_curves(rng):
     _, first = record(rng, round_=0, labelled=10)
     _, second = record(rng, round_=1, labelled=20)
     second["test"] = {id_: {**second["test"][id_], "class": first["test"][id_]["class"]} for id_ in first["test"]}
-    own = curve_of([first, second])
-    assert (own.labelled.tolist(), own.pool) == ([10, 20], 15)
-    assert own.probability.shape == (2, 60, 3)
-    assert own.probability[1, 3].tolist() == second["test"]["i03"]["probability"]
-    assert [CLASSES[label] for label in own.label[:4]] == [CLASSES[first["test"][f"i{place:02d}"]["class"]] for place in range(4)]
+    auc_curve = curve_of([first, second])
+    assert (auc_curve.labelled.tolist(), auc_curve.pool) == ([10, 20], 15)
+    assert auc_curve.probability.shape == (2, 60, 3)
+    assert auc_curve.probability[1, 3].tolist() == second["test"]["i03"]["probability"]
+    assert [CLASSES[label] for label in auc_curve.label[:4]] == [
+        CLASSES[first["test"][f"i{place:02d}"]["class"]] for place in range(4)
+    ]
 
 
 def test_images_without_a_class_are_neither_right_nor_wrong(rng):

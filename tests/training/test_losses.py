@@ -54,10 +54,10 @@ def test_a_class_that_is_not_annotated_leaves_dice_alone(rng):
     labels = jnp.asarray(rng.integers(0, 2, 20), jnp.int32)
     present = losses.present_foreground(labels, everything(20), 3)
     assert present.tolist() == [False, True, False]
-    one = losses.soft_dice(logits, labels, everything(20), present)
+    annotated = losses.soft_dice(logits, labels, everything(20), present)
     only = losses.soft_dice(logits, labels, everything(20), jnp.array([False, True, False]))
     both = losses.soft_dice(logits, labels, everything(20), jnp.array([False, True, True]))
-    assert float(one) == float(only) != float(both)
+    assert float(annotated) == float(only) != float(both)
 
 
 def test_presence_ignores_what_is_not_labelled():

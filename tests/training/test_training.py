@@ -35,8 +35,8 @@ def leaves(state: TrainState):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
 
-def same(one, two):
-    return all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(two), strict=True))
+def same(tree, other):
+    return all(np.array_equal(a, b) for a, b in zip(leaves(tree), leaves(other), strict=True))
 
 
 def fit(trainer, examples, key=0, **options):
@@ -108,7 +108,7 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
     key = jax.random.key(0)
     state = trainer.start(key, examples[0])
     params = jax.tree.map(np.asarray, state.params)
-    found = trainer.fit(key, 4, whole(examples), state).params
+    trained = trainer.fit(key, 4, whole(examples), state).params
     optimizer = optax.adamw(lambda step: config.peak_rate * 0.5 ** (step // 2), weight_decay=config.weight_decay)
     gradient = jax.jit(jax.grad(functools.partial(training._loss, trainer._recipe)))
     seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
@@ -122,8 +122,8 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
         memory = optimizer.init(params)
         for step, batch in enumerate(training._batches(seed, 0, 10, 2, 4, whole(examples))):
             memory, params = one_step(gradient(params, jax.random.fold_in(key, step), batch), memory, params)
-    for own, expected in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
-        np.testing.assert_allclose(np.asarray(own), np.asarray(expected), atol=2e-4)
+    for leaf, expected in zip(jax.tree.leaves(trained), jax.tree.leaves(params), strict=True):
+        np.testing.assert_allclose(np.asarray(leaf), np.asarray(expected), atol=2e-4)
 
 
 def test_draws_know_their_step_and_place_alone(examples):
@@ -179,11 +179,11 @@ def test_turning_moves_image_and_label_together(examples):
     )
     turn = jax.jit(augment, static_argnums=(0, 1))
     turned = [turn(config, True, jax.random.key(seed), example) for seed in range(6)]
-    for one in turned:  # the image is the label itself, so both must have gone to the same place
-        image, label = np.asarray(one.image[..., 0]), np.asarray(one.label)
+    for moved in turned:  # the image is the label itself, so both must have gone to the same place
+        image, label = np.asarray(moved.image[..., 0]), np.asarray(moved.label)
         np.testing.assert_allclose(ndimage.center_of_mass(image), ndimage.center_of_mass(label), atol=0.3)
     before = ndimage.center_of_mass(example.label)
-    assert max(np.abs(np.subtract(ndimage.center_of_mass(np.asarray(one.label)), before)).max() for one in turned) > 0.6
+    assert max(np.abs(np.subtract(ndimage.center_of_mass(np.asarray(moved.label)), before)).max() for moved in turned) > 0.6
 
 
 def test_an_image_in_the_plane_is_turned_and_not_squeezed():
@@ -206,10 +206,10 @@ def test_an_image_in_the_plane_is_turned_and_not_squeezed():
 
 
 def test_augmentation_changes_intensities_only_by_default(examples):
-    one = jax.jit(augment, static_argnums=(0, 1))(tiny.TRAINING, True, jax.random.key(0), examples[0])
-    np.testing.assert_array_equal(np.asarray(one.label), examples[0].label)
-    assert not np.allclose(np.asarray(one.image), examples[0].image)
-    assert np.corrcoef(np.asarray(one.image).reshape(-1), examples[0].image.reshape(-1))[0, 1] > 0.95
+    augmented = jax.jit(augment, static_argnums=(0, 1))(tiny.TRAINING, True, jax.random.key(0), examples[0])
+    np.testing.assert_array_equal(np.asarray(augmented.label), examples[0].label)
+    assert not np.allclose(np.asarray(augmented.image), examples[0].image)
+    assert np.corrcoef(np.asarray(augmented.image).reshape(-1), examples[0].image.reshape(-1))[0, 1] > 0.95
 
 
 def test_label_maps_are_flipped_with_their_image_and_classes_are_not(examples):
