@@ -156,11 +156,22 @@ def score(
 
     pool = see(_Split("images", images, None, network), needs.pool, True)
     others = [
-        see(_Split(name, *of, network), of_split, False) if of else Seen((), {})
+        see(_Split(name, *_pair(name, of), network), of_split, False) if of is not None else Seen((), {})
         for name, of, of_split in (("labelled", labelled, needs.labelled), ("evaluation", evaluation, needs.evaluation))
     ]
     context = Context(jax.random.fold_in(key, 2), [Unit(case) for case in pool.cases], learning_rate=options.learning_rate)
     return Scores(chosen, Evidence(context, model.head(first), pool.statistics, *others))
+
+
+def _pair(name: str, given: Any) -> Labelled:
+    """Images and their labels.
+
+    Raises:
+      UserError: they are not two.
+    """
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise UserError(f"{name} is of type {type(given).__name__}; give {name}=(images, labels).")
+    return given[0], given[1]
 
 
 class _Network:
@@ -214,6 +225,8 @@ class _Split:
                 f"{name}: labels have shape {self._labels.shape} and type {self._labels.dtype}; the network needs whole numbers of shape "
                 f"{(count, *space)}."
             )
+        if labels is not None and self._labels.max() < 0:
+            raise UserError(f"{name}: no label is known; all are below zero.")
         if self._labels.max() >= network.classes:
             raise UserError(f"{name}: a label is {self._labels.max()}, but the network knows classes 0 to {network.classes - 1}.")
         digits = len(str(count - 1))
@@ -272,7 +285,7 @@ def _needs(chosen: Mapping[str, Strategy], network: _Network, labelled: Labelled
             raise UserError(f"{name}: reads the features before the last layer, but of this network only the logits are known.")
         if strategy.needs.labelled and labelled is None:
             raise UserError(f"{name}: compares with what is labelled; give labelled=(images, labels).")
-        if strategy.needs.evaluation and (evaluation is None or evaluation[1] is None):
+        if strategy.needs.evaluation and (evaluation is None or _pair("evaluation", evaluation)[1] is None):
             raise UserError(f"{name}: measures its gain on an evaluation set; give evaluation=(images, labels).")
     parts = zip(*(strategy.needs for strategy in chosen.values()), strict=True)
     return Needs(*(tuple(sorted({name for names in part for name in names})) for part in parts))
@@ -289,7 +302,7 @@ def _members(network: _Network, networks: int, options: ScoreOptions, needs: Nee
     of_members = sorted(name for name in needs.pool if network.kind.statistics[name].needs_members)
     if of_members and members.count < 2:
         raise UserError(
-            f"{', '.join(of_members)}: how members disagree is measured, but this network has no dropout. Give jaxal.ensemble([...]) of "
-            "several params, or flips in the options."
+            f"{', '.join(of_members)}: how members disagree is measured, but no dropout of this network is known. Name the call that switches it "
+            "on where the adapter is made (of linen on={...}), give jaxal.ensemble([...]) of several params, or flips in the options."
         )
     return members

@@ -80,7 +80,8 @@ along the last axis. Several DIRs are a member each.
                         that speak of groups, and
   --group-column NAME   its column that names the groups; default: group
   --seed N              of every draw; default: 0
-  --out FOLDER          for scores.csv; default: a folder below runs/
+  --out FOLDER          for scores.csv, which is replaced; default: a folder
+                        below runs/, named after the first DIR
 """
     + STATUS,
     "predict": """Usage: jaxal predict RUN [NEW_SCANS] [OPTIONS]

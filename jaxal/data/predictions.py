@@ -81,7 +81,9 @@ def _members_of(folder: Path) -> dict[str, dict[str, Path]]:
             f"{MEANT}"
         )
     if not alone and not of_members:
-        raise UserError(f"{folder}: holds no predictions. {MEANT}")
+        deeper = [path for path in sorted(folder.glob("*/*")) if path.is_dir() and _cases_of(path)]
+        hint = f" There are some in {deeper[0]}; name such folders themselves, each as a member." if deeper else ""
+        raise UserError(f"{folder}: holds no predictions. {MEANT}{hint}")
     return {folder.name: alone} if alone else of_members
 
 

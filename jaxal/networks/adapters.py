@@ -5,7 +5,7 @@ without it: `features`, and the head's kernel and bias. `logits` needs no head; 
 Dropout samples run the whole network again, because an adapter cannot know where the first dropout layer stands.
 
 Every adapter runs the network once on a few images, and refuses one whose head is not its last layer, whose output is not finite, or
-whose output for one image depends on the others of its batch.
+whose output for one image depends on the others of its batch, or that does not run with dropout as it was told to.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from jaxal.types import Array, Masks, Model, Output, Params
 Features = Callable[[Params, Array, Array | None], Array]  # (params, images, key or None) -> [items, *space, features]
 Head = Callable[[Params], tuple[Array, Array]]  # params -> kernel [features, classes], bias [classes]
 
-
 _TROUBLE = "The network does not run on the example"
+_TROUBLE_WITH_DROPOUT = "With dropout switched on the network does not run on the example"
 _TROUBLE_WITHOUT_HEAD = "Without the head that was named (it must be its last layer) the network does not run on the example"
 
 
@@ -95,7 +95,8 @@ def linen(
       example: a few images.
       head: the last layer's path, such as `Dense_1` or `decoder/Conv_3`; a dense layer or a convolution of one element.
       off: keywords of a call without dropout, such as `{"train": False}`.
-      on: keywords of a call with dropout, such as `{"train": True}`; without them there are no dropout samples.
+      on: keywords of a call with dropout, such as `{"train": True}`; without them there are no dropout samples. Batch norms take their
+        stored statistics all the same, because a score must not depend on the rest of its batch.
 
     Returns:
       The model, and its params.
@@ -109,19 +110,20 @@ def linen(
     variables = jax.tree.map(jnp.asarray, dict(variables))
 
     def without_head(next_function: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if context.module.path == path and context.method_name == "__call__":
-            return args[0]
-        return next_function(*args, **kwargs)
+        is_head = context.module.path == path and context.method_name == "__call__"
+        return args[0] if is_head else next_function(*args, **kwargs)
 
     def run(params: Params, images: Array, key: Array | None) -> Any:
-        given = dict(off or {}) if key is None else {**(off or {}), **(on or {})}
-        return module.apply(params, images, **given, **({} if key is None else {"rngs": {"dropout": key}}))
+        if key is None:
+            return module.apply(params, images, **(off or {}))
+        with nn.intercept_methods(_with_stored_statistics):
+            return module.apply(params, images, **{**(off or {}), **(on or {})}, rngs={"dropout": key})
 
     def features(params: Params, images: Array, key: Array | None) -> Array:
         with nn.intercept_methods(without_head):
             return run(params, images, key)
 
-    layers = _linear_layers(variables.get("params", {}))
+    layers = _linear_layers(_params_of(variables))
     if head not in layers:
         raise UserError(f"There is no layer {head!r} with a kernel; there are {', '.join(layers) or 'none'}.")
 
@@ -129,11 +131,28 @@ def linen(
         layer = functools.reduce(operator.getitem, path, params["params"])
         return _matrix(layer["kernel"], head), layer.get("bias", jnp.zeros(layer["kernel"].shape[-1]))
 
-    def trainable(params: Params) -> Any:
-        return {name: jax.tree.map(lambda leaf, name=name: name == "params", part) for name, part in params.items()}
-
-    model = _model(features, head_of, on is not None, variables)._replace(trainable=trainable)
+    model = _model(features, head_of, on is not None, variables)._replace(trainable=_only_params)
     return _checked(model, variables, example, run)
+
+
+def _params_of(variables: Params) -> Any:
+    if "params" not in variables:
+        raise UserError(f"The variables hold {', '.join(variables)}; give all collections, such as {{'params': ...}}.")
+    return variables["params"]
+
+
+def _only_params(variables: Params) -> Any:
+    return {name: jax.tree.map(lambda leaf, name=name: name == "params", part) for name, part in variables.items()}
+
+
+def _with_stored_statistics(next_function: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """Runs linen's batch norms as in evaluation, whatever their flag says."""
+    import flax.linen as nn
+
+    if not isinstance(context.module, nn.BatchNorm) or context.method_name != "__call__":
+        return next_function(*args, **kwargs)
+    object.__setattr__(context.module, "use_running_average", None)  # of this call's copy; it would contradict the keyword
+    return next_function(*args[:1], **{**kwargs, "use_running_average": True})
 
 
 def nnx(module: Any, example: np.ndarray, *, head: str) -> tuple[Model, Params]:
@@ -154,6 +173,8 @@ def nnx(module: Any, example: np.ndarray, *, head: str) -> tuple[Model, Params]:
     """
     from flax import nnx as flax_nnx
 
+    if not isinstance(head, str):
+        raise UserError(f"head is {head!r}; it must be the last layer's attribute as a text, such as 'head' or 'decoder.out'.")
     layer = _attribute(module, head)
     off = flax_nnx.clone(module)
     off.eval()
@@ -295,6 +316,9 @@ def _checked(model: Model, params: Params, example: np.ndarray, run: Features | 
             f"With the head that was named the output is another than the network's own, of shape {logits.shape} and {whole.shape}; it must be "
             "its last layer, and the output logits, without a softmax."
         )
+    if masks := model.draw_masks(jax.random.key(0)):
+        with _running(images, _TROUBLE_WITH_DROPOUT):
+            model.tail(params, images, masks)
     return model, params
 
 
@@ -319,12 +343,13 @@ def _running(images: Array, trouble: str) -> Iterator[None]:
         raise
     except Exception as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{trouble}, images of shape {images.shape}: {first_line}") from error
+        keywords = isinstance(error, TypeError) and "argument" in first_line
+        advice = ' Keywords of its call go into off={"train": False} and, with dropout, on={"train": True}.' if keywords else ""
+        raise UserError(f"{trouble}, images of shape {images.shape}: {first_line}{advice}") from error
 
 
 def _close(value: Any, expected: Any) -> bool:
-    size = float(np.abs(expected).max(initial=0.0))
-    return bool(np.allclose(value, expected, rtol=1e-3, atol=1e-3 * size + 1e-6))
+    return bool(np.allclose(value, expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max(initial=0.0)) + 1e-6))
 
 
 def _few(example: np.ndarray) -> Array:
@@ -334,8 +359,8 @@ def _few(example: np.ndarray) -> Array:
         raise UserError(
             f"The example has shape {images.shape} and type {images.dtype}; it must be images [items, *space, channels]."
         )
-    if len(images) == 0 or not np.isfinite(images).all():
-        raise UserError("The example holds no image." if len(images) == 0 else "The example holds numbers that are not finite.")
+    if not len(images) or not np.isfinite(images).all():
+        raise UserError(f"The example holds {'numbers that are not finite' if len(images) else 'no image'}.")
     return jnp.asarray(np.stack([images[0], images[1] if len(images) > 1 else -images[0]]), jnp.float32)
 
 
@@ -361,7 +386,8 @@ def _attribute(module: Any, path: str) -> Any:
     try:
         return operator.attrgetter(path)(module)
     except AttributeError as error:
-        raise UserError(f"The network has no layer {path!r} ({error}).") from error
+        layers = ", ".join(name for name, value in vars(module).items() if hasattr(value, "kernel")) or "deeper"
+        raise UserError(f"The network has no layer {path!r} ({error}); layers with a kernel are {layers}.") from error
 
 
 def _keyed(rngs: Any, key: Array) -> Any:

@@ -148,8 +148,8 @@ def propose(
 ) -> list[str]:
     """Proposes what to label next, best first. It is durable before it is returned, and the same until it is answered.
 
-    The first query, where there are no labels, needs nothing and is drawn at random. Later ones need one of the three, of the items of
-    `loop.unlabelled` in their order.
+    Where there are no labels yet and nothing is given, the query is drawn at random. Otherwise one of the three is needed, of the items
+    of `loop.unlabelled` in their order.
 
     Args:
       loop: whose.
@@ -172,7 +172,7 @@ def propose(
         if not unlabelled:
             return []
         key = jax.random.fold_in(key_of(loop.seed), round_)
-        if not loop.labels:
+        if not loop.labels and logits is None and probabilities is None and scores is None:
             size = min(loop.initial_size, len(unlabelled))
             query, chosen_by = _first_query(loop, unlabelled, size, key), "random"
         else:

@@ -111,7 +111,7 @@ def test_elements_with_classes_of_their_own():
     [
         ({"strategies": "entropi"}, "no strategy 'entropi'. Did you mean entropy"),
         ({"strategies": []}, "No strategy is named; there are"),
-        ({"strategies": "bald"}, "bald: how members disagree is measured, but this network has no dropout"),
+        ({"strategies": "bald"}, "bald: how members disagree is measured, but no dropout of this network is known"),
         ({"strategies": "aeig"}, "aeig: measures its gain on an evaluation set; give evaluation="),
         ({"strategies": "aeig", "evaluation": (IMAGES, None)}, "aeig: measures its gain on an evaluation set"),
         ({"strategies": "coreset"}, "coreset: compares with what is labelled; give labelled="),
@@ -121,6 +121,8 @@ def test_elements_with_classes_of_their_own():
         ({"images": IMAGES[:, :5]}, "does not run on images of shape"),
         ({"images": [IMAGES[0], IMAGES[0][:4]]}, "image 1 has shape"),
         ({"images": np.where(IMAGES[7].max() == IMAGES, np.nan, IMAGES)}, "image 7 holds numbers that are not finite"),
+        ({"strategies": "aeig", "evaluation": IMAGES}, r"evaluation is of type .*; give evaluation=\(images, labels\)"),
+        ({"strategies": "aeig", "evaluation": (IMAGES, LABELS * 0 - 1)}, "evaluation: no label is known"),
         ({"strategies": "aeig", "evaluation": (IMAGES, LABELS[:5])}, "evaluation: labels have shape"),
         (
             {"strategies": "aeig", "evaluation": (IMAGES, LABELS + 1)},

@@ -87,6 +87,11 @@ def test_folders_that_hold_no_predictions_are_refused(folds, tmp_path):
     assert "a file, not a folder" in refusal(find_predictions, [folds / "fold_0" / "plans.json"])
     assert "holds no predictions" in refusal(find_predictions, [tmp_path / "empty"])
     assert "holds no predictions" in refusal(find_predictions, [folds / "fold_0", tmp_path / "empty"])
+    (folds / "fold_0").rename(tmp_path / "moved")
+    (tmp_path / "deep" / "fold_0").mkdir(parents=True)
+    (tmp_path / "moved").rename(tmp_path / "deep" / "fold_0" / "validation")
+    assert "deep/fold_0/validation; name such folders themselves" in refusal(find_predictions, [tmp_path / "deep"])
+    (tmp_path / "deep" / "fold_0" / "validation").rename(folds / "fold_0")
     assert "named twice" in refusal(find_predictions, [folds / "fold_0", folds / "fold_0"])
 
 

@@ -111,6 +111,41 @@ def test_dropout_samples_of_a_pass_are_runs_of_the_module():
     assert scores.min() > 1e-3
 
 
+class Flagged(nn.Module):
+    """One required flag for its batch norms and its dropout, as most networks have it."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train)(nn.Dense(16)(x.reshape(len(x), -1)))
+        return nn.Dense(5)(nn.Dropout(0.5, deterministic=not train)(x))
+
+
+class Fixed(nn.Module):
+    """The same whose batch norm always takes its stored statistics."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=True)(nn.Dense(16)(x.reshape(len(x), -1)))
+        return nn.Dense(5)(nn.Dropout(0.5, deterministic=not train)(x))
+
+
+def test_a_flag_that_switches_batch_norms_too_leaves_their_statistics_stored():
+    variables = Flagged().init(KEY, IMAGES[:1], train=False)
+    variables["batch_stats"] = jax.tree.map(lambda leaf: leaf + 0.3, variables["batch_stats"])
+    flags = {"off": {"train": False}, "on": {"train": True}}
+    model, params = adapters.linen(Flagged(), variables, IMAGES[:2], head="Dense_1", **flags)
+    expected = Fixed().apply(variables, IMAGES[:2], train=True, rngs={"dropout": KEY})
+    np.testing.assert_allclose(logits_by(model, params, IMAGES[:2], {"key": KEY}), expected, rtol=1e-5, atol=1e-6)
+    assert np.isfinite(jaxal.score(model, params, IMAGES, "bald")["bald"]).all()
+    with pytest.raises(jaxal.UserError, match=r"required positional argument: 'train'.*go into off="):
+        adapters.linen(Flagged(), variables, IMAGES[:2], head="Dense_1")
+
+
+def test_dropout_that_does_not_run_is_told_when_the_adapter_is_made():
+    with pytest.raises(jaxal.UserError, match="With dropout switched on the network does not run"):
+        linen(*perceptron(), on={"training": True})
+
+
 def test_linen_heads_may_be_nested_convolutions_without_bias():
     module = Nested()
     variables = module.init(jax.random.key(0), IMAGES[:1])
@@ -213,11 +248,13 @@ def linen(module, variables, images=IMAGES[:2], head="Dense_1", **more):
         (lambda: linen(*perceptron(), images=IMAGES[:0]), "holds no image"),
         (lambda: linen(*perceptron(), images=IMAGES[:2] * np.nan), "not finite"),
         (lambda: linen(*perceptron(), off={"training": False}), "does not run on the example"),
+        (lambda: linen(perceptron()[0], perceptron()[1]["params"]), "give all collections, such as"),
+        (lambda: adapters.nnx(Small(nnx.Rngs(0)), IMAGES[:2], head=lambda net: net.head), "as a text, such as 'head'"),
         (
             lambda: linen(Nested(window=3), Nested(window=3).init(KEY, IMAGES[:1]), head="decoder/out"),
             "must be linear in the features of one element",
         ),
-        (lambda: adapters.nnx(Small(nnx.Rngs(0)), IMAGES[:2], head="haed"), "no layer 'haed'"),
+        (lambda: adapters.nnx(Small(nnx.Rngs(0)), IMAGES[:2], head="haed"), "no layer 'haed'.*layers with a kernel are head"),
         (lambda: adapters.nnx(Small(nnx.Rngs(0)), IMAGES[:2], head="dropout"), "is a Dropout, which has no kernel"),
         (lambda: adapters.equinox(Maps(KEY), IMAGES[:2], head=lambda net: net.tail), "no such head"),
         (lambda: adapters.equinox(Maps(KEY), IMAGES[:2], head=lambda net: net.dropout), "is a Dropout, which has no weight"),

@@ -80,6 +80,10 @@ def test_the_first_query_is_of_all_groups_alike_and_the_same_for_a_seed(open_loo
     assert queries[0] == queries[1] != queries[2]
 
 
+def test_scores_count_before_there_are_labels(open_loop):
+    assert jaxal.propose(open_loop(), scores=np.arange(12.0)) == ["image-11", "image-10", "image-9"]
+
+
 def test_what_is_not_answered_goes_back(open_loop):
     loop = open_loop()
     query = jaxal.propose(loop)
