@@ -48,8 +48,8 @@ class Checkpoints:
     def _reading(self, round_: int) -> Iterator[None]:
         """Tells of damaged files in one sentence, whatever Orbax raises of them."""
         try:
-            with _silent_orbax():
-                yield
+            _silence_orbax()
+            yield
         except (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(
                 f"{self.folder / f'round-{round_:03d}'}: a checkpoint that cannot be read ({_reason(error)}). Restore the folder; or remove it, and "
@@ -70,17 +70,20 @@ class Checkpoints:
         """
         # Orbax refuses arrays that live on one host of several, so save NumPy copies.
         state = jax.tree.map(np.asarray, state)
+        _silence_orbax()
         try:
-            with _silent_orbax(), self._manager(round_) as manager:
+            with self._manager(round_) as manager:
                 saved = manager.save(
                     step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
                 )
                 manager.wait_until_finished()
                 manager.check_for_errors()
         except (OSError, ValueError, RuntimeError) as error:  # tensorstore reports a full disk as ValueError
+            reason = _reason(error)
+            advice = "Free some space" if "space" in reason else "See to it"
             raise UserError(
-                f"{self.folder}: the checkpoint of round {round_} could not be written ({_reason(error)}). "
-                "Free some space and run the same command again; it goes on from the last checkpoint."
+                f"{self.folder}: the checkpoint of round {round_} could not be written ({reason}). {advice} and run the same command again; it "
+                "goes on from the last checkpoint."
             ) from error
         if not saved:
             raise RuntimeError(
@@ -120,35 +123,28 @@ class Checkpoints:
             return jax.tree.map(jnp.asarray, stored)
 
 
-@contextlib.contextmanager
-def _silent_orbax() -> Iterator[None]:
-    """Drops what Orbax logs, because its threads log tracebacks of what fails; the error itself is raised, and once is enough."""
-    _forget_closed_loops()
-    orbax, logger = str(Path(ocp.__file__).parent), logging.getLogger("absl")
+@functools.cache
+def _silence_orbax() -> None:
+    """Drops, from now on, what Orbax and tensorstore tell of errors besides raising them, because once is enough.
+
+    Their threads tell it whenever they are done, perhaps after the error was raised: Orbax in its log, asyncio of the arrays that Orbax
+    did not ask for after the first one failed, tensorstore of an event loop that Orbax closed then. All else goes on to whoever was
+    there to hear it.
+    """
+    orbax, before = str(Path(ocp.__file__).parent), sys.unraisablehook
 
     def is_another(record: logging.LogRecord) -> bool:
-        return not record.pathname.startswith(orbax)
-
-    logger.addFilter(is_another)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_another)
-
-
-@functools.cache
-def _forget_closed_loops() -> None:
-    """Drops, from now on, what threads of tensorstore tell of an event loop that Orbax closed at the first array that failed.
-
-    They tell it whenever their own arrays are done, perhaps after the error was raised. All else goes on to the hook that was there.
-    """
-    before = sys.unraisablehook
+        text = record.getMessage() if record.name == "asyncio" else ""
+        left_behind = "was never retrieved" in text and any(name in text for name in ("OCDBT", "zarr", "orbax"))
+        return not (left_behind or record.pathname.startswith(orbax))
 
     def hook(told: Any) -> None:
         closed = isinstance(told.exc_value, RuntimeError) and str(told.exc_value) == "Event loop is closed"
         if not (closed and told.object is None):
             before(told)
 
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(is_another)
     sys.unraisablehook = hook
 
 
