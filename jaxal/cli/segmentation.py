@@ -32,37 +32,12 @@ from jaxal.networks.unet import UNetConfig
 from jaxal.networks.windows import window_starts
 from jaxal.report import terminal
 from jaxal.rounds.setup import Task
-from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies.named import named_strategy
 from jaxal.studies import option_types, revisit, scans, study
-from jaxal.studies.presets import Preset
-from jaxal.training.config import TrainingConfig
+from jaxal.studies.presets import OWN_SCANS, OwnScans, Preset
 from jaxal.training.trainer import Interrupted, Trainer
 
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """What a preset of this study decides; how many cases are labelled follows from how many there are."""
-
-    width: int
-    training: TrainingConfig
-    patch_voxels: int
-    rounds: int
-    members: MembersConfig
-
-
-SIZES = {
-    "smoke": Size(4, TrainingConfig(steps=40, warm_steps=20), 2**15, 2, MembersConfig(dropout=4)),
-    "small": Size(8, TrainingConfig(steps=160, warm_steps=60, steps_per_case=5), 2**17, 5, MembersConfig()),
-    "paper": Size(
-        32,
-        TrainingConfig(steps=2000, warm_steps=500, steps_per_case=20, batch_size=4, rotation_degrees=5.0, scaling=0.05),
-        2**21,
-        8,
-        MembersConfig(),
-    ),
-}
 EVALUATION, TEST = 0.15, 0.35  # shares of each group's subjects
 LEAST = {"patch-voxels": 64, "quantiles": 2}
 
@@ -73,7 +48,7 @@ class Arguments(scans.ScanArguments):
 
     data: option_types.Place = None
     """The folder of scans; needed, but for --score-only and --predict-only."""
-    preset: Literal[tuple(SIZES)] = "small"  # type: ignore[valid-type]
+    preset: Literal[tuple(OWN_SCANS)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (every part, within minutes), small (two cores), paper (a GPU)."""
     bins: Annotated[tuple[str, ...], tyro.conf.arg(metavar="EDGE...", help_behavior_hint="")] = ()
     """Edges that cut a --group-column of numbers into groups, such as 60 75 or 60,75."""
@@ -110,7 +85,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         raise UserError(
             f"--spacing-mm is {' '.join(f'{size:g}' for size in arguments.spacing_mm)}; it takes three numbers of millimetres, from 0.01 to 100."
         )
-    size = SIZES[arguments.preset]
+    size = OWN_SCANS[arguments.preset]
     config = FolderConfig(
         arguments.group_column,
         arguments.participants,
@@ -148,7 +123,7 @@ def _edges(bins: Sequence[str]) -> tuple[float, ...]:
         raise UserError(f"--bins is {' '.join(bins)}; it takes numbers, such as 60 75 or 60,75.") from error
 
 
-def _preset(size: Size, ready: Ready) -> Preset:
+def _preset(size: OwnScans, ready: Ready) -> Preset:
     """A tenth of the pool at the start and a twentieth a query, and of each group one case at least, as far as the pool has so many."""
     cases = ready.dataset.cases
     groups, about = len(ready.dataset.groups), len(cases) / 2  # the rest is for evaluation and test

@@ -28,8 +28,44 @@ from jaxal.strategies.contract import Context, Decision, Strategy, decide
 from jaxal.types import Collected, Params, Seen
 
 
+class Chosen(NamedTuple):
+    """What the first half of a round came to.
+
+    Attributes:
+      params: weights of the first network.
+      labelled: what it was trained on, with the assessment's statistics.
+      test: the test cases, with the assessment's statistics.
+      decision: the strategy's.
+      failures: trainings that collapsed.
+      seconds: by phase.
+    """
+
+    params: Params
+    labelled: Seen
+    test: Seen
+    decision: Decision
+    failures: int
+    seconds: dict[str, float]
+
+
 def propose(run: Run, state: State) -> Query:
     """Proposes what to label next, and leaves it in the run's folder with all that is known of the round.
+
+    Raises:
+      Interrupted: the watcher asked to stop; what is finished is kept.
+    """
+    chosen = choose(run, state)
+    if hosts.is_leader():
+        draw_queried(run, state, chosen.decision.query.units, chosen.params)
+        finished = Finished(
+            state.round, chosen.labelled, chosen.test, len(state.pool), chosen.decision, chosen.failures, chosen.seconds
+        )
+        write_text(run.pending, json.dumps(record_of(run, finished), allow_nan=False) + "\n")
+    return chosen.decision.query
+
+
+def choose(run: Run, state: State) -> Chosen:
+    """Trains, looks at the test cases, scores the pool and lets the strategy choose; nothing but checkpoints and scores is written.
 
     Raises:
       Interrupted: the watcher asked to stop; what is finished is kept.
@@ -49,12 +85,8 @@ def propose(run: Run, state: State) -> Query:
         looks = look_at_splits(run, state, passes, params, trained[0].labelled)
     with _timed(seconds, "select"):
         decision = decide_for(run, run.strategy, state, params[0], looks)
-    if hosts.is_leader():
-        draw_queried(run, state, decision.query.units, params[0])
-        first = trained[0]
-        finished = Finished(state.round, first.labelled, Seen(cases, test), len(state.pool), decision, first.failures, seconds)
-        write_text(run.pending, json.dumps(record_of(run, finished), allow_nan=False) + "\n")
-    return decision.query
+    first = trained[0]
+    return Chosen(first.params, first.labelled, Seen(cases, test), decision, first.failures, seconds)
 
 
 class Looks(NamedTuple):

@@ -98,3 +98,27 @@ OF_IMAGES_AS_PUBLISHED = TrainingConfig(
     steps=0, warm_steps=0, steps_per_case=100 / 64, batch_size=64, peak_rate=5e-4, warm_rate=5e-4, decay_per_epoch=0.995,
     weight_decay=1e-5, clip_norm=None, dice=False, flips=(0, 1), rotation_degrees=15.0, contrast=0.0, brightness=0.0, noise=0.0,
 )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnScans:
+    """What a preset of own scans decides; how many cases are labelled follows from how many there are."""
+
+    width: int
+    training: TrainingConfig
+    patch_voxels: int
+    rounds: int
+    members: MembersConfig
+
+
+OWN_SCANS = {
+    "smoke": OwnScans(4, TrainingConfig(steps=40, warm_steps=20), 2**15, 2, MembersConfig(dropout=4)),
+    "small": OwnScans(8, TrainingConfig(steps=160, warm_steps=60, steps_per_case=5), 2**17, 5, MembersConfig()),
+    "paper": OwnScans(
+        32,
+        TrainingConfig(steps=2000, warm_steps=500, steps_per_case=20, batch_size=4, rotation_degrees=5.0, scaling=0.05),
+        2**21,
+        8,
+        MembersConfig(),
+    ),
+}

@@ -31,7 +31,7 @@ def ready(groups):
 def test_no_folder_is_refused_with_the_tools_own_defaults(groups):
     """6, 7, 10 and 13 scans were, and 40 in eight groups."""
     made = ready(groups)
-    preset = segmentation._preset(segmentation.SIZES["small"], made)
+    preset = segmentation._preset(segmentation.OWN_SCANS["small"], made)
     splits = split(made.dataset.cases, 0, preset.evaluation, preset.test)
     assert pool_size(made.dataset.cases, preset.evaluation, preset.test) == len(splits.pool)
     shares = scans.imbalanced_shares(made.dataset) if len(made.dataset.groups) > 1 else None  # as the default start has it
@@ -41,5 +41,5 @@ def test_no_folder_is_refused_with_the_tools_own_defaults(groups):
 
 @pytest.mark.parametrize(("cases", "initial", "query"), [(40, 4, 2), (100, 5, 2), (400, 20, 10)])
 def test_sizes_of_larger_folders_stay_a_tenth_and_a_twentieth(cases, initial, query):
-    preset = segmentation._preset(segmentation.SIZES["small"], ready("AB" * (cases // 2)))
+    preset = segmentation._preset(segmentation.OWN_SCANS["small"], ready("AB" * (cases // 2)))
     assert (preset.initial_size, preset.query_size) == (initial, query)
