@@ -12,6 +12,9 @@ from jaxal.files import why_no_file
 GROUPS_AT_MOST = 12
 
 
+_MARKS = {",": "commas", ";": "semicolons", "\t": "tabs", " ": "spaces"}
+
+
 def read_groups(
     path: Path, column: str, bins: Sequence[float] = (), quantiles: int | None = None, only: Collection[str] | None = None
 ) -> dict[str, str]:
@@ -75,22 +78,26 @@ def columns_of(path: Path) -> list[str]:
     return read_rows(path)[0] if path.is_file() else []
 
 
-def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The names of a tab-separated table's columns, and its rows, each with the number of its line; empty lines are left out.
+def read_rows(path: Path, mark: str = "\t") -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The names of a table's columns, and its rows, each with the number of its line; empty lines are left out.
+
+    Args:
+      path: of the table.
+      mark: that separates its columns, a tab or a comma.
 
     Raises:
       UserError: it is not a table, its columns are separated otherwise, or two have one name.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, delimiter="\t", restval="")
+            table = csv.DictReader(file, delimiter=mark, restval="")
             rows = [(table.line_num, row) for row in table if any(str(value).strip() for value in row.values())]
             names = list(table.fieldnames or [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a table in UTF-8 ({error}). Save it as tab-separated text in UTF-8.") from error
-    others = {",": "commas", ";": "semicolons", " ": "spaces"}
-    if len(names) == 1 and (separated := next((others[mark] for mark in others if mark in names[0].strip()), None)):
-        raise UserError(f"{path}: its columns are separated by {separated}; save it as tab-separated text.")
+    others = {other: name for other, name in _MARKS.items() if other != mark}
+    if len(names) == 1 and (separated := next((others[other] for other in others if other in names[0].strip()), None)):
+        raise UserError(f"{path}: its columns are separated by {separated}; save it as text separated by {_MARKS[mark]}.")
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"{path}: has two columns {twice[0]!r}. Rename or remove one.")
     return names, rows

@@ -58,7 +58,7 @@ class Log:
 
     def __init__(self, path: Path, beginning: str, now: Callable[[], float] = time.time):
         self.path = path
-        self._now = now
+        self.now = now
         self._beginning = beginning
         self._known = _Whole((), beginning, 0)
 
@@ -108,7 +108,7 @@ class Log:
     def _append(self, kind: str, fields: dict[str, Any]) -> Event:
         events, last, size = self._known
         number = len(events)
-        instant = datetime.datetime.fromtimestamp(self._now(), datetime.UTC).isoformat(timespec="seconds")
+        instant = datetime.datetime.fromtimestamp(self.now(), datetime.UTC).isoformat(timespec="seconds")
         content: dict[str, Any] = {"number": number, "time": instant, "event": kind, **fields, "previous": last}
         if events and instant < events[-1].time:  # the clock runs backwards; the order of events must not
             content |= {"time": events[-1].time, "clock": instant}

@@ -99,7 +99,7 @@ def make_ready(
       UserError: anything that would fail or mislead later; the message names the file, what it holds and what to do.
     """
     listing = find_cases(folder, config.channels or None, config.need_labels)
-    column, groups = _groups(folder, config, listing)
+    column, groups = groups_of(folder, config, listing)
     files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
     plan = config.plan
     with showing("checking files") as progress:  # also of a plan made before
@@ -140,7 +140,7 @@ def _contents(folder: Path, listing: ScanListing, groups: Mapping[str, str], fil
     return {"channels": list(listing.channels), "classes": list(listing.classes), "ignore": listing.ignore, "cases": cases}
 
 
-def _groups(folder: Path, config: FolderConfig, listing: ScanListing) -> tuple[str | None, dict[str, str]]:
+def groups_of(folder: Path, config: FolderConfig, listing: ScanListing) -> tuple[str | None, dict[str, str]]:
     """The column that names the groups, and each subject's; without a table or a column `group`, nobody has one."""
     table, column = config.participants or folder / "participants.tsv", config.group_column
     if column == "":

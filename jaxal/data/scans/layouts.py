@@ -75,7 +75,7 @@ def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels:
     if (folder / "dataset.json").is_file():
         description = _read_json(folder / "dataset.json")
         listing = (
-            _decathlon(folder, description)
+            _decathlon(folder, description, need_labels)
             if "channel_names" not in description and "modality" in description
             else _nnunet(folder, description, need_labels)
         )
@@ -260,7 +260,7 @@ def _nnunet_listed(folder: Path, path: Path, listed: Any) -> list[Files]:
 # Medical Segmentation Decathlon
 
 
-def _decathlon(folder: Path, description: dict[str, Any]) -> ScanListing:
+def _decathlon(folder: Path, description: dict[str, Any], need_labels: bool) -> ScanListing:
     path = folder / "dataset.json"
     channels, labels = _channels(path, "modality", description["modality"]), _entry(path, description, "labels")
     if not isinstance(labels, dict) or not all(_is_whole(key) for key in labels):
@@ -271,17 +271,21 @@ def _decathlon(folder: Path, description: dict[str, Any]) -> ScanListing:
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"{path}: two labels have the name {twice[0]!r}. Names must differ.")
     classes, ignore = _classes(path, {str(name): int(value) for value, name in labels.items()})
-    training = _entry(path, description, "training")
-    if not isinstance(training, list) or not training:
+    training = _entry(path, description, "training") if need_labels else description.get("training", [])
+    if not isinstance(training, list) or (need_labels and not training):
         raise UserError(f"{path}: the entry 'training' is {_short(training)}; it must list an image and a label for every case.")
+    unlabelled = [] if need_labels else [{"image": image} for image in description.get("test", [])]
     cases = []
-    for entry in training:
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("image", "label")):
+    for entry in [*training, *unlabelled]:
+        wanted = ("image", "label") if need_labels or (isinstance(entry, dict) and "label" in entry) else ("image",)
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in wanted):
             raise UserError(f"{path}: the entry 'training' lists {_short(entry)}; expected an image and a label, as paths.")
-        image, label = (path_within(folder, entry[name], str(path)) for name in ("image", "label"))
+        image = path_within(folder, entry["image"], str(path))
         id_ = image.name[: -len(_ending(image))]
         _require(image, f"dataset.json lists it as the image of the case {id_!r}")
-        _require(label, f"dataset.json lists it as the label map of the case {id_!r}")
+        label = path_within(folder, entry["label"], str(path)) if "label" in wanted else None
+        if label:
+            _require(label, f"dataset.json lists it as the label map of the case {id_!r}")
         cases.append(Files(id_, id_, (image,), label))
     return ScanListing("Decathlon", channels, classes, ignore, tuple(cases))
 

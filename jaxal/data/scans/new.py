@@ -1,7 +1,6 @@
 """Scans that are not of a data set, made ready for its network: prepared by the plan that the network was trained with."""
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,9 +8,10 @@ import numpy as np
 
 from jaxal.data.cases import Dataset, fingerprint_of
 from jaxal.data.scans.folder import Ready, Showing, look_at_all
-from jaxal.data.scans.layouts import ENDINGS, Files, ScanListing, find_cases
+from jaxal.data.scans.layouts import ScanListing, find_cases
 from jaxal.data.scans.plan import resampled_shape
 from jaxal.data.scans.prepare import prepare
+from jaxal.data.scans.unlabelled import flat_scans
 from jaxal.errors import UserError
 
 
@@ -65,38 +65,4 @@ def _find(folder: Path, like: ScanListing) -> ScanListing:
         if not listing.cases:
             raise UserError(f"{folder}: lists no cases. Give the folder of the scans itself, such as {folder / 'imagesTs'}.")
         return listing
-    return like._replace(layout="files", cases=tuple(_alone(folder, len(like.channels))))
-
-
-def _alone(folder: Path, channels: int) -> list[Files]:
-    """The scans of a folder of NIfTI files, a file a channel, or one file for all of them."""
-    paths: dict[str, Path] = {}
-    for path in sorted(folder.glob("[!.]*")):
-        ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
-        if ending and path.is_file():
-            stem = path.name[: -len(ending)]
-            if stem in paths:
-                raise UserError(
-                    f"{path}: lies beside {paths[stem].name}. One scan must be one file; remove the one that is not meant."
-                )
-            paths[stem] = path
-    if not paths:
-        raise UserError(
-            f"{folder}: holds no scans. Expected NIfTI files CASE_0000.nii.gz, one for each channel, or CASE.nii.gz, or a data set with dataset.json or "
-            "dataset_description.json."
-        )
-    numbered = {stem: stem.rpartition("_") for stem in paths}
-    if not all(case and number.isdigit() and len(number) == 4 for case, _, number in numbered.values()):
-        return [Files(stem, stem, (path,), None) for stem, path in paths.items()]
-    counts = Counter(case for case, _, _ in numbered.values())
-    for case in sorted(counts):
-        for channel in range(channels):
-            if f"{case}_{channel:04d}" not in paths:
-                raise UserError(
-                    f"{folder}: the scan {case!r} has no channel {channel} (a file {case}_{channel:04d}.nii.gz); the network was trained on {channels}."
-                )
-        if counts[case] > channels:
-            raise UserError(f"{folder}: the scan {case!r} has {counts[case]} channels; the network was trained on {channels}.")
-    return [
-        Files(case, case, tuple(paths[f"{case}_{channel:04d}"] for channel in range(channels)), None) for case in sorted(counts)
-    ]
+    return like._replace(layout="files", cases=tuple(flat_scans(folder, len(like.channels))))

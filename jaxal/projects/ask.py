@@ -1,0 +1,200 @@
+"""A round: what it works with is written down, a network is trained, cases are chosen and readers are asked for them.
+
+Everything random is keyed by the project's seed and the round, and what a round works with is in the log before anything is trained.
+So a round that was killed asks for the same cases when it is asked again, whatever labels have come in the meantime.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxal import hosts
+from jaxal.acquisition.selection import k_center
+from jaxal.data.scans.folder import Showing
+from jaxal.errors import UserError
+from jaxal.files import write_text
+from jaxal.projects.assignment import assign
+from jaxal.projects.draws import spread
+from jaxal.projects.network import Working, open_round, write_proposals
+from jaxal.projects.project import Project, check_images
+from jaxal.projects.settle import settle
+from jaxal.projects.state import Round, State
+from jaxal.rounds.propose import choose, open_journal
+from jaxal.types import Watcher
+
+WAITED_FOR = 0.0  # share of a query that may be open when the next one is asked
+
+
+class Choice(NamedTuple):
+    """What a round asks for.
+
+    Attributes:
+      chosen: by the strategy, best first.
+      at_random: drawn beside them.
+      record: what is known of it, ready for JSON.
+      working: the round's network; None in a first query, which comes from none.
+      params: its weights.
+    """
+
+    chosen: Sequence[str]
+    at_random: Sequence[str]
+    record: dict[str, Any]
+    working: Working | None = None
+    params: Any = None
+
+
+def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing, watcher: Watcher) -> Round:
+    """Goes through one round, or finishes one that was killed; returns it.
+
+    Args:
+      project: whose.
+      size: cases of the query; the project's when left out.
+      even_if_open: whether to ask although readings of the last query are open.
+      showing, watcher: are told how far the work is, and may end it.
+
+    Raises:
+      UserError: nothing is left to ask for, readings are open, or a file of the data is not what it was.
+      Interrupted: the watcher asked to stop; what is finished is kept.
+    """
+    settle(project)
+    state = project.state()
+    if not state.present:
+        raise UserError(f"{project.folder}: no reader is there. `jaxal start {project.folder} --readers NAMES` adds one.")
+    if not state.rounds or state.rounds[-1].asked is not None:
+        begin(project, size, even_if_open)
+        state = project.state()
+    round_ = state.rounds[-1]
+    check_images(project, [id_ for id_, case in state.cases.items() if case.excluded is None], project.data(state))
+    choice = (
+        _first_query(project, state, round_, showing, watcher)
+        if round_.fields["network"] is None
+        else _query(project, state, round_, showing, watcher)
+    )
+    readings = assign(project, state, round_, choice)
+    if choice.working is not None:
+        seen = [id_ for id_, _ in (*round_.test, *round_.evaluation)]
+        asked = [*choice.chosen, *choice.at_random]
+        with showing("proposals") as progress:
+            write_proposals(project, choice.working, choice.params, [*asked, *seen], asked, progress)
+    text = json.dumps({**choice.record, "chosen": list(choice.chosen), "at_random": list(choice.at_random)}, indent=1) + "\n"
+    write_text(project.round_folder(round_.number) / "query.json", text)
+    with project.log.held() as pen:
+        if project.state_of(pen.events).rounds[-1].asked is None:
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            pen.add("asked", round=round_.number, readings=readings, query=digest)
+    if choice.working is not None and hosts.is_leader():
+        open_journal(choice.working.run).clear()
+    return project.state().rounds[-1]
+
+
+def begin(project: Project, size: int | None, even_if_open: bool) -> None:
+    """Writes down what the next round works with.
+
+    Raises:
+      UserError: nothing is left to ask for, or readings are open.
+    """
+    protocol = project.settings.protocol
+    with project.log.held() as pen:
+        state = project.state_of(pen.events)
+        unasked = state.unasked()
+        _check_open(project, state, even_if_open)
+        if not unasked:
+            raise UserError(
+                f"{project.folder}: every case is labelled, asked for or excluded, so nothing is left to ask for. "
+                f"`jaxal status {project.folder}` tells how good the network is, `jaxal export {project.folder} OUT` writes the labels."
+            )
+        if size is not None and size < 1:
+            raise UserError(f"--size is {size}; it must be at least 1.")
+        count = min(size or protocol.size, len(unasked))
+        number = len(state.rounds) + 1
+        training = state.labels("training")
+        first = not training or (number == 1 and not state.labels("evaluation"))
+        at_random = (
+            0 if first else min(len(unasked), max(1, round(protocol.random_share * count)) if protocol.random_share else 0)
+        )
+        trained = sum(round_.fields["network"] is not None for round_ in state.rounds)
+        pen.add(
+            "round",
+            round=number,
+            size=count,
+            network=None if first else trained,
+            training=training,
+            evaluation=state.labels("evaluation"),
+            test=state.labels("test"),
+            pool=len(unasked),
+            unasked=unasked,
+            at_random=at_random,
+            chosen=count - at_random,
+        )
+
+
+def _check_open(project: Project, state: State, even_if_open: bool) -> None:
+    waiting = state.open_readings
+    disputed = state.with_status("disputed")
+    if even_if_open or not (waiting or disputed):
+        return
+    by_reader = {reader: sum(reading.reader == reader for reading in waiting) for reader in sorted({r.reader for r in waiting})}
+    told = ", ".join(f"{reader} {count}" for reader, count in by_reader.items())
+    what = [f"open readings: {told}"] if waiting else []
+    if disputed:
+        what.append(
+            f"readers disagree on {', '.join(disputed[:3])}, which somebody must decide (`jaxal review {project.folder}`)"
+        )
+    raise UserError(
+        f"{project.folder}: the last query is not answered yet; {'; '.join(what)}. `jaxal take {project.folder}` takes in what lies in the "
+        "inboxes; with --even-if-open the next query is asked all the same."
+    )
+
+
+def _first_query(project: Project, state: State, round_: Round, showing: Showing, watcher: Watcher) -> Choice:
+    """The query that no network has chosen: at random in proportion to the groups, or far apart in an untrained network's features."""
+    unasked, count, protocol = list(round_.fields["unasked"]), int(round_.fields["size"]), project.settings.protocol
+    groups = {id_: project.cases[id_].group for id_ in unasked}
+    drawn = spread(unasked, groups, count, protocol.seed, f"query {round_.number}")
+    if protocol.first == "random" or round_.number > 1:
+        return Choice([], drawn, {"why": "drawn at random, in proportion to the groups"})
+    # Evaluation needs a sample of all cases; the rest of the query is spread over the features.
+    evaluation = spread(drawn, groups, evaluation_count(protocol.evaluation_share, count), protocol.seed, "evaluation")
+    left = [id_ for id_ in unasked if id_ not in set(evaluation)]
+    far = _far_apart(project, state, left, evaluation, count - len(evaluation), showing, watcher)
+    return Choice(far, evaluation, {"why": "far apart in the features of an untrained network (k-center)"})
+
+
+def evaluation_count(share: float, count: int) -> int:
+    """How many of a first query are for evaluation; training needs one at least."""
+    return min(max(1, round(share * count)), count - 1) if share and count > 1 else 0
+
+
+def _far_apart(
+    project: Project, state: State, ids: Sequence[str], centres: Sequence[str], count: int, showing: Showing, watcher: Watcher
+) -> list[str]:
+    """Cases that are far from each other and from others in the pooled features of a network that nobody has trained."""
+    from jaxal.projects.network import embeddings
+
+    points = embeddings(project, state, [*centres, *ids], showing, watcher)
+    given, candidates = points[: len(centres)], points[len(centres) :]
+    chosen, _ = k_center(candidates, given, np.ones(len(ids), bool), count)
+    return [ids[int(place)] for place in np.asarray(chosen)]
+
+
+def _query(project: Project, state: State, round_: Round, showing: Showing, watcher: Watcher) -> Choice:
+    """A query that the strategy chooses, and beside it cases at random."""
+    unasked, protocol = list(round_.fields["unasked"]), project.settings.protocol
+    groups = {id_: project.cases[id_].group for id_ in unasked}
+    at_random = spread(unasked, groups, int(round_.fields["at_random"]), protocol.seed, f"random share of round {round_.number}")
+    pool = [id_ for id_ in unasked if id_ not in set(at_random)] if at_random else unasked
+    working = open_round(project, state, round_, pool, showing, watcher)
+    chosen = choose(working.run, working.state)
+    query = chosen.decision.query
+    record = {
+        "strategy": dict(working.run.identity),
+        "scores": dict(zip(query.units, map(float, query.scores), strict=True)),
+        "score_gap": query.gap,
+        **chosen.decision.explanation,
+        "collapsed": chosen.failures,
+        "seconds": chosen.seconds,
+    }
+    return Choice(list(query.units), at_random, record, working, chosen.params)

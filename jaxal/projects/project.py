@@ -1,0 +1,115 @@
+"""A project on disk: its settings, its log, and where everything of it lies.
+
+PROJECT/project.json                  what it was started with; never written again
+PROJECT/log.jsonl                     all that happened since; the truth
+PROJECT/labels/CASE/VERSION.nii.gz    labels as they were accepted, on the case's own grid; never written again
+PROJECT/rounds/003/                   what a round asked and why; its network is in rounds/checkpoints
+PROJECT/proposals/CASE/r003.…         the network's proposals, and where it is unsure
+PROJECT/readers/NAME/                 worklists, an inbox, what was taken, and what was returned
+PROJECT/prepared/                     resampled cases; may be deleted, and is made anew
+"""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxal.data.cases import fingerprint_of
+from jaxal.errors import UserError
+from jaxal.files import why_no_file
+from jaxal.projects.log import Log
+from jaxal.projects.settings import Scan, Settings, read_settings
+from jaxal.projects.state import State, replay
+
+IGNORE = 255  # in label maps: nobody knows, because nobody looked or readers differ
+
+
+class Project(NamedTuple):
+    """A project.
+
+    Attributes:
+      folder: where it lies.
+      settings: what it was started with.
+      log: what happened since.
+      cases: of the settings, by id.
+    """
+
+    folder: Path
+    settings: Settings
+    log: Log
+    cases: dict[str, Scan]
+
+    def state(self) -> State:
+        """Where it stands now."""
+        return self.state_of(self.log.read())
+
+    def state_of(self, events: Sequence) -> State:
+        """Where it stood after these events."""
+        return replay(events, list(self.cases), self.settings.classes)
+
+    def label_path(self, case: str, version: str) -> Path:
+        return self.folder / "labels" / case / f"{version}.nii.gz"
+
+    def round_folder(self, number: int) -> Path:
+        return self.folder / "rounds" / f"{number:03d}"
+
+    def proposal_path(self, case: str, round_: int, ending: str) -> Path:
+        """Of a proposal; endings are `.seg.nrrd`, `.nii.gz` and `.unsure.nii.gz`."""
+        return self.folder / "proposals" / case / f"r{round_:03d}{ending}"
+
+    def reader_folder(self, reader: str) -> Path:
+        return self.folder / "readers" / reader
+
+    @property
+    def prepared(self) -> Path:
+        return self.folder / "prepared"
+
+    def data(self, state: State) -> Path:
+        """Where the data lie.
+
+        Raises:
+          UserError: they are not there.
+        """
+        path = Path(state.data or self.settings.data)
+        if not path.is_dir():
+            raise UserError(
+                f"{path}: the data of the project {self.settings.name} are not there. If they were moved, tell where they are: "
+                f"`jaxal start {self.folder} --data DIR`."
+            )
+        return path
+
+    def image_paths(self, case: str, data: Path) -> tuple[Path, ...]:
+        return tuple(data / image for image in self.cases[case].images)
+
+
+def open_project(folder: Path) -> Project:
+    """Opens a project.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    settings, beginning = read_settings(folder)
+    return Project(folder, settings, Log(folder / "log.jsonl", beginning), {case.id: case for case in settings.cases})
+
+
+def check_images(project: Project, ids: Sequence[str], data: Path) -> None:
+    """Makes sure that images are what they were when the project began.
+
+    Raises:
+      UserError: a file is gone or has changed; the message names the case and says what to do.
+    """
+    for id_ in ids:
+        paths = project.image_paths(id_, data)
+        advice = f"Put back what was there, or leave the case out: `jaxal exclude {project.folder} {id_} --why TEXT`."
+        for path in paths:
+            if not path.is_file():
+                raise UserError(f"{path}: {why_no_file(path)}; it is an image of the case {id_}. {advice}")
+        if fingerprint_of(paths, None).image != project.cases[id_].fingerprint:
+            raise UserError(
+                f"{paths[0]}: has changed since the project began, so labels of the case {id_} may lie elsewhere now. {advice}"
+            )
+
+
+def days_between(earlier: str, later: str) -> float:
+    """Days from one instant to another, as the log writes them."""
+    return (datetime.datetime.fromisoformat(later) - datetime.datetime.fromisoformat(earlier)).total_seconds() / 86400

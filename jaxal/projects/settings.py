@@ -1,0 +1,153 @@
+"""What a project was started with, in `project.json`, which is never written again: all that changes is in the log."""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxal.data.scans.plan import Plan
+from jaxal.errors import UserError
+from jaxal.files import write_text
+from jaxal.numbers import NUMBERS
+from jaxal.studies.presets import Preset
+
+FORMAT = 1  # of project.json
+NAME = "project.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """A case that may be asked for.
+
+    Attributes:
+      id, subject, group: its names; the group is empty where there are none.
+      images: files below the data folder, one a channel.
+      fingerprint: of their content at the start.
+      shape, affine: of its own grid, that of its first image file as it is stored; the affine's first three rows, in millimetres.
+    """
+
+    id: str
+    subject: str
+    group: str
+    images: tuple[str, ...]
+    fingerprint: str
+    shape: tuple[int, ...]
+    affine: tuple[tuple[float, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How a project goes on.
+
+    Attributes:
+      strategy: that chooses, perhaps with options.
+      seed: of every draw.
+      size: cases a query; the first query has as many.
+      first: how the first query is drawn: at random by group, or spread over an untrained network's features.
+      random_share: of each query, drawn at random, unknown to the readers.
+      evaluation_share: of the first query, kept for the strategy's evaluation set.
+      test_cases: every second case of the random shares stays out of training until there are so many.
+      double_share: of the readings, given to two readers.
+      minutes: a reading is guessed to take, as long as none is there.
+      lease_days: after which a case that nobody opened goes to somebody else.
+      far_apart: Dice of two readings below which a person decides.
+    """
+
+    strategy: str = "aeig"
+    seed: int = 0
+    size: int = 10
+    first: Literal["random", "k_center"] = "random"
+    random_share: float = 0.2
+    evaluation_share: float = 0.25
+    test_cases: int = 20
+    double_share: float = 0.15
+    minutes: float = 15.0
+    lease_days: float = 7.0
+    far_apart: float = 0.7
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All of `project.json`.
+
+    Attributes:
+      format: of the file.
+      numbers: generation of the numbers (`docs/numbers.md`).
+      name: of the project.
+      data: folder of the data when the project began.
+      layout: of that folder.
+      channels, classes: names; class 0 is the background.
+      cases: by id.
+      plan: how scans are prepared.
+      preset: sizes of network and training.
+      start: whether each round trains from scratch or from the last round's weights.
+      protocol: how it goes on.
+    """
+
+    format: int
+    numbers: int
+    name: str
+    data: str
+    layout: str
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    cases: tuple[Scan, ...]
+    plan: Plan
+    preset: Preset
+    start: Literal["scratch", "warm"]
+    protocol: Protocol
+
+
+def new_settings(**fields: Any) -> Settings:
+    """Settings of this version."""
+    return Settings(format=FORMAT, numbers=NUMBERS, **fields)
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Writes `project.json`."""
+    write_text(folder / NAME, json.dumps(dataclasses.asdict(settings), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_settings(folder: Path) -> tuple[Settings, str]:
+    """A project's settings, and the hash of the file, from which its log begins.
+
+    Raises:
+      UserError: there is no project, the file is damaged, or a newer version wrote it.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        what = "no such folder" if not folder.is_dir() else "holds no project"
+        raise UserError(f"{folder}: {what}. `jaxal start {folder} --data DIR --readers NAMES` begins one.")
+    content = path.read_bytes()
+    try:
+        stored = json.loads(content)
+        newer = isinstance(stored, dict) and isinstance(stored.get("format"), int) and stored["format"] > FORMAT
+        if newer:
+            raise UserError(
+                f"{path}: was written by a newer version of jaxal (format {stored['format']}, this one reads {FORMAT}). Update jaxal."
+            )
+        return _built(Settings, stored), hashlib.sha256(content).hexdigest()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: not the settings of a project ({error}). Restore the file from a backup.") from error
+
+
+def _built(kind: Any, stored: Any) -> Any:
+    """A value of a type from what JSON kept of it."""
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        fields = {field.name for field in dataclasses.fields(kind)}
+        if strange := sorted(stored.keys() - fields):
+            raise ValueError(f"the entry {strange[0]!r} is unknown")
+        return typing.cast(Any, kind)(**{name: _built(hints[name], value) for name, value in stored.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return tuple(_built(arguments[0], value) for value in stored)
+    if origin is Mapping:
+        return dict(stored)
+    if origin in (typing.Union, types.UnionType):
+        return None if stored is None else _built(next(part for part in arguments if part is not type(None)), stored)
+    return stored
