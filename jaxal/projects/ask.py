@@ -4,9 +4,10 @@ Everything random is keyed by the project's seed and the round, and what a round
 So a round that was killed asks for the same cases when it is asked again, whatever labels have come in the meantime.
 """
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,15 +18,13 @@ from jaxal.data.scans.folder import Showing
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.projects.assignment import assign
-from jaxal.projects.draws import spread
 from jaxal.projects.network import Working, open_round, write_proposals
 from jaxal.projects.project import Project, check_images
 from jaxal.projects.settle import settle
 from jaxal.projects.state import Round, State
 from jaxal.rounds.propose import choose, open_journal
+from jaxal.rounds.protocol import beside, first_query, random_count
 from jaxal.types import Watcher
-
-WAITED_FOR = 0.0  # share of a query that may be open when the next one is asked
 
 
 class Choice(NamedTuple):
@@ -34,6 +33,7 @@ class Choice(NamedTuple):
     Attributes:
       chosen: by the strategy, best first.
       at_random: drawn beside them.
+      roles: what labels will be used for that are not for training.
       record: what is known of it, ready for JSON.
       working: the round's network; None in a first query, which comes from none.
       params: its weights.
@@ -41,6 +41,7 @@ class Choice(NamedTuple):
 
     chosen: Sequence[str]
     at_random: Sequence[str]
+    roles: Mapping[str, str]
     record: dict[str, Any]
     working: Working | None = None
     params: Any = None
@@ -112,9 +113,7 @@ def begin(project: Project, size: int | None, even_if_open: bool) -> None:
         number = len(state.rounds) + 1
         training = state.labels("training")
         first = not training or (number == 1 and not state.labels("evaluation"))
-        at_random = (
-            0 if first else min(len(unasked), max(1, round(protocol.random_share * count)) if protocol.random_share else 0)
-        )
+        at_random = 0 if first else random_count(protocol.shares, count, len(unasked))
         trained = sum(round_.fields["network"] is not None for round_ in state.rounds)
         pen.add(
             "round",
@@ -153,19 +152,16 @@ def _first_query(project: Project, state: State, round_: Round, showing: Showing
     """The query that no network has chosen: at random in proportion to the groups, or far apart in an untrained network's features."""
     unasked, count, protocol = list(round_.fields["unasked"]), int(round_.fields["size"]), project.settings.protocol
     groups = {id_: project.cases[id_].group for id_ in unasked}
-    drawn = spread(unasked, groups, count, protocol.seed, f"query {round_.number}")
-    if protocol.first == "random" or round_.number > 1:
-        return Choice([], drawn, {"why": "drawn at random, in proportion to the groups"})
+    shares = protocol.shares if not state.labels("evaluation") else dataclasses.replace(protocol.shares, evaluation=0.0)
+    first = first_query(unasked, groups, count, shares, protocol.seed)
+    roles = dict.fromkeys(first.evaluation, "evaluation")
+    if protocol.first == "random":
+        drawn = sorted([*first.training, *first.evaluation])
+        return Choice([], drawn, roles, {"why": "drawn at random, in proportion to the groups"})
     # Evaluation needs a sample of all cases; the rest of the query is spread over the features.
-    evaluation = spread(drawn, groups, evaluation_count(protocol.evaluation_share, count), protocol.seed, "evaluation")
-    left = [id_ for id_ in unasked if id_ not in set(evaluation)]
-    far = _far_apart(project, state, left, evaluation, count - len(evaluation), showing, watcher)
-    return Choice(far, evaluation, {"why": "far apart in the features of an untrained network (k-center)"})
-
-
-def evaluation_count(share: float, count: int) -> int:
-    """How many of a first query are for evaluation; training needs one at least."""
-    return min(max(1, round(share * count)), count - 1) if share and count > 1 else 0
+    left = [id_ for id_ in unasked if id_ not in roles]
+    far = _far_apart(project, state, left, first.evaluation, count - len(roles), showing, watcher)
+    return Choice(far, first.evaluation, roles, {"why": "far apart in the features of an untrained network (k-center)"})
 
 
 def _far_apart(
@@ -184,8 +180,11 @@ def _query(project: Project, state: State, round_: Round, showing: Showing, watc
     """A query that the strategy chooses, and beside it cases at random."""
     unasked, protocol = list(round_.fields["unasked"]), project.settings.protocol
     groups = {id_: project.cases[id_].group for id_ in unasked}
-    at_random = spread(unasked, groups, int(round_.fields["at_random"]), protocol.seed, f"random share of round {round_.number}")
-    pool = [id_ for id_ in unasked if id_ not in set(at_random)] if at_random else unasked
+    drawn = [case for case in state.cases.values() if case.part == "random"]
+    before = len(drawn), sum(case.role == "test" for case in drawn)
+    number, count = round_.number, int(round_.fields["at_random"])
+    at_random, held_out = beside(unasked, groups, count, before, protocol.shares, protocol.seed, number)
+    pool = [id_ for id_ in unasked if id_ not in set(at_random)]
     working = open_round(project, state, round_, pool, showing, watcher)
     chosen = choose(working.run, working.state)
     query = chosen.decision.query
@@ -197,4 +196,4 @@ def _query(project: Project, state: State, round_: Round, showing: Showing, watc
         "collapsed": chosen.failures,
         "seconds": chosen.seconds,
     }
-    return Choice(list(query.units), at_random, record, working, chosen.params)
+    return Choice(list(query.units), at_random, dict.fromkeys(held_out, "test"), record, working, chosen.params)

@@ -1,9 +1,9 @@
 """Who reads what, and what each label will be used for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from jaxal.projects.draws import spread
+from jaxal.data.draws import spread
 from jaxal.projects.project import Project
 from jaxal.projects.state import Round, State
 
@@ -16,6 +16,8 @@ class _Chosen(Protocol):
     def chosen(self) -> Sequence[str]: ...
     @property
     def at_random(self) -> Sequence[str]: ...
+    @property
+    def roles(self) -> Mapping[str, str]: ...
 
 
 def assign(project: Project, state: State, round_: Round, choice: _Chosen) -> list[dict[str, Any]]:
@@ -28,7 +30,6 @@ def assign(project: Project, state: State, round_: Round, choice: _Chosen) -> li
       choice: what it asks for.
     """
     first = round_.fields["network"] is None
-    roles = _roles(project, state, round_, choice)
     asked = [*choice.chosen, *choice.at_random]
     doubled = set(_doubled(project, state, round_, asked))
     minutes = predicted_minutes(project, state, asked)
@@ -39,7 +40,7 @@ def assign(project: Project, state: State, round_: Round, choice: _Chosen) -> li
             "case": id_,
             "reader": reader,
             "part": "first" if first else "random" if id_ in at_random else "strategy",
-            "role": roles[id_],
+            "role": choice.roles.get(id_, "training"),
             "double": len(readers[id_]) > 1,
             "proposal": not first and len(readers[id_]) == 1,  # a common proposal would make two readers agree
             "minutes": round(minutes[id_], 1),
@@ -49,24 +50,6 @@ def assign(project: Project, state: State, round_: Round, choice: _Chosen) -> li
     ]
     order = {id_: place for place, id_ in enumerate(_shuffled(project, round_, asked))}
     return sorted(entries, key=lambda entry: (entry["reader"], order[entry["case"]]))
-
-
-def _roles(project: Project, state: State, round_: Round, choice: _Chosen) -> dict[str, str]:
-    """What each label will be used for: a part of what is drawn at random is for evaluation, or for the test, and never trained on."""
-    from jaxal.projects.ask import evaluation_count
-
-    protocol, at_random = project.settings.protocol, list(choice.at_random)
-    groups = {id_: project.cases[id_].group for id_ in at_random}
-    roles = dict.fromkeys([*choice.chosen, *at_random], "training")
-    if round_.fields["network"] is None:
-        if not state.labels("evaluation"):
-            count = evaluation_count(protocol.evaluation_share, len(roles))
-            roles |= dict.fromkeys(spread(at_random, groups, count, protocol.seed, "evaluation"), "evaluation")
-        return roles
-    drawn = [case for case in state.cases.values() if case.part == "random"]
-    tests = sum(case.role == "test" for case in drawn)
-    wanted = max(0, min((len(drawn) + len(at_random) + 1) // 2 - tests, protocol.test_cases - tests, len(at_random)))
-    return roles | dict.fromkeys(spread(at_random, groups, wanted, protocol.seed, f"test of round {round_.number}"), "test")
 
 
 def _doubled(project: Project, state: State, round_: Round, asked: Sequence[str]) -> list[str]:

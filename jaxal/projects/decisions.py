@@ -76,7 +76,7 @@ def give_back(project: Project, ids: Sequence[str], why: str, by: str = "") -> l
             drawn = [version for version in case.of_attempt() if not name or version.name == name]
             if not drawn and case.label:
                 drawn = [
-                    version for version in case.versions if version.reader in state.readers and not name or version.name == name
+                    version for version in case.versions if (version.reader in state.readers and not name) or version.name == name
                 ]
             if not drawn:
                 raise UserError(

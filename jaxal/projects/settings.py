@@ -13,6 +13,7 @@ from jaxal.data.scans.plan import Plan
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.numbers import NUMBERS
+from jaxal.rounds.protocol import Shares
 from jaxal.studies.presets import Preset
 
 FORMAT = 1  # of project.json
@@ -68,6 +69,11 @@ class Protocol:
     minutes: float = 15.0
     lease_days: float = 7.0
     far_apart: float = 0.7
+
+    @property
+    def shares(self) -> Shares:
+        """How much is drawn at random."""
+        return Shares(self.random_share, self.evaluation_share, self.test_cases)
 
 
 @dataclasses.dataclass(frozen=True)

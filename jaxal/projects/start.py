@@ -118,7 +118,7 @@ def existing_labels(project: Project, listing: Sequence[tuple[str, Path]]) -> di
     ids = sorted(id_ for id_, _ in listing)
     if len(ids) < FIRST_LABELS_AT_LEAST:
         return dict.fromkeys(ids, "training")
-    from jaxal.projects.draws import spread
+    from jaxal.data.draws import spread
 
     count = max(2, round(project.settings.protocol.evaluation_share * len(ids)))
     evaluation = set(

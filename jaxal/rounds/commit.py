@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxal import hosts
+from jaxal.rounds.protocol import asked_units
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.journal import Journal
@@ -27,7 +28,7 @@ def commit(run: Run, state: State, answers: Mapping[str, Label]) -> dict[str, An
     if state.pending is None:
         raise ValueError(f"{run.folder}: no query waits for answers.")
     record = dict(state.pending)
-    asked = record["queried"]
+    asked = asked_units(record)
     if strange := sorted(answers.keys() - set(asked)):
         raise ValueError(f"{run.folder}: {strange[0]!r} was not asked for; the query is {', '.join(asked)}.")
     labelled = [run.units[unit].case._replace(label=answers[unit]) for unit in asked if unit in answers]

@@ -162,11 +162,6 @@ def _completed(record: dict[str, Any]) -> dict[str, Any]:
     return {"task": "classification" if "auc" in record else "segmentation", **record}
 
 
-def answered_units(record: Mapping[str, Any]) -> list[str]:
-    """The units of a round's query that got a label."""
-    return [unit for unit in record["queried"] if unit not in record.get("unanswered", ())]
-
-
 class RunOnDisk(NamedTuple):
     """One finished or unfinished run of a folder."""
 

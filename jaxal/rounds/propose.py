@@ -5,6 +5,7 @@ that was killed proposes what it would have proposed. On several hosts all go th
 and every pass is shared out.
 """
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from jaxal.files import write_text
 from jaxal.rounds.networks import make_networks
 from jaxal.rounds.passes import Passes, make_passes, run_pass
 from jaxal.rounds.pictures import draw_queried
+from jaxal.rounds.protocol import Beside, beside, random_count
 from jaxal.rounds.record import Finished, record_of
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
@@ -54,14 +56,31 @@ def propose(run: Run, state: State) -> Query:
     Raises:
       Interrupted: the watcher asked to stop; what is finished is kept.
     """
-    chosen = choose(run, state)
+    drawn = _beside(run, state)
+    left = [unit for unit in state.pool if unit.id not in drawn.drawn]
+    config = dataclasses.replace(run.config, query_size=run.config.query_size - len(drawn.drawn))
+    chosen = choose(run._replace(config=config), state._replace(pool=left))
     if hosts.is_leader():
         draw_queried(run, state, chosen.decision.query.units, chosen.params)
         finished = Finished(
             state.round, chosen.labelled, chosen.test, len(state.pool), chosen.decision, chosen.failures, chosen.seconds
         )
-        write_text(run.pending, json.dumps(record_of(run, finished), allow_nan=False) + "\n")
+        record = record_of(run, finished)
+        if run.config.shares:
+            record |= {"queried_at_random": list(drawn.drawn), "held_out": list(drawn.held_out)}
+        write_text(run.pending, json.dumps(record, allow_nan=False) + "\n")
     return chosen.decision.query
+
+
+def _beside(run: Run, state: State) -> Beside:
+    """What is asked for beside the strategy's choice."""
+    if run.config.shares is None:
+        return Beside((), ())
+    shares, names = run.config.shares, [unit.id for unit in state.pool]
+    count = random_count(shares, run.config.query_size, len(names))
+    before = [sum(len(line[entry]) for line in state.done) for entry in ("queried_at_random", "held_out")]
+    groups = {unit.id: unit.group for unit in state.pool}
+    return beside(names, groups, count, (before[0], before[1]), shares, run.config.seed, state.round + 2)
 
 
 def choose(run: Run, state: State) -> Chosen:

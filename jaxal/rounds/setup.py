@@ -15,6 +15,7 @@ from jaxal.labels.oracle import Simulated
 from jaxal.networks.auxiliary import with_auxiliary
 from jaxal.rounds.identity import config_hash
 from jaxal.rounds.ledger import Ledger
+from jaxal.rounds.protocol import Shares
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy
@@ -35,6 +36,7 @@ class RoundsConfig:
         first is the one that is evaluated.
       batch_size: cases scored at once on each device.
       save_every_seconds: between checkpoints within a training; decides what a kill costs, never a result.
+      shares: what is drawn at random beside the strategy's choice, as in a project with readers; nothing when left out.
     """
 
     rounds: int
@@ -44,6 +46,7 @@ class RoundsConfig:
     members: MembersConfig = MembersConfig()  # noqa: RUF009 (frozen)
     batch_size: int = 2
     save_every_seconds: float = 60.0
+    shares: Shares | None = None
 
 
 class Task(NamedTuple):

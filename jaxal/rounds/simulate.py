@@ -9,6 +9,7 @@ from jaxal import hosts
 from jaxal.rounds.commit import commit, forget_leftovers
 from jaxal.rounds.ledger import Ledger
 from jaxal.rounds.propose import propose
+from jaxal.rounds.protocol import asked_units
 from jaxal.rounds.setup import Run, check_strategy
 from jaxal.rounds.state import read_state
 
@@ -31,14 +32,14 @@ def simulate(run: Run, sibling: Path | None = None) -> Iterator[dict[str, Any]]:
     if hosts.is_leader():
         forget_leftovers(run, state)
     while state.round < run.config.rounds:
-        if state.done and not state.done[-1]["queried"]:
+        if state.done and not asked_units(state.done[-1]):
             run.watcher.note("The pool is empty: further rounds would train on the same cases.")
             return
         if state.pending is None:
             propose(run, state)
             state = read_state(run)
             assert state.pending is not None
-        yield commit(run, state, run.labels.ask(state.pending["queried"]))
+        yield commit(run, state, run.labels.ask(asked_units(state.pending)))
         state = read_state(run)
 
 

@@ -8,7 +8,7 @@ import jax
 from jaxal import hosts
 from jaxal.arrays import key_of
 from jaxal.errors import UserError
-from jaxal.rounds.ledger import answered_units
+from jaxal.rounds.protocol import answered_units, asked_units
 from jaxal.rounds.setup import Run
 from jaxal.types import Array, Case, Unit
 
@@ -43,13 +43,16 @@ def read_state(run: Run, rounds: int | None = None) -> State:
     done, pending = hosts.share_json(run.ledger.read_with_pending(run.pending) if hosts.is_leader() else None)
     done = done[:rounds]
     given = [unit for line in done for unit in answered_units(line)]
-    asked = [*given, *(pending["queried"] if pending else ())]
+    asked = [*given, *(asked_units(pending) if pending else ())]
     if strange := sorted(set(asked) - run.units.keys()):
         raise UserError(f"{run.ledger.path}: speaks of {strange[0]!r}, which is not in the pool. Is it another data set's?")
     answered: dict[Case, list[str]] = {}
     for unit in given:
         answered.setdefault(run.units[unit].case, []).append(unit)
-    labelled = [case._replace(label=run.labels.of(case, units)) for case, units in answered.items()]
+    held_out = {unit for line in done for unit in line.get("held_out", ())}  # never trained on
+    labelled = [
+        case._replace(label=run.labels.of(case, units)) for case, units in answered.items() if not held_out.intersection(units)
+    ]
     taken, initial = set(given), {case.id for case in run.task.initial}
     pool = [unit for id_, unit in sorted(run.units.items()) if id_ not in taken and unit.case.id not in initial]
     waits = pending if pending and pending["round"] == len(done) and rounds is None else None

@@ -20,6 +20,7 @@ from jaxal.report import terminal
 from jaxal.rounds.identity import decisive
 from jaxal.rounds.passes import stoppable
 from jaxal.rounds.prediction import NewCases
+from jaxal.rounds.protocol import Shares, first_query
 from jaxal.rounds.setup import Task
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.studies import option_types, study
@@ -43,6 +44,13 @@ class ScanArguments(study.StudyArguments):
     """The table of participants, tab-separated, with a column participant_id. Default: participants.tsv in the folder of scans."""
     dropout: Annotated[Dropout | None, tyro.conf.arg(metavar="{head,decoder,bottleneck}", help_behavior_hint="")] = None
     """Where channels are dropped: before the last layer, in the decoder or after the bottleneck. Default: the preset's, the head."""
+    protocol: Literal["splits", "project"] = "splits"
+    """Fixed evaluation and test sets, or as `jaxal ask` goes with readers: a first query at random, which has the evaluation set, and a share
+    of every query at random. Then all cases are in the pool, and networks are measured on all of it."""
+
+    @property
+    def shares(self) -> Shares | None:
+        return Shares() if self.protocol == "project" else None
 
 
 def choose_sizes(arguments: ScanArguments, preset: Preset) -> Preset:
@@ -54,7 +62,7 @@ def choose_sizes(arguments: ScanArguments, preset: Preset) -> Preset:
 
 def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: terminal.Display) -> Ready:
     """Makes a folder ready, showing how far it is."""
-    showing = _showing_on(display)
+    showing = showing_on(display)
     if hosts.is_leader():
         ready = make_ready(folder, prepared, config, showing)
     hosts.share_json(None)  # the others find the leader's files
@@ -72,7 +80,7 @@ def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: ter
     return ready
 
 
-def _showing_on(display: terminal.Display) -> Showing:
+def showing_on(display: terminal.Display) -> Showing:
     """Shows how far some work is, which stops when somebody asks for it."""
 
     @contextlib.contextmanager
@@ -117,6 +125,7 @@ def make_task(
     start: str,
     identity: Mapping[str, Any],
     patch: tuple[int, ...] | None = None,
+    shares: Shares | None = None,
 ) -> Task:
     """Puts the parts together; sizes that are given in millimetres become voxels of this data set."""
     dataset = ready.dataset
@@ -127,7 +136,8 @@ def make_task(
     statistics = StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm)))
     sections = {
         "data": identity,
-        "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
+        "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")}
+        | ({"shares": dataclasses.asdict(shares)} if shares else {}),
         "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
         "network": described,
         "training": {"start": start, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
@@ -161,6 +171,16 @@ def prepare_task(
 ) -> Task:
     """Splits, initial set and network for one seed."""
     dataset = ready.dataset
+    if arguments.shares:
+        return make_task(
+            ready,
+            preset,
+            _as_in_a_project(dataset, preset, arguments.shares, seed),
+            arguments.training,
+            identity,
+            patch,
+            arguments.shares,
+        )
     splits = split(dataset.cases, seed, preset.evaluation, preset.test)
     if len(splits.pool) < preset.initial_size + preset.query_size:
         raise UserError(
@@ -173,6 +193,15 @@ def prepare_task(
     if any(axis not in range(len(dataset.shape)) for axis in preset.members.flips):
         raise UserError(f"--flips is {preset.members.flips}; images here have the axes 0 to {len(dataset.shape) - 1}.")
     return make_task(ready, preset, Chosen(splits, initial), arguments.training, identity, patch)
+
+
+def _as_in_a_project(dataset: Dataset, preset: Preset, shares: Shares, seed: int) -> Chosen:
+    """The first query is drawn as in a project; all other cases are the pool, and the networks are measured on all of it."""
+    groups = {case.id: case.group for case in dataset.cases}
+    first = first_query(list(groups), groups, preset.query_size, shares, seed)
+    pool = tuple(case for case in dataset.cases if case.id not in first.evaluation)
+    evaluation = tuple(case for case in dataset.cases if case.id in first.evaluation)
+    return Chosen(Splits(pool, evaluation, pool), [case for case in pool if case.id in first.training])
 
 
 def make_source(
@@ -194,7 +223,7 @@ def make_source(
 
     def read_new(folder: Path, display: terminal.Display) -> NewCases:
         prepared = arguments.prepared / folder.resolve().name
-        new = read_new_scans(folder, ready, prepared, _showing_on(display))
+        new = read_new_scans(folder, ready, prepared, showing_on(display))
         model = network_for(new.dataset, preset, patch)
         return NewCases(new.dataset.cases, lambda case: load_case(case, new.dataset), new.listing, model)
 

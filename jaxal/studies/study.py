@@ -19,6 +19,7 @@ from jaxal.report import curves, page, terminal
 from jaxal.report.comparison import compare_folder
 from jaxal.rounds.ledger import FULL, read_runs
 from jaxal.rounds.prediction import NewCases
+from jaxal.rounds.protocol import Shares
 from jaxal.rounds.setup import RoundsConfig, Task, open_run
 from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig
@@ -76,6 +77,11 @@ class StudyArguments:
     flips: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="AXIS...", help_behavior_hint="")] = None
     """Axes (0, 1, 2) along which views are flipped, their disagreement joined to the samples' (test-time augmentation). Default: none."""
     hosts: tyro.conf.OmitArgPrefixes[HostsConfig] = dataclasses.field(default_factory=HostsConfig)
+
+    @property
+    def shares(self) -> Shares | None:
+        """What is drawn at random beside the strategy's choice, if anything is."""
+        return None
 
 
 # What only this command knows and not the run that it goes on with.
@@ -292,6 +298,7 @@ def rounds_config(arguments: StudyArguments, preset: Sizes) -> RoundsConfig:
         members=preset.members,
         batch_size=preset.batch_size,
         save_every_seconds=arguments.save_every,
+        shares=arguments.shares,
     )
 
 

@@ -1,7 +1,9 @@
 """A log that cannot break: cut anywhere, altered anywhere, written by many."""
 
-import concurrent.futures
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -98,17 +100,21 @@ def test_what_others_write_is_seen(tmp_path):
     assert [event.fields["number_of"] for event in log.read()] == [0, 1, 2]
 
 
-def _add_many(path):
-    log = Log(path, BEGINNING)
-    for _ in range(10):
-        with log.held() as pen:
-            pen.add("opened", seen=len(pen.events))
+ADD_MANY = """
+import sys
+from pathlib import Path
+from jaxal.projects.log import Log
+log = Log(Path(sys.argv[1]), "0" * 64)
+for _ in range(10):
+    with log.held() as pen:
+        pen.add("opened", seen=len(pen.events))
+"""
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path):
     path = tmp_path / "log.jsonl"
-    with concurrent.futures.ProcessPoolExecutor(3) as processes:
-        list(processes.map(_add_many, [path] * 3))
+    processes = [subprocess.Popen([sys.executable, "-c", ADD_MANY, path], cwd=Path(__file__).parents[2]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
     events = Log(path, BEGINNING).read()
     assert [event.fields["seen"] for event in events] == list(range(30))
 

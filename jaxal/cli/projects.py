@@ -1,0 +1,368 @@
+"""The verbs of a project with readers: their options, and what each says on the terminal."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from jaxal.cli import command
+from jaxal.data.scans.folder import FolderConfig
+from jaxal.errors import UserError
+from jaxal.projects import decisions, settle
+from jaxal.projects import start as starting
+from jaxal.projects.ask import ask as ask_round
+from jaxal.projects.check import problems
+from jaxal.projects.export import Layout, export
+from jaxal.projects.project import Project, open_project
+from jaxal.projects.settings import NAME, Protocol
+from jaxal.projects.take import Taken, take_files, take_inboxes
+from jaxal.report.terminal import Display
+from jaxal.studies import option_types
+from jaxal.studies.scans import showing_on
+
+Folder = Annotated[Path, tyro.conf.Positional]
+Cases = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CASE...")]
+Text = Annotated[str, tyro.conf.arg(metavar="TEXT")]
+Share = Annotated[float, tyro.conf.arg(metavar="SHARE")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Starts a project, or adds readers, a class or the data's new place to one."""
+
+    project: Folder
+    """Folder for the project."""
+    data: option_types.Place = None
+    """Folder of scans in any layout, with or without labels, or a table of them (.csv). Of a project that is there: where its data lie now."""
+    labels: option_types.Names = ()
+    """What is to be drawn, such as liver,tumour. Default: as dataset.json has it."""
+    readers: option_types.Names = ()
+    """Who draws, such as anna,ben."""
+    add_class: option_types.Name = None
+    """A class to add to a project that is there."""
+    old_labels: Literal["absent", "ask"] | None = None
+    """With --add-class: the class occurs in no label drawn so far (absent), or they are asked for again (ask)."""
+    strategy: str = Protocol.strategy
+    """How cases are chosen (`jaxal strategies`)."""
+    size: int = Protocol.size
+    """Cases a query."""
+    first: Literal["random", "k_center"] = "random"
+    """How the first query is drawn: at random by group, or far apart in an untrained network's features."""
+    random_share: Share = Protocol.random_share
+    """Of each query, drawn at random; it tells honestly how good the network is."""
+    evaluation_share: Share = Protocol.evaluation_share
+    """Of the first query, kept for the strategy's evaluation set."""
+    test_cases: int = Protocol.test_cases
+    """Every second case of the random shares stays out of training until there are so many."""
+    double_share: Share = Protocol.double_share
+    """Of the cases, read by two readers."""
+    minutes: float = Protocol.minutes
+    """That a reading is guessed to take."""
+    seed: int = 0
+    """Of every draw."""
+    preset: Literal["smoke", "small", "paper"] = "small"
+    """Sizes of network and training: smoke (to try), small (two cores), paper (a GPU)."""
+    training: Literal["scratch", "warm"] = "scratch"
+    """Train every round from scratch, or from the last round's weights."""
+    group_column: option_types.Name = None
+    """Column of the table of participants that names each case's group of patients. Default: group, if there is one."""
+    participants: option_types.Place = None
+    """That table. Default: participants.tsv in the data."""
+    channels: option_types.Names = ()
+    """In BIDS, which images to take, such as T1w,FLAIR; of plain files, the channels' names."""
+    spacing_mm: Annotated[tuple[float, ...], tyro.conf.arg(metavar="MM MM MM", help_behavior_hint="")] = ()
+    """Voxel size to which scans are resampled for the network. Default: derived from the data."""
+    patch_voxels: option_types.Number = None
+    """Voxels that the network sees at once, at most. Default: the preset's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ask:
+    """Trains, chooses and asks the readers."""
+
+    project: Folder
+    size: option_types.Number = None
+    """Cases of this query. Default: the project's."""
+    even_if_open: bool = False
+    """Ask although readings of the last query are open."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Take:
+    """Takes in what lies in the readers' inboxes, or files."""
+
+    project: Folder
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE...]")] = ()
+    """Label maps named after their cases."""
+    reader: option_types.Name = None
+    """Who drew the files. Default: whoever is asked for the case."""
+    case: option_types.Name = None
+    """Which case the file is of. Default: as it is named."""
+    names: option_types.Names = ()
+    """What the values 1, 2, … of the files mean, where they do not say so."""
+    empty: bool = False
+    """There is nothing to see in the case."""
+    trust_grid: bool = False
+    """The file has lost its place in space; its voxels are the scan's."""
+    resample: bool = False
+    """The file was drawn on another grid; take the nearest voxels."""
+    comment: Text = ""
+    """Of the reader."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OnCases:
+    """Something decided about cases."""
+
+    project: Folder
+    cases: Cases
+    why: Text = ""
+    """For the record, and for the reader."""
+    reader: option_types.Name = None
+    """Who it is about."""
+    to: option_types.Name = None
+    """Who gets the cases. Default: who has least to do."""
+    away: bool = False
+    """The reader is away: all that is open goes to others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Writes labels, images and where each label came from."""
+
+    project: Folder
+    out: Folder
+    layout: Layout = "nnunet"
+    """Of the folder."""
+    link: bool = False
+    """Link to the images instead of copying them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """A verb without options."""
+
+    project: Folder
+
+
+T = TypeVar("T")
+
+
+def start(given: Sequence[str]) -> int:
+    """Starts a project, or changes one."""
+    asked = command.parse(Start, "jaxal start", given)
+    return command.run(lambda display: _start(asked, display))
+
+
+def _start(asked: Start, display: Display) -> int:
+    if (asked.project / NAME).is_file() and not starting.is_unfinished(asked.project):
+        return _change(asked, display)
+    if asked.add_class:
+        raise UserError(
+            f"{asked.project}: holds no project yet; --add-class is for one that is there. Name all labels with --labels."
+        )
+    if asked.data is None:
+        raise UserError("--data DIR is needed: the folder of scans, or a table of them.")
+    protocol = Protocol(**{field.name: getattr(asked, field.name, field.default) for field in dataclasses.fields(Protocol)})
+    config = FolderConfig(
+        group_column=asked.group_column,
+        participants=asked.participants,
+        channels=_split(asked.channels),
+        spacing_mm=asked.spacing_mm,
+        patch_voxels=asked.patch_voxels or 0,
+        need_labels=False,
+    )
+    beginning = starting.Beginning(
+        asked.data, _split(asked.labels), _split(asked.readers), protocol, config, asked.preset, asked.training
+    )
+    project = starting.start(asked.project, beginning, showing_on(display))
+    state = project.state()
+    labelled = state.with_status("labelled")
+    display.note(
+        f"{asked.project}: {len(project.cases)} cases, {len(labelled)} with labels; {', '.join(state.classes[1:])}; {', '.join(state.present)}."
+    )
+    for why in project.settings.plan.why:
+        display.note(f"  {why}")
+    display.note(f"Next: `jaxal ask {asked.project}` asks for the first cases.")
+    return 0
+
+
+def _change(asked: Start, display: Display) -> int:
+    project = open_project(asked.project)
+    changed = False
+    if asked.data is not None:
+        starting.move_data(project, asked.data)
+        display.note(f"The data lie in {asked.data} now; every image is what it was.")
+        changed = True
+    if asked.readers:
+        added = starting.add_readers(project, _split(asked.readers))
+        display.note(f"Readers: {', '.join(project.state().present)}" + (f"; {', '.join(added)} new or back." if added else "."))
+        changed = True
+    if asked.add_class:
+        if asked.old_labels is None:
+            raise UserError(
+                "--add-class needs to know what older labels mean: --old-labels absent (the class occurs in none of them) or --old-labels ask (they "
+                "are asked for again, and do not count until then)."
+            )
+        starting.add_class(project, asked.add_class, asked.old_labels)
+        display.note(f"Classes: {', '.join(project.state().classes[1:])}.")
+        changed = True
+    if not changed:
+        raise UserError(f"{asked.project}: holds a project already. `jaxal status {asked.project}` tells how it stands.")
+    return 0
+
+
+def ask(given: Sequence[str]) -> int:
+    """Goes through a round."""
+    asked = command.parse(Ask, "jaxal ask", given)
+
+    def work(display: Display) -> int:
+        project = open_project(asked.project)
+        released = decisions.release_overdue(project)
+        for case, reader in released:
+            display.note(f"{case}: was not opened for long; {reader or 'nobody'} gets it.")
+        round_ = ask_round(project, asked.size, asked.even_if_open, showing_on(display), display)
+        assert round_.asked is not None
+        readings = round_.asked["readings"]
+        by_reader = {
+            reader: sum(entry["reader"] == reader for entry in readings)
+            for reader in sorted({entry["reader"] for entry in readings})
+        }
+        cases = len({entry["case"] for entry in readings})
+        display.note(
+            f"Round {round_.number} asks for {cases} cases: "
+            + ", ".join(f"{name} reads {count}" for name, count in by_reader.items())
+            + "."
+        )
+        for reader in by_reader:
+            display.note(f"  {project.reader_folder(reader)}")
+        return 0
+
+    return command.run(work)
+
+
+def take(given: Sequence[str]) -> int:
+    """Takes labels in."""
+    asked = command.parse(Take, "jaxal take", given)
+
+    def work(display: Display) -> int:
+        project = open_project(asked.project)
+
+        def told(taken: Taken) -> None:
+            if taken.receipt:
+                display.note(f"  {taken.reader}: {taken.receipt.sentence}")
+            else:
+                display.note(f"  {taken.reader}: {taken.case} returned: {taken.refused}")
+
+        if asked.files:
+            options: dict[str, Any] = {"trust_grid": asked.trust_grid, "resample": asked.resample}
+            if asked.names:
+                options["names"] = _split(asked.names)
+            if asked.empty:
+                options["empty"] = True
+            if asked.comment:
+                options["comment"] = asked.comment
+            taken = take_files(project, asked.files, asked.reader, asked.case, told, **options)
+        else:
+            taken = take_inboxes(project, told)
+        settle.settle(project)
+        accepted, state = sum(one.receipt is not None for one in taken), project.state()
+        display.note(f"{accepted} taken, {len(taken) - accepted} returned; {len(state.open_readings)} readings are open.")
+        return 0 if accepted == len(taken) else 2
+
+    return command.run(work)
+
+
+def export_labels(given: Sequence[str]) -> int:
+    """Exports labels."""
+    asked = command.parse(Export, "jaxal export", given)
+
+    def work(display: Display) -> int:
+        with display.progress("exporting") as progress:
+            cases = export(open_project(asked.project), asked.out, asked.layout, asked.link, progress)
+        display.note(f"{len(cases)} cases with labels in {asked.out}; labels.tsv says where each label came from.")
+        return 0
+
+    return command.run(work)
+
+
+def check(given: Sequence[str]) -> int:
+    """Checks a project."""
+    asked = command.parse(Plain, "jaxal check", given)
+
+    def work(display: Display) -> int:
+        project = open_project(asked.project)
+        with display.progress("checking") as progress:
+            found = problems(project, progress)
+        for problem in found:
+            display.note(problem)
+        events = len(project.log.read())
+        if found:
+            display.error(f"{len(found)} {'thing is' if len(found) == 1 else 'things are'} not as written down.")
+            return 2
+        display.note(f"All is as written down: {events} events, {len(project.cases)} cases.")
+        return 0
+
+    return command.run(work)
+
+
+def _decision(verb: str, work: Callable[[Project, OnCases, Display], None]) -> Callable[[Sequence[str]], int]:
+    def run(given: Sequence[str]) -> int:
+        asked = command.parse(OnCases, f"jaxal {verb}", given)
+
+        def decide(display: Display) -> int:
+            work(open_project(asked.project), asked, display)
+            return 0
+
+        return command.run(decide)
+
+    return run
+
+
+def _exclude(project: Project, asked: OnCases, display: Display) -> None:
+    done = decisions.exclude(project, asked.cases, asked.why)
+    display.note(f"Left out: {', '.join(done) or 'nothing new'}.")
+
+
+def _reopen(project: Project, asked: OnCases, display: Display) -> None:
+    for case, reader in decisions.reopen(project, asked.cases, asked.why, asked.reader):
+        display.note(f"{case}: {reader} is asked again; the old label counts until then.")
+
+
+def _return(project: Project, asked: OnCases, display: Display) -> None:
+    for case, reader in decisions.give_back(project, asked.cases, asked.why, asked.reader or ""):
+        display.note(f"{case}: returned to {reader}; the label does not count until a better one is there.")
+
+
+def _release(project: Project, asked: OnCases, display: Display) -> None:
+    if not asked.reader:
+        raise UserError("jaxal release: whose cases? --reader NAME.")
+    moved = (
+        decisions.away(project, asked.reader, asked.why or "away")
+        if asked.away
+        else decisions.release(project, asked.reader, asked.cases, asked.why or "released", asked.to)
+    )
+    for case, reader in moved:
+        display.note(f"{case}: {f'{reader} gets it' if reader else 'goes back to the pool'}.")
+    if not moved:
+        display.note(f"{asked.reader} has nothing open.")
+
+
+def _split(names: Sequence[str]) -> tuple[str, ...]:
+    """`a,b c` as three names."""
+    return tuple(part.strip() for name in names for part in name.split(",") if part.strip())
+
+
+RUNS: dict[str, Callable[[Sequence[str]], int]] = {
+    "start": start,
+    "ask": ask,
+    "take": take,
+    "export": export_labels,
+    "check": check,
+    "exclude": _decision("exclude", _exclude),
+    "reopen": _decision("reopen", _reopen),
+    "return": _decision("return", _return),
+    "release": _decision("release", _release),
+}

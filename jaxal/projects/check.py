@@ -1,0 +1,69 @@
+"""Whether a project is what its log says: for an audit, and after a disk was full or a folder was copied."""
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from jaxal.data.cases import fingerprint_of
+from jaxal.errors import UserError
+from jaxal.projects.deliver import read_version
+from jaxal.projects.project import IGNORE, Project
+
+
+def problems(project: Project, progress: Callable[[int, int], None]) -> list[str]:
+    """A sentence for everything that is not as it was written down; none if all is well.
+
+    Args:
+      project: whose. Its log was read before, so no line of it was altered.
+      progress: is told how far the work is.
+    """
+    state = project.state()
+    versions = {(id_, version.name): version for id_, case in state.cases.items() for version in case.versions}
+    found, done, total = [], 0, len(versions) + len(project.cases)
+    for (id_, name), version in sorted(versions.items()):
+        path = project.label_path(id_, name)
+        if not path.is_file():
+            found.append(
+                f"{path}: is missing; it is the label of {id_} that {version.reader} handed in on {version.time[:10]}. Restore it."
+            )
+        elif _digest(path) != version.digest:
+            found.append(f"{path}: was altered after it was accepted. Restore it from a backup.")
+        else:
+            found += _strange_values(project, id_, name, version.classes)
+        progress(done := done + 1, total)
+    known = {project.label_path(id_, name) for id_, name in versions}
+    for path in sorted((project.folder / "labels").glob("*/[!.]*")):
+        if path not in known:
+            found.append(
+                f"{path}: the log does not speak of it, so it does not count. A kill may have left it; it may be removed."
+            )
+    for round_ in state.rounds:
+        path = project.round_folder(round_.number) / "query.json"
+        if round_.asked and not path.is_file():
+            found.append(f"{path}: is missing; it says why the cases of round {round_.number} were chosen. Restore it.")
+        elif round_.asked and hashlib.sha256(path.read_bytes()).hexdigest() != round_.asked["query"]:
+            found.append(f"{path}: was altered after the query was asked. Restore it from a backup.")
+    try:
+        data = project.data(state)
+    except UserError as error:
+        return [*found, str(error)]
+    for id_, scan in sorted(project.cases.items()):
+        paths = project.image_paths(id_, data)
+        if missing := [path for path in paths if not path.is_file()]:
+            found.append(f"{missing[0]}: is missing; it is an image of the case {id_}.")
+        elif fingerprint_of(paths, None).image != scan.fingerprint:
+            found.append(f"{paths[0]}: has changed since the project began; it is an image of the case {id_}.")
+        progress(done := done + 1, total)
+    return found
+
+
+def _strange_values(project: Project, id_: str, name: str, classes: int) -> list[str]:
+    values = np.unique(read_version(project, id_, name))
+    strange = [int(value) for value in values if value >= classes and value != IGNORE]
+    return [f"{project.label_path(id_, name)}: holds the value {strange[0]}, which no class has."] if strange else []
+
+
+def _digest(path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

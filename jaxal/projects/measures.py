@@ -1,0 +1,130 @@
+"""How good each round's network was on labels that it had never seen, and how well readers agree: from files, kept once computed."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+
+from jaxal.assessment import metrics
+from jaxal.files import write_text
+from jaxal.projects.deliver import read_version
+from jaxal.projects.project import IGNORE, Project
+from jaxal.projects.state import Round, State
+from jaxal.strategies.named import named_strategy
+from jaxal.tasks.segmentation import SEGMENTATION
+
+Progress = Callable[[int, int], None]
+
+
+class Unseen(NamedTuple):
+    """One round's network on cases drawn at random that it was not trained on.
+
+    Attributes:
+      round: number.
+      trained_on: labels.
+      pool: cases that had no label then.
+      cases: ids of those whose labels are there.
+      fresh: which of them are of the round's own random share, `[cases]`; the others were drawn at random earlier and are never trained on.
+      waiting: cases drawn at random whose labels are not there yet.
+      dice: of each class above 0, `[cases, classes - 1]`; NaN where neither label nor prediction has the class.
+    """
+
+    round: int
+    trained_on: int
+    pool: int
+    cases: tuple[str, ...]
+    fresh: np.ndarray
+    waiting: int
+    dice: np.ndarray
+
+
+def unseen(project: Project, state: State, progress: Progress = lambda done, total: None) -> list[Unseen]:
+    """The honest measurements of all rounds that had a network, oldest first."""
+    cache, rounds = _Cache(project), [round_ for round_ in state.rounds if round_.asked and round_.fields["network"] is not None]
+    looks_at_evaluation = bool(
+        named_strategy(project.settings.protocol.strategy, SEGMENTATION.strategies).strategy.needs.evaluation
+    )
+    measured = []
+    for done, round_ in enumerate(rounds):
+        progress(done, len(rounds))
+        measured.append(_measure(project, state, round_, looks_at_evaluation, cache))
+    cache.write()
+    progress(len(rounds), len(rounds))
+    return measured
+
+
+def _measure(project: Project, state: State, round_: Round, looks_at_evaluation: bool, cache: "_Cache") -> Unseen:
+    assert round_.asked is not None
+    at_random = sorted({entry["case"] for entry in round_.asked["readings"] if entry["part"] == "random"})
+    kept = [id_ for id_, _ in (*round_.test, *(() if looks_at_evaluation else round_.evaluation))]
+    usable = [id_ for id_ in [*at_random, *kept] if state.cases[id_].excluded is None]
+    known = [id_ for id_ in usable if state.cases[id_].label and project.proposal_path(id_, round_.number, ".nii.gz").is_file()]
+    dice = [cache.dice(id_, round_.number, str(state.cases[id_].label), state) for id_ in known]
+    return Unseen(
+        round_.number,
+        len(round_.training),
+        int(round_.fields["pool"]),
+        tuple(known),
+        np.isin(known, at_random),
+        len(set(usable) - set(known)),
+        np.array(dice).reshape(len(known), len(state.classes) - 1),
+    )
+
+
+class _Cache:
+    """Dice that were computed before, by the digests of what they are of."""
+
+    def __init__(self, project: Project):
+        self._project = project
+        self._path = project.folder / "cache" / "dice.json"
+        try:
+            self._known = json.loads(self._path.read_text(encoding="utf-8"))
+            self._known = self._known if isinstance(self._known, dict) else {}
+        except (OSError, ValueError):
+            self._known = {}
+        self._new = False
+
+    def dice(self, id_: str, round_: int, version: str, state: State) -> list[float]:
+        """Dice of each class above 0 of a round's proposal and a label, on the case's own grid."""
+        key = f"{id_}/r{round_:03d}/{state.cases[id_].version(version).digest[:16]}/{len(state.classes)}"
+        if key not in self._known:
+            truth = read_version(self._project, id_, version)
+            guess = np.asarray(nibabel.load(self._project.proposal_path(id_, round_, ".nii.gz")).dataobj).astype(np.uint8)
+            self._known[key] = [None if np.isnan(value) else value for value in dice_of_maps(guess, truth, len(state.classes))]
+            self._new = True
+        return [np.nan if value is None else value for value in self._known[key]]
+
+    def write(self) -> None:
+        if self._new:
+            write_text(self._path, json.dumps(self._known))
+
+
+def dice_of_maps(guess: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
+    """Dice of each class above 0 where the truth is known; NaN where neither has the class."""
+    counts = metrics.overlap_of_maps(
+        np.where(guess == IGNORE, 0, guess), np.where(truth == IGNORE, 0, truth), classes, truth != IGNORE
+    )
+    return [float(value) for value in metrics.dice(counts)[1:]]
+
+
+def mean_dice(dice: np.ndarray) -> np.ndarray:
+    """Of each case over the classes that are defined, `[cases]`; NaN where none is."""
+    counts = (~np.isnan(dice)).sum(-1)
+    return np.where(counts > 0, np.nansum(dice, -1) / np.maximum(counts, 1), np.nan)
+
+
+def agreement(project: Project, state: State) -> list[tuple[str, Sequence[str], list[float]]]:
+    """Dice between two readers of each case that both have read: the case, the readers, Dice of each class above 0."""
+    rows = []
+    for id_, case in sorted(state.cases.items()):
+        newest = {version.reader: version for version in case.versions if version.reader in state.readers}
+        of_one_attempt = [version for version in newest.values() if version.attempt == case.attempt]
+        if len(of_one_attempt) >= 2 and case.excluded is None:
+            first, second = sorted(of_one_attempt)[:2]
+            maps = [read_version(project, id_, version.name) for version in (first, second)]
+            known = (maps[0] != IGNORE) & (maps[1] != IGNORE)
+            counts = metrics.overlap_of_maps(np.where(known, maps[0], 0), np.where(known, maps[1], 0), len(state.classes), known)
+            rows.append((id_, (first.reader, second.reader), [float(value) for value in metrics.dice(counts)[1:]]))
+    return rows
