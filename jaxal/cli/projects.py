@@ -165,7 +165,9 @@ def _start(asked: Start, display: Display) -> int:
         )
     if asked.data is None:
         raise UserError("--data DIR is needed: the folder of scans, or a table of them.")
-    protocol = Protocol(**{field.name: getattr(asked, field.name, field.default) for field in dataclasses.fields(Protocol)})
+    given_names = {field.name for field in dataclasses.fields(Protocol)} & {field.name for field in dataclasses.fields(Start)}
+    options: dict[str, Any] = {name: getattr(asked, name) for name in given_names}
+    protocol = Protocol(**options)
     config = FolderConfig(
         group_column=asked.group_column,
         participants=asked.participants,

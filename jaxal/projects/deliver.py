@@ -5,7 +5,6 @@ nothing of what is stored; it is kept for its reader, with the reason.
 """
 
 import datetime
-import gzip
 import hashlib
 import os
 import shutil
@@ -17,14 +16,16 @@ from typing import Any, NamedTuple
 import nibabel
 import numpy as np
 
-from jaxal.data.scans.nifti import read_stored
 from jaxal.files import write_text, writing
 from jaxal.labels.deliveries import Expected, receive
+from jaxal.labels.findings import History
+from jaxal.labels.placing import Grid
 from jaxal.labels.refusals import Note, Refused
+from jaxal.labels.writing import write_nifti
 from jaxal.projects.log import Pen
 from jaxal.projects.project import Project
-from jaxal.projects.settle import settle
-from jaxal.projects.state import EXISTING, State, Version
+from jaxal.projects.settings import Scan
+from jaxal.projects.state import EXISTING, MERGED, State, Version
 
 
 class Delivery(NamedTuple):
@@ -87,14 +88,14 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
         if known := _taken_before(state, delivery, digest):
             return Receipt(delivery.case, known.name, (), again=True)
         _check_reading(project, state, delivery)
-        received = receive(delivery.path, expected_of(project, state, delivery), names=delivery.names)
+        expected = expected_of(project, state, delivery)
+        received = receive(
+            delivery.path, expected, names=delivery.names, trust_grid=delivery.trust_grid, resample=delivery.resample
+        )
     except Refused as refused:
         _keep_refused(project, delivery, refused)
         raise
-    values = received.values
-    folder = project.folder / "labels" / delivery.case
-    aside = folder / f".{uuid.uuid4().hex}.tmp"
-    stored = write_label(aside, values, _own_image(project, state, delivery.case))
+    aside, stored = _write_aside(project, delivery.case, received.labels)
     try:
         with project.log.held() as pen:
             state = project.state_of(pen.events)
@@ -102,8 +103,7 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
                 return Receipt(delivery.case, known.name, (), again=True)
             _check_reading(project, state, delivery)
             version = next_version(state, delivery.case, delivery.reader)
-            os.replace(aside, project.label_path(delivery.case, version))
-            make_durable(folder)
+            _name(aside, project.label_path(delivery.case, version))
             reading = state.cases[delivery.case].readings[delivery.reader]
             proposal = (
                 reading.round
@@ -121,13 +121,13 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
                 proposal=proposal,
                 minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
                 notes=[{"code": note.code, "sentence": note.sentence} for note in received.notes],
-                empty=bool(not (values > 0).any()),
+                volumes_ml={name: round(volume, 3) for name, volume in received.volumes_ml.items()},
+                centres={name: [round(part, 4) for part in place] for name, place in received.centres.items()},
                 comment=delivery.comment[:500],
                 via=delivery.via,
             )
     finally:
         aside.unlink(missing_ok=True)
-    settle(project)
     return Receipt(delivery.case, version, received.notes)
 
 
@@ -143,35 +143,53 @@ def store(project: Project, pen: Pen, case: str, reader: str, values: np.ndarray
     """
     state = project.state_of(pen.events)
     version = next_version(state, case, reader)
-    path = project.label_path(case, version)
-    aside = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        digest = write_label(aside, values, _own_image(project, state, case))
-        os.replace(aside, path)
-        make_durable(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
-    kind = "label" if reader == EXISTING else "merged"
-    pen.add(
-        kind,
-        case=case,
-        **({"reader": reader} if kind == "label" else {}),
-        version=version,
-        digest=digest,
-        classes=len(state.classes),
-        **fields,
-    )
+    aside, digest = _write_aside(project, case, values)
+    _name(aside, project.label_path(case, version))
+    kind, who = ("label", {"reader": reader}) if reader == EXISTING else ("merged", {})
+    pen.add(kind, case=case, **who, version=version, digest=digest, classes=len(state.classes), **fields)
     return version
 
 
 def expected_of(project: Project, state: State, delivery: Delivery) -> Expected:
     """What a delivery is checked against."""
-    raise NotImplementedError
+    case, scan = state.cases[delivery.case], project.cases[delivery.case]
+    reading = case.readings[delivery.reader]
+    path = project.proposal_path(scan.id, reading.round, ".nii.gz")
+    shown = reading.proposal and path.is_file()
+    return Expected(
+        case=scan.id,
+        grid=grid_of(scan),
+        classes=tuple(state.classes[1:]),
+        proposal=(lambda: np.asarray(nibabel.nifti1.load(path).dataobj).astype(np.uint8)) if shown else None,
+        others={other.id: grid_of(other) for other in project.settings.cases if other.id != scan.id},
+        history=history_of(state),
+        minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
+        empty_is_meant=delivery.empty,
+        partial=True,
+    )
+
+
+def grid_of(scan: Scan) -> Grid:
+    """A case's own grid."""
+    return Grid(scan.shape, np.array([*scan.affine, (0.0, 0.0, 0.0, 1.0)]))
+
+
+def history_of(state: State) -> History:
+    """What labels that were accepted are like."""
+    drawn = [version for case in state.cases.values() for version in case.versions if version.reader != MERGED]
+    names = {name for version in drawn for name in version.volumes_ml}
+    return History(
+        cases=len(drawn),
+        share={name: sum(name in version.volumes_ml for version in drawn) / len(drawn) for name in names},
+        volumes_ml={name: [version.volumes_ml[name] for version in drawn if name in version.volumes_ml] for name in names},
+        centres={name: [version.centres[name] for version in drawn if name in version.centres] for name in names},
+        minutes=[version.minutes for version in drawn if version.minutes is not None],
+    )
 
 
 def read_version(project: Project, case: str, version: str) -> np.ndarray:
     """A stored label on the case's own grid."""
-    return np.asarray(read_stored(project.label_path(case, version)).values, np.uint8)
+    return np.asarray(nibabel.nifti1.load(project.label_path(case, version)).dataobj).astype(np.uint8)
 
 
 def next_version(state: State, case: str, reader: str) -> str:
@@ -187,33 +205,22 @@ def minutes_of(opened: str | None, now: float, seconds: float | None) -> float |
     return round(max(now - datetime.datetime.fromisoformat(opened).timestamp(), 0.0) / 60, 2)
 
 
-def write_label(path: Path, values: np.ndarray, like: nibabel.Nifti1Image) -> str:
-    """Writes a label map with the place in space of another image, durably; returns the file's SHA-256."""
-    image = nibabel.Nifti1Image(values.astype(np.uint8, copy=False), like.affine)
-    image.header.set_xyzt_units("mm")
-    for name in ("qform", "sform"):
-        affine, code = getattr(like, f"get_{name}")(coded=True)
-        getattr(image, f"set_{name}")(affine, int(code))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path), path.open("wb") as raw:
-        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as packed:
-            packed.write(image.to_bytes())
-        raw.flush()
-        os.fsync(raw.fileno())
-    return _digest_of(path)
+def _write_aside(project: Project, case: str, labels: np.ndarray) -> tuple[Path, str]:
+    """Writes a label map durably beside where it will be, and gives the SHA-256 of the file."""
+    aside = project.folder / "labels" / case / f".{uuid.uuid4().hex}.tmp"
+    write_nifti(aside, labels, grid_of(project.cases[case]))
+    return aside, _digest_of(aside)
 
 
-def make_durable(folder: Path) -> None:
-    """Makes a renaming in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _own_image(project: Project, state: State, case: str) -> nibabel.Nifti1Image:
-    return nibabel.load(project.image_paths(case, project.data(state))[0])
+def _name(aside: Path, path: Path) -> None:
+    """Gives a written file its name, durably."""
+    with writing(path):
+        os.replace(aside, path)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _digest_of(path: Path) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 
 from jaxal.errors import UserError
 from jaxal.files import write_text
-from jaxal.projects.deliver import read_version, write_label
+from jaxal.labels.writing import write_nifti
+from jaxal.projects.deliver import grid_of, read_version
 from jaxal.projects.project import IGNORE, Project
 from jaxal.projects.state import State
 
@@ -35,7 +36,7 @@ def export(project: Project, out: Path, layout: Layout, link: bool, progress: Ca
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there already and not empty. Name a new folder.")
     state = project.state()
-    labels = sorted(label for role in ("training", "evaluation", "test") for label in state.labels(role))  # type: ignore[arg-type]
+    labels = sorted(label for role in ("training", "evaluation", "test") for label in state.labels(role))
     if not labels:
         raise UserError(f"{project.folder}: no case has a label that counts, so there is nothing to export.")
     aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
@@ -54,7 +55,7 @@ def export(project: Project, out: Path, layout: Layout, link: bool, progress: Ca
             else:
                 for source, target in zip(project.image_paths(id_, data), images, strict=True):
                     _place_image(source, aside / target, link)
-            write_label(aside / label, values, nibabel.load(project.image_paths(id_, data)[0]))
+            write_nifti(aside / label, values, grid_of(project.cases[id_]))
         progress(len(labels), len(labels))
         _describe(project, state, layout, aside, [id_ for id_, _ in labels], unknown)
         write_text(aside / "labels.tsv", _provenance(project, state, labels))
@@ -107,7 +108,7 @@ def _place_image(source: Path, target: Path, link: bool) -> None:
 def _stack(sources: tuple[Path, ...], target: Path) -> None:
     """The Decathlon keeps channels in a fourth axis."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    images = [nibabel.load(source) for source in sources]
+    images = [nibabel.nifti1.load(source) for source in sources]
     nibabel.save(
         nibabel.Nifti1Image(np.stack([np.asarray(image.dataobj) for image in images], axis=-1), images[0].affine), target
     )
@@ -120,12 +121,12 @@ def _describe(project: Project, state: State, layout: Layout, out: Path, ids: li
         described = {"channel_names": channels, "labels": labels, "numTraining": len(ids), "file_ending": ".nii.gz"}
         write_text(out / "dataset.json", _json(described))
     elif layout == "decathlon":
-        names = dict(enumerate([*state.classes, *(["ignore"] if unknown else [])]))
+        of_values = dict(enumerate([*state.classes, *(["ignore"] if unknown else [])]))
         training = [{"image": f"./imagesTr/{id_}.nii.gz", "label": f"./labelsTr/{id_}.nii.gz"} for id_ in ids]
         described = {
             "name": project.settings.name,
             "modality": channels,
-            "labels": names,
+            "labels": of_values,
             "numTraining": len(ids),
             "training": training,
             "test": [],

@@ -91,7 +91,7 @@ class _Cache:
         key = f"{id_}/r{round_:03d}/{state.cases[id_].version(version).digest[:16]}/{len(state.classes)}"
         if key not in self._known:
             truth = read_version(self._project, id_, version)
-            guess = np.asarray(nibabel.load(self._project.proposal_path(id_, round_, ".nii.gz")).dataobj).astype(np.uint8)
+            guess = np.asarray(nibabel.nifti1.load(self._project.proposal_path(id_, round_, ".nii.gz")).dataobj).astype(np.uint8)
             self._known[key] = [None if np.isnan(value) else value for value in dice_of_maps(guess, truth, len(state.classes))]
             self._new = True
         return [np.nan if value is None else value for value in self._known[key]]
@@ -117,7 +117,7 @@ def mean_dice(dice: np.ndarray) -> np.ndarray:
 
 def agreement(project: Project, state: State) -> list[tuple[str, Sequence[str], list[float]]]:
     """Dice between two readers of each case that both have read: the case, the readers, Dice of each class above 0."""
-    rows = []
+    rows: list[tuple[str, Sequence[str], list[float]]] = []
     for id_, case in sorted(state.cases.items()):
         newest = {version.reader: version for version in case.versions if version.reader in state.readers}
         of_one_attempt = [version for version in newest.values() if version.attempt == case.attempt]

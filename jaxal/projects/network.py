@@ -11,6 +11,8 @@ from jaxal.data.cases import Dataset, Fingerprint, Splits
 from jaxal.data.scans.folder import Ready, Showing
 from jaxal.data.scans.layouts import Files, ScanListing
 from jaxal.data.scans.prepare import prepare, prepared_shape
+from jaxal.labels.writing import write_seg_nrrd
+from jaxal.projects.deliver import grid_of
 from jaxal.projects.project import IGNORE, Project
 from jaxal.projects.state import Round, State
 from jaxal.rounds import setup
@@ -128,8 +130,6 @@ def write_proposals(
       asked: those of them that readers get: theirs come as a segmentation with names, too, and with a map of where it is unsure.
       progress: is told how far the work is.
     """
-    from jaxal.labels.writing import write_segmentation
-
     run, number, for_readers, everything = working.run, working.number, set(asked), sorted(set(ids))
     for done, id_ in enumerate(everything):
         progress(done, len(everything))
@@ -144,7 +144,8 @@ def write_proposals(
         if id_ in for_readers:
             entropy = -(probability * np.log(np.maximum(probability, 1e-12))).sum(0) / np.log(len(probability))
             write_image(project.proposal_path(id_, number, ".unsure.nii.gz"), values_on_original_grid(entropy, source))
-            write_segmentation(named, np.asarray(image.dataobj), image.affine, run.task.dataset.classes)
+            labels, classes = np.asarray(image.dataobj).astype(np.uint8), run.task.dataset.classes[1:]
+            write_seg_nrrd(named, labels, grid_of(project.cases[id_]), classes)
         write_image(path, image)
     progress(len(everything), len(everything))
 

@@ -1,7 +1,53 @@
 """What follows from what readers handed in, without anybody's help: readings of one case become one label, or a dispute."""
 
+from jaxal.labels.merging import merge
+from jaxal.projects.deliver import read_version, store
 from jaxal.projects.project import Project
+from jaxal.projects.state import MERGED
 
 
-def settle(project: Project) -> None:
-    """Merges what is complete; nothing happens where nothing is."""
+def settle(project: Project) -> list[str]:
+    """Makes one label of the readings of each case of which all are there; returns a sentence for each.
+
+    Two readers' voxels count where they agree, and nobody knows the others. Where two differ too much, a third reader is asked, who
+    knows nothing of it; if there is none, or three do not agree either, somebody decides. It can be repeated, and killed.
+    """
+    told = []
+    for id_ in [id_ for id_, case in project.state().cases.items() if case.waits_for_merging and case.excluded is None]:
+        told.append(_settle(project, id_))
+    for id_ in project.state().with_status("disputed"):
+        told += _ask_a_third(project, id_)
+    return [sentence for sentence in told if sentence]
+
+
+def _settle(project: Project, id_: str) -> str:
+    versions = project.state().cases[id_].of_attempt()
+    maps = {version.reader: read_version(project, id_, version.name) for version in versions}
+    names = [version.name for version in versions]
+    merged = merge(maps, project.state().classes[1:], least_dice=project.settings.protocol.far_apart)
+    dice = {
+        f"{first} {second}": [None if value != value else round(float(value), 4) for value in values]
+        for (first, second), values in merged.dice.items()
+    }
+    with project.log.held() as pen:
+        case = project.state_of(pen.events).cases[id_]
+        if not case.waits_for_merging or [version.name for version in case.of_attempt()] != names:
+            return ""  # somebody was faster
+        if merged.disputed and len(versions) == 2:
+            pen.add("disputed", case=id_, of=names, dice=dice)
+            return f"{id_}: {merged.sentence}"
+        store(project, pen, id_, MERGED, merged.labels, of=names, dice=dice)
+        return f"{id_}: {len(versions)} readings agree; their common label counts."
+
+
+def _ask_a_third(project: Project, id_: str) -> list[str]:
+    with project.log.held() as pen:
+        state = project.state_of(pen.events)
+        case = state.cases[id_]
+        others = [name for name in state.present if name not in case.readings]
+        if case.status != "disputed" or not others or len(case.readings) > 2:
+            return []
+        load = {name: sum(reading.reader == name for reading in state.open_readings) for name in others}
+        new = min(others, key=lambda name: (load[name], name))
+        pen.add("assigned", case=id_, reader=new, why="two readers differ", part="third", proposal=False)
+        return [f"{id_}: {new} reads it, too, because two readers differ."]

@@ -10,17 +10,22 @@ import nibabel
 import numpy as np
 
 from jaxal.data.cases import fingerprint_of
+from jaxal.data.draws import spread
 from jaxal.data.scans.folder import FolderConfig, Showing, check_spacings, groups_of, look_at_all
-from jaxal.data.scans.layouts import ScanListing, find_cases
+from jaxal.data.scans.layouts import Files, ScanListing, find_cases
 from jaxal.data.scans.plan import check_looks, make_plan
 from jaxal.data.scans.prepare import prepare
 from jaxal.data.scans.unlabelled import flat_scans, listed_scans
 from jaxal.errors import UserError
 from jaxal.files import lock
+from jaxal.labels.deliveries import Delivered, Expected, receive
+from jaxal.labels.refusals import Refused
 from jaxal.networks.unet import UNetConfig
+from jaxal.projects.deliver import grid_of, store
 from jaxal.projects.project import IGNORE, Project, check_images, open_project
 from jaxal.projects.settings import NAME, Protocol, Scan, new_settings, write_settings
-from jaxal.projects.state import EXISTING, MERGED, State
+from jaxal.projects.state import EXISTING, MERGED
+from jaxal.rounds.protocol import evaluation_count
 from jaxal.strategies.named import named_strategy
 from jaxal.studies.presets import OWN_SCANS, Preset
 from jaxal.tasks.segmentation import SEGMENTATION
@@ -68,62 +73,101 @@ def start(folder: Path, asked: Beginning, showing: Showing) -> Project:
     named_strategy(asked.protocol.strategy, SEGMENTATION.strategies)
     _check_protocol(asked.protocol)
     with lock(folder):
-        if (folder / NAME).exists():
+        if (folder / NAME).exists() and not is_unfinished(folder):
             raise UserError(f"{folder}: holds a project already. `jaxal status {folder}` tells how it stands.")
         listing, groups, root = _find(asked)
         if not listing.cases:
             raise UserError(f"{asked.data}: holds no scans.")
-        files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
-        with showing("checking files") as progress:
-            looks = look_at_all(listing, files, folder / "prepared" / "looks", progress)
-        check_looks(looks, listing)
-        check_spacings(looks, listing)
-        size = OWN_SCANS[asked.preset]
-        config = asked.folder
-        plan = make_plan(
-            listing.channels, looks, config.patch_voxels or size.patch_voxels, config.spacing_mm or None, config.levels
-        )
-        bare = listing._replace(cases=tuple(case._replace(label=None) for case in listing.cases), ignore=IGNORE)
-        with showing("preparing") as progress:
-            prepare(bare, groups, plan, folder / "prepared", files, progress)
-        write_settings(
-            folder,
-            new_settings(
-                name=folder.resolve().name,
-                data=str(root.resolve()),
-                layout=listing.layout,
-                channels=listing.channels,
-                classes=listing.classes,
-                cases=tuple(_scan(case, groups, files[case.id].image, root) for case in listing.cases),
-                plan=plan,
-                preset=_preset(asked.preset, plan.levels, plan.pooling, asked.protocol, len(listing.cases), plan.spacing_mm),
-                start=asked.start,
-                protocol=asked.protocol,
-            ),
-        )
-    project = open_project(folder)
-    with project.log.held() as pen:
-        pen.add("started", readers=list(asked.readers), version=_version())
-    make_reader_folders(project, asked.readers)
+        if not (folder / NAME).exists():
+            _freeze(folder, asked, listing, groups, root, showing)
+        project = open_project(folder)
+        with project.log.held() as pen:
+            if not pen.events:
+                pen.add("started", readers=list(asked.readers), version=_version())
+        make_reader_folders(project, project.state().present)
+        _take_existing(project, listing, showing)
     return project
 
 
-def existing_labels(project: Project, listing: Sequence[tuple[str, Path]]) -> dict[str, str]:
-    """The roles of labels that were there at the start: where they are enough for a network, a part is the evaluation set.
+def is_unfinished(folder: Path) -> bool:
+    """Whether a project was being started when somebody stopped it."""
+    return not any(event.kind == "imported" for event in open_project(folder).log.read())
 
-    Args:
-      project: whose.
-      listing: cases and their label maps.
-    """
-    ids = sorted(id_ for id_, _ in listing)
+
+def _freeze(
+    folder: Path, asked: Beginning, listing: ScanListing, groups: Mapping[str, str], root: Path, showing: Showing
+) -> None:
+    """Checks every file, plans, prepares, and writes down what may not change."""
+    files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
+    with showing("checking files") as progress:
+        looks = look_at_all(listing, files, folder / "prepared" / "looks", progress)
+    check_looks(looks, listing)
+    check_spacings(looks, listing)
+    size, config = OWN_SCANS[asked.preset], asked.folder
+    plan = make_plan(listing.channels, looks, config.patch_voxels or size.patch_voxels, config.spacing_mm or None, config.levels)
+    bare = listing._replace(cases=tuple(case._replace(label=None) for case in listing.cases), ignore=IGNORE)
+    with showing("preparing") as progress:
+        prepare(bare, groups, plan, folder / "prepared", files, progress)
+    settings = new_settings(
+        name=folder.resolve().name,
+        data=str(root.resolve()),
+        layout=listing.layout,
+        channels=listing.channels,
+        classes=listing.classes,
+        cases=tuple(_scan(case, groups, files[case.id].image, root) for case in listing.cases),
+        plan=plan,
+        preset=_preset(asked.preset, plan.levels, plan.pooling, asked.protocol, len(listing.cases), plan.spacing_mm),
+        start=asked.start,
+        protocol=asked.protocol,
+    )
+    write_settings(folder, settings)
+
+
+def _take_existing(project: Project, listing: ScanListing, showing: Showing) -> None:
+    """Takes in the labels that lie beside the images, as versions of nobody; a stopped start goes on where it was."""
+    labelled = [case for case in listing.cases if case.label]
+    roles = _roles(project, [case.id for case in labelled])
+    with showing("taking labels") as progress:
+        for done, case in enumerate(labelled):
+            progress(done, len(labelled))
+            if project.state().cases[case.id].versions:
+                continue
+            received = _receive_existing(project, listing, case)
+            with project.log.held() as pen:
+                store(
+                    project,
+                    pen,
+                    case.id,
+                    EXISTING,
+                    received.labels,
+                    role=roles[case.id],
+                    delivered=received.sha256,
+                    volumes_ml=received.volumes_ml,
+                    centres={name: list(place) for name, place in received.centres.items()},
+                )
+        progress(len(labelled), len(labelled))
+    with project.log.held() as pen:
+        pen.add("imported", labels=len(labelled))
+
+
+def _receive_existing(project: Project, listing: ScanListing, case: Files) -> Delivered:
+    """A label of the data folder, whose values are those of its description."""
+    assert case.label is not None
+    classes = listing.classes[1:]
+    names = classes if listing.ignore is None else (*classes, "ignore")
+    expected = Expected(case.id, grid_of(project.cases[case.id]), classes, empty_is_meant=True, partial=True)
+    try:
+        return receive(case.label, expected, names=names)
+    except Refused as refused:
+        raise UserError(f"{case.label}: {refused.sentence}") from refused
+
+
+def _roles(project: Project, ids: Sequence[str]) -> dict[str, str]:
+    """What labels that were there are used for: where they are enough for a network, a part is the evaluation set."""
     if len(ids) < FIRST_LABELS_AT_LEAST:
         return dict.fromkeys(ids, "training")
-    from jaxal.data.draws import spread
-
-    count = max(2, round(project.settings.protocol.evaluation_share * len(ids)))
-    evaluation = set(
-        spread(ids, {id_: project.cases[id_].group for id_ in ids}, count, project.settings.protocol.seed, "evaluation")
-    )
+    protocol, groups = project.settings.protocol, {id_: project.cases[id_].group for id_ in ids}
+    evaluation = set(spread(ids, groups, evaluation_count(protocol.shares, len(ids)), protocol.seed, "evaluation"))
     return {id_: "evaluation" if id_ in evaluation else "training" for id_ in ids}
 
 
@@ -195,12 +239,6 @@ def add_class(project: Project, name: str, old: str) -> None:
         pen.add("class", name=name, old=old)
 
 
-def label_of_old(project: Project, state: State, case: str) -> int:
-    """How many classes the reader of a case's label could choose from."""
-    label = state.cases[case].label
-    return state.cases[case].version(label).classes if label else len(state.classes)
-
-
 def _check_classes(names: Sequence[str]) -> None:
     folded = [name.strip().casefold() for name in names]
     if twice := [name for name in names if folded.count(name.strip().casefold()) > 1]:
@@ -263,8 +301,8 @@ def _need_labels(asked: Beginning) -> None:
     _check_classes(["background", *(name for name in asked.labels if name.casefold() != "background")])
 
 
-def _scan(case, groups: Mapping[str, str], fingerprint: str, root: Path) -> Scan:
-    grid = nibabel.load(case.images[0])
+def _scan(case: Files, groups: Mapping[str, str], fingerprint: str, root: Path) -> Scan:
+    grid = nibabel.nifti1.load(case.images[0])
     affine = np.asarray(grid.affine, np.float64)[:3]
     return Scan(
         case.id,

@@ -26,6 +26,7 @@ changed. A case's *label* is the version that counts now. These events make the 
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from jaxal.projects.log import Event
@@ -51,6 +52,7 @@ class Version(NamedTuple):
       delivered: SHA-256 of what was handed in.
       classes: names that its reader could choose from.
       proposal: round of the proposal that it began from; None where there was none.
+      volumes_ml, centres: of the classes that are in it, by name, where they are known; see `labels.survey`.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Version(NamedTuple):
     delivered: str
     classes: int
     proposal: int | None
+    volumes_ml: Mapping[str, float] = MappingProxyType({})
+    centres: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
 @dataclasses.dataclass
@@ -312,6 +316,8 @@ def _label(state: State, event: Event) -> None:
             fields.get("delivered", ""),
             fields["classes"],
             fields.get("proposal"),
+            fields.get("volumes_ml", {}),
+            fields.get("centres", {}),
         )
     )
     if fields["reader"] == EXISTING:
