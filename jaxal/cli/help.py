@@ -1,6 +1,8 @@
 """What `jaxal --help` and the help of its verbs say. Plain text, because it must be there before anything that takes seconds to import."""
 
-VERBS = ("simulate", "plan", "score", "predict", "compare", "strategies", "completion")
+from jaxal.cli.help_projects import PROJECT_HELP, PROJECT_USAGE, PROJECT_VERBS
+
+VERBS = ("simulate", "plan", "score", "predict", "compare", "strategies", "completion", *PROJECT_VERBS, "demo")
 
 STATUS = """
 Exit status: 0 done, 2 something given is wrong, 130 stopped by Ctrl-C (143 by
@@ -24,7 +26,9 @@ Decides which medical scans to label next.
   strategies [NAME]            list the strategies, or tell all about one
   completion SHELL             print what makes bash, zsh or fish complete all
                                of this
-
+"""
+    + PROJECT_USAGE
+    + """
 DATA is a folder of scans (nnU-Net's layout, the Decathlon's or BIDS) or of
 images of one class each; the kind of task follows from it. RUN is the folder of
 one run, RESULTS/SETTING/STRATEGY/seed-N. `jaxal VERB --help` tells of a verb.
@@ -120,4 +124,5 @@ Prints what makes a shell complete verbs, options, strategies and folders:
   zsh    echo 'eval "$(jaxal completion zsh)"' >> ~/.zshrc
   fish   jaxal completion fish > ~/.config/fish/completions/jaxal.fish
 """,
+    **{verb: text + STATUS for verb, text in PROJECT_HELP.items()},
 }

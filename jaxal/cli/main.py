@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jaxal.cli.help import HELP, USAGE, VERBS
+from jaxal.cli.help_projects import PROJECT_VERBS
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -40,6 +41,8 @@ def _main(arguments: list[str]) -> int:
         return 0
     if verb in ("strategies", "completion"):
         return _tell(verb, words)
+    if verb in PROJECT_VERBS:
+        return _on_project(verb, words)
     takes = {"score": "RUN", "predict": "RUN", "compare": "FOLDER"}[verb]
     scores_files = verb == "score" and any(word.split("=")[0] == "--probabilities" for word in words)
     if not scores_files and (not words or words[0].startswith("-")):
@@ -48,6 +51,14 @@ def _main(arguments: list[str]) -> int:
     if not scores_files and not (words[0] and Path(words[0]).is_dir()):
         return _refuse(f"jaxal {verb} {_no_folder(words[0])}")
     return _run(lambda verbs: verbs.RUNS[verb](words))
+
+
+def _on_project(verb: str, words: list[str]) -> int:
+    if not words or words[0].startswith("-"):
+        return _refuse(f"jaxal {verb} PROJECT …: the PROJECT's folder comes first. `jaxal {verb} --help` tells more.")
+    if verb != "start" and not (words[0] and Path(words[0]).is_dir()):
+        return _refuse(f"jaxal {verb} {_no_folder(words[0])} `jaxal start` begins a project.")
+    return _run(lambda verbs: verbs.on_project(verb, words))
 
 
 def _on_data(verb: str, words: list[str], asks_for_help: bool) -> int:

@@ -1,6 +1,7 @@
 """The verbs of a project with readers: their options, and what each says on the terminal."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,6 +18,7 @@ from jaxal.projects.check import problems
 from jaxal.projects.export import Layout, export
 from jaxal.projects.project import Project, open_project
 from jaxal.projects.settings import NAME, Protocol
+from jaxal.projects.status import in_words, status_of, to_json
 from jaxal.projects.take import Taken, take_files, take_inboxes
 from jaxal.report.terminal import Display
 from jaxal.studies import option_types
@@ -138,6 +140,15 @@ class Export:
     """Of the folder."""
     link: bool = False
     """Link to the images instead of copying them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StatusOptions:
+    """Tells what to do now and how everything stands."""
+
+    project: Folder
+    json: bool = False
+    """As JSON, for programs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,6 +288,24 @@ def take(given: Sequence[str]) -> int:
     return command.run(work)
 
 
+def status(given: Sequence[str]) -> int:
+    """Tells how a project stands."""
+    asked = command.parse(StatusOptions, "jaxal status", given)
+
+    def work(display: Display) -> int:
+        project = open_project(asked.project)
+        with display.progress("measuring") as progress:
+            stands = status_of(project, progress)
+        if asked.json:
+            print(json.dumps(to_json(stands), indent=1, ensure_ascii=False, allow_nan=False))
+            return 0
+        for line in in_words(stands):
+            display.note(line)
+        return 0
+
+    return command.run(work)
+
+
 def export_labels(given: Sequence[str]) -> int:
     """Exports labels."""
     asked = command.parse(Export, "jaxal export", given)
@@ -361,6 +390,7 @@ RUNS: dict[str, Callable[[Sequence[str]], int]] = {
     "start": start,
     "ask": ask,
     "take": take,
+    "status": status,
     "export": export_labels,
     "check": check,
     "exclude": _decision("exclude", _exclude),

@@ -97,6 +97,13 @@ def compare_runs(given: Sequence[str]) -> int:
     return compare.main(command.parse(compare.Arguments, "jaxal compare", given))
 
 
+def on_project(verb: str, given: Sequence[str]) -> int:
+    """Runs a verb of a project with readers."""
+    from jaxal.cli import projects  # which imports more than the verbs of studies need
+
+    return projects.RUNS[verb](given)
+
+
 def _on_run(run: Path, options: dict[str, Any]) -> int:
     """Looks at a run again by the command of its kind of task, which its ledger tells; a ledger that cannot be read is told of there."""
     if not run.is_dir():

@@ -1,0 +1,182 @@
+"""What the help of a project's verbs says."""
+
+PROJECT_VERBS = (
+    "start",
+    "ask",
+    "take",
+    "status",
+    "serve",
+    "review",
+    "return",
+    "reopen",
+    "exclude",
+    "release",
+    "export",
+    "check",
+    "run",
+)
+
+PROJECT_USAGE = """
+With readers, whose labels come in over weeks:
+
+  start PROJECT --data DIR --readers NAMES
+                               begin: check every scan, freeze the plan
+  ask PROJECT                  train, choose, and ask the readers
+  serve PROJECT                let 3D Slicer's MONAI Label extension connect
+  take PROJECT [FILE...]       take in what readers have drawn
+  status PROJECT               tell what to do now, and write status.html
+  review PROJECT [CASE]        decide where readers differ
+  return | reopen | exclude | release PROJECT CASE... --why TEXT
+                               correct, leave out, or hand over cases
+  run PROJECT                  ask again whenever a query is answered
+  export PROJECT OUT           write images and labels for other programs
+  check PROJECT                compare all files with what the log says
+  demo readers                 try all of it in three minutes
+"""
+
+PROJECT_HELP = {
+    "start": """Usage: jaxal start PROJECT --data DIR --readers NAMES [OPTIONS]
+
+Begins a project: every scan is read and checked, the way in which scans are
+prepared is planned and frozen, and labels that are there already are taken in.
+DIR is only read. Of a project that is there: adds readers, or a class, or notes
+where its data lie now.
+
+  PROJECT               folder for the project; new
+  --data DIR            scans in nnU-Net's layout, the Decathlon's or BIDS, with
+                        or without labels; a folder of NIfTI files; or a table
+                        of them (.csv: case, a column a channel, label, group)
+  --labels NAMES        what is to be drawn, such as liver,tumour; default: as
+                        dataset.json has it
+  --readers NAMES       who draws, such as anna,ben
+  --strategy NAME       how cases are chosen; default: aeig
+  --size N              cases a query; default: 10
+  --first random|k_center
+                        how the first query is drawn: at random by group, or
+                        far apart in an untrained network's features
+  --random-share X      of each later query, drawn at random, which tells
+                        honestly how good the network is; default: 0.2
+  --evaluation-share X  of the first query, kept for the strategy; default: 0.25
+  --test-cases N        that stay out of training for good; default: 20
+  --double-share X      of the cases, read by two readers; default: 0.15
+  --minutes X           that a reading takes, as you guess; default: 15
+  --preset NAME         smoke, small (two cores; default) or paper (a GPU)
+  --training NAME       scratch, or warm: from the last round's weights
+  --group-column NAME   column that names each case's group of patients
+  --participants FILE   the table that has it
+  --channels NAMES      in BIDS, which images; of plain files, their names
+  --spacing-mm X Y Z    voxel size for the network; default: from the data
+  --patch-voxels N      that the network sees at once; default: the preset's
+  --seed N              of every draw; default: 0
+  --add-class NAME --old-labels absent|ask
+                        adds a class: it occurs in no label drawn so far, or
+                        they are asked for again and do not count until then
+""",
+    "ask": """Usage: jaxal ask PROJECT [OPTIONS]
+
+Goes through one round: trains on the labels there are, looks at all cases that
+have none, chooses, proposes labels, and writes each reader's worklist. The
+first query is drawn at random. Stopped or killed, the same command goes on and
+asks for the same cases.
+
+  --size N              cases of this query; default: the project's
+  --even-if-open        ask although readings of the last query are open
+""",
+    "take": """Usage: jaxal take PROJECT [FILE...] [OPTIONS]
+
+Takes in labels: what lies in the readers' inboxes (PROJECT/readers/NAME/inbox),
+or the files named. Each is checked; one that cannot be taken is kept in the
+reader's folder `returned` with the reason, and changes nothing.
+
+  FILE                  CASE.seg.nrrd, .nii.gz, .nii or .nrrd
+  --reader NAME         who drew it; default: whoever is asked for the case
+  --case NAME           which case it is of; default: as the file is named
+  --names NAMES         what the values 1, 2, ... mean, where the file does not
+                        say so
+  --empty               there is nothing to see in the case
+  --trust-grid          the file has lost its place; its voxels are the scan's
+  --resample            drawn on another grid: take the nearest voxels
+  --comment TEXT        for the record
+""",
+    "status": """Usage: jaxal status PROJECT [--json]
+
+Tells what to do now, how every case and reader stands, and how good the network
+is on cases it has never seen. Writes PROJECT/status.html.
+
+  --json                as JSON, for programs
+""",
+    "serve": """Usage: jaxal serve PROJECT [OPTIONS]
+
+Lets 3D Slicer's MONAI Label extension connect: readers get their cases one
+after the other, with a proposal, and hand them in with "Submit Label". Shows
+the status page and each reader's page. Nothing is trained here; `jaxal run`
+beside it asks for more.
+
+  --port N              default: 8000
+  --host ADDRESS        default: 127.0.0.1, this machine alone
+  --logins FILE         readers' names and hashed secrets; needed for any
+                        other address
+  --certificate FILE --key FILE
+                        for TLS, needed for any other address, unless
+  --behind-proxy        a proxy does that
+""",
+    "review": """Usage: jaxal review PROJECT [CASE] [OPTIONS]
+
+Lists the cases on which readers differ too much, and writes review.html with
+both maps side by side. With a CASE, decides.
+
+  --take VERSION        this version counts, such as anna-1
+  --third [--reader NAME]
+                        somebody who has not read it reads it, too
+  --by NAME             who decides
+  --why TEXT            for the record
+""",
+    "return": """Usage: jaxal return PROJECT CASE... --why TEXT [--reader NAME]
+
+A label is not good enough: it goes back to who drew it, with the reason, and
+does not count until a better one is there. CASE/VERSION names one of several.
+""",
+    "reopen": """Usage: jaxal reopen PROJECT CASE... --why TEXT [--reader NAME]
+
+Asks for a label again that counts already, such as to correct it. The old one
+counts until the new one is there. The reader is who drew it, unless named.
+""",
+    "exclude": """Usage: jaxal exclude PROJECT CASE... --why TEXT
+
+Leaves cases out for good: they are neither asked for nor trained on. Labels that
+were drawn stay on disk.
+""",
+    "release": """Usage: jaxal release PROJECT [CASE...] --reader NAME [OPTIONS]
+
+Takes open cases from a reader and gives them to others; all that are open
+unless some are named.
+
+  --to NAME             who gets them; default: who has least to do
+  --away                the reader is away, and gets nothing more until
+                        `jaxal start PROJECT --readers NAME`
+  --why TEXT            for the record
+""",
+    "export": """Usage: jaxal export PROJECT OUT [OPTIONS]
+
+Writes all labels that count with their images, and labels.tsv, which says where
+each came from.
+
+  --layout NAME         nnunet (default), decathlon or bids
+  --link                link to the images instead of copying them
+""",
+    "check": """Usage: jaxal check PROJECT
+
+Compares every file with what the log says of it: labels, queries, images. Says
+what was altered, is missing or too many; status 2 if anything.
+""",
+    "run": """Usage: jaxal run PROJECT --until WHAT [OPTIONS]
+
+Takes in labels and asks for more whenever the last query is answered; for a
+machine with a GPU beside `jaxal serve`.
+
+  --until WHAT          when to end: "40 cases" labelled, or "12 h"
+  --answered SHARE      of a query, after which the next one is asked;
+                        default: 0.8
+  --every SECONDS       to look; default: 60
+""",
+}

@@ -1,0 +1,272 @@
+"""How a project stands, as plain records: for the terminal, for programs (`--json`), and for the page."""
+
+import dataclasses
+from collections import Counter
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from jaxal.projects.measures import Progress, Unseen, agreement, mean_dice, unseen
+from jaxal.projects.project import Project
+from jaxal.projects.state import MERGED, CaseState, Reading, State
+from jaxal.projects.take import case_of
+
+STATUSES: tuple[Literal["labelled", "asked", "disputed", "unlabelled", "excluded"], ...] = ("labelled", "asked", "disputed", "unlabelled", "excluded")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReaderStatus:
+    """One reader.
+
+    Attributes:
+      name: theirs.
+      present: whether they are there.
+      open: cases that they have to read.
+      returned: of these, those that came back to them.
+      accepted: labels of theirs that were taken.
+      unchanged: of these, those that were the proposal, voxel for voxel.
+      minutes: median of their readings; None where no reading's time is known.
+      waiting: files in their inbox.
+    """
+
+    name: str
+    present: bool
+    open: int
+    returned: int
+    accepted: int
+    unchanged: int
+    minutes: float | None
+    waiting: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseStatus:
+    """One case.
+
+    Attributes:
+      id, group, status: its names, and how it stands.
+      round: in which it was asked for last; None as long as it was not.
+      readers: who reads or has read it.
+      label: version that counts.
+      accepted: when that came.
+      minutes: that its readings took.
+      notes: codes of what was noted.
+      why: reasons why it was returned or excluded.
+    """
+
+    id: str
+    group: str
+    status: str
+    round: int | None
+    readers: tuple[str, ...]
+    label: str | None
+    accepted: str | None
+    minutes: float | None
+    notes: tuple[str, ...]
+    why: str
+
+
+class Todo(NamedTuple):
+    """What is to be done now: a sentence, and the command that does it, if one does."""
+
+    sentence: str
+    command: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """All of it.
+
+    Attributes:
+      name, folder: of the project.
+      at: time of the last event.
+      todo: what to do now, the most urgent first.
+      counts: cases by how they stand.
+      readers, cases: each.
+      classes: that are drawn.
+      rounds: that have begun.
+      unseen: each network on cases that it has never seen.
+      agreement: between two readers: the case, the readers, Dice of each class.
+      minutes: spent in all, as far as they are known.
+      guess: minutes that a reading takes: the median of those known, else as guessed at the start.
+      size: cases a query.
+      refused: deliveries that were refused, newest first: time, reader, case, sentence.
+    """
+
+    name: str
+    folder: str
+    at: str
+    todo: tuple[Todo, ...]
+    counts: dict[str, int]
+    readers: tuple[ReaderStatus, ...]
+    cases: tuple[CaseStatus, ...]
+    classes: tuple[str, ...]
+    rounds: int
+    unseen: tuple[Unseen, ...]
+    agreement: tuple[tuple[str, tuple[str, str], list[float]], ...]
+    minutes: float
+    guess: float
+    size: int
+    refused: tuple[tuple[str, str, str, str], ...]
+
+
+def status_of(project: Project, progress: Progress = lambda done, total: None) -> Status:
+    """Reads how a project stands."""
+    state = project.state()
+    minutes = [version.minutes for case in state.cases.values() for version in case.versions if version.minutes is not None]
+    counts = Counter(case.status for case in state.cases.values())
+    return Status(
+        name=project.settings.name,
+        folder=str(project.folder),
+        at=state.last,
+        todo=tuple(todo(project, state)),
+        counts={status: counts[status] for status in STATUSES},
+        readers=tuple(_reader(project, state, name) for name in sorted(state.readers)),
+        cases=tuple(_case(project, state, id_) for id_ in sorted(state.cases)),
+        classes=tuple(state.classes[1:]),
+        rounds=len(state.rounds),
+        unseen=tuple(unseen(project, state, progress)),
+        agreement=tuple((id_, (first, second), dice) for id_, (first, second), dice in agreement(project, state)),
+        minutes=float(np.sum(minutes)),
+        guess=float(np.median(minutes)) if minutes else project.settings.protocol.minutes,
+        size=project.settings.protocol.size,
+        refused=tuple(
+            (event.time, event.fields["reader"], event.fields["case"], event.fields["sentence"])
+            for event in reversed(state.refused)
+        ),
+    )
+
+
+def todo(project: Project, state: State) -> list[Todo]:
+    """What to do now, the most urgent first; one thing at least."""
+    things, folder = [], project.folder
+    if disputed := state.with_status("disputed"):
+        things.append(
+            Todo(f"Decide on {_few(disputed)}: readers differ too much there, so no label counts.", f"jaxal review {folder}")
+        )
+    waiting = {name: files_waiting(project, name) for name in state.readers}
+    if any(waiting.values()):
+        told = ", ".join(f"{name} {count}" for name, count in sorted(waiting.items()) if count)
+        things.append(Todo(f"Take in what lies in the inboxes ({told}).", f"jaxal take {folder}"))
+    if state.rounds and state.rounds[-1].asked is None:
+        things.append(Todo(f"Finish round {state.rounds[-1].number}, which was stopped.", f"jaxal ask {folder}"))
+    elif readings := state.open_readings:
+        things.append(_waiting_for(project, state, readings))
+    elif state.unasked():
+        first = (
+            "the first cases"
+            if not state.rounds
+            else f"the next {min(project.settings.protocol.size, len(state.unasked()))} cases"
+        )
+        things.append(Todo(f"Ask for {first}.", f"jaxal ask {folder}"))
+    if not things:
+        things.append(Todo("Every case is labelled or left out; nothing is left to ask for.", f"jaxal export {folder} OUT"))
+    return things
+
+
+def _waiting_for(project: Project, state: State, readings: list[Reading]) -> Todo:
+    by_reader = Counter(reading.reader for reading in readings)
+    told = ", ".join(f"{name} {count}" for name, count in sorted(by_reader.items()))
+    away = [name for name in by_reader if not state.readers.get(name)]
+    if away:
+        return Todo(
+            f"Hand over the cases of {', '.join(away)}, who is away.", f"jaxal release {project.folder} --reader {away[0]}"
+        )
+    count = len(readings)
+    return Todo(f"Wait for {count} reading{'s' if count > 1 else ''} of round {max(r.round for r in readings)}: {told}.")
+
+
+def files_waiting(project: Project, reader: str) -> int:
+    """Files in a reader's inbox that can be taken in."""
+    inbox = project.reader_folder(reader) / "inbox"
+    return sum(case_of(path) is not None for path in inbox.glob("[!.]*") if path.is_file()) if inbox.is_dir() else 0
+
+
+def _few(ids: list[str]) -> str:
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+
+
+def _reader(project: Project, state: State, name: str) -> ReaderStatus:
+    versions = [version for case in state.cases.values() for version in case.versions if version.reader == name]
+    readings = [reading for reading in state.open_readings if reading.reader == name]
+    minutes = [version.minutes for version in versions if version.minutes is not None]
+    return ReaderStatus(
+        name,
+        state.readers[name],
+        len(readings),
+        sum(reading.status == "returned" for reading in readings),
+        len(versions),
+        sum("unchanged" in version.notes for version in versions),
+        float(np.median(minutes)) if minutes else None,
+        files_waiting(project, name),
+    )
+
+
+def _case(project: Project, state: State, id_: str) -> CaseStatus:
+    case = state.cases[id_]
+    drawn = [version for version in case.versions if version.reader != MERGED]
+    minutes = [version.minutes for version in drawn if version.minutes is not None]
+    rounds = [reading.round for reading in case.readings.values()]
+    return CaseStatus(
+        id_,
+        project.cases[id_].group,
+        case.status,
+        max(rounds) if rounds else None,
+        tuple(sorted({*case.readings, *(version.reader for version in drawn)})),
+        case.label,
+        case.version(case.label).time if case.label else None,
+        float(np.sum(minutes)) if minutes else None,
+        tuple(dict.fromkeys(note for version in drawn for note in version.notes)),
+        _why(case),
+    )
+
+
+def _why(case: CaseState) -> str:
+    if case.excluded is not None:
+        return case.excluded
+    return "; ".join(f"{reading.reader}: {reading.why}" for reading in case.readings.values() if reading.why)
+
+
+def to_json(status: Status) -> dict[str, Any]:
+    """For programs; what is undefined is null."""
+    record = dataclasses.asdict(dataclasses.replace(status, unseen=(), agreement=()))
+    record["todo"] = [thing._asdict() for thing in status.todo]
+    record["unseen"] = [
+        {
+            "round": measured.round,
+            "trained_on": measured.trained_on,
+            "pool": measured.pool,
+            "waiting": measured.waiting,
+            "cases": {
+                id_: {"fresh": bool(fresh), "dice": [None if np.isnan(value) else float(value) for value in dice]}
+                for id_, fresh, dice in zip(measured.cases, measured.fresh, measured.dice, strict=True)
+            },
+        }
+        for measured in status.unseen
+    ]
+    record["agreement"] = [
+        {"case": id_, "readers": list(readers), "dice": [None if np.isnan(value) else value for value in dice]}
+        for id_, readers, dice in status.agreement
+    ]
+    return record
+
+
+def in_words(status: Status) -> list[str]:
+    """Lines for the terminal: what to do first, then how it stands."""
+    lines = [f"{thing.sentence}{f'  {thing.command}' if thing.command else ''}" for thing in status.todo]
+    lines.append("")
+    told = ", ".join(f"{count} {name}" for name, count in status.counts.items() if count)
+    lines.append(
+        f"{status.name}: {len(status.cases)} cases, {told}; {status.rounds} rounds, {status.minutes:.0f} minutes of reading known."
+    )
+    for reader in status.readers:
+        minutes = "" if reader.minutes is None else f", {reader.minutes:.1f} minutes a case"
+        returned = f" ({reader.returned} came back)" if reader.returned else ""
+        away = "" if reader.present else ", away"
+        lines.append(f"  {reader.name:<12} {reader.open} open{returned}, {reader.accepted} taken{minutes}{away}")
+    for measured in status.unseen:
+        values = mean_dice(measured.dice)
+        values = values[~np.isnan(values)]
+        known = f"Dice {values.mean():.3f} on {len(values)} unseen cases" if len(values) else "no unseen case has a label yet"
+        lines.append(f"  round {measured.round:<3} trained on {measured.trained_on:<4} {known}")
+    return lines
