@@ -244,3 +244,11 @@ def _check_reader(project: Project, state: State, reader: str, present: bool = T
 def _need_why(verb: str, why: str) -> None:
     if not why.strip():
         raise UserError(f"jaxal {verb}: say why, because the record must: --why TEXT.")
+
+
+def mark_opened(project: Project, reader: str, id_: str, via: str) -> None:
+    """Notes that a reader has a case before them; the first time counts."""
+    with project.log.held() as pen:
+        reading = project.state_of(pen.events).cases[id_].readings.get(reader)
+        if reading and reading.is_open and reading.opened is None:
+            pen.add("opened", case=id_, reader=reader, via=via)

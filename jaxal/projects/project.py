@@ -10,7 +10,8 @@ PROJECT/prepared/                     resampled cases; may be deleted, and is ma
 """
 
 import datetime
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,14 +83,14 @@ class Project(NamedTuple):
         return tuple(data / image for image in self.cases[case].images)
 
 
-def open_project(folder: Path) -> Project:
-    """Opens a project.
+def open_project(folder: Path, now: Callable[[], float] = time.time) -> Project:
+    """Opens a project; `now` is the present time in seconds.
 
     Raises:
       UserError: there is none, or it is damaged.
     """
     settings, beginning = read_settings(folder)
-    return Project(folder, settings, Log(folder / "log.jsonl", beginning), {case.id: case for case in settings.cases})
+    return Project(folder, settings, Log(folder / "log.jsonl", beginning, now), {case.id: case for case in settings.cases})
 
 
 def check_images(project: Project, ids: Sequence[str], data: Path) -> None:

@@ -3,7 +3,8 @@
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import nibabel
@@ -58,13 +59,14 @@ class Beginning:
     start: str = "scratch"
 
 
-def start(folder: Path, asked: Beginning, showing: Showing) -> Project:
+def start(folder: Path, asked: Beginning, showing: Showing, now: Callable[[], float] = time.time) -> Project:
     """Starts a project.
 
     Args:
       folder: for the project; new or empty.
       asked: what it is to be.
       showing: tells how far the work is.
+      now: the present time in seconds.
 
     Raises:
       UserError: a file is bad, or something that was given does not fit; nothing is left behind that would count as a project.
@@ -80,7 +82,7 @@ def start(folder: Path, asked: Beginning, showing: Showing) -> Project:
             raise UserError(f"{asked.data}: holds no scans.")
         if not (folder / NAME).exists():
             _freeze(folder, asked, listing, groups, root, showing)
-        project = open_project(folder)
+        project = open_project(folder, now)
         with project.log.held() as pen:
             if not pen.events:
                 pen.add("started", readers=list(asked.readers), version=_version())

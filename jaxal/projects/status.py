@@ -11,7 +11,13 @@ from jaxal.projects.project import Project
 from jaxal.projects.state import MERGED, CaseState, Reading, State
 from jaxal.projects.take import case_of
 
-STATUSES: tuple[Literal["labelled", "asked", "disputed", "unlabelled", "excluded"], ...] = ("labelled", "asked", "disputed", "unlabelled", "excluded")
+STATUSES: tuple[Literal["labelled", "asked", "disputed", "unlabelled", "excluded"], ...] = (
+    "labelled",
+    "asked",
+    "disputed",
+    "unlabelled",
+    "excluded",
+)
 
 
 @dataclasses.dataclass(frozen=True)
