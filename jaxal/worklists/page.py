@@ -20,14 +20,16 @@ def page_text(worklist: Worklist, folder: Path, pictures: Mapping[str, bytes]) -
     Args:
       worklist: of one reader.
       folder: that the page and the other worklists will lie in.
-      pictures: WebP images by case id; a case without one is shown without.
+      pictures: WebP images by case id, of those that are not handed in; a case without one is shown without.
     """
     items = in_order(worklist.items)
     body = [
         f"<h1>{html.escape(worklist.project)}: worklist of {html.escape(worklist.reader)}</h1>",
         f'<p class="lead">{html.escape(lead(worklist))}</p>',
         _how(worklist, folder) if items else "",
+        '<div class="cards">',
         *(_card(item, worklist, folder, pictures.get(item.case), item is items[0]) for item in items),
+        "</div>",
     ]
     return whole_page(f"{worklist.project}: {worklist.reader}", "\n".join(body), PAGE_STYLE, COPY_SCRIPT)
 
@@ -80,9 +82,11 @@ def _in_all(items: Sequence[Item]) -> str:
 
 
 def duration(minutes: float) -> str:
-    """Minutes as people say them: whole ones, from two hours on in half hours."""
+    """Minutes as people say them: whole ones, from two hours on in half hours, and below one in words."""
+    if minutes < 0.75:
+        return "a few seconds"
     if minutes < 120:
-        whole = max(1, round(minutes))
+        whole = round(minutes)
         return f"{whole} minute{'' if whole == 1 else 's'}"
     return f"{round(minutes / 30) / 2:g} hours"
 
@@ -124,7 +128,7 @@ def _card(item: Item, worklist: Worklist, folder: Path, picture: bytes | None, i
         *(f'<p class="returned">Returned because {html.escape(_lower(reason))}</p>' for reason in item.returned),
         f'<p class="reason">{html.escape(item.reason)}</p>',
     ]
-    if picture:
+    if picture and item.state != "delivered":
         parts.append(_figure(item, worklist, picture))
     if worklist.kind == "scans" and item.state != "delivered":
         slicer, snap, hand_in = commands(item, folder / "labels.txt")
@@ -136,7 +140,7 @@ def _card(item: Item, worklist: Worklist, folder: Path, picture: bytes | None, i
 
 
 def _figure(item: Item, worklist: Worklist, picture: bytes) -> str:
-    told = "The scan"
+    told = ""
     if worklist.kind == "scans" and item.uncertainty:
         told = "Through the most uncertain place, which the lines point at"
         told += "; above with the outline of the network's proposal" if item.proposal_nifti else ""
@@ -145,8 +149,8 @@ def _figure(item: Item, worklist: Worklist, picture: bytes) -> str:
         told = "With the outline of the network's proposal."
     data = base64.b64encode(picture).decode()
     return (
-        f'<figure class="picture"><img loading="lazy" alt="{html.escape(item.case)}" src="data:image/webp;base64,{data}">'
-        f"<figcaption>{told}</figcaption></figure>"
+        f'<figure class="picture {worklist.kind}"><img loading="lazy" alt="{html.escape(item.case)}" src="data:image/webp;base64,{data}">'
+        f"{f'<figcaption>{told}</figcaption>' if told else ''}</figure>"
     )
 
 

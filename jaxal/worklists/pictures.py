@@ -3,11 +3,12 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxal.errors import UserError
-from jaxal.tasks.pictures import outline
+from jaxal.tasks.pictures import draw_image, outline
 from jaxal.worklists.items import Class, Item
 
 HEIGHT = 240  # pixels of a slice, at most twice that
@@ -56,7 +57,7 @@ def draw_why(
                 _draw_cross(row, (int(at[0]), int(at[1])))
         columns.append(np.concatenate(rows))
     tallest = max(len(column) for column in columns)
-    return _packed(np.concatenate([_filled(column, tallest) for column in columns], axis=1), quality=60)
+    return _packed(np.concatenate([_filled(column, tallest) for column in columns], axis=1), quality=75)
 
 
 def most_uncertain(uncertainty: np.ndarray, spacing_mm: Sequence[float]) -> tuple[int, int, int]:
@@ -89,37 +90,28 @@ def picture_of(item: Item, classes: Sequence[Class]) -> bytes:
     image = nibabel.as_closest_canonical(_opened(item.image))
     spacing = [float(size) for size in image.header.get_zooms()[:3]]
     values = _values(image)
-    others = []
-    for path in (item.proposal_nifti, item.uncertainty):
-        other = None if path is None else _values(nibabel.as_closest_canonical(_opened(path)))
-        if other is not None and other.shape != values.shape:
+
+    def fitting(path: Path | None) -> np.ndarray | None:
+        if path is None:
+            return None
+        other = _values(nibabel.as_closest_canonical(_opened(path)))
+        if other.shape != values.shape:
             raise UserError(
                 f"{path}: has {other.shape} voxels, and the scan {item.image} has {values.shape}. Make the proposals anew."
             )
-        others.append(other)
-    return draw_why(values, *others, spacing, [entry.rgb for entry in classes])
+        return other
+
+    colours = [entry.rgb for entry in classes]
+    return draw_why(values, fitting(item.proposal_nifti), fitting(item.uncertainty), spacing, colours)
 
 
 def click_image(path: Path) -> tuple[bytes, int]:
     """An image for the page to choose classes: WebP of at most 1024 pixels along the longer side, and how many that side has in the file.
 
-    An image of one channel with more than 8 bits is shown from its darkest to its brightest value.
-
     Raises:
       UserError: the file is no image.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as opened:
-            if opened.mode.startswith(("I", "F")):
-                pixels = np.asarray(opened, np.float32)
-                low, high = float(pixels.min()), float(pixels.max())
-                picture = Image.fromarray((255 * (pixels - low) / max(high - low, 1e-6)).astype(np.uint8))
-            else:
-                picture = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}). Put the file in order, or exclude the case.") from error
+    picture = _image(path)
     longer = max(picture.size)
     if longer > CLICK_PIXELS:
         picture.thumbnail((CLICK_PIXELS, CLICK_PIXELS))
@@ -128,7 +120,31 @@ def click_image(path: Path) -> tuple[bytes, int]:
     return packed.getvalue(), longer
 
 
-def _opened(path: Path):
+def thumbnail(path: Path) -> bytes:
+    """An image of one class as a small WebP.
+
+    Raises:
+      UserError: the file is no image.
+    """
+    return draw_image(np.asarray(_image(path)))
+
+
+def _image(path: Path) -> Any:
+    """An image in red, green and blue; one of a single channel with more than 8 bits from its darkest to its brightest value."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            if not opened.mode.startswith(("I", "F")):
+                return opened.convert("RGB")
+            pixels = np.asarray(opened, np.float32)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as an image ({error}). Put the file in order, or exclude the case.") from error
+    low, high = float(pixels.min()), float(pixels.max())
+    return Image.fromarray((255 * (pixels - low) / max(high - low, 1e-6)).astype(np.uint8)).convert("RGB")
+
+
+def _opened(path: Path) -> Any:
     import nibabel
 
     try:
@@ -137,7 +153,7 @@ def _opened(path: Path):
         raise UserError(f"{path}: cannot be read ({error}). See whether the file is there and whole.") from error
 
 
-def _values(image) -> np.ndarray:
+def _values(image: Any) -> np.ndarray:
     values = np.asarray(image.dataobj)
     return values[..., 0] if values.ndim == 4 else values  # of a file with several channels, the first
 
@@ -166,6 +182,7 @@ def _slice(values: np.ndarray, place: Sequence[int], axis: int, size: tuple[int,
 
 def _draw_outlines(picture: np.ndarray, labels: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> None:
     edge = outline(labels)
+    edge |= outline(np.where(edge, 0, labels))  # two pixels wide, because one gets lost on small screens
     for value, colour in enumerate(colours, start=1):
         picture[edge & (labels == value)] = colour
 
@@ -191,5 +208,5 @@ def _packed(pixels: np.ndarray, quality: int) -> bytes:
     from PIL import Image
 
     packed = io.BytesIO()
-    Image.fromarray(pixels).save(packed, "WEBP", quality=quality, method=4)
+    Image.fromarray(pixels).save(packed, "WEBP", quality=quality, method=4, use_sharp_yuv=True)
     return packed.getvalue()
