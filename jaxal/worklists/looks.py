@@ -2,6 +2,7 @@
 
 PAGE_STYLE = """
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,34rem),1fr));gap:1rem;align-items:start;margin:1rem 0}
+.cards.images{grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr))}
 .card{background:var(--card);border-radius:.6rem;padding:.9rem 1rem;min-width:0;border-left:4px solid var(--line);break-inside:avoid}
 .card.back{border-left-color:var(--bad)}
 .card.next{border-left-color:var(--good)}

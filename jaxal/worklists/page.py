@@ -27,7 +27,7 @@ def page_text(worklist: Worklist, folder: Path, pictures: Mapping[str, bytes]) -
         f"<h1>{html.escape(worklist.project)}: worklist of {html.escape(worklist.reader)}</h1>",
         f'<p class="lead">{html.escape(lead(worklist))}</p>',
         _how(worklist, folder) if items else "",
-        '<div class="cards">',
+        f'<div class="cards {worklist.kind}">',
         *(_card(item, worklist, folder, pictures.get(item.case), item is items[0]) for item in items),
         "</div>",
     ]
@@ -82,9 +82,9 @@ def _in_all(items: Sequence[Item]) -> str:
 
 
 def duration(minutes: float) -> str:
-    """Minutes as people say them: whole ones, from two hours on in half hours, and below one in words."""
+    """Minutes as people say them: whole ones, from two hours on in half hours."""
     if minutes < 0.75:
-        return "a few seconds"
+        return "half a minute"
     if minutes < 120:
         whole = round(minutes)
         return f"{whole} minute{'' if whole == 1 else 's'}"

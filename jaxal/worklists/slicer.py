@@ -31,7 +31,7 @@ def script_text(worklist: Worklist, folder: Path) -> str:
 
 def console_line(script: Path) -> str:
     """What to paste into Slicer's Python Console (Ctrl+3) where nobody wants a terminal."""
-    return f"__file__ = {str(script)!r}; exec(open(__file__).read())"
+    return f"import pathlib; __file__ = {str(script)!r}; exec(pathlib.Path(__file__).read_text())"
 
 
 def _item(item: Item, folder: Path) -> dict[str, Any]:
