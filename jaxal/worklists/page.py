@@ -55,7 +55,7 @@ def lead(worklist: Worklist) -> str:
     items = in_order(worklist.items)
     left = [item for item in items if item.state != "delivered"]
     if not left:
-        handed_in = f" {_counted(len(items))} handed in and being checked; thank you." if items else ""
+        handed_in = f" There {_counted(len(items))} handed in and being checked; thank you." if items else ""
         return f"Nothing to do now.{handed_in}"
     first = left[0]
     verb = "draw" if worklist.kind == "scans" else "choose a class for"
