@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 ROOMS = [  # from the bottom to the top; rooms in one line do not know each other, except on the ground floor
     {"types", "errors", "files", "hosts", "arrays", "numbers"},
     {"acquisition", "assessment", "networks", "data"},
-    *({room} for room in ("scoring", "training", "strategies", "tasks", "api", "labels", "rounds", "report", "studies", "worklists")),
-    *({room} for room in ("server", "cli", "__init__")),
+    *({room} for room in ("scoring", "training", "strategies", "tasks", "api", "labels", "rounds", "report", "studies")),
+    *({room} for room in ("worklists", "server", "cli", "__init__")),
 ]
 FLOOR = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
 PURE = {"acquisition", "assessment"}  # functions of arrays

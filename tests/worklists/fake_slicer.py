@@ -73,7 +73,7 @@ class Node:
         segment = self.segmentation.segments[id_]
         if segment.voxels is None:
             return False
-        image.voxels = segment.voxels
+        image.voxels = segment.voxels if segment.voxels >= 0 else None  # below 0: there is a representation of no extent
         return True
 
     def draw(self, name, voxels=10):
@@ -99,7 +99,9 @@ class Editor:
 def fake_slicer(old=False, full=False):
     """The module `slicer`; `full` is a disk that has no space left, `shown` what the reader is told."""
     nodes, layers, shown, editor = [], {}, [], Editor(old)
-    slicer = types.SimpleNamespace(full=full, nodes=nodes, layers=layers, shown=shown, editor=editor, vtkOrientedImageData=Image)
+    slicer = types.SimpleNamespace(
+        full=full, nodes=nodes, layers=layers, shown=shown, saved=[], editor=editor, vtkOrientedImageData=Image
+    )
 
     def load_volume(path, properties):
         assert Path(path).is_file() and properties.keys() <= {"name", "show", "singleFile", "colorNodeID"}
@@ -115,6 +117,7 @@ def fake_slicer(old=False, full=False):
 
     def save_node(node, path, properties):
         assert path.endswith(".seg.nrrd") and properties == {}
+        slicer.saved.append(Path(path))
         if slicer.full:
             return False
         segments = node.segmentation.segments.values()

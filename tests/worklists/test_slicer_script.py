@@ -168,6 +168,7 @@ def test_the_notes_are_there_before_the_segmentation_is_seen(worklist, monkeypat
     assert open_.hand_in() == ""
     in_inbox = [path for path in seen if path.startswith(str(inbox))]
     assert [path.rsplit(".", 1)[1] for path in in_inbox] == ["json", "nrrd"]
+    assert [path.name for path in fake.saved if path.parent == inbox] == [".case 01.seg.nrrd"]  # written aside
 
 
 def test_a_full_disk_leaves_the_inbox_as_it_was(worklist):
@@ -191,7 +192,7 @@ def test_an_empty_case_needs_a_word_and_a_drawn_one_forbids_it(worklist):
     assert "Something is drawn" in open_.hand_in(nothing_to_see=True)
 
 
-@pytest.mark.parametrize("voxels", [None, 0])
+@pytest.mark.parametrize("voxels", [None, 0, -1])
 def test_a_segment_without_voxels_is_empty_however_slicer_keeps_it(worklist, voxels):
     open_ = session(worklist)
     open_.open(1)
