@@ -43,8 +43,8 @@ def draw_case(example: Example, probability: np.ndarray, spacing_mm: Sequence[fl
             for values in (grey, example.label, predicted, entropy)
         )
         outlined = np.repeat((200 * image).astype(np.uint8)[..., None], 3, axis=-1)
-        outlined[_outline(truth)] = TRUTH
-        outlined[_outline(guess)] = PREDICTION
+        outlined[outline(truth)] = TRUTH
+        outlined[outline(guess)] = PREDICTION
         top.append(outlined)
         warm = np.stack(
             [image * 120 + unsure * 135, image * 120 * (1 - unsure) + 110 * unsure, image * 120 * (1 - unsure)], axis=-1
@@ -83,7 +83,7 @@ def _without_padding(inside: np.ndarray) -> tuple[slice, ...]:
     return tuple(slice(last + 1) for last in places.max(0)) if len(places) else (slice(None),) * inside.ndim
 
 
-def _outline(labels: np.ndarray) -> np.ndarray:
+def outline(labels: np.ndarray) -> np.ndarray:
     """Pixels of a label that touch another one."""
     edge = np.zeros(labels.shape, bool)
     for axis in range(2):
