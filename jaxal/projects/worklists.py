@@ -1,0 +1,90 @@
+"""Each reader's worklist, written from the state of a project."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxal.projects.project import Project
+from jaxal.projects.state import Reading, State
+from jaxal.worklists.items import Item, Worklist, coloured
+from jaxal.worklists.write import write_worklists
+
+
+def write_all(project: Project, readers: Sequence[str] | None = None) -> list[Path]:
+    """Writes the worklists of readers, of all unless named; returns their folders."""
+    state = project.state()
+    folders = []
+    for reader in sorted(state.readers) if readers is None else readers:
+        folder = project.reader_folder(reader).resolve()
+        write_worklists(worklist_of(project, state, reader), folder)
+        folders.append(folder)
+    return folders
+
+
+def worklist_of(project: Project, state: State, reader: str) -> Worklist:
+    """What a reader is asked for, and what they have handed in of the present round."""
+    last = state.rounds[-1].number if state.rounds else 0
+    readings = [
+        case.readings[reader]
+        for case in state.cases.values()
+        if case.excluded is None
+        and reader in case.readings
+        and (case.readings[reader].is_open or case.readings[reader].round == last)
+    ]
+    places = _places(state, reader)
+    ordered = sorted(readings, key=lambda reading: places.get(reading.case, len(places)))
+    items = [_item(project, state, reading, place) for place, reading in enumerate(ordered, start=1)]
+    return Worklist(project.settings.name, reader, coloured(state.classes[1:]), items)
+
+
+def _places(state: State, reader: str) -> dict[str, int]:
+    """The order in which the reader was asked, which tells nothing of why a case was chosen."""
+    asked = [
+        entry["case"]
+        for round_ in state.rounds
+        if round_.asked
+        for entry in round_.asked["readings"]
+        if entry["reader"] == reader
+    ]
+    return {case: place for place, case in enumerate(dict.fromkeys(asked))}
+
+
+def _item(project: Project, state: State, reading: Reading, place: int) -> Item:
+    case = state.cases[reading.case]
+    data = project.data(state)
+    inbox = (project.reader_folder(reading.reader) / "inbox").resolve()
+    proposals = {
+        ending: project.proposal_path(reading.case, reading.round, ending).resolve()
+        for ending in (".seg.nrrd", ".nii.gz", ".unsure.nii.gz")
+    }
+    shown = {ending: path if reading.proposal and path.is_file() else None for ending, path in proposals.items()}
+    return Item(
+        case=reading.case,
+        images=dict(zip(project.settings.channels, project.image_paths(reading.case, data.resolve()), strict=False)),
+        result=inbox / reading.case,
+        reason=_reason(project, reading),
+        place=place,
+        proposal_seg=shown[".seg.nrrd"],
+        proposal_nifti=shown[".nii.gz"],
+        uncertainty=proposals[".unsure.nii.gz"] if proposals[".unsure.nii.gz"].is_file() else None,
+        minutes=_minutes(state, reading),
+        returned=(reading.why,) if reading.status == "returned" and reading.why else (),
+        state="delivered" if not reading.is_open else "in work" if reading.status == "opened" else "asked",
+        reading=case.attempt,
+    )
+
+
+def _reason(project: Project, reading: Reading) -> str:
+    """Why the case is asked for, in words that do not tell a random draw from the strategy's choice, because readers must not know."""
+    if reading.part == "again":
+        return "A label of this case is to be corrected."
+    if reading.round == 1 or reading.part == "first":
+        return "The first cases are a sample of all."
+    return "Its label would help the network; the picture shows where it is least sure."
+
+
+def _minutes(state: State, reading: Reading) -> float | None:
+    for round_ in reversed(state.rounds):
+        for entry in round_.asked["readings"] if round_.asked else ():
+            if entry["case"] == reading.case and entry["reader"] == reading.reader:
+                return float(entry["minutes"])
+    return None
