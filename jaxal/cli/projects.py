@@ -12,6 +12,7 @@ from jaxal.cli import command
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.errors import UserError
 from jaxal.projects import decisions, settle
+from jaxal.projects import run as running
 from jaxal.projects import start as starting
 from jaxal.projects.ask import ask as ask_round
 from jaxal.projects.check import problems
@@ -20,6 +21,7 @@ from jaxal.projects.project import Project, open_project
 from jaxal.projects.settings import NAME, Protocol
 from jaxal.projects.status import in_words, status_of, to_json
 from jaxal.projects.take import Taken, take_files, take_inboxes
+from jaxal.projects.worklists import write_all
 from jaxal.report.terminal import Display
 from jaxal.studies import option_types
 from jaxal.studies.scans import showing_on
@@ -143,6 +145,38 @@ class Export:
 
 
 @dataclasses.dataclass(frozen=True)
+class Run:
+    """Takes labels in and asks for more, again and again."""
+
+    project: Folder
+    until: Text
+    """When to end: such as "40 cases" or "12 h"."""
+    answered: Share = 0.8
+    """Of a query, after which the next one is asked."""
+    every: float = 60.0
+    """Seconds between two looks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """Decides where readers differ too much."""
+
+    project: Folder
+    case: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[CASE]", help_behavior_hint="")] = None
+    """That is decided on."""
+    take: option_types.Name = None
+    """The version that counts, such as anna-1."""
+    third: bool = False
+    """Somebody who has not read it reads it, too."""
+    reader: option_types.Name = None
+    """With --third: who."""
+    by: Text = ""
+    """Who decides."""
+    why: Text = ""
+    """For the record."""
+
+
+@dataclasses.dataclass(frozen=True)
 class StatusOptions:
     """Tells what to do now and how everything stands."""
 
@@ -249,8 +283,9 @@ def ask(given: Sequence[str]) -> int:
             + ", ".join(f"{name} reads {count}" for name, count in by_reader.items())
             + "."
         )
+        refresh(project)
         for reader in by_reader:
-            display.note(f"  {project.reader_folder(reader)}")
+            display.note(f"  {project.reader_folder(reader) / 'worklist.html'}")
         return 0
 
     return command.run(work)
@@ -264,10 +299,7 @@ def take(given: Sequence[str]) -> int:
         project = open_project(asked.project)
 
         def told(taken: Taken) -> None:
-            if taken.receipt:
-                display.note(f"  {taken.reader}: {taken.receipt.sentence}")
-            else:
-                display.note(f"  {taken.reader}: {taken.case} returned: {taken.refused}")
+            display.note(_of_taken(taken))
 
         if asked.files:
             options: dict[str, Any] = {"trust_grid": asked.trust_grid, "resample": asked.resample}
@@ -280,12 +312,20 @@ def take(given: Sequence[str]) -> int:
             taken = take_files(project, asked.files, asked.reader, asked.case, told, **options)
         else:
             taken = take_inboxes(project, told)
-        settle.settle(project)
+        for sentence in settle.settle(project):
+            display.note(f"  {sentence}")
+        refresh(project)
         accepted, state = sum(one.receipt is not None for one in taken), project.state()
         display.note(f"{accepted} taken, {len(taken) - accepted} returned; {len(state.open_readings)} readings are open.")
         return 0 if accepted == len(taken) else 2
 
     return command.run(work)
+
+
+def _of_taken(taken: Taken) -> str:
+    if taken.receipt:
+        return f"  {taken.reader}: {taken.receipt.sentence}"
+    return f"  {taken.reader}: {taken.path.name} returned: {taken.refused}"
 
 
 def status(given: Sequence[str]) -> int:
@@ -304,6 +344,71 @@ def status(given: Sequence[str]) -> int:
         return 0
 
     return command.run(work)
+
+
+def run(given: Sequence[str]) -> int:
+    """Asks whenever the last query is answered."""
+    asked = command.parse(Run, "jaxal run", given)
+    end = running.until(asked.until)
+    if not 0 <= asked.answered <= 1:
+        raise UserError(f"--answered is {asked.answered:g}; a share lies between 0 and 1.")
+    if not asked.every >= 1:
+        raise UserError(f"--every is {asked.every:g}; it takes seconds, at least one.")
+
+    def work(display: Display) -> int:
+        project = open_project(asked.project)
+        why = running.run(
+            project,
+            end,
+            asked.answered,
+            asked.every,
+            showing_on(display),
+            display,
+            lambda taken: display.note(_of_taken(taken)),
+            lambda: refresh(project),
+        )
+        display.note(f"{why} `jaxal status {asked.project}` tells how it stands.")
+        return 0
+
+    return command.run(work)
+
+
+def review(given: Sequence[str]) -> int:
+    """Decides where readers differ."""
+    asked = command.parse(Review, "jaxal review", given)
+
+    def work(display: Display) -> int:
+        project = open_project(asked.project)
+        for sentence in settle.settle(project):
+            display.note(sentence)
+        if asked.case is None:
+            _list_disputes(project, display)
+        elif asked.third:
+            display.note(f"{asked.case}: {decisions.ask_a_third(project, asked.case, asked.reader)} reads it, too.")
+        elif asked.take:
+            decisions.decide(project, asked.case, asked.take, asked.by, asked.why)
+            display.note(f"{asked.case}: {asked.take} counts.")
+        else:
+            raise UserError(f"{asked.case}: what is decided? --take VERSION, or --third.")
+        refresh(project)
+        return 0
+
+    return command.run(work)
+
+
+def _list_disputes(project: Project, display: Display) -> None:
+    state = project.state()
+    disputed = state.with_status("disputed")
+    for id_ in disputed:
+        names = ", ".join(state.cases[id_].disputed)
+        display.note(f"{id_}: {names} differ too much.  jaxal review {project.folder} {id_} --take VERSION | --third")
+    if not disputed:
+        display.note("Readers differ too much on no case.")
+
+
+def refresh(project: Project) -> None:
+    """Writes anew what people look at: every reader's worklist."""
+    write_all(project)
 
 
 def export_labels(given: Sequence[str]) -> int:
@@ -344,7 +449,9 @@ def _decision(verb: str, work: Callable[[Project, OnCases, Display], None]) -> C
         asked = command.parse(OnCases, f"jaxal {verb}", given)
 
         def decide(display: Display) -> int:
-            work(open_project(asked.project), asked, display)
+            project = open_project(asked.project)
+            work(project, asked, display)
+            refresh(project)
             return 0
 
         return command.run(decide)
@@ -391,6 +498,8 @@ RUNS: dict[str, Callable[[Sequence[str]], int]] = {
     "ask": ask,
     "take": take,
     "status": status,
+    "review": review,
+    "run": run,
     "export": export_labels,
     "check": check,
     "exclude": _decision("exclude", _exclude),

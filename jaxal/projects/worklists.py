@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxal.files import write_whole
 from jaxal.projects.project import Project
 from jaxal.projects.state import Reading, State
 from jaxal.worklists.items import Item, Worklist, coloured
+from jaxal.worklists.pictures import picture_of
 from jaxal.worklists.write import write_worklists
 
 
@@ -15,9 +17,26 @@ def write_all(project: Project, readers: Sequence[str] | None = None) -> list[Pa
     folders = []
     for reader in sorted(state.readers) if readers is None else readers:
         folder = project.reader_folder(reader).resolve()
-        write_worklists(worklist_of(project, state, reader), folder)
+        worklist = worklist_of(project, state, reader)
+        write_worklists(worklist, folder, _pictures(project, state, worklist))
         folders.append(folder)
     return folders
+
+
+def _pictures(project: Project, state: State, worklist: Worklist) -> dict[str, bytes]:
+    """A picture of each case that is still to be read; those that were drawn before are kept, because a scan takes seconds."""
+    pictures = {}
+    for item in worklist.items:
+        if item.state == "delivered":
+            continue
+        shown = "with" if item.proposal_nifti else "without"
+        round_ = state.cases[item.case].readings[worklist.reader].round
+        path = project.folder / "cache" / "pictures" / f"{item.case}-r{round_:03d}-{shown}-{len(state.classes)}.webp"
+        if not path.is_file():
+            drawn = picture_of(item, worklist.classes)
+            write_whole(path, lambda file, drawn=drawn: file.write(drawn))  # type: ignore[misc]
+        pictures[item.case] = path.read_bytes()
+    return pictures
 
 
 def worklist_of(project: Project, state: State, reader: str) -> Worklist:
