@@ -11,8 +11,8 @@ from jaxal.labels import findings
 from jaxal.labels.findings import History, Limits
 from jaxal.labels.formats import read
 from jaxal.labels.layers import Content
-from jaxal.labels.naming import IGNORE, tables
-from jaxal.labels.placing import Fit, Grid, Misfit, fit, is_whole, put, relabel, resampled, size_of
+from jaxal.labels.naming import IGNORE, meanings
+from jaxal.labels.placing import AS_IT_LIES, Fit, Grid, Misfit, fit, is_whole, put, relabel, resampled, size_of
 from jaxal.labels.refusals import Note, Refused, listed
 from jaxal.labels.survey import Survey, centres, survey, volumes_ml
 
@@ -115,14 +115,26 @@ def _receive(
 ) -> Delivered:
     voxels = int(np.prod(expected.grid.shape))
     content = read(path, max(_LARGER * voxels, 1 << 24), names, description)
-    way = _way(content, expected, trust_grid, resample) if content.layers else None
-    meanings, notes = tables(content, expected.classes, expected.partial)
-    labels, drawn = _placed(content, meanings, way, expected)
+    if content.voxels is None:
+        labels, drawn, notes = np.zeros(expected.grid.shape, np.uint8, order="F"), 0, []
+    else:
+        way = _way(content, expected, trust_grid, resample)
+        known = meanings(
+            content.voxels, content.segments, expected.classes, partial=expected.partial, precedence=expected.precedence
+        )
+        counts = _counts(content.voxels.codes)
+        if known.overlaps and expected.precedence is None:
+            raise _overlap(known.overlaps, counts, expected.classes)
+        drawn = int(counts[known.table != 0].sum())
+        labels = _placed(content, known.table, way, expected.grid)
+        notes = known.notes + _placing_notes(content.shape, way, expected.grid, trust_grid)
     counted = survey(labels, len(expected.classes))
-    notes += _placing_notes(content, way, expected, drawn, counted, trust_grid)
     _check_emptiness(expected, counted, drawn)
+    if drawn > (kept := int(counted.counts.sum()) + counted.ignored) and not resample:
+        notes = [note for note in notes if note.code != "placed"]
+        notes.append(Note("outside", f"{drawn - kept} of {drawn} drawn voxels lie outside of the scan and were left out."))
     kind, checksum = content.kind, content.sha256
-    del content  # the layers' memory, before the proposal takes its own
+    del content  # its memory, before the proposal takes its own
     notes += _findings(labels, counted, expected)
     for note in notes:
         if note.code in expected.hard:
@@ -144,7 +156,7 @@ def _way(content: Content, expected: Expected, trust_grid: bool, resample: bool)
     Raises:
       Refused: they do not, or they lie on another case's grid.
     """
-    grid, given = expected.grid, Grid(content.layers[0].codes.shape, content.affine)
+    grid, given = expected.grid, Grid(content.shape, content.affine)
     if trust_grid:
         if tuple(given.shape) != tuple(grid.shape):
             raise Refused(
@@ -152,7 +164,7 @@ def _way(content: Content, expected: Expected, trust_grid: bool, resample: bool)
                 f"The file has {size_of(given.shape)} voxels, the scan {size_of(grid.shape)}, so it cannot be taken as it lies. Export it "
                 "with the scan as its reference.",
             )
-        return Fit((0, 1, 2), (1, 1, 1), (0, 0, 0))
+        return AS_IT_LIES
     placed = fit(grid, given, content.knows_place)
     if isinstance(placed, Fit) and is_whole(grid, given):
         return placed
@@ -168,86 +180,56 @@ def _way(content: Content, expected: Expected, trust_grid: bool, resample: bool)
     return placed
 
 
-def _placed(
-    content: Content, meanings: Sequence[np.ndarray], way: Fit | None, expected: Expected
-) -> tuple[np.ndarray, int | None]:
-    """The map on the case's grid, and how many voxels of classes the file has; None where no voxel can lie outside.
+def _counts(codes: np.ndarray) -> np.ndarray:
+    """Voxels by code, `[256]`; a slice at a time, because counting takes eight bytes a voxel."""
+    return np.sum([np.bincount(codes[..., k].ravel(order="K"), minlength=256) for k in range(codes.shape[2])], axis=0)
 
-    Raises:
-      Refused: segments overlap, and the project does not say which wins.
-    """
-    grid = expected.grid
-    plain = Fit((0, 1, 2), (1, 1, 1), (0, 0, 0))
-    if len(content.layers) == 1 and way == plain and content.layers[0].codes.shape == tuple(grid.shape):
-        labels = relabel(content.layers[0].codes, meanings[0])  # in place: the commonest case needs no second map
-        return labels, None
+
+def _overlap(overlaps: Mapping[int, tuple[int, ...]], counts: np.ndarray, classes: Sequence[str]) -> Refused:
+    names = dict(enumerate(classes, start=1)) | {IGNORE: "what is not annotated"}
+    shared = sorted(((" and ".join(names[index] for index in there), int(counts[code])) for code, there in overlaps.items()))
+    pairs = [f"{who} share {count} {'voxel' if count == 1 else 'voxels'}" for who, count in shared]
+    return Refused(
+        "overlap",
+        f"Segments overlap: {listed(pairs, most=3)}. Let none of them overlap (in Slicer: Segment Editor, Masking, modify other "
+        "segments: overwrite all), or let the project say which one wins.",
+    )
+
+
+def _placed(content: Content, table: np.ndarray, way: Fit | None, grid: Grid) -> np.ndarray:
+    """The map on the case's grid."""
+    assert content.voxels is not None
+    codes = content.voxels.codes
+    if way is None:
+        return resampled(relabel(codes, table), Grid(content.shape, content.affine), grid)
+    if way == AS_IT_LIES and content.shape == tuple(grid.shape):
+        return relabel(codes, table)  # in place: the commonest case needs no second map
     target = np.zeros(grid.shape, np.uint8, order="F")
-    rank = _ranks(expected)
-    shared = np.zeros((256, 256), np.int64)
-    drawn = 0
-    for layer, meaning in zip(content.layers, meanings, strict=True):
-        codes = layer.codes
-        for k in range(codes.shape[2]):
-            drawn += int(np.count_nonzero(meaning[codes[..., k]])) if meaning.any() else 0
-        if way is None:
-            codes = resampled(relabel(codes.copy(order="F"), meaning), Grid(codes.shape, content.affine), grid)
-            meaning = np.arange(256, dtype=np.uint8)
-        shared += put(target, codes, meaning, plain if way is None else way, rank)
-    if shared.any() and rank is None:
-        names = dict(enumerate(expected.classes, start=1)) | {IGNORE: "what is not annotated"}
-        pairs = [f"{names[a]} and {names[b]} share {shared[a, b]} voxels" for a, b in np.argwhere(shared)]
-        raise Refused(
-            "overlap",
-            f"Segments overlap: {listed(pairs, most=3)}. Let none of them overlap (in Slicer: Segment Editor, Masking, modify other "
-            "segments: overwrite all), or let the project say which one wins.",
-        )
-    return target, drawn if way is not None else None
+    put(target, codes, table, way)
+    return target
 
 
-def _ranks(expected: Expected) -> np.ndarray | None:
-    """The rank of each class where segments overlap: the lower one wins; what is not annotated loses."""
-    if expected.precedence is None:
-        return None
-    rank = np.full(256, 256)
-    for place, name in enumerate(expected.precedence):
-        rank[expected.classes.index(name) + 1] = place
-    return rank
-
-
-def _placing_notes(
-    content: Content, way: Fit | None, expected: Expected, drawn: int | None, counted: Survey, trust_grid: bool
-) -> list[Note]:
+def _placing_notes(shape: tuple[int, ...], way: Fit | None, grid: Grid, trust_grid: bool) -> list[Note]:
     """What was done to lay the map on the grid."""
-    if not content.layers:
-        return []
     if way is None:
         return [
             Note(
                 "resampled", "The label was drawn on another grid and was taken by the nearest voxels, so its edges are rounded."
             )
         ]
-    notes = []
     if trust_grid:
-        notes.append(Note("grid-trusted", "The label was taken as it lies, whatever its file says of its place."))
-    done = [word for word, holds in (
-        ("turned", way.is_turned),
-        ("cropped", content.layers[0].codes.shape != tuple(expected.grid.shape[axis] for axis in np.argsort(way.axes))),
-    ) if holds]  # fmt: skip
-    if done:
-        notes.append(
-            Note("placed", f"The file is {' and '.join(done)}; it was laid on the scan voxel by voxel, and nothing was lost.")
-        )
-    kept = int(counted.counts.sum()) + counted.ignored
-    if drawn is not None and len(content.layers) == 1 and kept < drawn:
-        notes = [note for note in notes if note.code != "placed"]
-        notes.append(Note("outside", f"{drawn - kept} of {drawn} drawn voxels lie outside of the scan and were left out."))
-    return notes
+        return [Note("grid-trusted", "The label was taken as it lies, whatever its file says of its place.")]
+    is_cropped = tuple(shape[axis] for axis in way.axes) != tuple(grid.shape)
+    done = [word for word, holds in (("turned", way.is_turned), ("cropped", is_cropped)) if holds]
+    if not done:
+        return []
+    return [Note("placed", f"The file is {' and '.join(done)}; it was laid on the scan voxel by voxel, and nothing was lost.")]
 
 
-def _check_emptiness(expected: Expected, counted: Survey, drawn: int | None) -> None:
+def _check_emptiness(expected: Expected, counted: Survey, drawn: int) -> None:
     if counted.counts.any() or expected.empty_is_meant:
         return
-    if drawn is not None and drawn > counted.ignored:
+    if drawn > counted.ignored:
         raise Refused(
             "all-outside", "All drawn voxels lie outside of the scan. Export the segmentation with the scan as its reference."
         )

@@ -5,9 +5,11 @@ import warnings
 
 import numpy as np
 
-from jaxal.labels.layers import Content, Layer, Segment
+from jaxal.labels.coding import Coded, coded, joined
+from jaxal.labels.layers import Content, Segment, on_axes
 from jaxal.labels.nifti_files import check_size
 from jaxal.labels.refusals import Refused
+from jaxal.labels.streams import Stream
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -63,12 +65,13 @@ def _content(segmentation, most_voxels: int) -> Content:  # type: ignore[no-unty
     if geometry is None:
         raise ValueError
     check_size(geometry.spatial_shape, int(np.prod(geometry.spatial_shape, dtype=object)), most_voxels)
-    layers, segments = [], []
+    segments: list[Segment] = []
+    voxels = Coded(np.zeros(0, np.uint8), np.zeros((256, 0)), np.zeros(256, bool))
     for place, number in enumerate(segmentation.segment_numbers):
         volume = segmentation.get_volume(segment_numbers=[number], combine_segments=False)
-        codes = np.ascontiguousarray((np.asarray(volume.array)[..., 0] > 0).astype(np.uint8))
-        used = np.zeros(256, bool)
-        used[np.unique(codes)] = True
-        layers.append(Layer(codes, np.arange(256.0), used))
+        drawn = (np.asarray(volume.array)[..., 0] > 0).astype(np.uint8).ravel(order="F")
+        voxels = joined(voxels, drawn) if place else coded(Stream(iter([drawn.tobytes()])), drawn.dtype, len(drawn))
         segments.append(Segment(str(segmentation.get_segment_description(number).segment_label).strip(), 1, place))
-    return Content("dicom-seg", tuple(layers), _TO_RAS @ np.asarray(volume.affine, np.float64), True, tuple(segments))
+    shape = tuple(volume.spatial_shape)
+    affine = _TO_RAS @ np.asarray(volume.affine, np.float64)
+    return Content("dicom-seg", shape, affine, True, tuple(segments), on_axes(voxels, shape))

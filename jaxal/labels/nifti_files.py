@@ -8,7 +8,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from jaxal.labels.coding import coded
-from jaxal.labels.layers import Content, layers_of
+from jaxal.labels.layers import Content, on_axes
 from jaxal.labels.refusals import Refused
 from jaxal.labels.streams import Stream
 
@@ -48,11 +48,11 @@ def read_nifti(stream: Stream, most_voxels: int) -> Content:
     voxels = int(np.prod(shape, dtype=object))
     check_size(shape, voxels, most_voxels)
     slope, intercept = (float(value) if value is not None and np.isfinite(value) else None for value in header.get_slope_inter())
-    values = coded(stream, dtype, voxels, 1.0 if slope is None else slope, intercept or 0.0)
+    values = coded(stream, dtype, voxels, slope=1.0 if slope is None else slope, intercept=intercept or 0.0)
     stream.finish()
     affine = np.asarray(header.get_best_affine(), np.float64)
     knows_place = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-    return Content("nifti", layers_of(values, shape), affine, knows_place, None, values.fraction, values.is_no_map)
+    return Content("nifti", shape, affine, knows_place, None, on_axes(values, shape))
 
 
 def _header(stream: Stream) -> nibabel.Nifti1Header:

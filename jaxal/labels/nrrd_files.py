@@ -12,7 +12,7 @@ import nrrd
 import numpy as np
 
 from jaxal.labels.coding import coded
-from jaxal.labels.layers import Content, Segment, layers_of
+from jaxal.labels.layers import Content, Segment, on_axes
 from jaxal.labels.nifti_files import check_size
 from jaxal.labels.refusals import Refused
 from jaxal.labels.streams import Bytes, Stream, bunzipped, gunzipped, pieces
@@ -48,28 +48,27 @@ def read_nrrd(stream: Stream, most_voxels: int) -> Content:
     try:
         shape = tuple(int(size) for size in header["sizes"])
         kind = np.dtype(_TYPES[header["type"]])
-        segments = _segments(header)
-        layer_axis, affine = _axes(header, shape)
+        layers, affine = _axes(header, shape)
+        segments = _segments(header, layers)
         encoding = str(header["encoding"]).lower()
     except (KeyError, ValueError, TypeError, IndexError):
         raise Refused("damaged", _BROKEN) from None
     if kind.kind not in "iuf":
         raise Refused("not-a-map", "The file holds blocks of bytes; a map of labels holds one whole number a voxel.")
-    grid = tuple(size for axis, size in enumerate(shape) if axis != layer_axis)
+    grid = shape[-3:]
+    if segments is None and layers > 1:
+        raise _other_axes(shape)
     if segments is not None and set(grid) == {1}:  # how Slicer writes that there is nothing; its place means nothing
-        return Content("seg.nrrd", (), np.eye(4), False, ())
-    layers = shape[layer_axis] if layer_axis is not None else 1
-    check_size(grid, int(np.prod(grid, dtype=object)) * max(layers // 256, 1), most_voxels)
-    if kind.itemsize > 1 and header.get("endian") not in ("little", "big"):
+        return Content("seg.nrrd", grid, np.eye(4), False, (), None)
+    voxels = int(np.prod(grid, dtype=object))
+    check_size(grid, voxels, most_voxels)
+    if layers > 256 or (kind.itemsize > 1 and header.get("endian") not in ("little", "big")):
         raise Refused("damaged", _BROKEN)
-    dtype = kind.newbyteorder(">" if header.get("endian") == "big" else "<")
     data = _data(header, encoding, stream)
-    values = coded(data, dtype, int(np.prod(shape, dtype=object)))
+    values = coded(data, kind.newbyteorder(">" if header.get("endian") == "big" else "<"), voxels, layers=layers)
     data.finish()
-    knows_place = affine is not None
     name = "nrrd" if segments is None else "seg.nrrd"
-    place = affine if affine is not None else np.eye(4)
-    return Content(name, layers_of(values, shape, layer_axis), place, knows_place, segments, values.fraction, values.is_no_map)
+    return Content(name, grid, np.eye(4) if affine is None else affine, affine is not None, segments, on_axes(values, grid))
 
 
 def _header(stream: Stream) -> Mapping[str, Any]:
@@ -97,35 +96,41 @@ def _header(stream: Stream) -> Mapping[str, Any]:
     return header
 
 
-def _axes(header: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int | None, np.ndarray | None]:
-    """Which axis counts layers, or None; and the affine to RAS+, or None where the header has none."""
+def _axes(header: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, np.ndarray | None]:
+    """How many layers there are, which the first of four axes counts; and the affine to RAS+, or None where the header has none."""
     directions = header.get("space directions")
-    layer_axis = None
     rows = None if directions is None else np.asarray(directions, np.float64)
+    layers = 1
     if len(shape) == 4:
-        if rows is not None and rows.shape == (4, 3) and np.isnan(rows).all(1).sum() == 1:
-            layer_axis = int(np.flatnonzero(np.isnan(rows).all(1))[0])
-            rows = np.delete(rows, layer_axis, axis=0)
-        elif rows is None and next(iter(header.get("kinds", ["?"]))) in ("list", "vector"):
-            layer_axis = 0
-    if len(shape) - (layer_axis is not None) != 3 or min(shape) <= 0:
-        size = " x ".join(map(str, shape))
-        raise Refused(
-            "axes", f"The file has the axes {size}; a map of labels has three. Export the segmentation, not the scan or a series."
-        )
+        is_first = next(iter(header.get("kinds", ["?"]))) in ("list", "vector") if rows is None else np.isnan(rows[0]).all()
+        if not is_first:
+            raise _other_axes(shape)
+        layers = shape[0]
+        rows = None if rows is None else rows[1:]
+    elif len(shape) != 3:
+        raise _other_axes(shape)
+    if min(shape) <= 0:
+        raise _other_axes(shape)
     signs = _SPACES.get(str(header.get("space", "")).lower())
     if rows is None or signs is None or "space origin" not in header:
-        return layer_axis, None
+        return layers, None
     affine = np.eye(4)
     affine[:3, :3] = rows.T
     affine[:3, 3] = np.asarray(header["space origin"], np.float64)
-    return layer_axis, np.diag([*signs, 1]) @ affine
+    return layers, np.diag([*signs, 1]) @ affine
 
 
-def _segments(header: Mapping[str, Any]) -> tuple[Segment, ...] | None:
+def _other_axes(shape: tuple[int, ...]) -> Refused:
+    size = " x ".join(map(str, shape))
+    return Refused(
+        "axes", f"The file has the axes {size}; a map of labels has three. Export the segmentation, not the scan or a series."
+    )
+
+
+def _segments(header: Mapping[str, Any], layers: int) -> tuple[Segment, ...] | None:
     """The named segments in the order of their numbers; None in a file that is no segmentation.
 
-    Where value and layer are not given, as in Slicer before 4.11, each segment has a layer of its own and the value 1.
+    Where value and layer are not given, as in Slicer before 4.11, each segment has the value 1, in a layer of its own if there are several.
     """
     numbers = sorted({int(match[1]) for key in header if (match := re.match(r"Segment(\d+)_", key))})
     if not numbers and not any(key.startswith("Segmentation_") for key in header):
@@ -135,7 +140,9 @@ def _segments(header: Mapping[str, Any]) -> tuple[Segment, ...] | None:
         field = f"Segment{number}_"
         name = header.get(f"{field}Name") or header.get(f"{field}ID") or f"Segment {number}"
         name = str(name).replace("\\n", " ").replace("\\\\", "\\").strip()
-        segments.append(Segment(name, int(header.get(f"{field}LabelValue", 1)), int(header.get(f"{field}Layer", place))))
+        segments.append(
+            Segment(name, int(header.get(f"{field}LabelValue", 1)), int(header.get(f"{field}Layer", place if layers > 1 else 0)))
+        )
     return tuple(segments)
 
 

@@ -29,6 +29,9 @@ class Fit(NamedTuple):
         return self.axes != (0, 1, 2) or self.signs != (1, 1, 1)
 
 
+AS_IT_LIES = Fit((0, 1, 2), (1, 1, 1), (0, 0, 0))
+
+
 class Misfit(NamedTuple):
     """Why a map does not lie on a grid: a fixed short word, and a sentence that names the numbers that differ."""
 
@@ -111,32 +114,20 @@ def turned(codes: np.ndarray, placed: Fit) -> np.ndarray:
     return codes.transpose(placed.axes)[tuple(slice(None, None, sign) for sign in placed.signs)]
 
 
-def put(target: np.ndarray, codes: np.ndarray, table: np.ndarray, placed: Fit, rank: np.ndarray | None = None) -> np.ndarray:
-    """Writes a layer into the map of a case; outside of the layer nothing changes.
+def put(target: np.ndarray, codes: np.ndarray, table: np.ndarray, placed: Fit) -> None:
+    """Writes the classes of a map into that of a case; outside of the map nothing changes.
 
     Args:
-      target: the map so far, on the case's grid; changed here.
+      target: on the case's grid, `[i, j, k]`, uint8; changed here.
       codes: `[i, j, k]`, uint8, axes as stored.
       table: the class of each code, `[256]`, uint8.
-      placed: how the layer lies on the grid.
-      rank: of each class, `[256]`: where two layers name two classes, the one of lower rank stays. None lets the later layer win.
-
-    Returns:
-      How many voxels two classes share, by the class that was there and the one that came, `[256, 256]`.
+      placed: how the map lies on the grid.
     """
-    shared = np.zeros((256, 256), np.int64)
     places = spans(Grid(target.shape, np.eye(4)), codes.shape, placed)
     part = target[tuple(there for there, _ in places)]
     source = turned(codes, placed)[tuple(here for _, here in places)]
     for k in range(part.shape[2]):  # a slice at a time, so that no second map is in memory
-        new, old = table[source[..., k]], part[..., k]
-        both = (new != 0) & (old != 0) & (new != old)
-        if both.any():
-            np.add.at(shared, (old[both], new[both]), 1)
-            if rank is not None:
-                new = np.where(both & (rank[old] < rank[new]), old, new)
-        part[..., k] = np.where(new != 0, new, old)
-    return shared
+        part[..., k] = table[source[..., k]]
 
 
 def relabel(codes: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -107,9 +107,9 @@ def _box(maps: Sequence[np.ndarray], classes: int) -> tuple[slice, ...] | None:
     for reader in maps:
         drawn |= (reader > 0) & (reader <= classes)
     spans: list[slice] = []
-    for axis, size in enumerate(drawn.shape):
+    for axis in range(drawn.ndim):
         there = np.flatnonzero(drawn.any(tuple(other for other in range(3) if other != axis)))
         if not len(there):
             return None
-        spans.append(slice(max(int(there[0]) - _MARGIN, 0), min(int(there[-1]) + 1 + _MARGIN, size)))
+        spans.append(slice(max(int(there[0]) - _MARGIN, 0), min(int(there[-1]) + 1 + _MARGIN, drawn.shape[axis])))
     return tuple(spans)
