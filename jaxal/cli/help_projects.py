@@ -26,8 +26,10 @@ With readers, whose labels come in over weeks:
   take PROJECT [FILE...]       take in what readers have drawn
   status PROJECT               tell what to do now, and write status.html
   review PROJECT [CASE]        decide where readers differ
-  return | reopen | exclude | release PROJECT CASE... --why TEXT
-                               correct, leave out, or hand over cases
+  return PROJECT CASE...       send labels back to who drew them
+  reopen PROJECT CASE...       ask for labels again, such as to correct them
+  exclude PROJECT CASE...      leave cases out for good
+  release PROJECT [CASE...]    hand over what a reader has open
   run PROJECT                  ask again whenever a query is answered
   export PROJECT OUT           write images and labels for other programs
   check PROJECT                compare all files with what the log says

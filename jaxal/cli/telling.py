@@ -101,6 +101,7 @@ def completion(shells: Sequence[str]) -> str:
 def _options() -> dict[str, dict[str, list[str]]]:
     """The options of each verb, with the words that each may be followed by; none where it is anything."""
     from jaxal.cli import compare, probabilities, verbs
+    from jaxal.cli.project_options import PROJECT_OPTIONS
 
     of_verb: dict[str, list[Any]] = {
         "simulate": [verbs.OnScans, verbs.OnImages],
@@ -108,6 +109,7 @@ def _options() -> dict[str, dict[str, list[str]]]:
         "score": [verbs.Score, probabilities.Arguments],
         "predict": [verbs.Predict],
         "compare": [compare.Arguments],
+        **{verb: [kind] for verb, kind in PROJECT_OPTIONS.items()},
     }
     options: dict[str, dict[str, list[str]]] = {verb: {"--help": []} for verb in VERBS}
     for verb, kinds in of_verb.items():

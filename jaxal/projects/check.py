@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -64,6 +65,6 @@ def _strange_values(project: Project, id_: str, name: str, classes: int) -> list
     return [f"{project.label_path(id_, name)}: holds the value {strange[0]}, which no class has."] if strange else []
 
 
-def _digest(path) -> str:
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

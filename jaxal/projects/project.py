@@ -19,8 +19,9 @@ from jaxal.data.cases import fingerprint_of
 from jaxal.errors import UserError
 from jaxal.files import why_no_file
 from jaxal.projects.log import Log
+from jaxal.projects.replay import replay
 from jaxal.projects.settings import Scan, Settings, read_settings
-from jaxal.projects.state import State, replay
+from jaxal.projects.state import State
 
 IGNORE = 255  # in label maps: nobody knows, because nobody looked or readers differ
 

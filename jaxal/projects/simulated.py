@@ -1,8 +1,9 @@
 """A project that simulated readers go through: for the demo, and to try the whole loop against the truth."""
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel
 import numpy as np
@@ -35,30 +36,39 @@ class Clock:
         self.seconds += seconds
 
 
+class World(NamedTuple):
+    """What surrounds a project in a simulation.
+
+    Attributes:
+      truth: folder of label maps, `CASE.nii.gz`.
+      readers: who draw.
+      clock: of the project.
+      seed: of what readers do.
+    """
+
+    truth: Path
+    readers: Sequence[Reader]
+    clock: Clock
+    seed: int = 0
+
+
 def play(
     project: Project,
-    truth: Path,
-    readers: Sequence[Reader],
-    clock: Clock,
+    world: World,
     rounds: int,
     showing: Showing,
     watcher: Watcher,
     told: Callable[[str], None] = lambda sentence: None,
-    seed: int = 0,
 ) -> None:
     """Goes through rounds: asks, lets the readers draw day after day, and asks again.
 
     Args:
-      project: opened with the clock.
-      truth: folder of label maps, `CASE.nii.gz`.
-      readers: who draw.
-      clock: of the project.
+      project: opened with the world's clock.
+      world: around it.
       rounds: queries, or fewer if nothing is left to ask for.
       showing, watcher: are told how far the work is.
       told: is called with a sentence for everything worth knowing.
-      seed: of the readers.
     """
-    by_name = {reader.name: reader for reader in readers}
     while len([round_ for round_ in project.state().rounds if round_.asked]) < rounds:
         try:
             round_ = ask(project, None, False, showing, watcher)
@@ -69,8 +79,8 @@ def play(
             return
         told(f"Round {round_.number} is asked.")
         for look in range(LOOKS_AT_MOST):
-            clock.wait(86400)
-            _day(project, truth, by_name, clock, look, told, seed)
+            world.clock.wait(86400)
+            _day(project, world, look, told)
             release_overdue(project)
             for sentence in settle(project):
                 told(sentence)
@@ -78,10 +88,9 @@ def play(
                 break
 
 
-def _day(
-    project: Project, truth: Path, readers: Mapping[str, Reader], clock: Clock, look: int, told: Callable[[str], None], seed: int
-) -> None:
+def _day(project: Project, world: World, look: int, told: Callable[[str], None]) -> None:
     """Every reader looks at what is asked of them."""
+    readers, seed = {reader.name: reader for reader in world.readers}, world.seed
     for reading in project.state().open_readings:
         reader = readers[reading.reader]
         if not answers_now(reader, reading.case, look, seed):
@@ -89,9 +98,9 @@ def _day(
         attempt = 1 + sum(version.reader == reader.name for version in project.state().cases[reading.case].versions)
         mark_opened(project, reader.name, reading.case, "simulation")
         for again in (0, 1):
-            clock.wait(60 * minutes_taken(reader, reading.case, attempt + again, seed))
+            world.clock.wait(60 * minutes_taken(reader, reading.case, attempt + again, seed))
             try:
-                receipt = deliver(project, _drawn(project, truth, reader, reading.case, attempt + again, seed))
+                receipt = deliver(project, _drawn(project, world.truth, reader, reading.case, attempt + again, seed))
             except Refused as refused:
                 told(f"{reader.name}: {refused}")
                 continue

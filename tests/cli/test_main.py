@@ -147,7 +147,7 @@ def test_a_mistyped_option_is_told_before_all_else(tiny_folder, capsys, monkeypa
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["s"], ["simulate", "score", "strategies"]),
+        (["s"], ["simulate", "score", "strategies", "start", "status", "serve"]),
         (["simulate", "data", "--pre"], ["--preset", "--prepared"]),
         (["simulate", "data", "--preset", "sm"], ["smoke", "small"]),
         (["score", "run", "--strategy", "random", "weighted_entropy_"], ["weighted_entropy_unmasked"]),

@@ -3,7 +3,7 @@
 import pytest
 
 from jaxal.projects.log import Event
-from jaxal.projects.state import replay
+from jaxal.projects.replay import replay
 
 CASES = ["a", "b", "c"]
 

@@ -1,0 +1,192 @@
+"""The options of a project's verbs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxal.projects.export import Layout
+from jaxal.projects.settings import Protocol
+from jaxal.studies import option_types
+
+Folder = Annotated[Path, tyro.conf.Positional]
+Cases = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CASE...")]
+Text = Annotated[str, tyro.conf.arg(metavar="TEXT")]
+Share = Annotated[float, tyro.conf.arg(metavar="SHARE")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Starts a project, or adds readers, a class or the data's new place to one."""
+
+    project: Folder
+    """Folder for the project."""
+    data: option_types.Place = None
+    """Folder of scans in any layout, with or without labels, or a table of them (.csv). Of a project that is there: where its data lie now."""
+    labels: option_types.Names = ()
+    """What is to be drawn, such as liver,tumour. Default: as dataset.json has it."""
+    readers: option_types.Names = ()
+    """Who draws, such as anna,ben."""
+    add_class: option_types.Name = None
+    """A class to add to a project that is there."""
+    old_labels: Literal["absent", "ask"] | None = None
+    """With --add-class: the class occurs in no label drawn so far (absent), or they are asked for again (ask)."""
+    strategy: str = Protocol.strategy
+    """How cases are chosen (`jaxal strategies`)."""
+    size: int = Protocol.size
+    """Cases a query."""
+    first: Literal["random", "k_center"] = "random"
+    """How the first query is drawn: at random by group, or far apart in an untrained network's features."""
+    random_share: Share = Protocol.random_share
+    """Of each query, drawn at random; it tells honestly how good the network is."""
+    evaluation_share: Share = Protocol.evaluation_share
+    """Of the first query, kept for the strategy's evaluation set."""
+    test_cases: int = Protocol.test_cases
+    """Every second case of the random shares stays out of training until there are so many."""
+    double_share: Share = Protocol.double_share
+    """Of the cases, read by two readers."""
+    minutes: float = Protocol.minutes
+    """That a reading is guessed to take."""
+    seed: int = 0
+    """Of every draw."""
+    preset: Literal["smoke", "small", "paper"] = "small"
+    """Sizes of network and training: smoke (to try), small (two cores), paper (a GPU)."""
+    training: Literal["scratch", "warm"] = "scratch"
+    """Train every round from scratch, or from the last round's weights."""
+    group_column: option_types.Name = None
+    """Column of the table of participants that names each case's group of patients. Default: group, if there is one."""
+    participants: option_types.Place = None
+    """That table. Default: participants.tsv in the data."""
+    channels: option_types.Names = ()
+    """In BIDS, which images to take, such as T1w,FLAIR; of plain files, the channels' names."""
+    spacing_mm: Annotated[tuple[float, ...], tyro.conf.arg(metavar="MM MM MM", help_behavior_hint="")] = ()
+    """Voxel size to which scans are resampled for the network. Default: derived from the data."""
+    patch_voxels: option_types.Number = None
+    """Voxels that the network sees at once, at most. Default: the preset's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ask:
+    """Trains, chooses and asks the readers."""
+
+    project: Folder
+    size: option_types.Number = None
+    """Cases of this query. Default: the project's."""
+    even_if_open: bool = False
+    """Ask although readings of the last query are open."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Take:
+    """Takes in what lies in the readers' inboxes, or files."""
+
+    project: Folder
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE...]")] = ()
+    """Label maps named after their cases."""
+    reader: option_types.Name = None
+    """Who drew the files. Default: whoever is asked for the case."""
+    case: option_types.Name = None
+    """Which case the file is of. Default: as it is named."""
+    names: option_types.Names = ()
+    """What the values 1, 2, … of the files mean, where they do not say so."""
+    empty: bool = False
+    """There is nothing to see in the case."""
+    trust_grid: bool = False
+    """The file has lost its place in space; its voxels are the scan's."""
+    resample: bool = False
+    """The file was drawn on another grid; take the nearest voxels."""
+    comment: Text = ""
+    """Of the reader."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OnCases:
+    """Something decided about cases."""
+
+    project: Folder
+    cases: Cases
+    why: Text = ""
+    """For the record, and for the reader."""
+    reader: option_types.Name = None
+    """Who it is about."""
+    to: option_types.Name = None
+    """Who gets the cases. Default: who has least to do."""
+    away: bool = False
+    """The reader is away: all that is open goes to others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Writes labels, images and where each label came from."""
+
+    project: Folder
+    out: Folder
+    layout: Layout = "nnunet"
+    """Of the folder."""
+    link: bool = False
+    """Link to the images instead of copying them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Takes labels in and asks for more, again and again."""
+
+    project: Folder
+    until: Text
+    """When to end: such as "40 cases" or "12 h"."""
+    answered: Share = 0.8
+    """Of a query, after which the next one is asked."""
+    every: float = 60.0
+    """Seconds between two looks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """Decides where readers differ too much."""
+
+    project: Folder
+    case: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[CASE]", help_behavior_hint="")] = None
+    """That is decided on."""
+    take: option_types.Name = None
+    """The version that counts, such as anna-1."""
+    third: bool = False
+    """Somebody who has not read it reads it, too."""
+    reader: option_types.Name = None
+    """With --third: who."""
+    by: Text = ""
+    """Who decides."""
+    why: Text = ""
+    """For the record."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StatusOptions:
+    """Tells what to do now and how everything stands."""
+
+    project: Folder
+    json: bool = False
+    """As JSON, for programs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """A verb without options."""
+
+    project: Folder
+
+
+PROJECT_OPTIONS = {
+    "start": Start,
+    "ask": Ask,
+    "take": Take,
+    "status": StatusOptions,
+    "review": Review,
+    "return": OnCases,
+    "reopen": OnCases,
+    "exclude": OnCases,
+    "release": OnCases,
+    "export": Export,
+    "check": Plain,
+    "run": Run,
+}
