@@ -145,8 +145,8 @@ counts until the new one is there. The reader is who drew it, unless named.
 """,
     "exclude": """Usage: jaxal exclude PROJECT CASE... --why TEXT
 
-Leaves cases out for good: they are neither asked for nor trained on. Labels that
-were drawn stay on disk.
+Leaves cases out for good: they are neither asked for nor trained on. Labels
+that were drawn stay on disk.
 """,
     "release": """Usage: jaxal release PROJECT [CASE...] --reader NAME [OPTIONS]
 
