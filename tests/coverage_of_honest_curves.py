@@ -1,0 +1,184 @@
+"""Simulates pools whose Dice is known and counts how often the honest curve's 95 % intervals hold it.
+
+    python tests/coverage_of_honest_curves.py --repetitions 4000
+
+Each repetition draws a pool of two groups, one of them a quarter of it and worse, of which 3, 5, 10 or 20 cases are looked at, by group.
+Then whole projects, in which a strategy asks for hard cases round by round, so that the pool becomes easier. Beside the
+honest interval, plain Student's t on the same cases for comparison. Ends with 1 if an interval of 10 or 20 cases holds the truth in
+fewer than 92 % of the pools. Above 98 % it holds more than it promises: the price for outliers that few cases do not show.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxal.assessment.honest_curve import Looked, honest_mean, honest_round
+from jaxal.assessment.intervals import Estimate, student_mean
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+POOLS = (40, 100, 300)
+CASES = (3, 5, 10, 20)
+GAP = 0.05  # how much lower the smaller group's Dice is
+
+
+def mixed(good: tuple[float, float], bad: tuple[float, float] | None, share: float) -> Draw:
+    """Beta distributed Dice of which a share comes from another beta distribution, or is 0."""
+
+    def draw(rng: np.random.Generator, cases: int) -> np.ndarray:
+        other = rng.beta(*bad, size=cases) if bad else np.zeros(cases)
+        return np.where(rng.random(cases) < share, other, rng.beta(*good, size=cases))
+
+    return draw
+
+
+class Scenario(NamedTuple):
+    name: str
+    draw: Draw
+
+
+SKEWED = Scenario("mean 0.90, skewed", mixed((18, 2), None, 0))
+OUTLIERS = Scenario("mean 0.90, 5 % outliers", mixed((18, 2), (2, 4), 0.05))
+SCENARIOS = (
+    Scenario("mean 0.75", mixed((9, 3), None, 0)),
+    SKEWED,
+    Scenario("mean 0.86, very skewed", mixed((6, 1), None, 0)),
+    Scenario("mean 0.67, wide", mixed((2, 1), None, 0)),
+    OUTLIERS,
+    Scenario("mean 0.90, 10 % outliers", mixed((18, 2), (2, 4), 0.1)),
+    Scenario("mean 0.75, 10 % missed", mixed((9, 3), None, 0.1)),
+    Scenario("lesions, 30 % missed", mixed((5, 2), None, 0.3)),
+    Scenario("lesions, 70 % missed", mixed((5, 2), None, 0.7)),
+)
+
+
+def by_group(groups: np.ndarray, cases: int, rng: np.random.Generator) -> np.ndarray:
+    """Places of so many cases, drawn by group: as many of each as its share of the pool, rounded at random."""
+    order = rng.permutation(len(groups))
+    order = order[np.argsort(groups[order], kind="stable")]
+    steps = (np.arange(cases) + rng.random()) * len(groups) / cases
+    return order[np.floor(steps).astype(int)]
+
+
+def pool_of(scenario: Scenario, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Dice and group of each case of a pool."""
+    groups = np.where(np.arange(size) < size // 4, "B", "A")
+    dice = scenario.draw(rng, size)
+    return np.where(groups == "B", np.maximum(dice - GAP, 0.0), dice), groups
+
+
+def holds(estimate: Estimate, truth: float) -> bool:
+    return bool(estimate.low - 1e-12 <= truth <= estimate.high + 1e-12)
+
+
+def coverage(scenario: Scenario, size: int, cases: int, repetitions: int, rng: np.random.Generator, undefined: float = 0.0):
+    """How often the interval holds the pool's mean, and plain Student's t does; the half widths of both."""
+    held, widths = np.zeros(2), np.zeros(2)
+    told = np.zeros(2)
+    for _ in range(repetitions):
+        dice, groups = pool_of(scenario, size, rng)
+        dice = np.where(rng.random(size) < undefined * np.where(groups == "B", 1.5, 0.8), np.nan, dice)
+        places = by_group(groups, cases, rng)
+        sizes = {group: int((groups == group).sum()) for group in ("A", "B")}
+        truth = float(np.nanmean(dice))
+        for place, estimate in enumerate((honest_mean(dice[places], groups[places].tolist(), sizes), student_mean(dice[places]))):
+            if not np.isnan(estimate.low):
+                told[place] += 1
+                held[place] += holds(estimate, truth)
+                widths[place] += (estimate.high - estimate.low) / 2
+    return held / np.maximum(told, 1), widths / np.maximum(told, 1)
+
+
+class Project(NamedTuple):
+    """A simulated project: so many scans, so many asked for and drawn at random a round, how well a strategy sees what is hard."""
+
+    size: int
+    asked: int
+    drawn: int
+    rounds: int
+    insight: float
+
+
+PROJECTS = (Project(60, 4, 2, 6, 0.7), Project(300, 12, 3, 8, 0.7), Project(300, 12, 3, 8, 0.0), Project(300, 20, 4, 8, 0.9))
+WAYS = ("left", "left, taken unknown", "all scans", "left, own share alone")
+
+
+def coverage_of_projects(project: Project, repetitions: int, rng: np.random.Generator) -> Mapping[str, tuple[float, float]]:
+    """How often the last round's interval holds the truth, and its half width: by what is estimated."""
+    told: dict[str, list[tuple[bool, float]]] = {way: [] for way in WAYS}
+    for _ in range(repetitions):
+        for way, (estimate, truth) in _one_project(project, rng).items():
+            if not np.isnan(estimate.low):
+                told[way].append((holds(estimate, truth), (estimate.high - estimate.low) / 2))
+    return {way: tuple(np.mean(pairs, axis=0)) if pairs else (np.nan, np.nan) for way, pairs in told.items()}
+
+
+def _one_project(project: Project, rng: np.random.Generator) -> dict[str, tuple[Estimate, float]]:
+    """The last round's estimates of one project with their truths, all random cases being kept out of training."""
+    groups = np.where(np.arange(project.size) < project.size // 4, "B", "A")
+    hardness = rng.gamma(2.0, size=project.size) / 2.0 + np.where(groups == "B", 0.5, 0.0)
+    unlabelled, trained = np.ones(project.size, bool), np.zeros(project.size, bool)
+    shares: list[np.ndarray] = []
+    taken = np.zeros(project.size, bool)
+    for number in range(project.rounds):
+        noise = rng.gamma(2.0, size=project.size) / 2.0
+        dice = np.clip(1.0 - (0.05 + 0.3 / (number + 2)) * (hardness + 0.5 * noise), 0.0, 1.0)
+        pool = np.flatnonzero(unlabelled)
+        shares.append(pool[by_group(groups[pool], project.drawn, rng)])
+        unlabelled[shares[-1]] = False
+        if number + 1 < project.rounds:
+            score = project.insight * (hardness + 0.5 * noise) + (1 - project.insight) * rng.gamma(2.0, size=project.size)
+            left = np.flatnonzero(unlabelled)
+            picks = left[np.argsort(-score[left])[: project.asked]]
+            trained[picks], unlabelled[picks] = True, False
+            taken[np.concatenate(shares)] |= score[np.concatenate(shares)] >= score[picks].min()
+    looked = np.concatenate(shares)
+    everyone = Looked(dice[looked, None], groups[looked], taken[looked])
+    untouched = unlabelled.copy()
+    untouched[looked] = ~taken[looked]
+    sizes = {group: int((untouched & (groups == group)).sum()) for group in ("A", "B")}
+    gone = {group: int(((trained | taken) & (groups == group)).sum()) for group in ("A", "B")}
+    blind = everyone._replace(taken=np.zeros(len(looked), bool))
+    with_all = {group: sizes[group] + int((taken & (groups == group)).sum()) for group in ("A", "B")}
+    latest = Looked(dice[shares[-1], None], groups[shares[-1]], np.zeros(project.drawn, bool))
+    own = unlabelled.copy()
+    own[shares[-1]] = True
+    own_sizes = {group: int((own & (groups == group)).sum()) for group in ("A", "B")}
+    return {
+        "left": (honest_round([everyone], sizes).over_all, dice[untouched].mean()),
+        "left, taken unknown": (honest_round([blind], with_all).over_all, dice[untouched].mean()),
+        "all scans": (honest_round([everyone], sizes, gone).over_all, dice.mean()),
+        "left, own share alone": (honest_round([latest], own_sizes).over_all, dice[own].mean()),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    wrong = 0
+    print("scenario | pool | cases | held | half width | Student's t held | half width", flush=True)
+    for place, scenario in enumerate(SCENARIOS):
+        for size in POOLS:
+            for cases in CASES:
+                rng = np.random.default_rng([options.seed, place, size, cases])
+                held, width = coverage(scenario, size, cases, options.repetitions, rng)
+                parts = " | ".join(f"{100 * held[way]:.1f} | {width[way]:.3f}" for way in range(2))
+                print(f"{scenario.name} | {size} | {cases} | {parts}", flush=True)
+                wrong += cases >= 10 and held[0] < 0.92
+    for cases in CASES:
+        rng = np.random.default_rng([options.seed, cases])
+        held, width = coverage(SKEWED, 100, cases, options.repetitions, rng, undefined=0.4)
+        print(f"{SKEWED.name}, a class that two in five lack | 100 | {cases} | {100 * held[0]:.1f} | {width[0]:.3f}", flush=True)
+    for place, project in enumerate(PROJECTS):
+        shares = coverage_of_projects(project, options.repetitions // 4, np.random.default_rng([options.seed, 9, place]))
+        print(project, "; ".join(f"{way}: {100 * held:.1f} ± {width:.3f}" for way, (held, width) in shares.items()), flush=True)
+    print(f"{wrong} of the scenarios with 10 or 20 cases below 92 %")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
