@@ -18,13 +18,14 @@ from jaxal.data.scans.folder import Showing
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.projects.assignment import assign
+from jaxal.projects.measures import kept_apart
 from jaxal.projects.network import Working, open_round, write_proposals
 from jaxal.projects.project import Project, check_images
 from jaxal.projects.settle import settle
 from jaxal.projects.state import Round, State
 from jaxal.rounds.propose import choose, open_journal
 from jaxal.rounds.protocol import beside, first_query, random_count
-from jaxal.types import Watcher
+from jaxal.types import Unit, Watcher
 
 
 class Choice(NamedTuple):
@@ -186,7 +187,8 @@ def _query(project: Project, state: State, round_: Round, showing: Showing, watc
     at_random, held_out = beside(unasked, groups, count, before, protocol.shares, protocol.seed, number)
     pool = [id_ for id_ in unasked if id_ not in set(at_random)]
     working = open_round(project, state, round_, pool, showing, watcher)
-    chosen = choose(working.run, working.state)
+    kept = [id_ for id_, _ in kept_apart(project, state, round_)]
+    chosen = choose(working.run, working.state, [Unit(working.cases[id_]._replace(label=None)) for id_ in kept])
     query = chosen.decision.query
     record = {
         "strategy": dict(working.run.identity),
@@ -194,6 +196,7 @@ def _query(project: Project, state: State, round_: Round, showing: Showing, watc
         "score_gap": query.gap,
         **chosen.decision.explanation,
         "collapsed": chosen.failures,
+        "would_take": list(chosen.would_take),
         "seconds": chosen.seconds,
     }
     return Choice(list(query.units), at_random, dict.fromkeys(held_out, "test"), record, working, chosen.params)

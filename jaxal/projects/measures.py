@@ -1,13 +1,15 @@
 """How good each round's network was on labels that it had never seen, and how well readers agree: from files, kept once computed."""
 
 import json
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
 
 from jaxal.assessment import metrics
+from jaxal.assessment.honest_curve import Honest, Looked, honest_round
 from jaxal.files import write_text
 from jaxal.projects.deliver import read_version
 from jaxal.projects.project import IGNORE, Project
@@ -27,6 +29,8 @@ class Unseen(NamedTuple):
       pool: cases that had no label then.
       cases: ids of those whose labels are there.
       fresh: which of them are of the round's own random share, `[cases]`; the others were drawn at random earlier and are never trained on.
+      taken: which of the others the strategy would have chosen by then, `[cases]`; they speak for what it took, and not for what was left.
+      left: cases that had no label and that no strategy had chosen, by group: those of `pool`, and the others that are not `taken`.
       waiting: cases drawn at random whose labels are not there yet.
       dice: of each class above 0, `[cases, classes - 1]`; NaN where neither label nor prediction has the class.
     """
@@ -36,41 +40,71 @@ class Unseen(NamedTuple):
     pool: int
     cases: tuple[str, ...]
     fresh: np.ndarray
+    taken: np.ndarray
+    left: Mapping[str, int]
     waiting: int
     dice: np.ndarray
 
 
 def unseen(project: Project, state: State, progress: Progress = lambda done, total: None) -> list[Unseen]:
     """The honest measurements of all rounds that had a network, oldest first."""
-    cache, rounds = _Cache(project), [round_ for round_ in state.rounds if round_.asked and round_.fields["network"] is not None]
-    looks_at_evaluation = bool(
-        named_strategy(project.settings.protocol.strategy, SEGMENTATION.strategies).strategy.needs.evaluation
-    )
-    measured = []
+    cache, measured = _Cache(project), []
+    rounds = [round_ for round_ in state.rounds if round_.asked and round_.fields["network"] is not None]
+    taken: set[str] = set()
     for done, round_ in enumerate(rounds):
         progress(done, len(rounds))
-        measured.append(_measure(project, state, round_, looks_at_evaluation, cache))
+        measured.append(_measure(project, state, round_, taken, cache))
+        taken |= set(query_of(project, round_.number).get("would_take", ()))
     cache.write()
     progress(len(rounds), len(rounds))
     return measured
 
 
-def _measure(project: Project, state: State, round_: Round, looks_at_evaluation: bool, cache: "_Cache") -> Unseen:
+def kept_apart(project: Project, state: State, round_: Round) -> list[tuple[str, str]]:
+    """Cases that a round's network is measured on besides its own random share: drawn at random, never trained on, and never looked at
+    by the strategy.
+    """
+    strategy = named_strategy(project.settings.protocol.strategy, SEGMENTATION.strategies).strategy
+    evaluation = () if strategy.needs.evaluation else round_.evaluation
+    return [*round_.test, *((id_, version) for id_, version in evaluation if state.cases[id_].part == "first")]
+
+
+def query_of(project: Project, round_: int) -> dict[str, Any]:
+    """What is known of a round's choice; nothing if its file is gone, which `jaxal check` tells."""
+    path = project.round_folder(round_) / "query.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _measure(project: Project, state: State, round_: Round, taken: set[str], cache: "_Cache") -> Unseen:
     assert round_.asked is not None
     at_random = sorted({entry["case"] for entry in round_.asked["readings"] if entry["part"] == "random"})
-    kept = [id_ for id_, _ in (*round_.test, *(() if looks_at_evaluation else round_.evaluation))]
+    kept = [id_ for id_, _ in kept_apart(project, state, round_)]
     usable = [id_ for id_ in [*at_random, *kept] if state.cases[id_].excluded is None]
     known = [id_ for id_ in usable if state.cases[id_].label and project.proposal_path(id_, round_.number, ".nii.gz").is_file()]
     dice = [cache.dice(id_, round_.number, str(state.cases[id_].label), state) for id_ in known]
+    of_left = [*round_.fields["unasked"], *(id_ for id_ in known if id_ in set(kept) - taken)]
     return Unseen(
         round_.number,
         len(round_.training),
         int(round_.fields["pool"]),
         tuple(known),
         np.isin(known, at_random),
+        np.isin(known, sorted(taken)),
+        dict(Counter(project.cases[id_].group for id_ in of_left if state.cases[id_].excluded is None)),
         len(set(usable) - set(known)),
         np.array(dice).reshape(len(known), len(state.classes) - 1),
     )
+
+
+def honest(project: Project, measured: Unseen) -> Honest | None:
+    """How good a round's network is on what was left when it was trained; None where no unseen case has a label."""
+    if not measured.cases:
+        return None
+    groups = [project.cases[id_].group for id_ in measured.cases]
+    return honest_round([Looked(measured.dice, groups, measured.taken)], measured.left)
 
 
 class _Cache:

@@ -1,6 +1,6 @@
 """A round's network: trained on the labels that the round began with, and what it makes of cases."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ from jaxal.projects.project import IGNORE, Project
 from jaxal.projects.state import Round, State
 from jaxal.rounds import setup
 from jaxal.rounds import state as rounds_state
+from jaxal.rounds.networks import make_networks
 from jaxal.rounds.passes import run_pass
 from jaxal.rounds.setup import Run
 from jaxal.scoring.members import MembersConfig, predict
@@ -148,6 +149,20 @@ def write_proposals(
             write_seg_nrrd(named, labels, grid_of(project.cases[id_]), classes)
         write_image(path, image)
     progress(len(everything), len(everything))
+
+
+def predictions(
+    project: Project, state: State, round_: Round, ids: Sequence[str], showing: Showing, watcher: Watcher
+) -> Iterator[tuple[str, np.ndarray]]:
+    """What the network of a round that is over makes of cases, as label maps on their own grids, one after the other."""
+    working = open_round(project, state, round_, ids, showing, watcher)
+    params = make_networks(working.run)[0].restored(working.state.round)
+    task, data = working.run.task, project.data(state)
+    for id_ in ids:
+        case = working.cases[id_]
+        probability = predict(task.kind, task.model, params, task.load(case))[:, *(slice(n) for n in prepared_shape(case))]
+        image = to_original_grid(probability, project.image_paths(id_, data)[0])
+        yield id_, np.asarray(image.dataobj).astype(np.uint8)
 
 
 def embeddings(project: Project, state: State, ids: Sequence[str], showing: Showing, watcher: Watcher) -> np.ndarray:

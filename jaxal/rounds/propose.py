@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from jaxal import hosts
 from jaxal.acquisition.selection import Query
@@ -27,7 +28,7 @@ from jaxal.rounds.state import State
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import stack_networks
 from jaxal.strategies.contract import Context, Decision, Strategy, decide
-from jaxal.types import Collected, Params, Seen
+from jaxal.types import Collected, Params, Seen, Unit
 
 
 class Chosen(NamedTuple):
@@ -40,6 +41,7 @@ class Chosen(NamedTuple):
       decision: the strategy's.
       failures: trainings that collapsed.
       seconds: by phase.
+      would_take: of cases that are never trained on, those that the strategy would have chosen, had they been in the pool.
     """
 
     params: Params
@@ -48,6 +50,7 @@ class Chosen(NamedTuple):
     decision: Decision
     failures: int
     seconds: dict[str, float]
+    would_take: tuple[str, ...] = ()
 
 
 def propose(run: Run, state: State) -> Query:
@@ -83,8 +86,13 @@ def _beside(run: Run, state: State) -> Beside:
     return beside(names, groups, count, (before[0], before[1]), shares, run.config.seed, state.round + 2)
 
 
-def choose(run: Run, state: State) -> Chosen:
+def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     """Trains, looks at the test cases, scores the pool and lets the strategy choose; nothing but checkpoints and scores is written.
+
+    Args:
+      run: whose.
+      state: of it.
+      kept: units that are never trained on, of which is asked whether the strategy would have chosen them.
 
     Raises:
       Interrupted: the watcher asked to stop; what is finished is kept.
@@ -104,8 +112,24 @@ def choose(run: Run, state: State) -> Chosen:
         looks = look_at_splits(run, state, passes, params, trained[0].labelled)
     with _timed(seconds, "select"):
         decision = decide_for(run, run.strategy, state, params[0], looks)
+        would_take = _would_take(run, state, passes, params, looks, kept) if kept else ()
     first = trained[0]
-    return Chosen(first.params, first.labelled, Seen(cases, test), decision, first.failures, seconds)
+    return Chosen(first.params, first.labelled, Seen(cases, test), decision, first.failures, seconds, would_take)
+
+
+def _would_take(
+    run: Run, state: State, passes: Passes, params: Sequence[Params], looks: "Looks", kept: Sequence[Unit]
+) -> tuple[str, ...]:
+    """Which of some units the strategy would choose, were they in the pool."""
+    cases = [unit.case for unit in kept]
+    weights = stack_networks(params)
+    statistics = run_pass(
+        passes.pool, weights, state.key, cases, run.task.load, run.watcher, "scoring the test", open_journal(run)
+    )
+    joined = jax.tree.map(lambda first, second: np.concatenate([first, second]), looks.pool, statistics) if statistics else {}
+    both = state._replace(pool=[*state.pool, *kept])
+    query = decide_for(run, run.strategy, both, params[0], looks._replace(pool=joined)).query
+    return tuple(sorted(set(query.units) & {unit.id for unit in kept}))
 
 
 class Looks(NamedTuple):
