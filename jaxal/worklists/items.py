@@ -156,4 +156,4 @@ def relative(path: Path, folder: Path) -> str:
 def json_for_script(value: Any) -> str:
     """JSON in plain ASCII that can stand in a page's script and in a raw string of Python, whatever names it holds."""
     text = json.dumps(value, ensure_ascii=True, indent=1)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("'", "\\u0027")
+    return text.replace("<", "\\u003c").replace("'", "\\u0027")

@@ -9,7 +9,7 @@ from jaxal.report.looks import STYLE
 from jaxal.worklists.items import Item, Worklist, in_order
 from jaxal.worklists.looks import COPY_SCRIPT, PAGE_STYLE
 from jaxal.worklists.slicer import console_line
-from jaxal.worklists.tables import commands
+from jaxal.worklists.tables import commands, line
 
 STATES = {"asked": "to do", "in work": "begun", "delivered": "handed in"}
 
@@ -107,10 +107,11 @@ def _how(worklist: Worklist, folder: Path) -> str:
     ways = [
         f"<b>3D Slicer</b> walks you through this list, shows the network's proposal and has a button to hand in. Start Slicer, press "
         f"<kbd>Ctrl</kbd>+<kbd>3</kbd> to open its Python Console, paste this line and press <kbd>Enter</kbd>:{_copy(console_line(script))}"
-        f"Or in a terminal:{_copy(f'Slicer --python-script {_quoted(script)}')}On a Mac the program is "
+        f"Or in a terminal:{_copy(line('Slicer', '--python-script', script))}On a Mac the program is "
         f"<code>/Applications/Slicer.app/Contents/MacOS/Slicer</code>. On Windows write <code>start Slicer</code>, and the folder as your "
         "computer knows it, such as <code>Z:\\…</code>.",
-        f"<b>MITK Workbench</b>: open this file and accept each task when it is done:{_copy(str(folder / 'worklist.mitk.json'))}",
+        f"<b>MITK Workbench</b>: open this file and accept each task when it is done:{_copy(str(folder / 'worklist.mitk.json'))}"
+        "Until version 2025.08, open <code>worklist.mitk-until-2025.08.json</code>.",
         f"<b>Slicer's CART or CaseIterator</b> read this table:{_copy(str(folder / 'worklist.csv'))}",
         f"<b>ITK-SNAP and others</b>: each case below has commands. Whatever you draw with, save it under the case's name as "
         f"<code>.seg.nrrd</code> or <code>.nii.gz</code> into your inbox:{_copy(str(inbox))}",
@@ -156,10 +157,6 @@ def _figure(item: Item, worklist: Worklist, picture: bytes) -> str:
 
 def _copy(text: str) -> str:
     return f'<div class="copy"><code>{html.escape(text)}</code><button type="button">Copy</button></div>'
-
-
-def _quoted(path: Path) -> str:
-    return '"' + str(path).replace('"', '\\"') + '"'
 
 
 def _lower(reason: str) -> str:

@@ -9,7 +9,7 @@ Calls of Slicer that it relies on, by where they are documented:
     `GetSegment(id).SetColor`, `GetBinaryLabelmapRepresentation(id, slicer.vtkOrientedImageData())`,
     `SetReferenceImageGeometryParameterFromVolumeNode`, `slicer.modules.segmenteditor.widgetRepresentation().self().editor`.
   Script repository, gui.md: `slicer.util.selectModule`, `slicer.util.mainWindow`, the node "Crosshair" with
-    `CursorPositionModifiedEvent`, `qt.QShortcut`, `--python-script`.
+    `CursorPositionModifiedEvent`, `GetStorageNode`, `AddDefaultStorageNode`, `SetFileName`, `--python-script`.
   Script repository, volumes.md and models.md: `slicer.util.loadVolume` with `colorNodeID`, "vtkMRMLColorTableNodeWarm1".
   slicer/util.py: properties `name`, `show`, `singleFile` of `loadVolume`; `setSliceViewerLayers`, `infoDisplay`, `errorDisplay`.
   API (apidocs.slicer.org): `vtkSegmentation.AddEmptySegment(id, name, color)`, `vtkOrientedImageData.IsEmpty`,
@@ -42,17 +42,12 @@ class Clock:
         self._last = here
 
 
-def located(places, exists=os.path.exists):
-    """The first place of a file that is there: the whole path, else the one beside this script, as on a computer with other drives.
-
-    Args:
-      places: whole path, path relative to this script; or None.
-      exists: tells whether a path is there.
-    """
+def located(places):
+    """Where a file is: at its whole path, else at that relative to this script, as on a computer with other drives; None if nowhere."""
     if not places:
         return None
     candidates = [places[0], os.path.normpath(os.path.join(HERE, places[1]))]
-    return next((path for path in candidates if exists(path)), None)
+    return next((path for path in candidates if os.path.exists(path)), None)
 
 
 def target(places):
@@ -64,15 +59,14 @@ def target(places):
 
 
 def write_aside(path, write):
-    """Replaces a file as a whole, since a file that is half written must never be seen in the inbox.
-
-    Args:
-      path: of the file.
-      write: writes a path.
-    """
+    """Replaces a file by what `write(path)` writes, as a whole: a file that is half written must never be seen in the inbox."""
     aside = os.path.join(os.path.dirname(path), "." + os.path.basename(path))
-    write(aside)
-    os.replace(aside, path)
+    try:
+        write(aside)
+        os.replace(aside, path)
+    finally:
+        if os.path.exists(aside):
+            os.remove(aside)
 
 
 def write_json(path, value):
@@ -95,27 +89,29 @@ def read_json(path):
         return {}
 
 
-def write_segmentation(slicer, node, path):
-    """Writes a segmentation as `.seg.nrrd`, on the grid of the image.
+def save_here(node, path):
+    """Makes Slicer's own "Save" write to a path, because a reader who presses it must not overwrite the proposal, or fill the inbox."""
+    if node.GetStorageNode() is None:
+        node.AddDefaultStorageNode()
+    node.GetStorageNode().SetFileName(path)
 
-    Raises:
-      OSError: Slicer could not write it.
-    """
+
+def write_segmentation(slicer, node, path, own):
+    """Writes a segmentation as `.seg.nrrd`, on the grid of the image; OSError if Slicer could not. `own` is where "Save" writes to."""
 
     def write(aside):
         # The dictionary is given because the default one of `saveNode` is shared by all calls.
         if not slicer.util.saveNode(node, aside, {}):
             raise OSError("3D Slicer could not write " + path + ". Is the disk full, or the folder read-only?")
 
-    write_aside(path, write)
+    try:
+        write_aside(path, write)
+    finally:
+        save_here(node, own)
 
 
 def load_volumes(slicer, item):
-    """Loads all channels of a case, the first one to draw on.
-
-    Raises:
-      OSError: a file is not there.
-    """
+    """Loads all channels of a case, the first one to draw on; OSError if a file is not there."""
     nodes = []
     for channel, places in item["images"]:
         path = located(places)
@@ -142,6 +138,7 @@ def load_segmentation(slicer, item, classes, volume):
             segmentation.GetSegment(segment).SetColor(*colour)
         else:
             segmentation.AddEmptySegment("", name, colour)
+    save_here(node, target(item["unfinished"]))
     return node
 
 
@@ -162,14 +159,7 @@ def is_empty(slicer, node):
 
 
 def why_not(slicer, node, classes, nothing_to_see):
-    """Why a case cannot be handed in as it is, in a sentence; empty if it can.
-
-    Args:
-      slicer: the module.
-      node: the segmentation.
-      classes: name and colour of each.
-      nothing_to_see: whether the reader says that there is nothing to draw.
-    """
+    """Why a case cannot be handed in as it is, in a sentence; empty if it can. `nothing_to_see` is what the reader says."""
     known, segmentation = {name for name, _ in classes}, node.GetSegmentation()
     strange = [name for name in (segmentation.GetSegment(id_).GetName() for id_ in segment_ids(node)) if name not in known]
     if strange:
@@ -246,7 +236,8 @@ class Session:
         if self.segmentation is None:
             return
         if self.segmentation.GetModifiedSinceRead():
-            write_segmentation(self.slicer, self.segmentation, target(self.item["unfinished"]))
+            own = target(self.item["unfinished"])
+            write_segmentation(self.slicer, self.segmentation, own, own)
         earlier = self.notes(self.item)
         notes = {"case": self.item["case"], "seconds": round(self.clock.seconds, 1), "comment": comment}
         notes["handed_in"] = handed_in or earlier.get("handed_in", "")
@@ -276,7 +267,7 @@ class Session:
         answer.update({"handed_in": when, "program": "3D Slicer"})
         self.keep(comment)
         write_json(target(self.item["answer"]), answer)
-        write_segmentation(self.slicer, self.segmentation, target(self.item["result"]))
+        write_segmentation(self.slicer, self.segmentation, target(self.item["result"]), target(self.item["unfinished"]))
         self.keep(comment, when)
         return ""
 

@@ -13,7 +13,7 @@ from jaxal.worklists.items import Class, Item, Worklist, channels, check_classes
 
 # CART takes every column with one of these words in its name for a file of that kind (its README, "The CART Standard Format").
 CART_WORDS = ("volume", "segmentation", "markup")
-MITK_SUGGESTIONS = "mitk_labels.json"
+MITK_LABELS, MITK_OLD_LABELS = "mitk_labels.json", "mitk_labels-until-2025.08.json"
 
 SNAP_HEAD = """\
 ################################################
@@ -94,7 +94,7 @@ def _volume_column(channel: str, place: int) -> str:
     return f"volume_{place + 1 if any(word in channel.lower() for word in CART_WORDS) else channel}"
 
 
-def mitk_text(worklist: Worklist, folder: Path) -> str:
+def mitk_text(worklist: Worklist, folder: Path, labels: str = MITK_LABELS) -> str:
     """MITK's Segmentation Task List, version 1, which its Workbench of 2023.04 and later opens and walks through.
 
     A case's description is escaped, because MITK shows it as HTML. Cases that were handed in are left out, because MITK takes a file at a
@@ -103,6 +103,7 @@ def mitk_text(worklist: Worklist, folder: Path) -> str:
     Args:
       worklist: of one reader.
       folder: that the file will lie in; paths are relative to it.
+      labels: name of the file of suggested labels beside it.
     """
     tasks = []
     for item in in_order(worklist.items):
@@ -112,19 +113,31 @@ def mitk_text(worklist: Worklist, folder: Path) -> str:
         task = {"Name": item.case, "Description": html.escape(why, quote=False), "Image": relative(item.image, folder)}
         if item.proposal_nifti:
             task["Segmentation"] = relative(item.proposal_nifti, folder)
+        else:
+            task["LabelName"] = worklist.classes[0].name  # of the one label that a new segmentation has, whose value is 1
         tasks.append(task | {"Result": relative(with_ending(item.result, ".nrrd"), folder)})
     whole = {
         "FileFormat": "MITK Segmentation Task List",
         "Version": 1,
         "Name": f"{worklist.project}: {worklist.reader}",
-        "Defaults": {"LabelNameSuggestions": MITK_SUGGESTIONS},
+        "Defaults": {"LabelNameSuggestions": labels},
         "Tasks": tasks,
     }
     return json.dumps(whole, ensure_ascii=False, indent=2) + "\n"
 
 
-def mitk_suggestions_text(classes: Sequence[Class]) -> str:
-    """MITK's Label Suggestions: names and colours to choose from for a new label."""
+def mitk_labels_text(classes: Sequence[Class]) -> str:
+    """MITK's Label Suggestions, names and colours to choose from for a new label, as its Workbench of 2025.12 and later reads them.
+
+    https://docs.mitk.org/latest/MITKSegmentationStackFormatPage.html
+    """
+    labels = [{"name": entry.name, "color": list(entry.rgb)} for entry in classes]
+    suggestions = {"version": 3, "type": "org.mitk.multilabel.segmentation.suggestions", "groups": [{"labels": labels}]}
+    return json.dumps(suggestions, ensure_ascii=False, indent=2) + "\n"
+
+
+def mitk_old_labels_text(classes: Sequence[Class]) -> str:
+    """The same as Workbenches until 2025.08 read them; neither reads the other's."""
     return json.dumps([{"name": name, "color": colour} for name, colour in classes], ensure_ascii=False, indent=2) + "\n"
 
 
@@ -153,13 +166,13 @@ def commands(item: Item, labels: Path) -> Commands:
       labels: ITK-SNAP's label description.
     """
     proposal = [item.proposal_seg] if item.proposal_seg else []  # a `.nii.gz` would be opened as one more scan
-    slicer = _line("Slicer", *item.images.values(), *proposal)
+    slicer = line("Slicer", *item.images.values(), *proposal)
     draft, answer = with_ending(item.unfinished, ".nii.gz"), with_ending(item.result, ".nii.gz")
     others = [part for path in list(item.images.values())[1:] for part in ("-o", path)]
-    snap = _line("itksnap", "-g", item.image, *others, "-l", labels)
+    snap = line("itksnap", "-g", item.image, *others, "-l", labels)
     if item.proposal_nifti:
-        snap = f"test -e {_line(draft)} || {_line('cp', item.proposal_nifti, draft)}; {snap} {_line('-s', draft)}"
-    return Commands(slicer, snap, _line("mv", draft, answer))
+        snap = f"test -e {line(draft)} || {line('cp', item.proposal_nifti, draft)}; {snap} {line('-s', draft)}"
+    return Commands(slicer, snap, line("mv", draft, answer))
 
 
 def with_ending(path: Path, ending: str) -> Path:
@@ -167,5 +180,6 @@ def with_ending(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def _line(*parts: str | Path) -> str:
+def line(*parts: str | Path) -> str:
+    """A command's parts as a Unix shell takes them."""
     return shlex.join(map(str, parts))

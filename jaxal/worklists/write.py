@@ -32,7 +32,9 @@ def write_worklists(worklist: Worklist, folder: Path, drawn: Mapping[str, bytes]
     if worklist.kind == "scans":
         shown = {item.case: known.get(item.case) or pictures.picture_of(item, worklist.classes) for item in left}
         texts["worklist.mitk.json"] = tables.mitk_text(worklist, folder)
-        texts[tables.MITK_SUGGESTIONS] = tables.mitk_suggestions_text(worklist.classes)
+        texts["worklist.mitk-until-2025.08.json"] = tables.mitk_text(worklist, folder, tables.MITK_OLD_LABELS)
+        texts[tables.MITK_LABELS] = tables.mitk_labels_text(worklist.classes)
+        texts[tables.MITK_OLD_LABELS] = tables.mitk_old_labels_text(worklist.classes)
         texts["labels.txt"] = tables.labels_text(worklist.classes)
         texts["slicer_worklist.py"] = slicer.script_text(worklist, folder)
     else:

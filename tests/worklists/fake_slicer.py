@@ -58,6 +58,17 @@ class Node:
     def CreateDefaultDisplayNodes(self):
         pass
 
+    def GetStorageNode(self):
+        """The node itself stands for it; a new node has none."""
+        return self if self.path else None
+
+    def AddDefaultStorageNode(self):
+        self.path = "default"
+
+    def SetFileName(self, path):
+        assert self.path
+        self.path = path
+
     def SetReferenceImageGeometryParameterFromVolumeNode(self, volume):
         assert volume.kind == "volume"
         self.reference = volume
@@ -100,7 +111,7 @@ def fake_slicer(old=False, full=False):
     """The module `slicer`; `full` is a disk that has no space left, `shown` what the reader is told."""
     nodes, layers, shown, editor = [], {}, [], Editor(old)
     slicer = types.SimpleNamespace(
-        full=full, nodes=nodes, layers=layers, shown=shown, saved=[], editor=editor, vtkOrientedImageData=Image
+        full=full, nodes=nodes, layers=layers, shown=shown, saved=[], opened=[], editor=editor, vtkOrientedImageData=Image
     )
 
     def load_volume(path, properties):
@@ -110,6 +121,7 @@ def fake_slicer(old=False, full=False):
 
     def load_segmentation(path, properties):
         assert path.endswith(".seg.nrrd") and properties.keys() == {"name"}
+        slicer.opened.append(path)
         nodes.append(Node(properties["name"], "segmentation", path))
         for name, voxels in json.loads(Path(path).read_text()):
             nodes[-1].segmentation.segments[f"S{len(nodes[-1].segmentation.segments)}"] = Segment(name, voxels=voxels)
@@ -118,7 +130,9 @@ def fake_slicer(old=False, full=False):
     def save_node(node, path, properties):
         assert path.endswith(".seg.nrrd") and properties == {}
         slicer.saved.append(Path(path))
+        node.path = path
         if slicer.full:
+            Path(path).write_text("half")
             return False
         segments = node.segmentation.segments.values()
         Path(path).write_text(json.dumps([[segment.name, segment.voxels] for segment in segments]))

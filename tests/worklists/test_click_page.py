@@ -284,6 +284,20 @@ def test_what_the_server_refuses_is_told_kept_and_sent_again(reader_browser, ser
         assert "was not taken" not in tab.locator("main").inner_text()
 
 
+def test_an_answer_waits_though_an_earlier_one_is_due(reader_browser, served):
+    with served_tab(reader_browser, served) as tab:
+        tab.keyboard.press("1")
+        tab.clock.run_for(3000)
+        tab.keyboard.press("2")
+        tab.clock.run_for(2500)
+        tab.wait_for_timeout(100)
+        tab.keyboard.press("Backspace")
+        for _ in range(10):
+            tab.clock.run_for(1000)
+            tab.wait_for_timeout(20)
+        assert [answer["class"] for _, _, answer in served.taken] == [CLASSES[0]]
+
+
 # What was saved, read back
 
 

@@ -89,7 +89,7 @@ def test_a_case_opens_with_all_channels_and_its_proposal_in_the_classes_colours(
     *volumes, segmentation = fake.nodes
     assert [node.name for node in volumes] == ["case 01 CT", "case 01 PET 'a'"]
     assert [node.path for node in volumes] == [str(path) for path in worklist.items[0].images.values()]
-    assert segmentation.path == str(worklist.items[0].proposal_seg) and segmentation.reference is volumes[0]
+    assert fake.opened == [str(worklist.items[0].proposal_seg)] and segmentation.reference is volumes[0]
     segments = list(segmentation.segmentation.segments.values())
     assert [(segment.name, segment.voxels) for segment in segments] == [(CLASSES[0].name, 5), (CLASSES[1].name, 0)]
     assert [[round(255 * part) for part in segment.colour] for segment in segments] == [list(entry.rgb) for entry in CLASSES]
@@ -120,8 +120,20 @@ def test_the_next_case_takes_the_last_one_away_and_keeps_its_work(worklist):
     assert drawn(with_ending(worklist.items[0].unfinished, ".seg.nrrd")) == {CLASSES[0].name: 5, CLASSES[1].name: 7}
     assert list(worklist.items[0].result.parent.iterdir()) == []  # nothing unfinished is in the inbox
     open_.open(0)
-    assert fake.nodes[-1].path == str(with_ending(worklist.items[0].unfinished, ".seg.nrrd"))
+    assert fake.opened[-1] == str(with_ending(worklist.items[0].unfinished, ".seg.nrrd"))
     assert open_.notes(open_.item)["comment"] == "half done"
+
+
+def test_slicers_own_save_never_touches_proposal_or_inbox(worklist):
+    for place in (0, 1):  # with a proposal, and without
+        open_ = session(worklist)
+        open_.open(place)
+        own = str(with_ending(worklist.items[place].unfinished, ".seg.nrrd"))
+        assert open_.segmentation.GetStorageNode().path == own
+        open_.segmentation.draw(CLASSES[1].name)
+        open_.keep()
+        assert open_.segmentation.GetStorageNode().path == own
+        assert open_.hand_in() == "" and open_.segmentation.GetStorageNode().path == own
 
 
 def test_another_reading_of_a_case_begins_afresh_and_one_that_came_back_goes_on(worklist):
@@ -134,9 +146,9 @@ def test_another_reading_of_a_case_begins_afresh_and_one_that_came_back_goes_on(
         (item._replace(reading=2), item.proposal_seg),
         (item._replace(returned=("Upside down.",)), with_ending(item.unfinished, ".seg.nrrd")),
     ):
-        again = session(worklist._replace(items=[changed]))
-        again.open(0)
-        assert again.segmentation.path == str(path)
+        fake = fake_slicer.fake_slicer()
+        session(worklist._replace(items=[changed]), fake).open(0)
+        assert fake.opened == [str(path)]
 
 
 def test_handing_in_writes_segmentation_and_notes(worklist):
@@ -179,7 +191,11 @@ def test_a_full_disk_leaves_the_inbox_as_it_was(worklist):
     fake.full = True
     with pytest.raises(OSError, match="disk full"):
         open_.hand_in()
-    assert not with_ending(worklist.items[0].result, ".seg.nrrd").exists() and not open_.is_done(open_.item)
+    folder = worklist.items[0].result.parent.parent
+    assert [path for path in folder.rglob("*") if path.name.startswith(".") or "seg" in path.name] == [] and not open_.is_done(
+        open_.item
+    )
+    assert open_.segmentation.GetStorageNode().path == str(with_ending(worklist.items[0].unfinished, ".seg.nrrd"))
 
 
 def test_an_empty_case_needs_a_word_and_a_drawn_one_forbids_it(worklist):
@@ -246,9 +262,10 @@ def test_on_a_computer_with_another_name_for_the_disk_files_are_found_beside_the
     shutil.move(folder_of(worklist).parents[1], moved)
     module = {"__name__": "x", "__file__": str(script_folder / "slicer_worklist.py")}
     exec((script_folder / "slicer_worklist.py").read_text(), module)
-    open_ = module["Session"](fake_slicer.fake_slicer())
+    fake = fake_slicer.fake_slicer()
+    open_ = module["Session"](fake)
     open_.open(0)
-    assert open_.segmentation.path == str(moved / "proposals" / "1.seg.nrrd") and open_.hand_in() == ""
+    assert fake.opened == [str(moved / "proposals" / "1.seg.nrrd")] and open_.hand_in() == ""
     assert (script_folder / "inbox" / "case 01.seg.nrrd").exists()
 
 

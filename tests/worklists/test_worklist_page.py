@@ -113,7 +113,8 @@ def test_all_forms_are_written_and_folders_made(tmp_path):
     write_scan(worklist)
     folder = tmp_path / "readers" / "anna"
     written = write.write_worklists(worklist, folder)
-    names = {"worklist.csv", "worklist.mitk.json", "mitk_labels.json", "labels.txt", "slicer_worklist.py", "worklist.html"}
+    names = {"worklist.csv", "labels.txt", "slicer_worklist.py", "worklist.html", "worklist.mitk.json", "mitk_labels.json"}
+    names |= {"worklist.mitk-until-2025.08.json", "mitk_labels-until-2025.08.json"}
     assert {path.name for path in written} == names and all(path.is_file() for path in written)
     assert {path.name for path in folder.iterdir()} == {*names, "inbox", "unfinished"}
     before = {path: path.read_bytes() for path in written}

@@ -79,14 +79,25 @@ def test_mitk_gets_no_task_that_is_handed_in_and_no_segmentation_that_is_not_the
     first, second = worklist.items[:2]
     asked = [first._replace(state="delivered"), second._replace(proposal_nifti=None, returned=("Empty.",))]
     (task,) = json.loads(tables.mitk_text(worklist._replace(items=asked), tmp_path))["Tasks"]
-    assert "Segmentation" not in task and task["Description"].startswith("Came back: Empty. The network")
+    assert task.keys() == {"Name", "Description", "Image", "LabelName", "Result"} and task["LabelName"] == CLASSES[0].name
+    assert task["Description"].startswith("Came back: Empty. The network")
 
 
 def test_mitk_suggests_the_classes():
-    assert json.loads(tables.mitk_suggestions_text(CLASSES)) == [
-        {"name": CLASSES[0].name, "color": "#e69f00"},
-        {"name": CLASSES[1].name, "color": "#56b4e9"},
+    """Keys and forms of colours as MITK's own list `mitk_classic.json` has them, and as its documents had them before."""
+    new = json.loads(tables.mitk_labels_text(CLASSES))
+    assert new["version"] == 3 and new["type"].startswith("org.mitk.multilabel.segmentation.")
+    names = [entry.name for entry in CLASSES]
+    assert new["groups"] == [
+        {"labels": [{"name": name, "color": list(entry.rgb)} for name, entry in zip(names, CLASSES, strict=True)]}
     ]
+    old = json.loads(tables.mitk_old_labels_text(CLASSES))
+    assert old == [{"name": names[0], "color": "#e69f00"}, {"name": names[1], "color": "#56b4e9"}]
+
+
+def test_each_mitk_finds_its_own_suggestions(worklist, tmp_path):
+    old = json.loads(tables.mitk_text(worklist, tmp_path, tables.MITK_OLD_LABELS))
+    assert old["Defaults"]["LabelNameSuggestions"] == "mitk_labels-until-2025.08.json"
 
 
 def test_itk_snap_reads_values_colours_and_names():
