@@ -100,12 +100,10 @@ def _one(arguments: Arguments, seed: int, display: Display) -> dict[str, float]:
     play(project, World(truth, readers, clock, seed), arguments.rounds, showing, display)
     state = project.state()
     measured = unseen(project, state)[-1]
-    estimate = honest(project, measured)
+    estimate = honest(measured)
     assert estimate is not None
     round_ = state.rounds[-1]
-    kept = [
-        id_ for id_, fresh, taken in zip(measured.cases, measured.fresh, measured.taken, strict=True) if not fresh and not taken
-    ]
+    kept = [id_ for id_, part in zip(measured.cases, measured.parts, strict=True) if part == "kept"]
     left = sorted({*round_.fields["unasked"], *kept})
     dice = [
         dice_of_maps(guess, np.asarray(nibabel.nifti1.load(truth / f"{id_}.nii.gz").dataobj).astype(np.uint8), len(state.classes))

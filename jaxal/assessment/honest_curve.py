@@ -27,7 +27,7 @@ scans, and 48 to 88 % in one of 300, because the pool has become easier than the
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def _of_group(sizes: Mapping, group: str) -> dict[Hashable, int]:
     return {key: size for key, size in sizes.items() if key[0] == group}
 
 
-def honest_mean(values: np.ndarray, strata: Sequence[Hashable], sizes: Mapping[Hashable, int]) -> Estimate:
+def honest_mean(values: np.ndarray, strata: Sequence[Hashable], sizes: Mapping[Any, int]) -> Estimate:
     """Mean of a measure in [0, 1] over a finite pool from a stratified random sample, with its 95 % interval.
 
     Args:

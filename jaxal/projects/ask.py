@@ -17,7 +17,7 @@ from jaxal.acquisition.selection import k_center
 from jaxal.data.scans.folder import Showing
 from jaxal.errors import UserError
 from jaxal.files import write_text
-from jaxal.projects.assignment import assign
+from jaxal.projects.assignment import assign, load_of, pairs_of
 from jaxal.projects.measures import kept_apart
 from jaxal.projects.network import Working, open_round, write_proposals
 from jaxal.projects.project import Project, check_images
@@ -75,7 +75,7 @@ def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing
         if round_.fields["network"] is None
         else _query(project, state, round_, showing, watcher)
     )
-    readings = assign(project, state, round_, choice)
+    readings = assign(project, round_, choice)
     if choice.working is not None:
         seen = [id_ for id_, _ in (*round_.test, *round_.evaluation)]
         asked = [*choice.chosen, *choice.at_random]
@@ -128,6 +128,8 @@ def begin(project: Project, size: int | None, even_if_open: bool) -> None:
             unasked=unasked,
             at_random=at_random,
             chosen=count - at_random,
+            load=load_of(project, state),
+            pairs=pairs_of(state),
         )
 
 
@@ -187,7 +189,7 @@ def _query(project: Project, state: State, round_: Round, showing: Showing, watc
     at_random, held_out = beside(unasked, groups, count, before, protocol.shares, protocol.seed, number)
     pool = [id_ for id_ in unasked if id_ not in set(at_random)]
     working = open_round(project, state, round_, pool, showing, watcher)
-    kept = [id_ for id_, _ in kept_apart(project, state, round_)]
+    kept = [*at_random, *(id_ for id_, _ in kept_apart(project, state, round_))]
     chosen = choose(working.run, working.state, [Unit(working.cases[id_]._replace(label=None)) for id_ in kept])
     query = chosen.decision.query
     record = {

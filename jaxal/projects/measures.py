@@ -3,13 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import nibabel
 import numpy as np
 
 from jaxal.assessment import metrics
-from jaxal.assessment.honest_curve import Honest, Looked, honest_round
+from jaxal.assessment.honest_curve import honest_mean
+from jaxal.assessment.intervals import Estimate
 from jaxal.files import write_text
 from jaxal.projects.deliver import read_version
 from jaxal.projects.project import IGNORE, Project
@@ -20,30 +21,49 @@ from jaxal.tasks.segmentation import SEGMENTATION
 Progress = Callable[[int, int], None]
 
 
+Stratum = tuple[str, bool]  # a group, and whether the strategy put the case first
+
+
 class Unseen(NamedTuple):
-    """One round's network on cases drawn at random that it was not trained on.
+    """One round's network on cases that it was not trained on.
+
+    What had no label when it was trained falls into what the strategy put first and all the rest. Of the first all are labelled once the
+    query is answered; the rest is known by a sample at random, those of the round's random share and of the cases that are
+    kept from training for good which the strategy did not put first.
 
     Attributes:
       round: number.
       trained_on: labels.
-      pool: cases that had no label then.
       cases: ids of those whose labels are there.
-      fresh: which of them are of the round's own random share, `[cases]`; the others were drawn at random earlier and are never trained on.
-      taken: which of the others the strategy would have chosen by then, `[cases]`; they speak for what it took, and not for what was left.
-      left: cases that had no label and that no strategy had chosen, by group: those of `pool`, and the others that are not `taken`.
-      waiting: cases drawn at random whose labels are not there yet.
+      parts: of each, `chosen` by the strategy, drawn at `random` now, or `kept` from training since an earlier round.
+      strata: of each.
+      sizes: of the strata.
+      waiting: cases whose labels are not there yet.
       dice: of each class above 0, `[cases, classes - 1]`; NaN where neither label nor prediction has the class.
     """
 
     round: int
     trained_on: int
-    pool: int
     cases: tuple[str, ...]
-    fresh: np.ndarray
-    taken: np.ndarray
-    left: Mapping[str, int]
+    parts: tuple[Literal["chosen", "random", "kept"], ...]
+    strata: tuple[Stratum, ...]
+    sizes: Mapping[Stratum, int]
     waiting: int
     dice: np.ndarray
+
+
+class Honest(NamedTuple):
+    """How good a network is on what had no label when it was trained.
+
+    Attributes:
+      over_all: mean over cases of the mean over the classes that a case has.
+      by_class: in the order of the classes.
+      by_group: mean over classes, by group.
+    """
+
+    over_all: Estimate
+    by_class: tuple[Estimate, ...]
+    by_group: Mapping[str, Estimate]
 
 
 def unseen(project: Project, state: State, progress: Progress = lambda done, total: None) -> list[Unseen]:
@@ -53,8 +73,9 @@ def unseen(project: Project, state: State, progress: Progress = lambda done, tot
     taken: set[str] = set()
     for done, round_ in enumerate(rounds):
         progress(done, len(rounds))
-        measured.append(_measure(project, state, round_, taken, cache))
-        taken |= set(query_of(project, round_.number).get("would_take", ()))
+        put_first = set(query_of(project, round_.number).get("would_take", ()))
+        measured.append(_measure(project, state, round_, taken, put_first, cache))
+        taken |= put_first
     cache.write()
     progress(len(rounds), len(rounds))
     return measured
@@ -78,33 +99,62 @@ def query_of(project: Project, round_: int) -> dict[str, Any]:
         return {}
 
 
-def _measure(project: Project, state: State, round_: Round, taken: set[str], cache: "_Cache") -> Unseen:
+def _measure(project: Project, state: State, round_: Round, taken: set[str], put_first: set[str], cache: "_Cache") -> Unseen:
+    """Measures one round.
+
+    Args:
+      project: whose.
+      state: of it.
+      round_: that was asked.
+      taken: kept cases that the strategy put first in an earlier round, and which what is left does not resemble any more.
+      put_first: cases at random and kept ones that the strategy put first in this round.
+      cache: of what was computed before.
+    """
     assert round_.asked is not None
-    at_random = sorted({entry["case"] for entry in round_.asked["readings"] if entry["part"] == "random"})
-    kept = [id_ for id_, _ in kept_apart(project, state, round_)]
-    usable = [id_ for id_ in [*at_random, *kept] if state.cases[id_].excluded is None]
+    part_of: dict[str, Literal["chosen", "random", "kept"]] = {
+        entry["case"]: "random" if entry["part"] == "random" else "chosen" for entry in round_.asked["readings"]
+    }
+    part_of |= {id_: "kept" for id_, _ in kept_apart(project, state, round_) if id_ not in taken}
+
+    def stratum(id_: str) -> Stratum:
+        return project.cases[id_].group, part_of.get(id_) == "chosen" or id_ in put_first
+
+    usable = [id_ for id_ in part_of if state.cases[id_].excluded is None]
     known = [id_ for id_ in usable if state.cases[id_].label and project.proposal_path(id_, round_.number, ".nii.gz").is_file()]
-    dice = [cache.dice(id_, round_.number, str(state.cases[id_].label), state) for id_ in known]
-    of_left = [*round_.fields["unasked"], *(id_ for id_ in known if id_ in set(kept) - taken)]
+    left = {*round_.fields["unasked"], *(id_ for id_, part in part_of.items() if part == "kept")}
     return Unseen(
         round_.number,
         len(round_.training),
-        int(round_.fields["pool"]),
         tuple(known),
-        np.isin(known, at_random),
-        np.isin(known, sorted(taken)),
-        dict(Counter(project.cases[id_].group for id_ in of_left if state.cases[id_].excluded is None)),
-        len(set(usable) - set(known)),
-        np.array(dice).reshape(len(known), len(state.classes) - 1),
+        tuple(part_of[id_] for id_ in known),
+        tuple(stratum(id_) for id_ in known),
+        dict(Counter(stratum(id_) for id_ in left if state.cases[id_].excluded is None)),
+        len(usable) - len(known),
+        np.array([cache.dice(id_, round_.number, str(state.cases[id_].label), state) for id_ in known]).reshape(
+            len(known), len(state.classes) - 1
+        ),
     )
 
 
-def honest(project: Project, measured: Unseen) -> Honest | None:
-    """How good a round's network is on what was left when it was trained; None where no unseen case has a label."""
+def honest(measured: Unseen) -> Honest | None:
+    """Estimates from a round's measurements; None where no label is there.
+
+    The mean is weighted by the strata's sizes (post-stratification); a stratum of which all is known adds nothing to the interval.
+    """
     if not measured.cases:
         return None
-    groups = [project.cases[id_].group for id_ in measured.cases]
-    return honest_round([Looked(measured.dice, groups, measured.taken)], measured.left)
+    mean, strata = mean_dice(measured.dice), list(measured.strata)
+
+    def of_group(group: str) -> Estimate:
+        places = [place for place, stratum in enumerate(strata) if stratum[0] == group]
+        sizes = {stratum: size for stratum, size in measured.sizes.items() if stratum[0] == group}
+        return honest_mean(mean[places], [strata[place] for place in places], sizes)
+
+    return Honest(
+        honest_mean(mean, strata, measured.sizes),
+        tuple(honest_mean(column, strata, measured.sizes) for column in measured.dice.T),
+        {group: of_group(group) for group in sorted({group for group, _ in measured.sizes})},
+    )
 
 
 class _Cache:

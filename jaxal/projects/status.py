@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxal.projects.measures import Progress, Unseen, agreement, mean_dice, unseen
+from jaxal.assessment.intervals import Estimate
+from jaxal.projects.measures import Progress, Unseen, agreement, honest, unseen
 from jaxal.projects.project import Project
 from jaxal.projects.state import MERGED, CaseState, Reading, State
 from jaxal.projects.take import case_of
@@ -241,11 +242,10 @@ def to_json(status: Status) -> dict[str, Any]:
         {
             "round": measured.round,
             "trained_on": measured.trained_on,
-            "pool": measured.pool,
             "waiting": measured.waiting,
             "cases": {
-                id_: {"fresh": bool(fresh), "dice": [None if np.isnan(value) else float(value) for value in dice]}
-                for id_, fresh, dice in zip(measured.cases, measured.fresh, measured.dice, strict=True)
+                id_: {"part": part, "dice": [None if np.isnan(value) else float(value) for value in dice]}
+                for id_, part, dice in zip(measured.cases, measured.parts, measured.dice, strict=True)
             },
         }
         for measured in status.unseen
@@ -271,8 +271,15 @@ def in_words(status: Status) -> list[str]:
         away = "" if reader.present else ", away"
         lines.append(f"  {reader.name:<12} {reader.open} open{returned}, {reader.accepted} taken{minutes}{away}")
     for measured in status.unseen:
-        values = mean_dice(measured.dice)
-        values = values[~np.isnan(values)]
-        known = f"Dice {values.mean():.3f} on {len(values)} unseen cases" if len(values) else "no unseen case has a label yet"
-        lines.append(f"  round {measured.round:<3} trained on {measured.trained_on:<4} {known}")
+        estimate = honest(measured)
+        lines.append(
+            f"  round {measured.round:<3} trained on {measured.trained_on:<4} {_told(estimate.over_all if estimate else None)}"
+        )
     return lines
+
+
+def _told(estimate: Estimate | None) -> str:
+    if estimate is None or np.isnan(estimate.value):
+        return "no label of what it has not seen is there yet"
+    interval = "" if np.isnan(estimate.low) else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return f"Dice {estimate.value:.3f}{interval} on what it has not seen, from {estimate.cases} cases"

@@ -81,7 +81,9 @@ def take_files(
 
 
 def case_of(path: Path) -> str | None:
-    """The case that a file is named after; None if its ending is none that is read."""
+    """The case that a file is named after; None if it is none that is read."""
+    if path.name.lower().endswith(".interim.nrrd"):  # MITK's unfinished work
+        return None
     ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
     return path.name[: -len(ending)] if ending else None
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxal import hosts
-from jaxal.acquisition.selection import Query
+from jaxal.acquisition.selection import Query, top_k
 from jaxal.files import write_text
 from jaxal.rounds.networks import make_networks
 from jaxal.rounds.passes import Passes, make_passes, run_pass
@@ -120,16 +120,23 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
 def _would_take(
     run: Run, state: State, passes: Passes, params: Sequence[Params], looks: "Looks", kept: Sequence[Unit]
 ) -> tuple[str, ...]:
-    """Which of some units the strategy would choose, were they in the pool."""
-    cases = [unit.case for unit in kept]
-    weights = stack_networks(params)
-    statistics = run_pass(
-        passes.pool, weights, state.key, cases, run.task.load, run.watcher, "scoring the test", open_journal(run)
-    )
+    """Which of some units the strategy would have put before the last unit that it chose of the pool, had they been in it.
+
+    Where it chooses by score, those whose score is not below the last chosen unit's; where it chooses a set, those that it chooses from both.
+    """
+    cases, names = [unit.case for unit in kept], {unit.id for unit in kept}
+    weights, journal = stack_networks(params), open_journal(run)
+    statistics = run_pass(passes.pool, weights, state.key, cases, run.task.load, run.watcher, "scoring beside", journal)
     joined = jax.tree.map(lambda first, second: np.concatenate([first, second]), looks.pool, statistics) if statistics else {}
     both = state._replace(pool=[*state.pool, *kept])
-    query = decide_for(run, run.strategy, both, params[0], looks._replace(pool=joined)).query
-    return tuple(sorted(set(query.units) & {unit.id for unit in kept}))
+    decision = decide_for(run, run.strategy, both, params[0], looks._replace(pool=joined))
+    ids = [unit.id for unit in both.pool]
+    if decision.query.units != top_k(ids, decision.scores, len(decision.query.units)).units:
+        return tuple(sorted(names.intersection(decision.query.units)))
+    score = dict(zip(ids, decision.scores, strict=True))
+    of_pool = [unit.id for unit in state.pool]
+    last = top_k(of_pool, np.array([score[id_] for id_ in of_pool]), run.config.query_size).units[-1:]
+    return tuple(sorted(id_ for id_ in names if all((-score[id_], id_) < (-score[other], other) for other in last)))
 
 
 class Looks(NamedTuple):

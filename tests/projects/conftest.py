@@ -1,0 +1,46 @@
+"""Projects of sixteen tiny scans with two readers, and networks that learn next to nothing."""
+
+import dataclasses
+import shutil
+
+import pytest
+from made_projects import Clock, Made, Watcher
+
+from jaxal.data.scans.folder import FolderConfig
+from jaxal.projects import start as starting
+from jaxal.projects.settings import Protocol
+from jaxal.studies.scans import showing_on
+
+
+@pytest.fixture(scope="session")
+def scans(tiny_folder, tmp_path_factory):
+    """The scans of the tiny folder without their labels, and the labels apart; not to be changed."""
+    folder = tmp_path_factory.mktemp("scans")
+    shutil.copytree(tiny_folder, folder / "data", ignore=shutil.ignore_patterns("labelsTr"))
+    shutil.copytree(tiny_folder / "labelsTr", folder / "truth")
+    return folder
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Trainings of four steps."""
+    size = starting.OWN_SCANS["smoke"]
+    training = dataclasses.replace(size.training, steps=4, attempts=1)
+    monkeypatch.setitem(starting.OWN_SCANS, "smoke", dataclasses.replace(size, training=training))
+
+
+@pytest.fixture
+def begin(scans, tmp_path, quick):
+    """Starts a project: `begin(readers=…, **protocol)`."""
+
+    def make(readers=("anna", "ben"), data=None, name="project", labels=(), config=None, **protocol):
+        clock = Clock()
+        folder = tmp_path / name
+        asked = starting.Beginning(
+            data or scans / "data", labels, readers, Protocol(**{"size": 5, "strategy": "entropy", **protocol}),
+            config or FolderConfig(need_labels=False), "smoke",
+        )  # fmt: skip
+        starting.start(folder, asked, showing_on(Watcher()), clock)
+        return Made(folder, scans / "truth", clock)
+
+    return make

@@ -1,0 +1,73 @@
+"""What the tests of projects share."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from jaxal.projects.ask import ask
+from jaxal.projects.deliver import Delivery, deliver
+from jaxal.projects.project import open_project
+from jaxal.projects.settle import settle
+from jaxal.report.terminal import Display
+from jaxal.studies.scans import showing_on
+
+
+class Clock:
+    """A time that only moves when it is told to."""
+
+    def __init__(self):
+        self.seconds = 1_800_000_000.0
+
+    def __call__(self):
+        return self.seconds
+
+    def wait(self, seconds):
+        self.seconds += seconds
+
+
+class Watcher(Display):
+    """A display that says nothing."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+
+
+class Made:
+    """A project, and what tests do with it."""
+
+    def __init__(self, folder: Path, truth: Path, clock: Clock):
+        self.folder, self.truth, self.clock, self.watcher = folder, truth, clock, Watcher()
+
+    @property
+    def project(self):
+        return open_project(self.folder, self.clock)
+
+    @property
+    def state(self):
+        return self.project.state()
+
+    def ask(self, size=None, even_if_open=False):
+        return ask(self.project, size, even_if_open, showing_on(self.watcher), self.watcher)
+
+    def label(self, case):
+        return self.truth / f"{case}.nii.gz"
+
+    def draw(self, reader, case, **more):
+        return deliver(self.project, Delivery(reader, case, **{"path": self.label(case), **more}))
+
+    def answer(self, readings=None):
+        """Every reader hands in the truth."""
+        for reading in self.state.open_readings if readings is None else readings:
+            self.clock.wait(60)
+            self.draw(reading.reader, reading.case)
+        return settle(self.project)
+
+
+def read(path):
+    return np.asarray(nibabel.load(path).dataobj).astype(np.uint8)
+
+
+def digest_of(folder):
+    """Every file below a folder with its content and its time."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")) if path.is_file()}
