@@ -41,6 +41,10 @@ def _main(arguments: list[str]) -> int:
         return 0
     if verb in ("strategies", "completion"):
         return _tell(verb, words)
+    if verb == "demo":
+        if words[:1] != ["readers"]:
+            return _refuse("jaxal demo readers: there is one demo so far, that of a project with readers.")
+        return _run(lambda verbs: verbs.demo(words))
     if verb in PROJECT_VERBS:
         return _on_project(verb, words)
     takes = {"score": "RUN", "predict": "RUN", "compare": "FOLDER"}[verb]

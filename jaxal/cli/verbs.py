@@ -104,6 +104,13 @@ def on_project(verb: str, given: Sequence[str]) -> int:
     return projects.RUNS[verb](given)
 
 
+def demo(given: Sequence[str]) -> int:
+    """Shows the whole loop with simulated readers."""
+    from jaxal.cli import demo as shown
+
+    return shown.main(command.parse(shown.Arguments, "jaxal demo", given))
+
+
 def _on_run(run: Path, options: dict[str, Any]) -> int:
     """Looks at a run again by the command of its kind of task, which its ledger tells; a ledger that cannot be read is told of there."""
     if not run.is_dir():

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,11 @@ from jaxal.projects.log import Pen
 from jaxal.projects.project import Project
 from jaxal.projects.settings import Scan
 from jaxal.projects.state import EXISTING, MERGED, State, Version
+
+# What is refused once, because it is rarely meant, and taken when the very same file is handed in again: that is how a reader says
+# that it is meant, in programs that have no place to say it.
+CONFIRMED_BY_REPEATING = frozenset({"mirrored", "empty"})
+REPEAT = "If it is right as it is, hand the same file in once more."
 
 
 class Delivery(NamedTuple):
@@ -88,13 +93,16 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
         if known := _taken_before(state, delivery, digest):
             return Receipt(delivery.case, known.name, (), again=True)
         _check_reading(project, state, delivery)
-        expected = expected_of(project, state, delivery)
+        confirmed = _confirmed(state, delivery, digest)
+        expected = expected_of(project, state, delivery, confirmed)
         received = receive(
             delivery.path, expected, names=delivery.names, trust_grid=delivery.trust_grid, resample=delivery.resample
         )
     except Refused as refused:
-        _keep_refused(project, delivery, refused)
-        raise
+        if refused.code in CONFIRMED_BY_REPEATING:
+            refused = Refused(refused.code, f"{refused.sentence} {REPEAT}")
+        _keep_refused(project, delivery, digest, refused)
+        raise refused from None
     aside, stored = _write_aside(project, delivery.case, received.labels)
     try:
         with project.log.held() as pen:
@@ -150,8 +158,15 @@ def store(project: Project, pen: Pen, case: str, reader: str, values: np.ndarray
     return version
 
 
-def expected_of(project: Project, state: State, delivery: Delivery) -> Expected:
-    """What a delivery is checked against."""
+def _confirmed(state: State, delivery: Delivery, digest: str) -> set[str]:
+    """Codes for which this very file was refused before: the reader means it."""
+    this = {"case": delivery.case, "reader": delivery.reader, "delivered": digest}
+    before = [event.fields for event in state.refused if this.items() <= event.fields.items()]
+    return {fields["code"] for fields in before} & CONFIRMED_BY_REPEATING
+
+
+def expected_of(project: Project, state: State, delivery: Delivery, confirmed: Collection[str] = ()) -> Expected:
+    """What a delivery is checked against; of what is refused once, `confirmed` is taken."""
     case, scan = state.cases[delivery.case], project.cases[delivery.case]
     reading = case.readings[delivery.reader]
     path = project.proposal_path(scan.id, reading.round, ".nii.gz")
@@ -164,7 +179,8 @@ def expected_of(project: Project, state: State, delivery: Delivery) -> Expected:
         others={other.id: grid_of(other) for other in project.settings.cases if other.id != scan.id},
         history=history_of(state),
         minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
-        empty_is_meant=delivery.empty,
+        empty_is_meant=delivery.empty or "empty" in confirmed,
+        hard=frozenset({"mirrored"}) - set(confirmed),
         partial=True,
     )
 
@@ -261,7 +277,7 @@ def _check_reading(project: Project, state: State, delivery: Delivery) -> None:
         )
 
 
-def _keep_refused(project: Project, delivery: Delivery, refused: Refused) -> None:
+def _keep_refused(project: Project, delivery: Delivery, digest: str, refused: Refused) -> None:
     """Keeps a refused file with the reason, and writes it down."""
     state = project.state()
     reader = delivery.reader if delivery.reader in state.readers else None
@@ -286,6 +302,7 @@ def _keep_refused(project: Project, delivery: Delivery, refused: Refused) -> Non
             reader=reader or "",
             code=refused.code,
             sentence=str(refused),
+            delivered=digest,
             file=kept,
             via=delivery.via,
         )
