@@ -1,0 +1,233 @@
+"""What people decide about cases, and that what is written down can be checked and taken elsewhere."""
+
+import csv
+import json
+import os
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+from made_projects import digest_of, read
+
+from jaxal.data.scans.layouts import find_cases
+from jaxal.errors import UserError
+from jaxal.projects import decisions
+from jaxal.projects.check import problems
+from jaxal.projects.export import export
+from jaxal.projects.settle import settle
+from jaxal.projects.status import in_words, status_of, to_json
+
+
+@pytest.fixture
+def labelled(begin):
+    """A project of which five cases are labelled."""
+    made = begin(double_share=0.0)
+    made.ask()
+    made.answer()
+    return made
+
+
+def nothing(done, total):
+    pass
+
+
+def test_returned_labels_are_not_trained_on(labelled):
+    case = labelled.state.labels("training")[0][0]
+    reader = labelled.state.cases[case].versions[0].reader
+    assert decisions.give_back(labelled.project, [case], "half is missing") == [(case, reader)]
+    assert case not in dict(labelled.state.labels("training"))
+    labelled.ask(even_if_open=True)
+    assert case not in dict(labelled.state.rounds[-1].training)
+    labelled.draw(reader, case)
+    assert labelled.state.cases[case].label == f"{reader}-2"
+
+
+def test_reopened_labels_are_trained_on_until_the_new_ones_are_there(labelled):
+    case, version = labelled.state.labels("training")[0]
+    other = ({"anna", "ben"} - {labelled.state.cases[case].versions[0].reader}).pop()
+    assert decisions.reopen(labelled.project, [case], "shifted", other) == [(case, other)]
+    labelled.ask(even_if_open=True)
+    assert (case, version) in labelled.state.rounds[-1].training
+    labelled.draw(other, case)
+    assert labelled.state.cases[case].label == f"{other}-1"
+    assert decisions.reopen(labelled.project, [case], "again")[0][1] == other, "who drew it last corrects it"
+
+
+def test_excluded_cases_are_gone(labelled):
+    asked, unasked = labelled.state.with_status("labelled")[0], labelled.state.unasked()[0]
+    assert decisions.exclude(labelled.project, [asked, unasked], "motion") == [asked, unasked]
+    assert decisions.exclude(labelled.project, [asked], "motion") == []
+    labelled.ask()
+    fields = labelled.state.rounds[-1].fields
+    assert unasked not in fields["unasked"] and asked not in {*dict(fields["training"]), *dict(fields["evaluation"])}
+
+
+def test_a_reader_who_is_away(begin):
+    made = begin(readers=("anna", "ben", "carla"), double_share=0.4)
+    made.ask()
+    open_before = [reading.case for reading in made.state.open_readings if reading.reader == "anna"]
+    moved = decisions.away(made.project, "anna")
+    assert [case for case, _ in moved] == open_before and {reader for _, reader in moved} <= {"ben", "carla"}
+    state = made.state
+    assert state.present == ["ben", "carla"] and all(reading.reader != "anna" for reading in state.open_readings)
+    for case in state.cases.values():
+        assert len(case.readings) == len(set(case.readings))
+    made.answer()
+    assert {entry["reader"] for entry in made.ask().asked["readings"]} <= {"ben", "carla"}
+
+
+def test_cases_are_handed_over_by_name(begin):
+    made = begin(readers=("anna", "ben", "carla"), double_share=0.0)
+    made.ask()
+    case = next(reading.case for reading in made.state.open_readings if reading.reader == "anna")
+    assert decisions.release(made.project, "anna", [case], "busy", "carla") == [(case, "carla")]
+    with pytest.raises(UserError, match="anna has no open reading"):
+        decisions.release(made.project, "anna", [case], "busy")
+    with pytest.raises(UserError, match="'zoe' is no reader"):
+        decisions.release(made.project, "carla", [case], "busy", "zoe")
+
+
+def test_what_nobody_opens_goes_to_somebody_else(begin):
+    made = begin(readers=("anna", "ben"), double_share=0.0, lease_days=7.0)
+    made.ask()
+    case = next(reading.case for reading in made.state.open_readings if reading.reader == "anna")
+    decisions.mark_opened(made.project, "anna", case, "test")
+    made.clock.wait(6 * 86400)
+    assert decisions.release_overdue(made.project) == []
+    made.clock.wait(2 * 86400)
+    moved = decisions.release_overdue(made.project)
+    assert len(moved) == 5 and made.state.events and all(reader for _, reader in moved)
+
+
+def test_a_skipped_case_goes_to_another_reader_or_back_to_the_pool(begin):
+    made = begin(double_share=0.0)
+    made.ask()
+    case = next(reading.case for reading in made.state.open_readings if reading.reader == "anna")
+    assert decisions.skip(made.project, "anna", case) == "ben"
+    alone = begin(readers=("anna",), name="alone")
+    alone.ask()
+    case = alone.state.open_readings[0].case
+    assert decisions.skip(alone.project, "anna", case) is None
+    assert case in alone.state.unasked()
+
+
+def test_a_dispute_is_decided(begin, tmp_path):
+    made = begin(double_share=1.0)
+    made.ask()
+    case = made.state.open_readings[0].case
+    image = nibabel.load(made.label(case))
+    far = nibabel.Nifti1Image(np.roll(np.asarray(image.dataobj).astype(np.uint8), 5, 0), image.affine)
+    nibabel.save(far, tmp_path / "far.nii.gz")
+    made.draw("anna", case)
+    made.draw("ben", case, path=tmp_path / "far.nii.gz")
+    settle(made.project)
+    with pytest.raises(UserError, match="no version 'zoe-1'; there are anna-1, ben-1"):
+        decisions.decide(made.project, case, "zoe-1", "head")
+    decisions.decide(made.project, case, "anna-1", "head", "ben took another structure")
+    assert made.state.cases[case].label == "anna-1" and made.state.cases[case].status == "labelled"
+    with pytest.raises(UserError, match="nobody is left"):
+        decisions.ask_a_third(made.project, case)
+
+
+@pytest.mark.parametrize("verb", [decisions.exclude, decisions.reopen, decisions.give_back])
+def test_the_record_needs_a_reason_and_a_case(labelled, verb):
+    case = labelled.state.with_status("labelled")[0]
+    with pytest.raises(UserError, match="say why"):
+        verb(labelled.project, [case], " ")
+    with pytest.raises(UserError, match=r"'case_00' is no case of this project. Did you mean case_00\d"):
+        verb(labelled.project, ["case_00"], "x")
+
+
+def test_a_project_is_as_written_down(labelled):
+    labelled.ask()
+    assert problems(labelled.project, nothing) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (
+            lambda made, case: made.project.label_path(case, made.state.cases[case].label).unlink(),
+            "is missing; it is the label of",
+        ),
+        (
+            lambda made, case: made.project.label_path(case, made.state.cases[case].label).write_bytes(b"x"),
+            "was altered after it was accepted",
+        ),
+        (lambda made, case: (made.folder / "labels" / case / "zoe-1.nii.gz").write_bytes(b"x"), "the log does not speak of it"),
+        (
+            lambda made, case: (made.folder / "rounds" / "001" / "query.json").write_text("{}"),
+            "was altered after the query was asked",
+        ),
+        (
+            lambda made, case: (made.folder / "rounds" / "001" / "query.json").unlink(),
+            "it says why the cases of round 1 were chosen",
+        ),
+    ],
+)
+def test_what_is_not_as_written_down_is_named(labelled, spoil, told):
+    spoil(labelled, labelled.state.with_status("labelled")[0])
+    (problem,) = problems(labelled.project, nothing)
+    assert told in problem
+
+
+@pytest.mark.parametrize("layout", ["nnunet", "decathlon", "bids"])
+def test_an_export_is_read_as_it_was_written(labelled, tmp_path, layout):
+    before = digest_of(labelled.folder / "labels")
+    cases = export(labelled.project, tmp_path / "out", layout, False, nothing)
+    assert cases == labelled.state.with_status("labelled")
+    listing = find_cases(tmp_path / "out")
+    assert listing.classes == tuple(labelled.state.classes) and len(listing.cases) == 5
+    for files, case in zip(listing.cases, cases, strict=True):
+        assert np.array_equal(read(files.label), read(labelled.label(case)))
+        original = labelled.project.image_paths(case, labelled.project.data(labelled.state))[0]
+        assert np.array_equal(nibabel.load(files.images[0]).get_fdata(), nibabel.load(original).get_fdata())
+    rows = list(csv.DictReader((tmp_path / "out" / "labels.tsv").read_text().splitlines(), delimiter="\t"))
+    assert [row["case"] for row in rows] == cases and {row["readers"] for row in rows} <= {"anna", "ben"}
+    assert digest_of(labelled.folder / "labels") == before
+    with pytest.raises(UserError, match="not empty"):
+        export(labelled.project, tmp_path / "out", layout, False, nothing)
+
+
+def test_links_instead_of_copies_and_what_nobody_knows(begin, tmp_path):
+    made = begin(double_share=1.0)
+    made.ask()
+    case = made.state.open_readings[0].case
+    values = read(made.label(case))
+    values[tuple(np.argwhere(values == 1)[0])] = 0
+    nibabel.save(nibabel.Nifti1Image(values, nibabel.load(made.label(case)).affine), tmp_path / "other.nii.gz")
+    made.draw("anna", case)
+    made.draw("ben", case, path=tmp_path / "other.nii.gz")
+    settle(made.project)
+    export(made.project, tmp_path / "out", "nnunet", True, nothing)
+    assert os.path.islink(tmp_path / "out" / "imagesTr" / f"{case}_0000.nii.gz")
+    listing = find_cases(tmp_path / "out")
+    assert listing.ignore == len(made.state.classes) and (read(listing.cases[0].label) == listing.ignore).sum() == 1
+
+
+def test_nothing_is_exported_of_nothing(begin, tmp_path):
+    with pytest.raises(UserError, match="nothing to export"):
+        export(begin().project, tmp_path / "out", "nnunet", False, nothing)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_to_do_now_comes_first(begin, tmp_path):
+    made = begin()
+    words = lambda: in_words(status_of(made.project))[0]  # noqa: E731
+    assert words().startswith("Ask for the first cases.")
+    made.ask()
+    assert words().startswith("Wait for 7 readings of round 1: anna")
+    reading = made.state.open_readings[0]
+    inbox = made.folder / "readers" / reading.reader / "inbox"
+    shutil.copy(made.label(reading.case), inbox / f"{reading.case}.nii.gz")
+    assert words().startswith(f"Take in what lies in the inboxes ({reading.reader} 1).")
+    (inbox / f"{reading.case}.nii.gz").unlink()
+    made.answer()
+    assert words().startswith("Ask for the next 5 cases.")
+    made.ask()
+    stands = status_of(made.project)
+    assert stands.counts == {"labelled": 5, "asked": 5, "disputed": 0, "unlabelled": 6, "excluded": 0}
+    assert sum(reader.accepted for reader in stands.readers) == 7 and stands.rounds == 2
+    record = json.loads(json.dumps(to_json(stands), allow_nan=False))
+    assert record["todo"][0]["sentence"] == words().strip() and len(record["cases"]) == 16
