@@ -13,7 +13,7 @@ from jaxal.labels.survey import Survey, affordable, centres, gaps, pieces, volum
 
 SIDES = ("left and right", "front and back", "head and foot")
 CODES = (
-    "unchanged", "class-missing", "far-from-proposal", "mirrored", "odd-volume", "fragments", "gaps", "too-fast", "outside", "spelling",
+    "unchanged", "class-missing", "far-from-proposal", "mirrored", "other-side", "odd-volume", "fragments", "gaps", "too-fast", "outside", "spelling",
     "not-empty", "placed", "resampled", "grid-trusted",
 )  # fmt: skip
 
@@ -196,7 +196,7 @@ def mirrored_to_proposal(labels: np.ndarray, proposal: np.ndarray, affine: np.nd
     if best < 0.4 or best < 2 * plain:
         return []
     world = [SIDES[place] for place, axis in enumerate(world_axes(affine)) if axis in flipped]
-    return [_mirrored(world, f"agrees with the proposal at a Dice of {best:.2f} instead of {plain:.2f}")]
+    return [_mirrored("mirrored", world, f"agrees with the proposal at a Dice of {best:.2f} instead of {plain:.2f}")]
 
 
 def mirrored_to_usual(counted: Survey, grid: Grid, classes: Sequence[str], history: History, limits: Limits) -> list[Note]:
@@ -218,12 +218,12 @@ def mirrored_to_usual(counted: Survey, grid: Grid, classes: Sequence[str], histo
     plain, (best, flipped) = off(()), min((off(axes), axes) for axes in _flips())
     if plain <= 2 * limits.deviations or best > plain / 3:
         return []
-    return [_mirrored([SIDES[axis] for axis in flipped], "lies where such labels usually lie")]
+    return [_mirrored("other-side", [SIDES[axis] for axis in flipped], "lies where such labels usually lie")]
 
 
-def _mirrored(world: Sequence[str], what: str) -> Note:
+def _mirrored(code: str, world: Sequence[str], what: str) -> Note:
     return Note(
-        "mirrored",
+        code,
         f"The label {what} once {' and '.join(world)} are exchanged, so it may be mirrored. Have a look, and export it again if it is.",
     )
 

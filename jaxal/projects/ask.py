@@ -183,14 +183,14 @@ def _query(project: Project, state: State, round_: Round, showing: Showing, watc
     """A query that the strategy chooses, and beside it cases at random."""
     unasked, protocol = list(round_.fields["unasked"]), project.settings.protocol
     groups = {id_: project.cases[id_].group for id_ in unasked}
+    working = open_round(project, state, round_, unasked, showing, watcher)
+    kept = [Unit(working.cases[id_]._replace(label=None)) for id_, _ in kept_apart(project, state, round_)]
+    chosen = choose(working.run, working.state, kept)
     drawn = [case for case in state.cases.values() if case.part == "random"]
     before = len(drawn), sum(case.role == "test" for case in drawn)
     number, count = round_.number, int(round_.fields["at_random"])
-    at_random, held_out = beside(unasked, groups, count, before, protocol.shares, protocol.seed, number)
-    pool = [id_ for id_ in unasked if id_ not in set(at_random)]
-    working = open_round(project, state, round_, pool, showing, watcher)
-    kept = [*at_random, *(id_ for id_, _ in kept_apart(project, state, round_))]
-    chosen = choose(working.run, working.state, [Unit(working.cases[id_]._replace(label=None)) for id_ in kept])
+    rest = [id_ for id_ in unasked if id_ not in set(chosen.decision.query.units)]
+    at_random, held_out = beside(rest, groups, count, before, protocol.shares, protocol.seed, number)
     query = chosen.decision.query
     record = {
         "strategy": dict(working.run.identity),

@@ -28,8 +28,8 @@ class Unseen(NamedTuple):
     """One round's network on cases that it was not trained on.
 
     What had no label when it was trained falls into what the strategy put first and all the rest. Of the first all are labelled once the
-    query is answered; the rest is known by a sample at random, those of the round's random share and of the cases that are
-    kept from training for good which the strategy did not put first.
+    query is answered; the rest is known by a sample at random: the round's random share, and cases that are kept from training for
+    good since earlier rounds, as far as the strategy did not put them first.
 
     Attributes:
       round: number.
@@ -107,7 +107,7 @@ def _measure(project: Project, state: State, round_: Round, taken: set[str], put
       state: of it.
       round_: that was asked.
       taken: kept cases that the strategy put first in an earlier round, and which what is left does not resemble any more.
-      put_first: cases at random and kept ones that the strategy put first in this round.
+      put_first: kept cases that the strategy put first in this round.
       cache: of what was computed before.
     """
     assert round_.asked is not None
@@ -137,12 +137,14 @@ def _measure(project: Project, state: State, round_: Round, taken: set[str], put
 
 
 def honest(measured: Unseen) -> Honest | None:
-    """Estimates from a round's measurements; None where no label is there.
+    """Estimates from a round's measurements; None where of the strategy's choice, or of the rest, no label is there yet.
 
     The mean is weighted by the strata's sizes (post-stratification); a stratum of which all is known adds nothing to the interval.
     """
-    if not measured.cases:
-        return None
+    for first in (True, False):  # neither speaks for the other
+        size = sum(size for stratum, size in measured.sizes.items() if stratum[1] == first)
+        if size and not any(stratum[1] == first for stratum in measured.strata):
+            return None
     mean, strata = mean_dice(measured.dice), list(measured.strata)
 
     def of_group(group: str) -> Estimate:

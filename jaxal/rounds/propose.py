@@ -21,7 +21,7 @@ from jaxal.files import write_text
 from jaxal.rounds.networks import make_networks
 from jaxal.rounds.passes import Passes, make_passes, run_pass
 from jaxal.rounds.pictures import draw_queried
-from jaxal.rounds.protocol import Beside, beside, random_count
+from jaxal.rounds.protocol import Beside, Shares, beside, random_count
 from jaxal.rounds.record import Finished, record_of
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
@@ -59,31 +59,28 @@ def propose(run: Run, state: State) -> Query:
     Raises:
       Interrupted: the watcher asked to stop; what is finished is kept.
     """
-    drawn = _beside(run, state)
-    left = [unit for unit in state.pool if unit.id not in drawn.drawn]
-    config = dataclasses.replace(run.config, query_size=run.config.query_size - len(drawn.drawn))
-    chosen = choose(run._replace(config=config), state._replace(pool=left))
+    shares = run.config.shares
+    at_random = random_count(shares, run.config.query_size, len(state.pool)) if shares else 0
+    config = dataclasses.replace(run.config, query_size=run.config.query_size - at_random)
+    chosen = choose(run._replace(config=config), state)
     if hosts.is_leader():
         draw_queried(run, state, chosen.decision.query.units, chosen.params)
         finished = Finished(
             state.round, chosen.labelled, chosen.test, len(state.pool), chosen.decision, chosen.failures, chosen.seconds
         )
         record = record_of(run, finished)
-        if run.config.shares:
+        if shares:
+            drawn = _beside(run, state, shares, chosen.decision.query.units, at_random)
             record |= {"queried_at_random": list(drawn.drawn), "held_out": list(drawn.held_out)}
         write_text(run.pending, json.dumps(record, allow_nan=False) + "\n")
     return chosen.decision.query
 
 
-def _beside(run: Run, state: State) -> Beside:
+def _beside(run: Run, state: State, shares: Shares, chosen: Sequence[str], count: int) -> Beside:
     """What is asked for beside the strategy's choice."""
-    if run.config.shares is None:
-        return Beside((), ())
-    shares, names = run.config.shares, [unit.id for unit in state.pool]
-    count = random_count(shares, run.config.query_size, len(names))
+    groups = {unit.id: unit.group for unit in state.pool if unit.id not in set(chosen)}
     before = [sum(len(line[entry]) for line in state.done) for entry in ("queried_at_random", "held_out")]
-    groups = {unit.id: unit.group for unit in state.pool}
-    return beside(names, groups, count, (before[0], before[1]), shares, run.config.seed, state.round + 2)
+    return beside(list(groups), groups, count, (before[0], before[1]), shares, run.config.seed, state.round + 2)
 
 
 def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:

@@ -1,9 +1,10 @@
 """The protocol of a project with readers, where there is no test set: what is drawn at random beside a strategy's choice, and why.
 
-The first query is drawn at random; a part of it is the evaluation set. Of every later query a share is drawn at random from all that
-has no label. The round's network has never seen those cases, so it is measured on them honestly, which the strategy's own choice
-does not allow. Every second of them stays out of training for good, until there are enough, so that later networks are measured on
-more. A simulation follows the same protocol with the same draws (`jaxal simulate --protocol project`).
+The first query is drawn at random; a part of it is the evaluation set. Of every later query most is the strategy's choice, and a share
+is drawn at random from the rest of what has no label. The round's network has seen neither, so it is measured on both: of what
+the strategy chose all is known once the query is answered, and of the rest a random sample, which together speak for everything that had no
+label. Every second case drawn at random stays out of training for good, until there are enough, so that later networks are
+measured on more. A simulation follows the same protocol with the same draws (`jaxal simulate --protocol project`).
 """
 
 import dataclasses
@@ -68,12 +69,12 @@ def random_count(shares: Shares, size: int, unasked: int) -> int:
 
 
 def beside(
-    unasked: Sequence[str], groups: Mapping[str, str], count: int, before: tuple[int, int], shares: Shares, seed: int, round_: int
+    rest: Sequence[str], groups: Mapping[str, str], count: int, before: tuple[int, int], shares: Shares, seed: int, round_: int
 ) -> Beside:
-    """Draws what a query asks for beside the strategy's choice, from all that may be asked for.
+    """Draws what a query asks for beside the strategy's choice.
 
     Args:
-      unasked: cases without a label.
+      rest: cases without a label that the strategy did not choose.
       groups: of each.
       count: how many are drawn.
       before: how many were drawn so in earlier rounds, and how many of them stay out of training.
@@ -81,7 +82,7 @@ def beside(
       seed: of the project.
       round_: number of the project's round; the first query is round 1.
     """
-    drawn = spread(unasked, groups, count, seed, f"random share of round {round_}")
+    drawn = spread(rest, groups, count, seed, f"random share of round {round_}")
     all_drawn, held = before
     wanted = min((all_drawn + len(drawn) + 1) // 2 - held, shares.test_cases - held, len(drawn))
     held_out = spread(drawn, groups, max(wanted, 0), seed, f"test of round {round_}")

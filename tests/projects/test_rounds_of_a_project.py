@@ -153,12 +153,13 @@ def test_networks_are_measured_on_what_they_have_never_seen(begin):
 
 
 def test_cases_beside_the_pool_are_put_first_by_their_score(begin):
-    made = begin(strategy="random", random_share=0.4)
+    made = begin(strategy="random", random_share=0.4, evaluation_share=0.6)
     made.ask()
     made.answer()
-    round_ = made.ask()
+    made.ask()
     query = json.loads((made.folder / "rounds" / "002" / "query.json").read_text())
-    beside = [*of_part(round_, "random"), *(id_ for id_, _ in made.state.rounds[1].evaluation)]
+    beside = [id_ for id_, _ in made.state.rounds[1].evaluation]
+    assert len(beside) == 3
     key = jax.random.fold_in(jax.random.fold_in(key_of(0), 0), 2)
     score = dict(zip(beside, np.asarray(jax.vmap(jax.random.uniform)(keys_of(key, beside))), strict=True))
     last = min(query["scores"].values())
