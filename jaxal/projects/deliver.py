@@ -4,6 +4,7 @@ A label is durable before the log speaks of it, and the log speaks of it before 
 nothing of what is stored; it is kept for its reader, with the reason.
 """
 
+import dataclasses
 import datetime
 import hashlib
 import os
@@ -25,7 +26,7 @@ from jaxal.labels.writing import write_nifti
 from jaxal.projects.log import Pen
 from jaxal.projects.project import Project
 from jaxal.projects.settings import Scan
-from jaxal.projects.state import EXISTING, MERGED, State, Version
+from jaxal.projects.state import MERGED, State, Version
 
 # What is refused once, because it is rarely meant, and taken when the very same file is handed in again: that is how a reader says
 # that it is meant, in programs that have no place to say it.
@@ -139,6 +140,24 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
     return Receipt(delivery.case, version, received.notes)
 
 
+def correct(project: Project, delivery: Delivery) -> Receipt:
+    """Takes in a label of somebody who was not asked for it, such as a reviewer's; it counts from now on.
+
+    Raises:
+      Refused: it cannot be taken.
+    """
+    state = project.state()
+    if delivery.case not in state.cases or state.cases[delivery.case].excluded is not None:
+        raise Refused("unknown-case", f"{delivery.case!r} is no case of this project.")
+    received = receive(delivery.path, _expected(project, state, delivery), names=delivery.names)
+    with project.log.held() as pen:
+        state = project.state_of(pen.events)
+        fields = {"delivered": received.sha256, "minutes": None, "comment": delivery.comment[:500], "via": delivery.via}
+        version = store(project, pen, delivery.case, delivery.reader, received.labels, **fields)
+        pen.add("decided", case=delivery.case, version=version, by=delivery.reader, why=delivery.comment[:500])
+    return Receipt(delivery.case, version, received.notes)
+
+
 def store(project: Project, pen: Pen, case: str, reader: str, values: np.ndarray, **fields: Any) -> str:
     """Keeps a label that did not come from a reader, such as one that was there at the start; returns its version's name.
 
@@ -153,7 +172,7 @@ def store(project: Project, pen: Pen, case: str, reader: str, values: np.ndarray
     version = next_version(state, case, reader)
     aside, digest = _write_aside(project, case, values)
     _name(aside, project.label_path(case, version))
-    kind, who = ("label", {"reader": reader}) if reader == EXISTING else ("merged", {})
+    kind, who = ("merged", {}) if reader == MERGED else ("label", {"reader": reader})
     pen.add(kind, case=case, **who, version=version, digest=digest, classes=len(state.classes), **fields)
     return version
 
@@ -167,20 +186,27 @@ def _confirmed(state: State, delivery: Delivery, digest: str) -> set[str]:
 
 def expected_of(project: Project, state: State, delivery: Delivery, confirmed: Collection[str] = ()) -> Expected:
     """What a delivery is checked against; of what is refused once, `confirmed` is taken."""
-    case, scan = state.cases[delivery.case], project.cases[delivery.case]
-    reading = case.readings[delivery.reader]
-    path = project.proposal_path(scan.id, reading.round, ".nii.gz")
+    reading = state.cases[delivery.case].readings[delivery.reader]
+    path = project.proposal_path(delivery.case, reading.round, ".nii.gz")
     shown = reading.proposal and path.is_file()
+    return dataclasses.replace(
+        _expected(project, state, delivery),
+        proposal=(lambda: np.asarray(nibabel.nifti1.load(path).dataobj).astype(np.uint8)) if shown else None,
+        minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
+        empty_is_meant=delivery.empty or "empty" in confirmed,
+        hard=frozenset({"mirrored"}) - set(confirmed),
+    )
+
+
+def _expected(project: Project, state: State, delivery: Delivery) -> Expected:
+    scan = project.cases[delivery.case]
     return Expected(
         case=scan.id,
         grid=grid_of(scan),
         classes=tuple(state.classes[1:]),
-        proposal=(lambda: np.asarray(nibabel.nifti1.load(path).dataobj).astype(np.uint8)) if shown else None,
         others={other.id: grid_of(other) for other in project.settings.cases if other.id != scan.id},
         history=history_of(state),
-        minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
-        empty_is_meant=delivery.empty or "empty" in confirmed,
-        hard=frozenset({"mirrored"}) - set(confirmed),
+        empty_is_meant=delivery.empty,
         partial=True,
     )
 

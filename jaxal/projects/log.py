@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,6 +62,7 @@ class Log:
         self.now = now
         self._beginning = beginning
         self._known = _Whole((), beginning, 0)
+        self._one_thread = threading.RLock()  # what is known must not change under a thread that writes
 
     def read(self) -> tuple[Event, ...]:
         """All events, those of unfinished lines left out.
@@ -68,8 +70,9 @@ class Log:
         Raises:
           UserError: a line was altered, is missing or does not belong to this project; the message names it.
         """
-        self._known = self._read()
-        return self._known.events
+        with self._one_thread:
+            self._known = self._read()
+            return self._known.events
 
     @contextlib.contextmanager
     def held(self) -> Iterator["Pen"]:
@@ -79,7 +82,7 @@ class Log:
           UserError: see `read`; or another process holds the log for a minute.
         """
         lock = self.path.with_name(f".{self.path.name}.lock")
-        with lock.open("a") as file:
+        with self._one_thread, lock.open("a") as file:
             _wait_for(file.fileno(), self.path)
             self._known = self._read()
             yield Pen(self)

@@ -24,7 +24,7 @@ excluded  case, why                               the case is unusable
 from collections.abc import Iterable, Sequence
 
 from jaxal.projects.log import Event
-from jaxal.projects.state import EXISTING, MERGED, CaseState, Reading, Round, State, Version
+from jaxal.projects.state import EXISTING, MERGED, CaseState, Reading, Review, Round, State, Version
 
 
 def replay(events: Iterable[Event], cases: Sequence[str], classes: Sequence[str]) -> State:
@@ -155,6 +155,11 @@ def _decided(state: State, event: Event) -> None:
     case.label, case.disputed = event.fields["version"], ()
 
 
+def _reviewed(state: State, event: Event) -> None:
+    fields = event.fields
+    state.cases[fields["case"]].reviews[fields["version"]] = Review(fields["decision"], fields["by"], event.time, fields["text"])
+
+
 def _returned(state: State, event: Event) -> None:
     case = state.cases[event.fields["case"]]
     version = case.version(event.fields["version"])
@@ -232,6 +237,7 @@ _CHANGES = {
     "merged": _merged,
     "disputed": _disputed,
     "decided": _decided,
+    "reviewed": _reviewed,
     "returned": _returned,
     "skipped": _skipped,
     "released": _released,

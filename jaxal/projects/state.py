@@ -82,6 +82,15 @@ class Reading:
         return self.status != "accepted"
 
 
+class Review(NamedTuple):
+    """What a reviewer said of a version last: `approve`, `flag` or `comment`, who, when, and in which words."""
+
+    decision: str
+    by: str
+    time: str
+    text: str
+
+
 @dataclasses.dataclass
 class CaseState:
     """A case.
@@ -94,6 +103,7 @@ class CaseState:
       part, role: how it came to be asked for, and what its label is used for; None as long as it was not.
       excluded: why it is unusable, if it is.
       disputed: names of versions that differ too much, as long as nobody has decided.
+      reviews: the last one of each version, by its name.
     """
 
     readings: dict[str, Reading] = dataclasses.field(default_factory=dict)
@@ -104,6 +114,7 @@ class CaseState:
     role: Role | None = None
     excluded: str | None = None
     disputed: tuple[str, ...] = ()
+    reviews: dict[str, Review] = dataclasses.field(default_factory=dict)
 
     @property
     def status(self) -> Literal["excluded", "disputed", "asked", "labelled", "unlabelled"]:
