@@ -116,11 +116,14 @@ beside it asks for more.
 
   --port N              default: 8000
   --host ADDRESS        default: 127.0.0.1, this machine alone
-  --logins FILE         readers' names and hashed secrets; needed for any
-                        other address
+  --reviewers NAMES     who may review what readers have drawn
+  --logins FILE         readers' secrets; needed for any other address
+  --add-login NAME      gives a reader a secret, writes it into --logins and
+                        shows it once; serves nothing
   --certificate FILE --key FILE
                         for TLS, needed for any other address, unless
   --behind-proxy        a proxy does that
+  --names NAMES         of the proxy, or by which the server is called
 """,
     "review": """Usage: jaxal review PROJECT [CASE] [OPTIONS]
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxal.cli.serve import Serve
 from jaxal.projects.export import Layout
 from jaxal.projects.settings import Protocol
 from jaxal.studies import option_types
@@ -189,4 +190,5 @@ PROJECT_OPTIONS = {
     "export": Export,
     "check": Plain,
     "run": Run,
+    "serve": Serve,
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxal.cli import command
 from jaxal.cli.project_options import Ask, Export, OnCases, Plain, Review, Run, Start, StatusOptions, Take
+from jaxal.cli.serve import serve
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.errors import UserError
 from jaxal.projects import decisions, settle
@@ -329,6 +330,7 @@ RUNS: dict[str, Callable[[Sequence[str]], int]] = {
     "status": status,
     "review": review,
     "run": run,
+    "serve": serve,
     "export": export_labels,
     "check": check,
     "exclude": _decision("exclude", _exclude),

@@ -1,0 +1,103 @@
+"""`jaxal serve`: readers' programs work with a project over HTTP. Nothing is trained here, and no accelerator is touched."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import tyro
+
+from jaxal.cli import command
+from jaxal.errors import UserError
+from jaxal.projects.project import Project, open_project
+from jaxal.projects.status import in_words, status_of
+from jaxal.projects.worklists import write_all
+from jaxal.report.terminal import Display
+from jaxal.server.logins import add_login
+from jaxal.server.project_desk import ProjectDesk
+from jaxal.server.run import ServeConfig
+from jaxal.server.run import serve as serve_desk
+from jaxal.studies import option_types
+
+
+@dataclasses.dataclass(frozen=True)
+class Serve:
+    """Lets readers' programs work with a project."""
+
+    project: Annotated[Path, tyro.conf.Positional]
+    """Folder of the project."""
+    port: int = ServeConfig.port
+    """To listen at."""
+    host: str = ServeConfig.host
+    """Address to listen at. Any but this machine's own needs --logins, and --certificate and --key or --behind-proxy."""
+    reviewers: option_types.Names = ()
+    """Who may review what readers have drawn."""
+    logins: option_types.Place = None
+    """File of readers' secrets."""
+    add_login: option_types.Name = None
+    """Gives this reader a new secret, writes it into --logins, shows it once, and serves nothing."""
+    certificate: option_types.Place = None
+    """PEM file, for TLS."""
+    key: option_types.Place = None
+    """PEM file of the certificate's key."""
+    behind_proxy: bool = False
+    """A proxy that others reach passes requests on to here, and does TLS."""
+    names: option_types.Names = ()
+    """By which the server may be called besides --host; with --behind-proxy those of the proxy."""
+
+
+def serve(given: Sequence[str]) -> int:
+    """Serves a project; returns the exit status."""
+    asked = command.parse(Serve, "jaxal serve", given)
+    jax.config.update("jax_platforms", "cpu")  # the accelerator belongs to who trains
+    return command.run(lambda display: _serve(asked, display))
+
+
+def _serve(asked: Serve, display: Display) -> int:
+    project = open_project(asked.project)
+    if asked.add_login:
+        return _add_login(project, asked, display)
+    project.data(project.state())  # that the data are there is found out now, not when a reader asks
+    write_all(project)
+    desk = ProjectDesk(
+        project, _split(asked.reviewers), lambda: _status(project), lambda reader: _worklist(project, reader), lambda: None
+    )
+    config = ServeConfig(
+        host=asked.host,
+        port=asked.port,
+        logins=asked.logins,
+        certificate=asked.certificate,
+        key=asked.key,
+        behind_proxy=asked.behind_proxy,
+        names=_split(asked.names),
+    )
+    serve_desk(desk, config, display.note)
+    return 0
+
+
+def _add_login(project: Project, asked: Serve, display: Display) -> int:
+    if asked.logins is None:
+        raise UserError("--add-login writes into a file: --logins FILE. Keep it outside of the data, readable for you alone.")
+    known = {*project.state().readers, *_split(asked.reviewers)}
+    if asked.add_login not in known:
+        raise UserError(f"{asked.add_login!r} is no reader of this project; there are {', '.join(sorted(known))}.")
+    secret = add_login(asked.logins, str(asked.add_login))
+    display.note(f"The secret of {asked.add_login} is {secret} . It is shown this once; give it to them in person.")
+    return 0
+
+
+def _status(project: Project) -> str:
+    import html
+
+    lines = "\n".join(html.escape(line) for line in in_words(status_of(project)))
+    return f"<!doctype html><html lang='en'><title>{html.escape(project.settings.name)}</title><pre>{lines}</pre></html>"
+
+
+def _worklist(project: Project, reader: str) -> str:
+    write_all(project, [reader])
+    return (project.reader_folder(reader) / "worklist.html").read_text(encoding="utf-8")
+
+
+def _split(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(part.strip() for name in names for part in name.split(",") if part.strip())
