@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxal.assessment import metrics
 from jaxal.assessment.honest_curve import honest_mean
-from jaxal.assessment.intervals import Estimate
+from jaxal.assessment.intervals import Estimate, student_mean
 from jaxal.files import write_text
 from jaxal.projects.deliver import read_version
 from jaxal.projects.project import IGNORE, Project
@@ -97,6 +97,34 @@ def query_of(project: Project, round_: int) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def reader_error(pairs: Sequence[Sequence[float]]) -> Estimate:
+    """By how much Dice with one reader falls short of Dice with the truth, as far as readers' differences tell.
+
+    Where readers err independently of each other, half of what two of them lack in Dice is one reader's own error, and a network that errs
+    independently of them, too, loses it in full. What all readers do wrong alike cannot be seen. Pairs that were disputed are left out by
+    the caller, because their labels were decided by others.
+
+    Args:
+      pairs: Dice between two readers of a case, of each class.
+    """
+    return student_mean(np.array([(1.0 - value) / 2 for value in map(_mean_defined, pairs)]))
+
+
+def against_truth(measured: Estimate, error: Estimate) -> Estimate:
+    """Dice with the truth, from Dice with readers and their error; its interval joins both. As measured where the error is unknown."""
+    if np.isnan(error.value) or np.isnan(measured.value):
+        return measured
+    value = min(measured.value + error.value, 1.0)
+    below, above = (0.0 if np.isnan(error.low) else part for part in (error.value - error.low, error.high - error.value))
+    low = value - float(np.hypot(measured.value - measured.low, below))
+    high = value + float(np.hypot(measured.high - measured.value, above))
+    return Estimate(value, max(low, 0.0), min(high, 1.0), measured.cases)
+
+
+def _mean_defined(values: Sequence[float]) -> float:
+    return float(mean_dice(np.array([values]))[0])
 
 
 def _measure(project: Project, state: State, round_: Round, taken: set[str], put_first: set[str], cache: "_Cache") -> Unseen:
@@ -202,12 +230,12 @@ def mean_dice(dice: np.ndarray) -> np.ndarray:
 
 
 def agreement(project: Project, state: State) -> list[tuple[str, Sequence[str], list[float]]]:
-    """Dice between two readers of each case that both have read: the case, the readers, Dice of each class above 0."""
+    """Dice between two readers of each case that both have read, and no third: the case, the readers, Dice of each class above 0."""
     rows: list[tuple[str, Sequence[str], list[float]]] = []
     for id_, case in sorted(state.cases.items()):
         newest = {version.reader: version for version in case.versions if version.reader in state.readers}
         of_one_attempt = [version for version in newest.values() if version.attempt == case.attempt]
-        if len(of_one_attempt) >= 2 and case.excluded is None:
+        if len(of_one_attempt) == 2 and case.excluded is None:  # of three, two were disputed
             first, second = sorted(of_one_attempt)[:2]
             maps = [read_version(project, id_, version.name) for version in (first, second)]
             known = (maps[0] != IGNORE) & (maps[1] != IGNORE)
