@@ -25,8 +25,8 @@ class _Chosen(Protocol):
 
 
 def load_of(project: Project, state: State) -> dict[str, float]:
-    """Minutes that each reader who is there still has to read."""
-    load = dict.fromkeys(state.present, 0.0)
+    """Minutes that each reader who gets new cases still has to read."""
+    load = dict.fromkeys(state.active, 0.0)
     for reading in state.open_readings:
         if reading.reader in load:
             load[reading.reader] += project.settings.protocol.minutes

@@ -15,6 +15,7 @@ Part = Literal["existing", "first", "strategy", "random", "again", "third"]  # h
 Role = Literal["training", "evaluation", "test"]
 EXISTING = "data"  # stands for a reader in the versions of labels that were there at the start
 MERGED = "merged"
+OVERDUE = "overdue"  # why a case went to somebody else that nobody had opened for long
 
 
 class Version(NamedTuple):
@@ -173,6 +174,7 @@ class State:
     Attributes:
       cases: by id.
       readers: by name, whether they are there.
+      lapsed: readers who let a case lie until it went to somebody else, and have not opened or handed in anything since.
       classes: their names, those that were added among them.
       data: where the data lie, if they were moved.
       rounds: that have begun.
@@ -185,6 +187,7 @@ class State:
     readers: dict[str, bool]
     classes: list[str]
     data: str | None = None
+    lapsed: set[str] = dataclasses.field(default_factory=set)
     rounds: list[Round] = dataclasses.field(default_factory=list)
     refused: list[Event] = dataclasses.field(default_factory=list)
     events: int = 0
@@ -194,6 +197,11 @@ class State:
     def present(self) -> list[str]:
         """Readers who are there."""
         return sorted(name for name, there in self.readers.items() if there)
+
+    @property
+    def active(self) -> list[str]:
+        """Readers who get new cases: those who are there and have let nothing lapse; all who are there if nobody else is left."""
+        return [name for name in self.present if name not in self.lapsed] or self.present
 
     @property
     def open_readings(self) -> list[Reading]:
