@@ -50,14 +50,14 @@ def install():
     return place
 
 
-def start(client, *given):
-    """Starts `as_client.py` with a client: `package` or `slicer`, or `reviewer`."""
+def start(client, *given, script="as_client.py"):
+    """Starts a script with a client: `package` or `slicer`, or `reviewer`."""
     place = install()
     plugins = place / "monailabel" / "plugins" / "slicer"
     paths = {"package": [], "slicer": [plugins / "MONAILabel"], "reviewer": [plugins / "MONAILabelReviewer"]}[client]
     env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     env |= {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONWARNINGS": "ignore", "NO_PROXY": "*"}
-    command = [place / "bin" / "python", HERE / "as_client.py", client, *map(str, given)]
+    command = [place / "bin" / "python", HERE / script, client, *map(str, given)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
