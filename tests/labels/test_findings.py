@@ -8,7 +8,7 @@ import pytest
 
 from jaxal.labels import coding, streams
 from jaxal.labels.deliveries import Expected, receive
-from jaxal.labels.findings import CODES, History, dice_with
+from jaxal.labels.findings import CODES, History, dice_with, mirrored_to_proposal
 from jaxal.labels.placing import Grid
 from jaxal.labels.survey import centres, gaps, pieces, survey, volumes_ml
 
@@ -105,6 +105,15 @@ def test_mirrored(tmp_path, axes, words, known):
     assert "mirrored" not in notes(tmp_path, labels, **right)
     assert words in notes(tmp_path, np.flip(labels, axes), **right)["mirrored"]
     assert "mirrored" not in notes(tmp_path, np.roll(labels, 5, axis=1), **right)  # elsewhere, but not mirrored
+
+
+def test_sides_are_the_bodys_not_the_files():
+    """Axes to the head, the right and the back: flipping the first exchanges head and foot."""
+    affine = np.array([[0, 1.0, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[ball((6, 6, 5), 4.5)] = 1
+    for axis, words in enumerate(("once head and foot are", "once left and right are", "once front and back are")):
+        assert words in mirrored_to_proposal(np.flip(labels, axis), labels, affine, 1)[0].sentence
 
 
 def test_odd_volume(tmp_path):

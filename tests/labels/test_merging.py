@@ -42,6 +42,21 @@ def test_majority_is_simpleitks_voting(classes, count):
     assert count != 4 or (labels == IGNORE).any()
 
 
+@pytest.mark.parametrize("classes, count", KINDS)
+def test_staple_is_the_estimate_of_every_voxel(classes, count):
+    """Cropped to the box around all labels and two voxels more, as if the rest of the image were not there."""
+    maps = readers(classes, count)
+    labels, performances = staple(maps, classes)
+    places = np.argwhere(np.any(maps, axis=0))
+    box = tuple(slice(max(low - 2, 0), high + 3) for low, high in zip(places.min(0), places.max(0), strict=True))
+    said = np.stack([part[box].ravel() for part in maps], axis=1)
+    weights, confusion = expectation_maximization(said, np.ones(len(said)), classes)
+    right = np.zeros(SHAPE, np.uint8)
+    right[box] = weights.argmax(1).reshape(right[box].shape)
+    np.testing.assert_array_equal(labels, right)
+    np.testing.assert_allclose([part.confusion for part in performances], confusion, atol=1e-6)
+
+
 def test_more_background_makes_no_reader_better():
     maps = readers(2, 3)
     labels, performances = staple(maps, 2)
