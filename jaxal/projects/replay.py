@@ -86,6 +86,7 @@ def _asked(state: State, event: Event) -> None:
             "asked",
             event.time,
             proposal=entry.get("proposal", True),
+            size=tuple(entry["size"]) if "size" in entry else None,
         )
 
 
@@ -114,6 +115,7 @@ def _label(state: State, event: Event) -> None:
             fields.get("delivered", ""),
             fields["classes"],
             fields.get("proposal"),
+            reading.size if reading else None,
             fields.get("volumes_ml", {}),
             fields.get("centres", {}),
         )

@@ -34,6 +34,7 @@ class Version(NamedTuple):
       delivered: SHA-256 of what was handed in.
       classes: names that its reader could choose from.
       proposal: round of the proposal that it began from; None where there was none.
+      size: how much the proposal of its round showed, whether the reader saw it or not; see `assignment.Size`.
       volumes_ml, centres: of the classes that are in it, by name, where they are known; see `labels.survey`.
     """
 
@@ -49,6 +50,7 @@ class Version(NamedTuple):
     delivered: str
     classes: int
     proposal: int | None
+    size: tuple[float, ...] | None = None
     volumes_ml: Mapping[str, float] = MappingProxyType({})
     centres: Mapping[str, Sequence[float]] = MappingProxyType({})
 
@@ -66,6 +68,7 @@ class Reading:
       asked, opened: when.
       why: reasons of the last return.
       proposal: whether a proposal is shown.
+      size: how much the proposal shows.
     """
 
     case: str
@@ -78,6 +81,7 @@ class Reading:
     opened: str | None = None
     why: str = ""
     proposal: bool = True
+    size: tuple[float, ...] | None = None
 
     @property
     def is_open(self) -> bool:
