@@ -24,7 +24,7 @@ excluded  case, why                               the case is unusable
 from collections.abc import Iterable, Sequence
 
 from jaxal.projects.log import Event
-from jaxal.projects.state import EXISTING, MERGED, OVERDUE, CaseState, Reading, Review, Round, State, Version
+from jaxal.projects.state import EXISTING, MERGED, OVERDUE, SKIPPED, CaseState, Reading, Review, Round, State, Version
 
 
 def replay(events: Iterable[Event], cases: Sequence[str], classes: Sequence[str]) -> State:
@@ -75,7 +75,7 @@ def _asked(state: State, event: Event) -> None:
         case = state.cases[entry["case"]]
         if not any(reading.round == event.fields["round"] for reading in case.readings.values()):
             case.attempt += 1
-            case.readings = {}
+            case.readings, case.given_back = {}, set()
         case.part, case.role = entry["part"], entry["role"]
         case.readings[entry["reader"]] = Reading(
             entry["case"],
@@ -86,6 +86,7 @@ def _asked(state: State, event: Event) -> None:
             "asked",
             event.time,
             proposal=entry.get("proposal", True),
+            size=tuple(entry["size"]) if "size" in entry else None,
         )
 
 
@@ -114,6 +115,7 @@ def _label(state: State, event: Event) -> None:
             fields.get("delivered", ""),
             fields["classes"],
             fields.get("proposal"),
+            reading.size if reading else None,
             fields.get("volumes_ml", {}),
             fields.get("centres", {}),
         )
@@ -184,6 +186,8 @@ def _released(state: State, event: Event) -> None:
     reading = case.readings.get(event.fields["reader"])
     if event.fields["why"] == OVERDUE:
         state.lapsed.add(event.fields["reader"])
+    if event.fields["why"] == SKIPPED:
+        case.given_back.add(event.fields["reader"])
     if reading and reading.is_open:
         del case.readings[reading.reader]
         for other in case.readings.values():
@@ -213,6 +217,7 @@ def _assigned(state: State, event: Event) -> None:
 def _reopened(state: State, event: Event) -> None:
     fields, case = event.fields, state.cases[event.fields["case"]]
     case.attempt += 1
+    case.given_back = set()
     round_ = state.rounds[-1].number if state.rounds else 0
     case.readings = {
         fields["reader"]: Reading(

@@ -15,6 +15,7 @@ Part = Literal["existing", "first", "strategy", "random", "again", "third"]  # h
 Role = Literal["training", "evaluation", "test"]
 EXISTING = "data"  # stands for a reader in the versions of labels that were there at the start
 MERGED = "merged"
+SKIPPED = "skipped"  # why a case went to somebody else whose reader gave it back
 OVERDUE = "overdue"  # why a case went to somebody else that nobody had opened for long
 
 
@@ -33,6 +34,7 @@ class Version(NamedTuple):
       delivered: SHA-256 of what was handed in.
       classes: names that its reader could choose from.
       proposal: round of the proposal that it began from; None where there was none.
+      size: how much the proposal of its round showed, whether the reader saw it or not; see `assignment.Size`.
       volumes_ml, centres: of the classes that are in it, by name, where they are known; see `labels.survey`.
     """
 
@@ -48,6 +50,7 @@ class Version(NamedTuple):
     delivered: str
     classes: int
     proposal: int | None
+    size: tuple[float, ...] | None = None
     volumes_ml: Mapping[str, float] = MappingProxyType({})
     centres: Mapping[str, Sequence[float]] = MappingProxyType({})
 
@@ -65,6 +68,7 @@ class Reading:
       asked, opened: when.
       why: reasons of the last return.
       proposal: whether a proposal is shown.
+      size: how much the proposal shows.
     """
 
     case: str
@@ -77,6 +81,7 @@ class Reading:
     opened: str | None = None
     why: str = ""
     proposal: bool = True
+    size: tuple[float, ...] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -105,6 +110,7 @@ class CaseState:
       excluded: why it is unusable, if it is.
       disputed: names of versions that differ too much, as long as nobody has decided.
       reviews: the last one of each version, by its name.
+      given_back: readers who gave it back in the present attempt, and are not asked again.
     """
 
     readings: dict[str, Reading] = dataclasses.field(default_factory=dict)
@@ -116,6 +122,7 @@ class CaseState:
     excluded: str | None = None
     disputed: tuple[str, ...] = ()
     reviews: dict[str, Review] = dataclasses.field(default_factory=dict)
+    given_back: set[str] = dataclasses.field(default_factory=set)
 
     @property
     def status(self) -> Literal["excluded", "disputed", "asked", "labelled", "unlabelled"]:

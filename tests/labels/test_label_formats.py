@@ -1,6 +1,7 @@
 """What delivered files mean: names, layers, values of all types, packed in all ways."""
 
 import gzip
+import json
 
 import label_files
 import nibabel
@@ -73,7 +74,9 @@ def test_packed_or_not_whatever_the_name_says(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["raw", "gzip", "gz", "bzip2"])
-@pytest.mark.parametrize("space", ["left-posterior-superior", "RAS", "LAS"])
+@pytest.mark.parametrize(
+    "space", ["left-posterior-superior", "RAS", "LAS", "LPS", "right-anterior-superior", "left-anterior-superior"]
+)
 @pytest.mark.parametrize("dtype", ["u1", "<i2", ">i2", "<f4"])
 def test_nrrd_in_all_ways(tmp_path, dtype, space, encoding):
     labels = truth().astype(dtype)
@@ -105,6 +108,15 @@ def test_names_in_another_spelling_are_told(tmp_path):
         tmp_path / "e.seg.nrrd", truth(), AFFINE, segment_lines([("Leber-Gefäße", 1), ("tumour", 2), ("spleen", 3)])
     )
     assert assert_true(exact, expected).notes == ()
+
+
+def test_a_name_in_another_encoding_is_not_taken_for_what_is_left_of_it(tmp_path):
+    expected = Expected("c", EXPECTED.grid, ("Gefe", "tumour", "spleen"))
+    path = write_nrrd(tmp_path / "d.seg.nrrd", truth(), AFFINE, NAMED)
+    path.write_bytes(path.read_bytes().replace(b"Name:=liver", "Name:=Gefäße".encode("latin-1")))
+    with pytest.raises(Refused) as error:
+        delivered(path, expected)
+    assert error.value.code == "unknown-name"
 
 
 def test_spellings_of_two_classes_are_never_confused(tmp_path):
@@ -216,6 +228,8 @@ def test_what_is_not_annotated_is_taken_where_that_is_meant(tmp_path):
     expected = Expected("c", EXPECTED.grid, CLASSES, partial=True)
     result = delivered(write_nifti(tmp_path / "d.nii.gz", labels, AFFINE), expected)
     np.testing.assert_array_equal(result.labels, labels)
+    with pytest.raises(Refused, match="the value 4"):
+        delivered(write_nifti(tmp_path / "d.nii.gz", np.where(labels == 255, 4, labels).astype(np.uint8), AFFINE), expected)
     lines = [*NAMED, *[line.replace("Segment0", "Segment9") for line in segment_lines([("Ignore", 4)])[:4]]]
     path = write_nrrd(tmp_path / "d.seg.nrrd", np.where(labels == 255, 4, labels).astype(np.uint8), AFFINE, lines)
     np.testing.assert_array_equal(delivered(path, expected).labels, labels)
@@ -244,3 +258,27 @@ def test_more_layers_than_combinations_is_no_map(tmp_path):
     with pytest.raises(Refused) as error:
         delivered(path, Expected("c", Grid((9, 9, 9), np.eye(4)), tuple(f"c{number}" for number in range(12))))
     assert error.value.code == "not-a-map"
+
+
+def mitk_lines(*groups):
+    """The header of a segmentation of MITK's: groups of `(name, value)`."""
+    said = [{"labels": [{"name": name, "value": value, "locked": True} for name, value in labels] or None} for labels in groups]
+    return ["modality:=org.mitk.multilabel.segmentation", f"org.mitk.multilabel.segmentation.labelgroups:={json.dumps(said)}"]
+
+
+def test_a_segmentation_of_mitk_is_mapped_by_its_names(tmp_path):
+    other = np.choose(truth(), [0, 7, 2, 5]).astype("u2")  # MITK numbers its labels as it likes
+    assert_true(write_nrrd(tmp_path / "d.nrrd", other, AFFINE, mitk_lines([("spleen", 5), ("liver", 7), ("tumour", 2)])))
+    layers = np.stack([np.where(truth() == 2, 1, 0), np.where(truth() == 1, 2, np.where(truth() == 3, 1, 0))]).astype("u1")
+    assert_true(write_nrrd(tmp_path / "l.nrrd", layers, AFFINE, mitk_lines([("tumour", 1)], [("spleen", 1), ("liver", 2)])))
+    with pytest.raises(Refused) as refused:
+        delivered(write_nrrd(tmp_path / "x.nrrd", other, AFFINE, mitk_lines([("spleen", 5), ("kidney", 7), ("tumour", 2)])))
+    assert "kidney" in refused.value.sentence
+
+
+@pytest.mark.parametrize("said", ["{}", "[1]", "nothing", '[{"labels": [{"value": 1}]}]'])
+def test_mitks_names_that_are_none_are_refused(tmp_path, said):
+    lines = [f"org.mitk.multilabel.segmentation.labelgroups:={said}"]
+    with pytest.raises(Refused) as refused:
+        delivered(write_nrrd(tmp_path / "d.nrrd", truth().astype("u1"), AFFINE, lines))
+    assert refused.value.code in ("damaged", "unknown-value", "unnamed-value", "unknown-name")

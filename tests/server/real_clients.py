@@ -5,6 +5,7 @@ it declares, once, into a folder of the user's cache, and run as a process that 
 """
 
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -31,6 +32,17 @@ def folder():
 
 def install():
     """Installs the clients if they are not there; skips the test if that cannot be done, or fails where it must run."""
+    place, why = _installed()
+    if why and os.environ.get(MUST_RUN):
+        pytest.fail(why)
+    if why:
+        pytest.skip(why)
+    return place
+
+
+@functools.cache  # a network that is not there is asked for once
+def _installed():
+    """The environment, and why it is not there."""
     place = folder()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -43,11 +55,9 @@ def install():
                 _pip(place, *_NEEDED)
                 (place / "whole").touch()
     except (OSError, subprocess.SubprocessError) as error:
-        why = f"MONAI Label's clients cannot be installed here: {getattr(error, 'stderr', '') or error}"
-        if os.environ.get(MUST_RUN):
-            pytest.fail(why)
-        pytest.skip(why)
-    return place
+        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        return place, f"MONAI Label's clients cannot be installed here: {said[-1] if said else error!r}"
+    return place, ""
 
 
 def start(client, *given, script="as_client.py"):
@@ -73,5 +83,17 @@ def run(client, *given):
 
 
 def _pip(place, *packages):
-    command = [place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+    command = [
+        place / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--retries",
+        "1",
+        "--timeout",
+        "20",
+        *packages,
+    ]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)

@@ -1,6 +1,8 @@
 """Servers on loopback for tests: in this process, or in one of their own that can be killed."""
 
+import atexit
 import contextlib
+import functools
 import socket
 import subprocess
 import sys
@@ -17,21 +19,42 @@ HERE = Path(__file__).parent
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+class Switch:
+    """One server for all tests of a process, since starting and ending one takes longer than most tests; each test has an application."""
+
+    def __init__(self):
+        self.app = None
+        self.server = uvicorn.Server(configured(self))
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(128)
+        self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True)
+        self.thread.start()
+        atexit.register(self.end)
+
+    async def __call__(self, scope, receive, send):
+        await self.app(scope, receive, send)
+
+    def end(self):
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+@functools.cache
+def switch():
+    return Switch()
+
+
 @contextlib.contextmanager
 def serving(desk, limits=None, **options):
-    """A server of this desk in a thread; gives its address. It ends with the context."""
-    app = make_app(desk, limits or Limits(LOOPBACK), **options)
-    server = uvicorn.Server(configured(app))
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(10)
+    """Serves this desk on loopback; gives the address. One at a time."""
+    assert switch().app is None
+    switch().app = make_app(desk, limits or Limits(LOOPBACK), **options)
+    try:
+        yield switch().address
+    finally:
+        switch().app = None
 
 
 @contextlib.contextmanager

@@ -181,6 +181,13 @@ def test_a_label_that_is_too_large_is_turned_away_unread(client, desk):
     assert answer.status_code == 413 and "most that the server takes" in answer.text and list(desk.uploads.iterdir()) == []
 
 
+@pytest.mark.parametrize("length", [3_000_000, 10**30])
+def test_what_says_that_it_is_too_large_need_not_be_sent(address, length):
+    head = f"PUT /datastore/label?image=case_001 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n"
+    answer = talk(address, f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
+    assert status_of(answer) in (413, 400)
+
+
 def test_a_body_that_does_not_say_its_length_is_cut_off(client, desk):
     body, headers = multipart({"params": '{"client_id": "anna"}'}, {"label": ("x.nii.gz", b"x" * 3_000_000)})
     pieces = (body[start : start + 10_000] for start in range(0, len(body), 10_000))
