@@ -13,7 +13,7 @@ from jaxal.labels.writing import write_nifti
 from jaxal.projects import decisions, settle
 from jaxal.projects.deliver import grid_of
 from jaxal.projects.project import IGNORE, check_images
-from jaxal.projects.worklists import worklist_of
+from jaxal.projects.worklists import worklist_of, write_all
 from jaxal.server import project_desk
 from jaxal.server.desk import Handed
 from jaxal.server.project_desk import ProjectDesk
@@ -272,3 +272,32 @@ def test_an_accuracy_that_cannot_be_computed_stops_nothing(begin, monkeypatch, c
     assert desk.accuracy() is None
     desk.wait()
     assert desk.accuracy() is None and "proposal" in capsys.readouterr().err
+
+
+def test_files_that_are_made_anew_are_written_by_one_at_a_time(begin):
+    made = begin(double_share=0.0)
+    made.ask()
+    case = made.state.open_readings[0].case
+    made.answer()
+
+    def page(*given):
+        write_all(made.project)
+        return "page"
+
+    desk = ProjectDesk(made.project, (), page, page, page)
+    failed, gate = [], threading.Barrier(6)
+
+    def work(number):
+        try:
+            gate.wait()
+            desk.version_file(case, made.state.cases[case].label)
+            (desk.status_page, lambda: desk.worklist_page("anna"), desk.review_page)[number % 3]()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
