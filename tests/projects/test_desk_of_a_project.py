@@ -301,3 +301,31 @@ def test_files_that_are_made_anew_are_written_by_one_at_a_time(begin):
     for thread in threads:
         thread.join(60)
     assert failed == []
+
+
+def test_what_was_begun_comes_before_what_came_back_and_that_before_the_rest(begin):
+    made = begin(readers=("anna",), double_share=0.0)
+    made.ask()
+    listed = [item.case for item in worklist_of(made.project, made.state, "anna").items]
+    hand_in(made, desk_of(made), "anna", listed[-1])
+    decisions.give_back(made.project, [listed[-1]], "half is missing")
+    decisions.mark_opened(made.project, "anna", listed[2], "list")
+    desk = desk_of(made)
+    for case in (listed[2], listed[-1], listed[0]):
+        assert desk.next_case("anna") == case
+        hand_in(made, desk, "anna", case)
+
+
+def test_giving_back_holds_for_the_attempt(begin):
+    made = begin(double_share=0.0)
+    made.ask()
+    case = desk_of(made).next_case("anna")
+    desk_of(made).skip("anna", case)
+    made.clock.wait(30 * 86400)
+    decisions.mark_opened(made.project, "anna", next(r.case for r in made.state.open_readings if r.reader == "anna"), "list")
+    decisions.release_overdue(made.project)
+    assert made.state.cases[case].readings.keys() == {"ben"}, "it stays where it is, since nobody else wants it"
+    made.draw("ben", case)
+    decisions.reopen(made.project, [case], "the top is missing", "ben")
+    decisions.away(made.project, "ben")
+    assert made.state.cases[case].readings.keys() == {"anna"}
