@@ -219,9 +219,10 @@ class ProjectDesk:
         if version not in {known.name for known in state.cases[case].versions}:
             raise UnknownCase(f"{case}: there is no label {version!r}.")
         path = self._project.folder / "cache" / "versions" / f"{case}-{version}-{len(state.classes)}.seg.nrrd"
-        if not path.is_file():
-            labels = read_version(self._project, case, version)
-            write_seg_nrrd(path, labels, grid_of(self._project.cases[case]), state.classes[1:])
+        with self._one_writer:
+            if not path.is_file():
+                labels = read_version(self._project, case, version)
+                write_seg_nrrd(path, labels, grid_of(self._project.cases[case]), state.classes[1:])
         return path
 
     def review(self, reviewer: str, case: str, version: str, decision: Decision, text: str) -> None:
@@ -258,13 +259,16 @@ class ProjectDesk:
         return Receipt(receipt.version, receipt.sentence, receipt.notes)
 
     def status_page(self) -> str:
-        return self._status()
+        with self._one_writer:
+            return self._status()
 
     def review_page(self) -> str | None:
-        return self._review()
+        with self._one_writer:
+            return self._review()
 
     def worklist_page(self, reader: str) -> str:
-        return self._worklist(reader)
+        with self._one_writer:
+            return self._worklist(reader)
 
     def click_page(self, reader: str) -> str | None:
         return None

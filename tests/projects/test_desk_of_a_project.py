@@ -13,7 +13,7 @@ from jaxal.labels.writing import write_nifti
 from jaxal.projects import decisions, settle
 from jaxal.projects.deliver import grid_of
 from jaxal.projects.project import IGNORE, check_images
-from jaxal.projects.worklists import worklist_of
+from jaxal.projects.worklists import worklist_of, write_all
 from jaxal.server import project_desk
 from jaxal.server.desk import Handed
 from jaxal.server.project_desk import ProjectDesk
@@ -272,3 +272,60 @@ def test_an_accuracy_that_cannot_be_computed_stops_nothing(begin, monkeypatch, c
     assert desk.accuracy() is None
     desk.wait()
     assert desk.accuracy() is None and "proposal" in capsys.readouterr().err
+
+
+def test_files_that_are_made_anew_are_written_by_one_at_a_time(begin):
+    made = begin(double_share=0.0)
+    made.ask()
+    case = made.state.open_readings[0].case
+    made.answer()
+
+    def page(*given):
+        write_all(made.project)
+        return "page"
+
+    desk = ProjectDesk(made.project, (), page, page, page)
+    failed, gate = [], threading.Barrier(6)
+
+    def work(number):
+        try:
+            gate.wait()
+            desk.version_file(case, made.state.cases[case].label)
+            (desk.status_page, lambda: desk.worklist_page("anna"), desk.review_page)[number % 3]()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+
+
+def test_what_was_begun_comes_before_what_came_back_and_that_before_the_rest(begin):
+    made = begin(readers=("anna",), double_share=0.0)
+    made.ask()
+    listed = [item.case for item in worklist_of(made.project, made.state, "anna").items]
+    hand_in(made, desk_of(made), "anna", listed[-1])
+    decisions.give_back(made.project, [listed[-1]], "half is missing")
+    decisions.mark_opened(made.project, "anna", listed[2], "list")
+    desk = desk_of(made)
+    for case in (listed[2], listed[-1], listed[0]):
+        assert desk.next_case("anna") == case
+        hand_in(made, desk, "anna", case)
+
+
+def test_giving_back_holds_for_the_attempt(begin):
+    made = begin(double_share=0.0)
+    made.ask()
+    case = desk_of(made).next_case("anna")
+    desk_of(made).skip("anna", case)
+    made.clock.wait(30 * 86400)
+    decisions.mark_opened(made.project, "anna", next(r.case for r in made.state.open_readings if r.reader == "anna"), "list")
+    decisions.release_overdue(made.project)
+    assert made.state.cases[case].readings.keys() == {"ben"}, "it stays where it is, since nobody else wants it"
+    made.draw("ben", case)
+    decisions.reopen(made.project, [case], "the top is missing", "ben")
+    decisions.away(made.project, "ben")
+    assert made.state.cases[case].readings.keys() == {"anna"}
