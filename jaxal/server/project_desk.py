@@ -1,7 +1,6 @@
 """A project as the server's desk."""
 
 import datetime
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from jaxal.labels.writing import write_seg_nrrd
 from jaxal.projects import decisions
 from jaxal.projects.deliver import Delivery, correct, deliver, grid_of, read_version
 from jaxal.projects.measures import honest, unseen
-from jaxal.projects.project import Project
+from jaxal.projects.project import Project, check_images, sha256_of
 from jaxal.projects.settle import settle
 from jaxal.projects.state import CaseState, Reading, State
 from jaxal.server.desk import Counts, Decision, Entry, Handed, Image, Receipt, Role, Standing, UnknownCase, Version
@@ -70,7 +69,7 @@ class ProjectDesk:
     def cases(self) -> Sequence[Entry]:
         state = self._state()
         return [
-            Entry(id_, self.image(id_).file_name, _is_complete(case), self._beginning(state, id_) is not None)
+            Entry(id_, self._file_name(id_), _is_complete(case), self._beginning(state, id_) is not None)
             for id_, case in sorted(state.cases.items())
             if case.excluded is None
         ]
@@ -111,12 +110,16 @@ class ProjectDesk:
     def image(self, case: str) -> Image:
         if case not in self._images:
             self._check(case)
-            path = self._project.image_paths(case, self._project.data(self._state()))[0]
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            ending = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-            self._images[case] = Image(path, f"{case}-{digest[:8]}{ending}", digest)
+            data = self._project.data(self._state())
+            check_images(self._project, [case], data)  # a label of another scan would be worth nothing
+            path = self._project.image_paths(case, data)[0]
+            self._images[case] = Image(path, self._file_name(case), sha256_of(path))
         return self._images[case]
+
+    def _file_name(self, case: str) -> str:
+        """It is known without a look at the file, because a list of all cases must not read all scans."""
+        scan = self._project.cases[case]
+        return f"{case}-{scan.fingerprint[:8]}{'.nii.gz' if scan.images[0].endswith('.gz') else '.nii'}"
 
     def proposal(self, case: str) -> Path | None:
         self._check(case)
