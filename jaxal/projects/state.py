@@ -13,6 +13,7 @@ from jaxal.projects.log import Event
 
 Part = Literal["existing", "first", "strategy", "random", "again", "third"]  # how a case came to be asked for
 Role = Literal["training", "evaluation", "test"]
+ROLES: tuple[Role, ...] = ("training", "evaluation", "test")
 EXISTING = "data"  # stands for a reader in the versions of labels that were there at the start
 MERGED = "merged"
 SKIPPED = "skipped"  # why a case went to somebody else whose reader gave it back

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxal.errors import UserError
 from jaxal.files import write_whole
 from jaxal.projects.project import Project
 from jaxal.projects.state import Reading, State
@@ -33,7 +34,11 @@ def _pictures(project: Project, state: State, worklist: Worklist) -> dict[str, b
         round_ = state.cases[item.case].readings[worklist.reader].round
         path = project.folder / "cache" / "pictures" / f"{item.case}-r{round_:03d}-{shown}-{len(state.classes)}.webp"
         if not path.is_file():
-            drawn = picture_of(item, worklist.classes)
+            try:
+                drawn = picture_of(item, worklist.classes)
+            except UserError:  # labels of other cases come in all the same; `jaxal ask` and `jaxal check` tell what is wrong
+                pictures[item.case] = b""
+                continue
             write_whole(path, lambda file, drawn=drawn: file.write(drawn))  # type: ignore[misc]
         pictures[item.case] = path.read_bytes()
     return pictures

@@ -1,7 +1,6 @@
 """A project as the server's desk."""
 
 import datetime
-import hashlib
 import sys
 import threading
 import traceback
@@ -17,7 +16,7 @@ from jaxal.labels.writing import write_nifti, write_seg_nrrd
 from jaxal.projects import decisions
 from jaxal.projects.deliver import Delivery, correct, deliver, grid_of, read_version
 from jaxal.projects.measures import honest, unseen
-from jaxal.projects.project import IGNORE, Project, check_images
+from jaxal.projects.project import IGNORE, Project, check_images, sha256_of
 from jaxal.projects.settle import settle
 from jaxal.projects.state import MERGED, CaseState, Reading, State
 from jaxal.projects.worklists import in_order
@@ -151,9 +150,7 @@ class ProjectDesk:
             key = (str(path), stat.st_size, stat.st_mtime_ns)
             if key not in self._images:
                 check_images(self._project, [case], data)
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                self._images[key] = Image(path, self._file_name(case), digest)
+                self._images[key] = Image(path, self._file_name(case), sha256_of(path))
             return self._images[key]
         except FileNotFoundError:
             check_images(self._project, [case], data)  # says it in words
