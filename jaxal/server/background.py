@@ -29,11 +29,12 @@ class Background(Generic[T]):
           of: number that changes whenever the value may have changed.
         """
         with self._lock:
+            known = self._value
             if self._of != of and (self._thread is None or not self._thread.is_alive()):
                 self._of = of
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
-            return self._value
+            return known
 
     def wait(self) -> None:
         """Waits for what is being computed."""
