@@ -106,7 +106,7 @@ def deliver(path: Path, proposal: Path) -> None:
     grid = Grid(SHAPE, AFFINE)
     expected = Expected("case", grid, CLASSES, proposal=lambda: read(proposal, 1 << 27).voxels.codes)
     before = peak_kib()
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     delivered = receive(path, expected, names=CLASSES)
     middle = time.perf_counter()
     write_nifti(path.with_name("stored.nii.gz"), delivered.labels, grid)
@@ -114,7 +114,13 @@ def deliver(path: Path, proposal: Path) -> None:
     peak = peak_kib()
     size = int(np.prod(SHAPE)) / 1024
     notes = [note.code for note in delivered.notes]
-    numbers = {"received_s": middle - start, "stored_s": end - middle, "seconds": end - start, "maps": (peak - before) / size}
+    numbers = {
+        "received_s": middle - start,
+        "stored_s": end - middle,
+        "seconds": end - start,
+        "cpu_s": time.process_time() - busy,
+        "maps": (peak - before) / size,
+    }
     print(json.dumps({**{key: round(value, 2) for key, value in numbers.items()}, "imports_mib": before // 1024, "notes": notes}))
 
 

@@ -103,7 +103,10 @@ def _one(arguments: Arguments, seed: int, display: Display) -> list[dict[str, fl
     project = open_project(folder, clock)
     play(project, World(truth, readers, clock, seed), arguments.rounds, showing, display)
     state = project.state()
-    error = reader_error([dice for _, _, dice in agreement(project, state)])
+    pairs = [
+        dice for _, _, dice in agreement(project, state) if min(dice) >= protocol.far_apart
+    ]  # the others are decided by people
+    error = reader_error(pairs)
     return [
         {"seed": seed, **_against_truth(project, state, measured, error, truth, display)}
         for measured in unseen(project, state)

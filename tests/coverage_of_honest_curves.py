@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxal.assessment.honest_curve import Looked, honest_mean, honest_round
+from jaxal.assessment.honest_curve import honest_mean, honest_round
 from jaxal.assessment.intervals import Estimate, student_mean
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
@@ -102,7 +102,7 @@ class Project(NamedTuple):
 
 
 PROJECTS = (Project(60, 4, 2, 6, 0.7), Project(300, 12, 3, 8, 0.7), Project(300, 12, 3, 8, 0.0), Project(300, 20, 4, 8, 0.9))
-WAYS = ("left", "left, taken unknown", "all scans", "left, own share alone")
+WAYS = ("choice and rest", "own share alone", "taken unknown")
 
 
 def coverage_of_projects(project: Project, repetitions: int, rng: np.random.Generator) -> Mapping[str, tuple[float, float]]:
@@ -116,41 +116,40 @@ def coverage_of_projects(project: Project, repetitions: int, rng: np.random.Gene
 
 
 def _one_project(project: Project, rng: np.random.Generator) -> dict[str, tuple[Estimate, float]]:
-    """The last round's estimates of one project with their truths, all random cases being kept out of training."""
+    """The last round's estimates of one project with their truths, half of the random cases being kept out of training."""
     groups = np.where(np.arange(project.size) < project.size // 4, "B", "A")
     hardness = rng.gamma(2.0, size=project.size) / 2.0 + np.where(groups == "B", 0.5, 0.0)
-    unlabelled, trained = np.ones(project.size, bool), np.zeros(project.size, bool)
-    shares: list[np.ndarray] = []
-    taken = np.zeros(project.size, bool)
+    unlabelled, kept, taken = np.ones(project.size, bool), np.zeros(project.size, bool), np.zeros(project.size, bool)
     for number in range(project.rounds):
         noise = rng.gamma(2.0, size=project.size) / 2.0
         dice = np.clip(1.0 - (0.05 + 0.3 / (number + 2)) * (hardness + 0.5 * noise), 0.0, 1.0)
+        score = project.insight * (hardness + 0.5 * noise) + (1 - project.insight) * rng.gamma(2.0, size=project.size)
         pool = np.flatnonzero(unlabelled)
-        shares.append(pool[by_group(groups[pool], project.drawn, rng)])
-        unlabelled[shares[-1]] = False
-        if number + 1 < project.rounds:
-            score = project.insight * (hardness + 0.5 * noise) + (1 - project.insight) * rng.gamma(2.0, size=project.size)
-            left = np.flatnonzero(unlabelled)
-            picks = left[np.argsort(-score[left])[: project.asked]]
-            trained[picks], unlabelled[picks] = True, False
-            taken[np.concatenate(shares)] |= score[np.concatenate(shares)] >= score[picks].min()
-    looked = np.concatenate(shares)
-    everyone = Looked(dice[looked, None], groups[looked], taken[looked])
-    untouched = unlabelled.copy()
-    untouched[looked] = ~taken[looked]
-    sizes = {group: int((untouched & (groups == group)).sum()) for group in ("A", "B")}
-    gone = {group: int(((trained | taken) & (groups == group)).sum()) for group in ("A", "B")}
-    blind = everyone._replace(taken=np.zeros(len(looked), bool))
-    with_all = {group: sizes[group] + int((taken & (groups == group)).sum()) for group in ("A", "B")}
-    latest = Looked(dice[shares[-1], None], groups[shares[-1]], np.zeros(project.drawn, bool))
-    own = unlabelled.copy()
-    own[shares[-1]] = True
-    own_sizes = {group: int((own & (groups == group)).sum()) for group in ("A", "B")}
+        picks = pool[np.argsort(-score[pool])[: project.asked]]
+        rest = np.setdiff1d(pool, picks)
+        share = rest[by_group(groups[rest], project.drawn, rng)]
+        first = score >= score[picks].min()
+        if number + 1 == project.rounds:
+            break
+        unlabelled[picks] = unlabelled[share] = False
+        taken |= kept & first
+        kept[share[::2]] = True
+    left = unlabelled | (kept & ~taken)
+
+    def estimate(places: np.ndarray, population: np.ndarray) -> Estimate:
+        strata = [(groups[place], bool(first[place])) for place in places]
+        sizes: dict[tuple[str, bool], int] = {}
+        for place in np.flatnonzero(population):
+            key = (groups[place], bool(first[place]))
+            sizes[key] = sizes.get(key, 0) + 1
+        result = honest_round(dice[places, None], strata, sizes)
+        return result.over_all if result else Estimate(np.nan)
+
+    blind = unlabelled | kept
     return {
-        "left": (honest_round([everyone], sizes).over_all, dice[untouched].mean()),
-        "left, taken unknown": (honest_round([blind], with_all).over_all, dice[untouched].mean()),
-        "all scans": (honest_round([everyone], sizes, gone).over_all, dice.mean()),
-        "left, own share alone": (honest_round([latest], own_sizes).over_all, dice[own].mean()),
+        "choice and rest": (estimate(np.concatenate([picks, share, np.flatnonzero(kept & ~taken)]), left), dice[left].mean()),
+        "own share alone": (estimate(np.concatenate([picks, share]), unlabelled), dice[unlabelled].mean()),
+        "taken unknown": (estimate(np.concatenate([picks, share, np.flatnonzero(kept)]), blind), dice[unlabelled].mean()),
     }
 
 

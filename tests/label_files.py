@@ -68,7 +68,14 @@ def segment_lines(segments):
 
 def write_nrrd(path, labels, affine, lines=(), *, space="left-posterior-superior", encoding="gzip", change=None):
     """A NRRD file of three axes, or with layers first. `change` may alter the fields before they are written; None leaves one out."""
-    flip = {"left-posterior-superior": (-1, -1, 1), "RAS": (1, 1, 1), "LAS": (-1, 1, 1)}[space]
+    flip = {
+        "left-posterior-superior": (-1, -1, 1),
+        "LPS": (-1, -1, 1),
+        "RAS": (1, 1, 1),
+        "right-anterior-superior": (1, 1, 1),
+        "LAS": (-1, 1, 1),
+        "left-anterior-superior": (-1, 1, 1),
+    }[space]
     matrix = np.diag([*flip, 1]) @ affine
     vectors = ["(" + ",".join(f"{part:.17g}" for part in matrix[:3, column]) + ")" for column in range(4)]
     kinds = {"u1": "unsigned char", "i2": "short", "u2": "ushort", "i4": "int", "f4": "float", "f8": "double"}

@@ -193,7 +193,7 @@ def mirrored_to_proposal(labels: np.ndarray, proposal: np.ndarray, affine: np.nd
     best, flipped = max(
         ((_mean_dice(np.flip(labels, axes)[thin], proposal[thin], classes), axes) for axes in _flips()), key=lambda pair: pair[0]
     )
-    if best < 0.4 or best < 2 * plain:
+    if best < 0.5 or best < plain + 0.35:
         return []
     world = [SIDES[place] for place, axis in enumerate(world_axes(affine)) if axis in flipped]
     return [_mirrored("mirrored", world, f"agrees with the proposal at a Dice of {best:.2f} instead of {plain:.2f}")]

@@ -139,7 +139,7 @@ def _segments(header: Mapping[str, Any], layers: int) -> tuple[Segment, ...] | N
     for place, number in enumerate(numbers):
         field = f"Segment{number}_"
         name = header.get(f"{field}Name") or header.get(f"{field}ID") or f"Segment {number}"
-        name = str(name).replace("\\n", " ").replace("\\\\", "\\").strip()
+        name = re.sub(r"\\(.)", lambda escape: "\n" if escape[1] == "n" else escape[1], str(name)).strip()
         segments.append(
             Segment(name, int(header.get(f"{field}LabelValue", 1)), int(header.get(f"{field}Layer", place if layers > 1 else 0)))
         )

@@ -68,8 +68,8 @@ def expectation_maximization(said: np.ndarray, count: np.ndarray, classes: int) 
     prior = np.einsum("krc,k->c", votes, count)
     prior /= max(prior.sum(), 1)
     most = votes.sum(1)
-    weights = (most == most.max(1, keepdims=True)) & (most > 0)
-    weights = weights / np.maximum(weights.sum(1, keepdims=True), 1)
+    weights = ((most == most.max(1, keepdims=True)) & (most > 0)).astype(np.float64)
+    weights[weights.sum(1) > 1] = 0  # tied voxels say nothing at first, as in ITK's MultiLabelSTAPLE
     confusion = np.zeros((said.shape[1], classes + 1, classes + 1))
     for _ in range(_STEPS):
         before = confusion

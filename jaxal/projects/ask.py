@@ -17,7 +17,7 @@ from jaxal.acquisition.selection import k_center
 from jaxal.data.scans.folder import Showing
 from jaxal.errors import UserError
 from jaxal.files import write_text
-from jaxal.projects.assignment import assign, load_of, pairs_of
+from jaxal.projects.assignment import assign
 from jaxal.projects.measures import kept_apart
 from jaxal.projects.network import Working, open_round, write_proposals
 from jaxal.projects.project import Project, check_images
@@ -75,12 +75,12 @@ def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing
         if round_.fields["network"] is None
         else _query(project, state, round_, showing, watcher)
     )
-    readings = assign(project, round_, choice)
     if choice.working is not None:
         seen = [id_ for id_, _ in (*round_.test, *round_.evaluation)]
         asked = [*choice.chosen, *choice.at_random]
         with showing("proposals") as progress:
             write_proposals(project, choice.working, choice.params, [*asked, *seen], asked, progress)
+    readings = assign(project, round_, choice)
     text = json.dumps({**choice.record, "chosen": list(choice.chosen), "at_random": list(choice.at_random)}, indent=1) + "\n"
     write_text(project.round_folder(round_.number) / "query.json", text)
     with project.log.held() as pen:
@@ -128,8 +128,6 @@ def begin(project: Project, size: int | None, even_if_open: bool) -> None:
             unasked=unasked,
             at_random=at_random,
             chosen=count - at_random,
-            load=load_of(project, state),
-            pairs=pairs_of(state),
         )
 
 

@@ -1,13 +1,19 @@
-"""Who reads what, and what each label will be used for."""
+"""Who reads what: predicted minutes, balanced shares, and a part that two read."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
+import nibabel
 import numpy as np
 
 from jaxal.arrays import key_of, keys_of, numbers_of
+from jaxal.assessment import minutes as of_minutes
+from jaxal.assessment.sharing import Reader, share_out
 from jaxal.data.draws import spread
+from jaxal.labels.survey import survey
+from jaxal.projects.deliver import grid_of
 from jaxal.projects.project import Project
 from jaxal.projects.state import Round, State
 
@@ -24,38 +30,40 @@ class _Chosen(Protocol):
     def roles(self) -> Mapping[str, str]: ...
 
 
-def load_of(project: Project, state: State) -> dict[str, float]:
-    """Minutes that each reader who is there still has to read."""
-    load = dict.fromkeys(state.present, 0.0)
-    for reading in state.open_readings:
-        if reading.reader in load:
-            load[reading.reader] += project.settings.protocol.minutes
-    return load
+class Size(NamedTuple):
+    """How much there is to draw in a case, as far as the network's proposal tells: what minutes depend on."""
 
-
-def pairs_of(state: State) -> int:
-    """Cases that two readers have read."""
-    return sum(
-        len({version.reader for version in case.versions if version.reader in state.readers}) > 1 for case in state.cases.values()
-    )
+    volume_ml: float
+    slices: int
 
 
 def assign(project: Project, round_: Round, choice: _Chosen) -> list[dict[str, Any]]:
     """The readings that a round asks for, as the log has them: by reader, in an order that tells nothing of why a case was chosen.
 
-    It depends on nothing but what the round began with, so that a round which was stopped is asked as it would have been.
+    It depends on nothing but what was known when the round began, so that a round which was stopped is asked as it would have been.
 
     Args:
       project: whose.
       round_: the round.
-      choice: what it asks for.
+      choice: what it asks for; of a query that a network chose, the proposals are written.
     """
+    state = _when_it_began(project, round_)
     first = round_.fields["network"] is None
     asked = [*choice.chosen, *choice.at_random]
-    doubled = set(_doubled(project, round_, asked))
-    minutes = dict.fromkeys(asked, project.settings.protocol.minutes)
-    readers = _share_out(project, round_, minutes, doubled)
-    at_random = set(choice.at_random)
+    sizes = {} if first else {id_: size_of_proposal(project, id_, round_.number) for id_ in asked}
+    doubled = set(_doubled(project, state, round_, asked))
+    guessed = predicted_minutes(project, state, sizes, asked)
+    readers = share_out(
+        asked,
+        guessed,
+        {id_: project.cases[id_].subject for id_ in asked},
+        _loads(project, state),
+        double=doubled,
+        settled=_settled(project, state),
+        pairs=_pairs(state),
+        key=f"{project.settings.protocol.seed}",
+    )
+    at_random, order = set(choice.at_random), {id_: place for place, id_ in enumerate(_shuffled(project, round_, asked))}
     entries = [
         {
             "case": id_,
@@ -64,43 +72,90 @@ def assign(project: Project, round_: Round, choice: _Chosen) -> list[dict[str, A
             "role": choice.roles.get(id_, "training"),
             "double": len(readers[id_]) > 1,
             "proposal": not first and len(readers[id_]) == 1,  # a common proposal would make two readers agree
-            "minutes": round(minutes[id_], 1),
+            "minutes": round(guessed[id_], 1),
+            **({"size": list(sizes[id_])} if sizes else {}),
         }
         for id_ in asked
         for reader in readers[id_]
     ]
-    order = {id_: place for place, id_ in enumerate(_shuffled(project, round_, asked))}
     return sorted(entries, key=lambda entry: (entry["reader"], order[entry["case"]]))
 
 
-def _doubled(project: Project, round_: Round, asked: Sequence[str]) -> list[str]:
+def _when_it_began(project: Project, round_: Round) -> State:
+    events = project.log.read()
+    begun = next(event.number for event in events if event.kind == "round" and event.fields["round"] == round_.number)
+    return project.state_of(events[: begun + 1])
+
+
+def size_of_proposal(project: Project, id_: str, round_: int) -> Size:
+    """How much a proposal shows."""
+    labels = np.asarray(nibabel.nifti1.load(project.proposal_path(id_, round_, ".nii.gz")).dataobj).astype(np.uint8)
+    counted = survey(labels, int(labels.max(initial=1)))
+    voxel_ml = abs(np.linalg.det(grid_of(project.cases[id_]).affine[:3, :3])) / 1000
+    return Size(round(float(counted.counts.sum() * voxel_ml), 3), int((labels > 0).any((0, 1)).sum()))
+
+
+def predicted_minutes(project: Project, state: State, sizes: Mapping[str, Size], ids: Sequence[str]) -> dict[str, float]:
+    """Minutes that a reading of each case will take by an average reader: as guessed at the start until ten readings are known."""
+    guess = project.settings.protocol.minutes
+    if not sizes:
+        return dict.fromkeys(ids, guess)
+    rows, readers, known = [], [], []
+    for case in state.cases.values():
+        for version in case.versions:
+            if version.size is not None and version.minutes:
+                rows.append((*version.size, version.proposal is not None))
+                readers.append(version.reader)
+                known.append(version.minutes)
+    model = of_minutes.fit(_features(rows), readers, np.array(known)) if rows else None
+    each, _ = of_minutes.predict(model, _features([(*sizes[id_], True) for id_ in ids]), ["anybody"] * len(ids), guess)
+    return {id_: estimate.value for id_, estimate in zip(ids, each, strict=True)}
+
+
+def _features(rows: Sequence[tuple[float, ...]]) -> np.ndarray:
+    volume, slices, proposal = (np.array(column, np.float64) for column in zip(*rows, strict=True))
+    return of_minutes.features(volume, np.ones(len(rows)), slices, proposal)
+
+
+def _loads(project: Project, state: State) -> dict[str, Reader]:
+    """What waits for each reader who gets new cases."""
+    load = dict.fromkeys(state.active, 0.0)
+    for reading in state.open_readings:
+        if reading.reader in load:
+            load[reading.reader] += project.settings.protocol.minutes
+    return {name: Reader(1.0, minutes) for name, minutes in load.items()}
+
+
+def _settled(project: Project, state: State) -> dict[str, str]:
+    """The reader of each subject of which a scan is read or was."""
+    settled: dict[str, str] = {}
+    for id_, case in sorted(state.cases.items()):
+        names = [*case.readings, *(version.reader for version in case.versions if version.reader in state.readers)]
+        if names:
+            settled.setdefault(project.cases[id_].subject, names[0])
+    return settled
+
+
+def _pairs(state: State) -> dict[tuple[str, str], int]:
+    """How many cases each pair of readers has read."""
+    pairs: Counter[tuple[str, str]] = Counter()
+    for case in state.cases.values():
+        names = sorted({version.reader for version in case.versions if version.reader in state.readers})
+        if len(names) > 1:
+            pairs[names[0], names[1]] += 1
+    return dict(pairs)
+
+
+def _doubled(project: Project, state: State, round_: Round, asked: Sequence[str]) -> list[str]:
     """Cases that two readers get; neither knows."""
     protocol = project.settings.protocol
-    if len(round_.fields["load"]) < 2 or not protocol.double_share:
+    if len(state.active) < 2 or not protocol.double_share:
         return []
     count = round(protocol.double_share * len(asked))
-    if round_.fields["pairs"] < PAIRS_WANTED:
+    if sum(_pairs(state).values()) < PAIRS_WANTED:
         count = max(count, DOUBLE_AT_LEAST)
     groups = {id_: project.cases[id_].group for id_ in asked}
     return spread(asked, groups, min(count, len(asked)), protocol.seed, f"double of round {round_.number}")
-
-
-def _share_out(project: Project, round_: Round, minutes: Mapping[str, float], doubled: set[str]) -> dict[str, list[str]]:
-    """Readers of each case: the longest first to whom has least to do, all scans of a subject to one reader."""
-    load = dict(round_.fields["load"])
-    of_subject: dict[str, str] = {}
-    readers: dict[str, list[str]] = {}
-    for id_ in sorted(minutes, key=lambda id_: (-minutes[id_], id_)):
-        subject = project.cases[id_].subject
-        first = of_subject.get(subject) or min(load, key=lambda name: (load[name], name))
-        of_subject[subject] = first
-        readers[id_] = [first]
-        load[first] += minutes[id_]
-        if id_ in doubled:
-            second = min((name for name in load if name != first), key=lambda name: (load[name], name))
-            readers[id_].append(second)
-            load[second] += minutes[id_]
-    return readers
 
 
 def _shuffled(project: Project, round_: Round, asked: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jaxal.errors import UserError
 from jaxal.projects.log import Pen
 from jaxal.projects.project import Project, days_between
-from jaxal.projects.state import Reading, State
+from jaxal.projects.state import OVERDUE, Reading, State
 
 
 def exclude(project: Project, ids: Sequence[str], why: str) -> list[str]:
@@ -136,8 +136,8 @@ def hand_over(project: Project, pen: Pen, reading: Reading, why: str, to: str | 
     """Gives an open reading to somebody who has not read the case; returns to whom. Nobody gets it where nobody else is left."""
     state = project.state_of(pen.events)
     case = state.cases[reading.case]
-    others = [name for name in state.present if name not in case.readings and name != reading.reader]
-    if to is not None and to not in others:
+    others = [name for name in state.active if name not in case.readings and name != reading.reader]
+    if to is not None and (to in case.readings or to == reading.reader):
         raise UserError(f"{reading.case}: {to} reads it already. Name somebody else.")
     new = to or (min(others, key=lambda name: (_load(state, name), name)) if others else None)
     pen.add("released", case=reading.case, reader=reading.reader, why=why)
@@ -162,9 +162,9 @@ def release_overdue(project: Project) -> list[tuple[str, str]]:
         state = project.state_of(pen.events)
         for reading in state.open_readings:
             case = state.cases[reading.case]
-            others = set(state.present) - case.readings.keys()
+            others = set(state.active) - case.readings.keys()
             if others and days_between(reading.opened or reading.asked, now_of(project)) > days:
-                new = hand_over(project, pen, reading, "overdue")
+                new = hand_over(project, pen, reading, OVERDUE)
                 moved.append((reading.case, new or ""))
                 state = project.state_of(pen.events)
     return moved
@@ -202,14 +202,15 @@ def ask_a_third(project: Project, id_: str, reader: str | None = None) -> str:
     with project.log.held() as pen:
         state = project.state_of(pen.events)
         case = state.cases[id_]
-        others = [name for name in state.present if name not in case.readings]
+        others = [name for name in state.active if name not in case.readings]
         if reader:
             _check_reader(project, state, reader)
-        if not others or (reader and reader not in others):
+            others = [] if reader in case.readings else [reader]
+        if not others:
             raise UserError(
                 f"{id_}: nobody is left who has not read it. `jaxal review {project.folder} {id_} --take VERSION` decides."
             )
-        new = reader or min(others, key=lambda name: (_load(state, name), name))
+        new = min(others, key=lambda name: (_load(state, name), name))
         pen.add("assigned", case=id_, reader=new, why="readers differ", part="third", proposal=False)
         return new
 
@@ -221,7 +222,7 @@ def _load(state: State, reader: str) -> int:
 def _least_busy(state: State) -> str:
     if not state.present:
         raise UserError("No reader is there.")
-    return min(state.present, key=lambda name: (_load(state, name), name))
+    return min(state.active, key=lambda name: (_load(state, name), name))
 
 
 def _check_cases(project: Project, ids: Sequence[str]) -> None:

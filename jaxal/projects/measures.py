@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 
 from jaxal.assessment import metrics
-from jaxal.assessment.honest_curve import honest_mean
+from jaxal.assessment.honest_curve import Honest, Stratum, honest_round
 from jaxal.assessment.intervals import Estimate, student_mean
 from jaxal.files import write_text
 from jaxal.projects.deliver import read_version
@@ -19,9 +19,6 @@ from jaxal.strategies.named import named_strategy
 from jaxal.tasks.segmentation import SEGMENTATION
 
 Progress = Callable[[int, int], None]
-
-
-Stratum = tuple[str, bool]  # a group, and whether the strategy put the case first
 
 
 class Unseen(NamedTuple):
@@ -50,20 +47,6 @@ class Unseen(NamedTuple):
     sizes: Mapping[Stratum, int]
     waiting: int
     dice: np.ndarray
-
-
-class Honest(NamedTuple):
-    """How good a network is on what had no label when it was trained.
-
-    Attributes:
-      over_all: mean over cases of the mean over the classes that a case has.
-      by_class: in the order of the classes.
-      by_group: mean over classes, by group.
-    """
-
-    over_all: Estimate
-    by_class: tuple[Estimate, ...]
-    by_group: Mapping[str, Estimate]
 
 
 def unseen(project: Project, state: State, progress: Progress = lambda done, total: None) -> list[Unseen]:
@@ -165,26 +148,8 @@ def _measure(project: Project, state: State, round_: Round, taken: set[str], put
 
 
 def honest(measured: Unseen) -> Honest | None:
-    """Estimates from a round's measurements; None where of the strategy's choice, or of the rest, no label is there yet.
-
-    The mean is weighted by the strata's sizes (post-stratification); a stratum of which all is known adds nothing to the interval.
-    """
-    for first in (True, False):  # neither speaks for the other
-        size = sum(size for stratum, size in measured.sizes.items() if stratum[1] == first)
-        if size and not any(stratum[1] == first for stratum in measured.strata):
-            return None
-    mean, strata = mean_dice(measured.dice), list(measured.strata)
-
-    def of_group(group: str) -> Estimate:
-        places = [place for place, stratum in enumerate(strata) if stratum[0] == group]
-        sizes = {stratum: size for stratum, size in measured.sizes.items() if stratum[0] == group}
-        return honest_mean(mean[places], [strata[place] for place in places], sizes)
-
-    return Honest(
-        honest_mean(mean, strata, measured.sizes),
-        tuple(honest_mean(column, strata, measured.sizes) for column in measured.dice.T),
-        {group: of_group(group) for group in sorted({group for group, _ in measured.sizes})},
-    )
+    """Estimates from a round's measurements; None where of the strategy's choice, or of the rest, no label is there yet."""
+    return honest_round(measured.dice, measured.strata, measured.sizes) if measured.cases else None
 
 
 class _Cache:

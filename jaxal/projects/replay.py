@@ -24,7 +24,7 @@ excluded  case, why                               the case is unusable
 from collections.abc import Iterable, Sequence
 
 from jaxal.projects.log import Event
-from jaxal.projects.state import EXISTING, MERGED, CaseState, Reading, Review, Round, State, Version
+from jaxal.projects.state import EXISTING, MERGED, OVERDUE, CaseState, Reading, Review, Round, State, Version
 
 
 def replay(events: Iterable[Event], cases: Sequence[str], classes: Sequence[str]) -> State:
@@ -50,6 +50,7 @@ def _started(state: State, event: Event) -> None:
 
 def _reader(state: State, event: Event) -> None:
     state.readers[event.fields["name"]] = event.fields["present"]
+    state.lapsed.discard(event.fields["name"])
 
 
 def _data(state: State, event: Event) -> None:
@@ -85,11 +86,13 @@ def _asked(state: State, event: Event) -> None:
             "asked",
             event.time,
             proposal=entry.get("proposal", True),
+            size=tuple(entry["size"]) if "size" in entry else None,
         )
 
 
 def _opened(state: State, event: Event) -> None:
     reading = state.cases[event.fields["case"]].readings.get(event.fields["reader"])
+    state.lapsed.discard(event.fields["reader"])
     if reading and reading.is_open:
         reading.status, reading.opened = "opened" if reading.status == "asked" else reading.status, event.time
 
@@ -97,6 +100,7 @@ def _opened(state: State, event: Event) -> None:
 def _label(state: State, event: Event) -> None:
     fields, case = event.fields, state.cases[event.fields["case"]]
     reading = case.readings.get(fields["reader"])
+    state.lapsed.discard(fields["reader"])
     case.versions.append(
         Version(
             fields["version"],
@@ -111,6 +115,7 @@ def _label(state: State, event: Event) -> None:
             fields.get("delivered", ""),
             fields["classes"],
             fields.get("proposal"),
+            reading.size if reading else None,
             fields.get("volumes_ml", {}),
             fields.get("centres", {}),
         )
@@ -179,6 +184,8 @@ def _skipped(state: State, event: Event) -> None:
 def _released(state: State, event: Event) -> None:
     case = state.cases[event.fields["case"]]
     reading = case.readings.get(event.fields["reader"])
+    if event.fields["why"] == OVERDUE:
+        state.lapsed.add(event.fields["reader"])
     if reading and reading.is_open:
         del case.readings[reading.reader]
         for other in case.readings.values():

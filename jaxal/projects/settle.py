@@ -44,7 +44,7 @@ def _ask_a_third(project: Project, id_: str) -> list[str]:
     with project.log.held() as pen:
         state = project.state_of(pen.events)
         case = state.cases[id_]
-        others = [name for name in state.present if name not in case.readings]
+        others = [name for name in state.active if name not in case.readings]
         if case.status != "disputed" or not others or len(case.readings) > 2:
             return []
         load = {name: sum(reading.reader == name for reading in state.open_readings) for name in others}

@@ -15,6 +15,7 @@ Part = Literal["existing", "first", "strategy", "random", "again", "third"]  # h
 Role = Literal["training", "evaluation", "test"]
 EXISTING = "data"  # stands for a reader in the versions of labels that were there at the start
 MERGED = "merged"
+OVERDUE = "overdue"  # why a case went to somebody else that nobody had opened for long
 
 
 class Version(NamedTuple):
@@ -32,6 +33,7 @@ class Version(NamedTuple):
       delivered: SHA-256 of what was handed in.
       classes: names that its reader could choose from.
       proposal: round of the proposal that it began from; None where there was none.
+      size: how much the proposal of its round showed, whether the reader saw it or not; see `assignment.Size`.
       volumes_ml, centres: of the classes that are in it, by name, where they are known; see `labels.survey`.
     """
 
@@ -47,6 +49,7 @@ class Version(NamedTuple):
     delivered: str
     classes: int
     proposal: int | None
+    size: tuple[float, ...] | None = None
     volumes_ml: Mapping[str, float] = MappingProxyType({})
     centres: Mapping[str, Sequence[float]] = MappingProxyType({})
 
@@ -64,6 +67,7 @@ class Reading:
       asked, opened: when.
       why: reasons of the last return.
       proposal: whether a proposal is shown.
+      size: how much the proposal shows.
     """
 
     case: str
@@ -76,6 +80,7 @@ class Reading:
     opened: str | None = None
     why: str = ""
     proposal: bool = True
+    size: tuple[float, ...] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -173,6 +178,7 @@ class State:
     Attributes:
       cases: by id.
       readers: by name, whether they are there.
+      lapsed: readers who let a case lie until it went to somebody else, and have not opened or handed in anything since.
       classes: their names, those that were added among them.
       data: where the data lie, if they were moved.
       rounds: that have begun.
@@ -185,6 +191,7 @@ class State:
     readers: dict[str, bool]
     classes: list[str]
     data: str | None = None
+    lapsed: set[str] = dataclasses.field(default_factory=set)
     rounds: list[Round] = dataclasses.field(default_factory=list)
     refused: list[Event] = dataclasses.field(default_factory=list)
     events: int = 0
@@ -194,6 +201,11 @@ class State:
     def present(self) -> list[str]:
         """Readers who are there."""
         return sorted(name for name, there in self.readers.items() if there)
+
+    @property
+    def active(self) -> list[str]:
+        """Readers who get new cases: those who are there and have let nothing lapse; all who are there if nobody else is left."""
+        return [name for name in self.present if name not in self.lapsed] or self.present
 
     @property
     def open_readings(self) -> list[Reading]:

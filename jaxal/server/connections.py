@@ -2,14 +2,19 @@
 a client that does not fetch its answer."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import h11
+import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 20.0
 LINGER_SECONDS = 10.0  # so that a client that is still sending comes to read the answer
 STALL_SECONDS = 60.0
+_GRACE = 0.5  # seconds that requests have to end after Ctrl-C
+_MOST = 200  # connections
 
 
 class Connection(H11Protocol):
@@ -72,3 +77,21 @@ class Connection(H11Protocol):
     def _end(self) -> None:
         if self.transport is not None:
             self.transport.abort()
+
+
+def configured(app: ASGIApp, certificate: Path | None = None, key: Path | None = None) -> uvicorn.Config:
+    """How uvicorn serves the application. It writes no line for each request, because addresses may hold a reader's secret."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_level="critical",  # `Guard` tells of errors; of what Ctrl-C ends nothing is told
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MOST,
+        timeout_graceful_shutdown=_GRACE,  # type: ignore[arg-type]
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )

@@ -5,6 +5,7 @@ upload with later requests that have no body.
 """
 
 import asyncio
+import traceback
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -76,6 +77,10 @@ class Guard:
             if not began:
                 late = PlainTextResponse("The upload took too long and was cut off. Send it again.", 408, {"Connection": "close"})
                 await late(scope, receive, sending)
+        except Exception:  # for the keeper of the server; others learn nothing of its inside
+            traceback.print_exc()
+            if not began:
+                await PlainTextResponse("The server has made a mistake. Tell its keeper.", 500)(scope, receive, sending)
 
     def _why_not(self, method: str, headers: Headers) -> Response | None:
         """The answer to a request that is turned away unread; None if it is not."""

@@ -31,7 +31,7 @@ def routes(site: Site) -> list[Route]:
         ("/readers/{reader}/worklist.html", lambda request: _worklist(site, request)),
         ("/readers/{reader}/click.html", lambda request: _click(site, request)),
     ]
-    answer = Route("/readers/{reader}/answer", lambda request: _answer(site, request), methods=["POST"])
+    answer = Route("/readers/{reader}/answer", _asking(lambda request: _answer(site, request)), methods=["POST"])
     return [*(Route(path, _asking(handle), methods=["GET"]) for path, handle in gets), answer]
 
 

@@ -42,6 +42,7 @@ class ProjectDesk:
     ):
         self.name = project.settings.name
         self.uploads = project.folder / "uploads"
+        self.uploads.mkdir(exist_ok=True)
         self._project, self._reviewers = project, tuple(reviewers)
         self._status, self._worklist, self._review = status, worklist, review
         self._one_at_a_time = threading.Lock()  # two who ask at once must not get one case

@@ -15,8 +15,6 @@ from jaxal.files import lock
 from jaxal.server.desk import Desk
 
 _NEEDED = ("starlette", "uvicorn", "python_multipart")
-_GRACE = 0.5  # seconds that requests have to end after Ctrl-C
-_CONNECTIONS = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +65,7 @@ def serve(desk: Desk, config: ServeConfig, told: Callable[[str], None] = print) 
     import uvicorn
 
     from jaxal.server.app import make_app
-    from jaxal.server.connections import Connection
+    from jaxal.server.connections import configured
     from jaxal.server.limits import Limits
     from jaxal.server.logins import Doorman
     from jaxal.server.uploads import clear
@@ -80,22 +78,7 @@ def serve(desk: Desk, config: ServeConfig, told: Callable[[str], None] = print) 
         clear(desk.uploads)
         listener = stack.enter_context(_listen(address, config.port))
         app = make_app(desk, limits, doorman=doorman, upload_limit=config.upload_mib << 20, at_once=config.at_once, told=told)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http=Connection,
-                ws="none",
-                lifespan="off",
-                log_level="error",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=_CONNECTIONS,
-                timeout_graceful_shutdown=_GRACE,  # type: ignore[arg-type]
-                ssl_certfile=config.certificate,
-                ssl_keyfile=config.key,
-            )
-        )
+        server = uvicorn.Server(configured(app, config.certificate, config.key))
         told(_where(config, listener))
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
@@ -108,9 +91,11 @@ def _check(config: ServeConfig) -> str:
     Raises:
       UserError: it is not, or a file cannot be used.
     """
+    if not 0 <= config.port <= 65535:
+        raise UserError(f"--port {config.port}: ports are numbers from 0 to 65535.")
     try:
         address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][4][0]
-    except (OSError, UnicodeError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         raise UserError(
             f"{config.host}:{config.port}: is no address of this machine ({error}). Leave --host out for this machine alone."
         ) from error

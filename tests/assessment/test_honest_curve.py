@@ -4,12 +4,8 @@ import coverage_of_honest_curves as simulation
 import numpy as np
 import pytest
 
-from jaxal.assessment.honest_curve import Looked, honest_mean, honest_round
+from jaxal.assessment.honest_curve import honest_mean, honest_round
 from jaxal.assessment.intervals import Spread, bounded_interval, bounded_mean
-
-
-def looked(dice, groups, taken=None):
-    return Looked(np.array(dice, float), groups, np.zeros(len(groups), bool) if taken is None else np.array(taken))
 
 
 def test_the_mean_is_weighted_by_the_pool_by_hand():
@@ -93,38 +89,38 @@ def test_what_cannot_be_is_refused():
         honest_mean(np.ones(3), ["A"] * 3, {"A": 2})
     with pytest.raises(ValueError, match="strata"):
         honest_mean(np.ones(3), ["A", "A", "X"], {"A": 9})
-    with pytest.raises(ValueError, match="2 groups"):
-        honest_round([Looked(np.ones((3, 1)), ["A", "A"], np.zeros(3, bool))], {"A": 9})
 
 
 def test_a_round_by_class_group_and_over_all():
-    own = looked([[0.9, 0.5], [0.8, np.nan], [0.7, 0.3]], ["A", "A", "A"])
-    kept = looked([[0.6, 0.2], [0.4, np.nan], [0.5, 0.6]], ["B", "B", "B"])
-    result = honest_round([own, kept], {"A": 60, "B": 40})
+    dice = np.array([[0.9, 0.5], [0.8, np.nan], [0.7, 0.3], [0.6, 0.2], [0.4, np.nan], [0.5, 0.6]])
+    strata = [("A", False)] * 3 + [("B", False)] * 3
+    result = honest_round(dice, strata, {("A", False): 60, ("B", False): 40})
     by_case = np.array([0.7, 0.8, 0.5, 0.4, 0.4, 0.55])
     assert result.over_all == pytest.approx(honest_mean(by_case, ["A"] * 3 + ["B"] * 3, {"A": 60, "B": 40}))
     assert result.by_class[0].value == pytest.approx(0.6 * 0.8 + 0.4 * 0.5)
     assert result.by_class[1].cases == 4
     assert result.by_group["B"] == pytest.approx(honest_mean(by_case[3:], ["B"] * 3, {"B": 40}))
-    assert result.unseen == () and honest_round([own], {"A": 60, "C": 2}).unseen == ("C",)
 
 
-def test_cases_that_would_have_been_taken_speak_for_those_that_were():
-    part = looked([[0.9], [0.8], [0.85], [0.3], [0.5]], ["A"] * 5, [False, False, False, True, True])
-    assert honest_round([part], {"A": 30}).over_all == pytest.approx(
-        honest_mean(np.array([0.9, 0.8, 0.85]), ["A"] * 3, {"A": 30})
-    )
-    everything = honest_round([part], {"A": 30}, {"A": 20})
-    assert everything.over_all.value == pytest.approx(0.6 * 0.85 + 0.4 * 0.4)
-    assert everything.by_group["A"].value == pytest.approx(everything.over_all.value)
+def test_what_the_strategy_chose_is_known_in_full_and_speaks_for_nobody_else():
+    dice = np.array([[0.3], [0.5], [0.9], [0.8], [0.85]])
+    strata = [("A", True), ("A", True), ("A", False), ("A", False), ("A", False)]
+    sizes = {("A", True): 2, ("A", False): 8}
+    result = honest_round(dice, strata, sizes)
+    assert result.over_all.value == pytest.approx(0.2 * 0.4 + 0.8 * 0.85)
+    assert result.by_group["A"] == result.over_all
+    assert honest_round(dice[:2], strata[:2], sizes) is None and honest_round(dice[2:], strata[2:], sizes) is None
+    known = honest_round(dice, strata, {("A", True): 2, ("A", False): 3}).over_all
+    assert known.low == known.value == known.high == pytest.approx(dice.mean())
 
 
 def test_the_order_of_cases_does_not_matter():
     rng = np.random.default_rng(0)
-    dice, groups, order = rng.random((9, 2)), np.array(list("ABCABCABC")), rng.permutation(9)
-    sizes = {"A": 9, "B": 12, "C": 5}
-    result = honest_round([looked(dice, groups)], sizes)
-    shuffled = honest_round([looked(dice[order[:4]], groups[order[:4]]), looked(dice[order[4:]], groups[order[4:]])], sizes)
+    dice, order = rng.random((9, 2)), rng.permutation(9)
+    strata = [(group, place % 2 == 0) for place, group in enumerate("ABCABCABC")]
+    sizes = {(group, first): 6 for group in "ABC" for first in (True, False)}
+    result = honest_round(dice, strata, sizes)
+    shuffled = honest_round(dice[order], [strata[place] for place in order], sizes)
     assert shuffled.over_all == pytest.approx(result.over_all)
     assert [estimate.value for estimate in shuffled.by_class] == pytest.approx([estimate.value for estimate in result.by_class])
 
@@ -139,5 +135,5 @@ def test_intervals_hold_the_pools_mean(scenario):
 
 def test_intervals_hold_what_is_left_once_a_strategy_has_chosen():
     shares = simulation.coverage_of_projects(simulation.PROJECTS[1], 100, np.random.default_rng(0))
-    assert shares["left"][0] >= 0.9 and shares["all scans"][0] >= 0.9
-    assert shares["left"][1] < 0.05
+    assert shares["choice and rest"][0] >= 0.9 and shares["own share alone"][0] >= 0.9
+    assert shares["choice and rest"][1] < 0.05

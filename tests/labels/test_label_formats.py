@@ -73,7 +73,9 @@ def test_packed_or_not_whatever_the_name_says(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["raw", "gzip", "gz", "bzip2"])
-@pytest.mark.parametrize("space", ["left-posterior-superior", "RAS", "LAS"])
+@pytest.mark.parametrize(
+    "space", ["left-posterior-superior", "RAS", "LAS", "LPS", "right-anterior-superior", "left-anterior-superior"]
+)
 @pytest.mark.parametrize("dtype", ["u1", "<i2", ">i2", "<f4"])
 def test_nrrd_in_all_ways(tmp_path, dtype, space, encoding):
     labels = truth().astype(dtype)
@@ -105,6 +107,15 @@ def test_names_in_another_spelling_are_told(tmp_path):
         tmp_path / "e.seg.nrrd", truth(), AFFINE, segment_lines([("Leber-Gefäße", 1), ("tumour", 2), ("spleen", 3)])
     )
     assert assert_true(exact, expected).notes == ()
+
+
+def test_a_name_in_another_encoding_is_not_taken_for_what_is_left_of_it(tmp_path):
+    expected = Expected("c", EXPECTED.grid, ("Gefe", "tumour", "spleen"))
+    path = write_nrrd(tmp_path / "d.seg.nrrd", truth(), AFFINE, NAMED)
+    path.write_bytes(path.read_bytes().replace(b"Name:=liver", "Name:=Gefäße".encode("latin-1")))
+    with pytest.raises(Refused) as error:
+        delivered(path, expected)
+    assert error.value.code == "unknown-name"
 
 
 def test_spellings_of_two_classes_are_never_confused(tmp_path):
@@ -216,6 +227,8 @@ def test_what_is_not_annotated_is_taken_where_that_is_meant(tmp_path):
     expected = Expected("c", EXPECTED.grid, CLASSES, partial=True)
     result = delivered(write_nifti(tmp_path / "d.nii.gz", labels, AFFINE), expected)
     np.testing.assert_array_equal(result.labels, labels)
+    with pytest.raises(Refused, match="the value 4"):
+        delivered(write_nifti(tmp_path / "d.nii.gz", np.where(labels == 255, 4, labels).astype(np.uint8), AFFINE), expected)
     lines = [*NAMED, *[line.replace("Segment0", "Segment9") for line in segment_lines([("Ignore", 4)])[:4]]]
     path = write_nrrd(tmp_path / "d.seg.nrrd", np.where(labels == 255, 4, labels).astype(np.uint8), AFFINE, lines)
     np.testing.assert_array_equal(delivered(path, expected).labels, labels)

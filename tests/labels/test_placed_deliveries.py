@@ -83,6 +83,15 @@ def test_the_tolerance_holds_at_every_corner():
     assert isinstance(placed, Misfit) and placed.code == "other-spacing"
 
 
+def test_what_differs_is_told_axis_by_axis():
+    """Axes stored as 2, 0, 1, and twice the spacing along the second: the sizes are compared with those of the right axes."""
+    turn = np.array([[0, 1, 0], [0, 0, 2], [1, 0, 0]])
+    affine = AFFINE.copy()
+    affine[:3, :3] = AFFINE[:3, :3] @ turn
+    placed = fit(GRID, Grid((5, 7, 3), affine))
+    assert isinstance(placed, Misfit) and "measure 2.5 x 0.7 x 1.6 mm, the scan's 2.5 x 0.7 x 0.8 mm" in placed.sentence
+
+
 def test_single_precision_does_not_matter():
     placed = fit(GRID, Grid(SHAPE, AFFINE.astype(np.float32).astype(np.float64)))
     assert placed == Fit((0, 1, 2), (1, 1, 1), (0, 0, 0))

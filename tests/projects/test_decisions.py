@@ -91,13 +91,18 @@ def test_cases_are_handed_over_by_name(begin):
 def test_what_nobody_opens_goes_to_somebody_else(begin):
     made = begin(readers=("anna", "ben"), double_share=0.0, lease_days=7.0)
     made.ask()
-    case = next(reading.case for reading in made.state.open_readings if reading.reader == "anna")
-    decisions.mark_opened(made.project, "anna", case, "test")
     made.clock.wait(6 * 86400)
     assert decisions.release_overdue(made.project) == []
+    for reading in made.state.open_readings:
+        if reading.reader == "anna":
+            decisions.mark_opened(made.project, "anna", reading.case, "test")
     made.clock.wait(2 * 86400)
     moved = decisions.release_overdue(made.project)
-    assert len(moved) == 5 and made.state.events and all(reader for _, reader in moved)
+    assert {reader for _, reader in moved} == {"anna"}, "anna has opened one, so all of ben's cases go to her"
+    assert made.state.active == ["anna"] and made.state.present == ["anna", "ben"]
+    assert {reading.reader for reading in made.state.open_readings} == {"anna"}
+    made.answer()
+    assert {entry["reader"] for entry in made.ask().asked["readings"]} == {"anna"}
 
 
 def test_a_skipped_case_goes_to_another_reader_or_back_to_the_pool(begin):
