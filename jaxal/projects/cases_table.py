@@ -106,7 +106,7 @@ def _row(case: CaseStatus, grouped: bool, hide_quiet: bool) -> str:
     remarks = "; ".join([*(note.replace("-", " ") for note in case.notes), *([case.why] if case.why else [])])
     cells = [
         *([_text(case.group)] if grouped else []),
-        f'<td data-value="{STATUSES.index(case.status)}"><i class="{case.status}"></i>{WORDS[case.status]}</td>',
+        f'<td class="stands" data-value="{STATUSES.index(case.status)}"><i class="{case.status}"></i>{WORDS[case.status]}</td>',
         _number(case.round, 0),
         _text(", ".join(case.readers)),
         _text(case.label or ""),

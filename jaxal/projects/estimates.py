@@ -152,8 +152,8 @@ def _truth(past: Past, curve: Sequence[Point]) -> Estimate | None:
 
 def _between(status: Status, past: Past) -> list[VolumeBias]:
     """Each reader against the other reader of the same case; a class that somebody did not draw has no volume."""
-    biases = []
-    for reader in sorted({name for pair in past.pairs for name in pair.readers}):
+    biases, readers = [], sorted({name for pair in past.pairs for name in pair.readers})
+    for reader in readers if len(readers) > 2 else readers[:1]:  # of two, each is the other's mirror image
         for class_ in status.classes:
             both = np.array(
                 [

@@ -61,7 +61,7 @@ def page_text(status: Status, past: Past = Past(), written: str = "", by_version
         page_parts.network(status, estimates),
         page_parts.agreement(status, past, estimates),
         page_parts.effort(status, estimates),
-        page_parts.ahead(estimates),
+        page_parts.ahead(status, estimates),
         page_parts.back(status, past),
     ]
     name = html.escape(status.name)

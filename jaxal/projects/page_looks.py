@@ -38,6 +38,7 @@ input,select{font:inherit;color:var(--ink);background:var(--back);border:1px sol
 .tall thead th:first-child{z-index:2}
 .every-case{width:100%}
 .every-case :is(td,th),.told :is(td,th){text-align:left}
+.every-case .stands,#readers td small{white-space:nowrap}
 .every-case td:last-child{overflow-wrap:anywhere;min-width:12rem}
 .told td:last-child{overflow-wrap:anywhere;min-width:14rem}
 .told td{vertical-align:top}
@@ -61,9 +62,11 @@ footer{border-top:1px solid var(--line);margin-top:2rem;padding-top:.5rem;font-s
 @media print{
 nav,.tools,.signs button[aria-pressed]::after{display:none}
 .signs button{border:0;padding:0 .8rem 0 0}
+.every-case .stands{white-space:normal}
 .tall{max-height:none;border:0}
 .tall thead th{position:static}
-.every-case :is(td,th),.told :is(td,th){min-width:0!important}
+.every-case :is(td,th),.told td{min-width:0!important}
+.told th:first-child{min-width:4.5rem}
 .every-case tr.quiet{display:none}
 .on-paper{display:block}
 i.labelled,i.asked,i.disputed,i.unlabelled,i.excluded{width:7pt;height:7pt}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxal.assessment.extrapolation import FEWEST_ROUNDS
+from jaxal.assessment.extrapolation import FEWEST_ROUNDS, Extrapolation
 from jaxal.assessment.intervals import FEWEST, UNKNOWN, Estimate
 from jaxal.assessment.minutes import LONGEST
 from jaxal.projects.curve_charts import Series, charts, in_numbers
@@ -283,9 +283,10 @@ def _listed(lines: Sequence[str]) -> str:
 # Whether to go on
 
 
-def ahead(estimates: Estimates) -> str:
+def ahead(status: Status, estimates: Estimates) -> str:
     """What goals would still take, and what rules for stopping say."""
-    told = [goal.sentence for goal in estimates.goals] or [
+    left = len(status.cases) - status.counts.get("labelled", 0) - status.counts.get("excluded", 0)
+    told = [f"{goal.sentence}{_beyond(goal, left)}" for goal in estimates.goals] or [
         f"How many labels a Dice of 0.9, say, would still take cannot be told before {FEWEST_ROUNDS} rounds have an interval."
     ]
     rows = "".join(
@@ -304,6 +305,10 @@ def ahead(estimates: Estimates) -> str:
         _paragraph("They are shown, and nothing acts upon them: you decide. " + (estimates.caution if estimates.caution else "")),
         rules,
     )
+
+
+def _beyond(goal: Extrapolation, left: int) -> str:
+    return f" That is more than the {left} that can still be had." if goal.more.low > left else ""
 
 
 # What came back
