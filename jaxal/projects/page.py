@@ -102,9 +102,8 @@ def _links() -> str:
 
 def _foot(status: Status, written: str, by_version: str) -> str:
     when = f"Written {page_parts.moment(written)}" if written else "Written"
-    by = f" by jaxal {html.escape(by_version)}" if by_version else ""
     last = f" The last thing that happened to the project was {page_parts.moment(status.at)}." if status.at else ""
     return (
-        f'<footer><span id="written">{when}{by}.</span>{last}<span id="live"></span> Intervals are of 95 %. '
+        f'<footer><span id="written">{when}{page_parts.by(by_version)}.</span>{last}<span id="live"></span> Intervals are of 95 %. '
         "This page holds ids of cases and names of readers, and nothing else about a patient. It is one file that loads nothing.</footer>"
     )

@@ -56,7 +56,7 @@ input,select{font:inherit;color:var(--ink);background:var(--back);border:1px sol
 .flag{color:var(--bad);font-weight:600}
 .on-paper{display:none}
 footer{border-top:1px solid var(--line);margin-top:2rem;padding-top:.5rem;font-size:.85rem;color:var(--soft);overflow-wrap:anywhere}
-.maps{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:.8rem;margin:.6rem 0}
+.maps{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:.8rem;margin:.6rem 0}
 .maps img{width:100%;height:auto;display:block;border-radius:.25rem;background:#000}
 .maps figcaption{margin-top:.3rem}
 @media print{

@@ -26,7 +26,12 @@ PLACES = (
     ("back", "What came back"),
 )
 BACK_AT_ONCE = 12  # lines of what came back, beyond which older ones are folded up
-WENT = {"returned": "was returned to", "reopened": "is asked for again from", "skipped": "was given back by"}
+WENT = {
+    "returned": "was returned to",
+    "reopened": "is asked for again from",
+    "released": "was taken from",
+    "skipped": "was given back by",
+}
 
 
 def copied(command: str) -> str:
@@ -37,6 +42,11 @@ def copied(command: str) -> str:
 def moment(time: str) -> str:
     """An instant as people read it."""
     return f'<time datetime="{html.escape(time)}">{html.escape(time[:16].replace("T", " "))} UTC</time>'
+
+
+def by(version: str) -> str:
+    """Which jaxal wrote a page, if that is known."""
+    return f" by jaxal {html.escape(version)}" if version else ""
 
 
 def _section(place: str, *parts: str) -> str:

@@ -17,11 +17,11 @@ from jaxal.projects.state import EXISTING, MERGED, State, Version
 
 
 class Back(NamedTuple):
-    """A label that went back to a reader, a case that is asked for again, or one that a reader gave back.
+    """A label that went back to a reader, a case that is asked for again, or one that a reader does not read any more.
 
     Attributes:
       time: when.
-      kind: `returned`, `reopened` or `skipped`.
+      kind: `returned`, `reopened`, `released` or `skipped`.
       reader, case: whose.
       why: in words.
       by: who said so; empty where that is not known.
@@ -113,7 +113,7 @@ def past_of(project: Project) -> Past:
     )
 
 
-BACK = ("returned", "reopened", "skipped")
+BACK = ("returned", "reopened", "released", "skipped")
 
 
 def _back(event: Event) -> Back:

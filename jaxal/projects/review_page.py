@@ -15,7 +15,7 @@ from jaxal.labels.findings import dice_with
 from jaxal.projects.decisions import now_of
 from jaxal.projects.page import version
 from jaxal.projects.page_looks import STYLE
-from jaxal.projects.page_parts import copied, moment
+from jaxal.projects.page_parts import by, copied, moment
 from jaxal.projects.project import Project
 from jaxal.projects.state import State, Version
 from jaxal.report.looks import SCRIPT
@@ -114,15 +114,15 @@ def page_text(name: str, folder: str, classes: Sequence[str], disputes: Sequence
     )
     about = (
         f"The readers of a case differ in some class by a Dice below {far_apart:g}, or one of them alone drew it. Slices go through the largest "
-        "place at which they differ: seen from below, from the front and from the side. Where a picture shows both, the colour of a reader "
-        "fills what that reader alone drew, and pink what both drew as something else."
+        "place at which they differ, axial, coronal and sagittal, with the patient's left on the left. Where a picture shows both, the colour "
+        "of a reader fills what that reader alone drew, and pink what both drew as something else."
     )
     body = [
         f"<h1>{html.escape(name)}: what to decide</h1>",
         f'<p class="lead">{first}</p>',
         f"<p>{about}</p>" if count else "",
         *(_section(dispute, folder, classes) for dispute in disputes),
-        f"<footer>Written {moment(written)} by jaxal {html.escape(version())}. Patients appear by the ids of their cases alone.</footer>",
+        f"<footer>Written {moment(written)}{by(version())}. Patients appear by the ids of their cases alone.</footer>",
     ]
     return whole_page(f"{name}: review", "\n".join(body), PAGE_STYLE + STYLE, SCRIPT + COPY_SCRIPT)
 
@@ -145,7 +145,7 @@ def _figure(picture: bytes, title: str, colour: tuple[int, ...] | None, alternat
     swatch = f'<span class="swatch" style="background:rgb{tuple(colour)}"></span>' if colour else ""
     data = base64.b64encode(picture).decode()
     return (
-        f'<figure><img loading="lazy" alt="{html.escape(alternative)}" src="data:image/webp;base64,{data}">'
+        f'<figure><img alt="{html.escape(alternative)}" src="data:image/webp;base64,{data}">'
         f"<figcaption>{swatch}{html.escape(title)}</figcaption></figure>"
     )
 
