@@ -117,6 +117,19 @@ def replaced(told, **changes):
     return dataclasses.replace(told, **changes)
 
 
+def nasty():
+    told, past = full()
+    cases = [case(0, "labelled", NASTY, readers=(NASTY,), label=NASTY, notes=(NASTY,)), case(1, "excluded", "B", why=NASTY)]
+    told = replaced(
+        told, name=NASTY, folder=NASTY, cases=(*cases, replaced(case(2), id=NASTY)), todo=(Todo(NASTY, NASTY),) * 2,
+        readers=(reader(NASTY, unchanged=9), reader("anna")), classes=(NASTY, "liver"), refused=(("2026-02-01T10:00:00", NASTY, NASTY, NASTY),),
+        unseen=tuple(unseen(number, 0.8, 12, (NASTY, "B"), 2) for number in (2, 3)), at=NASTY,
+    )  # fmt: skip
+    back = (Back(NASTY, "skipped", NASTY, NASTY, NASTY, NASTY),)
+    pairs = [pair(number, (0.9, 0.8), (NASTY, "ben")) for number in range(3)]
+    return told, past._replace(back=back, pairs=pairs, taken=[taken(NASTY)] * 5)
+
+
 @contextlib.contextmanager
 def opened(browser, address, width=1280, **options):
     """A tab with a page, which must give no cause for complaint."""
