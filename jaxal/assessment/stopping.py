@@ -46,7 +46,7 @@ def predictions_stabilise(agreements: Sequence[np.ndarray], threshold: float = 0
     else:
         passed = _run([mean.value >= threshold for mean in means])
         sentence = (
-            f"The last two networks agree with a Dice of {_told(value)} on cases that nobody has labelled; "
+            f"The last two networks agree with a Dice of {_told(value)} on cases that neither was trained on; "
             f"{passed} of {rounds} successive rounds reached {threshold:g}."
         )
     return Verdict(name, value, threshold, state if not np.isnan(value.value) else NOT_KNOWN, sentence)

@@ -1,6 +1,7 @@
 """How a project stands, as plain records: for the terminal, for programs (`--json`), and for the page."""
 
 import dataclasses
+import shlex
 from collections import Counter
 from typing import Any, Literal, NamedTuple
 
@@ -146,7 +147,7 @@ def status_of(project: Project, progress: Progress = lambda done, total: None) -
 
 def todo(project: Project, state: State) -> list[Todo]:
     """What to do now, the most urgent first; one thing at least."""
-    things, folder = [], project.folder
+    things, folder = [], shlex.quote(str(project.folder))
     if disputed := state.with_status("disputed"):
         things.append(
             Todo(f"Decide on {_few(disputed)}: readers differ too much there, so no label counts.", f"jaxal review {folder}")
@@ -177,7 +178,8 @@ def _waiting_for(project: Project, state: State, readings: list[Reading]) -> Tod
     away = [name for name in by_reader if not state.readers.get(name)]
     if away:
         return Todo(
-            f"Hand over the cases of {', '.join(away)}, who is away.", f"jaxal release {project.folder} --reader {away[0]}"
+            f"Hand over the cases of {', '.join(away)}, who is away.",
+            f"jaxal release {shlex.quote(str(project.folder))} --reader {shlex.quote(away[0])}",
         )
     count = len(readings)
     return Todo(f"Wait for {count} reading{'s' if count > 1 else ''} of round {max(r.round for r in readings)}: {told}.")

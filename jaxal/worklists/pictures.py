@@ -37,27 +37,25 @@ def draw_why(
       spacing_mm: of the voxels along each axis.
       colours: of the classes 1, 2 … in the proposal's outlines, red, green and blue.
     """
-    place = most_uncertain(uncertainty, spacing_mm) if uncertainty is not None else _fullest(proposal, image.shape)
-    sample = image[tuple(slice(None, None, max(1, size // 64)) for size in image.shape)]
-    low, high = np.quantile(sample[np.isfinite(sample)], (0.01, 0.99)) if np.isfinite(sample).any() else (0.0, 1.0)
+    place = most_uncertain(uncertainty, spacing_mm) if uncertainty is not None else fullest(proposal, image.shape)
+    low, high = grey_range(image)
     brightest = max(float(uncertainty.max()), 1e-6) if uncertainty is not None else 1.0
     columns = []
     for axis in (2, 1, 0):  # axial, coronal, sagittal
         others = [other for other in range(3) if other != axis]
-        size = _size([image.shape[other] * spacing_mm[other] for other in others])
-        grey = np.clip((_slice(image, place, axis, size).astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+        size = slice_size(image.shape, spacing_mm, axis)
+        grey = np.clip((slice_of(image, place, axis, size).astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
         rows = [np.repeat((200 * np.nan_to_num(grey)).astype(np.uint8)[..., None], 3, -1)]
         if proposal is not None:
-            _draw_outlines(rows[0], _slice(proposal, place, axis, size), colours)
+            draw_outlines(rows[0], slice_of(proposal, place, axis, size), colours)
         if uncertainty is not None:
-            rows.append(_warm(grey, np.clip(_slice(uncertainty, place, axis, size) / brightest, 0, 1)))
+            rows.append(_warm(grey, np.clip(slice_of(uncertainty, place, axis, size) / brightest, 0, 1)))
             across, up = others
             at = (1 - (place[up] + 0.5) / image.shape[up]) * size[1], (place[across] + 0.5) / image.shape[across] * size[0]
             for row in rows:
                 _draw_cross(row, (int(at[0]), int(at[1])))
         columns.append(np.concatenate(rows))
-    tallest = max(len(column) for column in columns)
-    return _packed(np.concatenate([_filled(column, tallest) for column in columns], axis=1), quality=75)
+    return side_by_side(columns)
 
 
 def most_uncertain(uncertainty: np.ndarray, spacing_mm: Sequence[float]) -> tuple[int, int, int]:
@@ -87,14 +85,14 @@ def picture_of(item: Item, classes: Sequence[Class]) -> bytes:
     """
     import nibabel
 
-    image = nibabel.as_closest_canonical(_opened(item.image))
+    image = nibabel.as_closest_canonical(opened(item.image))
     spacing = [float(size) for size in image.header.get_zooms()[:3]]
-    values = _values(image)
+    values = values_of(image)
 
     def fitting(path: Path | None) -> np.ndarray | None:
         if path is None:
             return None
-        other = _values(nibabel.as_closest_canonical(_opened(path)))
+        other = values_of(nibabel.as_closest_canonical(opened(path)))
         if other.shape != values.shape:
             raise UserError(
                 f"{path}: has {other.shape} voxels, and the scan {item.image} has {values.shape}. Make the proposals anew."
@@ -144,7 +142,12 @@ def _image(path: Path) -> Any:
     return Image.fromarray((255 * (pixels - low) / max(high - low, 1e-6)).astype(np.uint8)).convert("RGB")
 
 
-def _opened(path: Path) -> Any:
+def opened(path: Path) -> Any:
+    """A scan's file.
+
+    Raises:
+      UserError: it cannot be read.
+    """
     import nibabel
 
     try:
@@ -153,12 +156,13 @@ def _opened(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error}). See whether the file is there and whole.") from error
 
 
-def _values(image: Any) -> np.ndarray:
+def values_of(image: Any) -> np.ndarray:
+    """Its voxels, `[x, y, z]`; of a file with several channels, the first."""
     values = np.asarray(image.dataobj)
-    return values[..., 0] if values.ndim == 4 else values  # of a file with several channels, the first
+    return values[..., 0] if values.ndim == 4 else values
 
 
-def _fullest(labels: np.ndarray | None, shape: Sequence[int]) -> tuple[int, int, int]:
+def fullest(labels: np.ndarray | None, shape: Sequence[int]) -> tuple[int, int, int]:
     """Along each axis the slice that holds most of a label map; the middle one where it is empty."""
     if labels is None or not (structure := labels > 0).any():
         return shape[0] // 2, shape[1] // 2, shape[2] // 2
@@ -166,21 +170,33 @@ def _fullest(labels: np.ndarray | None, shape: Sequence[int]) -> tuple[int, int,
     return x, y, z
 
 
-def _size(lengths_mm: Sequence[float]) -> tuple[int, int]:
+def grey_range(image: np.ndarray) -> tuple[float, float]:
+    """Values of an image that are shown black and white."""
+    sample = image[tuple(slice(None, None, max(1, size // 64)) for size in image.shape)]
+    known = sample[np.isfinite(sample)]
+    if not known.size:
+        return 0.0, 1.0
+    low, high = np.quantile(known, (0.01, 0.99))
+    return float(low), float(high)
+
+
+def slice_size(shape: Sequence[int], spacing_mm: Sequence[float], axis: int) -> tuple[int, int]:
     """Pixels of a slice across and up, in which millimetres have one length in both directions."""
+    lengths_mm = [shape[other] * spacing_mm[other] for other in range(3) if other != axis]
     scale = min(HEIGHT / max(lengths_mm[1], 1e-6), 2 * HEIGHT / max(lengths_mm[0], 1e-6))
     across, up = (max(1, round(length * scale)) for length in lengths_mm)
     return across, up
 
 
-def _slice(values: np.ndarray, place: Sequence[int], axis: int, size: tuple[int, int]) -> np.ndarray:
+def slice_of(values: np.ndarray, place: Sequence[int], axis: int, size: tuple[int, int]) -> np.ndarray:
     """A slice as people look at it, right way up, the nearest voxel at each of `size` pixels across and up."""
     plane = np.take(values, place[axis], axis)
     rows, columns = (np.arange(pixels) * length // pixels for pixels, length in zip(size, plane.shape, strict=True))
     return np.rot90(plane[np.ix_(rows, columns)])
 
 
-def _draw_outlines(picture: np.ndarray, labels: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> None:
+def draw_outlines(picture: np.ndarray, labels: np.ndarray, colours: Sequence[tuple[int, ...]]) -> None:
+    """Draws a slice's outlines into a picture, in the colours of the classes 1, 2 …"""
     edge = outline(labels)
     edge |= outline(np.where(edge, 0, labels))  # two pixels wide, because one gets lost on small screens
     for value, colour in enumerate(colours, start=1):
@@ -202,6 +218,12 @@ def _draw_cross(picture: np.ndarray, place: tuple[int, int]) -> None:
 
 def _filled(column: np.ndarray, height: int) -> np.ndarray:
     return np.pad(column, [(0, height - len(column)), (1, 1), (0, 0)])
+
+
+def side_by_side(columns: Sequence[np.ndarray]) -> bytes:
+    """Slices beside each other as a WebP image."""
+    tallest = max(len(column) for column in columns)
+    return _packed(np.concatenate([_filled(column, tallest) for column in columns], axis=1), quality=75)
 
 
 def _packed(pixels: np.ndarray, quality: int) -> bytes:

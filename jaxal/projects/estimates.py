@@ -1,0 +1,237 @@
+"""From a project's status to what its page shows: estimates with intervals, what is ahead, and verdicts that nothing acts upon."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxal.assessment import minutes as of_minutes
+from jaxal.assessment import stopping
+from jaxal.assessment.agreement import Bias, bias, biases_of_readers, mean_agreement, relative_difference
+from jaxal.assessment.extrapolation import FEWEST_ROUNDS, Extrapolation, extrapolate
+from jaxal.assessment.honest_curve import Honest
+from jaxal.assessment.intervals import UNKNOWN, Estimate
+from jaxal.assessment.stopping import Verdict
+from jaxal.projects.measures import against_truth, honest, mean_dice, reader_error
+from jaxal.projects.past import Past
+from jaxal.projects.status import Status
+
+GOALS = (0.8, 0.85, 0.9, 0.95)  # Dice that people ask for
+ANCHORED = 1 / 3  # share of labels that are the proposal, above which a reader may only be nodding
+CAUTION = (
+    "Labels of random cases were drawn from proposals, to which readers stay close; so the reader gain, and the network's Dice, are "
+    "higher than with labels drawn from nothing."
+)
+FEWEST_SHOWN = 3  # proposals, before which a share says nothing
+
+
+class Point(NamedTuple):
+    """A round of the honest curve; `honest` is None as long as too few of its labels are there.
+
+    Attributes:
+      round: number.
+      trained_on: labels.
+      honest: estimates.
+      waiting: cases whose labels are not there yet.
+    """
+
+    round: int
+    trained_on: int
+    honest: Honest | None
+    waiting: int
+
+
+class VolumeBias(NamedTuple):
+    """By how much more a reader draws, of one class, or of all of them.
+
+    Attributes:
+      reader: who.
+      of: the class, or what else.
+      millilitres, percent: more than the others, or than the proposal.
+    """
+
+    reader: str
+    of: str
+    millilitres: Bias
+    percent: Bias
+
+
+class Cost(NamedTuple):
+    """What the next query would take.
+
+    Attributes:
+      cases: that it asks for.
+      readings: more than cases, because some are read twice.
+      minutes: of all readings together.
+      is_guess: whether this is the guess of the start, because too few readings are known.
+    """
+
+    cases: int
+    readings: int
+    minutes: Estimate
+    is_guess: bool
+
+
+class Nodding(NamedTuple):
+    """How many proposals a reader took unchanged.
+
+    Attributes:
+      unchanged, shown: labels that are the proposal, and labels that began from one.
+      is_much: whether that is more than a third.
+    """
+
+    unchanged: int
+    shown: int
+    is_much: bool
+
+
+class Estimates(NamedTuple):
+    """All that the page shows and that is computed.
+
+    Attributes:
+      curve: oldest round first.
+      truth: Dice of the last measured network against the truth, as far as readers' differences tell; None where they do not.
+      agreement: between two readers, by class.
+      between: volumes of each reader against those of whoever read the same cases.
+      from_proposal: volumes of each reader against the proposals that they began from.
+      cost: of the next query; None where nothing is left to ask for.
+      spent: minutes of all readings that took no longer than work does.
+      known, long: how many readings those are, and how many took longer.
+      typical: median minutes of a reading.
+      goals: what a Dice of so much would take; of one that says for all of them why it cannot be told.
+      verdicts: of the rules for stopping.
+      caution: what makes a verdict kinder than it should be; empty where nothing is known to.
+      nodding: by reader.
+    """
+
+    curve: Sequence[Point]
+    truth: Estimate | None
+    agreement: Sequence[Estimate]
+    between: Sequence[VolumeBias]
+    from_proposal: Sequence[VolumeBias]
+    cost: Cost | None
+    spent: float
+    known: int
+    long: int
+    typical: Estimate
+    goals: Sequence[Extrapolation]
+    verdicts: Sequence[Verdict]
+    caution: str
+    nodding: dict[str, Nodding]
+
+
+def estimates_of(status: Status, past: Past) -> Estimates:
+    """Computes them."""
+    curve = [Point(part.round, part.trained_on, honest(part), part.waiting) for part in status.unseen]
+    dice = np.array([pair.dice for pair in past.pairs], np.float64).reshape(len(past.pairs), len(status.classes))
+    minutes = np.array([label.minutes for label in past.taken])
+    within = minutes[minutes <= of_minutes.LONGEST]
+    return Estimates(
+        curve,
+        _truth(past, curve),
+        mean_agreement(dice) if len(dice) else [UNKNOWN] * len(status.classes),
+        _between(status, past),
+        _from_proposal(past),
+        _cost(status, past),
+        float(within.sum()),
+        len(within),
+        int((minutes > of_minutes.LONGEST).sum()),
+        of_minutes.median_minutes(within),
+        _goals(curve),
+        _verdicts(status, past, curve, dice),
+        CAUTION if past.measured_with_proposals else "",
+        {reader.name: _nodding(reader.name, reader.unchanged, past) for reader in status.readers},
+    )
+
+
+def _truth(past: Past, curve: Sequence[Point]) -> Estimate | None:
+    measured = [point.honest.over_all for point in curve if point.honest is not None]
+    error = reader_error([pair.dice for pair in past.pairs if not pair.disputed])
+    return against_truth(measured[-1], error) if measured and not np.isnan(error.low) else None
+
+
+def _between(status: Status, past: Past) -> list[VolumeBias]:
+    """Each reader against the other reader of the same case; a class that somebody did not draw has no volume."""
+    biases, readers = [], sorted({name for pair in past.pairs for name in pair.readers})
+    for reader in readers if len(readers) > 2 else readers[:1]:  # of two, each is the other's mirror image
+        for class_ in status.classes:
+            both = np.array(
+                [
+                    [
+                        volumes.get(class_, 0.0)
+                        for volumes in (pair.volumes_ml if pair.readers[1] == reader else pair.volumes_ml[::-1])
+                    ]
+                    for pair in past.pairs
+                    if reader in pair.readers
+                ]
+            )  # the other's, then the reader's own
+            drawn = both[both.sum(1) > 0]
+            if len(drawn):
+                biases.append(
+                    VolumeBias(
+                        reader, class_, bias(drawn[:, 1] - drawn[:, 0]), bias(relative_difference(drawn[:, 0], drawn[:, 1]))
+                    )
+                )
+    return biases
+
+
+def _from_proposal(past: Past) -> list[VolumeBias]:
+    known = [label for label in past.taken if not np.isnan(label.proposed_ml)]
+    if not known:
+        return []
+    proposed, drawn = (np.array(column) for column in zip(*((label.proposed_ml, label.drawn_ml) for label in known), strict=True))
+    readers = [label.reader for label in known]
+    percent = biases_of_readers(readers, relative_difference(proposed, drawn))
+    return [
+        VolumeBias(reader, "all classes", millilitres, percent[reader])
+        for reader, millilitres in biases_of_readers(readers, drawn - proposed).items()
+    ]
+
+
+def _cost(status: Status, past: Past) -> Cost | None:
+    cases = min(status.size, status.counts.get("unlabelled", 0))
+    present = sorted(reader.name for reader in status.readers if reader.present)
+    if not cases or not present:
+        return None
+    readings = cases + round(past.doubled * cases)
+    known = [label for label in past.taken if label.minutes <= of_minutes.LONGEST]
+    model = of_minutes.fit(
+        np.zeros((len(known), 0)), [label.reader for label in known], np.array([label.minutes for label in known])
+    )
+    who = [present[place % len(present)] for place in range(readings)]
+    _, total = of_minutes.predict(model, np.zeros((readings, 0)), who, status.guess)
+    return Cost(cases, readings, total, model is None)
+
+
+def _goals(curve: Sequence[Point]) -> list[Extrapolation]:
+    rounds = [(point.trained_on, point.honest.over_all) for point in curve if point.honest is not None and point.trained_on > 0]
+    labelled, estimates = [labels for labels, _ in rounds], [estimate for _, estimate in rounds]
+    told = [extrapolate(labelled, estimates, goal) for goal in GOALS]
+    enough = sum(estimate.high - estimate.low > 0 for estimate in estimates) >= FEWEST_ROUNDS
+    return told if enough else told[:0]
+
+
+def _verdicts(status: Status, past: Past, curve: Sequence[Point], dice: np.ndarray) -> list[Verdict]:
+    known = [point for point in curve if point.honest is not None]
+    last = next((part for part in reversed(status.unseen) if len(part.cases)), None)
+    at_random = (
+        np.array([]) if last is None else mean_dice(last.dice)[[part != "chosen" for part in last.parts]]
+    )  # what the strategy chose is harder than the rest
+    gains = stopping.money(
+        [point.honest.over_all for point in known if point.honest], [past.spent.get(point.round, np.nan) for point in known], None
+    )
+    return [
+        stopping.predictions_stabilise([_over_classes(rows) for rows in past.stable]),
+        *stopping.score_changes([rows for rows in past.stable if len(rows)], status.classes),
+        stopping.reader_gain(at_random, mean_dice(dice) if len(dice) else np.array([])),
+        gains,
+    ]
+
+
+def _over_classes(rows: np.ndarray) -> np.ndarray:
+    return mean_dice(rows) if len(rows) else np.array([])
+
+
+def _nodding(reader: str, unchanged: int, past: Past) -> Nodding:
+    shown = sum(label.had_proposal for label in past.taken if label.reader == reader)
+    return Nodding(unchanged, shown, shown >= FEWEST_SHOWN and unchanged > ANCHORED * shown)

@@ -1,0 +1,196 @@
+"""What a project's page needs besides its status: what came back, how long readings took, and where readers and networks differ."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+
+from jaxal.assessment.minutes import LONGEST
+from jaxal.files import write_text
+from jaxal.projects.log import Event
+from jaxal.projects.measures import dice_of_maps, kept_apart
+from jaxal.projects.project import Project
+from jaxal.projects.state import EXISTING, MERGED, State, Version
+
+
+class Back(NamedTuple):
+    """A label that went back to a reader, a case that is asked for again, or one that a reader does not read any more.
+
+    Attributes:
+      time: when.
+      kind: `returned`, `reopened`, `released` or `skipped`.
+      reader, case: whose.
+      why: in words.
+      by: who said so; empty where that is not known.
+    """
+
+    time: str
+    kind: str
+    reader: str
+    case: str
+    why: str
+    by: str
+
+
+class Pair(NamedTuple):
+    """A case that two readers have read, as they read it first.
+
+    Those on which they differed so much that a third was asked are among them, because two readers agree all too well on what is left.
+
+    Attributes:
+      case: its id.
+      readers: both.
+      dice: of each class above 0; NaN where neither drew it.
+      volumes_ml: of each class that each of them drew.
+      disputed: whether somebody else had to decide.
+    """
+
+    case: str
+    readers: tuple[str, str]
+    dice: Sequence[float]
+    volumes_ml: tuple[Mapping[str, float], Mapping[str, float]]
+    disputed: bool
+
+
+class Taken(NamedTuple):
+    """A label of a reader.
+
+    Attributes:
+      reader: who drew it.
+      minutes: that it took; NaN where that is not known.
+      drawn_ml: volume of all classes.
+      proposed_ml: that of the proposal it began from; NaN where it began from none, or where that volume is not known.
+      had_proposal: whether it began from one.
+    """
+
+    reader: str
+    minutes: float
+    drawn_ml: float
+    proposed_ml: float
+    had_proposal: bool
+
+
+class Past(NamedTuple):
+    """What happened until now.
+
+    Attributes:
+      back: newest first.
+      taken: every label of a reader.
+      pairs: cases that two readers have read.
+      spent: minutes spent on the labels that a round's network was trained on and the one before was not, by round; NaN where none is known.
+      stable: Dice between the proposals of each round's network and the one before, of cases that neither was trained on, `[cases, classes - 1]`.
+      doubled: share of a query that two readers get.
+      measured_with_proposals: whether labels of the random cases were drawn from proposals.
+    """
+
+    back: Sequence[Back] = ()
+    taken: Sequence[Taken] = ()
+    pairs: Sequence[Pair] = ()
+    spent: Mapping[int, float] = {}
+    stable: Sequence[np.ndarray] = ()
+    doubled: float = 0.0
+    measured_with_proposals: bool = False
+
+
+def past_of(project: Project) -> Past:
+    """Reads it from the log, and from proposals what they have in common."""
+    events = project.log.read()
+    state = project.state_of(events)
+    protocol = project.settings.protocol
+    drawn = [version for case in state.cases.values() for version in case.versions if version.reader not in (MERGED, EXISTING)]
+    random = {id_ for id_, case in state.cases.items() if case.part == "random"}
+    return Past(
+        back=tuple(reversed([_back(event) for event in events if event.kind in BACK])),
+        taken=tuple(map(_taken, drawn)),
+        pairs=_pairs(state, events),
+        spent=_spent(state),
+        stable=_stable(project, state),
+        doubled=protocol.double_share if len(state.active) > 1 else 0.0,
+        measured_with_proposals=any(version.case in random and version.proposal is not None for version in drawn),
+    )
+
+
+BACK = ("returned", "reopened", "released", "skipped")
+
+
+def _back(event: Event) -> Back:
+    fields = event.fields
+    return Back(event.time, event.kind, fields["reader"], fields["case"], fields.get("why", ""), fields.get("by", ""))
+
+
+def _taken(version: Version) -> Taken:
+    had_proposal = version.proposal is not None
+    return Taken(
+        version.reader,
+        np.nan if version.minutes is None else version.minutes,
+        float(sum(version.volumes_ml.values())),
+        float(version.size[0]) if had_proposal and version.size else np.nan,
+        had_proposal,
+    )
+
+
+def _pairs(state: State, events: Sequence[Event]) -> tuple[Pair, ...]:
+    """The log holds the Dice of two readings when they become one label, or a dispute; of readings that were repeated the first count."""
+    pairs: dict[tuple[str, str, str], Pair] = {}
+    for event in events:
+        if event.kind not in ("merged", "disputed") or len(event.fields["of"]) != 2 or "dice" not in event.fields:
+            continue
+        case = state.cases[event.fields["case"]]
+        versions = sorted(case.version(name) for name in event.fields["of"])
+        (dice,) = event.fields["dice"].values()
+        values = [np.nan if value is None else value for value in dice]
+        values += [np.nan] * (len(state.classes) - 1 - len(values))  # classes that were added later
+        if case.excluded is None and not {version.reader for version in versions} - state.readers.keys():
+            first, second = versions
+            pair = Pair(
+                first.case, (first.reader, second.reader), values, (first.volumes_ml, second.volumes_ml), event.kind == "disputed"
+            )
+            pairs.setdefault((first.case, first.reader, second.reader), pair)
+    return tuple(pairs.values())
+
+
+def _spent(state: State) -> dict[int, float]:
+    spent, before = {}, set[str]()
+    for round_ in state.rounds:
+        if round_.fields["network"] is None:
+            continue
+        new = {id_ for id_, _ in round_.training} - before
+        minutes = [
+            version.minutes
+            for id_ in new
+            for version in state.cases[id_].versions
+            if version.minutes is not None and version.minutes <= LONGEST  # longer ones hold a night
+        ]
+        spent[round_.number] = float(np.sum(minutes)) if minutes else np.nan
+        before |= new
+    return spent
+
+
+def _stable(project: Project, state: State) -> list[np.ndarray]:
+    """Compares successive networks on the cases that are kept from training; what was compared before is kept, since proposals stay."""
+    path = project.folder / "cache" / "stable.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        known = known if isinstance(known, dict) else {}
+    except (OSError, ValueError):
+        known = {}
+    rounds = [round_ for round_ in state.rounds if round_.asked and round_.fields["network"] is not None]
+    compared, count = [], len(known)
+    for before, after in itertools.pairwise(rounds):
+        rows = []
+        for id_, _ in kept_apart(project, state, before):
+            paths = [project.proposal_path(id_, round_.number, ".nii.gz") for round_ in (before, after)]
+            if state.cases[id_].excluded is not None or not all(path.is_file() for path in paths):
+                continue
+            key = f"{id_}/r{before.number:03d}/r{after.number:03d}/{len(state.classes)}"
+            if key not in known:
+                maps = [np.asarray(nibabel.nifti1.load(path).dataobj).astype(np.uint8) for path in paths]
+                known[key] = [None if np.isnan(value) else value for value in dice_of_maps(maps[1], maps[0], len(state.classes))]
+            rows.append([np.nan if value is None else value for value in known[key]])
+        compared.append(np.array(rows, np.float64).reshape(len(rows), len(state.classes) - 1))
+    if len(known) != count:
+        write_text(path, json.dumps(known))
+    return compared
