@@ -10,8 +10,9 @@ import tyro
 
 from jaxal.cli import command
 from jaxal.errors import UserError
+from jaxal.projects.page import text_of
 from jaxal.projects.project import Project, open_project
-from jaxal.projects.status import in_words, status_of
+from jaxal.projects.review_page import review_text
 from jaxal.projects.worklists import write_all
 from jaxal.report.terminal import Display
 from jaxal.server.logins import add_login, remove_login
@@ -68,7 +69,11 @@ def _serve(asked: Serve, display: Display) -> int:
     project.data(project.state())  # that the data are there is found out now, not when a reader asks
     write_all(project)
     desk = ProjectDesk(
-        project, _split(asked.reviewers), lambda: _status(project), lambda reader: _worklist(project, reader), lambda: None
+        project,
+        _split(asked.reviewers),
+        lambda: text_of(project),
+        lambda reader: _worklist(project, reader),
+        lambda: review_text(project),
     )
     config = ServeConfig(
         host=asked.host,
@@ -90,13 +95,6 @@ def _add_login(project: Project, asked: Serve, logins: Path, display: Display) -
     secret = add_login(logins, str(asked.add_login))
     display.note(f"The secret of {asked.add_login} is {secret} . It is shown this once; give it to them in person.")
     return 0
-
-
-def _status(project: Project) -> str:
-    import html
-
-    lines = "\n".join(html.escape(line) for line in in_words(status_of(project)))
-    return f"<!doctype html><html lang='en'><title>{html.escape(project.settings.name)}</title><pre>{lines}</pre></html>"
 
 
 def _worklist(project: Project, reader: str) -> str:
