@@ -31,7 +31,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
       UserError: the disk is full or the folder cannot be written to; the old file is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -54,6 +54,7 @@ class Model(NamedTuple):
       masked_tail: whether `tail` reads the masks. Where only the head does, dropout samples share their features.
       trainable: `params -> pytree of booleans`, which leaves training may change.
       has_features: whether the head's input is more than the logits themselves, so that strategies may read it.
+      example: shape of an image that it is known to run on, `[*space, channels]`; None where it was made for none.
     """
 
     init: Callable[[Array, Array], Params]
@@ -64,6 +65,7 @@ class Model(NamedTuple):
     masked_tail: bool
     trainable: Callable[[Params], Any]
     has_features: bool = True
+    example: tuple[int, ...] | None = None
 
 
 class Auxiliary(NamedTuple):
@@ -204,9 +206,7 @@ class Statistic(NamedTuple):
     """A small result of every case: `evaluate(view, config) -> pytree of small arrays` (`scoring/statistics.py`).
 
     Attributes:
-      evaluate: see there.
-      needs_members: whether it reads the members' moments.
-      needs_each_member: whether it reads the members one by one.
+      needs_members, needs_each_member: whether it reads the members' moments, or the members one by one.
       needs_features: whether it reads the head's input or the embedding.
     """
 

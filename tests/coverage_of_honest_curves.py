@@ -5,7 +5,7 @@
 Each repetition draws a pool of two groups, one of them a quarter of it and worse, of which 3, 5, 10 or 20 cases are looked at, by group.
 Then whole projects, in which a strategy asks for hard cases round by round, so that the pool becomes easier. Beside the
 honest interval, plain Student's t on the same cases for comparison. Ends with 1 if an interval of 10 or 20 cases holds the truth in
-fewer than 92 % of the pools. Above 98 % it holds more than it promises: the price for outliers that few cases do not show.
+fewer than 92 % of the pools, where failures are not far out. Above 98 % it holds more than it promises: the price for outliers that few cases do not show.
 """
 
 import argparse
@@ -35,8 +35,17 @@ def mixed(good: tuple[float, float], bad: tuple[float, float] | None, share: flo
 
 
 class Scenario(NamedTuple):
+    """What is drawn.
+
+    Attributes:
+      name: for the table.
+      draw: `(rng, cases) -> Dice`.
+      far_out: whether failures are rare and total beside very good cases, so that 20 cases often show none, or too few.
+    """
+
     name: str
     draw: Draw
+    far_out: bool = False
 
 
 SKEWED = Scenario("mean 0.90, skewed", mixed((18, 2), None, 0))
@@ -51,6 +60,16 @@ SCENARIOS = (
     Scenario("mean 0.75, 10 % missed", mixed((9, 3), None, 0.1)),
     Scenario("lesions, 30 % missed", mixed((5, 2), None, 0.3)),
     Scenario("lesions, 70 % missed", mixed((5, 2), None, 0.7)),
+)
+# Distributions that the imagined case was not chosen by.
+FRESH = (
+    Scenario("mean 0.94, skewed", mixed((30, 2), None, 0)),
+    Scenario("mean 0.50, wide", mixed((4, 4), None, 0)),
+    Scenario("mean 0.94, 3 % outliers", mixed((30, 2), (1, 5), 0.03)),
+    Scenario("mean 0.87, 15 % outliers", mixed((20, 3), (3, 3), 0.15)),
+    Scenario("lesions, mean 0.33, 50 % missed", mixed((3, 6), None, 0.5)),
+    Scenario("mean 0.90, 7 % missed", mixed((18, 2), None, 0.07), far_out=True),
+    Scenario("mean 0.95, 10 % missed", mixed((40, 2), None, 0.1), far_out=True),
 )
 
 
@@ -160,14 +179,14 @@ def main() -> int:
     options = parser.parse_args()
     wrong = 0
     print("scenario | pool | cases | held | half width | Student's t held | half width", flush=True)
-    for place, scenario in enumerate(SCENARIOS):
+    for place, scenario in enumerate((*SCENARIOS, *FRESH)):
         for size in POOLS:
             for cases in CASES:
                 rng = np.random.default_rng([options.seed, place, size, cases])
                 held, width = coverage(scenario, size, cases, options.repetitions, rng)
                 parts = " | ".join(f"{100 * held[way]:.1f} | {width[way]:.3f}" for way in range(2))
                 print(f"{scenario.name} | {size} | {cases} | {parts}", flush=True)
-                wrong += cases >= 10 and held[0] < 0.92
+                wrong += cases >= 10 and held[0] < 0.92 and not scenario.far_out
     for cases in CASES:
         rng = np.random.default_rng([options.seed, cases])
         held, width = coverage(SKEWED, 100, cases, options.repetitions, rng, undefined=0.4)
@@ -175,7 +194,7 @@ def main() -> int:
     for place, project in enumerate(PROJECTS):
         shares = coverage_of_projects(project, options.repetitions // 4, np.random.default_rng([options.seed, 9, place]))
         print(project, "; ".join(f"{way}: {100 * held:.1f} ± {width:.3f}" for way, (held, width) in shares.items()), flush=True)
-    print(f"{wrong} of the scenarios with 10 or 20 cases below 92 %")
+    print(f"{wrong} of the settings with 10 or 20 cases below 92 %, beside those whose failures are far out")
     return 1 if wrong else 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jaxal import hosts
-from jaxal.cli import command, main
+from jaxal.cli import command, main, project_options
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -94,6 +94,8 @@ def options():
         for arguments in (getattr(module, "Arguments", None), hosts.HostsConfig):
             if arguments:
                 names |= {field.name.replace("_", "-") for field in dataclasses.fields(arguments)}
+    for verb in project_options.PROJECT_OPTIONS.values():
+        names |= {field.name.replace("_", "-") for field in dataclasses.fields(verb)}
     return names | {"help"}
 
 

@@ -8,6 +8,7 @@ precision, and high always means "label me". Logarithms are natural.
 
 import contextlib
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -142,7 +143,7 @@ def select(scores: Any, budget: int) -> np.ndarray:
       budget: how many; all of them when there are fewer.
     """
     scores = _numbers("scores", scores, 1)
-    return np.argsort(-scores, kind="stable")[: _budget(budget, len(scores))]
+    return np.argsort(-scores, kind="stable")[: budget_of(budget, len(scores))]
 
 
 def power_select(scores: Any, budget: int, *, beta: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -173,7 +174,9 @@ def k_center(embeddings: Any, labelled: Any, budget: int) -> np.ndarray:
     _check_widths(points.shape[1], embeddings=points, labelled=centres)
     with _precision(points):
         return np.asarray(
-            selection.k_center(points, centres.astype(points.dtype), jnp.ones(len(points), bool), _budget(budget, len(points)))[0]
+            selection.k_center(points, centres.astype(points.dtype), jnp.ones(len(points), bool), budget_of(budget, len(points)))[
+                0
+            ]
         )
 
 
@@ -191,7 +194,7 @@ def badge(features: Any, logits: Any = None, budget: int = 1, *, probabilities: 
     with _precision(points):
         error = gradients.hallucinated_error(jnp.asarray(probability)).T
         available = jnp.ones(len(points), bool)
-        key, count = key_of(seed), _budget(budget, len(points))
+        key, count = key_of(seed), budget_of(budget, len(points))
         return np.asarray(selection.k_means_plus_plus_of_gradients(key, jnp.asarray(points), error, available, count)[0])
 
 
@@ -214,7 +217,7 @@ def batch_bald(
         members = jax.nn.softmax(values, -1) if are_logits else jnp.asarray(values)
         items = jnp.moveaxis(members, 0, 1)
         available = jnp.ones(len(items), bool)
-        key, count = key_of(seed), _budget(budget, len(items))
+        key, count = key_of(seed), budget_of(budget, len(items))
         return np.asarray(selection.batch_bald(key, items, available, count, samples)[0])
 
 
@@ -280,7 +283,7 @@ def _predictions(logits: Any, probabilities: Any, needs_members: bool) -> tuple[
 
 def _numbers(name: str, given: Any, rank: int | None) -> np.ndarray:
     """An array of float32, or float64 if it was that, all finite."""
-    values = np.asarray(given)
+    values = array_of(name, given)
     if values.dtype == object or not np.issubdtype(values.dtype, np.number) or np.issubdtype(values.dtype, np.complexfloating):
         raise UserError(f"{name} must be numbers, but their type is {values.dtype}.")
     values = values if values.dtype == np.float64 else values.astype(np.float32)
@@ -294,6 +297,28 @@ def _numbers(name: str, given: Any, rank: int | None) -> np.ndarray:
     return values
 
 
+def array_of(name: str, given: Any) -> np.ndarray:
+    """An array of whatever NumPy makes one of.
+
+    Raises:
+      UserError: it makes none, as of lists whose parts differ in length.
+    """
+    try:
+        return np.asarray(given)
+    except Exception as error:  # arrays of other libraries raise what they like
+        if isinstance(error, ValueError) and isinstance(given, list | tuple):
+            shapes = " and ".join(dict.fromkeys(str(np.shape(part)) if _is_regular(part) else "none" for part in given))
+            raise UserError(f"{name} are no array, because their parts must be of one shape, but have {shapes}.") from None
+        raise UserError(f"{name} are of type {type(given).__name__}, of which NumPy makes no array: {error}") from error
+
+
+def _is_regular(part: Any) -> bool:
+    try:
+        return np.shape(part) is not None
+    except ValueError:
+        return False
+
+
 def _check_widths(width: int, **arrays: np.ndarray) -> None:
     if any(values.shape[-1] != width for values in arrays.values()):
         shapes = " and ".join(f"{name} {values.shape}" for name, values in arrays.items())
@@ -301,18 +326,37 @@ def _check_widths(width: int, **arrays: np.ndarray) -> None:
 
 
 def _labels(given: Any, items: int, classes: int) -> np.ndarray:
-    labels = np.asarray(given)
+    labels = array_of("labels", given)
     if labels.shape != (items,) or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(f"Labels have shape {labels.shape} and type {labels.dtype}; {items} whole numbers are needed.")
+        raise UserError(
+            f"Labels have shape {labels.shape} and type {labels.dtype}; {items} whole numbers are needed."
+            + one_hot(labels, (items,), classes)
+        )
     if labels.min() < 0 or labels.max() >= classes:
         raise UserError(f"Labels reach from {labels.min()} to {labels.max()}; there are {classes} classes, 0 to {classes - 1}.")
     return labels
 
 
-def _budget(budget: int, items: int) -> int:
-    if budget < 1:
-        raise UserError(f"budget is {budget}; it must be one at least.")
-    return min(budget, items)
+def one_hot(labels: np.ndarray, needed: tuple[int, ...], classes: int) -> str:
+    """What to do with labels that have an axis too many, as a further sentence; empty for others."""
+    if labels.ndim != len(needed) + 1 or labels.shape[:-1] != needed or labels.shape[-1] not in (1, classes):
+        return ""
+    return " Of one-hot labels that is labels.argmax(-1)." if labels.shape[-1] == classes else " That is labels[..., 0]."
+
+
+def budget_of(budget: int, items: int) -> int:
+    """A number of items, all of them when there are fewer.
+
+    Raises:
+      UserError: it is no whole number from one upwards.
+    """
+    try:
+        count = operator.index(budget)
+    except TypeError:
+        raise UserError(f"budget is {budget!r}; it must be a whole number.") from None
+    if count < 1:
+        raise UserError(f"budget is {count}; it must be one at least.")
+    return min(count, items)
 
 
 def _precision(values: np.ndarray) -> contextlib.AbstractContextManager[Any]:

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxal.api.measures import array_of, budget_of, one_hot
 from jaxal.arrays import key_of
 from jaxal.errors import UserError
+from jaxal.networks.checked import explained, first_line, layout
 from jaxal.scoring.members import MembersConfig, stack_networks
 from jaxal.scoring.pool_pass import Pass
 from jaxal.scoring.statistics import StatisticsConfig
@@ -46,7 +48,7 @@ class ScoreOptions:
       dropout_samples: of each network and view, if the network has dropout.
       flips: space axes, the first is 0; every subset of them is a view of the image.
       batch_size: images at once.
-      learning_rate: of the one gradient step of the information gains.
+      learning_rate: of the one gradient step of the information gains, which their option `step_rate=training` means.
       seed: of all that is drawn.
       statistics: what counts as region of interest, and how large regions are, where each element has a class.
     """
@@ -69,6 +71,12 @@ class Evidence(NamedTuple):
     evaluation: Seen
 
 
+class _NotScored(UserError, KeyError):
+    """A strategy that was not scored; also a KeyError, because `in` and `get` of a mapping wait for one."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotation marks
+
+
 class Scores(Mapping[str, np.ndarray]):
     """Scores `[items]` by strategy; high means "label me". `select` makes a query of them."""
 
@@ -77,6 +85,8 @@ class Scores(Mapping[str, np.ndarray]):
         self._scores = {name: score_pool(strategy, *evidence)[0] for name, strategy in strategies.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._scores:
+            raise _NotScored(f"{name!r} was not scored; there are {', '.join(self._scores)}.")
         return self._scores[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -96,14 +106,11 @@ class Scores(Mapping[str, np.ndarray]):
           budget: how many; all of them when there are fewer.
 
         Raises:
-          UserError: the strategy was not scored, or the budget is below one.
+          UserError: the strategy was not scored, or the budget is no whole number from one upwards.
         """
-        if strategy not in self._strategies:
-            raise UserError(f"{strategy!r} was not scored; there are {', '.join(self._scores)}.")
-        if budget < 1:
-            raise UserError(f"budget is {budget}; it must be one at least.")
+        self[strategy]  # or it tells which there are
         names = self._evidence.context.ids
-        query = decide(self._strategies[strategy], *self._evidence, min(budget, len(names))).query
+        query = decide(self._strategies[strategy], *self._evidence, budget_of(budget, len(names))).query
         places = {name: place for place, name in enumerate(names)}
         return np.array([places[name] for name in query.units], np.int64)
 
@@ -137,10 +144,13 @@ def score(
     Raises:
       UserError: something that was given does not fit; the message says what.
     """
+    _check_model(model)
     options = options or ScoreOptions()
     given, networks = (params.params, params.networks) if isinstance(params, Ensemble) else (params, 1)
     first = jax.tree.map(lambda leaf: leaf[0], given) if networks > 1 else given
-    network = _Network(model, first, _image("images", _sequence("images", images), 0))
+    image = _image("images", _sequence("images", images), 0)
+    _check_layout(np.shape(images) if isinstance(images, np.ndarray) else (len(images), *image.shape), model.example)
+    network = _Network(model, first, image)
     chosen = _named(strategies, network.kind)
     needs = _needs(chosen, network, labelled, evaluation)
     members = _members(network, networks, options, needs)
@@ -161,6 +171,44 @@ def score(
     ]
     context = Context(jax.random.fold_in(key, 2), [Unit(case) for case in pool.cases], learning_rate=options.learning_rate)
     return Scores(chosen, Evidence(context, model.head(first), pool.statistics, *others))
+
+
+def _check_model(model: Any) -> None:
+    """Makes sure that a network went through an adapter."""
+    if isinstance(model, Model):
+        return
+    if isinstance(model, tuple) and model and isinstance(model[0], Model):
+        raise UserError("model is what an adapter returned, a pair; write model, params = ... and give both.")
+    raise UserError(
+        f"model is of type {type(model).__name__}. An adapter makes one of a network, with its params: model, params = "
+        "jaxal.networks.adapters.linen(network, variables, images[:2], head=...); there are nnx, equinox, function and logits, too."
+    )
+
+
+def _check_layout(shape: tuple[int, ...], example: tuple[int, ...] | None) -> None:
+    """Makes sure that a pool is laid out as the adapter's example was; other sizes of images are left to the network.
+
+    Args:
+      shape: of the pool, `[items, *space, channels]`.
+      example: of one image of the example; None where that is not known.
+
+    Raises:
+      UserError: there are other axes, or other channels.
+    """
+    image = shape[1:]
+    if example is None or (len(image) == len(example) and image[-1] == example[-1]):
+        return
+    if len(image) == len(example) and image[0] == example[-1]:
+        advice = "Of channels first it is np.moveaxis(images, 1, -1)."
+    elif len(image) == len(example) - 1 and example[-1] == 1 and len(shape) > 1 and shape != example:
+        advice = "Without an axis of channels it is images[..., None]."
+    elif shape == example:
+        advice = "A single image is image[None], and without an axis of channels it is images[..., None]."
+    else:
+        advice = "They must have the same axes, [items, *space, channels], and as many channels."
+    raise UserError(
+        f"images: an image has shape {image}, but in the example that the adapter was given it had {example}. {advice}"
+    )
 
 
 def _pair(name: str, given: Any) -> Labelled:
@@ -190,10 +238,16 @@ class _Network:
         except UserError:
             raise
         except Exception as error:  # a network of somebody else's may raise anything
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"The network does not run on images of shape {image.shape} with these params: {first_line}"
-            ) from error
+            trouble = f"The network does not run on images of shape {image.shape} with these params"
+            if model.example is None:
+                advice = layout("images")
+            elif model.example != image.shape:
+                advice = f"It ran on the adapter's example, whose images have shape {model.example}."
+            else:
+                advice = "It ran with those that the adapter returned; several networks are jaxal.ensemble([...])."
+            if known := explained(error):
+                raise UserError(f"{trouble}: {known} {advice}") from None
+            raise UserError(f"{trouble}: {first_line(error).rstrip('.')}. {advice}") from error
         made = output.features.shape[1:]
         if len(made) == 1:
             self.kind, self.space = CLASSIFICATION, ()
@@ -219,11 +273,11 @@ class _Split:
     def __init__(self, name: str, images: Images, labels: Any, network: _Network):
         self._name, self._images, self._shape, self._space = name, _sequence(name, images), network.shape, network.space
         count, space = len(images), network.space
-        self._labels = np.full((count, *space), -1) if labels is None else np.asarray(labels)
+        self._labels = np.full((count, *space), -1) if labels is None else array_of(f"{name}: labels", labels)
         if self._labels.shape != (count, *space) or not np.issubdtype(self._labels.dtype, np.integer):
             raise UserError(
                 f"{name}: labels have shape {self._labels.shape} and type {self._labels.dtype}; the network needs whole numbers of shape "
-                f"{(count, *space)}."
+                f"{(count, *space)}." + one_hot(self._labels, (count, *space), network.classes)
             )
         if labels is not None and self._labels.max() < 0:
             raise UserError(f"{name}: no label is known; all are below zero.")
@@ -252,7 +306,7 @@ def _sequence(name: str, images: Images) -> Images:
 
 
 def _image(name: str, images: Images, place: int) -> np.ndarray:
-    image = np.asarray(images[place])
+    image = array_of(f"{name}: the rows of image {place}", images[place])
     if image.ndim < 1 or not np.issubdtype(image.dtype, np.number):
         raise UserError(
             f"{name}: image {place} has shape {image.shape} and type {image.dtype}; numbers [*space, channels] are needed."
@@ -267,6 +321,8 @@ def _named(strategies: Sequence[str] | str, kind: TaskKind) -> dict[str, Strateg
     names = [strategies] if isinstance(strategies, str) else list(dict.fromkeys(strategies))
     if not names:
         raise UserError(f"No strategy is named; there are {', '.join(kind.strategies)}.")
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise UserError(f"A strategy is named by a text, such as 'entropy', but there is {wrong[0]!r}.")
     return {name: named_strategy(name, kind.strategies).strategy for name in names}
 
 
@@ -302,7 +358,8 @@ def _members(network: _Network, networks: int, options: ScoreOptions, needs: Nee
     of_members = sorted(name for name in needs.pool if network.kind.statistics[name].needs_members)
     if of_members and members.count < 2:
         raise UserError(
-            f"{', '.join(of_members)}: how members disagree is measured, but no dropout of this network is known. Name the call that switches it "
-            "on where the adapter is made (of linen on={...}), give jaxal.ensemble([...]) of several params, or flips in the options."
+            f"{', '.join(of_members)}: how members disagree is measured, but no dropout of this network is known, or it drew nothing when the "
+            'adapter tried it. Name the call that switches it on where the adapter is made (of linen and nnx on={"train": True} or what the flag '
+            "is), give jaxal.ensemble([...]) of several params, or flips in the options."
         )
     return members

@@ -5,6 +5,11 @@ images Roth et al. and others fit the same), which has b and c above 0 and a lim
 it reaches the goal stand in the law as a parameter instead of a, and their interval holds all n* whose best fit is not worse by more than
 the square of Student's t, in squared standard errors, than the best of all (a profile likelihood), or by more where the rounds scatter about
 every such curve by more than their intervals say. An interval without an end means that the curve may level off below the goal.
+
+Coverage, by simulation with `tests/coverage_of_extrapolation.py`, 300 projects a figure (standard error 1.3 points), of 5, 8 or 12 rounds with
+standard errors of 0.005 or 0.02 that are independent or half common: 0 to 6 % of the projects were told something wrong. Little is told at
+all with errors of 0.02, which 15 cases rarely beat: an estimate with two ends in 0 to 28 % of the projects, 3 % on average; the
+others hear that the goal is reached, at least how many labels it takes, or that it cannot be told.
 """
 
 from collections.abc import Sequence
@@ -76,14 +81,12 @@ def extrapolate(labelled: Sequence[int], curve: Sequence[Estimate], goal: float,
     if goal > limit.high:
         sentence = f"A Dice of {goal:g} lies above {limit.high:.3f}, where this curve levels off at most, so that no number of labels can be told."
         return Extrapolation("cannot be told", NOTHING, limit, sentence)
-    endless = bool(of_limits[limits <= goal].min(initial=np.inf) <= allowed)
     within = numbers[of_numbers <= allowed]
-    within = (
-        within if len(within) else numbers[[of_numbers.argmin()]]
-    )  # all that fit lie before the first label or beyond the last
+    if not len(within):  # all that fit lie before the first label or beyond the furthest
+        within = numbers[[of_numbers.argmin()]]
     low = max(float(within.min()) - now, 0.0)
-    high = np.inf if endless or within.max() == numbers[-1] else max(float(within.max()) - now, 0.0)
-    value = np.inf if limit.value <= goal else max(float(numbers[of_numbers.argmin()]) - now, 0.0)
+    high = np.inf if within.max() == numbers[-1] else max(float(within.max()) - now, 0.0)
+    value = np.inf if limit.value <= goal and np.isinf(high) else max(float(numbers[of_numbers.argmin()]) - now, 0.0)
     return _outcome(goal, Estimate(value, low, high, len(told)), limit)
 
 

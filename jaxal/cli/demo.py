@@ -84,5 +84,5 @@ def _run(arguments: Arguments, display: Display) -> int:
         for line in in_words(status_of(project)):
             display.note(f"   {line}")
     pages = [out / "project" / "readers" / name / "worklist.html" for name in names]
-    display.note(f"Look at: {', '.join(map(str, pages))}")
+    display.note(f"Look at {out / 'project' / 'status.html'}, and at what each reader sees: {', '.join(map(str, pages))}")
     return 0

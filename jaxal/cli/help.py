@@ -86,6 +86,9 @@ along the last axis. Several DIRs are a member each.
   --seed N              of every draw; default: 0
   --out FOLDER          for scores.csv, which is replaced; default: a folder
                         below runs/, named after the first DIR
+
+A trained network of your own with arrays is scored from Python:
+jaxal.score(model, params, images, ["aeig"]); README.md shows how.
 """
     + STATUS,
     "predict": """Usage: jaxal predict RUN [NEW_SCANS] [OPTIONS]

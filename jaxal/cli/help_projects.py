@@ -117,9 +117,9 @@ beside it asks for more.
   --port N              default: 8000
   --host ADDRESS        default: 127.0.0.1, this machine alone
   --reviewers NAMES     who may review what readers have drawn
-  --logins FILE         readers' secrets; needed for any other address
-  --add-login NAME      gives a reader a secret, writes it into --logins and
-                        shows it once; serves nothing
+  --login               readers need secrets; needed for any other address
+  --add-login NAME      gives a reader a secret, shows it once; serves nothing
+  --remove-login NAME   takes a reader's secret away; serves nothing
   --certificate FILE --key FILE
                         for TLS, needed for any other address, unless
   --behind-proxy        a proxy does that

@@ -16,9 +16,11 @@ from jaxal.projects import start as starting
 from jaxal.projects.ask import ask as ask_round
 from jaxal.projects.check import problems
 from jaxal.projects.export import export
+from jaxal.projects.page import write_page
 from jaxal.projects.project import Project, open_project
+from jaxal.projects.review_page import write_review
 from jaxal.projects.settings import NAME, Protocol
-from jaxal.projects.status import in_words, status_of, to_json
+from jaxal.projects.status import Status, in_words, status_of, to_json
 from jaxal.projects.take import Taken, take_files, take_inboxes
 from jaxal.projects.worklists import write_all
 from jaxal.report.terminal import Display
@@ -62,6 +64,7 @@ def _start(asked: Start, display: Display) -> int:
     )
     for why in project.settings.plan.why:
         display.note(f"  {why}")
+    refresh(project)
     display.note(f"Next: `jaxal ask {asked.project}` asks for the first cases.")
     return 0
 
@@ -166,11 +169,13 @@ def status(given: Sequence[str]) -> int:
         project = open_project(asked.project)
         with display.progress("measuring") as progress:
             stands = status_of(project, progress)
+        refresh(project, stands)
         if asked.json:
             print(json.dumps(to_json(stands), indent=1, ensure_ascii=False, allow_nan=False))
             return 0
         for line in in_words(stands):
             display.note(line)
+        display.note(f"All of it: {project.folder / 'status.html'}")
         return 0
 
     return command.run(work)
@@ -232,13 +237,17 @@ def _list_disputes(project: Project, display: Display) -> None:
     for id_ in disputed:
         names = ", ".join(state.cases[id_].disputed)
         display.note(f"{id_}: {names} differ too much.  jaxal review {project.folder} {id_} --take VERSION | --third")
-    if not disputed:
+    if disputed:
+        display.note(f"Both maps side by side: {project.folder / 'review.html'}")
+    else:
         display.note("Readers differ too much on no case.")
 
 
-def refresh(project: Project) -> None:
-    """Writes anew what people look at: every reader's worklist."""
+def refresh(project: Project, stands: Status | None = None) -> None:
+    """Writes anew what people look at: every reader's worklist, and the project's pages."""
     write_all(project)
+    write_page(project, stands)
+    write_review(project)
 
 
 def export_labels(given: Sequence[str]) -> int:

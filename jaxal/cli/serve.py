@@ -10,11 +10,12 @@ import tyro
 
 from jaxal.cli import command
 from jaxal.errors import UserError
+from jaxal.projects.page import text_of
 from jaxal.projects.project import Project, open_project
-from jaxal.projects.status import in_words, status_of
+from jaxal.projects.review_page import review_text
 from jaxal.projects.worklists import write_all
 from jaxal.report.terminal import Display
-from jaxal.server.logins import add_login
+from jaxal.server.logins import add_login, remove_login
 from jaxal.server.project_desk import ProjectDesk
 from jaxal.server.run import ServeConfig
 from jaxal.server.run import serve as serve_desk
@@ -30,13 +31,15 @@ class Serve:
     port: int = ServeConfig.port
     """To listen at."""
     host: str = ServeConfig.host
-    """Address to listen at. Any but this machine's own needs --logins, and --certificate and --key or --behind-proxy."""
+    """Address to listen at. Any but this machine's own needs --login, and --certificate and --key or --behind-proxy."""
     reviewers: option_types.Names = ()
     """Who may review what readers have drawn."""
-    logins: option_types.Place = None
-    """File of readers' secrets."""
+    login: bool = False
+    """Readers need the secrets that --add-login gave them."""
     add_login: option_types.Name = None
-    """Gives this reader a new secret, writes it into --logins, shows it once, and serves nothing."""
+    """Gives this reader a new secret, shows it once, and serves nothing."""
+    remove_login: option_types.Name = None
+    """Takes this reader's secret away, and serves nothing."""
     certificate: option_types.Place = None
     """PEM file, for TLS."""
     key: option_types.Place = None
@@ -56,17 +59,26 @@ def serve(given: Sequence[str]) -> int:
 
 def _serve(asked: Serve, display: Display) -> int:
     project = open_project(asked.project)
+    logins = project.folder / "logins.json"
     if asked.add_login:
-        return _add_login(project, asked, display)
+        return _add_login(project, asked, logins, display)
+    if asked.remove_login:
+        remove_login(logins, str(asked.remove_login))
+        display.note(f"The secret of {asked.remove_login} is no longer good.")
+        return 0
     project.data(project.state())  # that the data are there is found out now, not when a reader asks
     write_all(project)
     desk = ProjectDesk(
-        project, _split(asked.reviewers), lambda: _status(project), lambda reader: _worklist(project, reader), lambda: None
+        project,
+        _split(asked.reviewers),
+        lambda: text_of(project),
+        lambda reader: _worklist(project, reader),
+        lambda: review_text(project),
     )
     config = ServeConfig(
         host=asked.host,
         port=asked.port,
-        logins=asked.logins,
+        logins=logins if asked.login else None,
         certificate=asked.certificate,
         key=asked.key,
         behind_proxy=asked.behind_proxy,
@@ -76,22 +88,13 @@ def _serve(asked: Serve, display: Display) -> int:
     return 0
 
 
-def _add_login(project: Project, asked: Serve, display: Display) -> int:
-    if asked.logins is None:
-        raise UserError("--add-login writes into a file: --logins FILE. Keep it outside of the data, readable for you alone.")
+def _add_login(project: Project, asked: Serve, logins: Path, display: Display) -> int:
     known = {*project.state().readers, *_split(asked.reviewers)}
     if asked.add_login not in known:
         raise UserError(f"{asked.add_login!r} is no reader of this project; there are {', '.join(sorted(known))}.")
-    secret = add_login(asked.logins, str(asked.add_login))
+    secret = add_login(logins, str(asked.add_login))
     display.note(f"The secret of {asked.add_login} is {secret} . It is shown this once; give it to them in person.")
     return 0
-
-
-def _status(project: Project) -> str:
-    import html
-
-    lines = "\n".join(html.escape(line) for line in in_words(status_of(project)))
-    return f"<!doctype html><html lang='en'><title>{html.escape(project.settings.name)}</title><pre>{lines}</pre></html>"
 
 
 def _worklist(project: Project, reader: str) -> str:

@@ -13,6 +13,29 @@ from jaxal.strategies.named import named_strategy, options_of, summary_of
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
 
 TABLES = {"segmentation": STRATEGIES, "classification": CLASSIFICATION_STRATEGIES}
+SPLITS = {"pool": "the pool", "labelled": "the labelled cases", "evaluation": "an evaluation set with labels"}
+STATISTICS = {
+    "entropy": "the prediction's entropy",
+    "least_confidence": "the largest probability",
+    "margin": "the lead of the most probable class",
+    "mc_entropy": "the entropy of the members' mean prediction",
+    "variation_ratio": "the members' votes",
+    "mean_std": "how the members' probabilities differ",
+    "bald": "what the label would tell of the members",
+    "egl": "the expected length of the last layer's gradient",
+    "gradient_norm": "the length of the entropy's gradient",
+    "head_gradient": "the last layer's gradient",
+    "embedding": "pooled features",
+    "auxiliary": "the auxiliary output",
+    "masked_entropy": "the entropy around the predicted structure",
+    "foreground": "the share that is predicted as foreground",
+    "regions": "predictions and features, averaged over regions (an image with one class is one region)",
+    "evaluation_sample": "features and classes of a sample of the elements",
+    "overlap": "how predictions and labels overlap",
+    "calibration": "how probabilities fit the labels",
+    "prediction": "the predicted probabilities",
+    "member_probability": "each member's probabilities",
+}  # in plain words
 EVERY = {**STRATEGIES, **CLASSIFICATION_STRATEGIES, **STRATEGIES}
 
 
@@ -35,7 +58,11 @@ def _listed() -> str:
 def _all_about(name: str) -> str:
     strategy, make = named_strategy(name, EVERY).strategy, EVERY[name.split(",")[0]]
     options = [f"{option.name}={option.default}" for option in inspect.signature(make).parameters.values()]
-    looks = [f"{split}: {', '.join(needs)}" for split, needs in strategy.needs._asdict().items() if needs]
+    looks = [
+        f"{SPLITS[split]}: {' and '.join(STATISTICS.get(need, need) for need in needs)}"
+        for split, needs in strategy.needs._asdict().items()
+        if needs
+    ]
     told = {
         "Options": ", ".join(options) if options_of(make) else "none",
         "Looks at": "; ".join(looks) or "nothing but the names in the pool",

@@ -3,6 +3,7 @@
 Slicer's keys are described in its documentation, "Segmentation file format (.seg.nrrd)".
 """
 
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ _SPACES = {
     "las": (-1, 1, 1),
 }
 _TYPES = nrrd.reader._TYPEMAP_NRRD2NUMPY
+_MITK = "org.mitk.multilabel.segmentation.labelgroups"
 _BROKEN = "The header of the NRRD file is broken. Save the segmentation again and deliver that file."
 
 
@@ -51,7 +53,7 @@ def read_nrrd(stream: Stream, most_voxels: int) -> Content:
         layers, affine = _axes(header, shape)
         segments = _segments(header, layers)
         encoding = str(header["encoding"]).lower()
-    except (KeyError, ValueError, TypeError, IndexError):
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError):
         raise Refused("damaged", _BROKEN) from None
     if kind.kind not in "iuf":
         raise Refused("not-a-map", "The file holds blocks of bytes; a map of labels holds one whole number a voxel.")
@@ -132,6 +134,8 @@ def _segments(header: Mapping[str, Any], layers: int) -> tuple[Segment, ...] | N
 
     Where value and layer are not given, as in Slicer before 4.11, each segment has the value 1, in a layer of its own if there are several.
     """
+    if _MITK in header:
+        return _segments_of_mitk(str(header[_MITK]))
     numbers = sorted({int(match[1]) for key in header if (match := re.match(r"Segment(\d+)_", key))})
     if not numbers and not any(key.startswith("Segmentation_") for key in header):
         return None
@@ -144,6 +148,15 @@ def _segments(header: Mapping[str, Any], layers: int) -> tuple[Segment, ...] | N
             Segment(name, int(header.get(f"{field}LabelValue", 1)), int(header.get(f"{field}Layer", place if layers > 1 else 0)))
         )
     return tuple(segments)
+
+
+def _segments_of_mitk(text: str) -> tuple[Segment, ...]:
+    """MITK names its labels in JSON: groups, which are layers, of labels with names and values (`mitkMultiLabelSegmentationIO`)."""
+    return tuple(
+        Segment(str(label["name"]).strip(), int(label["value"]), layer)
+        for layer, group in enumerate(json.loads(text))
+        for label in group.get("labels") or ()
+    )
 
 
 def _data(header: Mapping[str, Any], encoding: str, stream: Stream) -> Stream:

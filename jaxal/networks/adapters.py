@@ -4,15 +4,14 @@ Most strategies read the input of the last linear layer, the head. So each adapt
 without it: `features`, and the head's kernel and bias. `logits` needs no head; what reads features is then refused by name.
 Dropout samples run the whole network again, because an adapter cannot know where the first dropout layer stands.
 
-Every adapter runs the network once on a few images, and refuses one whose head is not its last layer, whose output is not finite, or
-whose output for one image depends on the others of its batch, or that does not run with dropout as it was told to.
+Every adapter runs the network on a few images before it returns (`checked.py`), and refuses one whose head is not its last layer, whose
+output is not finite or for one image depends on the others of its batch, or whose dropout, where it was named, draws nothing.
 """
 
-import contextlib
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,14 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.errors import UserError
+from jaxal.networks.checked import Given, checked, few, running
 from jaxal.types import Array, Masks, Model, Output, Params
 
 Features = Callable[[Params, Array, Array | None], Array]  # (params, images, key or None) -> [items, *space, features]
 Head = Callable[[Params], tuple[Array, Array]]  # params -> kernel [features, classes], bias [classes]
 
-_TROUBLE = "The network does not run on the example"
-_TROUBLE_WITH_DROPOUT = "With dropout switched on the network does not run on the example"
-_TROUBLE_WITHOUT_HEAD = "Without the head that was named (it must be its last layer) the network does not run on the example"
+_KEYWORDS = 'Keywords of its call go into off={"train": False} and, with dropout, on={"train": True}.'
+_THREE = "It is called as (params, images, key), where key is None without dropout."
+_ONE_IMAGE = (
+    "It is called with one image and, if it takes one, key=; one that needs more is wrapped, or given to the adapter `function`."
+)
+_NO_DROPOUT = "Give on={...} with the keywords that switch it on, or none if the network has no dropout."
+_NOT_STOCHASTIC = "Use the key, or leave stochastic out."
 
 
 def function(
@@ -49,7 +53,8 @@ def function(
     Raises:
       UserError: the network does not run on the images, or its output is not what it should be.
     """
-    return _checked(_model(features, head, stochastic, params), params, example, None)
+    given = Given(None, "what head returns", _THREE, _NOT_STOCHASTIC)
+    return checked(_model(features, head, stochastic, params), params, example, given)
 
 
 def logits(apply: Features, params: Params, example: np.ndarray, *, stochastic: bool = False) -> tuple[Model, Params]:
@@ -67,15 +72,15 @@ def logits(apply: Features, params: Params, example: np.ndarray, *, stochastic: 
     Raises:
       UserError: as for `function`.
     """
-    images = _few(example)
-    with _running(images, _TROUBLE):
+    images = few(example)
+    with running(f"The network does not run on images of shape {images.shape[1:]}", _THREE):
         classes = jax.eval_shape(lambda params, images: apply(params, images, None), params, images).shape[-1]
 
     def head(params: Params) -> tuple[Array, Array]:
         return jnp.eye(classes), jnp.zeros(classes)
 
     model = _model(apply, head, stochastic, params)._replace(has_features=False)
-    return _checked(model, params, example, None)
+    return checked(model, params, example, Given(None, "", _THREE, _NOT_STOCHASTIC))
 
 
 def linen(
@@ -106,6 +111,10 @@ def linen(
     """
     import flax.linen as nn
 
+    _check_module(module, nn.Module, "flax.linen module")
+    layers = _linear_layers(_params_of(variables))
+    if head not in layers:
+        raise UserError(f"There is no layer {head!r} with a kernel; there are {', '.join(layers) or 'none'}.")
     path = tuple(head.split("/"))
     variables = jax.tree.map(jnp.asarray, dict(variables))
 
@@ -123,21 +132,18 @@ def linen(
         with nn.intercept_methods(without_head):
             return run(params, images, key)
 
-    layers = _linear_layers(_params_of(variables))
-    if head not in layers:
-        raise UserError(f"There is no layer {head!r} with a kernel; there are {', '.join(layers) or 'none'}.")
-
     def head_of(params: Params) -> tuple[Array, Array]:
         layer = functools.reduce(operator.getitem, path, params["params"])
         return _matrix(layer["kernel"], head), layer.get("bias", jnp.zeros(layer["kernel"].shape[-1]))
 
     model = _model(features, head_of, on is not None, variables)._replace(trainable=_only_params)
-    return _checked(model, variables, example, run)
+    return checked(model, variables, example, Given(run, f"{head!r} of {', '.join(layers)}", _KEYWORDS, _NO_DROPOUT))
 
 
 def _params_of(variables: Params) -> Any:
-    if "params" not in variables:
-        raise UserError(f"The variables hold {', '.join(variables)}; give all collections, such as {{'params': ...}}.")
+    if not isinstance(variables, Mapping) or not isinstance(variables.get("params"), Mapping):
+        hold = f"hold {', '.join(map(str, variables))}" if isinstance(variables, Mapping) else f"are a {type(variables).__name__}"
+        raise UserError(f"The variables {hold}; give all collections, such as {{'params': ..., 'batch_stats': ...}}.")
     return variables["params"]
 
 
@@ -155,15 +161,25 @@ def _with_stored_statistics(next_function: Any, args: Any, kwargs: Any, context:
     return next_function(*args[:1], **{**kwargs, "use_running_average": True})
 
 
-def nnx(module: Any, example: np.ndarray, *, head: str) -> tuple[Model, Params]:
+def nnx(
+    module: Any,
+    example: np.ndarray,
+    *,
+    head: str,
+    off: Mapping[str, Any] | None = None,
+    on: Mapping[str, Any] | None = None,
+) -> tuple[Model, Params]:
     """A Flax nnx module, which is left as it is.
 
-    Its dropout layers give the dropout samples; everything else is run as in evaluation.
+    Its dropout layers give the dropout samples; everything else is run as in evaluation, as after `module.eval()`.
 
     Args:
       module: called with images `[items, *space, channels]`.
       example: a few images.
       head: the last layer's attribute, such as `head` or `decoder.out`; an `nnx.Linear`, or an `nnx.Conv` of one element.
+      off: keywords of a call without dropout, such as `{"train": False}`; none are needed where its layers follow `module.eval()`.
+      on: keywords of a call with dropout, such as `{"train": True}`. Without them its dropout layers are switched on, and there are
+        dropout samples if that changes the output. Batch norms take their stored statistics in both.
 
     Returns:
       The model, and its params.
@@ -173,48 +189,74 @@ def nnx(module: Any, example: np.ndarray, *, head: str) -> tuple[Model, Params]:
     """
     from flax import nnx as flax_nnx
 
+    _check_module(module, flax_nnx.Module, "flax.nnx module")
     if not isinstance(head, str):
         raise UserError(f"head is {head!r}; it must be the last layer's attribute as a text, such as 'head' or 'decoder.out'.")
-    layer = _attribute(module, head)
-    off = flax_nnx.clone(module)
-    off.eval()
-    on = flax_nnx.clone(off)
-    try:
-        on.set_attributes(flax_nnx.Dropout, deterministic=False)
-        stochastic = True
-    except ValueError:  # there is no dropout layer
-        stochastic = False
-    parts: Any = [flax_nnx.split(copy, flax_nnx.RngState, ...) for copy in (off, on)]
-    (off_graph, off_rngs, state), (on_graph, on_rngs, _) = parts
+    if not hasattr(layer := _attribute(module, head), "kernel"):
+        raise UserError(f"The layer {head!r} is a {type(layer).__name__}, which has no kernel; name the last linear layer.")
+    rebuilt, has_dropout, state = _nnx_copies(module)
 
-    def rebuilt(params: Params, key: Array | None) -> Any:
-        if key is None:
-            return flax_nnx.merge(off_graph, off_rngs, params)
-        return flax_nnx.merge(on_graph, _keyed(on_rngs, key), params)
+    def call(copy: Any, images: Array, key: Array | None) -> Any:
+        return copy(images, **{**(off or {}), **((on or {}) if key is not None else {})})
 
     def run(params: Params, images: Array, key: Array | None) -> Any:
-        return rebuilt(params, key)(images)
+        return call(rebuilt(params, key), images, key)
 
     def features(params: Params, images: Array, key: Array | None) -> Array:
         copy = rebuilt(params, key)
         owner, _, name = head.rpartition(".")
         setattr(_attribute(copy, owner) if owner else copy, name, lambda inputs: inputs)
-        return copy(images)
+        return call(copy, images, key)
 
     def head_of(params: Params) -> tuple[Array, Array]:
         layer = _attribute(rebuilt(params, None), head)
         kernel = layer.kernel[...]
         return _matrix(kernel, head), jnp.zeros(kernel.shape[-1]) if layer.bias is None else layer.bias[...]
 
-    if not hasattr(layer, "kernel"):
-        raise UserError(f"The layer {head!r} is a {type(layer).__name__}, which has no kernel; name the last linear layer.")
-    return _checked(_model(features, head_of, stochastic, state), state, example, run)
+    model = _model(features, head_of, has_dropout or on is not None, state)
+    return checked(model, state, example, Given(run, repr(head), _KEYWORDS, None if on is None else _NO_DROPOUT))
+
+
+def _nnx_copies(module: Any) -> tuple[Callable[[Params, Array | None], Any], bool, Params]:
+    """How a copy of a module is made of params, without dropout or with a key's; whether it has dropout layers; its params."""
+    from flax import nnx as flax_nnx
+
+    off = flax_nnx.clone(module)
+    off.eval()
+    on = flax_nnx.clone(off)
+    try:
+        on.set_attributes(flax_nnx.Dropout, deterministic=False)
+        has_dropout = True
+    except ValueError:  # there is none
+        has_dropout = False
+    for _, part in flax_nnx.iter_modules(on):
+        if isinstance(part, flax_nnx.BatchNorm):
+            part.__class__ = _with_stored_statistics_of_nnx(type(part))
+    parts: Any = [flax_nnx.split(copy, flax_nnx.RngState, ...) for copy in (off, on)]
+    (off_graph, off_rngs, state), (on_graph, on_rngs, _) = parts
+
+    def rebuilt(params: Params, key: Array | None) -> Any:
+        if key is None:
+            return flax_nnx.merge(off_graph, jax.tree.map(jnp.copy, off_rngs), params)  # a call would count up what is shared
+        return flax_nnx.merge(on_graph, _keyed(on_rngs, key), params)
+
+    return rebuilt, has_dropout, state
+
+
+@functools.cache
+def _with_stored_statistics_of_nnx(kind: type) -> type:
+    """A class of batch norms that run as in evaluation, whatever flag their call is given."""
+
+    def __call__(self: Any, x: Array, use_running_average: bool | None = None, **more: Any) -> Array:
+        return kind.__call__(self, x, use_running_average=True, **more)
+
+    return type(kind)(kind.__name__, (kind,), {"__call__": __call__})
 
 
 def equinox(module: Any, example: np.ndarray, *, head: Callable[[Any], Any]) -> tuple[Model, Params]:
     """An Equinox module that takes one image at a time, channels first, as Equinox's layers do.
 
-    A network whose `__call__` takes a `key` has dropout; the samples run it with `inference` off.
+    A network whose `__call__` takes a `key`, and with `inference` off gives something else with each, has dropout samples.
 
     Args:
       module: called with one image `[channels, *space]`, and with `key=` if it takes one.
@@ -229,6 +271,7 @@ def equinox(module: Any, example: np.ndarray, *, head: Callable[[Any], Any]) -> 
     """
     import equinox as eqx
 
+    _check_module(module, eqx.Module, "Equinox module")
     try:
         layer = head(module)
     except (AttributeError, IndexError, KeyError) as error:
@@ -256,7 +299,8 @@ def equinox(module: Any, example: np.ndarray, *, head: Callable[[Any], Any]) -> 
         return _matrix(kernel, "head"), jnp.zeros(kernel.shape[-1]) if layer.bias is None else layer.bias.reshape(-1)
 
     model = _model(functools.partial(run_as, without_head), head_of, takes_key, params)
-    return _checked(model, params, example, functools.partial(run_as, lambda network: network))
+    given = Given(functools.partial(run_as, lambda network: network), f"a {type(layer).__name__}", _ONE_IMAGE)
+    return checked(model, params, example, given)
 
 
 def _model(features: Features, head: Head, stochastic: bool, params: Params) -> Model:
@@ -282,88 +326,6 @@ def _model(features: Features, head: Head, stochastic: bool, params: Params) -> 
     return Model(init, lambda params, images, inside=None: images, tail, linear, draw_masks, True, trainable)
 
 
-def _checked(model: Model, params: Params, example: np.ndarray, run: Features | None) -> tuple[Model, Params]:
-    """The model and its params, once it was seen to work.
-
-    Args:
-      run: the network as it was given, whose output the head must give; None where there is none.
-
-    Raises:
-      UserError: see the adapters.
-    """
-    images = _few(example)
-    outputs = jax.jit(functools.partial(_outputs, model))
-    if run is not None:
-        with _running(images, _TROUBLE):
-            whole = np.asarray(run(params, images, None))
-    with _running(images, _TROUBLE if run is None else _TROUBLE_WITHOUT_HEAD):
-        features, logits = outputs(params, images)
-        alone, _ = outputs(params, images[:1])
-    if features.ndim != 2 and features.shape[1:-1] != images.shape[1:-1]:
-        raise UserError(
-            f"The network makes features of shape {features.shape[1:]} of an image of shape {images.shape[1:]}; it must give one vector for "
-            "the image, or one for every element."
-        )
-    if not np.isfinite(logits).all():
-        raise UserError("The network's output on the example images is not finite.")
-    if not _close(alone, features[:1]):
-        raise UserError(
-            "What the network makes of an image depends on the other images of its batch, so scores would, too. Run its batch norms with "
-            "their stored statistics."
-        )
-    if run is not None and (whole.shape != logits.shape or not _close(whole, logits)):
-        raise UserError(
-            f"With the head that was named the output is another than the network's own, of shape {logits.shape} and {whole.shape}; it must be "
-            "its last layer, and the output logits, without a softmax."
-        )
-    if masks := model.draw_masks(jax.random.key(0)):
-        with _running(images, _TROUBLE_WITH_DROPOUT):
-            model.tail(params, images, masks)
-    return model, params
-
-
-def _outputs(model: Model, params: Params, images: Array) -> tuple[Array, Array]:
-    """Features and logits, classes last."""
-    features = model.tail(params, model.stem(params, images), None).features
-    kernel, bias = model.head(params)
-    if kernel.ndim != 2 or kernel.shape != (features.shape[-1], *bias.shape):
-        raise UserError(
-            f"The head's kernel has shape {kernel.shape} and its bias {bias.shape}, but without the head the network gives {features.shape[-1]} "
-            "numbers; the head must be the network's last layer."
-        )
-    return features, jnp.matmul(features, kernel, precision="highest") + bias.reshape((1,) * (features.ndim - 1) + (-1,))
-
-
-@contextlib.contextmanager
-def _running(images: Array, trouble: str) -> Iterator[None]:
-    """Tells of whatever a network of somebody else's raises."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        keywords = isinstance(error, TypeError) and "argument" in first_line
-        advice = ' Keywords of its call go into off={"train": False} and, with dropout, on={"train": True}.' if keywords else ""
-        raise UserError(f"{trouble}, images of shape {images.shape}: {first_line}{advice}") from error
-
-
-def _close(value: Any, expected: Any) -> bool:
-    return bool(np.allclose(value, expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max(initial=0.0)) + 1e-6))
-
-
-def _few(example: np.ndarray) -> Array:
-    """Two images: the first one, and its mirror image in intensity where there is only one."""
-    images = np.asarray(example)
-    if images.ndim < 2 or not np.issubdtype(images.dtype, np.number):
-        raise UserError(
-            f"The example has shape {images.shape} and type {images.dtype}; it must be images [items, *space, channels]."
-        )
-    if not len(images) or not np.isfinite(images).all():
-        raise UserError(f"The example holds {'numbers that are not finite' if len(images) else 'no image'}.")
-    return jnp.asarray(np.stack([images[0], images[1] if len(images) > 1 else -images[0]]), jnp.float32)
-
-
 def _linear_layers(params: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Paths of all layers with a kernel."""
     paths = [prefix] if "kernel" in params and prefix else []
@@ -380,6 +342,16 @@ def _matrix(kernel: Array, name: str) -> Array:
             f"The layer {name!r} has a kernel of shape {kernel.shape}; the head must be linear in the features of one element."
         )
     return kernel.reshape(kernel.shape[-2:])
+
+
+def _check_module(module: Any, kind: type, name: str) -> None:
+    """Makes sure that an adapter got what it is for."""
+    if isinstance(module, type):
+        raise UserError(f"{module.__name__} is a class; give an instance of it, {module.__name__}(...).")
+    if not isinstance(module, kind):
+        raise UserError(
+            f"A {name} is needed, but the network is of type {type(module).__name__}; the adapters are linen, nnx, equinox, function and logits."
+        )
 
 
 def _attribute(module: Any, path: str) -> Any:

@@ -20,9 +20,9 @@ from jaxal.files import write_text
 from jaxal.projects.assignment import assign
 from jaxal.projects.measures import kept_apart
 from jaxal.projects.network import Working, open_round, write_proposals
-from jaxal.projects.project import Project, check_images
+from jaxal.projects.project import Project, check_images, check_labels
 from jaxal.projects.settle import settle
-from jaxal.projects.state import Round, State
+from jaxal.projects.state import ROLES, Round, State
 from jaxal.rounds.propose import choose, open_journal
 from jaxal.rounds.protocol import beside, first_query, random_count
 from jaxal.types import Unit, Watcher
@@ -65,11 +65,13 @@ def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing
     state = project.state()
     if not state.present:
         raise UserError(f"{project.folder}: no reader is there. `jaxal start {project.folder} --readers NAMES` adds one.")
+    check_images(project, [id_ for id_, case in state.cases.items() if case.excluded is None], project.data(state))
     if not state.rounds or state.rounds[-1].asked is not None:
+        check_labels(project, state, [label for role in ROLES for label in state.labels(role)])
         begin(project, size, even_if_open)
         state = project.state()
     round_ = state.rounds[-1]
-    check_images(project, [id_ for id_, case in state.cases.items() if case.excluded is None], project.data(state))
+    check_labels(project, state, [*round_.training, *round_.evaluation, *round_.test])
     choice = (
         _first_query(project, state, round_, showing, watcher)
         if round_.fields["network"] is None
@@ -124,6 +126,7 @@ def begin(project: Project, size: int | None, even_if_open: bool) -> None:
             training=training,
             evaluation=state.labels("evaluation"),
             test=state.labels("test"),
+            classes=list(state.classes),
             pool=len(unasked),
             unasked=unasked,
             at_random=at_random,

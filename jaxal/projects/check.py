@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from jaxal.data.cases import fingerprint_of
 from jaxal.errors import UserError
 from jaxal.projects.deliver import read_version
-from jaxal.projects.project import IGNORE, Project
+from jaxal.projects.project import IGNORE, Project, sha256_of
 
 
 def problems(project: Project, progress: Callable[[int, int], None]) -> list[str]:
@@ -28,7 +27,7 @@ def problems(project: Project, progress: Callable[[int, int], None]) -> list[str
             found.append(
                 f"{path}: is missing; it is the label of {id_} that {version.reader} handed in on {version.time[:10]}. Restore it."
             )
-        elif _digest(path) != version.digest:
+        elif sha256_of(path) != version.digest:
             found.append(f"{path}: was altered after it was accepted. Restore it from a backup.")
         else:
             found += _strange_values(project, id_, name, version.classes)
@@ -63,8 +62,3 @@ def _strange_values(project: Project, id_: str, name: str, classes: int) -> list
     values = np.unique(read_version(project, id_, name))
     strange = [int(value) for value in values if value >= classes and value != IGNORE]
     return [f"{project.label_path(id_, name)}: holds the value {strange[0]}, which no class has."] if strange else []
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jaxal.errors import UserError
 from jaxal.projects.log import Pen
 from jaxal.projects.project import Project, days_between
-from jaxal.projects.state import OVERDUE, Reading, State
+from jaxal.projects.state import OVERDUE, SKIPPED, Reading, State
 
 
 def exclude(project: Project, ids: Sequence[str], why: str) -> list[str]:
@@ -136,7 +136,7 @@ def hand_over(project: Project, pen: Pen, reading: Reading, why: str, to: str | 
     """Gives an open reading to somebody who has not read the case; returns to whom. Nobody gets it where nobody else is left."""
     state = project.state_of(pen.events)
     case = state.cases[reading.case]
-    others = [name for name in state.active if name not in case.readings and name != reading.reader]
+    others = [name for name in state.active if name not in {*case.readings, *case.given_back, reading.reader}]
     if to is not None and (to in case.readings or to == reading.reader):
         raise UserError(f"{reading.case}: {to} reads it already. Name somebody else.")
     new = to or (min(others, key=lambda name: (_load(state, name), name)) if others else None)
@@ -146,8 +146,8 @@ def hand_over(project: Project, pen: Pen, reading: Reading, why: str, to: str | 
     return new
 
 
-def skip(project: Project, reader: str, id_: str, why: str = "skipped") -> str | None:
-    """A reader gives a case back; returns who gets it."""
+def skip(project: Project, reader: str, id_: str, why: str = SKIPPED) -> str | None:
+    """A reader gives a case back, and does not get it again; returns who gets it."""
     with project.log.held() as pen:
         state = project.state_of(pen.events)
         reading = state.cases[id_].readings.get(reader)
@@ -162,7 +162,7 @@ def release_overdue(project: Project) -> list[tuple[str, str]]:
         state = project.state_of(pen.events)
         for reading in state.open_readings:
             case = state.cases[reading.case]
-            others = set(state.active) - case.readings.keys()
+            others = set(state.active) - case.readings.keys() - case.given_back
             if others and days_between(reading.opened or reading.asked, now_of(project)) > days:
                 new = hand_over(project, pen, reading, OVERDUE)
                 moved.append((reading.case, new or ""))

@@ -4,33 +4,35 @@ A label is durable before the log speaks of it, and the log speaks of it before 
 nothing of what is stored; it is kept for its reader, with the reason.
 """
 
+import contextlib
 import dataclasses
 import datetime
-import hashlib
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import nibabel
 import numpy as np
 
-from jaxal.files import write_text, writing
+from jaxal.files import write_text, write_whole, writing
 from jaxal.labels.deliveries import Expected, receive
 from jaxal.labels.findings import History
 from jaxal.labels.placing import Grid
 from jaxal.labels.refusals import Note, Refused
 from jaxal.labels.writing import write_nifti
 from jaxal.projects.log import Pen
-from jaxal.projects.project import Project
+from jaxal.projects.project import Project, sha256_of
 from jaxal.projects.settings import Scan
 from jaxal.projects.state import MERGED, State, Version
 
 # What is refused once, because it is rarely meant, and taken when the very same file is handed in again: that is how a reader says
 # that it is meant, in programs that have no place to say it.
 CONFIRMED_BY_REPEATING = frozenset({"mirrored", "empty"})
+_LEFT_SECONDS = 3600.0  # after which a file aside is nobody's who still writes
 REPEAT = "If it is right as it is, hand the same file in once more."
 
 
@@ -46,6 +48,7 @@ class Delivery(NamedTuple):
       comment: of the reader.
       via: how it came: `inbox`, `server`, `command`.
       trust_grid, resample: see `labels.placing`; only when somebody asked for it by name.
+      in_inbox: whether a file that is refused goes, because a copy of it is kept.
     """
 
     reader: str
@@ -58,6 +61,7 @@ class Delivery(NamedTuple):
     via: str = "inbox"
     trust_grid: bool = False
     resample: bool = False
+    in_inbox: bool = False
 
 
 class Receipt(NamedTuple):
@@ -88,7 +92,7 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
       Refused: it cannot be taken; the sentence says why and what to do. The file is kept in the reader's folder `returned`.
       UserError: the disk is full, or the like; nothing was stored, and the delivery can be repeated.
     """
-    digest = _digest_of(delivery.path)
+    digest = sha256_of(delivery.path)
     state = project.state()
     try:
         if known := _taken_before(state, delivery, digest):
@@ -102,41 +106,37 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
     except Refused as refused:
         if refused.code in CONFIRMED_BY_REPEATING:
             refused = Refused(refused.code, f"{refused.sentence} {REPEAT}")
-        _keep_refused(project, delivery, digest, refused)
+        keep_refused(project, delivery, refused)
         raise refused from None
-    aside, stored = _write_aside(project, delivery.case, received.labels)
-    try:
-        with project.log.held() as pen:
-            state = project.state_of(pen.events)
-            if known := _taken_before(state, delivery, digest):
-                return Receipt(delivery.case, known.name, (), again=True)
-            _check_reading(project, state, delivery)
-            version = next_version(state, delivery.case, delivery.reader)
-            _name(aside, project.label_path(delivery.case, version))
-            reading = state.cases[delivery.case].readings[delivery.reader]
-            proposal = (
-                reading.round
-                if project.proposal_path(delivery.case, reading.round, ".seg.nrrd").is_file() and reading.proposal
-                else None
-            )
-            pen.add(
-                "label",
-                case=delivery.case,
-                reader=delivery.reader,
-                version=version,
-                digest=stored,
-                delivered=digest,
-                classes=len(state.classes),
-                proposal=proposal,
-                minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
-                notes=[{"code": note.code, "sentence": note.sentence} for note in received.notes],
-                volumes_ml={name: round(volume, 3) for name, volume in received.volumes_ml.items()},
-                centres={name: [round(part, 4) for part in place] for name, place in received.centres.items()},
-                comment=delivery.comment[:500],
-                via=delivery.via,
-            )
-    finally:
-        aside.unlink(missing_ok=True)
+    with _written_aside(project, delivery.case, received.labels) as (aside, stored), project.log.held() as pen:
+        state = project.state_of(pen.events)
+        if known := _taken_before(state, delivery, digest):
+            return Receipt(delivery.case, known.name, (), again=True)
+        _check_reading(project, state, delivery)
+        version = next_version(state, delivery.case, delivery.reader)
+        _name(aside, project.label_path(delivery.case, version))
+        reading = state.cases[delivery.case].readings[delivery.reader]
+        proposal = (
+            reading.round
+            if project.proposal_path(delivery.case, reading.round, ".seg.nrrd").is_file() and reading.proposal
+            else None
+        )
+        pen.add(
+            "label",
+            case=delivery.case,
+            reader=delivery.reader,
+            version=version,
+            digest=stored,
+            delivered=digest,
+            classes=len(state.classes),
+            proposal=proposal,
+            minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
+            notes=[{"code": note.code, "sentence": note.sentence} for note in received.notes],
+            volumes_ml={name: round(volume, 3) for name, volume in received.volumes_ml.items()},
+            centres={name: [round(part, 4) for part in place] for name, place in received.centres.items()},
+            comment=delivery.comment[:500],
+            via=delivery.via,
+        )
     return Receipt(delivery.case, version, received.notes)
 
 
@@ -170,10 +170,10 @@ def store(project: Project, pen: Pen, case: str, reader: str, values: np.ndarray
     """
     state = project.state_of(pen.events)
     version = next_version(state, case, reader)
-    aside, digest = _write_aside(project, case, values)
-    _name(aside, project.label_path(case, version))
-    kind, who = ("merged", {}) if reader == MERGED else ("label", {"reader": reader})
-    pen.add(kind, case=case, **who, version=version, digest=digest, classes=len(state.classes), **fields)
+    with _written_aside(project, case, values) as (aside, digest):
+        _name(aside, project.label_path(case, version))
+        kind, who = ("merged", {}) if reader == MERGED else ("label", {"reader": reader})
+        pen.add(kind, case=case, **who, version=version, digest=digest, classes=len(state.classes), **fields)
     return version
 
 
@@ -239,19 +239,25 @@ def next_version(state: State, case: str, reader: str) -> str:
 
 
 def minutes_of(opened: str | None, now: float, seconds: float | None) -> float | None:
-    """Minutes that a reading took, as far as one can tell."""
-    if seconds is not None:
-        return round(max(seconds, 0.0) / 60, 2)
-    if opened is None:
-        return None
-    return round(max(now - datetime.datetime.fromisoformat(opened).timestamp(), 0.0) / 60, 2)
+    """Minutes that a reading took, as far as one can tell; a clock that was set back since tells nothing."""
+    if seconds is None:
+        seconds = -1.0 if opened is None else now - datetime.datetime.fromisoformat(opened).timestamp()
+    return round(seconds / 60, 2) if seconds >= 0 else None
 
 
-def _write_aside(project: Project, case: str, labels: np.ndarray) -> tuple[Path, str]:
-    """Writes a label map durably beside where it will be, and gives the SHA-256 of the file."""
-    aside = project.folder / "labels" / case / f".{uuid.uuid4().hex}.tmp"
-    write_nifti(aside, labels, grid_of(project.cases[case]))
-    return aside, _digest_of(aside)
+@contextlib.contextmanager
+def _written_aside(project: Project, case: str, labels: np.ndarray) -> Iterator[tuple[Path, str]]:
+    """A label map that is written durably beside where it will be, and the SHA-256 of the file; what has no name at the end is removed."""
+    folder = project.folder / "labels" / case
+    for left in folder.glob(".*.tmp"):  # by a kill
+        if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+            left.unlink(missing_ok=True)
+    aside = folder / f".{uuid.uuid4().hex}.tmp"
+    try:
+        write_nifti(aside, labels, grid_of(project.cases[case]))
+        yield aside, sha256_of(aside)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _name(aside: Path, path: Path) -> None:
@@ -263,11 +269,6 @@ def _name(aside: Path, path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _taken_before(state: State, delivery: Delivery, digest: str) -> Version | None:
@@ -303,24 +304,27 @@ def _check_reading(project: Project, state: State, delivery: Delivery) -> None:
         )
 
 
-def _keep_refused(project: Project, delivery: Delivery, digest: str, refused: Refused) -> None:
-    """Keeps a refused file with the reason, and writes it down."""
-    state = project.state()
+def keep_refused(project: Project, delivery: Delivery, refused: Refused) -> None:
+    """Keeps a refused file with the reason, and writes it down.
+
+    A file of an inbox is gone from there before it is written down: what is handed in twice may count as confirmed, and a kill must not
+    hand it in.
+    """
+    state, digest = project.state(), sha256_of(delivery.path)
     reader = delivery.reader if delivery.reader in state.readers else None
     kept = ""
     if reader:
         moment = datetime.datetime.fromtimestamp(project.log.now(), datetime.UTC).strftime("%Y%m%dT%H%M%S")
         case = delivery.case if delivery.case in state.cases else "unknown"
-        folder = project.reader_folder(reader) / "returned"
-        folder.mkdir(parents=True, exist_ok=True)
         ending = next(
             (end for end in (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".dcm") if delivery.path.name.lower().endswith(end)), ""
         )
-        target = folder / f"{case}-{moment}-{uuid.uuid4().hex[:4]}{ending}"
-        with writing(target):
-            shutil.copyfile(delivery.path, target)
+        target = project.reader_folder(reader) / "returned" / f"{case}-{moment}-{uuid.uuid4().hex[:4]}{ending}"
+        write_whole(target, lambda file: _copy(delivery.path, file))
         write_text(target.with_name(target.name + ".txt"), f"{refused}\n")
         kept = target.name
+        if delivery.in_inbox:
+            delivery.path.unlink()
     with project.log.held() as pen:
         pen.add(
             "refused",
@@ -332,3 +336,8 @@ def _keep_refused(project: Project, delivery: Delivery, digest: str, refused: Re
             file=kept,
             via=delivery.via,
         )
+
+
+def _copy(path: Path, target: BinaryIO) -> None:
+    with path.open("rb") as source:
+        shutil.copyfileobj(source, target)

@@ -14,7 +14,7 @@ from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.labels.writing import write_nifti
 from jaxal.projects.deliver import grid_of, read_version
-from jaxal.projects.project import IGNORE, Project
+from jaxal.projects.project import IGNORE, Project, check_images, check_labels
 from jaxal.projects.state import State
 
 Layout = Literal["nnunet", "decathlon", "bids"]
@@ -31,7 +31,7 @@ def export(project: Project, out: Path, layout: Layout, link: bool, progress: Ca
       progress: is told how far the work is.
 
     Raises:
-      UserError: the folder holds something, or there is no label yet.
+      UserError: the folder holds something, there is no label yet, or an image or a label is not what it was.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there already and not empty. Name a new folder.")
@@ -39,6 +39,8 @@ def export(project: Project, out: Path, layout: Layout, link: bool, progress: Ca
     labels = sorted(label for role in ("training", "evaluation", "test") for label in state.labels(role))
     if not labels:
         raise UserError(f"{project.folder}: no case has a label that counts, so there is nothing to export.")
+    check_images(project, [id_ for id_, _ in labels], project.data(state))
+    check_labels(project, state, labels)
     aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     try:

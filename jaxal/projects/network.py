@@ -1,5 +1,6 @@
 """A round's network: trained on the labels that the round began with, and what it makes of cases."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -81,6 +82,8 @@ def open_round(project: Project, state: State, round_: Round, pool: Sequence[str
       pool: cases that the strategy may choose.
       showing, watcher: are told how far the work is.
     """
+    classes = list(round_.fields["classes"])  # one may have been added since
+    state = dataclasses.replace(state, classes=classes)
     dataset, listing = dataset_of(project, state, [*round_.training, *round_.evaluation, *round_.test], showing)
     cases = {case.id: case for case in dataset.cases}
     training, evaluation, test = (
@@ -95,15 +98,16 @@ def open_round(project: Project, state: State, round_: Round, pool: Sequence[str
         "project": settings.name,
         "cases": len(settings.cases),
         "plan": settings.plan.digest(),
-        "classes": list(state.classes),
+        "classes": classes,
     }
-    task = make_task(ready, settings.preset, Chosen(splits, training), settings.start, identity, patch)
+    start = "scratch" if _has_new_classes(state, round_) else settings.start
+    task = make_task(ready, settings.preset, Chosen(splits, training), start, identity, patch)
     number = round_.fields["network"]
     config = setup.RoundsConfig(
         rounds=number + 1,
         query_size=round_.fields["chosen"],
         seed=settings.protocol.seed,
-        start=settings.start,
+        start=start,
         members=settings.preset.members,
         batch_size=settings.preset.batch_size,
     )
@@ -111,6 +115,12 @@ def open_round(project: Project, state: State, round_: Round, pool: Sequence[str
     key = jax.random.fold_in(key_of(settings.protocol.seed), number)
     units = [Unit(case._replace(label=None)) for case in candidates]
     return Working(run, rounds_state.State([], list(training), units, None, number, key), cases, round_.number)
+
+
+def _has_new_classes(state: State, round_: Round) -> bool:
+    """Whether the last network has other classes, so that its weights do not fit."""
+    before = [other for other in state.rounds if other.number < round_.number and other.fields["network"] is not None]
+    return bool(before) and before[-1].fields["classes"] != round_.fields["classes"]
 
 
 def write_proposals(

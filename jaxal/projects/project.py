@@ -10,6 +10,7 @@ PROJECT/prepared/                     resampled cases; may be deleted, and is ma
 """
 
 import datetime
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -110,6 +111,32 @@ def check_images(project: Project, ids: Sequence[str], data: Path) -> None:
             raise UserError(
                 f"{paths[0]}: has changed since the project began, so labels of the case {id_} may lie elsewhere now. {advice}"
             )
+
+
+def check_labels(project: Project, state: State, labels: Sequence[tuple[str, str]]) -> None:
+    """Makes sure that labels are what was accepted.
+
+    Args:
+      project: whose.
+      state: of it.
+      labels: cases and versions.
+
+    Raises:
+      UserError: a file is gone or was altered; the message says what to do.
+    """
+    for id_, name in labels:
+        path = project.label_path(id_, name)
+        what = "is missing" if not path.is_file() else "was altered after it was accepted"
+        if not path.is_file() or sha256_of(path) != state.cases[id_].version(name).digest:
+            raise UserError(
+                f"{path}: {what}. Restore it from a backup, or leave the case out: `jaxal exclude {project.folder} {id_} --why TEXT`."
+            )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def days_between(earlier: str, later: str) -> float:

@@ -24,7 +24,7 @@ excluded  case, why                               the case is unusable
 from collections.abc import Iterable, Sequence
 
 from jaxal.projects.log import Event
-from jaxal.projects.state import EXISTING, MERGED, OVERDUE, CaseState, Reading, Review, Round, State, Version
+from jaxal.projects.state import EXISTING, MERGED, OVERDUE, ROLES, SKIPPED, CaseState, Reading, Review, Round, State, Version
 
 
 def replay(events: Iterable[Event], cases: Sequence[str], classes: Sequence[str]) -> State:
@@ -65,7 +65,7 @@ def _class(state: State, event: Event) -> None:
 
 
 def _round(state: State, event: Event) -> None:
-    parts = {name: tuple(map(tuple, event.fields[name])) for name in ("training", "evaluation", "test")}
+    parts = {name: tuple(map(tuple, event.fields[name])) for name in ROLES}
     state.rounds.append(Round(event.fields["round"], **parts, fields=event.fields, asked=None))
 
 
@@ -75,7 +75,7 @@ def _asked(state: State, event: Event) -> None:
         case = state.cases[entry["case"]]
         if not any(reading.round == event.fields["round"] for reading in case.readings.values()):
             case.attempt += 1
-            case.readings = {}
+            case.readings, case.given_back = {}, set()
         case.part, case.role = entry["part"], entry["role"]
         case.readings[entry["reader"]] = Reading(
             entry["case"],
@@ -94,7 +94,8 @@ def _opened(state: State, event: Event) -> None:
     reading = state.cases[event.fields["case"]].readings.get(event.fields["reader"])
     state.lapsed.discard(event.fields["reader"])
     if reading and reading.is_open:
-        reading.status, reading.opened = "opened" if reading.status == "asked" else reading.status, event.time
+        reading.status = "opened" if reading.status == "asked" else reading.status
+        reading.opened = event.fields.get("clock", event.time)  # that of a clock which runs backwards, for what it took
 
 
 def _label(state: State, event: Event) -> None:
@@ -186,6 +187,8 @@ def _released(state: State, event: Event) -> None:
     reading = case.readings.get(event.fields["reader"])
     if event.fields["why"] == OVERDUE:
         state.lapsed.add(event.fields["reader"])
+    if event.fields["why"] == SKIPPED:
+        case.given_back.add(event.fields["reader"])
     if reading and reading.is_open:
         del case.readings[reading.reader]
         for other in case.readings.values():
@@ -215,6 +218,7 @@ def _assigned(state: State, event: Event) -> None:
 def _reopened(state: State, event: Event) -> None:
     fields, case = event.fields, state.cases[event.fields["case"]]
     case.attempt += 1
+    case.given_back = set()
     round_ = state.rounds[-1].number if state.rounds else 0
     case.readings = {
         fields["reader"]: Reading(
@@ -224,8 +228,16 @@ def _reopened(state: State, event: Event) -> None:
 
 
 def _excluded(state: State, event: Event) -> None:
-    case = state.cases[event.fields["case"]]
+    id_ = event.fields["case"]
+    case = state.cases[id_]
     case.excluded, case.readings, case.disputed = event.fields["why"], {}, ()
+    if state.rounds and state.rounds[-1].asked is None:  # a round that was stopped goes on without it
+        round_ = state.rounds[-1]
+        training, evaluation, test = (
+            tuple(label for label in labels if label[0] != id_) for labels in (round_.training, round_.evaluation, round_.test)
+        )
+        unasked = [other for other in round_.fields.get("unasked", ()) if other != id_]
+        state.rounds[-1] = Round(round_.number, training, evaluation, test, {**round_.fields, "unasked": unasked}, None)
 
 
 def _refused(state: State, event: Event) -> None:

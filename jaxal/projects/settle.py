@@ -2,7 +2,7 @@
 
 from jaxal.labels.merging import merge
 from jaxal.projects.deliver import read_version, store
-from jaxal.projects.project import Project
+from jaxal.projects.project import Project, check_labels
 from jaxal.projects.state import MERGED
 
 
@@ -21,7 +21,9 @@ def settle(project: Project) -> list[str]:
 
 
 def _settle(project: Project, id_: str) -> str:
-    versions = project.state().cases[id_].of_attempt()
+    state = project.state()
+    versions = state.cases[id_].of_attempt()
+    check_labels(project, state, [(id_, version.name) for version in versions])
     maps = {version.reader: read_version(project, id_, version.name) for version in versions}
     names = [version.name for version in versions]
     merged = merge(maps, project.state().classes[1:], least_dice=project.settings.protocol.far_apart)
@@ -44,7 +46,7 @@ def _ask_a_third(project: Project, id_: str) -> list[str]:
     with project.log.held() as pen:
         state = project.state_of(pen.events)
         case = state.cases[id_]
-        others = [name for name in state.active if name not in case.readings]
+        others = [name for name in state.active if name not in {*case.readings, *case.given_back}]
         if case.status != "disputed" or not others or len(case.readings) > 2:
             return []
         load = {name: sum(reading.reader == name for reading in state.open_readings) for name in others}

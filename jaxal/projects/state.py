@@ -13,8 +13,10 @@ from jaxal.projects.log import Event
 
 Part = Literal["existing", "first", "strategy", "random", "again", "third"]  # how a case came to be asked for
 Role = Literal["training", "evaluation", "test"]
+ROLES: tuple[Role, ...] = ("training", "evaluation", "test")
 EXISTING = "data"  # stands for a reader in the versions of labels that were there at the start
 MERGED = "merged"
+SKIPPED = "skipped"  # why a case went to somebody else whose reader gave it back
 OVERDUE = "overdue"  # why a case went to somebody else that nobody had opened for long
 
 
@@ -109,6 +111,7 @@ class CaseState:
       excluded: why it is unusable, if it is.
       disputed: names of versions that differ too much, as long as nobody has decided.
       reviews: the last one of each version, by its name.
+      given_back: readers who gave it back in the present attempt, and are not asked again.
     """
 
     readings: dict[str, Reading] = dataclasses.field(default_factory=dict)
@@ -120,6 +123,7 @@ class CaseState:
     excluded: str | None = None
     disputed: tuple[str, ...] = ()
     reviews: dict[str, Review] = dataclasses.field(default_factory=dict)
+    given_back: set[str] = dataclasses.field(default_factory=set)
 
     @property
     def status(self) -> Literal["excluded", "disputed", "asked", "labelled", "unlabelled"]:

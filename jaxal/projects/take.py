@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxal.errors import UserError
+from jaxal.files import writing
 from jaxal.labels.refusals import Refused
-from jaxal.projects.deliver import Delivery, Receipt, deliver
+from jaxal.projects.deliver import Delivery, Receipt, deliver, keep_refused
 from jaxal.projects.project import Project
 from jaxal.projects.state import State
 
@@ -49,6 +50,7 @@ def take_inboxes(project: Project, told: Callable[[Taken], None], wait: bool = T
             case = case_of(path)
             if case is None or not path.is_file() or not _is_still(path, wait):
                 continue
+            path.with_name(f"{case}.done").unlink(missing_ok=True)  # it would say of the next file that it is whole
             taken.append(_take(project, path, reader, case, beside=path.with_name(f"{case}.json"), from_inbox=True))
             told(taken[-1])
     return taken
@@ -89,25 +91,32 @@ def case_of(path: Path) -> str | None:
 
 
 def _take(project: Project, path: Path, reader: str, case: str, beside: Path, from_inbox: bool, **options: Any) -> Taken:
-    told = {**_told_beside(beside), **options}
+    delivery = Delivery(reader, case, path, via="inbox" if from_inbox else "command", in_inbox=from_inbox)
     try:
-        receipt = deliver(project, Delivery(reader, case, path, via="inbox" if from_inbox else "command", **told))
+        told = {**_told_beside(beside), **options}
+    except Refused as refused:
+        if from_inbox:
+            _set_aside(beside, project.reader_folder(reader) / "returned", "bad")
+        keep_refused(project, delivery, refused)
+        return Taken(path, reader, case, None, refused)
+    try:
+        receipt = deliver(project, delivery._replace(**told))
         if from_inbox:
             _set_aside(path, path.parent / "taken", receipt.version)
             if beside.is_file():
                 _set_aside(beside, path.parent / "taken", receipt.version)
         return Taken(path, reader, case, receipt, None)
-    except Refused as refused:
-        if from_inbox:
-            path.unlink()  # a copy lies among what was returned
+    except Refused as refused:  # the file lies among what was returned
         return Taken(path, reader, case, None, refused)
 
 
 def _set_aside(path: Path, folder: Path, version: str) -> None:
     """Moves a file that was taken out of the way, under the name of its version."""
-    folder.mkdir(exist_ok=True)
     case = case_of(path) or path.stem
-    os.replace(path, folder / f"{case}-{version}{path.name[len(case) :]}")
+    target = folder / f"{case}-{version}{path.name[len(case) :]}"
+    with writing(target):
+        folder.mkdir(exist_ok=True)
+        os.replace(path, target)
 
 
 def _told_beside(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxal.errors import UserError
 from jaxal.files import write_whole
 from jaxal.projects.project import Project
 from jaxal.projects.state import Reading, State
@@ -33,7 +34,11 @@ def _pictures(project: Project, state: State, worklist: Worklist) -> dict[str, b
         round_ = state.cases[item.case].readings[worklist.reader].round
         path = project.folder / "cache" / "pictures" / f"{item.case}-r{round_:03d}-{shown}-{len(state.classes)}.webp"
         if not path.is_file():
-            drawn = picture_of(item, worklist.classes)
+            try:
+                drawn = picture_of(item, worklist.classes)
+            except UserError:  # labels of other cases come in all the same; `jaxal ask` and `jaxal check` tell what is wrong
+                pictures[item.case] = b""
+                continue
             write_whole(path, lambda file, drawn=drawn: file.write(drawn))  # type: ignore[misc]
         pictures[item.case] = path.read_bytes()
     return pictures
@@ -49,14 +54,13 @@ def worklist_of(project: Project, state: State, reader: str) -> Worklist:
         and reader in case.readings
         and (case.readings[reader].is_open or case.readings[reader].round == last)
     ]
-    places = _places(state, reader)
-    ordered = sorted(readings, key=lambda reading: places.get(reading.case, len(places)))
+    ordered = in_order(state, reader, readings)
     items = [_item(project, state, reading, place) for place, reading in enumerate(ordered, start=1)]
     return Worklist(project.settings.name, reader, coloured(state.classes[1:]), items)
 
 
-def _places(state: State, reader: str) -> dict[str, int]:
-    """The order in which the reader was asked, which tells nothing of why a case was chosen."""
+def in_order(state: State, reader: str, readings: Sequence[Reading]) -> list[Reading]:
+    """Readings in the order in which the reader was asked, which tells nothing of why a case was chosen."""
     asked = [
         entry["case"]
         for round_ in state.rounds
@@ -64,7 +68,8 @@ def _places(state: State, reader: str) -> dict[str, int]:
         for entry in round_.asked["readings"]
         if entry["reader"] == reader
     ]
-    return {case: place for place, case in enumerate(dict.fromkeys(asked))}
+    places = {case: place for place, case in enumerate(dict.fromkeys(asked))}
+    return sorted(readings, key=lambda reading: places.get(reading.case, len(places)))
 
 
 def _item(project: Project, state: State, reading: Reading, place: int) -> Item:

@@ -50,12 +50,6 @@ class Connection(H11Protocol):
         self._flow()
         super().connection_lost(exc)
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._go_on()
-        if self._is_between() and self.conn.their_state is h11.SEND_BODY:
-            self._end_in(LINGER_SECONDS)
-
     def _is_between(self) -> bool:
         """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete

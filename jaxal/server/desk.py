@@ -54,7 +54,7 @@ class Image(NamedTuple):
 
     Attributes:
       path: where it lies.
-      file_name: as it is sent: with its ending, without folders. It holds a piece of the checksum, because Slicer keeps files by name, and
+      file_name: as it is sent: with its ending, without folders. It holds a piece of a checksum, because Slicer keeps files by name, and
         the reviewer's extension shows the one that it has of another project.
       sha256: of its content, in hexadecimal digits.
     """

@@ -85,7 +85,7 @@ class Guard:
     def _why_not(self, method: str, headers: Headers) -> Response | None:
         """The answer to a request that is turned away unread; None if it is not."""
         host = headers.get("host", "")
-        if self.limits.hosts is not None and (len(headers.getlist("host")) != 1 or name_of(host) not in self.limits.hosts):
+        if self.limits.hosts is not None and name_of(host) not in self.limits.hosts:
             return PlainTextResponse("This server is not called by that name. Use the address that it was started with.", 421)
         if method in CHANGING and not self._is_same_site(headers, host):
             return PlainTextResponse("This was asked for by a page of another site, which may not do that.", 403)

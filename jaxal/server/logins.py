@@ -30,6 +30,9 @@ class Login(NamedTuple):
     digest: bytes
 
 
+_NOBODY = Login(b"\0" * 16, b"")  # no secret has this hash
+
+
 def add_login(path: Path, name: str) -> str:
     """Gives a reader a new secret, which takes the place of an earlier one, and returns it; it is not stored and cannot be shown again.
 
@@ -113,9 +116,8 @@ class Doorman:
         if remembered in self._known:
             return True
         with _ONE_AT_A_TIME:
-            login = self._logins.get(name)
-            salt, digest = login or Login(b"\0" * 16, b"\0" * 32)
-            if not hmac.compare_digest(_digest(secret, salt), digest) or login is None:
+            salt, digest = self._logins.get(name, _NOBODY)
+            if not hmac.compare_digest(_digest(secret, salt), digest):
                 return False
         self._known.add(remembered)
         return True
@@ -136,7 +138,6 @@ class Doorman:
             with contextlib.suppress(UserError):
                 logins = read_logins(self._path)
             self._logins, self._stamp = logins, stamp
-            self._known.clear()
 
 
 def _write(path: Path, logins: dict[str, Login]) -> None:

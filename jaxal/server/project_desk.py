@@ -1,21 +1,26 @@
 """A project as the server's desk."""
 
 import datetime
-import hashlib
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import nibabel
 import numpy as np
 
+from jaxal.errors import UserError
 from jaxal.labels.refusals import Refused
-from jaxal.labels.writing import write_seg_nrrd
+from jaxal.labels.writing import write_nifti, write_seg_nrrd
 from jaxal.projects import decisions
 from jaxal.projects.deliver import Delivery, correct, deliver, grid_of, read_version
 from jaxal.projects.measures import honest, unseen
-from jaxal.projects.project import Project
+from jaxal.projects.project import IGNORE, Project, check_images, sha256_of
 from jaxal.projects.settle import settle
-from jaxal.projects.state import CaseState, Reading, State
+from jaxal.projects.state import MERGED, CaseState, Reading, State
+from jaxal.projects.worklists import in_order
+from jaxal.server.background import Background
 from jaxal.server.desk import Counts, Decision, Entry, Handed, Image, Receipt, Role, Standing, UnknownCase, Version
 
 _STANDING: Mapping[str, Standing] = {"approve": "approved", "flag": "flagged"}
@@ -46,8 +51,10 @@ class ProjectDesk:
         self._project, self._reviewers = project, tuple(reviewers)
         self._status, self._worklist, self._review = status, worklist, review
         self._one_at_a_time = threading.Lock()  # two who ask at once must not get one case
-        self._images: dict[str, Image] = {}
+        self._one_writer = threading.RLock()  # of what can be made anew; files aside are named after the process, not the thread
+        self._images: dict[tuple[str, int, int], Image] = {}
         self._last: State | None = None
+        self._accuracy = Background(self._measure)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -62,7 +69,15 @@ class ProjectDesk:
         return Counts(len(cases), sum(_is_complete(case) for case in cases))
 
     def accuracy(self) -> float | None:
-        estimates = [honest(measured) for measured in unseen(self._project, self._state())]
+        return self._accuracy.newest(self._state().events)
+
+    def wait(self) -> None:
+        """Waits for what is computed beside requests."""
+        self._accuracy.wait()
+
+    def _measure(self) -> float | None:
+        with self._one_writer:
+            estimates = [honest(measured) for measured in unseen(self._project, self._state())]
         known = [
             estimate.over_all.value for estimate in estimates if estimate is not None and not np.isnan(estimate.over_all.value)
         ]
@@ -71,57 +86,85 @@ class ProjectDesk:
     def cases(self) -> Sequence[Entry]:
         state = self._state()
         return [
-            Entry(id_, self.image(id_).file_name, _is_complete(case), self._beginning(state, id_) is not None)
+            Entry(id_, self._file_name(id_), _is_complete(case), self._beginning(state, id_) is not None)
             for id_, case in sorted(state.cases.items())
             if case.excluded is None
         ]
 
     def current_case(self, reader: str) -> str | None:
-        opened = [reading for reading in self._state().open_readings if reading.reader == reader and reading.opened is not None]
-        return max(opened, key=lambda reading: str(reading.opened)).case if opened else None
+        readings = self._readings(self._state(), reader)
+        return readings[0].case if readings and readings[0].opened is not None else None
 
     def next_case(self, reader: str) -> str | None:
         with self._one_at_a_time:
             state = self._state()
-            mine = [reading for reading in state.open_readings if reading.reader == reader]
-            if not mine:
-                mine = self._handed_over(state, reader)
-            if not mine:
-                return None
-            reading = min(mine, key=lambda reading: (reading.opened is None, reading.status != "returned"))
-            decisions.mark_opened(self._project, reader, reading.case, "server")
-            return reading.case
+            readings = self._readings(state, reader) or self._handed_over(state, reader)
+            broken: UserError | None = None
+            for reading in readings:
+                try:
+                    self.image(reading.case)
+                except UserError as error:  # the others can be read meanwhile
+                    print(f"jaxal serve: {error}", file=sys.stderr)
+                    broken = broken or error
+                    continue
+                decisions.mark_opened(self._project, reader, reading.case, "server")
+                return reading.case
+            if broken is not None:
+                raise broken
+            return None
+
+    def _readings(self, state: State, reader: str) -> list[Reading]:
+        """What a reader has to read: what they have begun, what came back, and the rest in the order of their worklist."""
+        mine = [reading for reading in state.open_readings if reading.reader == reader]
+        return sorted(in_order(state, reader, mine), key=lambda reading: (reading.opened is None, reading.status != "returned"))
 
     def _handed_over(self, state: State, reader: str) -> list[Reading]:
         """Who has nothing left gets an unopened case of whoever has most of them, so that nobody waits for somebody who is slow."""
         free: dict[str, list[Reading]] = {}
         for reading in state.open_readings:
-            if reading.opened is None and reading.status == "asked" and reader not in state.cases[reading.case].readings:
+            case = state.cases[reading.case]
+            if reading.opened is None and reading.status == "asked" and reader not in {*case.readings, *case.given_back}:
                 free.setdefault(reading.reader, []).append(reading)
         busiest = max(free, key=lambda name: (len(free[name]), name), default=None)
         if busiest is None or reader not in state.present:
             return []
-        reading = free[busiest][-1]
+        reading = in_order(state, busiest, free[busiest])[-1]
         decisions.release(self._project, busiest, [reading.case], "idle reader", reader)
-        return [other for other in self._state().open_readings if other.reader == reader]
+        return self._readings(self._state(), reader)
 
     def skip(self, reader: str, case: str) -> None:
         with self._one_at_a_time:
             decisions.skip(self._project, reader, case)
 
     def image(self, case: str) -> Image:
-        if case not in self._images:
-            self._check(case)
-            path = self._project.image_paths(case, self._project.data(self._state()))[0]
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            ending = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-            self._images[case] = Image(path, f"{case}-{digest[:8]}{ending}", digest)
-        return self._images[case]
+        """Besides what the desk says: a scan is only sent if it is what it was when the project began.
+
+        Raises:
+          UserError: it is gone, or has changed.
+        """
+        self._check(case)
+        data = self._project.data(self._state())
+        path = self._project.image_paths(case, data)[0]
+        try:
+            stat = path.stat()
+            key = (str(path), stat.st_size, stat.st_mtime_ns)
+            if key not in self._images:
+                check_images(self._project, [case], data)
+                self._images[key] = Image(path, self._file_name(case), sha256_of(path))
+            return self._images[key]
+        except FileNotFoundError:
+            check_images(self._project, [case], data)  # says it in words
+            raise
+
+    def _file_name(self, case: str) -> str:
+        """As scans are sent. It comes from what is known since the start, so that a list of all cases opens none."""
+        scan = self._project.cases[case]
+        return f"{case}-{scan.fingerprint[:8]}{'.nii.gz' if scan.images[0].endswith('.gz') else '.nii'}"
 
     def proposal(self, case: str) -> Path | None:
         self._check(case)
-        return self._beginning(self._state(), case)
+        path = self._beginning(self._state(), case)
+        return self._without_ignored(case, path) if path and path.parent == self._project.label_path(case, "").parent else path
 
     def _beginning(self, state: State, case: str) -> Path | None:
         """What a reader of this case begins with: their own label where it came back, else the network's proposal, if they may see it."""
@@ -136,9 +179,25 @@ class ProjectDesk:
         path = self._project.proposal_path(case, readings[0].round, ".nii.gz")
         return path if readings[0].proposal and path.is_file() else None
 
+    def _without_ignored(self, case: str, path: Path) -> Path:
+        """A stored label as a reader begins with it: what nobody knows is background, because Slicer has no segment for it."""
+        labels = np.asarray(nibabel.nifti1.load(path).dataobj).astype(np.uint8)
+        if not (labels == IGNORE).any():
+            return path
+        shown = self._project.folder / "cache" / "versions" / f"{case}-{path.name}"
+        with self._one_writer:
+            if not shown.is_file():
+                labels[labels == IGNORE] = 0
+                write_nifti(shown, labels, grid_of(self._project.cases[case]))
+        return shown
+
     def deliver(self, handed: Handed) -> Receipt:
         receipt = deliver(self._project, _delivery(handed))
-        settle(self._project)
+        try:
+            settle(self._project)
+        except Exception:  # the label is stored, so its reader must hear that; whoever settles next does it again
+            print(f"jaxal serve: {receipt.case}/{receipt.version} is stored, but then:", file=sys.stderr)
+            traceback.print_exc()
         return Receipt(receipt.version, receipt.sentence, receipt.notes)
 
     def answer(self, reader: str, case: str, name: str, seconds: float | None) -> Receipt:
@@ -157,9 +216,10 @@ class ProjectDesk:
         if version not in {known.name for known in state.cases[case].versions}:
             raise UnknownCase(f"{case}: there is no label {version!r}.")
         path = self._project.folder / "cache" / "versions" / f"{case}-{version}-{len(state.classes)}.seg.nrrd"
-        if not path.is_file():
-            labels = read_version(self._project, case, version)
-            write_seg_nrrd(path, labels, grid_of(self._project.cases[case]), state.classes[1:])
+        with self._one_writer:
+            if not path.is_file():
+                labels = read_version(self._project, case, version)
+                write_seg_nrrd(path, labels, grid_of(self._project.cases[case]), state.classes[1:])
         return path
 
     def review(self, reviewer: str, case: str, version: str, decision: Decision, text: str) -> None:
@@ -177,32 +237,45 @@ class ProjectDesk:
             self._give_back(reviewer, case, version, text)
 
     def _give_back(self, reviewer: str, case: str, version: str, text: str) -> None:
-        drew = next(known.reader for known in self._state().cases[case].versions if known.name == version)
-        if drew in self._state().readers:
-            decisions.give_back(self._project, [f"{case}/{version}"], text or "the reviewer asks to look at it again", reviewer)
+        """Asks for another label, unless the one that is flagged counts no more and is no part of one that does."""
+        state, why = self._state(), text.strip() or "the reviewer asks to look at it again"
+        about = state.cases[case]
+        flagged, label = about.version(version), about.label
+        is_part = flagged.attempt == about.attempt and (label is None or about.version(label).reader == MERGED)
+        if label != version and not is_part:
+            return
+        if flagged.reader in state.readers:
+            reading = about.readings.get(flagged.reader)
+            if reading is None or not reading.is_open:
+                decisions.give_back(self._project, [f"{case}/{version}"], why, reviewer)
+        elif about.status == "labelled":  # made of several, or from before the project began
+            decisions.reopen(self._project, [case], why)
 
     def submit_version(self, handed: Handed) -> Receipt:
         receipt = correct(self._project, _delivery(handed))
         return Receipt(receipt.version, receipt.sentence, receipt.notes)
 
     def status_page(self) -> str:
-        return self._status()
+        with self._one_writer:
+            return self._status()
 
     def review_page(self) -> str | None:
-        return self._review()
+        with self._one_writer:
+            return self._review()
 
     def worklist_page(self, reader: str) -> str:
-        return self._worklist(reader)
+        with self._one_writer:
+            return self._worklist(reader)
 
     def click_page(self, reader: str) -> str | None:
         return None
 
     def _state(self) -> State:
         """The present state; it is replayed only if something has happened."""
-        events = self._project.log.read()
-        if self._last is None or self._last.events != len(events):
-            self._last = self._project.state_of(events)
-        return self._last
+        events, last = self._project.log.read(), self._last
+        if last is None or last.events != len(events):
+            self._last = last = self._project.state_of(events)
+        return last  # not what another thread may have put there meanwhile, which may be older
 
     def _check(self, case: str) -> None:
         if case not in self._project.cases or self._state().cases[case].excluded is not None:

@@ -5,14 +5,20 @@ import dataclasses
 import errno
 import importlib.util
 import ipaddress
+import signal
 import socket
 import ssl
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxal.errors import UserError
 from jaxal.files import lock
 from jaxal.server.desk import Desk
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _NEEDED = ("starlette", "uvicorn", "python_multipart")
 
@@ -79,10 +85,28 @@ def serve(desk: Desk, config: ServeConfig, told: Callable[[str], None] = print) 
         listener = stack.enter_context(_listen(address, config.port))
         app = make_app(desk, limits, doorman=doorman, upload_limit=config.upload_mib << 20, at_once=config.at_once, told=told)
         server = uvicorn.Server(configured(app, config.certificate, config.key))
+        stack.enter_context(_stopped_by_signals(server))
         told(_where(config, listener))
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+        server.run(sockets=[listener])
         told("The server has stopped. All that was taken is stored.")
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(server: "uvicorn.Server") -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the server, and nothing else: those that come before it runs, and those that it passes on when it has ended."""
+
+    def stop(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # others handle signals
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check(config: ServeConfig) -> str:

@@ -172,8 +172,8 @@ def _check_statistics(name: str, seen: Seen) -> None:
             if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
                 rows = np.flatnonzero(~np.isfinite(leaf.reshape(len(leaf), -1)).all(1))
                 raise UserError(
-                    f"The statistic {statistic!r} of {len(rows)} {name} cases is not finite, {seen.cases[rows[0]].id} first. Look at their images and "
-                    "at the network's weights."
+                    f"The network's output is not finite for {len(rows)} of {len(leaf)} {name} cases, the first is {seen.cases[rows[0]].id} (seen in the "
+                    f"statistic {statistic!r}). Look at the network's weights and at the images."
                 )
 
 

@@ -18,9 +18,12 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 from jaxal.errors import UserError
 from jaxal.strategies.contract import Strategy
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
 
 Make = Callable[..., Strategy]
 Table = Mapping[str, Make]
+
+_ONLY_FOR = ((STRATEGIES, "whose elements each have a class"), (CLASSIFICATION_STRATEGIES, "that have one class each"))
 
 
 class Named(NamedTuple):
@@ -89,7 +92,10 @@ def _from_table(name: str, table: Table) -> Make:
     if name.endswith(".py"):
         raise UserError(f"{name}: names a file and no function. Write {name}:FUNCTION.")
     if name not in table:
-        near = difflib.get_close_matches(name, table, 1, cutoff=0.75)
+        for known, images in _ONLY_FOR:
+            if name in known:
+                raise UserError(f"The strategy {name!r} is for images {images}, and these are not. There are {', '.join(table)}.")
+        near = difflib.get_close_matches(name.lower(), table, 1, cutoff=0.75)
         hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(table)}."
         raise UserError(f"There is no strategy {name!r}. {hint}")
     return table[name]

@@ -14,7 +14,8 @@ def write_worklists(worklist: Worklist, folder: Path, drawn: Mapping[str, bytes]
     Args:
       worklist: of one reader.
       folder: of the reader; absolute.
-      drawn: pictures of cases by id that are known already, because a scan takes seconds to draw; the others are drawn.
+      drawn: pictures of cases by id that are known already, because a scan takes seconds to draw; the others are drawn. An empty
+        one is of a scan that cannot be drawn.
 
     Returns:
       the files.
@@ -30,7 +31,9 @@ def write_worklists(worklist: Worklist, folder: Path, drawn: Mapping[str, bytes]
     known = dict(drawn or {})
     left = [item for item in worklist.items if item.state != "delivered"]
     if worklist.kind == "scans":
-        shown = {item.case: known.get(item.case) or pictures.picture_of(item, worklist.classes) for item in left}
+        shown = {
+            item.case: known[item.case] if item.case in known else pictures.picture_of(item, worklist.classes) for item in left
+        }
         texts["worklist.mitk.json"] = tables.mitk_text(worklist, folder)
         texts["worklist.mitk-until-2025.08.json"] = tables.mitk_text(worklist, folder, tables.MITK_OLD_LABELS)
         texts[tables.MITK_LABELS] = tables.mitk_labels_text(worklist.classes)

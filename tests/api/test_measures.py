@@ -154,6 +154,9 @@ def test_ties_go_to_the_earlier_item():
         (lambda z: jaxal.entropy(z[..., :1]), "the last axis is that of the classes"),
         (lambda z: jaxal.select(z, 1), r"scores have shape \(2, 5, 3\); 1 axes are needed"),
         (lambda z: jaxal.select(z[0, :, 0], 0), "budget is 0"),
+        (lambda z: jaxal.select(z[0, :, 0], 2.5), "budget is 2.5; it must be a whole number"),
+        (lambda z: jaxal.k_center(z[0], z[1], "2"), "budget is '2'; it must be a whole number"),
+        (lambda z: jaxal.bald([z[0], z[0][:4]]), r"logits are no array, .* one shape, but have \(5, 3\) and \(4, 3\)"),
         (lambda z: jaxal.select([1.0, np.nan], 1), "scores hold 1 numbers that are not finite"),
         (lambda z: jaxal.power_select([-1.0, 2.0], 1), "must not be negative"),
         (lambda z: jaxal.k_center(z[0], z[1][:, :2], 1), "must have 3 features"),
@@ -174,6 +177,10 @@ def test_ties_go_to_the_earlier_item():
             "there are 2 classes, 0 to 1",
         ),
         (lambda z: jaxal.information_gain(z[0], (np.ones((3, 2)), np.ones(2)), (z[0], np.ones(5))), "5 whole numbers are needed"),
+        (
+            lambda z: jaxal.information_gain(z[0], (np.ones((3, 2)), np.ones(2)), (z[0], np.eye(2)[[0, 1, 0, 1, 0]])),
+            r"one-hot labels .*argmax\(-1\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(rng, call, message):

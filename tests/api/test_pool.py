@@ -141,8 +141,16 @@ def test_what_does_not_fit_is_refused_in_one_sentence(linear, change, message):
 def test_what_was_not_scored_is_not_selected(linear):
     model, (params, *_) = linear
     scores = jaxal.score(model, params, IMAGES, "entropy")
-    for strategy, budget, message in (("margin", 2, "'margin' was not scored; there are entropy"), ("entropy", 0, "budget is 0")):
+    for strategy, budget, message in (
+        ("margin", 2, "'margin' was not scored; there are entropy"),
+        ("entropy", 0, "budget is 0"),
+        ("entropy", 2.5, "a whole number"),
+    ):
         with pytest.raises(jaxal.UserError, match=message):
             scores.select(strategy, budget)
+    with pytest.raises(jaxal.UserError, match="'aieg' was not scored; there are entropy"):
+        scores["aieg"]
+    assert "aieg" not in scores
+    assert scores.get("aieg") is None
     with pytest.raises(jaxal.UserError, match="two networks at least"):
         jaxal.ensemble([params])

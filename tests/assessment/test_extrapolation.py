@@ -43,9 +43,25 @@ def test_a_goal_above_the_limit_cannot_be_told():
 
 
 def test_a_goal_near_the_limit_has_no_end():
-    result = extrapolate(LABELLED, curve(law(0.9, 2.0, 1.0), half=0.01), 0.9)
+    result = extrapolate(LABELLED, curve(law(0.9, 2.0, 1.0), half=0.01), 0.905)
     assert result.outcome == "at least"
-    assert result.more.low > 0 and np.isinf(result.more.high)
+    assert result.more.low > 0 and np.isinf([result.more.value, result.more.high]).all()
+
+
+def test_a_goal_that_the_curve_may_miss_has_no_end():
+    """The best fit levels off at the goal or below it, and one that fits as well reaches it soon."""
+    values = law(0.9, 2.0, 1.0)
+    result = extrapolate(LABELLED, curve(values, half=0.005), 0.895)
+    assert result.limit.low < 0.895 < result.limit.high
+    assert result.outcome == "at least" and np.isinf(result.more.high)
+
+
+def test_no_law_goes_beyond_a_dice_of_one():
+    """A law that would level off at 1.3 reaches 0.98 after 947 labels more, but only because it goes on beyond 1."""
+    values = law(1.3, 1.3, 0.2)
+    result = extrapolate(LABELLED, curve(values, half=1e-3), 0.98)
+    assert values.max() < 0.83 and result.limit.high <= 1.0
+    assert result.more.low > 10 * ((0.32 / 1.3) ** -5 - 160)
 
 
 def test_a_goal_that_is_behind_is_reached():

@@ -62,6 +62,9 @@ def test_a_group_that_was_not_looked_at_is_spoken_for_by_the_others():
     values = np.array([0.9, 0.8, 0.7, 0.4])
     result = honest_mean(values, ["A", "A", "A", "B"], {"A": 30, "B": 10, "C": 20})
     assert result.value == pytest.approx(0.75 * 0.8 + 0.25 * 0.4)
+    squares = float(((values - result.value) ** 2).sum())  # around the common mean
+    scale = 0.75**2 * (1 - 3 / 30) / 3 + 0.25**2 * (1 - 1 / 10)
+    assert result[1:3] == pytest.approx(bounded_interval(result.value, 4, Spread(squares, 3, scale, seen=4 / 60)))
     alone = honest_mean(values, ["A", "A", "A", "B"], {"A": 30, "B": 10})
     assert result.low < alone.low and result.high > alone.high
 

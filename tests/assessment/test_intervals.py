@@ -63,3 +63,23 @@ def test_more_cases_narrow_the_interval():
     rng = np.random.default_rng(0)
     widths = [np.diff(bounded_mean(rng.permutation(np.resize([0.7, 0.8, 0.9], count)))[1:3])[0] for count in (3, 6, 12, 24, 96)]
     assert widths == sorted(widths, reverse=True)
+
+
+def test_what_was_seen_and_what_else_varies_by_hand():
+    """As above with a fifth of all cases seen and a variance of 0.001 besides: the unseen rest alone is moved by the imagined case."""
+    low, high = bounded_interval(0.8, 4, Spread(0.02, 3, 1 / 5, 0.001, 0.2))
+    for end, side, distance in ((low, -1, 0.24), (high, 1, 0.06)):
+        centre = 0.8 + side * 0.8 * distance / 5
+        variance = (0.02 + 4 / 5 * distance**2) / 4 / 5 * 4 / 5 + 0.001
+        reach = stats.t.ppf(0.975, 4) * np.sqrt(variance) / (centre * (1 - centre))
+        assert end == pytest.approx(special.expit(special.logit(centre) + side * reach))
+
+
+def test_what_was_seen_cannot_be_undone():
+    """Nine tenths of a mean of 0.9 are seen, so that it is 0.81 at least, however wide the interval would be."""
+    assert bounded_interval(0.9, 9, Spread(9.0, 8, 1.0, seen=0.9))[0] == pytest.approx(0.81)
+
+
+def test_equal_values_have_no_interval_of_student():
+    result = student_mean(np.full(4, 2.0))
+    assert (result.value, result.cases) == (2.0, 4) and np.isnan([result.low, result.high]).all()

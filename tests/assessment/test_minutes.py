@@ -127,3 +127,13 @@ def test_equal_readings_claim_no_certainty():
     (each,), total = minutes.predict(model, np.ones((1, 4)), ["anna"], 20.0)
     assert each.value == pytest.approx(15.0) and total.value == pytest.approx(15.0)
     assert np.isnan([each.low, total.low]).all()
+
+
+def test_the_sum_is_the_mean_of_a_lognormal_number_by_hand():
+    """Of one reading exp(mu + variance / 2), while its own estimate is the median exp(mu)."""
+    features, readers, took = readings(20, np.random.default_rng(0), noise=0.8)
+    model = minutes.fit(features, readers, took)
+    (each,), total = minutes.predict(model, features[:1], readers[:1], 15.0)
+    variance = (np.log(each.high / each.value) / stats.t.ppf(0.975, model.degrees)) ** 2
+    assert total.value == pytest.approx(each.value * np.exp(variance / 2))
+    assert (total.low, total.high) == pytest.approx((each.low, each.high))

@@ -63,6 +63,8 @@ def test_reader_gain():
     assert won.value.value == pytest.approx(0.12)
     same = stopping.reader_gain(better, better + np.array([0.01, -0.01, 0.02, -0.01]))
     assert "cannot be told apart" in same.sentence and same.state == "not reached"
+    other = stopping.reader_gain(better + np.array([0.01, -0.01, 0.02, -0.01]), better)
+    assert "cannot be told apart" in other.sentence and other.state == "reached"
     assert stopping.reader_gain(better[:2], worse).state == "not yet known"
     assert stopping.reader_gain(np.array([]), worse).state == "not yet known"
 

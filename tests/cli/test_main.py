@@ -17,10 +17,12 @@ import tiny
 from folders import save
 
 import jaxal
-from jaxal.cli import probabilities, verbs
+from jaxal.cli import probabilities, telling, verbs
 from jaxal.cli.help import HELP, USAGE, VERBS
 from jaxal.cli.main import main
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
+from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.segmentation import SEGMENTATION
 
 ROOT = Path(__file__).parents[2]
 
@@ -271,7 +273,12 @@ def test_every_strategy_is_listed_and_told_of(capsys):
         assert main(["strategies", name]) == 0
     told = capsys.readouterr().out
     assert "Options: gamma=1.0, weight_source=labelled" in told
-    assert "Looks at: pool: regions; evaluation: evaluation_sample" in told
+    plain = " ".join(told.split())
+    assert "Looks at: the pool: predictions and features, averaged over regions" in plain
+    assert "; an evaluation set with labels: features and classes of a sample" in plain
+    assert {*SEGMENTATION.statistics, *CLASSIFICATION.statistics} <= telling.STATISTICS.keys()
+    assert main(["score", "--help"]) == 0
+    assert "jaxal.score(model, params, images" in capsys.readouterr().out
     assert "Costs: a forward of each case of the pool; a forward of each evaluation case" in told
     assert max(map(len, told.splitlines())) <= 80
 

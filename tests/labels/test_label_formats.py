@@ -1,6 +1,7 @@
 """What delivered files mean: names, layers, values of all types, packed in all ways."""
 
 import gzip
+import json
 
 import label_files
 import nibabel
@@ -257,3 +258,27 @@ def test_more_layers_than_combinations_is_no_map(tmp_path):
     with pytest.raises(Refused) as error:
         delivered(path, Expected("c", Grid((9, 9, 9), np.eye(4)), tuple(f"c{number}" for number in range(12))))
     assert error.value.code == "not-a-map"
+
+
+def mitk_lines(*groups):
+    """The header of a segmentation of MITK's: groups of `(name, value)`."""
+    said = [{"labels": [{"name": name, "value": value, "locked": True} for name, value in labels] or None} for labels in groups]
+    return ["modality:=org.mitk.multilabel.segmentation", f"org.mitk.multilabel.segmentation.labelgroups:={json.dumps(said)}"]
+
+
+def test_a_segmentation_of_mitk_is_mapped_by_its_names(tmp_path):
+    other = np.choose(truth(), [0, 7, 2, 5]).astype("u2")  # MITK numbers its labels as it likes
+    assert_true(write_nrrd(tmp_path / "d.nrrd", other, AFFINE, mitk_lines([("spleen", 5), ("liver", 7), ("tumour", 2)])))
+    layers = np.stack([np.where(truth() == 2, 1, 0), np.where(truth() == 1, 2, np.where(truth() == 3, 1, 0))]).astype("u1")
+    assert_true(write_nrrd(tmp_path / "l.nrrd", layers, AFFINE, mitk_lines([("tumour", 1)], [("spleen", 1), ("liver", 2)])))
+    with pytest.raises(Refused) as refused:
+        delivered(write_nrrd(tmp_path / "x.nrrd", other, AFFINE, mitk_lines([("spleen", 5), ("kidney", 7), ("tumour", 2)])))
+    assert "kidney" in refused.value.sentence
+
+
+@pytest.mark.parametrize("said", ["{}", "[1]", "nothing", '[{"labels": [{"value": 1}]}]'])
+def test_mitks_names_that_are_none_are_refused(tmp_path, said):
+    lines = [f"org.mitk.multilabel.segmentation.labelgroups:={said}"]
+    with pytest.raises(Refused) as refused:
+        delivered(write_nrrd(tmp_path / "d.nrrd", truth().astype("u1"), AFFINE, lines))
+    assert refused.value.code in ("damaged", "unknown-value", "unnamed-value", "unknown-name")

@@ -44,3 +44,11 @@ def begin(scans, tmp_path, quick):
         return Made(folder, scans / "truth", clock)
 
     return make
+
+
+@pytest.fixture
+def own(begin, scans, tmp_path):
+    """A project whose data may be changed, and whose first query waits."""
+    made = begin(data=shutil.copytree(scans / "data", tmp_path / "data"), double_share=0.0)
+    made.ask()
+    return made

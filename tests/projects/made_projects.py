@@ -1,5 +1,8 @@
 """What the tests of projects share."""
 
+import os
+import shutil
+import time
 from pathlib import Path
 
 import nibabel
@@ -71,3 +74,28 @@ def read(path):
 def digest_of(folder):
     """Every file below a folder with its content and its time."""
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def nothing(*given):
+    """Is told, and does nothing."""
+
+
+def of(made, reader):
+    return [reading.case for reading in made.state.open_readings if reading.reader == reader]
+
+
+def image_of(made, case):
+    return made.project.image_paths(case, made.project.data(made.state))[0]
+
+
+def alter(path):
+    """Another scan of the same size and form, in a file of the same name."""
+    image = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), path)
+
+
+def inbox(made, reader, case, path=None):
+    target = made.folder / "readers" / reader / "inbox" / f"{case}.nii.gz"
+    shutil.copy(path or made.label(case), target)
+    os.utime(target, (time.time() - 60,) * 2)  # nobody writes it any more
+    return target

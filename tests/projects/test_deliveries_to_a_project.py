@@ -13,6 +13,7 @@ from jaxal.errors import UserError
 from jaxal.labels.refusals import Refused
 from jaxal.projects import deliver as delivering
 from jaxal.projects.decisions import mark_opened
+from jaxal.projects.project import sha256_of
 from jaxal.projects.settle import settle
 from jaxal.projects.take import take_files, take_inboxes
 
@@ -54,7 +55,7 @@ def test_a_label_becomes_a_version_on_the_cases_own_grid(asked):
     assert np.array_equal(read(stored), read(asked.label(case)))
     event = asked.project.log.read()[-1].fields
     assert (event["minutes"], event["comment"], event["via"]) == (10.0, "hard to see", "server")
-    assert event["digest"] == delivering._digest_of(stored) and event["delivered"] == delivering._digest_of(asked.label(case))
+    assert event["digest"] == sha256_of(stored) and event["delivered"] == sha256_of(asked.label(case))
 
 
 def test_the_same_file_again_is_the_same_label(asked):

@@ -11,6 +11,8 @@ import pytest
 from fake_desk import CLASSES, EMPTY, WRONG, FakeDesk, content_of
 from serving import multipart, serving
 
+from jaxal.server.site import plain_name
+
 FIRST = "case_001"
 
 
@@ -278,6 +280,13 @@ def test_ids_with_signs_that_mean_something(tmp_path):
             seen.add(sample["name"])
             assert submit(client, name).status_code == 200
         assert len(seen) == len(names)
+
+
+def test_names_of_files_are_plain_and_stay_different():
+    given = ["ä.nii.gz", "ö.nii.gz", "a/b.nii.gz", "a\\b.nii.gz", 'a"b.nii.gz', "con:.nii.gz"]
+    names = [plain_name(name) for name in given]
+    assert len(set(names)) == len(names) and all(name.isascii() and name.endswith(".nii.gz") for name in names)
+    assert not set('/\\":') & set("".join(names)) and plain_name("case 1_x-2.nii.gz") == "case 1_x-2.nii.gz"
 
 
 def test_ids_with_spaces_come_as_plus(tmp_path):

@@ -91,6 +91,7 @@ def test_answers_that_are_none(client, desk, body):
         ({"content-type": "application/x-www-form-urlencoded"}, 415),
         ({"content-type": "application/json", "origin": "https://evil.example"}, 403),
         ({"content-type": "application/json", "origin": "null"}, 403),
+        ({"content-type": "application/json", "origin": "https://evil.example", "x-forwarded-host": "evil.example"}, 403),
         ({"content-type": "application/json", "sec-fetch-site": "cross-site"}, 403),
         ({"content-type": "application/json", "sec-fetch-site": "same-site"}, 403),
         ({"content-type": "application/json", "sec-fetch-site": "same-origin"}, 200),

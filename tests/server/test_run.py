@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import uvicorn
 from fake_desk import FakeDesk
 from serving import multipart, served_apart, serving
 
@@ -40,23 +41,34 @@ def logins(tmp_path):
     return path
 
 
+def start(desk, config):
+    """Starts a server that is to be refused; one that is not would run for ever."""
+
+    def run(*given, **named):
+        raise AssertionError("it was not refused")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uvicorn.Server, "run", run)
+        serve(desk, config, lambda sentence: None)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_others_can_reach_it_only_with_logins_and_encryption(desk, logins, host):
     with pytest.raises(UserError, match="Give every reader a secret"):
-        serve(desk, ServeConfig(host=host, port=0))
+        start(desk, ServeConfig(host=host, port=0))
     with pytest.raises(UserError, match="Give --certificate and --key, or put a proxy"):
-        serve(desk, ServeConfig(host=host, port=0, logins=logins))
+        start(desk, ServeConfig(host=host, port=0, logins=logins))
 
 
 def test_behind_a_proxy_logins_are_needed_on_loopback_too(desk):
     with pytest.raises(UserError, match="Give every reader a secret"):
-        serve(desk, ServeConfig(port=0, behind_proxy=True))
+        start(desk, ServeConfig(port=0, behind_proxy=True))
 
 
 def test_addresses_that_are_none(desk):
     for host, port in (("no such host", 0), ("127.0.0.1", 70_000), ("127.0.0.1", -1)):
         with pytest.raises(UserError, match=r"no address|ports are numbers"):
-            serve(desk, ServeConfig(host=host, port=port))
+            start(desk, ServeConfig(host=host, port=port))
 
 
 def test_a_port_that_is_taken(desk):
@@ -65,14 +77,14 @@ def test_a_port_that_is_taken(desk):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"Port {port} is taken.*--port {port + 1}"):
-            serve(desk, ServeConfig(port=port))
+            start(desk, ServeConfig(port=port))
 
 
 def test_the_extra_is_missing(desk, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else find(name))
     with pytest.raises(UserError, match=r"needs uvicorn\. Install the extra: `pip install 'jaxal\[serve\]'`"):
-        serve(desk, ServeConfig(port=0))
+        start(desk, ServeConfig(port=0))
 
 
 def test_without_the_extra_the_command_can_still_import_what_it_needs(monkeypatch):
@@ -97,7 +109,7 @@ def test_without_the_extra_the_command_can_still_import_what_it_needs(monkeypatc
 
 def test_logins_that_are_not_there(desk, tmp_path):
     with pytest.raises(UserError, match="no logins can be read"):
-        serve(desk, ServeConfig(port=0, logins=tmp_path / "none.json"))
+        start(desk, ServeConfig(port=0, logins=tmp_path / "none.json"))
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +134,7 @@ def test_certificates_that_cannot_be_used(desk, certificate, tmp_path):
         ((certificate[1], certificate[0]), "cannot be used"),
     ):
         with pytest.raises(UserError, match=why):
-            serve(desk, ServeConfig(port=0, certificate=given[0], key=given[1]))
+            start(desk, ServeConfig(port=0, certificate=given[0], key=given[1]))
 
 
 def test_over_tls_with_logins_and_open_to_others(certificate, tmp_path):
@@ -157,7 +169,7 @@ def test_behind_a_proxy_a_page_of_the_proxys_name_may_answer(tmp_path):
 def test_one_server_a_project(tmp_path):
     with served_apart(tmp_path) as (_, address):
         with pytest.raises(UserError, match="a server serves this project already"):
-            serve(FakeDesk(tmp_path), ServeConfig(port=0))
+            start(FakeDesk(tmp_path), ServeConfig(port=0))
         assert httpx.get(f"{address}/info/").status_code == 200
 
 
