@@ -42,6 +42,8 @@ input,select{font:inherit;color:var(--ink);background:var(--back);border:1px sol
 .every-case td:last-child{overflow-wrap:anywhere;min-width:12rem}
 .told td:last-child{overflow-wrap:anywhere;min-width:14rem}
 .told td{vertical-align:top}
+.charts figure:only-child{max-width:30rem}
+.told time{white-space:nowrap}
 .charts+.scroll,.charts+details+.scroll{margin-top:.8rem}
 @media(max-width:34rem){.told thead{display:none}.told,.told :is(tbody,tr,th,td){display:block;border:0;padding:.05rem 0;min-width:0!important;max-width:none}
 .told tr{border-bottom:1px solid var(--line);padding:.4rem 0}.told th{font-weight:600}.every-case td:last-child{min-width:9rem}}
@@ -72,7 +74,7 @@ nav,.tools,.signs button[aria-pressed]::after{display:none}
 i.labelled,i.asked,i.disputed,i.unlabelled,i.excluded{width:7pt;height:7pt}
 .map{gap:1.5pt}
 .maps{grid-template-columns:1fr 1fr}
-section{break-inside:auto}
+.told time{white-space:normal}
 }
 """
 
