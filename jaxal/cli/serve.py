@@ -73,7 +73,7 @@ def _serve(asked: Serve, display: Display) -> int:
         _split(asked.reviewers),
         lambda: text_of(project),
         lambda reader: _worklist(project, reader),
-        lambda: review_text(project),
+        lambda: review_text(project) if project.state().with_status("disputed") else None,
     )
     config = ServeConfig(
         host=asked.host,
