@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
-import numpy as np
 
-from jaxal.arrays import key_of, keys_of, numbers_of
+from jaxal.arrays import chances_of, key_of, numbers_of
 from jaxal.data.draws import spread
 from jaxal.projects.project import Project
 from jaxal.projects.state import Round, State
@@ -106,5 +105,5 @@ def _share_out(project: Project, round_: Round, minutes: Mapping[str, float], do
 def _shuffled(project: Project, round_: Round, asked: Sequence[str]) -> list[str]:
     names = sorted(asked)
     key = jax.random.fold_in(key_of(project.settings.protocol.seed), int(numbers_of([f"order of round {round_.number}"])[0]))
-    chance = np.asarray(jax.vmap(jax.random.uniform)(keys_of(key, names)))
+    chance = chances_of(key, names)
     return [names[place] for place in chance.argsort(kind="stable")]
