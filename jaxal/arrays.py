@@ -46,6 +46,20 @@ def key_of(seed: int) -> Array:
 
 def keys_of(key: Array, names: Sequence[str]) -> Array:
     """A key for each name, whatever the other names are and in whatever order they come, `[names]`."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, _filled(names))[: len(names)]
+
+
+def chances_of(key: Array, names: Sequence[str]) -> np.ndarray:
+    """A uniform number for each name, from its key (`keys_of`), `[names]` float32; one small program for many numbers of names."""
+    return np.asarray(_chances(key, _filled(names)))[: len(names)]
+
+
+@jax.jit
+def _chances(key: Array, numbers: Array) -> Array:
+    return jax.vmap(lambda number: jax.random.uniform(jax.random.fold_in(key, number)))(numbers)
+
+
+def _filled(names: Sequence[str]) -> np.ndarray:
+    """Their numbers, filled up to a power of two, so that few sizes are compiled."""
     count = len(names)
-    filled = np.pad(numbers_of(names), (0, 2 ** (count - 1).bit_length() - count if count else 1))  # few sizes are compiled
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, filled)[:count]
+    return np.pad(numbers_of(names), (0, 2 ** (count - 1).bit_length() - count if count else 1))

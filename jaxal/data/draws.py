@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from jaxal.arrays import key_of, keys_of, numbers_of
+from jaxal.arrays import chances_of, key_of, numbers_of
 
 Array = jax.Array
 
@@ -31,7 +31,7 @@ def spread(ids: Sequence[str], groups: Mapping[str, str], count: int, seed: int,
         return sorted(ids)
     key = jax.random.fold_in(key_of(seed), int(numbers_of([purpose])[0]))
     names = sorted(ids)
-    chance = np.asarray(jax.vmap(jax.random.uniform)(keys_of(jax.random.fold_in(key, 0), names)))
+    chance = chances_of(jax.random.fold_in(key, 0), names)
     row = [names[place] for place in sorted(range(len(names)), key=lambda place: (groups.get(names[place], ""), chance[place]))]
     first = float(jax.random.uniform(jax.random.fold_in(key, 1)))
     places = np.floor((np.arange(count) + first) * len(row) / count).astype(int)

@@ -8,7 +8,7 @@ import jax
 import nibabel
 import numpy as np
 
-from jaxal.arrays import key_of, keys_of, numbers_of
+from jaxal.arrays import chances_of, key_of, numbers_of
 from jaxal.assessment import minutes as of_minutes
 from jaxal.assessment.sharing import Reader, share_out
 from jaxal.data.draws import spread
@@ -161,5 +161,5 @@ def _doubled(project: Project, state: State, round_: Round, asked: Sequence[str]
 def _shuffled(project: Project, round_: Round, asked: Sequence[str]) -> list[str]:
     names = sorted(asked)
     key = jax.random.fold_in(key_of(project.settings.protocol.seed), int(numbers_of([f"order of round {round_.number}"])[0]))
-    chance = np.asarray(jax.vmap(jax.random.uniform)(keys_of(key, names)))
+    chance = chances_of(key, names)
     return [names[place] for place in chance.argsort(kind="stable")]

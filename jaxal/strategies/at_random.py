@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jaxal.acquisition.selection import Query, power_scores, top_k
-from jaxal.arrays import keys_of
+from jaxal.arrays import chances_of, keys_of
 from jaxal.strategies.contract import Context, Needs, Strategy
 from jaxal.strategies.uncertain import by_statistic
 from jaxal.types import Collected
@@ -16,7 +16,7 @@ def random() -> Strategy:
     """At random, the baseline of every comparison. What a unit draws depends on its name and not on the rest of the pool."""
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
-        return np.asarray(jax.vmap(jax.random.uniform)(keys_of(context.key, context.ids)))
+        return chances_of(context.key, context.ids)
 
     return Strategy(Needs(), score)
 

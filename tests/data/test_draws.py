@@ -2,8 +2,11 @@
 
 from collections import Counter
 
+import jax
 import numpy as np
+import pytest
 
+from jaxal.arrays import chances_of, numbers_of
 from jaxal.data.draws import spread
 
 IDS = [f"case-{number:02d}" for number in range(30)]
@@ -39,3 +42,10 @@ def test_draws_are_keyed_by_seed_and_purpose_and_blind_to_order():
 
 def test_all_are_drawn_where_there_are_no_more():
     assert spread(IDS, GROUPS, 40, 0, "x") == IDS and spread(IDS, GROUPS, 30, 0, "x") == IDS and spread(IDS, {}, 0, 0, "x") == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 16, 17])
+def test_a_names_chance_is_that_of_its_key_whatever_stands_beside_it(count):
+    names, key = [f"case_{number}" for number in range(count)], jax.random.key(3)
+    expected = [float(jax.random.uniform(jax.random.fold_in(key, number))) for number in numbers_of(names)]
+    assert chances_of(key, names).tolist() == expected

@@ -22,5 +22,5 @@ def test_kills_lose_nothing_take_nothing_twice_and_change_no_pick(scans, tmp_pat
     shutil.copytree(cache, tmp_path / "compiled")  # whose writers may be killed
     story.go_through(killed, 2, {"ask": 1, "take": 1, "serve": 1}, {**story.LONGEST, "ask": 3.0, "take": 0.3})
     assert undisturbed.wrong == killed.wrong == []
-    assert killed.struck.total() >= 3 and len(killed.told) == len(undisturbed.told) >= 10
+    assert killed.struck.total() >= 2 and len(killed.told) == len(undisturbed.told) >= 10
     assert story.picks(killed.project) == story.picks(undisturbed.project)
