@@ -74,20 +74,22 @@ def test_sigterm_ends_it_in_the_same_way(project):
     ("options", "said"),
     [
         (["--host", "0.0.0.0"], "Give every reader a secret"),
-        (["--add-login", "anna"], "--logins FILE"),
-        (["--add-login", "zoe", "--logins", "{}"], "'zoe' is no reader of this project; there are anna, ben."),
+        (["--add-login", "zoe"], "'zoe' is no reader of this project; there are anna, ben."),
+        (["--remove-login", "anna"], "no logins can be read"),
         (["--port", "70000"], "ports are numbers from 0 to 65535"),
         (["--certificate", "nothing.pem"], "give both --certificate and --key"),
     ],
 )
-def test_what_is_not_safe_or_not_there_is_refused_in_a_sentence(project, options, said, tmp_path, capsys):
-    given = [str(tmp_path / "logins.json") if option == "{}" else option for option in options]
-    assert main(["serve", str(project), *given]) == 2
-    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+def test_what_is_not_safe_or_not_there_is_refused_in_a_sentence(project, options, said, capsys):
+    assert main(["serve", str(project), *options]) == 2
+    assert said in capsys.readouterr().err and not (project / "logins.json").exists()
 
 
-def test_a_login_is_shown_once_and_kept_for_its_owner_alone(project, tmp_path, capsys):
-    path = tmp_path / "logins.json"
-    assert main(["serve", str(project), "--add-login", "anna", "--logins", str(path)]) == 0
+def test_a_login_is_shown_once_and_kept_for_its_owner_alone(project, capsys):
+    path = project / "logins.json"
+    assert main(["serve", str(project), "--add-login", "anna"]) == 0
     secret = capsys.readouterr().out.partition("The secret of anna is ")[2].split()[0]
     assert len(secret) > 15 and secret not in path.read_text() and os.stat(path).st_mode & 0o077 == 0
+    assert main(["serve", str(project), "--remove-login", "anna"]) == 0
+    assert "anna" not in path.read_text()
+    path.unlink()

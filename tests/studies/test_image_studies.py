@@ -98,7 +98,7 @@ def test_other_settings_and_options_that_cannot_be_are_refused(study):
         (("--query-size", "3"), "sizes.query_size"),
         (("--step-rate", "fast"), "it takes peak, normalised or a number"),
         (("--step-rate", "-1"), "it must be above zero"),
-        (("--strategy", "masked_entropy"), "There is no strategy 'masked_entropy'"),
+        (("--strategy", "masked_entropy"), "The strategy 'masked_entropy' is for images whose elements each have a class"),
         (("--strategy", "bald", "--samples", "0"), "needs members that can disagree"),
         (("--strategy", "aeig,step_rate=-1"), "it must be above zero"),
         (("--strategy", "aieg"), "Did you mean aeig?"),
