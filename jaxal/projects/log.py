@@ -118,14 +118,15 @@ class Log:
         text = json.dumps(content, ensure_ascii=False, allow_nan=False)
         digest = hashlib.sha256(text.encode()).hexdigest()
         line = f'{text[:-1]}{_END}{digest}"}}\n'.encode()
-        with writing(self.path), self.path.open("r+b" if self.path.exists() else "xb") as file:
-            file.seek(size)
+        with writing(self.path), self.path.open("r+b" if self.path.exists() else "xb", buffering=0) as file:
             if size and not _ends_a_line(self.path, size):
                 line = b"\n" + line
             try:
                 file.truncate(size)
-                file.write(line)
-                file.flush()
+                file.seek(size)
+                left = memoryview(line)
+                while left:  # a disk that fills up takes a part
+                    left = left[file.write(left) :]
                 os.fsync(file.fileno())
             except OSError:
                 with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 """A log that cannot break: cut anywhere, altered anywhere, written by many."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -131,3 +132,22 @@ def test_a_full_disk_leaves_the_log_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No space left"), log.held() as pen:
         pen.add("label", case="x")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("room", [0, 1, 50])
+def test_a_disk_that_fills_up_within_a_line_leaves_the_log_as_it_was(tmp_path, room):
+    """The system takes a part of the line and refuses the rest, as a full disk does."""
+    path = tmp_path / "log.jsonl"
+    log = filled(path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, limits[1]))
+    try:
+        with pytest.raises(UserError, match="could not be written"), log.held() as pen:
+            pen.add("label", case="x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    with log.held() as pen:
+        pen.add("label", case="x")
+    assert len(log.read()) == 5
