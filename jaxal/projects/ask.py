@@ -18,8 +18,8 @@ from jaxal.data.scans.folder import Showing
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.projects.assignment import assign
-from jaxal.projects.measures import kept_apart
-from jaxal.projects.network import Working, open_round, write_proposals
+from jaxal.projects.measures import kept_apart, looks_at_evaluation
+from jaxal.projects.network import Working, embeddings, open_round, write_proposals
 from jaxal.projects.project import Project, check_images, check_labels
 from jaxal.projects.settle import settle
 from jaxal.projects.state import ROLES, Round, State
@@ -114,8 +114,11 @@ def begin(project: Project, size: int | None, even_if_open: bool) -> None:
             raise UserError(f"--size is {size}; it must be at least 1.")
         count = min(size or protocol.size, len(unasked))
         number = len(state.rounds) + 1
-        training = state.labels("training")
-        first = not training or (number == 1 and not state.labels("evaluation"))
+        training, needs_evaluation = state.labels("training"), looks_at_evaluation(protocol.strategy)
+        has_evaluation = any(case.role == "evaluation" and case.excluded is None for case in state.cases.values())
+        first = not training or (not has_evaluation and (number == 1 or needs_evaluation))
+        if needs_evaluation and not first:
+            _check_evaluation(project, state)
         at_random = 0 if first else random_count(protocol.shares, count, len(unasked))
         trained = sum(round_.fields["network"] is not None for round_ in state.rounds)
         pen.add(
@@ -152,6 +155,27 @@ def _check_open(project: Project, state: State, even_if_open: bool) -> None:
     )
 
 
+def _check_evaluation(project: Project, state: State) -> None:
+    """Makes sure that a strategy which looks at the evaluation set finds one.
+
+    Raises:
+      UserError: none of it is labelled yet.
+    """
+    if not state.labels("evaluation"):
+        waiting = [reading for reading in state.open_readings if state.cases[reading.case].role == "evaluation"]
+        told = ", ".join(sorted({f"{reading.case} ({reading.reader})" for reading in waiting}))
+        raise UserError(
+            f"{project.folder}: {project.settings.protocol.strategy} looks at an evaluation set, of which no case has a label yet. Wait for "
+            f"{told or 'what is disputed'}."
+        )
+
+
+def can_ask(project: Project, state: State) -> bool:
+    """Whether the labels that a next round needs are there."""
+    has_labels = bool(state.labels("evaluation")) or not looks_at_evaluation(project.settings.protocol.strategy)
+    return has_labels or not any(case.role == "evaluation" and case.excluded is None for case in state.cases.values())
+
+
 def _first_query(project: Project, state: State, round_: Round, showing: Showing, watcher: Watcher) -> Choice:
     """The query that no network has chosen: at random in proportion to the groups, or far apart in an untrained network's features."""
     unasked, count, protocol = list(round_.fields["unasked"]), int(round_.fields["size"]), project.settings.protocol
@@ -172,8 +196,6 @@ def _far_apart(
     project: Project, state: State, ids: Sequence[str], centres: Sequence[str], count: int, showing: Showing, watcher: Watcher
 ) -> list[str]:
     """Cases that are far from each other and from others in the pooled features of a network that nobody has trained."""
-    from jaxal.projects.network import embeddings
-
     points = embeddings(project, state, [*centres, *ids], showing, watcher)
     given, candidates = points[: len(centres)], points[len(centres) :]
     chosen, _ = k_center(candidates, given, np.ones(len(ids), bool), count)

@@ -3,6 +3,7 @@
 Each of these is one event of the log. All can be repeated: what is so already is not written again.
 """
 
+import datetime
 from collections.abc import Sequence
 
 from jaxal.errors import UserError
@@ -135,11 +136,9 @@ def away(project: Project, reader: str, why: str = "away") -> list[tuple[str, st
 def hand_over(project: Project, pen: Pen, reading: Reading, why: str, to: str | None = None) -> str | None:
     """Gives an open reading to somebody who has not read the case; returns to whom. Nobody gets it where nobody else is left."""
     state = project.state_of(pen.events)
-    case = state.cases[reading.case]
-    others = [name for name in state.active if name not in {*case.readings, *case.given_back, reading.reader}]
-    if to is not None and (to in case.readings or to == reading.reader):
+    if to is not None and to in state.cases[reading.case].readings:
         raise UserError(f"{reading.case}: {to} reads it already. Name somebody else.")
-    new = to or (min(others, key=lambda name: (_load(state, name), name)) if others else None)
+    new = to or free_reader(state, reading.case)
     pen.add("released", case=reading.case, reader=reading.reader, why=why)
     if new:
         pen.add("assigned", case=reading.case, reader=new, why=why, proposal=reading.proposal, part=reading.part)
@@ -161,9 +160,7 @@ def release_overdue(project: Project) -> list[tuple[str, str]]:
     with project.log.held() as pen:
         state = project.state_of(pen.events)
         for reading in state.open_readings:
-            case = state.cases[reading.case]
-            others = set(state.active) - case.readings.keys() - case.given_back
-            if others and days_between(reading.opened or reading.asked, now_of(project)) > days:
+            if free_reader(state, reading.case) and days_between(reading.opened or reading.asked, now_of(project)) > days:
                 new = hand_over(project, pen, reading, OVERDUE)
                 moved.append((reading.case, new or ""))
                 state = project.state_of(pen.events)
@@ -172,8 +169,6 @@ def release_overdue(project: Project) -> list[tuple[str, str]]:
 
 def now_of(project: Project) -> str:
     """The present instant as the log would write it."""
-    import datetime
-
     return datetime.datetime.fromtimestamp(project.log.now(), datetime.UTC).isoformat(timespec="seconds")
 
 
@@ -200,19 +195,29 @@ def ask_a_third(project: Project, id_: str, reader: str | None = None) -> str:
       UserError: nobody is left.
     """
     with project.log.held() as pen:
+        _check_cases(project, [id_])
         state = project.state_of(pen.events)
-        case = state.cases[id_]
-        others = [name for name in state.active if name not in case.readings]
         if reader:
             _check_reader(project, state, reader)
-            others = [] if reader in case.readings else [reader]
-        if not others:
+        new = free_reader(state, id_) if reader is None else None if reader in state.cases[id_].readings else reader
+        if new is None:
             raise UserError(
                 f"{id_}: nobody is left who has not read it. `jaxal review {project.folder} {id_} --take VERSION` decides."
             )
-        new = min(others, key=lambda name: (_load(state, name), name))
-        pen.add("assigned", case=id_, reader=new, why="readers differ", part="third", proposal=False)
+        assign_third(pen, id_, new)
         return new
+
+
+def assign_third(pen: Pen, id_: str, reader: str) -> None:
+    """Writes down that a reader reads a disputed case, too, without a proposal, as the two before."""
+    pen.add("assigned", case=id_, reader=reader, why="two readers differ", part="third", proposal=False)
+
+
+def free_reader(state: State, id_: str) -> str | None:
+    """Who has least to do of those who neither read a case nor gave it back; None where nobody is left."""
+    case = state.cases[id_]
+    free = [name for name in state.active if name not in {*case.readings, *case.given_back}]
+    return min(free, key=lambda name: (_load(state, name), name)) if free else None
 
 
 def _load(state: State, reader: str) -> int:

@@ -68,9 +68,13 @@ def kept_apart(project: Project, state: State, round_: Round) -> list[tuple[str,
     """Cases that a round's network is measured on besides its own random share: drawn at random, never trained on, and never looked at
     by the strategy.
     """
-    strategy = named_strategy(project.settings.protocol.strategy, SEGMENTATION.strategies).strategy
-    evaluation = () if strategy.needs.evaluation else round_.evaluation
+    evaluation = () if looks_at_evaluation(project.settings.protocol.strategy) else round_.evaluation
     return [*round_.test, *((id_, version) for id_, version in evaluation if state.cases[id_].part == "first")]
+
+
+def looks_at_evaluation(strategy: str) -> bool:
+    """Whether a strategy, named with its options, looks at the evaluation set."""
+    return bool(named_strategy(strategy, SEGMENTATION.strategies).strategy.needs.evaluation)
 
 
 def query_of(project: Project, round_: int) -> dict[str, Any]:

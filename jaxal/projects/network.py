@@ -141,21 +141,20 @@ def write_proposals(
       asked: those of them that readers get: theirs come as a segmentation with names, too, and with a map of where it is unsure.
       progress: is told how far the work is.
     """
-    run, number, for_readers, everything = working.run, working.number, set(asked), sorted(set(ids))
+    number, for_readers, everything = working.number, set(asked), sorted(set(ids))
+    data = project.data(project.state())
     for done, id_ in enumerate(everything):
         progress(done, len(everything))
-        case = working.cases[id_]
-        source = next(files.images[0] for files in run.task.origin.cases if files.id == id_)
+        source = next(iter(project.image_paths(id_, data)))
         path, named = (project.proposal_path(id_, number, ending) for ending in (".nii.gz", ".seg.nrrd"))
         if path.is_file() and (id_ not in for_readers or named.is_file()):
             continue
-        probability = predict(run.task.kind, run.task.model, params, run.task.load(case))
-        probability = probability[:, *(slice(size) for size in prepared_shape(case))]
+        probability = _probability(working, params, id_)
         image = to_original_grid(probability, source)
         if id_ in for_readers:
             entropy = -(probability * np.log(np.maximum(probability, 1e-12))).sum(0) / np.log(len(probability))
             write_image(project.proposal_path(id_, number, ".unsure.nii.gz"), values_on_original_grid(entropy, source))
-            labels, classes = np.asarray(image.dataobj).astype(np.uint8), run.task.dataset.classes[1:]
+            labels, classes = np.asarray(image.dataobj).astype(np.uint8), working.run.task.dataset.classes[1:]
             write_seg_nrrd(named, labels, grid_of(project.cases[id_]), classes)
         write_image(path, image)
     progress(len(everything), len(everything))
@@ -167,12 +166,16 @@ def predictions(
     """What the network of a round that is over makes of cases, as label maps on their own grids, one after the other."""
     working = open_round(project, state, round_, ids, showing, watcher)
     params = make_networks(working.run)[0].restored(working.state.round)
-    task, data = working.run.task, project.data(state)
+    data = project.data(state)
     for id_ in ids:
-        case = working.cases[id_]
-        probability = predict(task.kind, task.model, params, task.load(case))[:, *(slice(n) for n in prepared_shape(case))]
-        image = to_original_grid(probability, project.image_paths(id_, data)[0])
+        image = to_original_grid(_probability(working, params, id_), project.image_paths(id_, data)[0])
         yield id_, np.asarray(image.dataobj).astype(np.uint8)
+
+
+def _probability(working: Working, params: Params, id_: str) -> np.ndarray:
+    """What a network makes of a case, `[classes, *shape]` of the prepared case without its padding."""
+    task, case = working.run.task, working.cases[id_]
+    return predict(task.kind, task.model, params, task.load(case))[:, *(slice(size) for size in prepared_shape(case))]
 
 
 def embeddings(project: Project, state: State, ids: Sequence[str], showing: Showing, watcher: Watcher) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from jaxal.data.scans.folder import Showing
 from jaxal.errors import UserError
-from jaxal.projects.ask import ask
+from jaxal.projects.ask import ask, can_ask
 from jaxal.projects.decisions import release_overdue
 from jaxal.projects.project import Project
 from jaxal.projects.settle import settle
@@ -77,7 +77,7 @@ def run(
             return f"{len(state.with_status('labelled'))} cases are labelled."
         if end.seconds is not None and time.monotonic() - began >= end.seconds:
             return "The time is over."
-        if share_answered(state) >= answered:
+        if share_answered(state) >= answered and can_ask(project, state):
             if not state.unasked() and not (state.rounds and state.rounds[-1].asked is None):
                 if not state.open_readings and not state.with_status("disputed"):
                     return "Nothing is left to ask for."

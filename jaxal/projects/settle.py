@@ -1,6 +1,7 @@
 """What follows from what readers handed in, without anybody's help: readings of one case become one label, or a dispute."""
 
 from jaxal.labels.merging import merge
+from jaxal.projects.decisions import assign_third, free_reader
 from jaxal.projects.deliver import read_version, store
 from jaxal.projects.project import Project, check_labels
 from jaxal.projects.state import MERGED
@@ -10,7 +11,7 @@ def settle(project: Project) -> list[str]:
     """Makes one label of the readings of each case of which all are there; returns a sentence for each.
 
     Two readers' voxels count where they agree, and nobody knows the others. Where two differ too much, a third reader is asked, who
-    knows nothing of it; if there is none, or three do not agree either, somebody decides. It can be repeated, and killed.
+    knows nothing of it, and the majority of the three counts; if there is no third, somebody decides. It can be repeated, and killed.
     """
     told = []
     for id_ in [id_ for id_, case in project.state().cases.items() if case.waits_for_merging and case.excluded is None]:
@@ -39,17 +40,15 @@ def _settle(project: Project, id_: str) -> str:
             pen.add("disputed", case=id_, of=names, dice=dice)
             return f"{id_}: {merged.sentence}"
         store(project, pen, id_, MERGED, merged.labels, of=names, dice=dice)
-        return f"{id_}: {len(versions)} readings agree; their common label counts."
+        what = "2 readings agree; their common label" if len(versions) == 2 else f"the majority of {len(versions)} readings"
+        return f"{id_}: {what} counts."
 
 
 def _ask_a_third(project: Project, id_: str) -> list[str]:
     with project.log.held() as pen:
         state = project.state_of(pen.events)
-        case = state.cases[id_]
-        others = [name for name in state.active if name not in {*case.readings, *case.given_back}]
-        if case.status != "disputed" or not others or len(case.readings) > 2:
+        case, new = state.cases[id_], free_reader(state, id_)
+        if case.status != "disputed" or new is None or len(case.readings) > 2:
             return []
-        load = {name: sum(reading.reader == name for reading in state.open_readings) for name in others}
-        new = min(others, key=lambda name: (load[name], name))
-        pen.add("assigned", case=id_, reader=new, why="two readers differ", part="third", proposal=False)
+        assign_third(pen, id_, new)
         return [f"{id_}: {new} reads it, too, because two readers differ."]

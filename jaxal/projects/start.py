@@ -23,6 +23,7 @@ from jaxal.labels.deliveries import Delivered, Expected, receive
 from jaxal.labels.refusals import Refused
 from jaxal.networks.unet import UNetConfig
 from jaxal.projects.deliver import grid_of, store
+from jaxal.projects.measures import looks_at_evaluation
 from jaxal.projects.project import IGNORE, Project, check_images, open_project
 from jaxal.projects.settings import NAME, Protocol, Scan, new_settings, write_settings
 from jaxal.projects.state import EXISTING, MERGED
@@ -262,6 +263,11 @@ def _check_protocol(protocol: Protocol) -> None:
             raise UserError(f"--{name} is {share:g}; a share lies between 0 and 1.")
     if protocol.size < 1:
         raise UserError(f"--size is {protocol.size}; it must be at least 1.")
+    if looks_at_evaluation(protocol.strategy) and not evaluation_count(protocol.shares, protocol.size):
+        raise UserError(
+            f"--strategy {protocol.strategy} looks at an evaluation set, which comes from the first query: --evaluation-share must be above 0 and "
+            "--size at least 2. Or take a strategy that needs none, such as entropy or bald."
+        )
     if not 0 < protocol.minutes < 1e4:
         raise UserError(
             f"--minutes is {protocol.minutes:g}; it takes the minutes that a reading takes, as well as you can guess."

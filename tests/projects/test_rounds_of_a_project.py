@@ -11,7 +11,8 @@ from made_projects import digest_of
 from jaxal.arrays import key_of, keys_of
 from jaxal.cli.main import main
 from jaxal.errors import UserError
-from jaxal.projects import network
+from jaxal.projects import decisions, network
+from jaxal.projects.ask import can_ask
 from jaxal.projects.measures import honest, mean_dice, unseen
 from jaxal.training.trainer import Interrupted
 
@@ -98,6 +99,20 @@ def test_open_readings_are_told_of_and_left_out_of_the_pool(begin):
     asked = set(of_part(made.state.rounds[0], "first"))
     again = made.ask(even_if_open=True)
     assert asked.isdisjoint({entry["case"] for entry in again.asked["readings"]})
+
+
+def test_a_strategy_waits_for_its_evaluation_set(begin):
+    made = begin(strategy="aeig")
+    evaluation = of_role(made.ask(), "evaluation")
+    made.answer([reading for reading in made.state.open_readings if reading.case not in evaluation])
+    assert not can_ask(made.project, made.state)
+    with pytest.raises(UserError, match=rf"aeig looks at an evaluation set.*Wait for {evaluation[0]}"):
+        made.ask(even_if_open=True)
+    assert len(made.state.rounds) == 1
+    decisions.exclude(made.project, evaluation, "motion")
+    assert can_ask(made.project, made.state)
+    assert len(of_role(made.ask(), "evaluation")) == 1, "a set that was left out is drawn anew"
+    assert made.state.rounds[1].fields["network"] is None
 
 
 def test_labels_that_are_there_make_the_first_query_the_networks(begin, scans, tmp_path):

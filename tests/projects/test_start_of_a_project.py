@@ -133,6 +133,8 @@ def test_names_of_readers_that_cannot_be(begin, readers, told):
         ({"size": 0}, "--size is 0"),
         ({"minutes": 0}, "--minutes is 0"),
         ({"strategy": "entrpy"}, "entropy"),
+        ({"strategy": "aeig", "evaluation_share": 0.0}, "--evaluation-share must be above 0"),
+        ({"strategy": "aeig", "size": 1}, "--size at least 2"),
     ],
 )
 def test_senseless_values_are_refused_before_any_file_is_read(begin, tmp_path, protocol, told):
