@@ -164,8 +164,14 @@ class Desk(Protocol):
           UnknownCase: there is none.
         """
 
-    def proposal(self, case: str) -> Path | None:
-        """The network's proposal as a label map (`.nii.gz`) with the values 1, 2, … of `classes`; None where readers are to see none.
+    def proposal(self, case: str, reader: str | None = None) -> Path | None:
+        """What a reader begins with, as a label map (`.nii.gz`) with the values 1, 2, … of `classes`; None where readers are to see none.
+
+        It is the network's proposal, or the reader's own label where that came back, which nobody else may see.
+
+        Args:
+          case: its name.
+          reader: who asks; None of a request that says nothing of who asks, which only a server without logins answers.
 
         Raises:
           UnknownCase: there is no such case.

@@ -214,7 +214,8 @@ async def _label(site: Site, request: Request) -> Response:
     case = await in_thread(case_of, site, request, by)
     tag = param(request, "tag")
     if tag == "original":
-        path = await in_thread(site.desk.proposal, case)
+        person = site.identity.let_in(request)
+        path = await in_thread(site.desk.proposal, case, None if person is None or person.is_reviewer else person.name)
         if path is None:
             raise Problem(404, "There is no proposal for this case.")
         return send_file(path, f"{plain_name(case)}.nii.gz")

@@ -161,9 +161,12 @@ class ProjectDesk:
         scan = self._project.cases[case]
         return f"{case}-{scan.fingerprint[:8]}{'.nii.gz' if scan.images[0].endswith('.gz') else '.nii'}"
 
-    def proposal(self, case: str) -> Path | None:
+    def proposal(self, case: str, reader: str | None = None) -> Path | None:
         self._check(case)
-        path = self._beginning(self._state(), case)
+        state = self._state()
+        if reader is not None and not any(r.is_open and r.reader == reader for r in state.cases[case].readings.values()):
+            return None
+        path = self._beginning(state, case)
         return self._without_ignored(case, path) if path and path.parent == self._project.label_path(case, "").parent else path
 
     def _beginning(self, state: State, case: str) -> Path | None:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import httpx
 import nibabel
 import numpy as np
 import pytest
@@ -92,7 +93,12 @@ def test_a_case_that_came_back_comes_first_and_begins_with_ones_own_label(begin)
     desk.deliver(Handed("anna", case, made.label(case)))
     decisions.give_back(made.project, [case], "half is missing")
     assert desk.next_case("anna") == case
-    assert desk.proposal(case) == made.project.label_path(case, "anna-1")
+    assert desk.proposal(case) == desk.proposal(case, "anna") == made.project.label_path(case, "anna-1")
+    assert desk.proposal(case, "ben") is None, "a reader never gets another's label"
+    with serving(desk) as address:
+        label = f"/datastore/label?label={case}&tag=original"
+        assert httpx.get(f"{address}/as/anna{label}").status_code == 200
+        assert httpx.get(f"{address}/as/ben{label}").status_code == 404
     assert desk.proposal(desk.next_case("ben")) is None, "a first query has no proposals"
 
 

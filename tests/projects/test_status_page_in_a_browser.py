@@ -1,8 +1,6 @@
 """The page of a project in a real browser: narrow windows, searching, keyboard, the dark, paper, and a server that it asks politely."""
 
 import itertools
-import os
-import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,22 +10,6 @@ from made_pages import case, full, nasty, opened, replaced
 from jaxal.projects.page import page_text
 from jaxal.projects.status import Todo
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-
-
-@pytest.fixture(scope="module")
-def status_browser():
-    if BROWSER is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs a browser: apt-get install chromium")
-        pytest.skip("no browser is installed")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield running
-        running.close()
-
 
 @pytest.fixture
 def on_disk(tmp_path):
@@ -36,12 +18,12 @@ def on_disk(tmp_path):
     return path.as_uri()
 
 
-def test_a_narrow_window_never_scrolls_sideways(status_browser, tmp_path):
+def test_a_narrow_window_never_scrolls_sideways(browser, tmp_path):
     told, past = nasty()
     (tmp_path / "nasty.html").write_text(page_text(told, past), encoding="utf-8")
     (tmp_path / "full.html").write_text(page_text(*full()), encoding="utf-8")
     for name in ("nasty", "full"):
-        with opened(status_browser, (tmp_path / f"{name}.html").as_uri(), 400) as (tab, address):
+        with opened(browser, (tmp_path / f"{name}.html").as_uri(), 400) as (tab, address):
             tab.goto(address)
             tab.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
             assert tab.evaluate("document.documentElement.scrollWidth") <= 400
@@ -51,8 +33,8 @@ def test_a_narrow_window_never_scrolls_sideways(status_browser, tmp_path):
             assert tab.evaluate(outside) == []
 
 
-def test_cases_are_found_without_a_server(status_browser, on_disk):
-    with opened(status_browser, on_disk, offline=True) as (tab, address):
+def test_cases_are_found_without_a_server(browser, on_disk):
+    with opened(browser, on_disk, offline=True) as (tab, address):
         tab.goto(address)
         rows = tab.locator(".every-case tbody tr:visible")
         assert rows.count() == 40 and tab.locator("#shown").inner_text() == "40 cases"
@@ -77,20 +59,20 @@ def test_cases_are_found_without_a_server(status_browser, on_disk):
         assert rows.locator("th").all_inner_texts() == ["case_017"]
 
 
-def test_cases_sort_by_number_and_unknown_ones_come_last(status_browser, on_disk):
-    with opened(status_browser, on_disk) as (tab, address):
+def test_cases_sort_by_number_and_unknown_ones_come_last(browser, on_disk):
+    with opened(browser, on_disk) as (tab, address):
         tab.goto(address)
         tab.locator(".every-case thead button", has_text="minutes").click()
         minutes = tab.locator(".every-case tbody tr td:nth-child(8)").all_inner_texts()
         assert minutes[:8] == ["12.5"] * 8 and not any(minutes[8:])
 
 
-def test_on_paper_everything_is_there_and_nothing_is_cut(status_browser, tmp_path):
+def test_on_paper_everything_is_there_and_nothing_is_cut(browser, tmp_path):
     cases = [case(number, "labelled" if number % 3 else "unlabelled", "AB"[number % 2]) for number in range(300)]
     told, past = full()
     path = tmp_path / "status.html"
     path.write_text(page_text(replaced(told, cases=tuple(cases)), past), encoding="utf-8")
-    with opened(status_browser, path.as_uri(), 703) as (tab, address):
+    with opened(browser, path.as_uri(), 703) as (tab, address):
         tab.goto(address)
         tab.emulate_media(media="print")
         tab.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -107,8 +89,8 @@ def test_on_paper_everything_is_there_and_nothing_is_cut(status_browser, tmp_pat
         assert tab.evaluate("document.querySelector('.tall').scrollHeight === document.querySelector('.tall').clientHeight")
 
 
-def test_headings_descend_and_cells_have_heads_in_light_and_dark(status_browser, on_disk):
-    with opened(status_browser, on_disk) as (tab, address):
+def test_headings_descend_and_cells_have_heads_in_light_and_dark(browser, on_disk):
+    with opened(browser, on_disk) as (tab, address):
         tab.goto(address)
         levels = tab.locator("h1,h2,h3,h4").evaluate_all("all => all.map(heading => Number(heading.tagName[1]))")
         assert levels[0] == 1 and tab.locator("h1").count() == 1
@@ -157,9 +139,9 @@ def serving():
     served.server.server_close()
 
 
-def test_a_page_that_is_served_renews_itself_and_keeps_what_was_searched(status_browser, serving):
+def test_a_page_that_is_served_renews_itself_and_keeps_what_was_searched(browser, serving):
     told, past = full()
-    with opened(status_browser, serving.address) as (tab, address):
+    with opened(browser, serving.address) as (tab, address):
         tab.clock.install()
         tab.goto(address)
         tab.locator("#find").fill("case_00")
@@ -177,8 +159,8 @@ def test_a_page_that_is_served_renews_itself_and_keeps_what_was_searched(status_
         assert tab.locator(".every-case tbody tr:visible").count() == 8  # the new page's script works
 
 
-def test_it_asks_politely_and_says_if_nobody_answers(status_browser, serving):
-    with opened(status_browser, serving.address) as (tab, address):
+def test_it_asks_politely_and_says_if_nobody_answers(browser, serving):
+    with opened(browser, serving.address) as (tab, address):
         tab.clock.install()
         tab.goto(address)
         tab.clock.run_for(14_000)
@@ -191,8 +173,8 @@ def test_it_asks_politely_and_says_if_nobody_answers(status_browser, serving):
         tab.problems[:] = [problem for problem in tab.problems if "500" not in problem]
 
 
-def test_a_page_from_disk_asks_nobody(status_browser, on_disk):
-    with opened(status_browser, on_disk) as (tab, address):
+def test_a_page_from_disk_asks_nobody(browser, on_disk):
+    with opened(browser, on_disk) as (tab, address):
         tab.clock.install()
         tab.goto(address)
         tab.clock.run_for(120_000)

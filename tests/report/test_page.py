@@ -4,7 +4,6 @@ import contextlib
 import io
 import itertools
 import json
-import os
 import re
 import shutil
 
@@ -18,10 +17,6 @@ from jaxal.rounds.ledger import Ledger
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
 from jaxal.tasks.pictures import draw_case
 from jaxal.types import Example
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -210,19 +205,6 @@ def test_a_study_of_forty_runs_stays_below_ten_megabytes(tmp_path):
         tmp_path, ("random", "entropy", "weighted_entropy", "aeig"), seeds=5, rounds=6, settings=("strong", "weak")
     )
     assert page.write_report(folder).stat().st_size < 10e6
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs a browser: apt-get install chromium")
-        pytest.skip("no browser is installed")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield running
-        running.close()
 
 
 @contextlib.contextmanager

@@ -105,7 +105,7 @@ class FakeDesk:
         digest = hashlib.sha256(content_of(case)).hexdigest()
         return Image(self._path(self._ids.index(case), "image"), f"{case}-{digest[:8]}.nii.gz", digest)
 
-    def proposal(self, case):
+    def proposal(self, case, reader=None):
         return None if case in self.unproposed else self._path(self._ids.index(case), "proposal")
 
     def deliver(self, handed):

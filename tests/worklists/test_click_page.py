@@ -37,8 +37,8 @@ def tab_of(browser, address, quiet=True, **options):
 
 
 @pytest.fixture
-def tab(reader_browser, on_disk):
-    with tab_of(reader_browser, on_disk.as_uri(), offline=True) as tab:
+def tab(browser, on_disk):
+    with tab_of(browser, on_disk.as_uri(), offline=True) as tab:
         yield tab
 
 
@@ -111,8 +111,8 @@ def test_what_was_chosen_is_there_when_the_page_is_opened_again(tab):
     assert case_of(tab) == NASTY[2]
 
 
-def test_a_case_that_came_back_is_open_again(reader_browser, on_disk, tmp_path):
-    with tab_of(reader_browser, on_disk.as_uri(), offline=True) as tab:
+def test_a_case_that_came_back_is_open_again(browser, on_disk, tmp_path):
+    with tab_of(browser, on_disk.as_uri(), offline=True) as tab:
         for digit in "111":
             tab.keyboard.press(digit)
         worklist = images(tmp_path)
@@ -137,8 +137,8 @@ def test_saved_answers_are_read_back(tab, tmp_path, kind):
     assert all(0 <= answer.seconds < 30 and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", answer.at) for answer in answers)
 
 
-def test_seconds_count_work_and_stop_after_five_idle_minutes(reader_browser, on_disk, tmp_path):
-    with tab_of(reader_browser, "about:blank", offline=True) as tab:
+def test_seconds_count_work_and_stop_after_five_idle_minutes(browser, on_disk, tmp_path):
+    with tab_of(browser, "about:blank", offline=True) as tab:
         tab.clock.install(time=1_700_000_000)
         tab.goto(on_disk.as_uri())
         tab.clock.run_for(20_000)
@@ -159,21 +159,21 @@ def test_a_narrow_window_never_scrolls_sideways(tab):
     assert tab.evaluate("document.documentElement.scrollWidth") <= 380
 
 
-def test_three_hundred_images(reader_browser, tmp_path):
+def test_three_hundred_images(browser, tmp_path):
     folder = tmp_path / "anna"
     write.write_worklists(images(tmp_path, [f"image {number}" for number in range(300)]), folder)
-    with tab_of(reader_browser, (folder / "click.html").as_uri(), offline=True) as tab:
+    with tab_of(browser, (folder / "click.html").as_uri(), offline=True) as tab:
         assert "300 of 300" in tab.locator("#lead").inner_text()
         tab.keyboard.press("1")
         assert "299 of 300" in tab.locator("#lead").inner_text()
 
 
-def test_nothing_to_do_is_said(reader_browser, tmp_path):
+def test_nothing_to_do_is_said(browser, tmp_path):
     worklist = images(tmp_path)
     write.write_worklists(
         worklist._replace(items=[item._replace(state="delivered") for item in worklist.items]), tmp_path / "anna"
     )
-    with tab_of(reader_browser, (tmp_path / "anna" / "click.html").as_uri(), offline=True) as tab:
+    with tab_of(browser, (tmp_path / "anna" / "click.html").as_uri(), offline=True) as tab:
         assert tab.locator("#lead").inner_text() == "Nothing to do now." and not tab.locator("#work").is_visible()
         tab.keyboard.press("1")
 
@@ -237,8 +237,8 @@ def wait_until(tab, said):
     raise AssertionError(tab.locator("main").inner_text())
 
 
-def test_served_it_posts_each_answer_once(reader_browser, served):
-    with served_tab(reader_browser, served) as tab:
+def test_served_it_posts_each_answer_once(browser, served):
+    with served_tab(browser, served) as tab:
         for digit in "123123":
             tab.keyboard.press(digit)
         wait_until(tab, "all answers have arrived")
@@ -251,8 +251,8 @@ def test_served_it_posts_each_answer_once(reader_browser, served):
         assert len(served.taken) == 6
 
 
-def test_what_is_undone_in_time_is_never_posted_and_later_it_is_corrected(reader_browser, served):
-    with served_tab(reader_browser, served) as tab:
+def test_what_is_undone_in_time_is_never_posted_and_later_it_is_corrected(browser, served):
+    with served_tab(browser, served) as tab:
         tab.keyboard.press("1")
         tab.keyboard.press("Backspace")
         tab.clock.run_for(20_000)
@@ -271,8 +271,8 @@ def test_what_is_undone_in_time_is_never_posted_and_later_it_is_corrected(reader
         assert [answer["class"] for _, _, answer in served.taken] == [CLASSES[1], CLASSES[2]]
 
 
-def test_what_the_server_refuses_is_told_kept_and_sent_again(reader_browser, served):
-    with served_tab(reader_browser, served, quiet=False) as tab:
+def test_what_the_server_refuses_is_told_kept_and_sent_again(browser, served):
+    with served_tab(browser, served, quiet=False) as tab:
         served.status = 500
         tab.keyboard.press("1")
         wait_until(tab, "was not taken: Ask who runs the project.")
@@ -284,8 +284,8 @@ def test_what_the_server_refuses_is_told_kept_and_sent_again(reader_browser, ser
         assert "was not taken" not in tab.locator("main").inner_text()
 
 
-def test_an_answer_waits_though_an_earlier_one_is_due(reader_browser, served):
-    with served_tab(reader_browser, served) as tab:
+def test_an_answer_waits_though_an_earlier_one_is_due(browser, served):
+    with served_tab(browser, served) as tab:
         tab.keyboard.press("1")
         tab.clock.run_for(3000)
         tab.keyboard.press("2")

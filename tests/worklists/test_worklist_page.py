@@ -252,8 +252,8 @@ def on_disk(tmp_path):
     return folder / "worklist.html"
 
 
-def test_a_narrow_window_never_scrolls_sideways_with_everything_open(reader_browser, on_disk):
-    with opened(reader_browser, on_disk, 380) as tab:
+def test_a_narrow_window_never_scrolls_sideways_with_everything_open(browser, on_disk):
+    with opened(browser, on_disk, 380) as tab:
         tab.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
         assert tab.evaluate("document.documentElement.scrollWidth") <= 380
         assert tab.title() == "liver & spleen </script>: anna 'ä'"
@@ -261,8 +261,8 @@ def test_a_narrow_window_never_scrolls_sideways_with_everything_open(reader_brow
         assert tab.evaluate("[...document.images].slice(0, 1).every(image => image.naturalWidth > 300)")
 
 
-def test_commands_are_reached_and_copied_with_the_keyboard(reader_browser, on_disk):
-    with opened(reader_browser, on_disk) as tab:
+def test_commands_are_reached_and_copied_with_the_keyboard(browser, on_disk):
+    with opened(browser, on_disk) as tab:
         tab.keyboard.press("Tab")
         tab.keyboard.press("Enter")
         assert tab.locator("details").first.get_attribute("open") is not None
@@ -273,8 +273,8 @@ def test_commands_are_reached_and_copied_with_the_keyboard(reader_browser, on_di
         assert tab.evaluate("navigator.clipboard.readText()").startswith("import pathlib; __file__ = ")
 
 
-def test_on_paper_everything_is_open_and_there_are_no_buttons(reader_browser, on_disk):
-    with opened(reader_browser, on_disk, 700) as tab:
+def test_on_paper_everything_is_open_and_there_are_no_buttons(browser, on_disk):
+    with opened(browser, on_disk, 700) as tab:
         tab.emulate_media(media="print")
         tab.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert tab.locator("details:not([open])").count() == 0
