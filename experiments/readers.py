@@ -18,13 +18,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from jaxal.assessment.honest_curve import mean_dice
 from jaxal.assessment.intervals import Estimate
 from jaxal.cli import command
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.data.simulated.brain import BrainConfig, write_cohort
 from jaxal.data.simulated.readers import Reader
 from jaxal.files import write_text
-from jaxal.projects.measures import Unseen, against_truth, agreement, dice_of_maps, honest, mean_dice, reader_error, unseen
+from jaxal.projects.measures import Unseen, against_truth, agreement, dice_of_maps, honest, reader_error, unseen
 from jaxal.projects.network import predictions
 from jaxal.projects.project import Project, open_project
 from jaxal.projects.settings import Protocol

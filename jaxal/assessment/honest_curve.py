@@ -70,9 +70,7 @@ def honest_round(dice: np.ndarray, strata: Sequence[Stratum], sizes: Mapping[Str
         if size and not any(stratum[1] == first for stratum in strata):
             return None
     dice, strata = np.asarray(dice, np.float64), list(strata)
-    defined = ~np.isnan(dice)
-    count = defined.sum(-1)
-    mean = np.where(count > 0, np.where(defined, dice, 0.0).sum(-1) / np.maximum(count, 1), np.nan)
+    mean = mean_dice(dice)
 
     def of_group(group: str) -> Estimate:
         places = [place for place, stratum in enumerate(strata) if stratum[0] == group]
@@ -84,6 +82,12 @@ def honest_round(dice: np.ndarray, strata: Sequence[Stratum], sizes: Mapping[Str
         tuple(honest_mean(column, strata, sizes) for column in dice.T),
         {group: of_group(group) for group in sorted({group for group, _ in sizes})},
     )
+
+
+def mean_dice(dice: np.ndarray) -> np.ndarray:
+    """Of each case over the classes that it has, `[cases]` of `[cases, classes]`; NaN where it has none."""
+    counts = (~np.isnan(dice)).sum(-1)
+    return np.where(counts > 0, np.nansum(dice, -1) / np.maximum(counts, 1), np.nan)
 
 
 def honest_mean(values: np.ndarray, strata: Sequence[Hashable], sizes: Mapping[Any, int]) -> Estimate:

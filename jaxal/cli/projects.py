@@ -24,6 +24,7 @@ from jaxal.projects.status import Status, in_words, status_of, to_json
 from jaxal.projects.take import Taken, take_files, take_inboxes
 from jaxal.projects.worklists import write_all
 from jaxal.report.terminal import Display
+from jaxal.studies import option_types
 from jaxal.studies.scans import showing_on
 
 
@@ -48,13 +49,19 @@ def _start(asked: Start, display: Display) -> int:
     config = FolderConfig(
         group_column=asked.group_column,
         participants=asked.participants,
-        channels=_split(asked.channels),
+        channels=option_types.split(asked.channels),
         spacing_mm=asked.spacing_mm,
         patch_voxels=asked.patch_voxels or 0,
         need_labels=False,
     )
     beginning = starting.Beginning(
-        asked.data, _split(asked.labels), _split(asked.readers), protocol, config, asked.preset, asked.training
+        asked.data,
+        option_types.split(asked.labels),
+        option_types.split(asked.readers),
+        protocol,
+        config,
+        asked.preset,
+        asked.training,
     )
     project = starting.start(asked.project, beginning, showing_on(display))
     state = project.state()
@@ -77,7 +84,7 @@ def _change(asked: Start, display: Display) -> int:
         display.note(f"The data lie in {asked.data} now; every image is what it was.")
         changed = True
     if asked.readers:
-        added = starting.add_readers(project, _split(asked.readers))
+        added = starting.add_readers(project, option_types.split(asked.readers))
         display.note(f"Readers: {', '.join(project.state().present)}" + (f"; {', '.join(added)} new or back." if added else "."))
         changed = True
     if asked.add_class:
@@ -137,7 +144,7 @@ def take(given: Sequence[str]) -> int:
         if asked.files:
             options: dict[str, Any] = {"trust_grid": asked.trust_grid, "resample": asked.resample}
             if asked.names:
-                options["names"] = _split(asked.names)
+                options["names"] = option_types.split(asked.names)
             if asked.empty:
                 options["empty"] = True
             if asked.comment:
@@ -325,11 +332,6 @@ def _release(project: Project, asked: OnCases, display: Display) -> None:
         display.note(f"{case}: {f'{reader} gets it' if reader else 'goes back to the pool'}.")
     if not moved:
         display.note(f"{asked.reader} has nothing open.")
-
-
-def _split(names: Sequence[str]) -> tuple[str, ...]:
-    """`a,b c` as three names."""
-    return tuple(part.strip() for name in names for part in name.split(",") if part.strip())
 
 
 RUNS: dict[str, Callable[[Sequence[str]], int]] = {

@@ -70,7 +70,7 @@ def _serve(asked: Serve, display: Display) -> int:
     write_all(project)
     desk = ProjectDesk(
         project,
-        _split(asked.reviewers),
+        option_types.split(asked.reviewers),
         lambda: text_of(project),
         lambda reader: _worklist(project, reader),
         lambda: review_text(project) if project.state().with_status("disputed") else None,
@@ -82,14 +82,14 @@ def _serve(asked: Serve, display: Display) -> int:
         certificate=asked.certificate,
         key=asked.key,
         behind_proxy=asked.behind_proxy,
-        names=_split(asked.names),
+        names=option_types.split(asked.names),
     )
     serve_desk(desk, config, display.note)
     return 0
 
 
 def _add_login(project: Project, asked: Serve, logins: Path, display: Display) -> int:
-    known = {*project.state().readers, *_split(asked.reviewers)}
+    known = {*project.state().readers, *option_types.split(asked.reviewers)}
     if asked.add_login not in known:
         raise UserError(f"{asked.add_login!r} is no reader of this project; there are {', '.join(sorted(known))}.")
     secret = add_login(logins, str(asked.add_login))
@@ -100,7 +100,3 @@ def _add_login(project: Project, asked: Serve, logins: Path, display: Display) -
 def _worklist(project: Project, reader: str) -> str:
     write_all(project, [reader])
     return (project.reader_folder(reader) / "worklist.html").read_text(encoding="utf-8")
-
-
-def _split(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(part.strip() for name in names for part in name.split(",") if part.strip())

@@ -31,10 +31,14 @@ _MISTAKES = (
 )
 
 
+def ending_of(name: str) -> str:
+    """The known ending of a file's name, in small letters; empty if it has none."""
+    return next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
+
+
 def stem(name: str) -> str:
     """A file's name without its known ending, whatever case that is written in."""
-    ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
-    return name[: len(name) - len(ending)]
+    return name[: len(name) - len(ending_of(name))]
 
 
 def read(path: Path, most_voxels: int, names: Sequence[str] | None = None, description: Path | None = None) -> Content:

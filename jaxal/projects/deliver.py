@@ -21,6 +21,7 @@ import numpy as np
 from jaxal.files import write_text, write_whole, writing
 from jaxal.labels.deliveries import Expected, receive
 from jaxal.labels.findings import History
+from jaxal.labels.formats import ending_of
 from jaxal.labels.placing import Grid
 from jaxal.labels.refusals import Note, Refused
 from jaxal.labels.writing import write_nifti
@@ -316,10 +317,9 @@ def keep_refused(project: Project, delivery: Delivery, refused: Refused) -> None
     if reader:
         moment = datetime.datetime.fromtimestamp(project.log.now(), datetime.UTC).strftime("%Y%m%dT%H%M%S")
         case = delivery.case if delivery.case in state.cases else "unknown"
-        ending = next(
-            (end for end in (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".dcm") if delivery.path.name.lower().endswith(end)), ""
+        target = (
+            project.reader_folder(reader) / "returned" / f"{case}-{moment}-{uuid.uuid4().hex[:4]}{ending_of(delivery.path.name)}"
         )
-        target = project.reader_folder(reader) / "returned" / f"{case}-{moment}-{uuid.uuid4().hex[:4]}{ending}"
         write_whole(target, lambda file: _copy(delivery.path, file))
         write_text(target.with_name(target.name + ".txt"), f"{refused}\n")
         kept = target.name

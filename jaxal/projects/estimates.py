@@ -9,10 +9,10 @@ from jaxal.assessment import minutes as of_minutes
 from jaxal.assessment import stopping
 from jaxal.assessment.agreement import Bias, bias, biases_of_readers, mean_agreement, relative_difference
 from jaxal.assessment.extrapolation import FEWEST_ROUNDS, Extrapolation, extrapolate
-from jaxal.assessment.honest_curve import Honest
+from jaxal.assessment.honest_curve import Honest, mean_dice
 from jaxal.assessment.intervals import UNKNOWN, Estimate
 from jaxal.assessment.stopping import Verdict
-from jaxal.projects.measures import against_truth, honest, mean_dice, reader_error
+from jaxal.projects.measures import against_truth, honest, reader_error
 from jaxal.projects.past import Past
 from jaxal.projects.status import Status
 

@@ -9,9 +9,10 @@ import nibabel
 import numpy as np
 
 from jaxal.assessment import metrics
-from jaxal.assessment.honest_curve import Honest, Stratum, honest_round
+from jaxal.assessment.honest_curve import Honest, Stratum, honest_round, mean_dice
 from jaxal.assessment.intervals import Estimate, student_mean
 from jaxal.files import write_text
+from jaxal.labels.findings import dice_with
 from jaxal.projects.deliver import read_version
 from jaxal.projects.project import IGNORE, Project
 from jaxal.projects.state import Round, State
@@ -96,7 +97,7 @@ def reader_error(pairs: Sequence[Sequence[float]]) -> Estimate:
     Args:
       pairs: Dice between two readers of a case, of each class.
     """
-    return student_mean(np.array([(1.0 - value) / 2 for value in map(_mean_defined, pairs)]))
+    return student_mean((1.0 - mean_dice(np.array(pairs))) / 2 if len(pairs) else np.array([]))
 
 
 def against_truth(measured: Estimate, error: Estimate) -> Estimate:
@@ -108,10 +109,6 @@ def against_truth(measured: Estimate, error: Estimate) -> Estimate:
     low = value - float(np.hypot(measured.value - measured.low, below))
     high = value + float(np.hypot(measured.high - measured.value, above))
     return Estimate(value, max(low, 0.0), min(high, 1.0), measured.cases)
-
-
-def _mean_defined(values: Sequence[float]) -> float:
-    return float(mean_dice(np.array([values]))[0])
 
 
 def _measure(project: Project, state: State, round_: Round, taken: set[str], put_first: set[str], cache: "_Cache") -> Unseen:
@@ -192,12 +189,6 @@ def dice_of_maps(guess: np.ndarray, truth: np.ndarray, classes: int) -> list[flo
     return [float(value) for value in metrics.dice(counts)[1:]]
 
 
-def mean_dice(dice: np.ndarray) -> np.ndarray:
-    """Of each case over the classes that are defined, `[cases]`; NaN where none is."""
-    counts = (~np.isnan(dice)).sum(-1)
-    return np.where(counts > 0, np.nansum(dice, -1) / np.maximum(counts, 1), np.nan)
-
-
 def agreement(project: Project, state: State) -> list[tuple[str, Sequence[str], list[float]]]:
     """Dice between two readers of each case that both have read, and no third: the case, the readers, Dice of each class above 0."""
     rows: list[tuple[str, Sequence[str], list[float]]] = []
@@ -207,7 +198,5 @@ def agreement(project: Project, state: State) -> list[tuple[str, Sequence[str], 
         if len(of_one_attempt) == 2 and case.excluded is None:  # of three, two were disputed
             first, second = sorted(of_one_attempt)[:2]
             maps = [read_version(project, id_, version.name) for version in (first, second)]
-            known = (maps[0] != IGNORE) & (maps[1] != IGNORE)
-            counts = metrics.overlap_of_maps(np.where(known, maps[0], 0), np.where(known, maps[1], 0), len(state.classes), known)
-            rows.append((id_, (first.reader, second.reader), [float(value) for value in metrics.dice(counts)[1:]]))
+            rows.append((id_, (first.reader, second.reader), dice_with(maps[0], maps[1], len(state.classes) - 1).tolist()))
     return rows

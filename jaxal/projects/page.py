@@ -15,6 +15,7 @@ from jaxal.projects.measures import Progress
 from jaxal.projects.page_looks import PAGE_SCRIPT, STYLE
 from jaxal.projects.past import Past, past_of
 from jaxal.projects.project import Project
+from jaxal.projects.settings import version
 from jaxal.projects.status import Status, Todo, status_of
 from jaxal.worklists.looks import PAGE_STYLE
 from jaxal.worklists.page import whole_page
@@ -71,16 +72,6 @@ def page_text(status: Status, past: Past = Past(), written: str = "", by_version
     ]  # by which a page that is served finds out whether it is out of date
     body = f'<div id="content" data-content="{digest}">\n{content}\n{_foot(status, written, by_version)}</div>'
     return whole_page(f"{status.name}: status", body, PAGE_STYLE + STYLE, PAGE_SCRIPT)
-
-
-def version() -> str:
-    """Of this jaxal; empty where it runs from a folder that is not installed."""
-    from importlib import metadata
-
-    try:
-        return metadata.version("jaxal")
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _now(status: Status) -> str:

@@ -13,10 +13,10 @@ import numpy as np
 from jaxal.files import write_text, write_whole
 from jaxal.labels.findings import dice_with
 from jaxal.projects.decisions import now_of
-from jaxal.projects.page import version
 from jaxal.projects.page_looks import STYLE
 from jaxal.projects.page_parts import by, copied, moment
 from jaxal.projects.project import Project
+from jaxal.projects.settings import version
 from jaxal.projects.state import State, Version
 from jaxal.report.looks import SCRIPT
 from jaxal.report.tables import Cell, Head, number, table

@@ -6,6 +6,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,6 +112,14 @@ class Settings:
 def new_settings(**fields: Any) -> Settings:
     """Settings of this version."""
     return Settings(format=FORMAT, numbers=NUMBERS, **fields)
+
+
+def version() -> str:
+    """Of this jaxal; empty where it runs from a folder that is not installed."""
+    try:
+        return metadata.version("jaxal")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def write_settings(folder: Path, settings: Settings) -> None:

@@ -25,7 +25,7 @@ from jaxal.networks.unet import UNetConfig
 from jaxal.projects.deliver import grid_of, store
 from jaxal.projects.measures import looks_at_evaluation
 from jaxal.projects.project import IGNORE, Project, check_images, open_project
-from jaxal.projects.settings import NAME, Protocol, Scan, new_settings, write_settings
+from jaxal.projects.settings import NAME, Protocol, Scan, new_settings, version, write_settings
 from jaxal.projects.state import EXISTING, MERGED
 from jaxal.rounds.protocol import evaluation_count
 from jaxal.strategies.named import named_strategy
@@ -86,7 +86,7 @@ def start(folder: Path, asked: Beginning, showing: Showing, now: Callable[[], fl
         project = open_project(folder, now)
         with project.log.held() as pen:
             if not pen.events:
-                pen.add("started", readers=list(asked.readers), version=_version())
+                pen.add("started", readers=list(asked.readers), version=version())
         make_reader_folders(project, project.state().present)
         _take_existing(project, listing, showing)
     return project
@@ -339,12 +339,3 @@ def _preset(
         training=size.training,
         members=size.members,
     )
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("jaxal")
-    except PackageNotFoundError:
-        return "checkout"

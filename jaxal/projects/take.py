@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from jaxal.errors import UserError
 from jaxal.files import writing
+from jaxal.labels.formats import ENDINGS, ending_of, stem
 from jaxal.labels.refusals import Refused
 from jaxal.projects.deliver import Delivery, Receipt, deliver, keep_refused
 from jaxal.projects.project import Project
 from jaxal.projects.state import State
 
-ENDINGS = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".dcm")
 STILL_SECONDS = 5.0  # that size and time of a file must have been the same, because a program may be writing it
 
 
@@ -86,8 +86,7 @@ def case_of(path: Path) -> str | None:
     """The case that a file is named after; None if it is none that is read."""
     if path.name.lower().endswith(".interim.nrrd"):  # MITK's unfinished work
         return None
-    ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
-    return path.name[: -len(ending)] if ending else None
+    return stem(path.name) if ending_of(path.name) else None
 
 
 def _take(project: Project, path: Path, reader: str, case: str, beside: Path, from_inbox: bool, **options: Any) -> Taken:

@@ -1,5 +1,6 @@
 """Types of options, as the help shows them: what happens where an option is left out stands in its own text."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,11 @@ Numbers = Annotated[tuple[int, ...], tyro.conf.arg(metavar="NUMBER...", help_beh
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...", help_behavior_hint="")]
 Place = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+
+
+def split(names: Sequence[str]) -> tuple[str, ...]:
+    """`a,b c` as three names."""
+    return tuple(part.strip() for name in names for part in name.split(",") if part.strip())
 
 
 def strategies(example: str) -> Any:

@@ -12,21 +12,9 @@ from jaxal.projects.ask import ask
 from jaxal.projects.deliver import Delivery, deliver
 from jaxal.projects.project import open_project
 from jaxal.projects.settle import settle
+from jaxal.projects.simulated import Clock
 from jaxal.report.terminal import Display
 from jaxal.studies.scans import showing_on
-
-
-class Clock:
-    """A time that only moves when it is told to."""
-
-    def __init__(self):
-        self.seconds = 1_800_000_000.0
-
-    def __call__(self):
-        return self.seconds
-
-    def wait(self, seconds):
-        self.seconds += seconds
 
 
 class Watcher(Display):

@@ -9,11 +9,12 @@ import pytest
 from made_projects import digest_of
 
 from jaxal.arrays import key_of, keys_of
+from jaxal.assessment.honest_curve import mean_dice
 from jaxal.cli.main import main
 from jaxal.errors import UserError
 from jaxal.projects import decisions, network
 from jaxal.projects.ask import can_ask
-from jaxal.projects.measures import honest, mean_dice, unseen
+from jaxal.projects.measures import honest, unseen
 from jaxal.training.trainer import Interrupted
 
 
