@@ -1,5 +1,6 @@
 """The command `jaxal` and its verbs. What takes seconds to import is imported once a verb is known and a folder is there."""
 
+import difflib
 import os
 import signal
 import sys
@@ -32,7 +33,9 @@ def _main(arguments: list[str]) -> int:
     if verb == "--version":
         return _version()
     if verb not in VERBS:
-        return _refuse(f"There is no verb {verb!r}; there are {', '.join(VERBS)}. `jaxal --help` tells what they do.")
+        meant = difflib.get_close_matches(verb, VERBS, 1)
+        known = f"Did you mean {meant[0]}?" if meant else f"There are {', '.join(VERBS)}."
+        return _refuse(f"There is no verb {verb!r}. {known} `jaxal --help` tells what they do.")
     asks_for_help = bool({"-h", "--help"} & set(words))
     if verb in ("simulate", "plan"):
         return _on_data(verb, words, asks_for_help)

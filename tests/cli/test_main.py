@@ -65,7 +65,7 @@ def test_a_plan_runs_nothing(tiny_folder, tmp_path, capsys):
     ("arguments", "message"),
     [
         ([], ""),
-        (["simlate"], "no verb 'simlate'; there are simulate, plan, score, predict, compare, strategies, completion"),
+        (["simlate"], "no verb 'simlate'. Did you mean simulate?"),
         (["simulate"], "jaxal simulate DATA …: the DATA comes first"),
         (["simulate", "--rounds", "2"], "jaxal simulate DATA …: the DATA comes first"),
         (["score"], "jaxal score RUN …: the RUN comes first"),
