@@ -38,8 +38,9 @@ BOUNDARY = "----------lImIt_of_THE_fIle_eW_$"
 def begin(folder: Path, data: Path, labels: tuple[str, ...], readers: tuple[str, ...], size: int, spacing_mm: tuple = ()) -> None:
     """Starts a project without double readings."""
     from jaxal.data.scans.folder import FolderConfig
+    from jaxal.projects.kind import Beginning
     from jaxal.projects.settings import Protocol
-    from jaxal.projects.start import Beginning, start
+    from jaxal.projects.start import start
     from jaxal.report.terminal import Display
     from jaxal.studies.scans import showing_on
 

@@ -25,12 +25,15 @@ from jaxal.data.scans.folder import FolderConfig
 from jaxal.data.simulated.brain import BrainConfig, write_cohort
 from jaxal.data.simulated.readers import Reader
 from jaxal.files import write_text
-from jaxal.projects.measures import Unseen, against_truth, agreement, dice_of_maps, honest, reader_error, unseen
-from jaxal.projects.network import predictions
+from jaxal.projects.kind import Beginning
+from jaxal.projects.measures import Unseen, against_truth, agreement, honest, reader_error, unseen
+from jaxal.projects.network import reopened
 from jaxal.projects.project import Project, open_project
+from jaxal.projects.scans.measures import dice_of_maps
+from jaxal.projects.scans.network import predictions
 from jaxal.projects.settings import Protocol
 from jaxal.projects.simulated import Clock, World, play
-from jaxal.projects.start import Beginning, start
+from jaxal.projects.start import start
 from jaxal.projects.state import State
 from jaxal.report.terminal import Display
 from jaxal.studies.scans import showing_on
@@ -124,7 +127,7 @@ def _against_truth(
     left = sorted({*round_.fields["unasked"], *kept})
     dice = [
         dice_of_maps(guess, np.asarray(nibabel.nifti1.load(truth / f"{id_}.nii.gz").dataobj).astype(np.uint8), len(state.classes))
-        for id_, guess in predictions(project, state, round_, left, showing_on(display), display)
+        for id_, guess in predictions(project, *reopened(project, state, round_, left, showing_on(display), display), left, state)
     ]
     estimate = honest(measured)
     assert estimate is not None

@@ -27,8 +27,11 @@ import tiny
 from jaxal.cli.main import main
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.projects import start as starting
-from jaxal.projects.deliver import Delivery, deliver, read_version
+from jaxal.projects.deliver import deliver
+from jaxal.projects.kind import Beginning, Delivery
 from jaxal.projects.project import Project, open_project
+from jaxal.projects.scans import start as of_scans
+from jaxal.projects.scans.labels import read_version
 from jaxal.projects.settings import Protocol
 from jaxal.projects.settle import settle
 from jaxal.projects.state import Reading
@@ -244,12 +247,12 @@ def write_scans(folder: Path, cases: int) -> tuple[Path, Path]:
 
 def begin(folder: Path, data: Path, **protocol: object) -> None:
     """A project of two readers, whose networks learn next to nothing."""
-    size = starting.OWN_SCANS["smoke"]
+    size = of_scans.OWN_SCANS["smoke"]
     quick = dataclasses.replace(size, training=dataclasses.replace(size.training, steps=4, attempts=1))
-    asked = starting.Beginning(
+    asked = Beginning(
         data, (), READERS, Protocol(**{"size": 6, "double_share": 0.3, **protocol}), FolderConfig(need_labels=False), "smoke"
     )  # fmt: skip
-    with mock.patch.dict(starting.OWN_SCANS, smoke=quick):
+    with mock.patch.dict(of_scans.OWN_SCANS, smoke=quick):
         starting.start(folder, asked, showing_on(Display(quiet=True)))
 
 

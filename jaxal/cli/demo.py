@@ -15,10 +15,11 @@ from jaxal.data.simulated.readers import Reader
 from jaxal.errors import UserError
 from jaxal.files import lock
 from jaxal.projects.ask import ask
+from jaxal.projects.kind import Beginning
 from jaxal.projects.project import open_project
 from jaxal.projects.settings import Protocol
 from jaxal.projects.simulated import Clock, World, play
-from jaxal.projects.start import Beginning, start
+from jaxal.projects.start import start
 from jaxal.projects.status import in_words, status_of
 from jaxal.report.terminal import Display
 from jaxal.studies.scans import showing_on

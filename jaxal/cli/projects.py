@@ -16,6 +16,8 @@ from jaxal.projects import start as starting
 from jaxal.projects.ask import ask as ask_round
 from jaxal.projects.check import problems
 from jaxal.projects.export import export
+from jaxal.projects.kind import Beginning
+from jaxal.projects.kinds import kind_of
 from jaxal.projects.page import write_page
 from jaxal.projects.project import Project, open_project
 from jaxal.projects.review_page import write_review
@@ -54,7 +56,7 @@ def _start(asked: Start, display: Display) -> int:
         patch_voxels=asked.patch_voxels or 0,
         need_labels=False,
     )
-    beginning = starting.Beginning(
+    beginning = Beginning(
         asked.data,
         option_types.split(asked.labels),
         option_types.split(asked.readers),
@@ -67,10 +69,11 @@ def _start(asked: Start, display: Display) -> int:
     state = project.state()
     labelled = state.with_status("labelled")
     display.note(
-        f"{asked.project}: {len(project.cases)} cases, {len(labelled)} with labels; {', '.join(state.classes[1:])}; {', '.join(state.present)}."
+        f"{asked.project}: {len(project.cases)} cases, {len(labelled)} with labels; {', '.join(kind_of(project).named(state.classes))}; {', '.join(state.present)}."
     )
-    for why in project.settings.plan.why:
-        display.note(f"  {why}")
+    if project.settings.of_scans:
+        for why in project.settings.of_scans.plan.why:
+            display.note(f"  {why}")
     refresh(project)
     display.note(f"Next: `jaxal ask {asked.project}` asks for the first cases.")
     return 0
@@ -94,7 +97,7 @@ def _change(asked: Start, display: Display) -> int:
                 "are asked for again, and do not count until then)."
             )
         starting.add_class(project, asked.add_class, asked.old_labels)
-        display.note(f"Classes: {', '.join(project.state().classes[1:])}.")
+        display.note(f"Classes: {', '.join(kind_of(project).named(project.state().classes))}.")
         changed = True
     if not changed:
         raise UserError(f"{asked.project}: holds a project already. `jaxal status {asked.project}` tells how it stands.")

@@ -18,8 +18,9 @@ from jaxal.data.scans.folder import Showing
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.projects.assignment import assign
-from jaxal.projects.measures import kept_apart, looks_at_evaluation
-from jaxal.projects.network import Working, embeddings, open_round, write_proposals
+from jaxal.projects.kinds import kind_of
+from jaxal.projects.measures import kept_apart
+from jaxal.projects.network import Working, embeddings, open_round
 from jaxal.projects.project import Project, check_images, check_labels
 from jaxal.projects.settle import settle
 from jaxal.projects.state import ROLES, Round, State
@@ -81,7 +82,7 @@ def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing
         seen = [id_ for id_, _ in (*round_.test, *round_.evaluation)]
         asked = [*choice.chosen, *choice.at_random]
         with showing("proposals") as progress:
-            write_proposals(project, choice.working, choice.params, [*asked, *seen], asked, progress)
+            kind_of(project).propose(project, choice.working, choice.params, [*asked, *seen], asked, progress)
     readings = assign(project, round_, choice)
     text = json.dumps({**choice.record, "chosen": list(choice.chosen), "at_random": list(choice.at_random)}, indent=1) + "\n"
     write_text(project.round_folder(round_.number) / "query.json", text)
@@ -114,7 +115,7 @@ def begin(project: Project, size: int | None, even_if_open: bool) -> None:
             raise UserError(f"--size is {size}; it must be at least 1.")
         count = min(size or protocol.size, len(unasked))
         number = len(state.rounds) + 1
-        training, needs_evaluation = state.labels("training"), looks_at_evaluation(protocol.strategy)
+        training, needs_evaluation = state.labels("training"), kind_of(project).looks_at_evaluation(protocol.strategy)
         has_evaluation = any(case.role == "evaluation" and case.excluded is None for case in state.cases.values())
         first = not training or (not has_evaluation and (number == 1 or needs_evaluation))
         if needs_evaluation and not first:
@@ -172,7 +173,7 @@ def _check_evaluation(project: Project, state: State) -> None:
 
 def can_ask(project: Project, state: State) -> bool:
     """Whether the labels that a next round needs are there."""
-    has_labels = bool(state.labels("evaluation")) or not looks_at_evaluation(project.settings.protocol.strategy)
+    has_labels = bool(state.labels("evaluation")) or not kind_of(project).looks_at_evaluation(project.settings.protocol.strategy)
     return has_labels or not any(case.role == "evaluation" and case.excluded is None for case in state.cases.values())
 
 

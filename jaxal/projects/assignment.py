@@ -2,18 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
-import nibabel
 import numpy as np
 
 from jaxal.arrays import chances_of, key_of, numbers_of
 from jaxal.assessment import minutes as of_minutes
 from jaxal.assessment.sharing import Reader, share_out
 from jaxal.data.draws import spread
-from jaxal.labels.survey import survey
-from jaxal.projects.deliver import grid_of
+from jaxal.projects.kind import Size
+from jaxal.projects.kinds import kind_of
 from jaxal.projects.project import Project
 from jaxal.projects.state import Round, State
 
@@ -30,13 +29,6 @@ class _Chosen(Protocol):
     def roles(self) -> Mapping[str, str]: ...
 
 
-class Size(NamedTuple):
-    """How much there is to draw in a case, as far as the network's proposal tells: what minutes depend on."""
-
-    volume_ml: float
-    slices: int
-
-
 def assign(project: Project, round_: Round, choice: _Chosen) -> list[dict[str, Any]]:
     """The readings that a round asks for, as the log has them: by reader, in an order that tells nothing of why a case was chosen.
 
@@ -50,7 +42,7 @@ def assign(project: Project, round_: Round, choice: _Chosen) -> list[dict[str, A
     state = _when_it_began(project, round_)
     first = round_.fields["network"] is None
     asked = [*choice.chosen, *choice.at_random]
-    sizes = {} if first else {id_: size_of_proposal(project, id_, round_.number) for id_ in asked}
+    sizes = {} if first else kind_of(project).sizes(project, asked, round_.number)
     doubled = set(_doubled(project, state, round_, asked))
     guessed = predicted_minutes(project, state, sizes, asked)
     readers = share_out(
@@ -85,14 +77,6 @@ def _when_it_began(project: Project, round_: Round) -> State:
     events = project.log.read()
     begun = next(event.number for event in events if event.kind == "round" and event.fields["round"] == round_.number)
     return project.state_of(events[: begun + 1])
-
-
-def size_of_proposal(project: Project, id_: str, round_: int) -> Size:
-    """How much a proposal shows."""
-    labels = np.asarray(nibabel.nifti1.load(project.proposal_path(id_, round_, ".nii.gz")).dataobj).astype(np.uint8)
-    counted = survey(labels, int(labels.max(initial=1)))
-    voxel_ml = abs(np.linalg.det(grid_of(project.cases[id_]).affine[:3, :3])) / 1000
-    return Size(round(float(counted.counts.sum() * voxel_ml), 3), int((labels > 0).any((0, 1)).sum()))
 
 
 def predicted_minutes(project: Project, state: State, sizes: Mapping[str, Size], ids: Sequence[str]) -> dict[str, float]:

@@ -3,12 +3,10 @@
 import hashlib
 from collections.abc import Callable
 
-import numpy as np
-
 from jaxal.data.cases import fingerprint_of
 from jaxal.errors import UserError
-from jaxal.projects.deliver import read_version
-from jaxal.projects.project import IGNORE, Project, sha256_of
+from jaxal.projects.kinds import kind_of
+from jaxal.projects.project import Project, sha256_of
 
 
 def problems(project: Project, progress: Callable[[int, int], None]) -> list[str]:
@@ -18,19 +16,21 @@ def problems(project: Project, progress: Callable[[int, int], None]) -> list[str
       project: whose. Its log was read before, so no line of it was altered.
       progress: is told how far the work is.
     """
-    state = project.state()
+    state, kind = project.state(), kind_of(project)
     versions = {(id_, version.name): version for id_, case in state.cases.items() for version in case.versions}
     found, done, total = [], 0, len(versions) + len(project.cases)
     for (id_, name), version in sorted(versions.items()):
         path = project.label_path(id_, name)
-        if not path.is_file():
+        if version.category is not None:
+            found += kind.problems(project, version)
+        elif not path.is_file():
             found.append(
                 f"{path}: is missing; it is the label of {id_} that {version.reader} handed in on {version.time[:10]}. Restore it."
             )
         elif sha256_of(path) != version.digest:
             found.append(f"{path}: was altered after it was accepted. Restore it from a backup.")
         else:
-            found += _strange_values(project, id_, name, version.classes)
+            found += kind.problems(project, version)
         progress(done := done + 1, total)
     known = {project.label_path(id_, name) for id_, name in versions}
     for path in sorted((project.folder / "labels").glob("*/[!.]*")):
@@ -56,9 +56,3 @@ def problems(project: Project, progress: Callable[[int, int], None]) -> list[str
             found.append(f"{paths[0]}: has changed since the project began; it is an image of the case {id_}.")
         progress(done := done + 1, total)
     return found
-
-
-def _strange_values(project: Project, id_: str, name: str, classes: int) -> list[str]:
-    values = np.unique(read_version(project, id_, name))
-    strange = [int(value) for value in values if value >= classes and value != IGNORE]
-    return [f"{project.label_path(id_, name)}: holds the value {strange[0]}, which no class has."] if strange else []

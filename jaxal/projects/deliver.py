@@ -1,33 +1,28 @@
-"""Labels come in: checked, placed on the case's own grid, kept as a version that is never changed, and written down.
+"""Labels come in: checked, kept as a version that is never changed, and written down.
 
 A label is durable before the log speaks of it, and the log speaks of it before its reader is told. A delivery that is refused changes
 nothing of what is stored; it is kept for its reader, with the reason.
 """
 
 import contextlib
-import dataclasses
 import datetime
+import hashlib
+import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import nibabel
-import numpy as np
-
 from jaxal.files import write_text, write_whole, writing
-from jaxal.labels.deliveries import Expected, receive
-from jaxal.labels.findings import History
 from jaxal.labels.formats import ending_of
-from jaxal.labels.placing import Grid
 from jaxal.labels.refusals import Note, Refused
-from jaxal.labels.writing import write_nifti
+from jaxal.projects.kind import Delivery, Received, minutes_of
+from jaxal.projects.kinds import kind_of
 from jaxal.projects.log import Pen
 from jaxal.projects.project import Project, sha256_of
-from jaxal.projects.settings import Scan
 from jaxal.projects.state import MERGED, State, Version
 
 # What is refused once, because it is rarely meant, and taken when the very same file is handed in again: that is how a reader says
@@ -35,34 +30,6 @@ from jaxal.projects.state import MERGED, State, Version
 CONFIRMED_BY_REPEATING = frozenset({"mirrored", "empty"})
 _LEFT_SECONDS = 3600.0  # after which a file aside is nobody's who still writes
 REPEAT = "If it is right as it is, hand the same file in once more."
-
-
-class Delivery(NamedTuple):
-    """What a reader hands in.
-
-    Attributes:
-      reader, case: whose.
-      path: of the file.
-      names: what the file's values 1, 2, … mean, where the file does not say so itself.
-      seconds: that it took, if the reader's program says so.
-      empty: whether the reader says that there is nothing to see.
-      comment: of the reader.
-      via: how it came: `inbox`, `server`, `command`.
-      trust_grid, resample: see `labels.placing`; only when somebody asked for it by name.
-      in_inbox: whether a file that is refused goes, because a copy of it is kept.
-    """
-
-    reader: str
-    case: str
-    path: Path
-    names: Sequence[str] | None = None
-    seconds: float | None = None
-    empty: bool = False
-    comment: str = ""
-    via: str = "inbox"
-    trust_grid: bool = False
-    resample: bool = False
-    in_inbox: bool = False
 
 
 class Receipt(NamedTuple):
@@ -93,23 +60,19 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
       Refused: it cannot be taken; the sentence says why and what to do. The file is kept in the reader's folder `returned`.
       UserError: the disk is full, or the like; nothing was stored, and the delivery can be repeated.
     """
-    digest = sha256_of(delivery.path)
+    digest = digest_of(delivery)
     state = project.state()
     try:
         if known := _taken_before(state, delivery, digest):
             return Receipt(delivery.case, known.name, (), again=True)
         _check_reading(project, state, delivery)
-        confirmed = _confirmed(state, delivery, digest)
-        expected = expected_of(project, state, delivery, confirmed)
-        received = receive(
-            delivery.path, expected, names=delivery.names, trust_grid=delivery.trust_grid, resample=delivery.resample
-        )
+        received = kind_of(project).receive(project, state, delivery, _confirmed(state, delivery, digest))
     except Refused as refused:
         if refused.code in CONFIRMED_BY_REPEATING:
             refused = Refused(refused.code, f"{refused.sentence} {REPEAT}")
         keep_refused(project, delivery, refused)
         raise refused from None
-    with _written_aside(project, delivery.case, received.labels) as (aside, stored), project.log.held() as pen:
+    with _written_aside(project, delivery.case, received) as (aside, stored), project.log.held() as pen:
         state = project.state_of(pen.events)
         if known := _taken_before(state, delivery, digest):
             return Receipt(delivery.case, known.name, (), again=True)
@@ -117,11 +80,7 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
         version = next_version(state, delivery.case, delivery.reader)
         _name(aside, project.label_path(delivery.case, version))
         reading = state.cases[delivery.case].readings[delivery.reader]
-        proposal = (
-            reading.round
-            if project.proposal_path(delivery.case, reading.round, ".seg.nrrd").is_file() and reading.proposal
-            else None
-        )
+        was_shown = reading.proposal and kind_of(project).proposed(project, delivery.case, reading.round)
         pen.add(
             "label",
             case=delivery.case,
@@ -130,13 +89,12 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
             digest=stored,
             delivered=digest,
             classes=len(state.classes),
-            proposal=proposal,
+            proposal=reading.round if was_shown else None,
             minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
             notes=[{"code": note.code, "sentence": note.sentence} for note in received.notes],
-            volumes_ml={name: round(volume, 3) for name, volume in received.volumes_ml.items()},
-            centres={name: [round(part, 4) for part in place] for name, place in received.centres.items()},
             comment=delivery.comment[:500],
             via=delivery.via,
+            **received.fields,
         )
     return Receipt(delivery.case, version, received.notes)
 
@@ -150,32 +108,39 @@ def correct(project: Project, delivery: Delivery) -> Receipt:
     state = project.state()
     if delivery.case not in state.cases or state.cases[delivery.case].excluded is not None:
         raise Refused("unknown-case", f"{delivery.case!r} is no case of this project.")
-    received = receive(delivery.path, _expected(project, state, delivery), names=delivery.names)
+    received = kind_of(project).receive(project, state, delivery, ())
     with project.log.held() as pen:
         state = project.state_of(pen.events)
-        fields = {"delivered": received.sha256, "minutes": None, "comment": delivery.comment[:500], "via": delivery.via}
-        version = store(project, pen, delivery.case, delivery.reader, received.labels, **fields)
+        fields = {"delivered": digest_of(delivery), "minutes": None, "comment": delivery.comment[:500], "via": delivery.via}
+        version = store(project, pen, delivery.case, delivery.reader, received, **fields)
         pen.add("decided", case=delivery.case, version=version, by=delivery.reader, why=delivery.comment[:500])
     return Receipt(delivery.case, version, received.notes)
 
 
-def store(project: Project, pen: Pen, case: str, reader: str, values: np.ndarray, **fields: Any) -> str:
+def store(project: Project, pen: Pen, case: str, reader: str, received: Received, **fields: Any) -> str:
     """Keeps a label that did not come from a reader, such as one that was there at the start; returns its version's name.
 
     Args:
       project: whose.
       pen: of its log.
       case, reader: whose label; `reader` is the first part of the version's name.
-      values: on the case's own grid.
-      fields: for the log.
+      received: the label.
+      fields: for the log, besides the label's own.
     """
     state = project.state_of(pen.events)
     version = next_version(state, case, reader)
-    with _written_aside(project, case, values) as (aside, digest):
+    with _written_aside(project, case, received) as (aside, digest):
         _name(aside, project.label_path(case, version))
         kind, who = ("merged", {}) if reader == MERGED else ("label", {"reader": reader})
-        pen.add(kind, case=case, **who, version=version, digest=digest, classes=len(state.classes), **fields)
+        pen.add(kind, case=case, **who, version=version, digest=digest, classes=len(state.classes), **received.fields, **fields)
     return version
+
+
+def digest_of(delivery: Delivery) -> str:
+    """SHA-256 of what was handed in; of a chosen class, of the choice and its time, so that it is told from a later one."""
+    if delivery.path is not None:
+        return sha256_of(delivery.path)
+    return hashlib.sha256(json.dumps([delivery.answer, delivery.at]).encode()).hexdigest()
 
 
 def _confirmed(state: State, delivery: Delivery, digest: str) -> set[str]:
@@ -185,84 +150,35 @@ def _confirmed(state: State, delivery: Delivery, digest: str) -> set[str]:
     return {fields["code"] for fields in before} & CONFIRMED_BY_REPEATING
 
 
-def expected_of(project: Project, state: State, delivery: Delivery, confirmed: Collection[str] = ()) -> Expected:
-    """What a delivery is checked against; of what is refused once, `confirmed` is taken."""
-    reading = state.cases[delivery.case].readings[delivery.reader]
-    path = project.proposal_path(delivery.case, reading.round, ".nii.gz")
-    shown = reading.proposal and path.is_file()
-    return dataclasses.replace(
-        _expected(project, state, delivery),
-        proposal=(lambda: np.asarray(nibabel.nifti1.load(path).dataobj).astype(np.uint8)) if shown else None,
-        minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
-        empty_is_meant=delivery.empty or "empty" in confirmed,
-        hard=frozenset({"mirrored"}) - set(confirmed),
-    )
-
-
-def _expected(project: Project, state: State, delivery: Delivery) -> Expected:
-    scan = project.cases[delivery.case]
-    return Expected(
-        case=scan.id,
-        grid=grid_of(scan),
-        classes=tuple(state.classes[1:]),
-        others={other.id: grid_of(other) for other in project.settings.cases if other.id != scan.id},
-        history=history_of(state),
-        empty_is_meant=delivery.empty,
-        partial=True,
-    )
-
-
-def grid_of(scan: Scan) -> Grid:
-    """A case's own grid."""
-    return Grid(scan.shape, np.array([*scan.affine, (0.0, 0.0, 0.0, 1.0)]))
-
-
-def history_of(state: State) -> History:
-    """What labels that were accepted are like."""
-    drawn = [version for case in state.cases.values() for version in case.versions if version.reader != MERGED]
-    names = {name for version in drawn for name in version.volumes_ml}
-    return History(
-        cases=len(drawn),
-        share={name: sum(name in version.volumes_ml for version in drawn) / len(drawn) for name in names},
-        volumes_ml={name: [version.volumes_ml[name] for version in drawn if name in version.volumes_ml] for name in names},
-        centres={name: [version.centres[name] for version in drawn if name in version.centres] for name in names},
-        minutes=[version.minutes for version in drawn if version.minutes is not None],
-    )
-
-
-def read_version(project: Project, case: str, version: str) -> np.ndarray:
-    """A stored label on the case's own grid."""
-    return np.asarray(nibabel.nifti1.load(project.label_path(case, version)).dataobj).astype(np.uint8)
-
-
 def next_version(state: State, case: str, reader: str) -> str:
     return f"{reader}-{1 + sum(version.reader == reader for version in state.cases[case].versions)}"
 
 
-def minutes_of(opened: str | None, now: float, seconds: float | None) -> float | None:
-    """Minutes that a reading took, as far as one can tell; a clock that was set back since tells nothing."""
-    if seconds is None:
-        seconds = -1.0 if opened is None else now - datetime.datetime.fromisoformat(opened).timestamp()
-    return round(seconds / 60, 2) if seconds >= 0 else None
-
-
 @contextlib.contextmanager
-def _written_aside(project: Project, case: str, labels: np.ndarray) -> Iterator[tuple[Path, str]]:
-    """A label map that is written durably beside where it will be, and the SHA-256 of the file; what has no name at the end is removed."""
+def _written_aside(project: Project, case: str, received: Received) -> Iterator[tuple[Path | None, str]]:
+    """A label's file that is written durably beside where it will be, and its SHA-256; what has no name at the end is removed.
+
+    None and nothing of a label without a file.
+    """
+    if received.write is None:
+        yield None, ""
+        return
     folder = project.folder / "labels" / case
     for left in folder.glob(".*.tmp"):  # by a kill
         if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
             left.unlink(missing_ok=True)
     aside = folder / f".{uuid.uuid4().hex}.tmp"
     try:
-        write_nifti(aside, labels, grid_of(project.cases[case]))
+        received.write(aside)
         yield aside, sha256_of(aside)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _name(aside: Path, path: Path) -> None:
+def _name(aside: Path | None, path: Path) -> None:
     """Gives a written file its name, durably."""
+    if aside is None:
+        return
     with writing(path):
         os.replace(aside, path)
         descriptor = os.open(path.parent, os.O_RDONLY)
@@ -311,16 +227,16 @@ def keep_refused(project: Project, delivery: Delivery, refused: Refused) -> None
     A file of an inbox is gone from there before it is written down: what is handed in twice may count as confirmed, and a kill must not
     hand it in.
     """
-    state, digest = project.state(), sha256_of(delivery.path)
+    state, digest = project.state(), digest_of(delivery)
     reader = delivery.reader if delivery.reader in state.readers else None
     kept = ""
-    if reader:
+    if reader and delivery.path is not None:
         moment = datetime.datetime.fromtimestamp(project.log.now(), datetime.UTC).strftime("%Y%m%dT%H%M%S")
         case = delivery.case if delivery.case in state.cases else "unknown"
         target = (
             project.reader_folder(reader) / "returned" / f"{case}-{moment}-{uuid.uuid4().hex[:4]}{ending_of(delivery.path.name)}"
         )
-        write_whole(target, lambda file: _copy(delivery.path, file))
+        write_whole(target, lambda file, source=delivery.path: _copy(source, file))  # type: ignore[misc]
         write_text(target.with_name(target.name + ".txt"), f"{refused}\n")
         kept = target.name
         if delivery.in_inbox:

@@ -123,13 +123,13 @@ class Estimates(NamedTuple):
 def estimates_of(status: Status, past: Past) -> Estimates:
     """Computes them."""
     curve = [Point(part.round, part.trained_on, honest(part), part.waiting) for part in status.unseen]
-    dice = np.array([pair.dice for pair in past.pairs], np.float64).reshape(len(past.pairs), len(status.classes))
+    between = np.array([pair.scores for pair in past.pairs], np.float64).reshape(len(past.pairs), len(status.classes))
     minutes = np.array([label.minutes for label in past.taken])
     within = minutes[minutes <= of_minutes.LONGEST]
     return Estimates(
         curve,
         _truth(past, curve),
-        mean_agreement(dice) if len(dice) else [UNKNOWN] * len(status.classes),
+        mean_agreement(between) if len(between) else [UNKNOWN] * len(status.classes),
         _between(status, past),
         _from_proposal(past),
         _cost(status, past),
@@ -138,7 +138,7 @@ def estimates_of(status: Status, past: Past) -> Estimates:
         int((minutes > of_minutes.LONGEST).sum()),
         of_minutes.median_minutes(within),
         _goals(curve),
-        _verdicts(status, past, curve, dice),
+        _verdicts(status, past, curve, between),
         CAUTION if past.measured_with_proposals else "",
         {reader.name: _nodding(reader.name, reader.unchanged, past) for reader in status.readers},
     )
@@ -146,7 +146,7 @@ def estimates_of(status: Status, past: Past) -> Estimates:
 
 def _truth(past: Past, curve: Sequence[Point]) -> Estimate | None:
     measured = [point.honest.over_all for point in curve if point.honest is not None]
-    error = reader_error([pair.dice for pair in past.pairs if not pair.disputed])
+    error = reader_error([pair.scores for pair in past.pairs if not pair.disputed])
     return against_truth(measured[-1], error) if measured and not np.isnan(error.low) else None
 
 
@@ -211,11 +211,11 @@ def _goals(curve: Sequence[Point]) -> list[Extrapolation]:
     return told if enough else told[:0]
 
 
-def _verdicts(status: Status, past: Past, curve: Sequence[Point], dice: np.ndarray) -> list[Verdict]:
+def _verdicts(status: Status, past: Past, curve: Sequence[Point], between: np.ndarray) -> list[Verdict]:
     known = [point for point in curve if point.honest is not None]
     last = next((part for part in reversed(status.unseen) if len(part.cases)), None)
     at_random = (
-        np.array([]) if last is None else mean_dice(last.dice)[[part != "chosen" for part in last.parts]]
+        np.array([]) if last is None else mean_dice(last.scores)[[part != "chosen" for part in last.parts]]
     )  # what the strategy chose is harder than the rest
     gains = stopping.money(
         [point.honest.over_all for point in known if point.honest], [past.spent.get(point.round, np.nan) for point in known], None
@@ -223,7 +223,7 @@ def _verdicts(status: Status, past: Past, curve: Sequence[Point], dice: np.ndarr
     return [
         stopping.predictions_stabilise([_over_classes(rows) for rows in past.stable]),
         *stopping.score_changes([rows for rows in past.stable if len(rows)], status.classes),
-        stopping.reader_gain(at_random, mean_dice(dice) if len(dice) else np.array([])),
+        stopping.reader_gain(at_random, mean_dice(between) if len(between) else np.array([])),
         gains,
     ]
 

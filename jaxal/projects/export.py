@@ -13,8 +13,8 @@ import numpy as np
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.labels.writing import write_nifti
-from jaxal.projects.deliver import grid_of, read_version
 from jaxal.projects.project import IGNORE, Project, check_images, check_labels
+from jaxal.projects.scans.labels import grid_of, read_version
 from jaxal.projects.state import State
 
 Layout = Literal["nnunet", "decathlon", "bids"]
@@ -83,7 +83,7 @@ def _places(project: Project, layout: Layout, id_: str) -> tuple[list[Path], Pat
     subject, session = _bids_names(id_, scan.subject)
     folder = Path(f"sub-{subject}", *([f"ses-{session}"] if session else []), "anat")
     stem = f"sub-{subject}" + (f"_ses-{session}" if session else "")
-    names = [f"{stem}_{_plain(channel)}.nii.gz" for channel in project.settings.channels[: len(scan.images)]]
+    names = [f"{stem}_{_plain(channel)}.nii.gz" for channel in project.channels[: len(scan.images)]]
     return [folder / name for name in names], Path("derivatives", "jaxal") / folder / f"{stem}_dseg.nii.gz"
 
 
@@ -117,7 +117,7 @@ def _stack(sources: tuple[Path, ...], target: Path) -> None:
 
 
 def _describe(project: Project, state: State, layout: Layout, out: Path, ids: list[str], unknown: bool) -> None:
-    channels = dict(enumerate(project.settings.channels))
+    channels = dict(enumerate(project.channels))
     if layout == "nnunet":
         labels = {name: value for value, name in enumerate(state.classes)} | ({"ignore": len(state.classes)} if unknown else {})
         described = {"channel_names": channels, "labels": labels, "numTraining": len(ids), "file_ending": ".nii.gz"}

@@ -2,24 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import nibabel
 import numpy as np
 
-from jaxal.assessment import metrics
 from jaxal.assessment.honest_curve import Honest, Stratum, honest_round, mean_dice
 from jaxal.assessment.intervals import Estimate, student_mean
-from jaxal.files import write_text
-from jaxal.labels.findings import dice_with
-from jaxal.projects.deliver import read_version
-from jaxal.projects.project import IGNORE, Project
+from jaxal.projects.kind import Progress
+from jaxal.projects.kinds import kind_of
+from jaxal.projects.project import Project
 from jaxal.projects.state import Round, State
-from jaxal.strategies.named import named_strategy
-from jaxal.tasks.segmentation import SEGMENTATION
-
-Progress = Callable[[int, int], None]
 
 
 class Unseen(NamedTuple):
@@ -37,7 +30,7 @@ class Unseen(NamedTuple):
       strata: of each.
       sizes: of the strata.
       waiting: cases whose labels are not there yet.
-      dice: of each class above 0, `[cases, classes - 1]`; NaN where neither label nor prediction has the class.
+      scores: of each class that readers draw or choose, `[cases, classes]`; NaN where neither label nor prediction has the class.
     """
 
     round: int
@@ -47,20 +40,19 @@ class Unseen(NamedTuple):
     strata: tuple[Stratum, ...]
     sizes: Mapping[Stratum, int]
     waiting: int
-    dice: np.ndarray
+    scores: np.ndarray
 
 
 def unseen(project: Project, state: State, progress: Progress = lambda done, total: None) -> list[Unseen]:
     """The honest measurements of all rounds that had a network, oldest first."""
-    cache, measured = _Cache(project), []
+    measured: list[Unseen] = []
     rounds = [round_ for round_ in state.rounds if round_.asked and round_.fields["network"] is not None]
     taken: set[str] = set()
     for done, round_ in enumerate(rounds):
         progress(done, len(rounds))
         put_first = set(query_of(project, round_.number).get("would_take", ()))
-        measured.append(_measure(project, state, round_, taken, put_first, cache))
+        measured.append(_measure(project, state, round_, taken, put_first))
         taken |= put_first
-    cache.write()
     progress(len(rounds), len(rounds))
     return measured
 
@@ -69,13 +61,8 @@ def kept_apart(project: Project, state: State, round_: Round) -> list[tuple[str,
     """Cases that a round's network is measured on besides its own random share: drawn at random, never trained on, and never looked at
     by the strategy.
     """
-    evaluation = () if looks_at_evaluation(project.settings.protocol.strategy) else round_.evaluation
+    evaluation = () if kind_of(project).looks_at_evaluation(project.settings.protocol.strategy) else round_.evaluation
     return [*round_.test, *((id_, version) for id_, version in evaluation if state.cases[id_].part == "first")]
-
-
-def looks_at_evaluation(strategy: str) -> bool:
-    """Whether a strategy, named with its options, looks at the evaluation set."""
-    return bool(named_strategy(strategy, SEGMENTATION.strategies).strategy.needs.evaluation)
 
 
 def query_of(project: Project, round_: int) -> dict[str, Any]:
@@ -111,7 +98,7 @@ def against_truth(measured: Estimate, error: Estimate) -> Estimate:
     return Estimate(value, max(low, 0.0), min(high, 1.0), measured.cases)
 
 
-def _measure(project: Project, state: State, round_: Round, taken: set[str], put_first: set[str], cache: "_Cache") -> Unseen:
+def _measure(project: Project, state: State, round_: Round, taken: set[str], put_first: set[str]) -> Unseen:
     """Measures one round.
 
     Args:
@@ -120,7 +107,6 @@ def _measure(project: Project, state: State, round_: Round, taken: set[str], put
       round_: that was asked.
       taken: kept cases that the strategy put first in an earlier round, and which what is left does not resemble any more.
       put_first: kept cases that the strategy put first in this round.
-      cache: of what was computed before.
     """
     assert round_.asked is not None
     part_of: dict[str, Literal["chosen", "random", "kept"]] = {
@@ -132,7 +118,8 @@ def _measure(project: Project, state: State, round_: Round, taken: set[str], put
         return project.cases[id_].group, part_of.get(id_) == "chosen" or id_ in put_first
 
     usable = [id_ for id_ in part_of if state.cases[id_].excluded is None]
-    known = [id_ for id_ in usable if state.cases[id_].label and project.proposal_path(id_, round_.number, ".nii.gz").is_file()]
+    kind = kind_of(project)
+    known = [id_ for id_ in usable if state.cases[id_].label and kind.proposed(project, id_, round_.number)]
     left = {*round_.fields["unasked"], *(id_ for id_, part in part_of.items() if part == "kept")}
     return Unseen(
         round_.number,
@@ -142,51 +129,13 @@ def _measure(project: Project, state: State, round_: Round, taken: set[str], put
         tuple(stratum(id_) for id_ in known),
         dict(Counter(stratum(id_) for id_ in left if state.cases[id_].excluded is None)),
         len(usable) - len(known),
-        np.array([cache.dice(id_, round_.number, str(state.cases[id_].label), state) for id_ in known]).reshape(
-            len(known), len(state.classes) - 1
-        ),
+        kind.scores(project, state, [(id_, round_.number, str(state.cases[id_].label)) for id_ in known]),
     )
 
 
 def honest(measured: Unseen) -> Honest | None:
     """Estimates from a round's measurements; None where of the strategy's choice, or of the rest, no label is there yet."""
-    return honest_round(measured.dice, measured.strata, measured.sizes) if measured.cases else None
-
-
-class _Cache:
-    """Dice that were computed before, by the digests of what they are of."""
-
-    def __init__(self, project: Project):
-        self._project = project
-        self._path = project.folder / "cache" / "dice.json"
-        try:
-            self._known = json.loads(self._path.read_text(encoding="utf-8"))
-            self._known = self._known if isinstance(self._known, dict) else {}
-        except (OSError, ValueError):
-            self._known = {}
-        self._new = False
-
-    def dice(self, id_: str, round_: int, version: str, state: State) -> list[float]:
-        """Dice of each class above 0 of a round's proposal and a label, on the case's own grid."""
-        key = f"{id_}/r{round_:03d}/{state.cases[id_].version(version).digest[:16]}/{len(state.classes)}"
-        if key not in self._known:
-            truth = read_version(self._project, id_, version)
-            guess = np.asarray(nibabel.nifti1.load(self._project.proposal_path(id_, round_, ".nii.gz")).dataobj).astype(np.uint8)
-            self._known[key] = [None if np.isnan(value) else value for value in dice_of_maps(guess, truth, len(state.classes))]
-            self._new = True
-        return [np.nan if value is None else value for value in self._known[key]]
-
-    def write(self) -> None:
-        if self._new:
-            write_text(self._path, json.dumps(self._known))
-
-
-def dice_of_maps(guess: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
-    """Dice of each class above 0 where the truth is known; NaN where neither has the class."""
-    counts = metrics.overlap_of_maps(
-        np.where(guess == IGNORE, 0, guess), np.where(truth == IGNORE, 0, truth), classes, truth != IGNORE
-    )
-    return [float(value) for value in metrics.dice(counts)[1:]]
+    return honest_round(measured.scores, measured.strata, measured.sizes) if measured.cases else None
 
 
 def agreement(project: Project, state: State) -> list[tuple[str, Sequence[str], list[float]]]:
@@ -196,7 +145,6 @@ def agreement(project: Project, state: State) -> list[tuple[str, Sequence[str], 
         newest = {version.reader: version for version in case.versions if version.reader in state.readers}
         of_one_attempt = [version for version in newest.values() if version.attempt == case.attempt]
         if len(of_one_attempt) == 2 and case.excluded is None:  # of three, two were disputed
-            first, second = sorted(of_one_attempt)[:2]
-            maps = [read_version(project, id_, version.name) for version in (first, second)]
-            rows.append((id_, (first.reader, second.reader), dice_with(maps[0], maps[1], len(state.classes) - 1).tolist()))
+            first, second = sorted(of_one_attempt)
+            rows.append((id_, (first.reader, second.reader), kind_of(project).between(project, state, first, second)))
     return rows

@@ -11,7 +11,7 @@ from jaxal.files import write_text
 from jaxal.projects import cases_table, page_parts
 from jaxal.projects.decisions import now_of
 from jaxal.projects.estimates import estimates_of
-from jaxal.projects.measures import Progress
+from jaxal.projects.kind import Progress
 from jaxal.projects.page_looks import PAGE_SCRIPT, STYLE
 from jaxal.projects.past import Past, past_of
 from jaxal.projects.project import Project

@@ -1,17 +1,15 @@
 """What a project's page needs besides its status: what came back, how long readings took, and where readers and networks differ."""
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import nibabel
 import numpy as np
 
 from jaxal.assessment.minutes import LONGEST
-from jaxal.files import write_text
+from jaxal.projects.kinds import kind_of
 from jaxal.projects.log import Event
-from jaxal.projects.measures import dice_of_maps, kept_apart
+from jaxal.projects.measures import kept_apart
 from jaxal.projects.project import Project
 from jaxal.projects.state import EXISTING, MERGED, State, Version
 
@@ -43,14 +41,14 @@ class Pair(NamedTuple):
     Attributes:
       case: its id.
       readers: both.
-      dice: of each class above 0; NaN where neither drew it.
+      scores: of each class that readers draw or choose; NaN where neither has it.
       volumes_ml: of each class that each of them drew.
       disputed: whether somebody else had to decide.
     """
 
     case: str
     readers: tuple[str, str]
-    dice: Sequence[float]
+    scores: Sequence[float]
     volumes_ml: tuple[Mapping[str, float], Mapping[str, float]]
     disputed: bool
 
@@ -81,7 +79,7 @@ class Past(NamedTuple):
       taken: every label of a reader.
       pairs: cases that two readers have read.
       spent: minutes spent on the labels that a round's network was trained on and the one before was not, by round; NaN where none is known.
-      stable: Dice between the proposals of each round's network and the one before, of cases that neither was trained on, `[cases, classes - 1]`.
+      stable: scores between the proposals of each round's network and the one before, of cases that neither was trained on, `[cases, classes]`.
       doubled: share of a query that two readers get.
       measured_with_proposals: whether labels of the random cases were drawn from proposals.
     """
@@ -105,7 +103,7 @@ def past_of(project: Project) -> Past:
     return Past(
         back=tuple(reversed([_back(event) for event in events if event.kind in BACK])),
         taken=tuple(map(_taken, drawn)),
-        pairs=_pairs(state, events),
+        pairs=_pairs(project, state, events),
         spent=_spent(state),
         stable=_stable(project, state),
         doubled=protocol.double_share if len(state.active) > 1 else 0.0,
@@ -132,17 +130,17 @@ def _taken(version: Version) -> Taken:
     )
 
 
-def _pairs(state: State, events: Sequence[Event]) -> tuple[Pair, ...]:
-    """The log holds the Dice of two readings when they become one label, or a dispute; of readings that were repeated the first count."""
+def _pairs(project: Project, state: State, events: Sequence[Event]) -> tuple[Pair, ...]:
+    """The log holds the scores of two readings when they become one label, or a dispute; of readings that were repeated the first count."""
     pairs: dict[tuple[str, str, str], Pair] = {}
     for event in events:
-        if event.kind not in ("merged", "disputed") or len(event.fields["of"]) != 2 or "dice" not in event.fields:
+        if event.kind not in ("merged", "disputed") or len(event.fields["of"]) != 2 or "scores" not in event.fields:
             continue
         case = state.cases[event.fields["case"]]
         versions = sorted(case.version(name) for name in event.fields["of"])
-        (dice,) = event.fields["dice"].values()
-        values = [np.nan if value is None else value for value in dice]
-        values += [np.nan] * (len(state.classes) - 1 - len(values))  # classes that were added later
+        (scores,) = event.fields["scores"].values()
+        values = [np.nan if value is None else value for value in scores]
+        values += [np.nan] * (len(kind_of(project).named(state.classes)) - len(values))  # classes that were added later
         if case.excluded is None and not {version.reader for version in versions} - state.readers.keys():
             first, second = versions
             pair = Pair(
@@ -170,27 +168,14 @@ def _spent(state: State) -> dict[int, float]:
 
 
 def _stable(project: Project, state: State) -> list[np.ndarray]:
-    """Compares successive networks on the cases that are kept from training; what was compared before is kept, since proposals stay."""
-    path = project.folder / "cache" / "stable.json"
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        known = known if isinstance(known, dict) else {}
-    except (OSError, ValueError):
-        known = {}
-    rounds = [round_ for round_ in state.rounds if round_.asked and round_.fields["network"] is not None]
-    compared, count = [], len(known)
+    """Compares successive networks on the cases that are kept from training."""
+    rounds, kind = [round_ for round_ in state.rounds if round_.asked and round_.fields["network"] is not None], kind_of(project)
+    compared = []
     for before, after in itertools.pairwise(rounds):
-        rows = []
-        for id_, _ in kept_apart(project, state, before):
-            paths = [project.proposal_path(id_, round_.number, ".nii.gz") for round_ in (before, after)]
-            if state.cases[id_].excluded is not None or not all(path.is_file() for path in paths):
-                continue
-            key = f"{id_}/r{before.number:03d}/r{after.number:03d}/{len(state.classes)}"
-            if key not in known:
-                maps = [np.asarray(nibabel.nifti1.load(path).dataobj).astype(np.uint8) for path in paths]
-                known[key] = [None if np.isnan(value) else value for value in dice_of_maps(maps[1], maps[0], len(state.classes))]
-            rows.append([np.nan if value is None else value for value in known[key]])
-        compared.append(np.array(rows, np.float64).reshape(len(rows), len(state.classes) - 1))
-    if len(known) != count:
-        write_text(path, json.dumps(known))
+        wanted = [
+            (id_, before.number, after.number)
+            for id_, _ in kept_apart(project, state, before)
+            if state.cases[id_].excluded is None and all(kind.proposed(project, id_, of.number) for of in (before, after))
+        ]
+        compared.append(kind.steady(project, state, wanted))
     return compared

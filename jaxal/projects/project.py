@@ -2,11 +2,11 @@
 
 PROJECT/project.json                  what it was started with; never written again
 PROJECT/log.jsonl                     all that happened since; the truth
-PROJECT/labels/CASE/VERSION.nii.gz    labels as they were accepted, on the case's own grid; never written again
+PROJECT/labels/CASE/VERSION.nii.gz    labels as they were accepted, on the case's own grid; never written again. Classes of images are in the log
 PROJECT/rounds/003/                   what a round asked and why; its network is in rounds/checkpoints
-PROJECT/proposals/CASE/r003.…         the network's proposals, and where it is unsure
+PROJECT/proposals/CASE/r003.…         the network's proposals, and where it is unsure; of images rounds/003/guesses.json
 PROJECT/readers/NAME/                 worklists, an inbox, what was taken, and what was returned
-PROJECT/prepared/                     resampled cases; may be deleted, and is made anew
+PROJECT/prepared/                     resampled or decoded cases; may be deleted, and is made anew
 """
 
 import datetime
@@ -21,7 +21,7 @@ from jaxal.errors import UserError
 from jaxal.files import why_no_file
 from jaxal.projects.log import Log
 from jaxal.projects.replay import replay
-from jaxal.projects.settings import Scan, Settings, read_settings
+from jaxal.projects.settings import Settings, Source, read_settings
 from jaxal.projects.state import State
 
 IGNORE = 255  # in label maps: nobody knows, because nobody looked or readers differ
@@ -40,7 +40,7 @@ class Project(NamedTuple):
     folder: Path
     settings: Settings
     log: Log
-    cases: dict[str, Scan]
+    cases: dict[str, Source]
 
     def state(self) -> State:
         """Where it stands now."""
@@ -62,6 +62,11 @@ class Project(NamedTuple):
 
     def reader_folder(self, reader: str) -> Path:
         return self.folder / "readers" / reader
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the files that each case has."""
+        return self.settings.of_scans.channels if self.settings.of_scans else ("image",)
 
     @property
     def prepared(self) -> Path:
@@ -125,12 +130,20 @@ def check_labels(project: Project, state: State, labels: Sequence[tuple[str, str
       UserError: a file is gone or was altered; the message says what to do.
     """
     for id_, name in labels:
+        version = state.cases[id_].version(name)
+        if version.category is not None:  # the log holds it, and no file
+            continue
         path = project.label_path(id_, name)
         what = "is missing" if not path.is_file() else "was altered after it was accepted"
-        if not path.is_file() or sha256_of(path) != state.cases[id_].version(name).digest:
+        if not path.is_file() or sha256_of(path) != version.digest:
             raise UserError(
                 f"{path}: {what}. Restore it from a backup, or leave the case out: `jaxal exclude {project.folder} {id_} --why TEXT`."
             )
+
+
+def plain_name(case: str) -> str:
+    """A case's id as part of a file's name: images are called by their paths, which hold slashes."""
+    return case if "/" not in case else f"{case.rpartition('/')[2]}-{hashlib.sha256(case.encode()).hexdigest()[:8]}"
 
 
 def sha256_of(path: Path) -> str:

@@ -8,7 +8,7 @@ round     round, training, evaluation, test       what a round works with: writt
 asked     round, readings: case, reader, part, role, double
                                                   a round's query; role is what the label will be used for
 opened    case, reader                            the reader has the case before him
-label     case, reader, version                   a label was accepted
+label     case, reader, version, perhaps category   a label was accepted; the class of an image is the category
 merged    case, version, of                       several readings were made one
 disputed  case, of                                readers differ too much, so a person decides
 decided   case, version, by                       that version counts
@@ -33,7 +33,7 @@ def replay(events: Iterable[Event], cases: Sequence[str], classes: Sequence[str]
     Args:
       events: of the log.
       cases: ids of all cases.
-      classes: names at the start, background included.
+      classes: names at the start, the background of scans included.
     """
     state = State({id_: CaseState() for id_ in cases}, {}, list(classes))
     for event in events:
@@ -119,6 +119,7 @@ def _label(state: State, event: Event) -> None:
             reading.size if reading else None,
             fields.get("volumes_ml", {}),
             fields.get("centres", {}),
+            fields.get("category"),
         )
     )
     if fields["reader"] == EXISTING:
@@ -147,6 +148,7 @@ def _merged(state: State, event: Event) -> None:
             "",
             fields["classes"],
             None,
+            category=fields.get("category"),
         )
     )
     case.label, case.disputed = fields["version"], ()

@@ -35,7 +35,7 @@ class Dispute(NamedTuple):
     Attributes:
       case, group: its names.
       versions: that were handed in, by reader.
-      dice: of each pair of them, of each class above 0; NaN where neither drew it.
+      dice: of each pair of them, of each class; NaN where neither drew it.
       pictures: WebP of each version, and one of all together.
       others: readers who have not read it.
     """

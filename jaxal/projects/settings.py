@@ -13,23 +13,27 @@ from typing import Any, Literal
 from jaxal.data.scans.plan import Plan
 from jaxal.errors import UserError
 from jaxal.files import write_text
+from jaxal.networks.resnet import ResNetConfig
 from jaxal.numbers import NUMBERS
 from jaxal.rounds.protocol import Shares
+from jaxal.scoring.members import MembersConfig
 from jaxal.studies.presets import Preset
+from jaxal.training.config import TrainingConfig
 
 FORMAT = 1  # of project.json
 NAME = "project.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Scan:
+class Source:
     """A case that may be asked for.
 
     Attributes:
       id, subject, group: its names; the group is empty where there are none.
       images: files below the data folder, one a channel.
       fingerprint: of their content at the start.
-      shape, affine: of its own grid, that of its first image file as it is stored; the affine's first three rows, in millimetres.
+      shape, affine: of a scan's own grid, that of its first image file as it is stored; the affine's first three rows, in millimetres.
+        Empty of an image with one class.
     """
 
     id: str
@@ -37,8 +41,44 @@ class Scan:
     group: str
     images: tuple[str, ...]
     fingerprint: str
-    shape: tuple[int, ...]
-    affine: tuple[tuple[float, ...], ...]
+    shape: tuple[int, ...] = ()
+    affine: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class OfScans:
+    """What is frozen of scans, on which readers draw.
+
+    Attributes:
+      channels: names.
+      plan: how scans are prepared.
+      preset: sizes of network and training.
+    """
+
+    channels: tuple[str, ...]
+    plan: Plan
+    preset: Preset
+
+
+@dataclasses.dataclass(frozen=True)
+class OfImages:
+    """What is frozen of images, for which readers choose a class.
+
+    Attributes:
+      pixels: height and width to which images are brought.
+      colour: whether they have three channels.
+      mean, deviation: of each channel, by which images are normalised.
+      network, training, members, batch_size: of the preset.
+    """
+
+    pixels: tuple[int, int]
+    colour: bool
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    network: ResNetConfig
+    training: TrainingConfig
+    members: MembersConfig
+    batch_size: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +127,9 @@ class Settings:
       name: of the project.
       data: folder of the data when the project began.
       layout: of that folder.
-      channels, classes: names; class 0 is the background.
+      classes: names; class 0 of scans is the background.
       cases: by id.
-      plan: how scans are prepared.
-      preset: sizes of network and training.
+      of_scans, of_images: one of both, which decides the kind of project.
       start: whether each round trains from scratch or from the last round's weights.
       protocol: how it goes on.
     """
@@ -100,13 +139,24 @@ class Settings:
     name: str
     data: str
     layout: str
-    channels: tuple[str, ...]
     classes: tuple[str, ...]
-    cases: tuple[Scan, ...]
-    plan: Plan
-    preset: Preset
+    cases: tuple[Source, ...]
+    of_scans: OfScans | None
+    of_images: OfImages | None
     start: Literal["scratch", "warm"]
     protocol: Protocol
+
+    @property
+    def scans(self) -> OfScans:
+        """What is frozen of scans; for their kind alone."""
+        assert self.of_scans is not None
+        return self.of_scans
+
+    @property
+    def images(self) -> OfImages:
+        """What is frozen of images; for their kind alone."""
+        assert self.of_images is not None
+        return self.of_images
 
 
 def new_settings(**fields: Any) -> Settings:
@@ -160,7 +210,7 @@ def _built(kind: Any, stored: Any) -> Any:
         return typing.cast(Any, kind)(**{name: _built(hints[name], value) for name, value in stored.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
-        return tuple(_built(arguments[0], value) for value in stored)
+        return tuple(_built(arguments[0], value) for value in stored)  # all of ours hold one type
     if origin is Mapping:
         return dict(stored)
     if origin in (typing.Union, types.UnionType):

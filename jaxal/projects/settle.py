@@ -1,8 +1,8 @@
 """What follows from what readers handed in, without anybody's help: readings of one case become one label, or a dispute."""
 
-from jaxal.labels.merging import merge
 from jaxal.projects.decisions import assign_third, free_reader
-from jaxal.projects.deliver import read_version, store
+from jaxal.projects.deliver import store
+from jaxal.projects.kinds import kind_of
 from jaxal.projects.project import Project, check_labels
 from jaxal.projects.state import MERGED
 
@@ -25,21 +25,16 @@ def _settle(project: Project, id_: str) -> str:
     state = project.state()
     versions = state.cases[id_].of_attempt()
     check_labels(project, state, [(id_, version.name) for version in versions])
-    maps = {version.reader: read_version(project, id_, version.name) for version in versions}
     names = [version.name for version in versions]
-    merged = merge(maps, project.state().classes[1:], least_dice=project.settings.protocol.far_apart)
-    dice = {
-        f"{first} {second}": [None if value != value else round(float(value), 4) for value in values]
-        for (first, second), values in merged.dice.items()
-    }
+    settled = kind_of(project).settle(project, state, versions)
     with project.log.held() as pen:
         case = project.state_of(pen.events).cases[id_]
         if not case.waits_for_merging or [version.name for version in case.of_attempt()] != names:
             return ""  # somebody was faster
-        if merged.disputed and len(versions) == 2:
-            pen.add("disputed", case=id_, of=names, dice=dice)
-            return f"{id_}: {merged.sentence}"
-        store(project, pen, id_, MERGED, merged.labels, of=names, dice=dice)
+        if settled.disputed and len(versions) == 2:
+            pen.add("disputed", case=id_, of=names, scores=settled.scores)
+            return f"{id_}: {settled.sentence}"
+        store(project, pen, id_, MERGED, settled.label, of=names, scores=settled.scores)
         what = "2 readings agree; their common label" if len(versions) == 2 else f"the majority of {len(versions)} readings"
         return f"{id_}: {what} counts."
 

@@ -15,8 +15,10 @@ from jaxal.labels.refusals import Refused
 from jaxal.labels.writing import write_seg_nrrd
 from jaxal.projects.ask import ask
 from jaxal.projects.decisions import mark_opened, release_overdue
-from jaxal.projects.deliver import Delivery, deliver, grid_of
+from jaxal.projects.deliver import deliver
+from jaxal.projects.kind import Delivery
 from jaxal.projects.project import Project
+from jaxal.projects.scans.labels import grid_of
 from jaxal.projects.settle import settle
 from jaxal.types import Watcher
 

@@ -31,12 +31,13 @@ class Version(NamedTuple):
       time: when it was accepted.
       minutes: that it took, if that is known.
       notes: codes of what was noted.
-      digest: SHA-256 of its file, or the class's name of an image that has one.
+      digest: SHA-256 of its file; empty of a class.
       delivered: SHA-256 of what was handed in.
       classes: names that its reader could choose from.
       proposal: round of the proposal that it began from; None where there was none.
       size: how much the proposal of its round showed, whether the reader saw it or not; see `assignment.Size`.
       volumes_ml, centres: of the classes that are in it, by name, where they are known; see `labels.survey`.
+      category: the class of an image; None of what was drawn.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Version(NamedTuple):
     size: tuple[float, ...] | None = None
     volumes_ml: Mapping[str, float] = MappingProxyType({})
     centres: Mapping[str, Sequence[float]] = MappingProxyType({})
+    category: str | None = None
 
 
 @dataclasses.dataclass

@@ -8,7 +8,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxal.assessment.intervals import Estimate
-from jaxal.projects.measures import Progress, Unseen, agreement, honest, unseen
+from jaxal.projects.kind import Progress
+from jaxal.projects.kinds import kind_of
+from jaxal.projects.measures import Unseen, agreement, honest, unseen
 from jaxal.projects.project import Project
 from jaxal.projects.state import MERGED, CaseState, Reading, State
 from jaxal.projects.take import case_of
@@ -131,7 +133,7 @@ def status_of(project: Project, progress: Progress = lambda done, total: None) -
         counts={status: counts[status] for status in STATUSES},
         readers=tuple(_reader(project, state, name) for name in sorted(state.readers)),
         cases=tuple(_case(project, state, id_) for id_ in sorted(state.cases)),
-        classes=tuple(state.classes[1:]),
+        classes=kind_of(project).named(state.classes),
         rounds=len(state.rounds),
         unseen=tuple(unseen(project, state, progress)),
         agreement=tuple((id_, (first, second), dice) for id_, (first, second), dice in agreement(project, state)),
@@ -247,7 +249,7 @@ def to_json(status: Status) -> dict[str, Any]:
             "waiting": measured.waiting,
             "cases": {
                 id_: {"part": part, "dice": [None if np.isnan(value) else float(value) for value in dice]}
-                for id_, part, dice in zip(measured.cases, measured.parts, measured.dice, strict=True)
+                for id_, part, dice in zip(measured.cases, measured.parts, measured.scores, strict=True)
             },
         }
         for measured in status.unseen

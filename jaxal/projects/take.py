@@ -11,7 +11,8 @@ from jaxal.errors import UserError
 from jaxal.files import writing
 from jaxal.labels.formats import ENDINGS, ending_of, stem
 from jaxal.labels.refusals import Refused
-from jaxal.projects.deliver import Delivery, Receipt, deliver, keep_refused
+from jaxal.projects.deliver import Receipt, deliver, keep_refused
+from jaxal.projects.kind import Delivery
 from jaxal.projects.project import Project
 from jaxal.projects.state import State
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from jaxal.errors import UserError
 from jaxal.files import write_whole
-from jaxal.projects.project import Project
+from jaxal.projects.kinds import kind_of
+from jaxal.projects.project import Project, plain_name
 from jaxal.projects.state import Reading, State
 from jaxal.worklists.items import Item, Worklist, coloured
-from jaxal.worklists.pictures import picture_of
 from jaxal.worklists.write import write_worklists
 
 
@@ -26,16 +26,16 @@ def write_all(project: Project, readers: Sequence[str] | None = None) -> list[Pa
 
 def _pictures(project: Project, state: State, worklist: Worklist) -> dict[str, bytes]:
     """A picture of each case that is still to be read; those that were drawn before are kept, because a scan takes seconds."""
-    pictures = {}
+    pictures, kind = {}, kind_of(project)
     for item in worklist.items:
         if item.state == "delivered":
             continue
         shown = "with" if item.proposal_nifti else "without"
         round_ = state.cases[item.case].readings[worklist.reader].round
-        path = project.folder / "cache" / "pictures" / f"{item.case}-r{round_:03d}-{shown}-{len(state.classes)}.webp"
+        path = project.folder / "cache" / "pictures" / f"{plain_name(item.case)}-r{round_:03d}-{shown}-{len(state.classes)}.webp"
         if not path.is_file():
             try:
-                drawn = picture_of(item, worklist.classes)
+                drawn = kind.picture(item, worklist.classes)
             except UserError:  # labels of other cases come in all the same; `jaxal ask` and `jaxal check` tell what is wrong
                 pictures[item.case] = b""
                 continue
@@ -55,8 +55,12 @@ def worklist_of(project: Project, state: State, reader: str) -> Worklist:
         and (case.readings[reader].is_open or case.readings[reader].round == last)
     ]
     ordered = in_order(state, reader, readings)
-    items = [_item(project, state, reading, place) for place, reading in enumerate(ordered, start=1)]
-    return Worklist(project.settings.name, reader, coloured(state.classes[1:]), items)
+    kind, data = kind_of(project), project.data(state).resolve()
+    items = [
+        kind.item(project, state, reader, _item(project, state, data, reading, place))
+        for place, reading in enumerate(ordered, start=1)
+    ]
+    return Worklist(project.settings.name, reader, coloured(kind.named(state.classes)), items, kind.name)
 
 
 def in_order(state: State, reader: str, readings: Sequence[Reading]) -> list[Reading]:
@@ -72,32 +76,22 @@ def in_order(state: State, reader: str, readings: Sequence[Reading]) -> list[Rea
     return sorted(readings, key=lambda reading: places.get(reading.case, len(places)))
 
 
-def _item(project: Project, state: State, reading: Reading, place: int) -> Item:
-    case = state.cases[reading.case]
-    data = project.data(state)
+def _item(project: Project, state: State, data: Path, reading: Reading, place: int) -> Item:
     inbox = (project.reader_folder(reading.reader) / "inbox").resolve()
-    proposals = {
-        ending: project.proposal_path(reading.case, reading.round, ending).resolve()
-        for ending in (".seg.nrrd", ".nii.gz", ".unsure.nii.gz")
-    }
-    shown = {ending: path if reading.proposal and path.is_file() else None for ending, path in proposals.items()}
     return Item(
         case=reading.case,
-        images=dict(zip(project.settings.channels, project.image_paths(reading.case, data.resolve()), strict=False)),
-        result=inbox / reading.case,
-        reason=_reason(project, reading),
+        images=dict(zip(project.channels, project.image_paths(reading.case, data), strict=False)),
+        result=inbox / plain_name(reading.case),
+        reason=_reason(reading),
         place=place,
-        proposal_seg=shown[".seg.nrrd"],
-        proposal_nifti=shown[".nii.gz"],
-        uncertainty=proposals[".unsure.nii.gz"] if proposals[".unsure.nii.gz"].is_file() else None,
         minutes=_minutes(state, reading),
         returned=(reading.why,) if reading.status == "returned" and reading.why else (),
         state="delivered" if not reading.is_open else "in work" if reading.status == "opened" else "asked",
-        reading=case.attempt,
+        reading=state.cases[reading.case].attempt,
     )
 
 
-def _reason(project: Project, reading: Reading) -> str:
+def _reason(reading: Reading) -> str:
     """Why the case is asked for, in words that do not tell a random draw from the strategy's choice, because readers must not know."""
     if reading.part == "again":
         return "A label of this case is to be corrected."

@@ -14,9 +14,12 @@ from jaxal.errors import UserError
 from jaxal.labels.refusals import Refused
 from jaxal.labels.writing import write_nifti, write_seg_nrrd
 from jaxal.projects import decisions
-from jaxal.projects.deliver import Delivery, correct, deliver, grid_of, read_version
+from jaxal.projects.deliver import correct, deliver
+from jaxal.projects.kind import Delivery
+from jaxal.projects.kinds import kind_of
 from jaxal.projects.measures import honest, unseen
 from jaxal.projects.project import IGNORE, Project, check_images, sha256_of
+from jaxal.projects.scans.labels import grid_of, read_version
 from jaxal.projects.settle import settle
 from jaxal.projects.state import MERGED, CaseState, Reading, State
 from jaxal.projects.worklists import in_order
@@ -58,7 +61,7 @@ class ProjectDesk:
 
     @property
     def classes(self) -> Sequence[str]:
-        return self._state().classes[1:]
+        return kind_of(self._project).named(self._state().classes)
 
     def roles(self) -> Mapping[str, Role]:
         roles: dict[str, Role] = dict.fromkeys(self._state().present, "reader")

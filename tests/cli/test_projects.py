@@ -9,9 +9,9 @@ import pytest
 from jaxal.cli.help_projects import PROJECT_HELP
 from jaxal.cli.main import main
 from jaxal.cli.project_options import PROJECT_OPTIONS
-from jaxal.projects import start as starting
 from jaxal.projects.project import open_project
 from jaxal.projects.run import share_answered
+from jaxal.projects.scans import start as of_scans
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def scans(tiny_folder, tmp_path_factory):
 @pytest.fixture
 def begun(scans, tmp_path, monkeypatch, capsys):
     """A project that was started on the command line, and asked once."""
-    size = starting.OWN_SCANS["smoke"]
+    size = of_scans.OWN_SCANS["smoke"]
     quick = dataclasses.replace(size, training=dataclasses.replace(size.training, steps=4, attempts=1))
-    monkeypatch.setitem(starting.OWN_SCANS, "smoke", quick)
+    monkeypatch.setitem(of_scans.OWN_SCANS, "smoke", quick)
     folder = tmp_path / "balls"
     options = ["--readers", "anna,ben", "--size", "5", "--preset", "smoke", "--strategy", "entropy", "--double-share", "0"]
     assert main(["start", str(folder), "--data", str(scans / "data"), *options]) == 0

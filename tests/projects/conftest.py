@@ -8,6 +8,8 @@ from made_projects import Clock, Made, Watcher
 
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.projects import start as starting
+from jaxal.projects.kind import Beginning
+from jaxal.projects.scans import start as of_scans
 from jaxal.projects.settings import Protocol
 from jaxal.studies.scans import showing_on
 
@@ -24,9 +26,9 @@ def scans(tiny_folder, tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch):
     """Trainings of four steps."""
-    size = starting.OWN_SCANS["smoke"]
+    size = of_scans.OWN_SCANS["smoke"]
     training = dataclasses.replace(size.training, steps=4, attempts=1)
-    monkeypatch.setitem(starting.OWN_SCANS, "smoke", dataclasses.replace(size, training=training))
+    monkeypatch.setitem(of_scans.OWN_SCANS, "smoke", dataclasses.replace(size, training=training))
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def begin(scans, tmp_path, quick):
     def make(readers=("anna", "ben"), data=None, name="project", labels=(), config=None, **protocol):
         clock = Clock()
         folder = tmp_path / name
-        asked = starting.Beginning(
+        asked = Beginning(
             data or scans / "data", labels, readers, Protocol(**{"size": 5, "strategy": "entropy", **protocol}),
             config or FolderConfig(need_labels=False), "smoke",
         )  # fmt: skip

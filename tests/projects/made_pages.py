@@ -62,7 +62,7 @@ def unseen(round_=2, level=0.8, cases=8, groups=("",), classes=1, **more):
     strata = tuple((groups[place // 2 % len(groups)], part == "chosen") for place, part in enumerate(parts))
     sizes = {key: strata.count(key) + (0 if key[1] else 20) for key in strata}
     dice = np.clip(level + rng.normal(0, 0.05, (cases, classes)), 0, 1)
-    fields = {"trained_on": 10 * round_, "waiting": 0, "dice": dice}
+    fields = {"trained_on": 10 * round_, "waiting": 0, "scores": dice}
     ids = tuple(f"case_{place:03d}" for place in range(cases))
     return Unseen(round=round_, cases=ids, parts=parts, strata=strata, sizes=sizes, **{**fields, **more})
 

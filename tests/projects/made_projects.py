@@ -9,7 +9,8 @@ import nibabel
 import numpy as np
 
 from jaxal.projects.ask import ask
-from jaxal.projects.deliver import Delivery, deliver
+from jaxal.projects.deliver import deliver
+from jaxal.projects.kind import Delivery
 from jaxal.projects.project import open_project
 from jaxal.projects.settle import settle
 from jaxal.projects.simulated import Clock

@@ -213,7 +213,7 @@ def test_a_class_that_comes_while_a_round_is_trained(begin, monkeypatch, old):
         project.answer()
     expected = other.ask()
     with monkeypatch.context() as patched:
-        patched.setattr("jaxal.projects.ask.write_proposals", lambda *given: (_ for _ in ()).throw(Interrupted))
+        patched.setattr("jaxal.projects.scans.network.to_original_grid", lambda *given: (_ for _ in ()).throw(Interrupted))
         with pytest.raises(Interrupted):
             made.ask()
     add_class(made.project, "vessel", old)
@@ -226,12 +226,13 @@ def test_a_class_that_comes_between_two_warm_rounds(begin, scans, quick, tmp_pat
 
     from jaxal.data.scans.folder import FolderConfig
     from jaxal.projects import start as starting
+    from jaxal.projects.kind import Beginning
     from jaxal.projects.settings import Protocol
     from jaxal.studies.scans import showing_on
 
     folder, clock = tmp_path / "project", Clock()
     protocol = Protocol(size=4, strategy="entropy")
-    asked = starting.Beginning(
+    asked = Beginning(
         scans / "data", (), ("anna",), protocol, FolderConfig(need_labels=False), "smoke", "warm"
     )  # fmt: skip
     starting.start(folder, asked, showing_on(Watcher()), clock)
@@ -249,7 +250,7 @@ def test_a_copy_goes_on_where_the_project_was(begin, scans, tmp_path, monkeypatc
     made.ask()
     made.answer()
     with monkeypatch.context() as patched:
-        patched.setattr("jaxal.projects.ask.write_proposals", lambda *given: (_ for _ in ()).throw(Interrupted))
+        patched.setattr("jaxal.projects.scans.network.to_original_grid", lambda *given: (_ for _ in ()).throw(Interrupted))
         with pytest.raises(Interrupted):
             made.ask()
     shutil.copytree(made.folder, tmp_path / "elsewhere" / "copy")

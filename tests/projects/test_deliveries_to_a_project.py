@@ -11,9 +11,9 @@ from made_projects import digest_of, read
 
 from jaxal.errors import UserError
 from jaxal.labels.refusals import Refused
-from jaxal.projects import deliver as delivering
 from jaxal.projects.decisions import mark_opened
 from jaxal.projects.project import sha256_of
+from jaxal.projects.scans import labels as delivering
 from jaxal.projects.settle import settle
 from jaxal.projects.take import take_files, take_inboxes
 

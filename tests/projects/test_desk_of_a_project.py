@@ -11,8 +11,8 @@ from made_projects import read
 from jaxal.errors import UserError
 from jaxal.labels.writing import write_nifti
 from jaxal.projects import decisions, settle
-from jaxal.projects.deliver import grid_of
 from jaxal.projects.project import IGNORE, check_images
+from jaxal.projects.scans.labels import grid_of
 from jaxal.projects.worklists import worklist_of, write_all
 from jaxal.server import project_desk
 from jaxal.server.desk import Handed

@@ -26,7 +26,7 @@ def test_two_readings_count_as_they_were_first_drawn_disputes_among_them(begin):
         made.draw(reading.reader, reading.case, path=moved)
     made.answer()
     past = past_of(made.project)
-    assert [(one.disputed, one.dice[0] == 1.0) for one in sorted(past.pairs)] == [(True, False), (False, True), (False, True)]
+    assert [(one.disputed, one.scores[0] == 1.0) for one in sorted(past.pairs)] == [(True, False), (False, True), (False, True)]
     assert all(one.readers == ("anna", "ben") and one.volumes_ml[0] for one in past.pairs)
     again = past.pairs[-1].case if past.pairs[-1].case != first else past.pairs[0].case
     decisions.give_back(made.project, [f"{again}/anna-1"], "look again")

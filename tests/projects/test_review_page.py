@@ -13,9 +13,9 @@ from PIL import Image
 from jaxal.cli import main
 from jaxal.labels.findings import dice_with
 from jaxal.projects import decisions
-from jaxal.projects.deliver import read_version
 from jaxal.projects.project import IGNORE
 from jaxal.projects.review_page import Dispute, dispute_of, page_text, review_text, write_review
+from jaxal.projects.scans.labels import read_version
 from jaxal.projects.state import Version
 from jaxal.worklists.differences import OTHERWISE, READERS, draw_differences, largest_difference
 

@@ -81,7 +81,7 @@ def test_a_stopped_round_asks_for_the_same_cases_whatever_has_come_since(begin, 
         raise Interrupted
 
     with monkeypatch.context() as patched:
-        patched.setattr("jaxal.projects.ask.write_proposals", stop)
+        patched.setattr("jaxal.projects.scans.network.to_original_grid", stop)
         with pytest.raises(Interrupted):
             made.ask(even_if_open=True)
     assert made.state.rounds[-1].asked is None
@@ -191,7 +191,7 @@ def test_what_is_known_in_full_has_no_interval(begin):
     (measured,) = unseen(made.project, made.state)
     estimate = honest(measured).over_all
     assert len(measured.cases) == sum(measured.sizes.values()) == 10
-    assert estimate.low == estimate.value == estimate.high == pytest.approx(np.mean(mean_dice(measured.dice)))
+    assert estimate.low == estimate.value == estimate.high == pytest.approx(np.mean(mean_dice(measured.scores)))
 
 
 def test_the_truth_predicted_has_dice_one(begin):
@@ -204,7 +204,7 @@ def test_the_truth_predicted_has_dice_one(begin):
     for id_ in of_part(second, "random"):
         shutil.copy(made.label(id_), made.project.proposal_path(id_, 2, ".nii.gz"))
     (measured,) = unseen(made.project, made.state)
-    assert [dice.tolist() for dice, part in zip(measured.dice, measured.parts, strict=True) if part == "random"] == [[1.0]]
+    assert [dice.tolist() for dice, part in zip(measured.scores, measured.parts, strict=True) if part == "random"] == [[1.0]]
 
 
 def test_a_scan_that_changed_or_went_is_named_before_anything_is_trained(begin, scans, tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ def test_a_folder_without_any_label(begin, scans):
     assert made.state.classes[0] == "background" and made.state.present == ["anna", "ben"]
     assert {scan.group for scan in made.project.settings.cases} == {"A", "B"}
     assert digest_of(scans / "data") == before
-    assert made.project.settings.plan.why and made.project.settings.protocol.size == 5
+    assert made.project.settings.scans.plan.why and made.project.settings.protocol.size == 5
 
 
 def test_a_folder_of_files_needs_the_names_of_labels(begin, scans, tmp_path):
@@ -38,7 +38,7 @@ def test_a_folder_of_files_needs_the_names_of_labels(begin, scans, tmp_path):
     with pytest.raises(UserError, match="what is to be drawn"):
         begin(data=data)
     made = begin(data=data, labels=("ball",), name="second")
-    assert made.state.classes == ["background", "ball"] and made.project.settings.channels == ("image",)
+    assert made.state.classes == ["background", "ball"] and made.project.channels == ("image",)
     assert all(not scan.group for scan in made.project.settings.cases)
     made.ask()
     made.answer()
@@ -56,7 +56,7 @@ def test_a_table_of_paths(begin, scans, tmp_path):
     ]
     (data / "scans.csv").write_text("\n".join(["case,T1,label,group", *rows]) + "\n")
     made = begin(data=data / "scans.csv", labels=("ball",))
-    assert made.project.settings.channels == ("T1",) and {scan.group for scan in made.project.settings.cases} == {"X", "Y"}
+    assert made.project.channels == ("T1",) and {scan.group for scan in made.project.settings.cases} == {"X", "Y"}
     (case,) = made.state.with_status("labelled")
     assert np.array_equal(read(made.project.label_path(case, "data-1")), read(made.label(case)))
 
@@ -94,7 +94,7 @@ def test_bids_without_label_maps(begin, tmp_path):
     shutil.rmtree(data / "derivatives")
     made = begin(data=data, labels=("lesion",))
     assert made.state.classes == ["background", "lesion"] and len(made.state.unasked()) == 6
-    assert made.project.settings.channels == ("FLAIR", "T1w")
+    assert made.project.channels == ("FLAIR", "T1w")
 
 
 def test_labels_in_turned_storage_are_placed_on_the_scans_own_grid(begin, scans, tmp_path):
@@ -165,7 +165,7 @@ def test_a_bad_label_of_the_folder_is_named(begin, scans, tmp_path):
 def test_a_second_start_is_refused_and_a_stopped_one_goes_on(begin, scans, tiny_folder, monkeypatch):
     with monkeypatch.context() as patched:
         calls = []
-        real = __import__("jaxal.projects.start", fromlist=["receive"]).receive
+        real = __import__("jaxal.projects.scans.start", fromlist=["receive"]).receive
 
         def stop_at_the_third(*given, **options):
             calls.append(given)
@@ -173,7 +173,7 @@ def test_a_second_start_is_refused_and_a_stopped_one_goes_on(begin, scans, tiny_
                 raise KeyboardInterrupt
             return real(*given, **options)
 
-        patched.setattr("jaxal.projects.start.receive", stop_at_the_third)
+        patched.setattr("jaxal.projects.scans.start.receive", stop_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             begin(data=tiny_folder)
     made = begin(data=tiny_folder)

@@ -85,9 +85,9 @@ def changes():
         return replaced(told, readers=(reader("anna", **{**{"unchanged": 5}, **more}), *others)), past
 
     last = told.unseen[-1]
-    later = (*told.unseen[:-1], last._replace(dice=np.clip(last.dice - 0.2, 0, 1)))
+    later = (*told.unseen[:-1], last._replace(scores=np.clip(last.scores - 0.2, 0, 1)))
     cheap = past._replace(spent=dict.fromkeys(range(2, 8), 1.0))
-    more_pairs = [*past.pairs[:-1], past.pairs[-1]._replace(dice=(0.11, 0.12))]
+    more_pairs = [*past.pairs[:-1], past.pairs[-1]._replace(scores=(0.11, 0.12))]
     assert first.name == "anna"
     return {
         "open": (*of_reader(open=417), "417"),
@@ -105,7 +105,7 @@ def changes():
         "dice": (replaced(told, unseen=later), past, f"{honest(later[-1]).over_all.value:.3f}"),
         "dice of a class": (replaced(told, unseen=later), past, f"{honest(later[-1]).by_class[1].value:.3f}"),
         "dice of a group": (replaced(told, unseen=later), past, f"{honest(later[-1]).by_group['B'].value:.3f}"),
-        "agreement": (told, past._replace(pairs=more_pairs), f"{np.mean([one.dice[0] for one in more_pairs]):.3f}"),
+        "agreement": (told, past._replace(pairs=more_pairs), f"{np.mean([one.scores[0] for one in more_pairs]):.3f}"),
         "spent": (told, past._replace(taken=[*past.taken, taken(minutes=180.0)]), "16 of"),
         "gain": (told, cheap, estimates_of(told, cheap).verdicts[-1].sentence),
         "size of a query": (replaced(told, size=5), past, "5 cases in 6 readings"),
@@ -185,7 +185,7 @@ def test_a_project_that_has_just_begun_claims_nothing():
 
 def test_labels_that_are_awaited_are_told():
     measured = unseen(2, waiting=3)
-    empty = measured._replace(cases=(), parts=(), strata=(), dice=np.zeros((0, 1)))
+    empty = measured._replace(cases=(), parts=(), strata=(), scores=np.zeros((0, 1)))
     assert "3 labels that would tell are not there yet." in seen(status(unseen=(empty,))).text
 
 
@@ -242,7 +242,7 @@ def test_rules_for_stopping_are_verdicts_and_say_how_far_they_can_be_believed():
 def test_what_the_strategy_chose_does_not_speak_for_the_network_against_readers():
     measured = unseen(2, 0.9, 8)
     chosen = np.array([part == "chosen" for part in measured.parts])
-    measured = measured._replace(dice=np.where(chosen[:, None], 0.1, measured.dice))
+    measured = measured._replace(scores=np.where(chosen[:, None], 0.1, measured.scores))
     pairs = [pair(number, (dice,)) for number, dice in enumerate((0.88, 0.9, 0.92, 0.91))]
     verdict = next(
         rule for rule in estimates_of(status(unseen=(measured,)), Past(pairs=pairs)).verdicts if rule.name == "reader gain"

@@ -1,0 +1,1 @@
+"""Projects of images, for which readers choose a class."""

@@ -1,0 +1,250 @@
+"""What differs between projects of scans, on which readers draw, and of images, for which they choose a class.
+
+All else of a project, such as rounds, readings, versions, disputes and the curve, knows a kind only through these records.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from jaxal.data.scans.folder import FolderConfig, Showing
+from jaxal.errors import UserError
+from jaxal.labels.refusals import Note
+from jaxal.projects import settings
+from jaxal.projects.project import Project
+from jaxal.projects.settings import Settings
+from jaxal.projects.state import State, Version
+from jaxal.rounds.setup import Task
+from jaxal.scoring.members import MembersConfig
+from jaxal.strategies.named import named_strategy
+from jaxal.studies.scans import Chosen
+from jaxal.types import Case, Params, TaskKind
+from jaxal.worklists.items import Item
+from jaxal.worklists.items import Kind as WorklistKind
+
+Progress = Callable[[int, int], None]
+CLASSES_AT_MOST = 254  # 255 means that nobody knows
+
+
+@dataclasses.dataclass(frozen=True)
+class Beginning:
+    """What a project is started with.
+
+    Attributes:
+      data: a folder of scans or images in any layout, with or without labels, or a table of them.
+      labels: names of what is to be drawn, or of the classes; as the data have them when empty.
+      readers: their names.
+      protocol: how it goes on.
+      folder: how the folder is read.
+      preset: name of the sizes of network and training.
+      start: how each round's training starts.
+      pixels: height and width to which images are brought; the preset's when left out.
+    """
+
+    data: Path
+    labels: tuple[str, ...]
+    readers: tuple[str, ...]
+    protocol: settings.Protocol
+    folder: FolderConfig
+    preset: str = "small"
+    start: Literal["scratch", "warm"] = "scratch"
+    pixels: tuple[int, int] | None = None
+
+
+class Found(NamedTuple):
+    """What the data hold.
+
+    Attributes:
+      listing: of the kind's own layouts.
+      cases: their ids.
+      labelled: of these, those that have a label already.
+      groups: of patients, as the kind looks them up.
+      root: folder that all paths are below.
+    """
+
+    listing: Any
+    cases: Sequence[str]
+    labelled: Sequence[str]
+    groups: Mapping[str, str]
+    root: Path
+
+
+class Delivery(NamedTuple):
+    """What a reader hands in.
+
+    Attributes:
+      reader, case: whose.
+      path: of the file; None of a class that was chosen.
+      names: what the file's values 1, 2, … mean, where the file does not say so itself.
+      seconds: that it took, if the reader's program says so.
+      empty: whether the reader says that there is nothing to see.
+      comment: of the reader.
+      via: how it came: `inbox`, `server`, `command`.
+      trust_grid, resample: see `labels.placing`; only when somebody asked for it by name.
+      in_inbox: whether a file that is refused goes, because a copy of it is kept.
+      answer: the class that was chosen for an image.
+      at: when that was, as the reader's program wrote it; tells one answer from another.
+    """
+
+    reader: str
+    case: str
+    path: Path | None = None
+    names: Sequence[str] | None = None
+    seconds: float | None = None
+    empty: bool = False
+    comment: str = ""
+    via: str = "inbox"
+    trust_grid: bool = False
+    resample: bool = False
+    in_inbox: bool = False
+    answer: str | None = None
+    at: str = ""
+
+
+class Received(NamedTuple):
+    """A label that can be taken.
+
+    Attributes:
+      notes: what was noticed.
+      fields: for the log.
+      write: writes the label's file; None where a label has none, because it is in the log.
+    """
+
+    notes: tuple[Note, ...]
+    fields: Mapping[str, Any]
+    write: Callable[[Path], None] | None = None
+
+
+class Settled(NamedTuple):
+    """What several readings of a case came to.
+
+    Attributes:
+      disputed: whether readers differ so much that no label of two counts.
+      sentence: on what; empty if they do not.
+      scores: of each pair of readers, `FIRST SECOND`, by class; None where neither has the class.
+      label: the common one.
+    """
+
+    disputed: bool
+    sentence: str
+    scores: dict[str, list[float | None]]
+    label: Received
+
+
+class Ready(NamedTuple):
+    """Prepared cases of a project.
+
+    Attributes:
+      cases: by id, with the labels that a round works with and no others.
+      task: from what is to be learnt from which cases, how training starts, and what tells the data from others.
+      members, batch_size: of the network's.
+      plan: digest of how cases are prepared.
+    """
+
+    cases: Mapping[str, Case]
+    task: Callable[[Chosen, Literal["scratch", "warm"], Mapping[str, Any]], Task]
+    members: MembersConfig
+    batch_size: int
+    plan: str
+
+
+class Size(NamedTuple):
+    """How much there is to draw in a case, as far as the network's proposal tells: what minutes depend on."""
+
+    volume_ml: float
+    slices: int
+
+
+class Guessing(Protocol):
+    """A round's network, ready to propose labels."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def cases(self) -> Mapping[str, Case]: ...
+
+
+class Kind(NamedTuple):
+    """A kind of project.
+
+    Attributes:
+      name: of the kind, as worklists call it.
+      task: how its networks learn and are measured.
+      unnamed: classes at the front that readers neither draw nor choose: the background of scans.
+      score: what a prediction, or a second reader, is judged by: `Dice` or `accuracy`.
+      size, minutes, test_cases: of a `Protocol` where nobody says anything else.
+      find: what the data hold.
+      freeze: checks every file, prepares, and decides what may not change; does not write it.
+      existing: the label that a case had at the start.
+      receive: checks a delivery, given the codes that its reader has confirmed.
+      settle: makes one label of the readings of a case.
+      ready: prepares what is not prepared yet, with the labels of a round.
+      propose: writes what a network makes of cases, and more of those that readers are asked for.
+      proposed: whether a round's proposal for a case is there.
+      scores: of proposals of cases, rounds and versions of labels, `[how many, classes]`; NaN where a case has no such class.
+      steady: of proposals of a later round against those of an earlier one, in the same form, of cases and both rounds.
+      between: of two versions, `[classes]`.
+      sizes: how much proposals of a round show; none where minutes do not depend on it.
+      item: a reader's worklist item with all that is shown of the case.
+      picture: of such an item, as WebP, given the classes with their colours.
+      problems: what is wrong with a version's content, in sentences.
+    """
+
+    name: WorklistKind
+    task: TaskKind
+    unnamed: int
+    score: str
+    size: int
+    minutes: float
+    test_cases: int
+    find: Callable[[Beginning], Found]
+    freeze: Callable[[Path, Beginning, Found, Showing], Settings]
+    existing: Callable[[Project, Found, str], Received]
+    receive: Callable[[Project, State, Delivery, Collection[str]], Received]
+    settle: Callable[[Project, State, Sequence[Version]], Settled]
+    ready: Callable[[Project, State, Sequence[tuple[str, str]], Showing], Ready]
+    propose: Callable[[Project, Guessing, Params, Collection[str], Collection[str], Progress], None]
+    proposed: Callable[[Project, str, int], bool]
+    scores: Callable[[Project, State, Sequence[tuple[str, int, str]]], np.ndarray]
+    steady: Callable[[Project, State, Sequence[tuple[str, int, int]]], np.ndarray]
+    between: Callable[[Project, State, Version, Version], list[float]]
+    sizes: Callable[[Project, Sequence[str], int], dict[str, Size]]
+    item: Callable[[Project, State, str, Item], Item]
+    picture: Callable[[Item, Sequence[Any]], bytes]
+    problems: Callable[[Project, Version], list[str]]
+
+    def named(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """Of all classes those that readers draw or choose."""
+        return tuple(classes[self.unnamed :])
+
+    def looks_at_evaluation(self, strategy: str) -> bool:
+        """Whether a strategy, named with its options, looks at the evaluation set."""
+        return bool(named_strategy(strategy, self.task.strategies).strategy.needs.evaluation)
+
+
+def minutes_of(opened: str | None, now: float, seconds: float | None) -> float | None:
+    """Minutes that a reading took, as far as one can tell; a clock that was set back since tells nothing."""
+    if seconds is None:
+        seconds = -1.0 if opened is None else now - datetime.datetime.fromisoformat(opened).timestamp()
+    return round(seconds / 60, 2) if seconds >= 0 else None
+
+
+def check_classes(names: Sequence[str]) -> None:
+    """Makes sure that names can be names of classes.
+
+    Raises:
+      UserError: one cannot, is there twice, or there are too many.
+    """
+    folded = [name.strip().casefold() for name in names]
+    if twice := [name for name in names if folded.count(name.strip().casefold()) > 1]:
+        raise UserError(f"--labels: {twice[0]!r} is there twice. Names must differ.")
+    if strange := [name for name in names if not name.strip() or any(ord(letter) < 32 for letter in name)]:
+        raise UserError(f"--labels: {strange[0]!r} cannot be a label's name.")
+    if len(names) > CLASSES_AT_MOST:
+        raise UserError(f"--labels names {len(names) - 1} labels; at most {CLASSES_AT_MOST - 1} are possible.")

@@ -1,0 +1,1 @@
+"""Projects of scans, on which readers draw."""

@@ -1,0 +1,35 @@
+"""All that projects of scans do in a way of their own."""
+
+from jaxal.projects.kind import Kind
+from jaxal.projects.scans.labels import dice_between, receive_map, settle_maps, strange_values
+from jaxal.projects.scans.measures import dice_between_rounds, dice_of_proposals, sizes_of_proposals
+from jaxal.projects.scans.network import is_proposed, ready, write_proposals
+from jaxal.projects.scans.start import existing, find, freeze
+from jaxal.projects.scans.worklists import complete
+from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.worklists.pictures import picture_of
+
+SCANS = Kind(
+    name="scans",
+    task=SEGMENTATION,
+    unnamed=1,
+    score="Dice",
+    size=10,
+    minutes=15.0,
+    test_cases=20,
+    find=find,
+    freeze=freeze,
+    existing=existing,
+    receive=receive_map,
+    settle=settle_maps,
+    ready=ready,
+    propose=write_proposals,
+    proposed=is_proposed,
+    scores=dice_of_proposals,
+    steady=dice_between_rounds,
+    between=dice_between,
+    sizes=sizes_of_proposals,
+    item=complete,
+    picture=picture_of,
+    problems=strange_values,
+)

@@ -1,0 +1,125 @@
+"""Label maps of a project: checked, laid on the case's own grid, read again, and made one of several."""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from jaxal.labels.deliveries import Delivered, Expected, receive
+from jaxal.labels.findings import History, dice_with
+from jaxal.labels.merging import merge
+from jaxal.labels.placing import Grid
+from jaxal.labels.writing import write_nifti
+from jaxal.projects.kind import Delivery, Received, Settled, minutes_of
+from jaxal.projects.project import IGNORE, Project
+from jaxal.projects.settings import Source
+from jaxal.projects.state import MERGED, State, Version
+
+
+def receive_map(project: Project, state: State, delivery: Delivery, confirmed: Collection[str]) -> Received:
+    """Checks a delivered map; see `Kind.receive`. A label that nobody was asked for, such as a reviewer's, is compared with no proposal.
+
+    Raises:
+      Refused: it cannot be taken.
+    """
+    assert delivery.path is not None
+    asked = delivery.reader in state.cases[delivery.case].readings
+    expected = expected_of(project, state, delivery, confirmed) if asked else _expected(project, state, delivery)
+    delivered = receive(delivery.path, expected, names=delivery.names, trust_grid=delivery.trust_grid, resample=delivery.resample)
+    return received_of(project, delivery.case, delivered)
+
+
+def received_of(project: Project, case: str, delivered: Delivered) -> Received:
+    """A map that was laid on its case's grid, as projects keep it."""
+    fields = {
+        "volumes_ml": {name: round(volume, 3) for name, volume in delivered.volumes_ml.items()},
+        "centres": {name: [round(part, 4) for part in place] for name, place in delivered.centres.items()},
+    }
+    return _kept(project, case, delivered.labels)._replace(notes=delivered.notes, fields=fields)
+
+
+def _kept(project: Project, case: str, labels: np.ndarray) -> Received:
+    return Received((), {}, lambda path: write_nifti(path, labels, grid_of(project.cases[case])))
+
+
+def expected_of(project: Project, state: State, delivery: Delivery, confirmed: Collection[str] = ()) -> Expected:
+    """What a delivery is checked against; of what is refused once, `confirmed` is taken."""
+    reading = state.cases[delivery.case].readings[delivery.reader]
+    path = project.proposal_path(delivery.case, reading.round, ".nii.gz")
+    shown = reading.proposal and path.is_file()
+    return dataclasses.replace(
+        _expected(project, state, delivery),
+        proposal=(lambda: read_map(path)) if shown else None,
+        minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
+        empty_is_meant=delivery.empty or "empty" in confirmed,
+        hard=frozenset({"mirrored"}) - set(confirmed),
+    )
+
+
+def _expected(project: Project, state: State, delivery: Delivery) -> Expected:
+    scan = project.cases[delivery.case]
+    return Expected(
+        case=scan.id,
+        grid=grid_of(scan),
+        classes=tuple(state.classes[1:]),
+        others={other.id: grid_of(other) for other in project.settings.cases if other.id != scan.id},
+        history=history_of(state),
+        empty_is_meant=delivery.empty,
+        partial=True,
+    )
+
+
+def grid_of(scan: Source) -> Grid:
+    """A case's own grid."""
+    return Grid(scan.shape, np.array([*scan.affine, (0.0, 0.0, 0.0, 1.0)]))
+
+
+def history_of(state: State) -> History:
+    """What labels that were accepted are like."""
+    drawn = [version for case in state.cases.values() for version in case.versions if version.reader != MERGED]
+    names = {name for version in drawn for name in version.volumes_ml}
+    return History(
+        cases=len(drawn),
+        share={name: sum(name in version.volumes_ml for version in drawn) / len(drawn) for name in names},
+        volumes_ml={name: [version.volumes_ml[name] for version in drawn if name in version.volumes_ml] for name in names},
+        centres={name: [version.centres[name] for version in drawn if name in version.centres] for name in names},
+        minutes=[version.minutes for version in drawn if version.minutes is not None],
+    )
+
+
+def read_version(project: Project, case: str, version: str) -> np.ndarray:
+    """A stored label on the case's own grid."""
+    return read_map(project.label_path(case, version))
+
+
+def read_map(path: Any) -> np.ndarray:
+    """A label map's values, `[i, j, k]`, uint8."""
+    return np.asarray(nibabel.nifti1.load(path).dataobj).astype(np.uint8)
+
+
+def settle_maps(project: Project, state: State, versions: Sequence[Version]) -> Settled:
+    """Two readers' voxels count where they agree, and nobody knows the others; of three the majority counts."""
+    case, classes = versions[0].case, state.classes[1:]
+    maps = {version.reader: read_version(project, case, version.name) for version in versions}
+    merged = merge(maps, classes, least_dice=project.settings.protocol.far_apart)
+    scores = {
+        f"{first} {second}": [None if value != value else round(float(value), 4) for value in values]
+        for (first, second), values in merged.dice.items()
+    }
+    return Settled(merged.disputed, merged.sentence, scores, _kept(project, case, merged.labels))
+
+
+def dice_between(project: Project, state: State, first: Version, second: Version) -> list[float]:
+    """Dice of two versions of a case in each class above 0; NaN where neither has it."""
+    maps = [read_version(project, version.case, version.name) for version in (first, second)]
+    return [float(value) for value in dice_with(maps[0], maps[1], len(state.classes) - 1)]
+
+
+def strange_values(project: Project, version: Version) -> list[str]:
+    """Values of a stored map that no class has, in a sentence."""
+    values = np.unique(read_version(project, version.case, version.name))
+    strange = [int(value) for value in values if value >= version.classes and value != IGNORE]
+    path = project.label_path(version.case, version.name)
+    return [f"{path}: holds the value {strange[0]}, which no class has."] if strange else []

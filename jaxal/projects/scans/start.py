@@ -1,0 +1,155 @@
+"""The beginning of a project of scans: they are found, checked and planned for, and label maps that lie beside them are read."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from jaxal.data.cases import fingerprint_of
+from jaxal.data.scans.folder import Showing, check_spacings, groups_of, look_at_all
+from jaxal.data.scans.layouts import Files, ScanListing, find_cases
+from jaxal.data.scans.plan import check_looks, make_plan
+from jaxal.data.scans.prepare import prepare
+from jaxal.data.scans.unlabelled import flat_scans, listed_scans
+from jaxal.errors import UserError
+from jaxal.labels.deliveries import Expected, receive
+from jaxal.labels.refusals import Refused
+from jaxal.networks.unet import UNetConfig
+from jaxal.projects.kind import Beginning, Found, Received, check_classes
+from jaxal.projects.project import IGNORE, Project
+from jaxal.projects.scans.labels import grid_of, received_of
+from jaxal.projects.settings import OfScans, Protocol, Settings, Source, new_settings
+from jaxal.studies.presets import OWN_SCANS, Preset
+
+
+def find(asked: Beginning) -> Found:
+    """The scans, each subject's group, and the folder that all paths are below.
+
+    Raises:
+      UserError: there are none, or nothing tells what is to be drawn.
+    """
+    listing, groups, root = _find(asked)
+    if not listing.cases:
+        raise UserError(f"{asked.data}: holds no scans.")
+    labelled = [case.id for case in listing.cases if case.label]
+    return Found(listing, [case.id for case in listing.cases], labelled, groups, root)
+
+
+def freeze(folder: Path, asked: Beginning, found: Found, showing: Showing) -> Settings:
+    """Checks every file, plans, prepares, and decides what may not change.
+
+    Raises:
+      UserError: a file is bad.
+    """
+    listing: ScanListing = found.listing
+    files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
+    with showing("checking files") as progress:
+        looks = look_at_all(listing, files, folder / "prepared" / "looks", progress)
+    check_looks(looks, listing)
+    check_spacings(looks, listing)
+    size, config = OWN_SCANS[asked.preset], asked.folder
+    plan = make_plan(listing.channels, looks, config.patch_voxels or size.patch_voxels, config.spacing_mm or None, config.levels)
+    bare = listing._replace(cases=tuple(case._replace(label=None) for case in listing.cases), ignore=IGNORE)
+    with showing("preparing") as progress:
+        prepare(bare, found.groups, plan, folder / "prepared", files, progress)
+    preset = _preset(asked.preset, plan.levels, plan.pooling, asked.protocol, len(listing.cases), plan.spacing_mm)
+    return new_settings(
+        name=folder.resolve().name,
+        data=str(found.root.resolve()),
+        layout=listing.layout,
+        classes=listing.classes,
+        cases=tuple(_source(case, found.groups, files[case.id].image, found.root) for case in listing.cases),
+        of_scans=OfScans(listing.channels, plan, preset),
+        of_images=None,
+        start=asked.start,
+        protocol=asked.protocol,
+    )
+
+
+def existing(project: Project, found: Found, id_: str) -> Received:
+    """A label map of the data folder, whose values are those of its description.
+
+    Raises:
+      UserError: it cannot be taken.
+    """
+    listing: ScanListing = found.listing
+    case = next(case for case in listing.cases if case.id == id_)
+    assert case.label is not None
+    classes = listing.classes[1:]
+    names = classes if listing.ignore is None else (*classes, "ignore")
+    expected = Expected(case.id, grid_of(project.cases[case.id]), classes, empty_is_meant=True, partial=True)
+    try:
+        delivered = receive(case.label, expected, names=names)
+    except Refused as refused:
+        raise UserError(f"{case.label}: {refused.sentence}") from refused
+    received = received_of(project, id_, delivered)
+    return received._replace(fields={**received.fields, "delivered": delivered.sha256})
+
+
+def _find(asked: Beginning) -> tuple[ScanListing, Mapping[str, str], Path]:
+    """The scans, each subject's group, and the folder that all paths are below."""
+    data, wanted = asked.data, ("background", *(name for name in asked.labels if name.casefold() != "background"))
+    if data.is_file() and data.suffix in (".csv", ".tsv"):
+        channels, cases, groups = listed_scans(data)
+        _need_labels(asked)
+        return ScanListing("table", channels, wanted, None, tuple(sorted(cases))), groups, data.parent
+    if not data.is_dir():
+        raise UserError(f"--data {data}: {'a file, but no table (.csv or .tsv)' if data.exists() else 'no such folder'}.")
+    if any((data / name).is_file() for name in ("dataset.json", "dataset_description.json")):
+        listing = find_cases(data, asked.folder.channels or None, need_labels=False)
+        if asked.labels and set(listing.classes[1:]) != set(wanted[1:]):
+            if any(case.label for case in listing.cases):
+                raise UserError(
+                    f"--labels names {', '.join(wanted[1:])}, but the label maps of {data} hold {', '.join(listing.classes[1:])}. Leave --labels out."
+                )
+            listing = listing._replace(classes=wanted)
+    else:
+        cases = flat_scans(data)
+        count = len(cases[0].images)
+        names = asked.folder.channels or (("image",) if count == 1 else tuple(f"channel {number}" for number in range(count)))
+        if len(names) != count:
+            raise UserError(f"--channels names {len(names)} channels, but each scan has {count} files.")
+        _need_labels(asked)
+        listing = ScanListing("files", names, wanted, None, tuple(sorted(cases)))
+    check_classes(listing.classes)
+    return listing, groups_of(data, asked.folder, listing)[1], data
+
+
+def _need_labels(asked: Beginning) -> None:
+    if not asked.labels:
+        raise UserError(f"{asked.data}: nothing there tells what is to be drawn. Name it: --labels liver,tumour.")
+    check_classes(["background", *(name for name in asked.labels if name.casefold() != "background")])
+
+
+def _source(case: Files, groups: Mapping[str, str], fingerprint: str, root: Path) -> Source:
+    grid = nibabel.nifti1.load(case.images[0])
+    affine = np.asarray(grid.affine, np.float64)[:3]
+    return Source(
+        case.id,
+        case.subject,
+        groups.get(case.subject, ""),
+        tuple(os.path.relpath(path, root) for path in case.images),
+        fingerprint,
+        tuple(int(size) for size in grid.shape[:3]),
+        tuple(tuple(float(value) for value in row) for row in affine),
+    )
+
+
+def _preset(
+    name: str, levels: int, pooling: tuple[tuple[int, ...], ...], protocol: Protocol, cases: int, spacing_mm: Sequence[float]
+) -> Preset:
+    size = OWN_SCANS[name]
+    return Preset(
+        cases=cases,
+        spacing_mm=min(spacing_mm),
+        rounds=1,
+        query_size=protocol.size,
+        initial_size=protocol.size,
+        evaluation=protocol.evaluation_share,
+        test=0.0,
+        network=UNetConfig(width=size.width, levels=levels, pooling=pooling),
+        training=size.training,
+        members=size.members,
+    )
