@@ -12,7 +12,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxal.data.cases import Dataset
-from jaxal.data.images.decoded import Listed, Listing, make_images
+from jaxal.data.images.decoded import make_images
+from jaxal.data.images.listing import Listed, Listing
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.data.scans.prepare import load_case

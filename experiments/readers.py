@@ -20,13 +20,14 @@ import numpy as np
 
 from jaxal.assessment.honest_curve import mean_dice
 from jaxal.assessment.intervals import Estimate
+from jaxal.assessment.reader_error import dice_with_truth, readers_agreement
 from jaxal.cli import command
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.data.simulated.brain import BrainConfig, write_cohort
 from jaxal.data.simulated.readers import Reader
 from jaxal.files import write_text
 from jaxal.projects.kind import Beginning
-from jaxal.projects.measures import Unseen, against_truth, agreement, honest, reader_error, unseen
+from jaxal.projects.measures import Unseen, agreement, honest, unseen
 from jaxal.projects.network import reopened
 from jaxal.projects.project import Project, open_project
 from jaxal.projects.scans.measures import dice_of_maps
@@ -110,16 +111,16 @@ def _one(arguments: Arguments, seed: int, display: Display) -> list[dict[str, fl
     pairs = [
         dice for _, _, dice in agreement(project, state) if min(dice) >= protocol.far_apart
     ]  # the others are decided by people
-    error = reader_error(pairs)
+    agreed = readers_agreement(pairs)
     return [
-        {"seed": seed, **_against_truth(project, state, measured, error, truth, display)}
+        {"seed": seed, **_against_truth(project, state, measured, agreed, truth, display)}
         for measured in unseen(project, state)
         if measured.waiting == 0
     ]
 
 
 def _against_truth(
-    project: Project, state: State, measured: Unseen, error: Estimate, truth: Path, display: Display
+    project: Project, state: State, measured: Unseen, agreed: Estimate, truth: Path, display: Display
 ) -> dict[str, float]:
     """One round's estimate and what it should have been."""
     round_ = next(round_ for round_ in state.rounds if round_.number == measured.round)
@@ -131,11 +132,11 @@ def _against_truth(
     ]
     estimate = honest(measured)
     assert estimate is not None
-    corrected = against_truth(estimate.over_all, error)
+    corrected = dice_with_truth(estimate.over_all, agreed, len(state.classes) - 1)
     return {
         "round": measured.round,
         "measured": estimate.over_all.value,
-        "error": error.value,
+        "agreement": agreed.value,
         "estimate": corrected.value,
         "low": corrected.low,
         "high": corrected.high,

@@ -15,7 +15,7 @@ import sys
 from typing import Literal
 
 from jaxal.cli import command
-from jaxal.data.images.decoded import Listing
+from jaxal.data.images.listing import Listing
 from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.scoring.members import MembersConfig

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxal.data.images.decoded import ImageSet, Listed, Listing, make_images
+from jaxal.data.images.decoded import ImageSet, make_images
+from jaxal.data.images.listing import Listed, Listing
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.training.config import TrainingConfig
 

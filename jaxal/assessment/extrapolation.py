@@ -47,23 +47,25 @@ class Extrapolation(NamedTuple):
 NOTHING = Estimate(np.nan)
 
 
-def extrapolate(labelled: Sequence[int], curve: Sequence[Estimate], goal: float, common: float = 0.5) -> Extrapolation:
+def extrapolate(
+    labelled: Sequence[int], curve: Sequence[Estimate], goal: float, common: float = 0.5, score: str = "Dice"
+) -> Extrapolation:
     """Fits the law and reads off when it reaches the goal.
 
     Args:
       labelled: labels that each round was trained on, rising, at least 1.
       curve: the honest estimate of each; those without an interval are left out.
-      goal: a Dice in (0, 1).
+      goal: a score in (0, 1).
       common: share of the variance of the rounds' errors that they have in common, in [0, 1), because they look at the same cases.
+      score: what the curve is of, for sentences.
     """
+    what = f"{'an' if score[0] in 'aeiou' else 'a'} {score} of {goal:g}"
     if not 0.0 < goal < 1.0:
         raise ValueError(f"A goal of {goal}, which is not between 0 and 1.")
     told = [place for place, estimate in enumerate(curve) if estimate.high - estimate.low > 0]
     if len(told) < FEWEST_ROUNDS:
         have = f"{len(told)} round{'s have' if len(told) != 1 else ' has'} an interval, and it takes {FEWEST_ROUNDS}"
-        return Extrapolation(
-            "cannot be told", NOTHING, NOTHING, f"How many labels a Dice of {goal:g} takes cannot be told: {have}."
-        )
+        return Extrapolation("cannot be told", NOTHING, NOTHING, f"How many labels {what} takes cannot be told: {have}.")
     labels = np.array([labelled[place] for place in told], np.float64)
     values = np.array([curve[place].value for place in told])
     cases = np.array([curve[place].cases for place in told], np.float64)
@@ -79,7 +81,7 @@ def extrapolate(labelled: Sequence[int], curve: Sequence[Estimate], goal: float,
     numbers = np.geomspace(1.0, FURTHEST * now, STEPS)
     of_numbers = _squares_given_labels(numbers, labels, values, white, goal)
     if goal > limit.high:
-        sentence = f"A Dice of {goal:g} lies above {limit.high:.3f}, where this curve levels off at most, so that no number of labels can be told."
+        sentence = f"{_capital(what)} lies above {limit.high:.3f}, where this curve levels off at most, so that no number of labels can be told."
         return Extrapolation("cannot be told", NOTHING, limit, sentence)
     within = numbers[of_numbers <= allowed]
     if not len(within):  # all that fit lie before the first label or beyond the furthest
@@ -87,23 +89,25 @@ def extrapolate(labelled: Sequence[int], curve: Sequence[Estimate], goal: float,
     low = max(float(within.min()) - now, 0.0)
     high = np.inf if within.max() == numbers[-1] else max(float(within.max()) - now, 0.0)
     value = np.inf if limit.value <= goal and np.isinf(high) else max(float(numbers[of_numbers.argmin()]) - now, 0.0)
-    return _outcome(goal, Estimate(value, low, high, len(told)), limit)
+    return _outcome(what, Estimate(value, low, high, len(told)), limit)
 
 
-def _outcome(goal: float, more: Estimate, limit: Estimate) -> Extrapolation:
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _outcome(what: str, more: Estimate, limit: Estimate) -> Extrapolation:
     """Says what an interval comes to."""
     if more.low == 0 and np.isinf(more.high):
-        sentence = f"How many labels a Dice of {goal:g} takes cannot be told: from none to more than there will ever be fits these rounds."
+        sentence = f"How many labels {what} takes cannot be told: from none to more than there will ever be fits these rounds."
         return Extrapolation("cannot be told", NOTHING, limit, sentence)
     if np.isinf(more.high):
         return Extrapolation(
-            "at least", more, limit, f"A Dice of {goal:g} takes at least {more.low:.0f} more labels, if it is reached at all."
+            "at least", more, limit, f"{_capital(what)} takes at least {more.low:.0f} more labels, if it is reached at all."
         )
     if more.value == 0:
-        return Extrapolation(
-            "reached", more, limit, f"A Dice of {goal:g} is reached, or takes up to {more.high:.0f} more labels."
-        )
-    sentence = f"A Dice of {goal:g} takes about {more.value:.0f} more labels ({more.low:.0f} to {more.high:.0f})."
+        return Extrapolation("reached", more, limit, f"{_capital(what)} is reached, or takes up to {more.high:.0f} more labels.")
+    sentence = f"{_capital(what)} takes about {more.value:.0f} more labels ({more.low:.0f} to {more.high:.0f})."
     return Extrapolation("estimate", more, limit, sentence)
 
 

@@ -29,7 +29,9 @@ class Verdict(NamedTuple):
     sentence: str
 
 
-def predictions_stabilise(agreements: Sequence[np.ndarray], threshold: float = 0.98, rounds: int = 3) -> Verdict:
+def predictions_stabilise(
+    agreements: Sequence[np.ndarray], threshold: float = 0.98, rounds: int = 3, score: str = "Dice"
+) -> Verdict:
     """Whether successive networks predict the same (Bloodgood & Vijay-Shanker 2009, with Dice for their kappa).
 
     Args:
@@ -37,6 +39,7 @@ def predictions_stabilise(agreements: Sequence[np.ndarray], threshold: float = 0
         unlabelled cases, `[cases]`; NaN where both predict nothing.
       threshold: that the mean has to reach.
       rounds: in how many successive rounds.
+      score: what agreement is measured by, for sentences.
     """
     name, means = "predictions stabilise", [bounded_mean(of_round) for of_round in agreements]
     value = means[-1] if means else UNKNOWN
@@ -46,14 +49,14 @@ def predictions_stabilise(agreements: Sequence[np.ndarray], threshold: float = 0
     else:
         passed = _run([mean.value >= threshold for mean in means])
         sentence = (
-            f"The last two networks agree with a Dice of {_told(value)} on cases that neither was trained on; "
+            f"The last two networks agree with each other, {score} {_told(value)}, on cases that neither was trained on; "
             f"{passed} of {rounds} successive rounds reached {threshold:g}."
         )
     return Verdict(name, value, threshold, state if not np.isnan(value.value) else NOT_KNOWN, sentence)
 
 
 def score_changes(
-    agreements: Sequence[np.ndarray], classes: Sequence[str], threshold: float = 0.05, rounds: int = 3
+    agreements: Sequence[np.ndarray], classes: Sequence[str], threshold: float = 0.05, rounds: int = 3, score: str = "Dice"
 ) -> list[Verdict]:
     """By how much the Dice of each class may change from round to round (Altschuler & Bloodgood 2019).
 
@@ -64,6 +67,7 @@ def score_changes(
       classes: names.
       threshold: that the change has to stay below.
       rounds: in how many successive rounds.
+      score: what agreement is measured by, for sentences.
     """
     verdicts = []
     for place, class_ in enumerate(classes):
@@ -73,9 +77,9 @@ def score_changes(
         below = [change.value < threshold for change in changes]
         known = not np.isnan(value.value)
         sentence = (
-            f"The Dice of {class_} is expected to change by {_told(value)}; {_run(below)} of {rounds} successive rounds stayed below {threshold:g}."
+            f"The {score} of {class_} is expected to change by {_told(value)}; {_run(below)} of {rounds} successive rounds stayed below {threshold:g}."
             if known
-            else f"Nothing is known of how the Dice of {class_} changes, because no two rounds predicted it for the same cases."
+            else f"Nothing is known of how the {score} of {class_} changes, because no two rounds predicted it for the same cases."
         )
         told = [passed for passed, change in zip(below, changes, strict=True) if not np.isnan(change.value)]
         state = _in_succession(told, rounds) if known else NOT_KNOWN
@@ -120,16 +124,22 @@ def reader_gain(network: np.ndarray, readers: np.ndarray) -> Verdict:
 
 
 def money(
-    curve: Sequence[Estimate], minutes: Sequence[float], bound: float | None, common: float = 0.5, rounds: int = 2
+    curve: Sequence[Estimate],
+    minutes: Sequence[float],
+    bound: float | None,
+    common: float = 0.5,
+    rounds: int = 2,
+    score: str = "Dice",
 ) -> Verdict:
-    """Whether Dice still rises enough for the minutes spent on it.
+    """Whether the curve still rises enough for the minutes spent on it.
 
     Args:
       curve: honest estimate of each round.
       minutes: spent on the labels that each round has and the round before did not; of the first it is not used.
-      bound: least gain of Dice for 100 minutes; None as long as the user has not set one.
+      bound: least gain for 100 minutes; None as long as the user has not set one.
       common: share of the variance of two rounds' errors that they have in common.
       rounds: in how many successive rounds it has to stay below.
+      score: what the curve is of, for sentences.
     """
     name, gains = "money", []
     for before, after, spent in zip(curve, curve[1:], minutes[1:], strict=False):
@@ -141,7 +151,7 @@ def money(
     threshold = np.nan if bound is None else bound
     if not gains:
         return Verdict(name, UNKNOWN, threshold, NOT_KNOWN, "What 100 minutes gain is known after the second round.")
-    told = f"The last round gained {_told(gains[-1])} of Dice for 100 minutes"
+    told = f"The last round gained {_told(gains[-1])} of {score} for 100 minutes"
     if bound is None:
         return Verdict(name, gains[-1], threshold, NOT_KNOWN, f"{told}; no bound is set.")
     below = [gain.value < bound for gain in gains]

@@ -15,26 +15,14 @@ from typing import Literal
 
 from jaxal.cli import command
 from jaxal.data.images.layouts import MEANT, find_images
-from jaxal.networks.resnet import ResNetConfig
-from jaxal.scoring.members import MembersConfig
 from jaxal.studies import images, option_types
-from jaxal.studies.presets import OF_IMAGES, OF_IMAGES_AS_PUBLISHED
-
-PRESETS = {
-    "smoke": images.ImagePreset(
-        (24, 24), 2, 0.3, 0.15, 0.2, 0.3, ResNetConfig(architecture="small", width=8, groups=4, entry="narrow"),
-        dataclasses.replace(OF_IMAGES, steps=10, warm_steps=5, batch_size=8), MembersConfig(dropout=4), batch_size=16,
-    ),
-    "small": images.ImagePreset((64, 64), 6, 0.10, 0.06, 0.15, 0.3, ResNetConfig(width=16, groups=4), OF_IMAGES),
-    "paper": images.ImagePreset((512, 512), 6, 0.10, 0.06, 0.15, 0.3, ResNetConfig(dtype="bfloat16"), OF_IMAGES_AS_PUBLISHED),
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments(images.FolderArguments):
     """Decides which of your images to label next, and reports each class's AUC."""
 
-    preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
+    preset: Literal[tuple(images.OWN_IMAGES)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (a minute), small (64 x 64 pixels, two cores), paper (512 x 512, a GPU)."""
     size: option_types.Numbers = ()
     """Height and width to which images are brought. Default: the preset's."""
@@ -43,7 +31,7 @@ class Arguments(images.FolderArguments):
 
 
 STUDY = images.FolderStudy(
-    "classification", PRESETS, lambda folder, arguments: find_images(folder, arguments.group_column), None, MEANT
+    "classification", images.OWN_IMAGES, lambda folder, arguments: find_images(folder, arguments.group_column), None, MEANT
 )
 
 

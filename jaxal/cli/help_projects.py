@@ -39,29 +39,36 @@ With readers, whose labels come in over weeks:
 PROJECT_HELP = {
     "start": """Usage: jaxal start PROJECT --data DIR --readers NAMES [OPTIONS]
 
-Begins a project: every scan is read and checked, the way in which scans are
-prepared is planned and frozen, and labels that are there already are taken in.
-DIR is only read. Of a project that is there: adds readers, or a class, or notes
+Begins a project of scans, on which readers draw, or of images, for which they
+choose a class. Every file is read and checked, the way in which it is prepared
+is frozen, and labels that are there already are taken in. DIR is only read. Of a project that is there: adds readers, or a class, or notes
 where its data lie now.
 
   PROJECT               folder for the project; new
   --data DIR            scans in nnU-Net's layout, the Decathlon's or BIDS, with
                         or without labels; a folder of NIfTI files; or a table
-                        of them (.csv: case, a column a channel, label, group)
-  --labels NAMES        what is to be drawn, such as liver,tumour; default: as
-                        dataset.json has it
-  --readers NAMES       who draws, such as anna,ben
+                        of them (.csv: case, a column a channel, label, group).
+                        Or images: a folder, where folders in it may be called
+                        like classes, or images.csv (path, label, group)
+  --labels NAMES        what is to be drawn, such as liver,tumour, or the classes
+                        to choose from; default: as the data have them
+  --readers NAMES       who draws or chooses, such as anna,ben
   --strategy NAME       how cases are chosen; default: aeig
-  --size N              cases a query; default: 10
+  --size N              cases a query; default: 10 scans, 50 images
   --first random|k_center
                         how the first query is drawn: at random by group, or
                         far apart in an untrained network's features
   --random-share X      of each later query, drawn at random, which tells
                         honestly how good the network is; default: 0.2
   --evaluation-share X  of the first query, kept for the strategy; default: 0.25
-  --test-cases N        that stay out of training for good; default: 20
+  --test-cases N        that stay out of training for good; default: 20 scans,
+                        100 images
   --double-share X      of the cases, read by two readers; default: 0.15
-  --minutes X           that a reading takes, as you guess; default: 15
+  --minutes X           that a reading takes, as you guess; default: 15 of a
+                        scan, a quarter of one of an image
+  --proposals shown|hidden
+                        whether readers see what the network proposes; default:
+                        shown for scans, hidden for images, where it only sways
   --preset NAME         smoke, small (two cores; default) or paper (a GPU)
   --training NAME       scratch, or warm: from the last round's weights
   --group-column NAME   column that names each case's group of patients
@@ -69,6 +76,9 @@ where its data lie now.
   --channels NAMES      in BIDS, which images; of plain files, their names
   --spacing-mm X Y Z    voxel size for the network; default: from the data
   --patch-voxels N      that the network sees at once; default: the preset's
+  --pixels H W          to which images are brought; default: the preset's
+  --weights FILE        that networks of images begin from: torchvision's
+                        ResNet-18 or 50, .safetensors or .npz
   --seed N              of every draw; default: 0
   --add-class NAME --old-labels absent|ask
                         adds a class: it occurs in no label drawn so far, or
@@ -90,7 +100,8 @@ Takes in labels: what lies in the readers' inboxes (PROJECT/readers/NAME/inbox),
 or the files named. Each is checked; one that cannot be taken is kept in the
 reader's folder `returned` with the reason, and changes nothing.
 
-  FILE                  CASE.seg.nrrd, .nii.gz, .nii or .nrrd
+  FILE                  CASE.seg.nrrd, .nii.gz, .nii or .nrrd; of images what
+                        click.html saved, or Label Studio's export
   --reader NAME         who drew it; default: whoever is asked for the case
   --case NAME           which case it is of; default: as the file is named
   --names NAMES         what the values 1, 2, ... mean, where the file does not
@@ -99,6 +110,8 @@ reader's folder `returned` with the reason, and changes nothing.
   --trust-grid          the file has lost its place; its voxels are the scan's
   --resample            drawn on another grid: take the nearest voxels
   --comment TEXT        for the record
+  --users NAME=USER,...
+                        who each user in Label Studio's export is
 """,
     "status": """Usage: jaxal status PROJECT [--json]
 
@@ -166,7 +179,8 @@ unless some are named.
 Writes all labels that count with their images, and labels.tsv, which says where
 each came from.
 
-  --layout NAME         nnunet (default), decathlon or bids
+  --layout NAME         of scans nnunet (default), decathlon or bids; of images
+                        table (default) or folders
   --link                link to the images instead of copying them
 """,
     "check": """Usage: jaxal check PROJECT

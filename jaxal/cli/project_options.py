@@ -24,31 +24,34 @@ class Start:
     project: Folder
     """Folder for the project."""
     data: option_types.Place = None
-    """Folder of scans in any layout, with or without labels, or a table of them (.csv). Of a project that is there: where its data lie now."""
+    """Folder of scans or images in any layout, with or without labels, or a table of them (.csv). Of a project that is there: where its data
+    lie now."""
     labels: option_types.Names = ()
-    """What is to be drawn, such as liver,tumour. Default: as dataset.json has it."""
+    """What is to be drawn, such as liver,tumour, or the classes to choose from. Default: as the data have them."""
     readers: option_types.Names = ()
-    """Who draws, such as anna,ben."""
+    """Who draws or chooses, such as anna,ben."""
     add_class: option_types.Name = None
     """A class to add to a project that is there."""
     old_labels: Literal["absent", "ask"] | None = None
     """With --add-class: the class occurs in no label drawn so far (absent), or they are asked for again (ask)."""
     strategy: str = Protocol.strategy
     """How cases are chosen (`jaxal strategies`)."""
-    size: int = Protocol.size
-    """Cases a query."""
+    size: option_types.Number = None
+    """Cases a query. Default: 10 scans, 50 images."""
     first: Literal["random", "k_center"] = "random"
     """How the first query is drawn: at random by group, or far apart in an untrained network's features."""
     random_share: Share = Protocol.random_share
     """Of each query, drawn at random; it tells honestly how good the network is."""
     evaluation_share: Share = Protocol.evaluation_share
     """Of the first query, kept for the strategy's evaluation set."""
-    test_cases: int = Protocol.test_cases
-    """Every second case of the random shares stays out of training until there are so many."""
+    test_cases: option_types.Number = None
+    """Every second case of the random shares stays out of training until there are so many. Default: 20 scans, 100 images."""
     double_share: Share = Protocol.double_share
     """Of the cases, read by two readers."""
-    minutes: float = Protocol.minutes
-    """That a reading is guessed to take."""
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="MINUTES", help_behavior_hint="")] = None
+    """That a reading is guessed to take. Default: 15 of a scan, a quarter of an image."""
+    proposals: Annotated[Literal["shown", "hidden"] | None, tyro.conf.arg(metavar="{shown,hidden}", help_behavior_hint="")] = None
+    """Whether readers see what the network proposes. Default: shown for scans, where it saves drawing; hidden for images, where it only sways."""
     seed: int = 0
     """Of every draw."""
     preset: Literal["smoke", "small", "paper"] = "small"
@@ -65,6 +68,10 @@ class Start:
     """Voxel size to which scans are resampled for the network. Default: derived from the data."""
     patch_voxels: option_types.Number = None
     """Voxels that the network sees at once, at most. Default: the preset's."""
+    pixels: option_types.Numbers = ()
+    """Height and width to which images are brought. Default: the preset's."""
+    weights: option_types.Place = None
+    """Weights that networks of images begin from: torchvision's ResNet-18 or 50 as .safetensors or .npz. Default: drawn at random."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Take:
 
     project: Folder
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE...]")] = ()
-    """Label maps named after their cases."""
+    """Label maps named after their cases; of images the answers that click.html saved, or Label Studio's export."""
     reader: option_types.Name = None
     """Who drew the files. Default: whoever is asked for the case."""
     case: option_types.Name = None
@@ -93,6 +100,8 @@ class Take:
     """What the values 1, 2, … of the files mean, where they do not say so."""
     empty: bool = False
     """There is nothing to see in the case."""
+    users: option_types.Names = ()
+    """Who each user in Label Studio's export is, such as anna=1,ben=ben@example.org."""
     trust_grid: bool = False
     """The file has lost its place in space; its voxels are the scan's."""
     resample: bool = False
@@ -123,8 +132,8 @@ class Export:
 
     project: Folder
     out: Folder
-    layout: Layout = "nnunet"
-    """Of the folder."""
+    layout: Layout | None = None
+    """Of the folder: nnunet (the default), decathlon or bids of scans; table (the default) or folders of images."""
     link: bool = False
     """Link to the images instead of copying them."""
 

@@ -16,8 +16,9 @@ from jaxal.projects import start as starting
 from jaxal.projects.ask import ask as ask_round
 from jaxal.projects.check import problems
 from jaxal.projects.export import export
-from jaxal.projects.kind import Beginning
-from jaxal.projects.kinds import kind_of
+from jaxal.projects.images.answers import users_of
+from jaxal.projects.kind import Beginning, Kind
+from jaxal.projects.kinds import kind_of, kind_of_data
 from jaxal.projects.page import write_page
 from jaxal.projects.project import Project, open_project
 from jaxal.projects.review_page import write_review
@@ -44,10 +45,7 @@ def _start(asked: Start, display: Display) -> int:
             f"{asked.project}: holds no project yet; --add-class is for one that is there. Name all labels with --labels."
         )
     if asked.data is None:
-        raise UserError("--data DIR is needed: the folder of scans, or a table of them.")
-    given_names = {field.name for field in dataclasses.fields(Protocol)} & {field.name for field in dataclasses.fields(Start)}
-    options: dict[str, Any] = {name: getattr(asked, name) for name in given_names}
-    protocol = Protocol(**options)
+        raise UserError("--data DIR is needed: the folder of scans or images, or a table of them.")
     config = FolderConfig(
         group_column=asked.group_column,
         participants=asked.participants,
@@ -60,10 +58,12 @@ def _start(asked: Start, display: Display) -> int:
         asked.data,
         option_types.split(asked.labels),
         option_types.split(asked.readers),
-        protocol,
+        _protocol(asked, kind_of_data(asked.data)),
         config,
         asked.preset,
         asked.training,
+        _pixels(asked.pixels),
+        asked.weights,
     )
     project = starting.start(asked.project, beginning, showing_on(display))
     state = project.state()
@@ -77,6 +77,24 @@ def _start(asked: Start, display: Display) -> int:
     refresh(project)
     display.note(f"Next: `jaxal ask {asked.project}` asks for the first cases.")
     return 0
+
+
+def _protocol(asked: Start, kind: Kind) -> Protocol:
+    """How the project goes on: as asked for, else as its kind usually does."""
+    shared = {field.name for field in dataclasses.fields(Protocol)} & {field.name for field in dataclasses.fields(Start)}
+    usual = {"size": kind.size, "minutes": kind.minutes, "test_cases": kind.test_cases}
+    options: dict[str, Any] = {name: getattr(asked, name) for name in shared - {"proposals"}}
+    options |= {name: value for name, value in usual.items() if options[name] is None}
+    proposals = kind.proposals if asked.proposals is None else asked.proposals == "shown"
+    return Protocol(**options, proposals=proposals)
+
+
+def _pixels(given: Sequence[int]) -> tuple[int, int] | None:
+    if not given:
+        return None
+    if len(given) != 2:
+        raise UserError(f"--pixels is {' '.join(map(str, given))}; it takes a height and a width.")
+    return given[0], given[1]
 
 
 def _change(asked: Start, display: Display) -> int:
@@ -152,7 +170,8 @@ def take(given: Sequence[str]) -> int:
                 options["empty"] = True
             if asked.comment:
                 options["comment"] = asked.comment
-            taken = take_files(project, asked.files, asked.reader, asked.case, told, **options)
+            users = users_of(option_types.split(asked.users))
+            taken = take_files(project, asked.files, asked.reader, asked.case, told, users, **options)
         else:
             taken = take_inboxes(project, told)
         for sentence in settle.settle(project):
@@ -248,7 +267,7 @@ def _list_disputes(project: Project, display: Display) -> None:
         names = ", ".join(state.cases[id_].disputed)
         display.note(f"{id_}: {names} differ too much.  jaxal review {project.folder} {id_} --take VERSION | --third")
     if disputed:
-        display.note(f"Both maps side by side: {project.folder / 'review.html'}")
+        display.note(f"What to look at: {project.folder / 'review.html'}")
     else:
         display.note("Readers differ too much on no case.")
 

@@ -72,8 +72,9 @@ def _serve(asked: Serve, display: Display) -> int:
         project,
         option_types.split(asked.reviewers),
         lambda: text_of(project),
-        lambda reader: _worklist(project, reader),
+        lambda reader: _page_of(project, reader, "worklist.html"),
         lambda: review_text(project) if project.state().with_status("disputed") else None,
+        lambda reader: _page_of(project, reader, "click.html"),
     )
     config = ServeConfig(
         host=asked.host,
@@ -97,6 +98,6 @@ def _add_login(project: Project, asked: Serve, logins: Path, display: Display) -
     return 0
 
 
-def _worklist(project: Project, reader: str) -> str:
+def _page_of(project: Project, reader: str, name: str) -> str:
     write_all(project, [reader])
-    return (project.reader_folder(reader) / "worklist.html").read_text(encoding="utf-8")
+    return (project.reader_folder(reader) / name).read_text(encoding="utf-8")

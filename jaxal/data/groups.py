@@ -69,13 +69,13 @@ def read_groups(
     return groups
 
 
-def columns_of(path: Path) -> list[str]:
-    """Names of a table's columns; none where there is no table.
+def columns_of(path: Path, mark: str = "\t") -> list[str]:
+    """Names of a table's columns, separated by tabs or commas; none where there is no table.
 
     Raises:
       UserError: it is not a table.
     """
-    return read_rows(path)[0] if path.is_file() else []
+    return read_rows(path, mark)[0] if path.is_file() else []
 
 
 def read_rows(path: Path, mark: str = "\t") -> tuple[list[str], list[tuple[int, dict[str, str]]]]:

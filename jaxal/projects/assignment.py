@@ -63,7 +63,9 @@ def assign(project: Project, round_: Round, choice: _Chosen) -> list[dict[str, A
             "part": "first" if first else "random" if id_ in at_random else "strategy",
             "role": choice.roles.get(id_, "training"),
             "double": len(readers[id_]) > 1,
-            "proposal": not first and len(readers[id_]) == 1,  # a common proposal would make two readers agree
+            "proposal": project.settings.protocol.proposals
+            and not first
+            and len(readers[id_]) == 1,  # a common proposal would make two readers agree
             "minutes": round(guessed[id_], 1),
             **({"size": list(sizes[id_])} if sizes else {}),
         }

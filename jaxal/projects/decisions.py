@@ -71,7 +71,7 @@ def give_back(project: Project, ids: Sequence[str], why: str, by: str = "") -> l
         _need_why("return", why)
         for given in ids:
             state = project.state_of(pen.events)
-            id_, _, name = given.partition("/") if given not in project.cases else (given, "", "")
+            id_, name = _case_and_version(project, given)
             _check_cases(project, [id_])
             case = state.cases[id_]
             drawn = [version for version in case.of_attempt() if not name or version.name == name]
@@ -93,6 +93,12 @@ def give_back(project: Project, ids: Sequence[str], why: str, by: str = "") -> l
             pen.add("returned", case=id_, reader=drawn[0].reader, version=drawn[0].name, why=why, by=by)
             done.append((id_, drawn[0].reader))
     return done
+
+
+def _case_and_version(project: Project, given: str) -> tuple[str, str]:
+    """A case, and the version that is named with it, if one is; ids of images hold slashes, too."""
+    id_, _, name = given.rpartition("/")
+    return (id_, name) if given not in project.cases and id_ in project.cases else (given, "")
 
 
 def release(project: Project, reader: str, ids: Sequence[str], why: str, to: str | None = None) -> list[tuple[str, str]]:
@@ -252,9 +258,11 @@ def _need_why(verb: str, why: str) -> None:
         raise UserError(f"jaxal {verb}: say why, because the record must: --why TEXT.")
 
 
-def mark_opened(project: Project, reader: str, id_: str, via: str) -> None:
-    """Notes that a reader has a case before them; the first time counts."""
+def mark_opened(project: Project, reader: str, ids: Sequence[str], via: str) -> None:
+    """Notes that a reader has cases before them; the first time counts."""
     with project.log.held() as pen:
-        reading = project.state_of(pen.events).cases[id_].readings.get(reader)
-        if reading and reading.is_open and reading.opened is None:
-            pen.add("opened", case=id_, reader=reader, via=via)
+        state = project.state_of(pen.events)
+        for id_ in ids:
+            reading = state.cases[id_].readings.get(reader)
+            if reading and reading.is_open and reading.opened is None:
+                pen.add("opened", case=id_, reader=reader, via=via)

@@ -22,7 +22,7 @@ from jaxal.labels.refusals import Note, Refused
 from jaxal.projects.kind import Delivery, Received, minutes_of
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.log import Pen
-from jaxal.projects.project import Project, sha256_of
+from jaxal.projects.project import Project, plain_name, sha256_of
 from jaxal.projects.state import MERGED, State, Version
 
 # What is refused once, because it is rarely meant, and taken when the very same file is handed in again: that is how a reader says
@@ -80,7 +80,7 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
         version = next_version(state, delivery.case, delivery.reader)
         _name(aside, project.label_path(delivery.case, version))
         reading = state.cases[delivery.case].readings[delivery.reader]
-        was_shown = reading.proposal and kind_of(project).proposed(project, delivery.case, reading.round)
+        was_shown = project.shows(reading) and kind_of(project).proposed(project, delivery.case, reading.round)
         pen.add(
             "label",
             case=delivery.case,
@@ -232,10 +232,9 @@ def keep_refused(project: Project, delivery: Delivery, refused: Refused) -> None
     kept = ""
     if reader and delivery.path is not None:
         moment = datetime.datetime.fromtimestamp(project.log.now(), datetime.UTC).strftime("%Y%m%dT%H%M%S")
-        case = delivery.case if delivery.case in state.cases else "unknown"
-        target = (
-            project.reader_folder(reader) / "returned" / f"{case}-{moment}-{uuid.uuid4().hex[:4]}{ending_of(delivery.path.name)}"
-        )
+        case = delivery.case if delivery.case in state.cases else "unknown" if delivery.case else delivery.path.stem
+        ending = ending_of(delivery.path.name) or delivery.path.suffix
+        target = project.reader_folder(reader) / "returned" / f"{plain_name(case)}-{moment}-{uuid.uuid4().hex[:4]}{ending}"
         write_whole(target, lambda file, source=delivery.path: _copy(source, file))  # type: ignore[misc]
         write_text(target.with_name(target.name + ".txt"), f"{refused}\n")
         kept = target.name

@@ -7,19 +7,20 @@ import numpy as np
 
 from jaxal.assessment import minutes as of_minutes
 from jaxal.assessment import stopping
-from jaxal.assessment.agreement import Bias, bias, biases_of_readers, mean_agreement, relative_difference
+from jaxal.assessment.agreement import Bias, bias, biases_of_readers, cohens_kappa, mean_agreement, relative_difference
 from jaxal.assessment.extrapolation import FEWEST_ROUNDS, Extrapolation, extrapolate
 from jaxal.assessment.honest_curve import Honest, mean_dice
 from jaxal.assessment.intervals import UNKNOWN, Estimate
+from jaxal.assessment.reader_error import readers_agreement
 from jaxal.assessment.stopping import Verdict
-from jaxal.projects.measures import against_truth, honest, reader_error
+from jaxal.projects.measures import honest
 from jaxal.projects.past import Past
 from jaxal.projects.status import Status
 
-GOALS = (0.8, 0.85, 0.9, 0.95)  # Dice that people ask for
+GOALS = (0.8, 0.85, 0.9, 0.95)  # Dice or accuracy that people ask for
 ANCHORED = 1 / 3  # share of labels that are the proposal, above which a reader may only be nodding
 CAUTION = (
-    "Labels of random cases were drawn from proposals, to which readers stay close; so the reader gain, and the network's Dice, are "
+    "Labels of random cases were drawn from proposals, to which readers stay close; so the reader gain, and the curve, are "
     "higher than with labels drawn from nothing."
 )
 FEWEST_SHOWN = 3  # proposals, before which a share says nothing
@@ -90,15 +91,16 @@ class Estimates(NamedTuple):
 
     Attributes:
       curve: oldest round first.
-      truth: Dice of the last measured network against the truth, as far as readers' differences tell; None where they do not.
+      truth: what the last measured network is worth against the truth, as far as readers' differences tell; None where they do not.
       agreement: between two readers, by class.
+      kappa: of two readers who chose classes; unknown where classes are drawn.
       between: volumes of each reader against those of whoever read the same cases.
       from_proposal: volumes of each reader against the proposals that they began from.
       cost: of the next query; None where nothing is left to ask for.
       spent: minutes of all readings that took no longer than work does.
       known, long: how many readings those are, and how many took longer.
       typical: median minutes of a reading.
-      goals: what a Dice of so much would take; of one that says for all of them why it cannot be told.
+      goals: what so much would take; of one that says for all of them why it cannot be told.
       verdicts: of the rules for stopping.
       caution: what makes a verdict kinder than it should be; empty where nothing is known to.
       nodding: by reader.
@@ -107,6 +109,7 @@ class Estimates(NamedTuple):
     curve: Sequence[Point]
     truth: Estimate | None
     agreement: Sequence[Estimate]
+    kappa: Estimate
     between: Sequence[VolumeBias]
     from_proposal: Sequence[VolumeBias]
     cost: Cost | None
@@ -128,8 +131,9 @@ def estimates_of(status: Status, past: Past) -> Estimates:
     within = minutes[minutes <= of_minutes.LONGEST]
     return Estimates(
         curve,
-        _truth(past, curve),
+        _truth(past, curve, len(status.classes)),
         mean_agreement(between) if len(between) else [UNKNOWN] * len(status.classes),
+        _kappa(status, past),
         _between(status, past),
         _from_proposal(past),
         _cost(status, past),
@@ -137,17 +141,26 @@ def estimates_of(status: Status, past: Past) -> Estimates:
         len(within),
         int((minutes > of_minutes.LONGEST).sum()),
         of_minutes.median_minutes(within),
-        _goals(curve),
+        _goals(curve, status.score),
         _verdicts(status, past, curve, between),
         CAUTION if past.measured_with_proposals else "",
         {reader.name: _nodding(reader.name, reader.unchanged, past) for reader in status.readers},
     )
 
 
-def _truth(past: Past, curve: Sequence[Point]) -> Estimate | None:
+def _truth(past: Past, curve: Sequence[Point], classes: int) -> Estimate | None:
     measured = [point.honest.over_all for point in curve if point.honest is not None]
-    error = reader_error([pair.scores for pair in past.pairs if not pair.disputed])
-    return against_truth(measured[-1], error) if measured and not np.isnan(error.low) else None
+    judged = past.judged
+    agreed = readers_agreement([pair.scores for pair in past.pairs if judged.counts_disputed or not pair.disputed])
+    if not measured or np.isnan(agreed.low):
+        return None
+    return judged.with_truth(measured[-1], agreed, classes)
+
+
+def _kappa(status: Status, past: Past) -> Estimate:
+    chosen = [pair.chosen for pair in past.pairs if pair.chosen]
+    numbers = np.array([[status.classes.index(name) for name in names] for names in chosen]).reshape(len(chosen), 2)
+    return cohens_kappa(numbers[:, 0], numbers[:, 1], len(status.classes)) if chosen else UNKNOWN
 
 
 def _between(status: Status, past: Past) -> list[VolumeBias]:
@@ -203,10 +216,10 @@ def _cost(status: Status, past: Past) -> Cost | None:
     return Cost(cases, readings, total, model is None)
 
 
-def _goals(curve: Sequence[Point]) -> list[Extrapolation]:
+def _goals(curve: Sequence[Point], score: str) -> list[Extrapolation]:
     rounds = [(point.trained_on, point.honest.over_all) for point in curve if point.honest is not None and point.trained_on > 0]
     labelled, estimates = [labels for labels, _ in rounds], [estimate for _, estimate in rounds]
-    told = [extrapolate(labelled, estimates, goal) for goal in GOALS]
+    told = [extrapolate(labelled, estimates, goal, score=score) for goal in GOALS]
     enough = sum(estimate.high - estimate.low > 0 for estimate in estimates) >= FEWEST_ROUNDS
     return told if enough else told[:0]
 
@@ -218,11 +231,14 @@ def _verdicts(status: Status, past: Past, curve: Sequence[Point], between: np.nd
         np.array([]) if last is None else mean_dice(last.scores)[[part != "chosen" for part in last.parts]]
     )  # what the strategy chose is harder than the rest
     gains = stopping.money(
-        [point.honest.over_all for point in known if point.honest], [past.spent.get(point.round, np.nan) for point in known], None
+        [point.honest.over_all for point in known if point.honest],
+        [past.spent.get(point.round, np.nan) for point in known],
+        None,
+        score=status.score,
     )
     return [
-        stopping.predictions_stabilise([_over_classes(rows) for rows in past.stable]),
-        *stopping.score_changes([rows for rows in past.stable if len(rows)], status.classes),
+        stopping.predictions_stabilise([_over_classes(rows) for rows in past.stable], score=status.score),
+        *stopping.score_changes([rows for rows in past.stable if len(rows)], status.classes, score=status.score),
         stopping.reader_gain(at_random, mean_dice(between) if len(between) else np.array([])),
         gains,
     ]

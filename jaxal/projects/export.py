@@ -1,38 +1,38 @@
 """A project's labels in the layouts that other programs train on."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import nibabel
-import numpy as np
-
 from jaxal.errors import UserError
 from jaxal.files import write_text
-from jaxal.labels.writing import write_nifti
-from jaxal.projects.project import IGNORE, Project, check_images, check_labels
-from jaxal.projects.scans.labels import grid_of, read_version
+from jaxal.projects.kind import Exporting
+from jaxal.projects.kinds import kind_of
+from jaxal.projects.project import Project, check_images, check_labels
 from jaxal.projects.state import State
 
-Layout = Literal["nnunet", "decathlon", "bids"]
+Layout = Literal["nnunet", "decathlon", "bids", "table", "folders"]
 
 
-def export(project: Project, out: Path, layout: Layout, link: bool, progress: Callable[[int, int], None]) -> list[str]:
+def export(project: Project, out: Path, layout: Layout | None, link: bool, progress: Callable[[int, int], None]) -> list[str]:
     """Writes all labels that count, with their images and a table of where each came from; returns the cases.
 
     Args:
       project: whose.
       out: folder; new or empty.
-      layout: of the folder.
+      layout: of the folder; the usual one of the kind of project when left out.
       link: whether images are links to the data instead of copies.
       progress: is told how far the work is.
 
     Raises:
-      UserError: the folder holds something, there is no label yet, or an image or a label is not what it was.
+      UserError: the folder holds something, the layout is for another kind of project, there is no label yet, or an image or a label is not what it was.
     """
+    kind = kind_of(project)
+    chosen = layout or kind.layouts[0]
+    if chosen not in kind.layouts:
+        raise UserError(f"--layout {chosen} is not for {kind.name}. Choose one of {', '.join(kind.layouts)}.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there already and not empty. Name a new folder.")
     state = project.state()
@@ -44,22 +44,8 @@ def export(project: Project, out: Path, layout: Layout, link: bool, progress: Ca
     aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        unknown = False
-        for done, (id_, version) in enumerate(labels):
-            progress(done, len(labels))
-            images, label = _places(project, layout, id_)
-            data = project.data(state)
-            values = read_version(project, id_, version)
-            unknown |= bool((values == IGNORE).any())
-            values = np.where(values == IGNORE, len(state.classes), values)
-            if layout == "decathlon" and len(project.cases[id_].images) > 1:
-                _stack(project.image_paths(id_, data), aside / images[0])
-            else:
-                for source, target in zip(project.image_paths(id_, data), images, strict=True):
-                    _place_image(source, aside / target, link)
-            write_nifti(aside / label, values, grid_of(project.cases[id_]))
+        kind.export(project, state, Exporting(labels, aside, chosen, link, progress))
         progress(len(labels), len(labels))
-        _describe(project, state, layout, aside, [id_ for id_, _ in labels], unknown)
         write_text(aside / "labels.tsv", _provenance(project, state, labels))
         if out.exists():
             out.rmdir()
@@ -70,90 +56,8 @@ def export(project: Project, out: Path, layout: Layout, link: bool, progress: Ca
     return [id_ for id_, _ in labels]
 
 
-def _places(project: Project, layout: Layout, id_: str) -> tuple[list[Path], Path]:
-    """Where a case's images and its label go."""
-    scan = project.cases[id_]
-    if layout == "nnunet":
-        return [Path("imagesTr", f"{id_}_{channel:04d}.nii.gz") for channel in range(len(scan.images))], Path(
-            "labelsTr", f"{id_}.nii.gz"
-        )
-    if layout == "decathlon":
-        count = 1 if len(scan.images) > 1 else len(scan.images)
-        return [Path("imagesTr", f"{id_}.nii.gz")] * count, Path("labelsTr", f"{id_}.nii.gz")
-    subject, session = _bids_names(id_, scan.subject)
-    folder = Path(f"sub-{subject}", *([f"ses-{session}"] if session else []), "anat")
-    stem = f"sub-{subject}" + (f"_ses-{session}" if session else "")
-    names = [f"{stem}_{_plain(channel)}.nii.gz" for channel in project.channels[: len(scan.images)]]
-    return [folder / name for name in names], Path("derivatives", "jaxal") / folder / f"{stem}_dseg.nii.gz"
-
-
-def _bids_names(id_: str, subject: str) -> tuple[str, str]:
-    """Subject and session as BIDS writes them: letters and digits."""
-    rest = id_.removeprefix(subject).strip("_") if id_ != subject else ""
-    return _plain(subject.removeprefix("sub-")), _plain(rest.removeprefix("ses-"))
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name if letter.isascii() and letter.isalnum()) or ("image" if name else "")
-
-
-def _place_image(source: Path, target: Path, link: bool) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if link:
-        target.symlink_to(source.resolve())
-    elif source.name.endswith(".nii"):
-        nibabel.save(nibabel.load(source), target)  # packed, as the others are
-    else:
-        shutil.copyfile(source, target)
-
-
-def _stack(sources: tuple[Path, ...], target: Path) -> None:
-    """The Decathlon keeps channels in a fourth axis."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    images = [nibabel.nifti1.load(source) for source in sources]
-    nibabel.save(
-        nibabel.Nifti1Image(np.stack([np.asarray(image.dataobj) for image in images], axis=-1), images[0].affine), target
-    )
-
-
-def _describe(project: Project, state: State, layout: Layout, out: Path, ids: list[str], unknown: bool) -> None:
-    channels = dict(enumerate(project.channels))
-    if layout == "nnunet":
-        labels = {name: value for value, name in enumerate(state.classes)} | ({"ignore": len(state.classes)} if unknown else {})
-        described = {"channel_names": channels, "labels": labels, "numTraining": len(ids), "file_ending": ".nii.gz"}
-        write_text(out / "dataset.json", _json(described))
-    elif layout == "decathlon":
-        of_values = dict(enumerate([*state.classes, *(["ignore"] if unknown else [])]))
-        training = [{"image": f"./imagesTr/{id_}.nii.gz", "label": f"./labelsTr/{id_}.nii.gz"} for id_ in ids]
-        described = {
-            "name": project.settings.name,
-            "modality": channels,
-            "labels": of_values,
-            "numTraining": len(ids),
-            "training": training,
-            "test": [],
-        }
-        write_text(out / "dataset.json", _json(described))
-    else:
-        write_text(out / "dataset_description.json", _json({"Name": project.settings.name, "BIDSVersion": "1.10.0"}))
-        derived = {
-            "Name": f"{project.settings.name}: label maps",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "jaxal"}],
-        }
-        write_text(out / "derivatives" / "jaxal" / "dataset_description.json", _json(derived))
-        names = [*state.classes, *(["ignore"] if unknown else [])]
-        rows = "".join(f"{value}\t{name}\n" for value, name in enumerate(names))
-        write_text(out / "derivatives" / "jaxal" / "dseg.tsv", f"index\tname\n{rows}")
-    groups = {scan.subject: scan.group for scan in project.settings.cases if scan.id in ids}
-    if any(groups.values()):
-        rows = "".join(f"{subject}\t{group}\n" for subject, group in sorted(groups.items()))
-        write_text(out / "participants.tsv", f"participant_id\tgroup\n{rows}")
-
-
 def _provenance(project: Project, state: State, labels: list[tuple[str, str]]) -> str:
-    rows = ["case\tversion\treaders\taccepted\tminutes\tround\tused_for\tsha256"]
+    rows = ["case\tversion\treaders\taccepted\tminutes\tround\tused_for\tsha256_or_class"]
     for id_, name in labels:
         case = state.cases[id_]
         version = case.version(name)
@@ -168,11 +72,7 @@ def _provenance(project: Project, state: State, labels: list[tuple[str, str]]) -
             f"{sum(minutes):g}" if minutes else "",
             str(version.round),
             str(case.role),
-            version.digest,
+            version.digest or str(version.category),
         ]
         rows.append("\t".join(cells))
     return "\n".join(rows) + "\n"
-
-
-def _json(content: object) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from jaxal.assessment.reader_error import Judged
 from jaxal.data.scans.folder import FolderConfig, Showing
 from jaxal.errors import UserError
 from jaxal.labels.refusals import Note
@@ -43,6 +44,7 @@ class Beginning:
       preset: name of the sizes of network and training.
       start: how each round's training starts.
       pixels: height and width to which images are brought; the preset's when left out.
+      weights: from which networks of images begin; drawn at random when left out.
     """
 
     data: Path
@@ -53,6 +55,7 @@ class Beginning:
     preset: str = "small"
     start: Literal["scratch", "warm"] = "scratch"
     pixels: tuple[int, int] | None = None
+    weights: Path | None = None
 
 
 class Found(NamedTuple):
@@ -170,6 +173,24 @@ class Guessing(Protocol):
     def cases(self) -> Mapping[str, Case]: ...
 
 
+class Exporting(NamedTuple):
+    """What is to be exported.
+
+    Attributes:
+      labels: cases and the versions that count.
+      out: a new folder.
+      layout: of it.
+      link: whether images are links to the data instead of copies.
+      progress: is told how far the work is.
+    """
+
+    labels: Sequence[tuple[str, str]]
+    out: Path
+    layout: str
+    link: bool
+    progress: Progress
+
+
 class Kind(NamedTuple):
     """A kind of project.
 
@@ -177,8 +198,9 @@ class Kind(NamedTuple):
       name: of the kind, as worklists call it.
       task: how its networks learn and are measured.
       unnamed: classes at the front that readers neither draw nor choose: the background of scans.
-      score: what a prediction, or a second reader, is judged by: `Dice` or `accuracy`.
-      size, minutes, test_cases: of a `Protocol` where nobody says anything else.
+      judged: what predictions and second readers are judged by.
+      size, minutes, test_cases, proposals: of a `Protocol` where nobody says anything else.
+      layouts: in which labels can be exported, the usual one first.
       find: what the data hold.
       freeze: checks every file, prepares, and decides what may not change; does not write it.
       existing: the label that a case had at the start.
@@ -194,15 +216,18 @@ class Kind(NamedTuple):
       item: a reader's worklist item with all that is shown of the case.
       picture: of such an item, as WebP, given the classes with their colours.
       problems: what is wrong with a version's content, in sentences.
+      export: writes images, labels that count and their description into a folder.
     """
 
     name: WorklistKind
     task: TaskKind
     unnamed: int
-    score: str
+    judged: Judged
     size: int
     minutes: float
     test_cases: int
+    proposals: bool
+    layouts: tuple[str, ...]
     find: Callable[[Beginning], Found]
     freeze: Callable[[Path, Beginning, Found, Showing], Settings]
     existing: Callable[[Project, Found, str], Received]
@@ -218,6 +243,7 @@ class Kind(NamedTuple):
     item: Callable[[Project, State, str, Item], Item]
     picture: Callable[[Item, Sequence[Any]], bytes]
     problems: Callable[[Project, Version], list[str]]
+    export: Callable[[Project, State, Exporting], None]
 
     def named(self, classes: Sequence[str]) -> tuple[str, ...]:
         """Of all classes those that readers draw or choose."""

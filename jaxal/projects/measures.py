@@ -7,8 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxal.assessment.honest_curve import Honest, Stratum, honest_round, mean_dice
-from jaxal.assessment.intervals import Estimate, student_mean
+from jaxal.assessment.honest_curve import Honest, Stratum, honest_round
 from jaxal.projects.kind import Progress
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.project import Project
@@ -72,30 +71,6 @@ def query_of(project: Project, round_: int) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-
-
-def reader_error(pairs: Sequence[Sequence[float]]) -> Estimate:
-    """By how much Dice with one reader falls short of Dice with the truth, as far as readers' differences tell.
-
-    Where readers err independently of each other, half of what two of them lack in Dice is one reader's own error, and a network that errs
-    independently of them, too, loses it in full. What all readers do wrong alike cannot be seen. Pairs that were disputed are left out by
-    the caller, because their labels were decided by others.
-
-    Args:
-      pairs: Dice between two readers of a case, of each class.
-    """
-    return student_mean((1.0 - mean_dice(np.array(pairs))) / 2 if len(pairs) else np.array([]))
-
-
-def against_truth(measured: Estimate, error: Estimate) -> Estimate:
-    """Dice with the truth, from Dice with readers and their error; its interval joins both. As measured where the error is unknown."""
-    if np.isnan(error.value) or np.isnan(measured.value):
-        return measured
-    value = min(measured.value + error.value, 1.0)
-    below, above = (0.0 if np.isnan(error.low) else part for part in (error.value - error.low, error.high - error.value))
-    low = value - float(np.hypot(measured.value - measured.low, below))
-    high = value + float(np.hypot(measured.high - measured.value, above))
-    return Estimate(value, max(low, 0.0), min(high, 1.0), measured.cases)
 
 
 def _measure(project: Project, state: State, round_: Round, taken: set[str], put_first: set[str]) -> Unseen:

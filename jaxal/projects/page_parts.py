@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxal.assessment.extrapolation import FEWEST_ROUNDS, Extrapolation
-from jaxal.assessment.intervals import FEWEST, UNKNOWN, Estimate
+from jaxal.assessment.intervals import FEWEST, UNKNOWN, Estimate, bounded_mean
 from jaxal.assessment.minutes import LONGEST
+from jaxal.assessment.reader_error import ACCURACY
 from jaxal.projects.curve_charts import Series, charts, in_numbers
 from jaxal.projects.estimates import Estimates, Nodding, Point, VolumeBias
 from jaxal.projects.past import Past
@@ -25,6 +26,7 @@ PLACES = (
     ("ahead", "Whether to go on"),
     ("back", "What came back"),
 )
+OF_A_CLASS = "Of a class it is the share of its images that are recognised. "
 BACK_AT_ONCE = 12  # lines of what came back, beyond which older ones are folded up
 WENT = {
     "returned": "was returned to",
@@ -137,12 +139,16 @@ def network(status: Status, estimates: Estimates) -> str:
         return _section("network", _paragraph(f"Nothing is known yet. {why}"))
     groups = _groups(points)
     about = (
-        "Dice between each round's network and the readers' labels, on cases that the network was not trained on: what its round asked for, "
+        f"{status.score.capitalize()} of each round's network by the readers' labels, on cases that it was not trained on: what its round asked for, "
         "and a random share of all the rest, weighted by how many there are of each. So it speaks for all cases that had no label then. "
-        f"Lines are intervals; an empty point has none, because fewer than {FEWEST} cases are known."
+        f"{OF_A_CLASS if status.score == ACCURACY.name else ''}Lines are intervals; an empty point has none, because fewer than {FEWEST} cases are known."
     )
     return _section(
-        "network", _paragraph(about), _truth(estimates), *_charts(status, points, groups), _curve(status, estimates, groups)
+        "network",
+        _paragraph(about),
+        _truth(status, estimates),
+        *_charts(status, points, groups),
+        _curve(status, estimates, groups),
     )
 
 
@@ -151,11 +157,11 @@ def _groups(points: Sequence[Point]) -> list[str]:
     return groups if groups != [""] else []
 
 
-def _truth(estimates: Estimates) -> str:
+def _truth(status: Status, estimates: Estimates) -> str:
     if estimates.truth is None:
         return ""
     return _paragraph(
-        f"Readers err, too. If they and the network err independently of each other, the last network's Dice with the truth is about "
+        f"Readers err, too. If they and the network err independently of each other, the last network's {status.score} with the truth is about "
         f"{in_numbers(estimates.truth)}; what all readers do wrong alike nobody can see here."
     )
 
@@ -181,7 +187,7 @@ def _charts(status: Status, points: Sequence[Point], groups: Sequence[str]) -> l
     behind = "".join(folded)
     return [
         f'<div class="charts">{"".join(drawn[: len(drawn) - len(folded)])}</div>',
-        f'<details><summary>Dice by group ({len(folded)} charts)</summary><div class="charts">{behind}</div></details>'
+        f'<details><summary>{status.score.capitalize()} by group ({len(folded)} charts)</summary><div class="charts">{behind}</div></details>'
         if folded
         else "",
     ]
@@ -215,7 +221,8 @@ def agreement(status: Status, past: Past, estimates: Estimates) -> str:
     """How far two readers of one case agree, and who draws more than others."""
     if not past.pairs:
         return _section("agreement", _paragraph("No case has been read by two readers yet."))
-    columns = [Head("Dice between two readers")]
+    chosen = status.score == ACCURACY.name
+    columns = [Head("both chose it, of images of which one did" if chosen else "Dice between two readers")]
     lines = [(Head(name), [_cell(estimate)]) for name, estimate in zip(status.classes, estimates.agreement, strict=True)]
     disputed = sum(pair.disputed for pair in past.pairs)
     about = (
@@ -225,14 +232,25 @@ def agreement(status: Status, past: Past, estimates: Estimates) -> str:
     return _section(
         "agreement",
         _paragraph(about),
+        _same(past, estimates) if chosen else "",
         table("Agreement by class", "class", columns, lines),
         _biases("Who draws more than the other reader of a case", estimates.between),
         _biases("Who draws more than the proposal", estimates.from_proposal),
-        _paragraph(
+        ""
+        if chosen
+        else _paragraph(
             "Bland and Altman's bias: a reader whose interval excludes zero draws systematically more or less. Of twenty unbiased readers "
             "and classes one is called so by chance."
         ),
     )
+
+
+def _same(past: Past, estimates: Estimates) -> str:
+    """How often readers chose the same class, and kappa, which takes away what chance alone would do."""
+    same = sum(len(set(pair.chosen)) == 1 for pair in past.pairs)
+    share = bounded_mean(np.array([len(set(pair.chosen)) == 1 for pair in past.pairs], np.float64))
+    kappa = f" Cohen's kappa is {in_numbers(estimates.kappa)}." if not np.isnan(estimates.kappa.value) else ""
+    return _paragraph(f"They chose the same class for {same} of {len(past.pairs)} images, a share of {in_numbers(share)}.{kappa}")
 
 
 def _biases(title: str, biases: Sequence[VolumeBias]) -> str:
@@ -297,7 +315,7 @@ def ahead(status: Status, estimates: Estimates) -> str:
     """What goals would still take, and what rules for stopping say."""
     left = len(status.cases) - status.counts.get("labelled", 0) - status.counts.get("excluded", 0)
     told = [f"{goal.sentence}{_beyond(goal, left)}" for goal in estimates.goals] or [
-        f"How many labels a Dice of 0.9, say, would still take cannot be told before {FEWEST_ROUNDS} rounds have an interval."
+        f"How many labels {'an' if status.score == ACCURACY.name else 'a'} {status.score} of 0.9, say, would still take cannot be told before {FEWEST_ROUNDS} rounds have an interval."
     ]
     rows = "".join(
         f'<tr><th scope="row">{html.escape(verdict.name)}</th><td><span class="verdict{" reached" if verdict.state == "reached" else ""}">'

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxal.assessment.minutes import LONGEST
+from jaxal.assessment.reader_error import DICE, Judged
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.log import Event
 from jaxal.projects.measures import kept_apart
@@ -44,6 +45,7 @@ class Pair(NamedTuple):
       scores: of each class that readers draw or choose; NaN where neither has it.
       volumes_ml: of each class that each of them drew.
       disputed: whether somebody else had to decide.
+      chosen: classes of both; empty where they are drawn.
     """
 
     case: str
@@ -51,6 +53,7 @@ class Pair(NamedTuple):
     scores: Sequence[float]
     volumes_ml: tuple[Mapping[str, float], Mapping[str, float]]
     disputed: bool
+    chosen: tuple[str, ...] = ()
 
 
 class Taken(NamedTuple):
@@ -82,6 +85,7 @@ class Past(NamedTuple):
       stable: scores between the proposals of each round's network and the one before, of cases that neither was trained on, `[cases, classes]`.
       doubled: share of a query that two readers get.
       measured_with_proposals: whether labels of the random cases were drawn from proposals.
+      judged: what predictions and second readers are judged by.
     """
 
     back: Sequence[Back] = ()
@@ -91,6 +95,7 @@ class Past(NamedTuple):
     stable: Sequence[np.ndarray] = ()
     doubled: float = 0.0
     measured_with_proposals: bool = False
+    judged: Judged = DICE
 
 
 def past_of(project: Project) -> Past:
@@ -108,6 +113,7 @@ def past_of(project: Project) -> Past:
         stable=_stable(project, state),
         doubled=protocol.double_share if len(state.active) > 1 else 0.0,
         measured_with_proposals=any(version.case in random and version.proposal is not None for version in drawn),
+        judged=kind_of(project).judged,
     )
 
 
@@ -143,9 +149,9 @@ def _pairs(project: Project, state: State, events: Sequence[Event]) -> tuple[Pai
         values += [np.nan] * (len(kind_of(project).named(state.classes)) - len(values))  # classes that were added later
         if case.excluded is None and not {version.reader for version in versions} - state.readers.keys():
             first, second = versions
-            pair = Pair(
-                first.case, (first.reader, second.reader), values, (first.volumes_ml, second.volumes_ml), event.kind == "disputed"
-            )
+            chosen = tuple(version.category for version in versions if version.category is not None)
+            volumes = first.volumes_ml, second.volumes_ml
+            pair = Pair(first.case, (first.reader, second.reader), values, volumes, event.kind == "disputed", chosen)
             pairs.setdefault((first.case, first.reader, second.reader), pair)
     return tuple(pairs.values())
 

@@ -22,7 +22,7 @@ from jaxal.files import why_no_file
 from jaxal.projects.log import Log
 from jaxal.projects.replay import replay
 from jaxal.projects.settings import Settings, Source, read_settings
-from jaxal.projects.state import State
+from jaxal.projects.state import Reading, State
 
 IGNORE = 255  # in label maps: nobody knows, because nobody looked or readers differ
 
@@ -71,6 +71,10 @@ class Project(NamedTuple):
     @property
     def prepared(self) -> Path:
         return self.folder / "prepared"
+
+    def shows(self, reading: Reading) -> bool:
+        """Whether the reader of a case sees what the network proposes."""
+        return self.settings.protocol.proposals and reading.proposal
 
     def data(self, state: State) -> Path:
         """Where the data lie.

@@ -13,6 +13,7 @@ import numpy as np
 from jaxal.files import write_text, write_whole
 from jaxal.labels.findings import dice_with
 from jaxal.projects.decisions import now_of
+from jaxal.projects.kinds import kind_of
 from jaxal.projects.page_looks import STYLE
 from jaxal.projects.page_parts import by, copied, moment
 from jaxal.projects.project import Project
@@ -23,7 +24,7 @@ from jaxal.report.tables import Cell, Head, number, table
 from jaxal.worklists.differences import READERS, draw_differences
 from jaxal.worklists.looks import COPY_SCRIPT, PAGE_STYLE
 from jaxal.worklists.page import whole_page
-from jaxal.worklists.pictures import opened, values_of
+from jaxal.worklists.pictures import click_image, opened, values_of
 from jaxal.worklists.tables import line
 
 NAME = "review.html"
@@ -36,7 +37,7 @@ class Dispute(NamedTuple):
       case, group: its names.
       versions: that were handed in, by reader.
       dice: of each pair of them, of each class; NaN where neither drew it.
-      pictures: WebP of each version, and one of all together.
+      pictures: WebP of each version, and one of all together; of an image with one class the image alone.
       others: readers who have not read it.
     """
 
@@ -68,7 +69,12 @@ def review_text(project: Project) -> str:
     state = project.state()
     found = [dispute_of(project, state, id_) for id_ in state.with_status("disputed")]
     return page_text(
-        project.settings.name, str(project.folder), state.classes[1:], found, project.settings.protocol.far_apart, now_of(project)
+        project.settings.name,
+        str(project.folder),
+        kind_of(project).named(state.classes),
+        found,
+        project.settings.protocol.far_apart,
+        now_of(project),
     )
 
 
@@ -76,6 +82,10 @@ def dispute_of(project: Project, state: State, id_: str) -> Dispute:
     """Reads what is known of a disputed case, and draws it; what was drawn before is kept."""
     case = state.cases[id_]
     versions = [case.version(name) for name in case.disputed]
+    others = [name for name in state.present if name not in case.readings]
+    if project.settings.of_images:
+        image, _ = click_image(project.image_paths(id_, project.data(state))[0])
+        return Dispute(id_, project.cases[id_].group, versions, [], [image], others)
     paths = [project.label_path(id_, of.name) for of in versions]
     key = "-".join([id_, *(of.digest[:12] for of in versions)])
     kept = [project.folder / "cache" / "review" / f"{key}-{place}.webp" for place in range(len(versions) + 1)]
@@ -92,7 +102,7 @@ def dispute_of(project: Project, state: State, id_: str) -> Dispute:
         versions,
         [dice_with(first, second, len(state.classes) - 1).tolist() for first, second in combinations(maps, 2)],
         [path.read_bytes() for path in kept],
-        [name for name in state.present if name not in case.readings],
+        others,
     )
 
 
@@ -112,8 +122,11 @@ def page_text(name: str, folder: str, classes: Sequence[str], disputes: Sequence
         if count
         else "Nothing is to be decided: readers differ too much on no case."
     )
+    chosen = bool(disputes) and disputes[0].versions[0].category is not None
     about = (
-        f"The readers of a case differ in some class by a Dice below {far_apart:g}, or one of them alone drew it. Slices go through the largest "
+        "The readers of an image chose different classes, and no majority has settled it."
+        if chosen
+        else f"The readers of a case differ in some class by a Dice below {far_apart:g}, or one of them alone drew it. Slices go through the largest "
         "place at which they differ, axial, coronal and sagittal, with the patient's left on the left. Where a picture shows both, the colour "
         "of a reader fills what that reader alone drew, and pink what both drew as something else."
     )
@@ -130,6 +143,17 @@ def page_text(name: str, folder: str, classes: Sequence[str], disputes: Sequence
 def _section(dispute: Dispute, folder: str, classes: Sequence[str]) -> str:
     case = html.escape(dispute.case)
     group = f" <small>group {html.escape(dispute.group)}</small>" if dispute.group else ""
+    if dispute.versions[0].category is not None:
+        figure = _figure(dispute.pictures[0], dispute.case, None, dispute.case)
+        told = "".join(
+            f'<tr><th scope="row">{html.escape(of.reader)}</th><td>{html.escape(str(of.category))}</td></tr>'
+            for of in dispute.versions
+        )
+        table_ = f'<table class="told"><thead><tr><th scope="col">reader</th><th scope="col">class</th></tr></thead><tbody>{told}</tbody></table>'
+        return (
+            f'<section class="dispute"><h2>{case}{group}</h2><div class="maps">{figure}</div>{table_}'
+            f"<h3>Decide</h3>{_commands(dispute, folder)}</section>"
+        )
     figures = [
         _figure(picture, f"{of.reader} ({of.name})", colour, f"{dispute.case}: {of.reader}")
         for picture, of, colour in zip(dispute.pictures, dispute.versions, READERS, strict=False)
@@ -166,7 +190,7 @@ def _numbers(dispute: Dispute, classes: Sequence[str]) -> str:
 
 
 def _commands(dispute: Dispute, folder: str) -> str:
-    case = dispute.case
+    case, again = dispute.case, "draw" if dispute.versions[0].category is None else "look at"
     ways = [
         (f"The label of {of.reader} counts:", line("jaxal", "review", folder, case, "--take", of.name)) for of in dispute.versions
     ]
@@ -175,7 +199,7 @@ def _commands(dispute: Dispute, folder: str) -> str:
         ways.append((f"Somebody who has not read it reads it, too ({names}):", line("jaxal", "review", folder, case, "--third")))
     ways += [
         (
-            f"{of.reader} is asked to draw it again; say why:",
+            f"{of.reader} is asked to {again} it again; say why:",
             line("jaxal", "return", folder, f"{case}/{of.name}", "--why", "TEXT"),
         )
         for of in dispute.versions

@@ -95,6 +95,7 @@ class Protocol:
       test_cases: every second case of the random shares stays out of training until there are so many.
       double_share: of the readings, given to two readers.
       minutes: a reading is guessed to take, as long as none is there.
+      proposals: whether readers see what the network proposes.
       lease_days: after which a case that nobody opened goes to somebody else.
       far_apart: Dice of two readings below which a person decides.
     """
@@ -108,6 +109,7 @@ class Protocol:
     test_cases: int = 20
     double_share: float = 0.15
     minutes: float = 15.0
+    proposals: bool = True
     lease_days: float = 7.0
     far_apart: float = 0.7
 

@@ -10,8 +10,8 @@ from jaxal.projects.state import MERGED
 def settle(project: Project) -> list[str]:
     """Makes one label of the readings of each case of which all are there; returns a sentence for each.
 
-    Two readers' voxels count where they agree, and nobody knows the others. Where two differ too much, a third reader is asked, who
-    knows nothing of it, and the majority of the three counts; if there is no third, somebody decides. It can be repeated, and killed.
+    Where two differ too much, a third reader is asked, who knows nothing of it, and the majority of the three counts; if there is no
+    third, or no majority, somebody decides. It can be repeated, and killed.
     """
     told = []
     for id_ in [id_ for id_, case in project.state().cases.items() if case.waits_for_merging and case.excluded is None]:
@@ -31,7 +31,7 @@ def _settle(project: Project, id_: str) -> str:
         case = project.state_of(pen.events).cases[id_]
         if not case.waits_for_merging or [version.name for version in case.of_attempt()] != names:
             return ""  # somebody was faster
-        if settled.disputed and len(versions) == 2:
+        if settled.disputed:
             pen.add("disputed", case=id_, of=names, scores=settled.scores)
             return f"{id_}: {settled.sentence}"
         store(project, pen, id_, MERGED, settled.label, of=names, scores=settled.scores)

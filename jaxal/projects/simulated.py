@@ -98,7 +98,7 @@ def _day(project: Project, world: World, look: int, told: Callable[[str], None])
         if not answers_now(reader, reading.case, look, seed):
             continue
         attempt = 1 + sum(version.reader == reader.name for version in project.state().cases[reading.case].versions)
-        mark_opened(project, reader.name, reading.case, "simulation")
+        mark_opened(project, reader.name, [reading.case], "simulation")
         for again in (0, 1):
             world.clock.wait(60 * minutes_taken(reader, reading.case, attempt + again, seed))
             try:

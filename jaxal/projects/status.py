@@ -13,7 +13,7 @@ from jaxal.projects.kinds import kind_of
 from jaxal.projects.measures import Unseen, agreement, honest, unseen
 from jaxal.projects.project import Project
 from jaxal.projects.state import MERGED, CaseState, Reading, State
-from jaxal.projects.take import case_of
+from jaxal.projects.take import is_handed_in
 
 STATUSES: tuple[Literal["labelled", "asked", "disputed", "unlabelled", "excluded"], ...] = (
     "labelled",
@@ -93,10 +93,11 @@ class Status:
       todo: what to do now, the most urgent first.
       counts: cases by how they stand.
       readers, cases: each.
-      classes: that are drawn.
+      classes: that are drawn or chosen.
+      score: what predictions and second readers are judged by.
       rounds: that have begun.
       unseen: each network on cases that it has never seen.
-      agreement: between two readers: the case, the readers, Dice of each class.
+      agreement: between two readers: the case, the readers, and by class how far they agree.
       minutes: spent in all, as far as they are known.
       guess: minutes that a reading takes: the median of those known, else as guessed at the start.
       size: cases a query.
@@ -111,6 +112,7 @@ class Status:
     readers: tuple[ReaderStatus, ...]
     cases: tuple[CaseStatus, ...]
     classes: tuple[str, ...]
+    score: str
     rounds: int
     unseen: tuple[Unseen, ...]
     agreement: tuple[tuple[str, tuple[str, str], list[float]], ...]
@@ -134,9 +136,10 @@ def status_of(project: Project, progress: Progress = lambda done, total: None) -
         readers=tuple(_reader(project, state, name) for name in sorted(state.readers)),
         cases=tuple(_case(project, state, id_) for id_ in sorted(state.cases)),
         classes=kind_of(project).named(state.classes),
+        score=kind_of(project).judged.name,
         rounds=len(state.rounds),
         unseen=tuple(unseen(project, state, progress)),
-        agreement=tuple((id_, (first, second), dice) for id_, (first, second), dice in agreement(project, state)),
+        agreement=tuple((id_, (first, second), scores) for id_, (first, second), scores in agreement(project, state)),
         minutes=float(np.sum(minutes)),
         guess=float(np.median(minutes)) if minutes else project.settings.protocol.minutes,
         size=project.settings.protocol.size,
@@ -190,7 +193,7 @@ def _waiting_for(project: Project, state: State, readings: list[Reading]) -> Tod
 def files_waiting(project: Project, reader: str) -> int:
     """Files in a reader's inbox that can be taken in."""
     inbox = project.reader_folder(reader) / "inbox"
-    return sum(case_of(path) is not None for path in inbox.glob("[!.]*") if path.is_file()) if inbox.is_dir() else 0
+    return sum(is_handed_in(project, path) for path in inbox.glob("[!.]*")) if inbox.is_dir() else 0
 
 
 def _few(ids: list[str]) -> str:
@@ -248,15 +251,15 @@ def to_json(status: Status) -> dict[str, Any]:
             "trained_on": measured.trained_on,
             "waiting": measured.waiting,
             "cases": {
-                id_: {"part": part, "dice": [None if np.isnan(value) else float(value) for value in dice]}
-                for id_, part, dice in zip(measured.cases, measured.parts, measured.scores, strict=True)
+                id_: {"part": part, "scores": [None if np.isnan(value) else float(value) for value in scores]}
+                for id_, part, scores in zip(measured.cases, measured.parts, measured.scores, strict=True)
             },
         }
         for measured in status.unseen
     ]
     record["agreement"] = [
-        {"case": id_, "readers": list(readers), "dice": [None if np.isnan(value) else value for value in dice]}
-        for id_, readers, dice in status.agreement
+        {"case": id_, "readers": list(readers), "scores": [None if np.isnan(value) else value for value in scores]}
+        for id_, readers, scores in status.agreement
     ]
     return record
 
@@ -277,13 +280,13 @@ def in_words(status: Status) -> list[str]:
     for measured in status.unseen:
         estimate = honest(measured)
         lines.append(
-            f"  round {measured.round:<3} trained on {measured.trained_on:<4} {_told(estimate.over_all if estimate else None)}"
+            f"  round {measured.round:<3} trained on {measured.trained_on:<4} {_told(status.score, estimate.over_all if estimate else None)}"
         )
     return lines
 
 
-def _told(estimate: Estimate | None) -> str:
+def _told(score: str, estimate: Estimate | None) -> str:
     if estimate is None or np.isnan(estimate.value):
         return "no label of what it has not seen is there yet"
     interval = "" if np.isnan(estimate.low) else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
-    return f"Dice {estimate.value:.3f}{interval} on what it has not seen, from {estimate.cases} cases"
+    return f"{score} {estimate.value:.3f}{interval} on what it has not seen, from {estimate.cases} cases"

@@ -3,15 +3,17 @@
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxal.errors import UserError
-from jaxal.files import writing
+from jaxal.files import write_text, writing
 from jaxal.labels.formats import ENDINGS, ending_of, stem
 from jaxal.labels.refusals import Refused
 from jaxal.projects.deliver import Receipt, deliver, keep_refused
+from jaxal.projects.images import answers
 from jaxal.projects.kind import Delivery
 from jaxal.projects.project import Project
 from jaxal.projects.state import State
@@ -20,11 +22,11 @@ STILL_SECONDS = 5.0  # that size and time of a file must have been the same, bec
 
 
 class Taken(NamedTuple):
-    """What came of one file.
+    """What came of one label.
 
     Attributes:
-      path: where it lay.
-      reader, case: whose.
+      path: where its file lay.
+      reader, case: whose; the case is empty of a file of answers that cannot be read.
       receipt: if it was accepted.
       refused: why it was not.
     """
@@ -41,16 +43,19 @@ def take_inboxes(project: Project, told: Callable[[Taken], None], wait: bool = T
 
     Args:
       project: whose.
-      told: is called with what came of each file.
+      told: is called with what came of each label.
       wait: whether to wait for files that were written a moment ago; else they are left for the next time.
     """
-    taken = []
+    taken: list[Taken] = []
     for reader in sorted(project.state().readers):
         inbox = project.reader_folder(reader) / "inbox"
         for path in sorted(inbox.glob("[!.]*")) if inbox.is_dir() else []:
-            case = case_of(path)
-            if case is None or not path.is_file() or not _is_still(path, wait):
+            if not is_handed_in(project, path) or not _is_still(path, wait):
                 continue
+            if project.settings.of_images:
+                taken += _take_answers(project, path, reader, {}, True, told)
+                continue
+            case = str(case_of(path))
             path.with_name(f"{case}.done").unlink(missing_ok=True)  # it would say of the next file that it is whole
             taken.append(_take(project, path, reader, case, beside=path.with_name(f"{case}.json"), from_inbox=True))
             told(taken[-1])
@@ -58,7 +63,13 @@ def take_inboxes(project: Project, told: Callable[[Taken], None], wait: bool = T
 
 
 def take_files(
-    project: Project, paths: Sequence[Path], reader: str | None, case: str | None, told: Callable[[Taken], None], **options: Any
+    project: Project,
+    paths: Sequence[Path],
+    reader: str | None,
+    case: str | None,
+    told: Callable[[Taken], None],
+    users: Mapping[str, str] = MappingProxyType({}),
+    **options: Any,
 ) -> list[Taken]:
     """Takes in files that somebody names; they stay where they are.
 
@@ -67,13 +78,17 @@ def take_files(
       paths: of the files.
       reader: who drew them; when left out, whoever has the only open reading of the case.
       case: which it is; the file's name when left out.
-      told: is called with what came of each file.
+      told: is called with what came of each label.
+      users: the project's reader of each of Label Studio's users, for its export.
       options: of `Delivery`.
     """
-    taken = []
+    taken: list[Taken] = []
     for path in paths:
         if not path.is_file():
             raise UserError(f"{path}: no such file.")
+        if project.settings.of_images:
+            taken += _take_answers(project, path, reader, users, False, told)
+            continue
         id_ = case or case_of(path)
         if id_ is None:
             raise UserError(f"{path}: only {', '.join(ENDINGS)} are read.")
@@ -81,6 +96,13 @@ def take_files(
         taken.append(_take(project, path, who, id_, path.with_name(f"{id_}.json"), False, **options))
         told(taken[-1])
     return taken
+
+
+def is_handed_in(project: Project, path: Path) -> bool:
+    """Whether a file in an inbox is one that readers hand in."""
+    if not path.is_file():
+        return False
+    return path.suffix.lower() in answers.ENDINGS if project.settings.of_images else case_of(path) is not None
 
 
 def case_of(path: Path) -> str | None:
@@ -108,6 +130,44 @@ def _take(project: Project, path: Path, reader: str, case: str, beside: Path, fr
         return Taken(path, reader, case, receipt, None)
     except Refused as refused:  # the file lies among what was returned
         return Taken(path, reader, case, None, refused)
+
+
+def _take_answers(
+    project: Project, path: Path, reader: str | None, users: Mapping[str, str], from_inbox: bool, told: Callable[[Taken], None]
+) -> list[Taken]:
+    """Takes in a file of many answers: each that can be taken, whatever becomes of the others."""
+    via = "inbox" if from_inbox else "command"
+    try:
+        given = answers.deliveries(path, project.state().classes, reader, users, via)
+    except UserError as error:
+        if not from_inbox:
+            raise
+        refused = Refused("bad-answers", str(error).removeprefix(f"{path}: "))
+        keep_refused(project, Delivery(str(reader), "", path, via=via, in_inbox=True), refused)
+        taken = [Taken(path, str(reader), "", None, refused)]
+        told(taken[0])
+        return taken
+    taken = []
+    for delivery in given:
+        try:
+            taken.append(Taken(path, delivery.reader, delivery.case, deliver(project, delivery), None))
+        except Refused as refused:
+            taken.append(Taken(path, delivery.reader, delivery.case, None, refused))
+        told(taken[-1])
+    if from_inbox:
+        _put_away(path, project.reader_folder(str(reader)), [f"{one.case}: {one.refused}" for one in taken if one.refused])
+    return taken
+
+
+def _put_away(path: Path, folder: Path, refused: Sequence[str]) -> None:
+    """Moves a file of answers out of the inbox; what was refused of it is told where readers look for what came back."""
+    moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime(path.stat().st_mtime))
+    if refused:
+        write_text(folder / "returned" / f"{path.stem}-{moment}.txt", "\n".join(refused) + "\n")
+    target = path.parent / "taken" / f"{path.stem}-{moment}{path.suffix}"
+    with writing(target):
+        target.parent.mkdir(exist_ok=True)
+        os.replace(path, target)
 
 
 def _set_aside(path: Path, folder: Path, version: str) -> None:

@@ -1,5 +1,6 @@
 """Each reader's worklist, written from the state of a project."""
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from jaxal.projects.kinds import kind_of
 from jaxal.projects.project import Project, plain_name
 from jaxal.projects.state import Reading, State
 from jaxal.worklists.items import Item, Worklist, coloured
+from jaxal.worklists.pictures import click_image
 from jaxal.worklists.write import write_worklists
 
 
@@ -19,7 +21,8 @@ def write_all(project: Project, readers: Sequence[str] | None = None) -> list[Pa
     for reader in sorted(state.readers) if readers is None else readers:
         folder = project.reader_folder(reader).resolve()
         worklist = worklist_of(project, state, reader)
-        write_worklists(worklist, folder, _pictures(project, state, worklist))
+        large = _large(project, worklist) if worklist.kind == "images" else None
+        write_worklists(worklist, folder, _pictures(project, state, worklist), large)
         folders.append(folder)
     return folders
 
@@ -42,6 +45,21 @@ def _pictures(project: Project, state: State, worklist: Worklist) -> dict[str, b
             write_whole(path, lambda file, drawn=drawn: file.write(drawn))  # type: ignore[misc]
         pictures[item.case] = path.read_bytes()
     return pictures
+
+
+def _large(project: Project, worklist: Worklist) -> dict[str, tuple[bytes, int]]:
+    """The images to choose a class for, kept once they are made; the file's name tells how many pixels the longer side has."""
+    large, folder = {}, project.folder / "cache" / "click"
+    for item in worklist.items:
+        if item.state == "delivered":
+            continue
+        kept = next(folder.glob(f"{glob.escape(plain_name(item.case))}.*px.webp"), None)
+        if kept is None:
+            image, longer = click_image(item.image)
+            kept = folder / f"{plain_name(item.case)}.{longer}px.webp"
+            write_whole(kept, lambda file, image=image: file.write(image))  # type: ignore[misc]
+        large[item.case] = kept.read_bytes(), int(kept.name.rsplit(".", 2)[1].removesuffix("px"))
+    return large
 
 
 def worklist_of(project: Project, state: State, reader: str) -> Worklist:

@@ -14,11 +14,12 @@ from jaxal.errors import UserError
 from jaxal.labels.refusals import Refused
 from jaxal.labels.writing import write_nifti, write_seg_nrrd
 from jaxal.projects import decisions
+from jaxal.projects.deliver import Receipt as Taken
 from jaxal.projects.deliver import correct, deliver
 from jaxal.projects.kind import Delivery
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.measures import honest, unseen
-from jaxal.projects.project import IGNORE, Project, check_images, sha256_of
+from jaxal.projects.project import IGNORE, Project, check_images, plain_name, sha256_of
 from jaxal.projects.scans.labels import grid_of, read_version
 from jaxal.projects.settle import settle
 from jaxal.projects.state import MERGED, CaseState, Reading, State
@@ -38,6 +39,7 @@ class ProjectDesk:
       status: makes the page of the project.
       worklist: makes the page of a reader.
       review: makes the page of what is to be decided.
+      click: makes the page where a reader clicks classes.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class ProjectDesk:
         status: Callable[[], str],
         worklist: Callable[[str], str],
         review: Callable[[], str | None],
+        click: Callable[[str], str],
     ):
         self.name = project.settings.name
         self.uploads = project.folder / "uploads"
         self.uploads.mkdir(exist_ok=True)
         self._project, self._reviewers = project, tuple(reviewers)
-        self._status, self._worklist, self._review = status, worklist, review
+        self._status, self._worklist, self._review, self._click = status, worklist, review, click
+        self._draws = kind_of(project).name == "scans"
         self._one_at_a_time = threading.Lock()  # two who ask at once must not get one case
         self._one_writer = threading.RLock()  # of what can be made anew; files aside are named after the process, not the thread
         self._images: dict[tuple[str, int, int], Image] = {}
@@ -99,6 +103,11 @@ class ProjectDesk:
         return readings[0].case if readings and readings[0].opened is not None else None
 
     def next_case(self, reader: str) -> str | None:
+        if not self._draws:
+            raise Refused(
+                "not-drawn",
+                f"Images of this project are not drawn on. Open readers/{reader}/click.html of this server in a browser.",
+            )
         with self._one_at_a_time:
             state = self._state()
             readings = self._readings(state, reader) or self._handed_over(state, reader)
@@ -110,7 +119,7 @@ class ProjectDesk:
                     print(f"jaxal serve: {error}", file=sys.stderr)
                     broken = broken or error
                     continue
-                decisions.mark_opened(self._project, reader, reading.case, "server")
+                decisions.mark_opened(self._project, reader, [reading.case], "server")
                 return reading.case
             if broken is not None:
                 raise broken
@@ -121,8 +130,10 @@ class ProjectDesk:
         mine = [reading for reading in state.open_readings if reading.reader == reader]
         return sorted(in_order(state, reader, mine), key=lambda reading: (reading.opened is None, reading.status != "returned"))
 
-    def _handed_over(self, state: State, reader: str) -> list[Reading]:
-        """Who has nothing left gets an unopened case of whoever has most of them, so that nobody waits for somebody who is slow."""
+    def _handed_over(self, state: State, reader: str, share: float = 0.0) -> list[Reading]:
+        """Who has nothing left gets a share, and one at least, of the unopened cases of whoever has most of them, so that nobody waits for
+        somebody who is slow.
+        """
         free: dict[str, list[Reading]] = {}
         for reading in state.open_readings:
             case = state.cases[reading.case]
@@ -131,8 +142,8 @@ class ProjectDesk:
         busiest = max(free, key=lambda name: (len(free[name]), name), default=None)
         if busiest is None or reader not in state.present:
             return []
-        reading = in_order(state, busiest, free[busiest])[-1]
-        decisions.release(self._project, busiest, [reading.case], "idle reader", reader)
+        last = in_order(state, busiest, free[busiest])[-max(1, int(share * len(free[busiest]))) :]
+        decisions.release(self._project, busiest, [reading.case for reading in last], "idle reader", reader)
         return self._readings(self._state(), reader)
 
     def skip(self, reader: str, case: str) -> None:
@@ -162,7 +173,10 @@ class ProjectDesk:
     def _file_name(self, case: str) -> str:
         """As scans are sent. It comes from what is known since the start, so that a list of all cases opens none."""
         scan = self._project.cases[case]
-        return f"{case}-{scan.fingerprint[:8]}{'.nii.gz' if scan.images[0].endswith('.gz') else '.nii'}"
+        ending = "".join(
+            Path(scan.images[0]).suffixes[-2:] if scan.images[0].endswith(".gz") else Path(scan.images[0]).suffixes[-1:]
+        )
+        return f"{plain_name(case)}-{scan.fingerprint[:8]}{ending}"
 
     def proposal(self, case: str, reader: str | None = None) -> Path | None:
         self._check(case)
@@ -175,7 +189,7 @@ class ProjectDesk:
     def _beginning(self, state: State, case: str) -> Path | None:
         """What a reader of this case begins with: their own label where it came back, else the network's proposal, if they may see it."""
         readings = [reading for reading in state.cases[case].readings.values() if reading.is_open]
-        if len(readings) != 1 or len(state.cases[case].readings) > 1:
+        if not self._draws or len(readings) != 1 or len(state.cases[case].readings) > 1:
             return None
         if readings[0].status == "returned":
             own = [version for version in state.cases[case].versions if version.reader == readings[0].reader]
@@ -183,7 +197,7 @@ class ProjectDesk:
             if label:
                 return self._project.label_path(case, label)
         path = self._project.proposal_path(case, readings[0].round, ".nii.gz")
-        return path if readings[0].proposal and path.is_file() else None
+        return path if self._project.shows(readings[0]) and path.is_file() else None
 
     def _without_ignored(self, case: str, path: Path) -> Path:
         """A stored label as a reader begins with it: what nobody knows is background, because Slicer has no segment for it."""
@@ -199,15 +213,22 @@ class ProjectDesk:
 
     def deliver(self, handed: Handed) -> Receipt:
         receipt = deliver(self._project, _delivery(handed))
+        self._settle(receipt)
+        return Receipt(receipt.version, receipt.sentence, receipt.notes)
+
+    def _settle(self, receipt: Taken) -> None:
         try:
             settle(self._project)
         except Exception:  # the label is stored, so its reader must hear that; whoever settles next does it again
             print(f"jaxal serve: {receipt.case}/{receipt.version} is stored, but then:", file=sys.stderr)
             traceback.print_exc()
-        return Receipt(receipt.version, receipt.sentence, receipt.notes)
 
     def answer(self, reader: str, case: str, name: str, seconds: float | None) -> Receipt:
-        raise Refused("not-drawn", "Scans of this project are drawn, not classified. Open the case in 3D Slicer.")
+        if self._draws:
+            raise Refused("not-drawn", "Scans of this project are drawn, not classified. Open the case in 3D Slicer.")
+        receipt = deliver(self._project, Delivery(reader, case, answer=name, seconds=seconds, via="browser"))
+        self._settle(receipt)
+        return Receipt(receipt.version, receipt.sentence, receipt.notes)
 
     def versions(self) -> Mapping[str, Sequence[Version]]:
         return {
@@ -221,6 +242,8 @@ class ProjectDesk:
         state = self._state()
         if version not in {known.name for known in state.cases[case].versions}:
             raise UnknownCase(f"{case}: there is no label {version!r}.")
+        if not self._draws:
+            raise UnknownCase(f"{case}: its label is a class, which is on the page of the project, and no file.")
         path = self._project.folder / "cache" / "versions" / f"{case}-{version}-{len(state.classes)}.seg.nrrd"
         with self._one_writer:
             if not path.is_file():
@@ -274,7 +297,17 @@ class ProjectDesk:
             return self._worklist(reader)
 
     def click_page(self, reader: str) -> str | None:
-        return None
+        """Besides what the desk says: who has nothing left gets half of what the busiest reader has not been shown, and what is on the
+        page is reserved.
+        """
+        if self._draws:
+            return None
+        with self._one_at_a_time:
+            state = self._state()
+            readings = self._readings(state, reader) or self._handed_over(state, reader, 0.5)
+            decisions.mark_opened(self._project, reader, [reading.case for reading in readings], "browser")
+        with self._one_writer:
+            return self._click(reader)
 
     def _state(self) -> State:
         """The present state; it is replayed only if something has happened."""

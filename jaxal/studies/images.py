@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from jaxal import hosts
 from jaxal.acquisition.information import Step
 from jaxal.data.cases import Splits, file_fingerprint, initial_set, split
-from jaxal.data.images.decoded import ImageSet, Listing, cases_of, check_listing, frequencies, is_colour, make_images
+from jaxal.data.images.decoded import ImageSet, is_colour, make_images
+from jaxal.data.images.listing import Listing, cases_of, check_listing, frequencies
 from jaxal.data.images.new import read_new_images
 from jaxal.errors import UserError
 from jaxal.networks.resnet import ResNetConfig, resnet
@@ -24,6 +26,8 @@ from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
 from jaxal.studies import option_types, revisit, study
+from jaxal.studies.presets import OF_IMAGES, OF_IMAGES_AS_PUBLISHED
+from jaxal.studies.scans import Chosen
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
 from jaxal.types import Case, Model, TaskKind
@@ -78,6 +82,17 @@ class ImagePreset:
     images: int | None = None
     initial_size: int | None = None
     query_size: int | None = None
+
+
+# For a user's own images.
+OWN_IMAGES = {
+    "smoke": ImagePreset(
+        (24, 24), 2, 0.3, 0.15, 0.2, 0.3, ResNetConfig(architecture="small", width=8, groups=4, entry="narrow"),
+        dataclasses.replace(OF_IMAGES, steps=10, warm_steps=5, batch_size=8), MembersConfig(dropout=4), batch_size=16,
+    ),
+    "small": ImagePreset((64, 64), 6, 0.10, 0.06, 0.15, 0.3, ResNetConfig(width=16, groups=4), OF_IMAGES),
+    "paper": ImagePreset((512, 512), 6, 0.10, 0.06, 0.15, 0.3, ResNetConfig(dtype="bfloat16"), OF_IMAGES_AS_PUBLISHED),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,6 +274,30 @@ def read_images(
     return images if hosts.is_leader() else make_images(listing, folder, size, colour)
 
 
+def make_task(
+    images: ImageSet,
+    model: Model,
+    training: TrainingConfig,
+    chosen: Chosen,
+    sections: Mapping[str, Any],
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Task:
+    """Puts the parts together; `sections` are the settings that decide results, `options` those of strategies."""
+    return Task(
+        kind=CLASSIFICATION,
+        model=model,
+        dataset=images.dataset,
+        splits=chosen.splits,
+        initial=chosen.initial,
+        load=images.load,
+        training=training,
+        pixels=images.pixels,
+        options=options,
+        settings=decisive(CLASSIFICATION, sections),
+        contents=images.contents,
+    )
+
+
 def make_source(
     arguments: ImageArguments, preset: ImageSizes, model: Model, images: ImageSet, identity: dict[str, Any]
 ) -> study.Source:
@@ -281,20 +320,8 @@ def make_source(
     }
 
     def task(seed: int) -> Task:
-        splits, initial = draw_splits(images.dataset.cases, preset, seed)
-        return Task(
-            kind=CLASSIFICATION,
-            model=model,
-            dataset=images.dataset,
-            splits=splits,
-            initial=initial,
-            load=images.load,
-            training=preset.training,
-            pixels=images.pixels,
-            options=options,
-            settings=decisive(CLASSIFICATION, sections),
-            contents=images.contents,
-        )
+        chosen = Chosen(*draw_splits(images.dataset.cases, preset, seed))
+        return make_task(images, model, preset.training, chosen, sections, options)
 
     def read_new(folder: Path, display: terminal.Display) -> NewCases:
         cases, load = read_new_images(folder, images)

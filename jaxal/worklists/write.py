@@ -8,7 +8,12 @@ from jaxal.worklists import click, label_studio, page, pictures, slicer, tables
 from jaxal.worklists.items import Worklist, check_classes
 
 
-def write_worklists(worklist: Worklist, folder: Path, drawn: Mapping[str, bytes] | None = None) -> list[Path]:
+def write_worklists(
+    worklist: Worklist,
+    folder: Path,
+    drawn: Mapping[str, bytes] | None = None,
+    large: Mapping[str, tuple[bytes, int]] | None = None,
+) -> list[Path]:
     """Writes every form of a worklist, each file as a whole, and makes the folders for answers and for unfinished work.
 
     Args:
@@ -16,6 +21,7 @@ def write_worklists(worklist: Worklist, folder: Path, drawn: Mapping[str, bytes]
       folder: of the reader; absolute.
       drawn: pictures of cases by id that are known already, because a scan takes seconds to draw; the others are drawn. An empty
         one is of a scan that cannot be drawn.
+      large: images to choose a class for, as `pictures.click_image` makes them, that are known already; the others are made.
 
     Returns:
       the files.
@@ -41,8 +47,9 @@ def write_worklists(worklist: Worklist, folder: Path, drawn: Mapping[str, bytes]
         texts["labels.txt"] = tables.labels_text(worklist.classes)
         texts["slicer_worklist.py"] = slicer.script_text(worklist, folder)
     else:
-        images = {item.case: pictures.click_image(item.image) for item in left}
-        shown = {item.case: known.get(item.case) or pictures.thumbnail(item.image) for item in left}
+        there = dict(large or {})
+        images = {item.case: there.get(item.case) or pictures.click_image(item.image) for item in left}
+        shown = {item.case: known[item.case] if item.case in known else pictures.thumbnail(item.image) for item in left}
         texts["labelstudio.json"] = label_studio.tasks_text(worklist)
         texts["labelstudio.xml"] = label_studio.interface_text(worklist.classes)
         texts["click.html"] = click.click_text(worklist, images)

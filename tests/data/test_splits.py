@@ -7,7 +7,7 @@ import tiny_images
 
 from jaxal.data import cases as cases_module
 from jaxal.data.cases import initial_set, split
-from jaxal.data.images.decoded import frequencies
+from jaxal.data.images.listing import frequencies
 from jaxal.errors import UserError
 from jaxal.types import Case, Label
 

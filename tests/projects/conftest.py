@@ -4,10 +4,13 @@ import dataclasses
 import shutil
 
 import pytest
+import tiny_images
+from made_images import MadeImages, write_images
 from made_projects import Clock, Made, Watcher
 
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.projects import start as starting
+from jaxal.projects.images import start as of_images
 from jaxal.projects.kind import Beginning
 from jaxal.projects.scans import start as of_scans
 from jaxal.projects.settings import Protocol
@@ -54,3 +57,26 @@ def own(begin, scans, tmp_path):
     made = begin(data=shutil.copytree(scans / "data", tmp_path / "data"), double_share=0.0)
     made.ask()
     return made
+
+
+@pytest.fixture
+def begin_images(tmp_path, monkeypatch):
+    """Starts a project of forty images: `begin_images(readers=…, data=…, **protocol)`."""
+    smoke = of_images.OWN_IMAGES["smoke"]
+    training = dataclasses.replace(smoke.training, steps=4, attempts=1, flips=(), rotation_degrees=0.0)
+    quick = dataclasses.replace(smoke, size=(8, 8), network=tiny_images.NETWORK, training=training)
+    monkeypatch.setitem(of_images.OWN_IMAGES, "smoke", quick)
+
+    def make(readers=("anna", "ben"), data=None, name="project", labels=tiny_images.CLASSES, config=None, **protocol):
+        truth = write_images(tmp_path / "images") if not (tmp_path / "images").exists() else truths[0]
+        truths.append(truth)
+        clock, folder = Clock(), tmp_path / name
+        usual = {"size": 10, "strategy": "entropy", "proposals": False, "minutes": 0.25}
+        asked = Beginning(
+            data or tmp_path / "images", labels, readers, Protocol(**{**usual, **protocol}), config or FolderConfig(need_labels=False), "smoke"
+        )  # fmt: skip
+        starting.start(folder, asked, showing_on(Watcher()), clock)
+        return MadeImages(folder, truth, clock)
+
+    truths = []
+    return make

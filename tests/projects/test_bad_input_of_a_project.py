@@ -24,7 +24,7 @@ from jaxal.training.trainer import Interrupted
 
 
 def desk(made):
-    return ProjectDesk(made.project, (), str, str, lambda: None)
+    return ProjectDesk(made.project, (), str, str, lambda: None, str)
 
 
 # A scan that changed or went.
@@ -175,12 +175,12 @@ def test_two_rounds_at_once_are_one(own, monkeypatch):
 
 def test_a_clock_that_runs_backwards_tells_no_minutes(own):
     first, second = of(own, "anna")[:2]
-    mark_opened(own.project, "anna", first, "test")
+    mark_opened(own.project, "anna", [first], "test")
     own.clock.wait(-3600)
     assert release_overdue(own.project) == []
     receipt = own.draw("anna", first)
     assert own.state.cases[first].versions[0].minutes is None and receipt.notes == ()
-    mark_opened(own.project, "anna", second, "test")  # its line has the time of the line before
+    mark_opened(own.project, "anna", [second], "test")  # its line has the time of the line before
     own.clock.wait(600)
     own.draw("anna", second)
     assert own.state.cases[second].versions[0].minutes == 10.0

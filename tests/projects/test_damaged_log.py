@@ -16,7 +16,7 @@ from jaxal.projects.start import add_class
 def eventful(own, tmp_path):
     """A project in which much has happened."""
     first, second, *_ = of(own, "anna")
-    mark_opened(own.project, "anna", first, "test")
+    mark_opened(own.project, "anna", [first], "test")
     with pytest.raises(Refused):
         own.draw("zoe", first)
     own.answer()

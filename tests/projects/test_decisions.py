@@ -95,7 +95,7 @@ def test_what_nobody_opens_goes_to_somebody_else(begin):
     assert decisions.release_overdue(made.project) == []
     for reading in made.state.open_readings:
         if reading.reader == "anna":
-            decisions.mark_opened(made.project, "anna", reading.case, "test")
+            decisions.mark_opened(made.project, "anna", [reading.case], "test")
     made.clock.wait(2 * 86400)
     moved = decisions.release_overdue(made.project)
     assert {reader for _, reader in moved} == {"anna"}, "anna has opened one, so all of ben's cases go to her"

@@ -47,7 +47,7 @@ def moved(path, target, by=1):
 
 def test_a_label_becomes_a_version_on_the_cases_own_grid(asked):
     case = of(asked, "anna")[0]
-    mark_opened(asked.project, "anna", case, "test")
+    mark_opened(asked.project, "anna", [case], "test")
     asked.clock.wait(600)
     receipt = asked.draw("anna", case, comment="hard to see", via="server")
     assert receipt.version == "anna-1" and asked.state.cases[case].label == "anna-1"

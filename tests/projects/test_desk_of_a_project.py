@@ -20,7 +20,7 @@ from jaxal.server.project_desk import ProjectDesk
 
 
 def desk_of(made, *reviewers):
-    return ProjectDesk(made.project, reviewers, lambda: "status", lambda reader: f"list of {reader}", lambda: None)
+    return ProjectDesk(made.project, reviewers, lambda: "status", lambda reader: f"list of {reader}", lambda: None, str)
 
 
 def hand_in(made, desk, reader, case):
@@ -53,7 +53,7 @@ def test_the_case_that_is_given_back_is_the_one_that_is_shown(begin):
     first = desk.next_case("anna")
     for item in worklist_of(made.project, made.state, "anna").items:  # opened by other programs, later
         made.clock.wait(5)
-        decisions.mark_opened(made.project, "anna", item.case, "list")
+        decisions.mark_opened(made.project, "anna", [item.case], "list")
     assert desk.next_case("anna") == first == desk.current_case("anna")
 
 
@@ -284,7 +284,7 @@ def test_files_that_are_made_anew_are_written_by_one_at_a_time(begin):
         write_all(made.project)
         return "page"
 
-    desk = ProjectDesk(made.project, (), page, page, page)
+    desk = ProjectDesk(made.project, (), page, page, page, page)
     failed, gate = [], threading.Barrier(6)
 
     def work(number):
@@ -309,7 +309,7 @@ def test_what_was_begun_comes_before_what_came_back_and_that_before_the_rest(beg
     listed = [item.case for item in worklist_of(made.project, made.state, "anna").items]
     hand_in(made, desk_of(made), "anna", listed[-1])
     decisions.give_back(made.project, [listed[-1]], "half is missing")
-    decisions.mark_opened(made.project, "anna", listed[2], "list")
+    decisions.mark_opened(made.project, "anna", [listed[2]], "list")
     desk = desk_of(made)
     for case in (listed[2], listed[-1], listed[0]):
         assert desk.next_case("anna") == case
@@ -322,7 +322,7 @@ def test_giving_back_holds_for_the_attempt(begin):
     case = desk_of(made).next_case("anna")
     desk_of(made).skip("anna", case)
     made.clock.wait(30 * 86400)
-    decisions.mark_opened(made.project, "anna", next(r.case for r in made.state.open_readings if r.reader == "anna"), "list")
+    decisions.mark_opened(made.project, "anna", [next(r.case for r in made.state.open_readings if r.reader == "anna")], "list")
     decisions.release_overdue(made.project)
     assert made.state.cases[case].readings.keys() == {"ben"}, "it stays where it is, since nobody else wants it"
     made.draw("ben", case)

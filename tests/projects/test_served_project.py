@@ -22,7 +22,7 @@ from jaxal.server.project_desk import ProjectDesk
 
 
 def desk_of(made, *reviewers):
-    return ProjectDesk(made.project, reviewers, lambda: "status", lambda reader: f"list of {reader}", lambda: None)
+    return ProjectDesk(made.project, reviewers, lambda: "status", lambda reader: f"list of {reader}", lambda: None, str)
 
 
 @pytest.mark.parametrize("kind", ["package", "slicer"])

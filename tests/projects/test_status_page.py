@@ -109,7 +109,11 @@ def changes():
         "spent": (told, past._replace(taken=[*past.taken, taken(minutes=180.0)]), "16 of"),
         "gain": (told, cheap, estimates_of(told, cheap).verdicts[-1].sentence),
         "size of a query": (replaced(told, size=5), past, "5 cases in 6 readings"),
-        "stable": (told, past._replace(stable=[*past.stable[:-1], np.full((5, 2), 0.5)]), "agree with a Dice of 0.500"),
+        "stable": (
+            told,
+            past._replace(stable=[*past.stable[:-1], np.full((5, 2), 0.5)]),
+            "agree with each other, Dice 0.500",
+        ),
         "refused": (replaced(told, refused=()), past, None),
         "returned to": (told, past._replace(back=[past.back[0]._replace(case="case_039")]), "case_039"),
     }

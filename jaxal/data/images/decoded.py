@@ -7,7 +7,6 @@ import os
 import shutil
 import warnings
 import zlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,51 +17,28 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jaxal.data.cases import Dataset
+from jaxal.data.images.listing import Listed, Listing, cases_of, check_listing
 from jaxal.errors import UserError
-from jaxal.files import open_array, why_no_file, write_text
-from jaxal.types import Case, Example, Label
+from jaxal.files import open_array, write_text
+from jaxal.types import Case, Example
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # more than eight bits
 GREY_MODES = ("1", "L", "LA", *DEEP_MODES)
 ROWS_AT_ONCE = 256
 MESSAGES = 8  # of one kind, at most
-CLASSES_AT_MOST = 255
 
 
-class Listed(NamedTuple):
-    """One image as a layout names it.
-
-    Attributes:
-      id: its name.
-      category: its class.
-      group: of patients.
-      subject: whose it is; images of one subject stay in one split. The id when left out.
-      file: to decode; None where the listing holds the pixels.
-      source: the table and line that name it, for messages.
-    """
-
-    id: str
-    category: str
-    group: str = ""
-    subject: str = ""
-    file: Path | None = None
-    source: str = ""
-
-
-class Listing(NamedTuple):
-    """What a folder or a file holds.
+class Frozen(NamedTuple):
+    """What was decided when images were decoded first, and stays so whatever becomes of their files.
 
     Attributes:
-      layout: its name.
-      classes: in the order of their numbers.
-      images: sorted by id.
-      pixels: of all images, `[images, height, width(, channels)]` uint8, in that order, where they came as an array.
+      state: names the folder of the decoded images.
+      mean, deviation: of each channel, by which images are normalised; those of all images when empty.
     """
 
-    layout: str
-    classes: tuple[str, ...]
-    images: tuple[Listed, ...]
-    pixels: np.ndarray | None = None
+    state: str
+    mean: Sequence[float] = ()
+    deviation: Sequence[float] = ()
 
 
 class ImageSet(NamedTuple):
@@ -74,6 +50,7 @@ class ImageSet(NamedTuple):
       pixels: of one as people see it, `[height, width, channels]` uint8.
       fingerprint: sixteen hexadecimal digits that change when a pixel, a class or a group does, wherever the images lie.
       normalise: from pixels to what the network sees, by the mean and deviation of all.
+      mean, deviation: of each channel.
       contents: what the fingerprint is of, ready for JSON: the names of classes, and each image's class, group, subject, file (bytes by
         name) and checksum of its pixels.
     """
@@ -83,6 +60,8 @@ class ImageSet(NamedTuple):
     pixels: Callable[[Case], np.ndarray]
     fingerprint: str
     normalise: Callable[[np.ndarray], np.ndarray]
+    mean: np.ndarray
+    deviation: np.ndarray
     contents: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -92,6 +71,7 @@ def make_images(
     size: tuple[int, int],
     colour: bool | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    frozen: Frozen | None = None,
 ) -> ImageSet:
     """Decodes and resizes what was not before, and opens it for reading.
 
@@ -101,21 +81,24 @@ def make_images(
       size: height and width.
       colour: whether images have three channels; when left out, they have if any of the files has.
       progress: called with images done and images in all.
+      frozen: of images that were decoded before, of which not all need have a class or a file now; one without a file is black.
 
     Raises:
       UserError: a file is missing, does not decode, or is grey where the others have colour; the message names it and its line.
     """
-    check_listing(listing)
+    if frozen is None:
+        check_listing(listing)
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # what is really too large is an error
     required, colour = colour, is_colour(listing) if colour is None else colour
-    folder = prepared / f"images-{_state(listing, size, colour)}"
+    folder = prepared / f"images-{frozen.state if frozen else _state(listing, size, colour)}"
     if not ((folder / "info.json").is_file() and (folder / "pixels.npy").is_file()):
         if required is None:
             check_alike(listing)
         _decode_all(listing, folder, (*size, 3 if colour else 1), colour, progress)
     info = json.loads((folder / "info.json").read_text())
     pixels = open_array(folder / "pixels.npy")
-    mean, deviation = (np.array(info[name], np.float32) for name in ("mean", "deviation"))
+    normal = frozen._asdict() if frozen and frozen.mean else info
+    mean, deviation = (np.array(normal[name], np.float32) for name in ("mean", "deviation"))
     number = {name: place for place, name in enumerate(listing.classes)}
     row = {image.id: place for place, image in enumerate(listing.images)}
 
@@ -133,7 +116,9 @@ def make_images(
     channels = ("red", "green", "blue") if colour else ("grey",)
     dataset = Dataset(cases_of(listing, folder / "pixels.npy"), channels, listing.classes, tuple(size), (1.0, 1.0))
     contents = {"classes": list(listing.classes), "cases": _contents(listing, info.get("rows", ()))}
-    return ImageSet(dataset, load, lambda case: pixels[row[case.id]], digest.hexdigest()[:16], normalise, contents)
+    return ImageSet(
+        dataset, load, lambda case: pixels[row[case.id]], digest.hexdigest()[:16], normalise, mean, deviation, contents
+    )
 
 
 def _contents(listing: Listing, checksums: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -148,39 +133,6 @@ def _contents(listing: Listing, checksums: Sequence[str]) -> dict[str, dict[str,
         }
         for place, image in enumerate(listing.images)
     }
-
-
-def check_listing(listing: Listing) -> None:
-    """Makes sure of what can be told without decoding anything.
-
-    Raises:
-      UserError: a name is there twice, a class has no image or is unknown, a file is missing; the message names it and its line.
-    """
-    if not 2 <= len(listing.classes) <= CLASSES_AT_MOST:
-        raise UserError(
-            f"{listing.layout}: {len(listing.classes)} classes were found; there must be at least two and fewer than 256."
-        )
-    known: dict[str, Listed] = {}
-    for image in listing.images:
-        if image.id in known:
-            places = " and ".join(dict.fromkeys((known[image.id].source, image.source)))
-            raise UserError(f"{places}: the image {image.id!r} is there twice. Ids must differ; remove one.")
-        known[image.id] = image
-        if image.category not in listing.classes:
-            raise UserError(
-                f"{image.source}: {image.id!r} is of the class {image.category!r}; there are {', '.join(listing.classes)}."
-            )
-        if image.file is not None and not image.file.is_file():
-            raise UserError(f"{image.source}: names the image {image.id!r}, but {image.file}: {why_no_file(image.file)}.")
-    files: dict[Path, Listed] = {}
-    for image in listing.images:
-        if image.file is not None and (other := files.setdefault(image.file, image)) is not image:
-            raise UserError(f"{other.source} and {image.source} both name the file {image.file}. Remove one of the lines.")
-    present = {image.category for image in listing.images}
-    if without := [name for name in listing.classes if name not in present]:
-        raise UserError(
-            f"{listing.layout}: no image is of the class {without[0]!r}, so nothing can be said of it. Add some, or leave the class out."
-        )
 
 
 def is_colour(listing: Listing) -> bool:
@@ -214,16 +166,6 @@ def check_alike(listing: Listing) -> None:
 def _mode(image: Listed) -> str:
     with _opened(image) as opened:
         return opened.mode
-
-
-def cases_of(listing: Listing, pixels: Path) -> tuple[Case, ...]:
-    """The images as cases whose pixels lie in this file, whose folder is named after the state of all."""
-
-    def case(image: Listed) -> Case:
-        label = Label(image.category, category=image.category)
-        return Case(image.id, image.group, pixels, label, image.subject, pixels.parent.name)
-
-    return tuple(case(image) for image in listing.images)
 
 
 def _state(listing: Listing, size: tuple[int, int], colour: bool) -> str:
@@ -303,6 +245,8 @@ def _decode_all(listing: Listing, folder: Path, shape: tuple[int, int, int], col
             if resized.size != (shape[1], shape[0]):
                 resized = resized.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
             return np.asarray(resized, np.uint8).reshape(shape)
+        if listing.images[place].file is None:
+            return np.zeros(shape, np.uint8)
         return decode(listing.images[place], shape[:2], colour)
 
     problems: list[str] = []
@@ -364,9 +308,3 @@ def _summary(pixels: np.ndarray) -> dict:
     deviation = np.sqrt(np.maximum(square / count - np.square(mean), 1e-6))
     normalisation = {"mean": mean.tolist(), "deviation": np.maximum(deviation, 1.0).tolist()}
     return {**normalisation, "pixels": f"{checksum:08x}", "rows": checksums}
-
-
-def frequencies(cases: Sequence[Case]) -> dict[str, float]:
-    """Share of each class among cases."""
-    counts = Counter(case.category for case in cases)
-    return {name: count / len(cases) for name, count in sorted(counts.items())}

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxal.data.groups import GROUPS_AT_MOST
-from jaxal.data.images.decoded import CLASSES_AT_MOST, Listed, Listing
+from jaxal.data.groups import GROUPS_AT_MOST, columns_of
+from jaxal.data.images.listing import CLASSES_AT_MOST, Listed, Listing
 from jaxal.errors import UserError
 from jaxal.files import path_within
 
@@ -80,6 +80,11 @@ def find_images(folder: Path, group_column: str | None = None) -> Listing:
     return listing
 
 
+def is_known_layout(folder: Path) -> bool:
+    """Whether a folder is in a layout whose table tells every image's class."""
+    return (folder / "trainLabels.csv").is_file() or _isic_table(folder) is not None
+
+
 def read_retinopathy(folder: Path) -> Listing:
     """Kaggle's diabetic retinopathy: five grades."""
     table, images = folder / "trainLabels.csv", []
@@ -117,10 +122,22 @@ def read_skin_lesions(folder: Path) -> Listing:
     return Listing("ISIC 2018, task 3", SKIN_CLASSES, tuple(sorted(images)))
 
 
-def read_table(folder: Path, group_column: str | None = None) -> Listing:
-    """A table of paths and classes; classes are numbered in alphabetical order, numbers by size."""
-    table, images = folder / "images.csv", []
-    needed = ("path", "label", *([group_column] if group_column else []))
+def read_table(folder: Path, group_column: str | None = None, need_labels: bool = True, table: Path | None = None) -> Listing:
+    """A table of paths and classes; classes are numbered in alphabetical order, numbers by size.
+
+    Args:
+      folder: that paths are relative to.
+      group_column: names each image's group of patients.
+      need_labels: whether every line must have a class; else there may be none, and a column `group` need not be asked for by name.
+      table: `images.csv` in the folder when left out.
+
+    Raises:
+      UserError: a column or a value is missing, or there are too many groups.
+    """
+    table, images = table or folder / "images.csv", []
+    if group_column is None and not need_labels and "group" in columns_of(table, ","):
+        group_column = "group"
+    needed = ("path", *(["label"] if need_labels else []), *([group_column] if group_column else []))
     for source, row in _rows(table, needed):
         file = path_within(folder, row["path"], source)
         if "\\" in row["path"] and not file.exists():
@@ -130,7 +147,7 @@ def read_table(folder: Path, group_column: str | None = None) -> Listing:
         images.append(
             Listed(
                 row["path"],
-                row["label"],
+                row["label"] if need_labels else row.get("label", ""),
                 row[group_column] if group_column else "",
                 row.get("subject") or row["path"],
                 file,
@@ -143,7 +160,7 @@ def read_table(folder: Path, group_column: str | None = None) -> Listing:
             f"{table}: the column {group_column!r} holds {len(groups)} different values. Groups are few (at most {GROUPS_AT_MOST}): join them, "
             "or name another --group-column."
         )
-    classes = sorted({image.category for image in images}, key=_numbers_by_size)
+    classes = sorted({image.category for image in images} - {""}, key=_numbers_by_size)
     return Listing("images.csv", tuple(classes), tuple(sorted(images)))
 
 

@@ -8,7 +8,7 @@ covered rows and twice the noise no strategy gets there in six.
 
 import numpy as np
 
-from jaxal.data.images.decoded import Listed, Listing
+from jaxal.data.images.listing import Listed, Listing
 
 FREQUENCIES = (6150, 588, 1283, 221, 166)
 DIGITS_OF_CLASS = ((0, 1, 3, 6, 7), (4,), (2, 5), (8,), (9,))

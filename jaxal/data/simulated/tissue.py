@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from jaxal.data.images.decoded import Listed, Listing
+from jaxal.data.images.listing import Listed, Listing
 from jaxal.data.simulated.brain import caudate_label
 from jaxal.data.simulated.digits import FREQUENCIES
 

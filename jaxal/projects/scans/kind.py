@@ -1,6 +1,8 @@
 """All that projects of scans do in a way of their own."""
 
+from jaxal.assessment.reader_error import DICE
 from jaxal.projects.kind import Kind
+from jaxal.projects.scans.export import write_scans
 from jaxal.projects.scans.labels import dice_between, receive_map, settle_maps, strange_values
 from jaxal.projects.scans.measures import dice_between_rounds, dice_of_proposals, sizes_of_proposals
 from jaxal.projects.scans.network import is_proposed, ready, write_proposals
@@ -13,10 +15,12 @@ SCANS = Kind(
     name="scans",
     task=SEGMENTATION,
     unnamed=1,
-    score="Dice",
+    judged=DICE,
     size=10,
     minutes=15.0,
     test_cases=20,
+    proposals=True,
+    layouts=("nnunet", "decathlon", "bids"),
     find=find,
     freeze=freeze,
     existing=existing,
@@ -32,4 +36,5 @@ SCANS = Kind(
     item=complete,
     picture=picture_of,
     problems=strange_values,
+    export=write_scans,
 )

@@ -48,7 +48,7 @@ def expected_of(project: Project, state: State, delivery: Delivery, confirmed: C
     """What a delivery is checked against; of what is refused once, `confirmed` is taken."""
     reading = state.cases[delivery.case].readings[delivery.reader]
     path = project.proposal_path(delivery.case, reading.round, ".nii.gz")
-    shown = reading.proposal and path.is_file()
+    shown = project.shows(reading) and path.is_file()
     return dataclasses.replace(
         _expected(project, state, delivery),
         proposal=(lambda: read_map(path)) if shown else None,
@@ -108,7 +108,8 @@ def settle_maps(project: Project, state: State, versions: Sequence[Version]) -> 
         f"{first} {second}": [None if value != value else round(float(value), 4) for value in values]
         for (first, second), values in merged.dice.items()
     }
-    return Settled(merged.disputed, merged.sentence, scores, _kept(project, case, merged.labels))
+    disputed = merged.disputed and len(versions) == 2
+    return Settled(disputed, merged.sentence, scores, _kept(project, case, merged.labels))
 
 
 def dice_between(project: Project, state: State, first: Version, second: Version) -> list[float]:

@@ -14,7 +14,7 @@ def complete(project: Project, state: State, reader: str, item: Item) -> Item:
     }
     there = {ending: path if path.is_file() else None for ending, path in paths.items()}
     return item._replace(
-        proposal_seg=there[".seg.nrrd"] if reading.proposal else None,
-        proposal_nifti=there[".nii.gz"] if reading.proposal else None,
+        proposal_seg=there[".seg.nrrd"] if project.shows(reading) else None,
+        proposal_nifti=there[".nii.gz"] if project.shows(reading) else None,
         uncertainty=there[".unsure.nii.gz"],
     )
