@@ -41,8 +41,9 @@ PROJECT_HELP = {
 
 Begins a project of scans, on which readers draw, or of images, for which they
 choose a class. Every file is read and checked, the way in which it is prepared
-is frozen, and labels that are there already are taken in. DIR is only read. Of a project that is there: adds readers, or a class, or notes
-where its data lie now.
+is frozen, and labels that are there already are taken in. DIR is only read. Of
+a project that is there: adds readers, or a class, or notes where its data lie
+now.
 
   PROJECT               folder for the project; new
   --data DIR            scans in nnU-Net's layout, the Decathlon's or BIDS, with
@@ -50,8 +51,8 @@ where its data lie now.
                         of them (.csv: case, a column a channel, label, group).
                         Or images: a folder, where folders in it may be called
                         like classes, or images.csv (path, label, group)
-  --labels NAMES        what is to be drawn, such as liver,tumour, or the classes
-                        to choose from; default: as the data have them
+  --labels NAMES        what is to be drawn, such as liver,tumour, or classes to
+                        choose from; default: as the data have them
   --readers NAMES       who draws or chooses, such as anna,ben
   --strategy NAME       how cases are chosen; default: aeig
   --size N              cases a query; default: 10 scans, 50 images

@@ -194,8 +194,17 @@ def _taken_before(state: State, delivery: Delivery, digest: str) -> Version | No
     reading = case.readings.get(delivery.reader) if case else None
     if case is None or (reading is not None and reading.is_open):
         return None
-    same = [version for version in case.versions if version.reader == delivery.reader and version.delivered == digest]
+    own = [version for version in case.versions if version.reader == delivery.reader]
+    same = [version for version in own if version.delivered == digest]
+    if delivery.answer is not None and own and own[-1] not in same:
+        return None  # who chose one class, then another, then the first again means the first
     return same[-1] if same else None
+
+
+def _may_correct(state: State, delivery: Delivery) -> bool:
+    """Whether a reader may choose another class than before: a slip is easy, and as long as nobody else's word counts, nothing is lost."""
+    case = state.cases[delivery.case]
+    return delivery.answer is not None and (case.label is None or case.version(case.label).reader == delivery.reader)
 
 
 def _check_reading(project: Project, state: State, delivery: Delivery) -> None:
@@ -214,7 +223,7 @@ def _check_reading(project: Project, state: State, delivery: Delivery) -> None:
     reading = case.readings.get(delivery.reader)
     if reading is None:
         raise Refused("not-asked", f"{delivery.case} was not asked of {delivery.reader}. Hand in the cases of your own list.")
-    if not reading.is_open:
+    if not reading.is_open and not _may_correct(state, delivery):
         raise Refused(
             "not-open",
             f"{delivery.case}: your label was taken already, and this is another one. To correct it, ask who runs the project to reopen the case.",

@@ -61,12 +61,13 @@ if(found<0)return;const answer=kept.answers[name];at=found;problem="";
 if(answer&&!answer.sent){seconds[name]=(seconds[name]||0)+answer.seconds;delete kept.answers[name]}store();show();
 if(answer?.sent)part("state").textContent="This answer has arrived already. Choose again to correct it."}
 let sending=false;
-async function send(){if(!served||sending)return;sending=true;
+async function send(){if(!served||sending)return;sending=true;let failed="";
 try{for(const entry of cases){const answer=answerOf(entry);if(!answer||answer.sent||Date.now()-answer.time<WAIT)continue;
 const reply=await fetch("answer",{method:"POST",headers:{"Content-Type":"application/json"},body:JSON.stringify({case:answer.case,class:answer.class,seconds:answer.seconds})});
-if(!reply.ok){const text=(await reply.text()).slice(0,200);throw new Error(`${entry.case} was not taken: ${text||reply.status}`)}
-if(kept.answers[nameOf(entry)]===answer){answer.sent=true;store()}problem=""}}
-catch(error){problem=error instanceof TypeError?`The server does not answer; ${waiting()} kept here and sent later.`:error.message;setTimeout(send,RETRY)}
+if(!reply.ok){const text=(await reply.text()).slice(0,200);failed=`${entry.case} was not taken: ${text||reply.status}`;continue}
+if(kept.answers[nameOf(entry)]===answer){answer.sent=true;store()}}}
+catch{failed=`The server does not answer; ${waiting()} kept here and sent later.`}
+problem=failed;if(failed)setTimeout(send,RETRY);
 sending=false;show();if(waiting()&&!problem)setTimeout(send,WAIT)}
 function save(ending,text,type){const link=document.createElement("a");link.href=URL.createObjectURL(new Blob([text],{type}));
 link.download=`answers-${data.reader}.${ending}`.replace(/[^\p{L}\p{N}._-]+/gu,"_");link.click();setTimeout(()=>URL.revokeObjectURL(link.href),10000)}

@@ -3,7 +3,9 @@
 import csv
 import html
 import json
+import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -210,10 +212,24 @@ def test_one_bad_answer_keeps_no_other_from_being_taken(asked):
     assert [one.refused.code for one in taken if one.refused] == ["not-asked"] and len(taken) == len(rows) + 1
     (told,) = (asked.folder / "readers" / "anna" / "returned").glob("*.txt")
     assert f"{stranger}: {stranger} was not asked of anna" in told.read_text()
-    changed = [dict(rows[0], **{"class": next(name for name in CLASSES if name != rows[0]["class"]), "at": "later"})]
-    asked.save("anna", changed)
-    (again,) = take_inboxes(asked.project, nothing)
-    assert again.refused.code == "not-open" and "reopen" in again.refused.sentence
+
+
+def test_a_slip_is_corrected_until_another_reader_counts(begin_images):
+    made = begin_images(double_share=0.2)
+    made.ask()
+    single, double = (next(one for one in made.state.open_readings if one.double == both) for both in (False, True))
+    other = next(one.reader for one in made.state.open_readings if one.case == double.case and one.reader != double.reader)
+    for name in ("rare", "scarce", "rare"):
+        made.choose(single.reader, single.case, name)
+        made.choose(double.reader, double.case, name)
+    assert made.choose(single.reader, single.case, "rare").again, "the same answer twice is one"
+    case = made.state.cases[single.case]
+    assert [version.category for version in case.versions] == ["rare", "scarce", "rare"] and case.label == f"{single.reader}-3"
+    made.choose(other, double.case, "rare")
+    settle(made.project)
+    assert made.state.cases[double.case].label == "merged-1"
+    with pytest.raises(Refused, match="ask who runs the project to reopen"):
+        made.choose(double.reader, double.case, "scarce")
 
 
 @pytest.mark.parametrize(
@@ -229,6 +245,7 @@ def test_one_bad_answer_keeps_no_other_from_being_taken(asked):
 def test_a_file_that_holds_no_answers_is_returned(asked, content, message):
     path = asked.save("anna", [])
     path.write_text(content)
+    os.utime(path, (time.time() - 60,) * 2)
     before = digest_of(asked.folder / "labels") if (asked.folder / "labels").exists() else {}
     (taken,) = take_inboxes(asked.project, nothing)
     assert message in taken.refused.sentence and not path.exists()

@@ -182,7 +182,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves the page, takes answers or refuses them."""
 
     def __init__(self, page):
-        self.page, self.taken, self.status = page, [], 200
+        self.page, self.taken, self.status, self.against = page, [], 200, None
         super().__init__(("127.0.0.1", 0), Handler)
 
 
@@ -192,9 +192,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.status == 200:
+        status = 403 if json.loads(body)["class"] == self.server.against else self.server.status
+        if status == 200:
             self.server.taken.append((self.path, self.headers["Content-Type"], json.loads(body)))
-        self._say(self.server.status, b"Ask who runs the project.", "text/plain")
+        self._say(status, b"Ask who runs the project.", "text/plain")
 
     def _say(self, status, content, kind):
         self.send_response(status)
@@ -282,6 +283,18 @@ def test_what_the_server_refuses_is_told_kept_and_sent_again(browser, served):
             tab.wait_for_timeout(20)
         assert [answer["class"] for _, _, answer in served.taken] == [CLASSES[0]]
         assert "was not taken" not in tab.locator("main").inner_text()
+
+
+def test_one_refused_answer_does_not_hold_back_the_others(browser, served):
+    served.against = CLASSES[0]
+    with served_tab(browser, served, quiet=False) as tab:
+        for key in "122":
+            tab.keyboard.press(key)
+        wait_until(tab, "was not taken: Ask who runs the project.")
+        for _ in range(20):
+            tab.clock.run_for(1000)
+            tab.wait_for_timeout(20)
+        assert [answer["class"] for _, _, answer in served.taken] == [CLASSES[1]] * 2
 
 
 def test_an_answer_waits_though_an_earlier_one_is_due(browser, served):
