@@ -24,6 +24,11 @@ CASES = (3, 5, 10, 20)
 GAP = 0.05  # how much lower the smaller group's Dice is
 
 
+def right_or_wrong(accuracy: float) -> Draw:
+    """Of images with one class each: 1 where a network is right, else 0."""
+    return lambda rng, cases: (rng.random(cases) < accuracy).astype(np.float64)
+
+
 def mixed(good: tuple[float, float], bad: tuple[float, float] | None, share: float) -> Draw:
     """Beta distributed Dice of which a share comes from another beta distribution, or is 0."""
 
@@ -61,6 +66,7 @@ SCENARIOS = (
     Scenario("lesions, 30 % missed", mixed((5, 2), None, 0.3)),
     Scenario("lesions, 70 % missed", mixed((5, 2), None, 0.7)),
 )
+ACCURACIES, IMAGES, OF_IMAGES = (0.5, 0.7, 0.9, 0.95, 0.99), (300, 1000), (10, 20, 50, 100)
 # Distributions that the imagined case was not chosen by.
 FRESH = (
     Scenario("mean 0.94, skewed", mixed((30, 2), None, 0)),
@@ -81,23 +87,31 @@ def by_group(groups: np.ndarray, cases: int, rng: np.random.Generator) -> np.nda
     return order[np.floor(steps).astype(int)]
 
 
-def pool_of(scenario: Scenario, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def pool_of(scenario: Scenario, size: int, rng: np.random.Generator, gap: float = GAP) -> tuple[np.ndarray, np.ndarray]:
     """Dice and group of each case of a pool."""
     groups = np.where(np.arange(size) < size // 4, "B", "A")
     dice = scenario.draw(rng, size)
-    return np.where(groups == "B", np.maximum(dice - GAP, 0.0), dice), groups
+    return np.where(groups == "B", np.maximum(dice - gap, 0.0), dice), groups
 
 
 def holds(estimate: Estimate, truth: float) -> bool:
     return bool(estimate.low - 1e-12 <= truth <= estimate.high + 1e-12)
 
 
-def coverage(scenario: Scenario, size: int, cases: int, repetitions: int, rng: np.random.Generator, undefined: float = 0.0):
+def coverage(
+    scenario: Scenario,
+    size: int,
+    cases: int,
+    repetitions: int,
+    rng: np.random.Generator,
+    undefined: float = 0.0,
+    gap: float = GAP,
+):
     """How often the interval holds the pool's mean, and plain Student's t does; the half widths of both."""
     held, widths = np.zeros(2), np.zeros(2)
     told = np.zeros(2)
     for _ in range(repetitions):
-        dice, groups = pool_of(scenario, size, rng)
+        dice, groups = pool_of(scenario, size, rng, gap)
         dice = np.where(rng.random(size) < undefined * np.where(groups == "B", 1.5, 0.8), np.nan, dice)
         places = by_group(groups, cases, rng)
         sizes = {group: int((groups == group).sum()) for group in ("A", "B")}
@@ -191,6 +205,12 @@ def main() -> int:
         rng = np.random.default_rng([options.seed, cases])
         held, width = coverage(SKEWED, 100, cases, options.repetitions, rng, undefined=0.4)
         print(f"{SKEWED.name}, a class that two in five lack | 100 | {cases} | {100 * held[0]:.1f} | {width[0]:.3f}", flush=True)
+    for accuracy in ACCURACIES:
+        for size in IMAGES:
+            for cases in OF_IMAGES:
+                rng = np.random.default_rng([options.seed, 7, round(100 * accuracy), size, cases])
+                held, width = coverage(Scenario("", right_or_wrong(accuracy)), size, cases, options.repetitions, rng, gap=0.0)
+                print(f"accuracy {accuracy:g} | {size} | {cases} | {100 * held[0]:.1f} | {width[0]:.3f}", flush=True)
     for place, project in enumerate(PROJECTS):
         shares = coverage_of_projects(project, options.repetitions // 4, np.random.default_rng([options.seed, 9, place]))
         print(project, "; ".join(f"{way}: {100 * held:.1f} ± {width:.3f}" for way, (held, width) in shares.items()), flush=True)

@@ -85,7 +85,8 @@ def predicted_minutes(project: Project, state: State, sizes: Mapping[str, Size],
     """Minutes that a reading of each case will take by an average reader: as guessed at the start until ten readings are known."""
     guess = project.settings.protocol.minutes
     if not sizes:
-        return dict.fromkeys(ids, guess)
+        known = [version.minutes for case in state.cases.values() for version in case.versions if version.minutes]
+        return dict.fromkeys(ids, float(np.median(known)) if len(known) >= of_minutes.FEWEST_READINGS else guess)
     rows, readers, known = [], [], []
     for case in state.cases.values():
         for version in case.versions:

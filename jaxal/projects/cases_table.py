@@ -111,7 +111,7 @@ def _row(case: CaseStatus, grouped: bool, hide_quiet: bool) -> str:
         _text(", ".join(case.readers)),
         _text(case.label or ""),
         _text((case.accepted or "")[:10]),
-        _number(case.minutes, 1),
+        _number(case.minutes, 1 if case.minutes is None or case.minutes >= 1 else 2),
         _text(remarks),
     ]
     quiet = ' class="quiet"' if hide_quiet and case.status == "unlabelled" else ""

@@ -97,12 +97,17 @@ def readers(status: Status, estimates: Estimates) -> str:
             Cell(reader.open, str(reader.open), back),
             Cell(reader.waiting, str(reader.waiting)),
             Cell(reader.accepted, str(reader.accepted)),
-            Cell(minutes, number(minutes, 1)),
+            Cell(minutes, number(minutes, digits_of(minutes))),
             _unchanged(estimates.nodding[reader.name]),
         ]
         lines.append((Head(f"{reader.name}{'' if reader.present else ' (away)'}", "", None), cells))
     told = _section_of_nodding(estimates)
     return _section("readers", table("Readers", "reader", columns, lines), told)
+
+
+def digits_of(minutes: float) -> int:
+    """Digits that minutes are told with: classes are chosen within seconds."""
+    return 1 if minutes >= 1 else 2
 
 
 def _unchanged(nodding: Nodding) -> Cell:
@@ -284,7 +289,7 @@ def effort(status: Status, estimates: Estimates) -> str:
     spent = duration(estimates.spent) if estimates.spent else "No minutes"
     lines = [f"{spent} of reading are known, of {estimates.known} of {_counted(taken, 'label')}."]
     if estimates.typical.cases:
-        lines.append(f"A reading takes {in_numbers(estimates.typical, 1)} minutes (median).")
+        lines.append(f"A reading takes {in_numbers(estimates.typical, digits_of(estimates.typical.value))} minutes (median).")
     if estimates.long:
         lines.append(
             f"{_counted(estimates.long, 'reading')} took more than {LONGEST / 60:.0f} hours from opening to handing in; probably a night lay "

@@ -273,7 +273,7 @@ def in_words(status: Status) -> list[str]:
         f"{status.name}: {len(status.cases)} cases, {told}; {status.rounds} rounds, {status.minutes:.0f} minutes of reading known."
     )
     for reader in status.readers:
-        minutes = "" if reader.minutes is None else f", {reader.minutes:.1f} minutes a case"
+        minutes = "" if reader.minutes is None else f", {reader.minutes:.{1 if reader.minutes >= 1 else 2}f} minutes a case"
         returned = f" ({reader.returned} came back)" if reader.returned else ""
         away = "" if reader.present else ", away"
         lines.append(f"  {reader.name:<12} {reader.open} open{returned}, {reader.accepted} taken{minutes}{away}")

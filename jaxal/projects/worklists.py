@@ -100,7 +100,7 @@ def _item(project: Project, state: State, data: Path, reading: Reading, place: i
         case=reading.case,
         images=dict(zip(project.channels, project.image_paths(reading.case, data), strict=False)),
         result=inbox / plain_name(reading.case),
-        reason=_reason(reading),
+        reason=_reason(project, reading),
         place=place,
         minutes=_minutes(state, reading),
         returned=(reading.why,) if reading.status == "returned" and reading.why else (),
@@ -109,13 +109,15 @@ def _item(project: Project, state: State, data: Path, reading: Reading, place: i
     )
 
 
-def _reason(reading: Reading) -> str:
+def _reason(project: Project, reading: Reading) -> str:
     """Why the case is asked for, in words that do not tell a random draw from the strategy's choice, because readers must not know."""
     if reading.part == "again":
         return "A label of this case is to be corrected."
     if reading.round == 1 or reading.part == "first":
         return "The first cases are a sample of all."
-    return "Its label would help the network; the picture shows where it is least sure."
+    return "Its label would help the network" + (
+        "." if project.settings.of_images else "; the picture shows where it is least sure."
+    )
 
 
 def _minutes(state: State, reading: Reading) -> float | None:

@@ -47,6 +47,9 @@ class _Status:
     async def answer(self, request: Request) -> Response:
         person = self._site.identity.let_in(request)
         if person is not None and not person.is_reviewer:
+            asked = request.scope["raw_path"].decode("ascii", "replace")
+            if not asked.endswith(("/", ".html")):  # as people type it; the page's link is relative to it
+                return RedirectResponse(f"{asked.rpartition('/')[2]}/")
             return HTMLResponse(_home(person))
         async with self._lock:
             if time.monotonic() - self._made > STATUS_SECONDS:

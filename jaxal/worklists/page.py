@@ -82,9 +82,9 @@ def _in_all(items: Sequence[Item]) -> str:
 
 
 def duration(minutes: float) -> str:
-    """Minutes as people say them: whole ones, from two hours on in half hours."""
-    if minutes < 0.75:
-        return "half a minute"
+    """Minutes as people say them: whole ones, below one in steps of five seconds, from two hours on in half hours."""
+    if minutes < 0.95:
+        return f"{max(5, 5 * round(12 * minutes))} seconds"
     if minutes < 120:
         whole = round(minutes)
         return f"{whole} minute{'' if whole == 1 else 's'}"

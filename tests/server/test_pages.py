@@ -124,3 +124,9 @@ def test_another_sites_page_cannot_reserve_or_skip(client, desk):
         )
         assert answer.status_code == 403
     assert desk.events == []
+
+
+def test_a_personal_address_without_its_last_slash_leads_to_the_worklist(client):
+    answer = client.get("/as/anna", follow_redirects=True)
+    assert str(answer.url).endswith("/as/anna/") and 'href="readers/anna/"' in answer.text
+    assert client.get("/as/anna/readers/anna/").status_code == 200

@@ -44,7 +44,7 @@ def first_item(**changes):
     [
         ({}, "Start with case 01. There is 1 case to draw, about 11 minutes."),
         ({"minutes": None}, "Start with case 01. There is 1 case to draw."),
-        ({"minutes": 0.2}, "Start with case 01. There is 1 case to draw, about half a minute."),
+        ({"minutes": 0.2}, "Start with case 01. There is 1 case to draw, about 10 seconds."),
         ({"minutes": 1.2}, "Start with case 01. There is 1 case to draw, about 1 minute."),
         ({"minutes": 200.0}, "Start with case 01. There is 1 case to draw, about 3.5 hours."),
         ({"state": "in work"}, "Go on with case 01, which you have begun. There is 1 case to draw, about 11 minutes."),
