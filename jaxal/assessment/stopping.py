@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from jaxal.assessment.intervals import FEWEST, UNKNOWN, Estimate, bounded_mean, student_mean
+from jaxal.assessment.intervals import FEWEST, UNKNOWN, Estimate, bounded_mean
 
-REACHED, NOT_REACHED, NOT_KNOWN, SHOWN = "reached", "not reached", "not yet known", "shown"
+REACHED, NOT_REACHED, NOT_KNOWN = "reached", "not reached", "not yet known"
 
 
 class Verdict(NamedTuple):
@@ -17,8 +17,8 @@ class Verdict(NamedTuple):
     Attributes:
       name: of the rule.
       value: the latest number with its 95 % interval.
-      threshold: NaN of a rule that has none.
-      state: "reached", "not reached", "not yet known", or "shown" of a rule that never decides.
+      threshold: NaN as long as nobody has set one.
+      state: "reached", "not reached" or "not yet known".
       sentence: for the page.
     """
 
@@ -85,19 +85,6 @@ def score_changes(
         state = _in_succession(told, rounds) if known else NOT_KNOWN
         verdicts.append(Verdict(f"expected change of {class_}", value, threshold, state, sentence))
     return verdicts
-
-
-def overall_uncertainty(uncertainty: np.ndarray) -> Verdict:
-    """Mean uncertainty of the pool, `[cases]` in nats (Zhu et al. 2008). Never decides, since networks grow sure without growing right."""
-    value = student_mean(uncertainty)
-    told = f"is {_told(value)} nats a case" if value.cases else "is not known"
-    return Verdict(
-        "overall uncertainty",
-        value,
-        np.nan,
-        SHOWN,
-        f"The network's mean uncertainty of what is unlabelled {told}; it decides nothing.",
-    )
 
 
 def reader_gain(network: np.ndarray, readers: np.ndarray) -> Verdict:

@@ -70,6 +70,11 @@ now.
   --proposals shown|hidden
                         whether readers see what the network proposes; default:
                         shown for scans, hidden for images, where it only sways
+  --far-apart X         Dice of two readings below which they are disputed;
+                        default: 0.7
+  --lease-days X        after which a case goes to somebody else; default: 7
+  --least-gain X        of Dice or accuracy for 100 minutes; below it the page
+                        says that more is not worth it
   --preset NAME         smoke, small (two cores; default) or paper (a GPU)
   --training NAME       scratch, or warm: from the last round's weights
   --group-column NAME   column that names each case's group of patients

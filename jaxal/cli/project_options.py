@@ -52,6 +52,12 @@ class Start:
     """That a reading is guessed to take. Default: 15 of a scan, a quarter of an image."""
     proposals: Annotated[Literal["shown", "hidden"] | None, tyro.conf.arg(metavar="{shown,hidden}", help_behavior_hint="")] = None
     """Whether readers see what the network proposes. Default: shown for scans, where it saves drawing; hidden for images, where it only sways."""
+    far_apart: Annotated[float, tyro.conf.arg(metavar="DICE")] = Protocol.far_apart
+    """Dice of two readings of a scan, in any class, below which they are disputed."""
+    lease_days: Annotated[float, tyro.conf.arg(metavar="DAYS")] = Protocol.lease_days
+    """After which a case that its reader has not opened, or not handed in, goes to somebody else."""
+    least_gain: Annotated[float | None, tyro.conf.arg(metavar="GAIN", help_behavior_hint="")] = None
+    """Of Dice or accuracy for 100 minutes of reading, below which the page says that more is not worth it. Nothing acts upon it."""
     seed: int = 0
     """Of every draw."""
     preset: Literal["smoke", "small", "paper"] = "small"

@@ -233,7 +233,7 @@ def _verdicts(status: Status, past: Past, curve: Sequence[Point], between: np.nd
     gains = stopping.money(
         [point.honest.over_all for point in known if point.honest],
         [past.spent.get(point.round, np.nan) for point in known],
-        None,
+        status.least_gain,
         score=status.score,
     )
     return [

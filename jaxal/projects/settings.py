@@ -97,7 +97,8 @@ class Protocol:
       minutes: a reading is guessed to take, as long as none is there.
       proposals: whether readers see what the network proposes.
       lease_days: after which a case that nobody opened goes to somebody else.
-      far_apart: Dice of two readings below which a person decides.
+      far_apart: Dice of two readings below which they are disputed.
+      least_gain: of the curve for 100 minutes of reading, below which the page says that it is not worth more; None where nobody has said.
     """
 
     strategy: str = "aeig"
@@ -112,6 +113,7 @@ class Protocol:
     proposals: bool = True
     lease_days: float = 7.0
     far_apart: float = 0.7
+    least_gain: float | None = None
 
     @property
     def shares(self) -> Shares:

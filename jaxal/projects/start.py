@@ -167,6 +167,10 @@ def _check_protocol(protocol: Protocol, kind: Kind) -> None:
             f"--strategy {protocol.strategy} looks at an evaluation set, which comes from the first query: --evaluation-share must be above 0 and "
             "--size at least 2. Or take a strategy that needs none, such as entropy or bald."
         )
+    if not 0 <= protocol.far_apart <= 1:
+        raise UserError(f"--far-apart is {protocol.far_apart:g}; a Dice lies between 0 and 1.")
+    if not protocol.lease_days > 0:
+        raise UserError(f"--lease-days is {protocol.lease_days:g}; it takes days, more than none.")
     if not 0 < protocol.minutes < 1e4:
         raise UserError(
             f"--minutes is {protocol.minutes:g}; it takes the minutes that a reading takes, as well as you can guess."

@@ -101,6 +101,7 @@ class Status:
       minutes: spent in all, as far as they are known.
       guess: minutes that a reading takes: the median of those known, else as guessed at the start.
       size: cases a query.
+      least_gain: see `Protocol`.
       refused: deliveries that were refused, newest first: time, reader, case, sentence.
     """
 
@@ -119,6 +120,7 @@ class Status:
     minutes: float
     guess: float
     size: int
+    least_gain: float | None
     refused: tuple[tuple[str, str, str, str], ...]
 
 
@@ -143,6 +145,7 @@ def status_of(project: Project, progress: Progress = lambda done, total: None) -
         minutes=float(np.sum(minutes)),
         guess=float(np.median(minutes)) if minutes else project.settings.protocol.minutes,
         size=project.settings.protocol.size,
+        least_gain=project.settings.protocol.least_gain,
         refused=tuple(
             (event.time, event.fields["reader"], event.fields["case"], event.fields["sentence"])
             for event in reversed(state.refused)

@@ -40,12 +40,6 @@ def test_each_class_changes_by_hand():
     assert stopping.score_changes([np.full((3, 1), np.nan)], ["liver"])[0].state == "not yet known"
 
 
-def test_uncertainty_never_decides():
-    for values in ([], [0.2], [0.1, 0.2, 0.3], [0.0] * 9):
-        assert stopping.overall_uncertainty(np.array(values)).state == "shown"
-    assert "0.200" in stopping.overall_uncertainty(np.array([0.1, 0.2, 0.3])).sentence
-
-
 def test_welch_is_scipys():
     first, second = np.array([0.9, 0.8, 0.95, 0.85]), np.array([0.7, 0.9, 0.6])
     expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)

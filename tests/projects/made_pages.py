@@ -73,7 +73,7 @@ def status(cases=None, **more):
         "name": "liver", "folder": "/data/liver", "at": "2026-03-02T10:00:00+00:00", "cases": cases, "readers": (reader(), reader("ben")),
         "todo": (Todo("Take in what lies in the inboxes (anna 1).", "jaxal take /data/liver"), Todo("Wait for 1 reading of round 2: anna 1.")),
         "counts": {name: sum(one.status == name for one in cases) for name in STATUSES}, "classes": ("tumour",), "score": "Dice", "rounds": 2,
-        "unseen": (), "agreement": (), "minutes": 0.0, "guess": 15.0, "size": 10, "refused": (),
+        "unseen": (), "agreement": (), "minutes": 0.0, "guess": 15.0, "size": 10, "least_gain": None, "refused": (),
     }  # fmt: skip
     return Status(**{**fields, **more})
 

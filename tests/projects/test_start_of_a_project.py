@@ -129,6 +129,8 @@ def test_names_of_readers_that_cannot_be(begin, readers, told):
     ("protocol", "told"),
     [
         ({"random_share": 1.5}, "--random-share is 1.5"),
+        ({"far_apart": 1.5}, "--far-apart is 1.5; a Dice lies between 0 and 1"),
+        ({"lease_days": 0.0}, "--lease-days is 0; it takes days, more than none"),
         ({"double_share": -0.1}, "--double-share"),
         ({"size": 0}, "--size is 0"),
         ({"minutes": 0}, "--minutes is 0"),

@@ -137,6 +137,17 @@ def test_every_number_comes_from_the_records(what, unchanged_page):
         assert after.count(expected) > before.count(expected)
 
 
+def test_the_bound_of_money_is_the_projects():
+    told, past = full()
+
+    def verdict(bound):
+        return next(one for one in estimates_of(replaced(told, least_gain=bound), past).verdicts if one.name == "money")
+
+    assert verdict(None).state == "not yet known" and "no bound is set" in verdict(None).sentence
+    assert verdict(100.0).state == "reached" and "stayed below 100" in verdict(100.0).sentence
+    assert verdict(-100.0).state == "not reached"
+
+
 def test_the_curve_is_the_honest_one_with_its_interval():
     told, past = full()
     estimate = honest(told.unseen[-1])
