@@ -72,6 +72,9 @@ now.
                         shown for scans, hidden for images, where it only sways
   --far-apart X         Dice of two readings below which they are disputed;
                         default: 0.7
+  --merging majority|staple
+                        how three label maps of a scan become one; default:
+                        majority
   --lease-days X        after which a case goes to somebody else; default: 7
   --least-gain X        of Dice or accuracy for 100 minutes; below it the page
                         says that more is not worth it

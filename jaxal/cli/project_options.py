@@ -54,6 +54,8 @@ class Start:
     """Whether readers see what the network proposes. Default: shown for scans, where it saves drawing; hidden for images, where it only sways."""
     far_apart: Annotated[float, tyro.conf.arg(metavar="DICE")] = Protocol.far_apart
     """Dice of two readings of a scan, in any class, below which they are disputed."""
+    merging: Literal["majority", "staple"] = Protocol.merging
+    """How three label maps of a scan become one: by majority, or weighted by how good each reader seems (STAPLE)."""
     lease_days: Annotated[float, tyro.conf.arg(metavar="DAYS")] = Protocol.lease_days
     """After which a case that its reader has not opened, or not handed in, goes to somebody else."""
     least_gain: Annotated[float | None, tyro.conf.arg(metavar="GAIN", help_behavior_hint="")] = None

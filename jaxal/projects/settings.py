@@ -98,6 +98,7 @@ class Protocol:
       proposals: whether readers see what the network proposes.
       lease_days: after which a case that nobody opened goes to somebody else.
       far_apart: Dice of two readings below which they are disputed.
+      merging: of three or more label maps of a scan: by majority, or weighted by how good each reader seems (STAPLE).
       least_gain: of the curve for 100 minutes of reading, below which the page says that it is not worth more; None where nobody has said.
     """
 
@@ -113,6 +114,7 @@ class Protocol:
     proposals: bool = True
     lease_days: float = 7.0
     far_apart: float = 0.7
+    merging: Literal["majority", "staple"] = "majority"
     least_gain: float | None = None
 
     @property

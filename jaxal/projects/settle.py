@@ -35,8 +35,10 @@ def _settle(project: Project, id_: str) -> str:
             pen.add("disputed", case=id_, of=names, scores=settled.scores)
             return f"{id_}: {settled.sentence}"
         store(project, pen, id_, MERGED, settled.label, of=names, scores=settled.scores)
-        what = "2 readings agree; their common label" if len(versions) == 2 else f"the majority of {len(versions)} readings"
-        return f"{id_}: {what} counts."
+        if len(versions) == 2:
+            return f"{id_}: 2 readings agree; their common label counts."
+        by = "what STAPLE makes" if project.settings.protocol.merging == "staple" else "the majority"
+        return f"{id_}: {by} of {len(versions)} readings counts."
 
 
 def _ask_a_third(project: Project, id_: str) -> list[str]:

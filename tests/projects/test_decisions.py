@@ -12,6 +12,8 @@ from made_projects import digest_of, read
 
 from jaxal.data.scans.layouts import find_cases
 from jaxal.errors import UserError
+from jaxal.labels.merging import majority
+from jaxal.labels.staple import staple
 from jaxal.projects import decisions
 from jaxal.projects.check import problems
 from jaxal.projects.export import export
@@ -52,6 +54,25 @@ def test_reopened_labels_are_trained_on_until_the_new_ones_are_there(labelled):
     labelled.draw(other, case)
     assert labelled.state.cases[case].label == f"{other}-1"
     assert decisions.reopen(labelled.project, [case], "again")[0][1] == other, "who drew it last corrects it"
+
+
+@pytest.mark.parametrize("merging", ["majority", "staple"])
+def test_three_readings_become_one_as_the_project_says(begin, tmp_path, merging):
+    made = begin(readers=("anna", "ben", "carla"), double_share=0.4, merging=merging)
+    made.ask()
+    case = next(reading.case for reading in made.state.open_readings if reading.double)
+    truth = nibabel.load(made.label(case))
+    values = np.asarray(truth.dataobj).astype(np.uint8)
+    drawn = [values, np.roll(values, 2, 0), np.roll(values, 2, 1)]
+    for place, labels in enumerate(drawn):
+        reader = next(reading.reader for reading in made.state.open_readings if reading.case == case)
+        nibabel.save(nibabel.Nifti1Image(labels, truth.affine), tmp_path / f"{place}.nii.gz")
+        made.draw(reader, case, path=tmp_path / f"{place}.nii.gz")
+        told = settle(made.project)
+    by_hand = majority(drawn, 1) if merging == "majority" else staple(drawn, 1)[0]
+    assert not np.array_equal(majority(drawn, 1), staple(drawn, 1)[0]), "both ways differ here"
+    assert np.array_equal(read(made.project.label_path(case, "merged-1")), by_hand)
+    assert told == [f"{case}: {'the majority' if merging == 'majority' else 'what STAPLE makes'} of 3 readings counts."]
 
 
 def test_excluded_cases_are_gone(labelled):

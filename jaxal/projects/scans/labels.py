@@ -100,10 +100,11 @@ def read_map(path: Any) -> np.ndarray:
 
 
 def settle_maps(project: Project, state: State, versions: Sequence[Version]) -> Settled:
-    """Two readers' voxels count where they agree, and nobody knows the others; of three the majority counts."""
+    """Two readers' voxels count where they agree, and nobody knows the others; of three the majority counts, or what STAPLE makes of them."""
     case, classes = versions[0].case, state.classes[1:]
     maps = {version.reader: read_version(project, case, version.name) for version in versions}
-    merged = merge(maps, classes, least_dice=project.settings.protocol.far_apart)
+    protocol = project.settings.protocol
+    merged = merge(maps, classes, method=protocol.merging, least_dice=protocol.far_apart)
     scores = {
         f"{first} {second}": [None if value != value else round(float(value), 4) for value in values]
         for (first, second), values in merged.dice.items()
