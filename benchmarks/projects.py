@@ -203,9 +203,9 @@ def ask(folder: Path) -> None:
     import pstats
 
     begin_s = time.perf_counter()
-    from jaxal.cli.projects import refresh
     from jaxal.projects.ask import ask as ask_round
     from jaxal.projects.project import open_project
+    from jaxal.projects.written import refresh
     from jaxal.report.terminal import Display
     from jaxal.studies.scans import showing_on
 

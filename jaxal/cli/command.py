@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -82,7 +83,9 @@ def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None) 
         )
         return 2
     except Interrupted:
-        display.note("Stopped; everything finished is kept. Run the same command again to go on (without --fresh).")
+        display.note(
+            f"Stopped; everything finished is kept. Run the same command again to go on{', without --fresh' if '--fresh' in sys.argv else ''}."
+        )
         return 128 + (display.stopped_by or signal.SIGINT)
 
 

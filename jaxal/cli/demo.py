@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxal.cli import command
-from jaxal.cli.projects import refresh
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.data.simulated.brain import BrainConfig, write_cohort
 from jaxal.data.simulated.readers import Reader
@@ -21,6 +20,7 @@ from jaxal.projects.settings import Protocol
 from jaxal.projects.simulated import Clock, World, play
 from jaxal.projects.start import start
 from jaxal.projects.status import in_words, status_of
+from jaxal.projects.written import refresh
 from jaxal.report.terminal import Display
 from jaxal.studies.scans import showing_on
 

@@ -1,125 +1,30 @@
 """The verbs of a project with readers: their options, and what each says on the terminal."""
 
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxal.cli import command
-from jaxal.cli.project_options import Ask, Export, OnCases, Plain, Review, Run, Start, StatusOptions, Take
+from jaxal.cli.project_options import Ask, Export, OnCases, Plain, Review, Run, StatusOptions, Take
 from jaxal.cli.serve import serve
-from jaxal.data.scans.folder import FolderConfig
+from jaxal.cli.start import start
 from jaxal.errors import UserError
 from jaxal.projects import decisions, settle
 from jaxal.projects import run as running
-from jaxal.projects import start as starting
 from jaxal.projects.ask import ask as ask_round
 from jaxal.projects.check import problems
+from jaxal.projects.estimates import estimates_of
+from jaxal.projects.estimates import to_json as estimates_to_json
 from jaxal.projects.export import export
 from jaxal.projects.images.answers import users_of
-from jaxal.projects.kind import Beginning, Kind
-from jaxal.projects.kinds import kind_of, kind_of_data
-from jaxal.projects.page import write_page
+from jaxal.projects.past import past_of
 from jaxal.projects.project import Project, open_project
-from jaxal.projects.review_page import write_review
-from jaxal.projects.settings import NAME, Protocol
-from jaxal.projects.status import Status, in_words, status_of, to_json
+from jaxal.projects.status import in_words, status_of, to_json
 from jaxal.projects.take import Taken, take_files, take_inboxes
-from jaxal.projects.worklists import write_all
+from jaxal.projects.written import refresh
 from jaxal.report.terminal import Display
 from jaxal.studies import option_types
 from jaxal.studies.scans import showing_on
-
-
-def start(given: Sequence[str]) -> int:
-    """Starts a project, or changes one."""
-    asked = command.parse(Start, "jaxal start", given)
-    return command.run(lambda display: _start(asked, display))
-
-
-def _start(asked: Start, display: Display) -> int:
-    if (asked.project / NAME).is_file() and not starting.is_unfinished(asked.project):
-        return _change(asked, display)
-    if asked.add_class:
-        raise UserError(
-            f"{asked.project}: holds no project yet; --add-class is for one that is there. Name all labels with --labels."
-        )
-    if asked.data is None:
-        raise UserError("--data DIR is needed: the folder of scans or images, or a table of them.")
-    config = FolderConfig(
-        group_column=asked.group_column,
-        participants=asked.participants,
-        channels=option_types.split(asked.channels),
-        spacing_mm=asked.spacing_mm,
-        patch_voxels=asked.patch_voxels or 0,
-        need_labels=False,
-    )
-    beginning = Beginning(
-        asked.data,
-        option_types.split(asked.labels),
-        option_types.split(asked.readers),
-        _protocol(asked, kind_of_data(asked.data)),
-        config,
-        asked.preset,
-        asked.training,
-        _pixels(asked.pixels),
-        asked.weights,
-    )
-    project = starting.start(asked.project, beginning, showing_on(display))
-    state = project.state()
-    labelled = state.with_status("labelled")
-    display.note(
-        f"{asked.project}: {len(project.cases)} cases, {len(labelled)} with labels; {', '.join(kind_of(project).named(state.classes))}; {', '.join(state.present)}."
-    )
-    if project.settings.of_scans:
-        for why in project.settings.of_scans.plan.why:
-            display.note(f"  {why}")
-    refresh(project)
-    display.note(f"Next: `jaxal ask {asked.project}` asks for the first cases.")
-    return 0
-
-
-def _protocol(asked: Start, kind: Kind) -> Protocol:
-    """How the project goes on: as asked for, else as its kind usually does."""
-    shared = {field.name for field in dataclasses.fields(Protocol)} & {field.name for field in dataclasses.fields(Start)}
-    usual = {"size": kind.size, "minutes": kind.minutes, "test_cases": kind.test_cases}
-    options: dict[str, Any] = {name: getattr(asked, name) for name in shared - {"proposals"}}
-    options |= {name: value for name, value in usual.items() if options[name] is None}
-    proposals = kind.proposals if asked.proposals is None else asked.proposals == "shown"
-    return Protocol(**options, proposals=proposals)
-
-
-def _pixels(given: Sequence[int]) -> tuple[int, int] | None:
-    if not given:
-        return None
-    if len(given) != 2:
-        raise UserError(f"--pixels is {' '.join(map(str, given))}; it takes a height and a width.")
-    return given[0], given[1]
-
-
-def _change(asked: Start, display: Display) -> int:
-    project = open_project(asked.project)
-    changed = False
-    if asked.data is not None:
-        starting.move_data(project, asked.data)
-        display.note(f"The data lie in {asked.data} now; every image is what it was.")
-        changed = True
-    if asked.readers:
-        added = starting.add_readers(project, option_types.split(asked.readers))
-        display.note(f"Readers: {', '.join(project.state().present)}" + (f"; {', '.join(added)} new or back." if added else "."))
-        changed = True
-    if asked.add_class:
-        if asked.old_labels is None:
-            raise UserError(
-                "--add-class needs to know what older labels mean: --old-labels absent (the class occurs in none of them) or --old-labels ask (they "
-                "are asked for again, and do not count until then)."
-            )
-        starting.add_class(project, asked.add_class, asked.old_labels)
-        display.note(f"Classes: {', '.join(kind_of(project).named(project.state().classes))}.")
-        changed = True
-    if not changed:
-        raise UserError(f"{asked.project}: holds a project already. `jaxal status {asked.project}` tells how it stands.")
-    return 0
 
 
 def ask(given: Sequence[str]) -> int:
@@ -177,9 +82,11 @@ def take(given: Sequence[str]) -> int:
         for sentence in settle.settle(project):
             display.note(f"  {sentence}")
         refresh(project)
-        accepted, state = sum(one.receipt is not None for one in taken), project.state()
-        display.note(f"{accepted} taken, {len(taken) - accepted} returned; {len(state.open_readings)} readings are open.")
-        return 0 if accepted == len(taken) else 2
+        receipts, state = [one.receipt for one in taken if one.receipt is not None], project.state()
+        again, returned = sum(receipt.again for receipt in receipts), len(taken) - len(receipts)
+        before = f", {again} were here already" if again else ""
+        display.note(f"{len(receipts) - again} taken{before}, {returned} returned; {len(state.open_readings)} readings are open.")
+        return 2 if returned else 0
 
     return command.run(work)
 
@@ -200,7 +107,8 @@ def status(given: Sequence[str]) -> int:
             stands = status_of(project, progress)
         refresh(project, stands)
         if asked.json:
-            print(json.dumps(to_json(stands), indent=1, ensure_ascii=False, allow_nan=False))
+            estimates = estimates_to_json(estimates_of(stands, past_of(project)))
+            print(json.dumps({**to_json(stands), "estimates": estimates}, indent=1, ensure_ascii=False, allow_nan=False))
             return 0
         for line in in_words(stands):
             display.note(line)
@@ -245,13 +153,18 @@ def review(given: Sequence[str]) -> int:
         project = open_project(asked.project)
         for sentence in settle.settle(project):
             display.note(sentence)
+        if asked.third and asked.take:
+            raise UserError("--take decides, and --third lets somebody else look; give one of them.")
         if asked.case is None:
             _list_disputes(project, display)
         elif asked.third:
             display.note(f"{asked.case}: {decisions.ask_a_third(project, asked.case, asked.reader)} reads it, too.")
         elif asked.take:
-            decisions.decide(project, asked.case, asked.take, asked.by, asked.why)
-            display.note(f"{asked.case}: {asked.take} counts.")
+            if not asked.by.strip():
+                raise UserError("jaxal review: say who decides, because the record must: --by NAME.")
+            decisions.need_why("review", asked.why)
+            is_new = decisions.decide(project, asked.case, asked.take, asked.by, asked.why)
+            display.note(f"{asked.case}: {asked.take} counts{'' if is_new else ' already, so nothing was written'}.")
         else:
             raise UserError(f"{asked.case}: what is decided? --take VERSION, or --third.")
         refresh(project)
@@ -270,13 +183,6 @@ def _list_disputes(project: Project, display: Display) -> None:
         display.note(f"What to look at: {project.folder / 'review.html'}")
     else:
         display.note("Readers differ too much on no case.")
-
-
-def refresh(project: Project, stands: Status | None = None) -> None:
-    """Writes anew what people look at: every reader's worklist, and the project's pages."""
-    write_all(project)
-    write_page(project, stands)
-    write_review(project)
 
 
 def export_labels(given: Sequence[str]) -> int:

@@ -13,13 +13,14 @@ from jaxal.errors import UserError
 from jaxal.projects.page import text_of
 from jaxal.projects.project import Project, open_project
 from jaxal.projects.review_page import review_text
-from jaxal.projects.worklists import write_all
+from jaxal.projects.worklists import served_text, write_all
 from jaxal.report.terminal import Display
 from jaxal.server.logins import add_login, remove_login
 from jaxal.server.project_desk import ProjectDesk
 from jaxal.server.run import ServeConfig
 from jaxal.server.run import serve as serve_desk
 from jaxal.studies import option_types
+from jaxal.training.trainer import Interrupted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +73,12 @@ def _serve(asked: Serve, display: Display) -> int:
         project,
         option_types.split(asked.reviewers),
         lambda: text_of(project),
-        lambda reader: _page_of(project, reader, "worklist.html"),
+        lambda reader: served_text(project, reader),
         lambda: review_text(project) if project.state().with_status("disputed") else None,
-        lambda reader: _page_of(project, reader, "click.html"),
+        lambda reader: _click_page(project, reader),
     )
+    if display.should_stop():
+        raise Interrupted  # by whoever pressed Ctrl-C while all of this was got ready
     config = ServeConfig(
         host=asked.host,
         port=asked.port,
@@ -84,6 +87,7 @@ def _serve(asked: Serve, display: Display) -> int:
         key=asked.key,
         behind_proxy=asked.behind_proxy,
         names=option_types.split(asked.names),
+        draws=project.settings.of_scans is not None,
     )
     serve_desk(desk, config, display.note)
     return 0
@@ -98,6 +102,6 @@ def _add_login(project: Project, asked: Serve, logins: Path, display: Display) -
     return 0
 
 
-def _page_of(project: Project, reader: str, name: str) -> str:
+def _click_page(project: Project, reader: str) -> str:
     write_all(project, [reader])
-    return (project.reader_folder(reader) / name).read_text(encoding="utf-8")
+    return (project.reader_folder(reader) / "click.html").read_text(encoding="utf-8")

@@ -65,7 +65,7 @@ def merge(maps: Mapping[str, np.ndarray], classes: Sequence[str], *, method: str
         for name, value in zip(classes, values, strict=True)
         if value < least_dice
     ]
-    sentence = f"Readers disagree: {', '.join(low)}. Somebody should look at their labels and decide." if low else ""
+    sentence = f"readers differ: {', '.join(low)}." if low else ""
     return Merged(labels, dice, bool(low), sentence, performance)
 
 

@@ -186,7 +186,7 @@ def _misfit(grid: Grid, given: Grid, to_grid: np.ndarray) -> Misfit:
     same = (
         "It has the scan's size, so if it was drawn on this scan it can be taken as it lies (--trust-grid)."
         if (tuple(given.shape) == tuple(grid.shape))
-        else "Draw on the scan itself, or let it be resampled (--resample), which rounds its edges to the scan's voxels."
+        else "Draw on the scan itself. Whoever runs the project can have it resampled, which rounds its edges to the scan's voxels."
     )
     if (np.abs(sizes[1] / sizes[0][pairs] - 1) * given.shape > TOLERANCE).any():
         first, second = (" x ".join(f"{size:.4g}" for size in part) for part in (sizes[1], sizes[0][pairs]))

@@ -17,7 +17,7 @@ def exclude(project: Project, ids: Sequence[str], why: str) -> list[str]:
     with project.log.held() as pen:
         state = project.state_of(pen.events)
         _check_cases(project, ids)
-        _need_why("exclude", why)
+        need_why("exclude", why)
         done = [id_ for id_ in ids if state.cases[id_].excluded is None]
         for id_ in done:
             pen.add("excluded", case=id_, why=why)
@@ -39,7 +39,7 @@ def reopen(project: Project, ids: Sequence[str], why: str, reader: str | None = 
     done = []
     with project.log.held() as pen:
         _check_cases(project, ids)
-        _need_why("reopen", why)
+        need_why("reopen", why)
         state = project.state_of(pen.events)
         if reader:
             _check_reader(project, state, reader)
@@ -68,7 +68,7 @@ def give_back(project: Project, ids: Sequence[str], why: str, by: str = "") -> l
     """
     done = []
     with project.log.held() as pen:
-        _need_why("return", why)
+        need_why("return", why)
         for given in ids:
             state = project.state_of(pen.events)
             id_, name = _case_and_version(project, given)
@@ -178,8 +178,8 @@ def now_of(project: Project) -> str:
     return datetime.datetime.fromtimestamp(project.log.now(), datetime.UTC).isoformat(timespec="seconds")
 
 
-def decide(project: Project, id_: str, version: str, by: str, why: str = "") -> None:
-    """Settles a dispute: this version counts.
+def decide(project: Project, id_: str, version: str, by: str, why: str = "") -> bool:
+    """Settles a dispute: this version counts. Returns whether it did not already.
 
     Raises:
       UserError: there is no such version.
@@ -190,8 +190,10 @@ def decide(project: Project, id_: str, version: str, by: str, why: str = "") -> 
         names = [known.name for known in case.versions]
         if version not in names:
             raise UserError(f"{id_}: has no version {version!r}; there are {', '.join(names) or 'none'}.")
-        if case.label != version or case.disputed:
+        is_new = case.label != version or bool(case.disputed)
+        if is_new:
             pen.add("decided", case=id_, version=version, by=by, why=why)
+        return is_new
 
 
 def ask_a_third(project: Project, id_: str, reader: str | None = None) -> str:
@@ -205,10 +207,12 @@ def ask_a_third(project: Project, id_: str, reader: str | None = None) -> str:
         state = project.state_of(pen.events)
         if reader:
             _check_reader(project, state, reader)
-        new = free_reader(state, id_) if reader is None else None if reader in state.cases[id_].readings else reader
+        if reader in state.cases[id_].readings:
+            raise UserError(f"{id_}: {reader} reads it or has read it. Name somebody else, or leave --reader out.")
+        new = reader or free_reader(state, id_)
         if new is None:
             raise UserError(
-                f"{id_}: nobody is left who has not read it. `jaxal review {project.folder} {id_} --take VERSION` decides."
+                f"{id_}: nobody is left who has not read it. `jaxal review {project.folder} {id_} --take VERSION --by NAME --why TEXT` decides."
             )
         assign_third(pen, id_, new)
         return new
@@ -253,8 +257,9 @@ def _check_reader(project: Project, state: State, reader: str, present: bool = T
         raise UserError(f"{reader} is away. `jaxal start {project.folder} --readers {reader}` takes them back.")
 
 
-def _need_why(verb: str, why: str) -> None:
-    if not why.strip():
+def need_why(verb: str, why: str) -> None:
+    """Makes sure that there is a reason, and not the word that stands for it in a command to copy."""
+    if not why.strip() or why.strip() == "TEXT":
         raise UserError(f"jaxal {verb}: say why, because the record must: --why TEXT.")
 
 

@@ -27,7 +27,7 @@ from jaxal.projects.state import MERGED, State, Version
 
 # What is refused once, because it is rarely meant, and taken when the very same file is handed in again: that is how a reader says
 # that it is meant, in programs that have no place to say it.
-CONFIRMED_BY_REPEATING = frozenset({"mirrored", "empty"})
+CONFIRMED_BY_REPEATING = frozenset({"mirrored", "empty", "came-back"})
 _LEFT_SECONDS = 3600.0  # after which a file aside is nobody's who still writes
 REPEAT = "If it is right as it is, hand the same file in once more."
 
@@ -66,7 +66,10 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
         if known := _taken_before(state, delivery, digest):
             return Receipt(delivery.case, known.name, (), again=True)
         _check_reading(project, state, delivery)
-        received = kind_of(project).receive(project, state, delivery, _confirmed(state, delivery, digest))
+        confirmed = _confirmed(state, delivery, digest)
+        if "came-back" not in confirmed:
+            _check_changed(state, delivery, digest)
+        received = kind_of(project).receive(project, state, delivery, confirmed)
     except Refused as refused:
         if refused.code in CONFIRMED_BY_REPEATING:
             refused = Refused(refused.code, f"{refused.sentence} {REPEAT}")
@@ -199,6 +202,21 @@ def _taken_before(state: State, delivery: Delivery, digest: str) -> Version | No
     if delivery.answer is not None and own and own[-1] not in same:
         return None  # who chose one class, then another, then the first again means the first
     return same[-1] if same else None
+
+
+def _check_changed(state: State, delivery: Delivery, digest: str) -> None:
+    """Makes sure that what came back is not handed in again as it was, as an old file in the inbox would be.
+
+    Raises:
+      Refused: it is the very label that came back.
+    """
+    case = state.cases[delivery.case]
+    own = [version.delivered for version in case.versions if version.reader == delivery.reader]
+    if case.readings[delivery.reader].status == "returned" and digest in own:
+        why = case.readings[delivery.reader].why
+        raise Refused(
+            "came-back", f"{delivery.case}: this is what you handed in before, and it came back ({why}). Correct it first."
+        )
 
 
 def _may_correct(state: State, delivery: Delivery) -> bool:

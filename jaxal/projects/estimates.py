@@ -1,7 +1,7 @@
 """From a project's status to what its page shows: estimates with intervals, what is ahead, and verdicts that nothing acts upon."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -121,6 +121,19 @@ class Estimates(NamedTuple):
     verdicts: Sequence[Verdict]
     caution: str
     nodding: dict[str, Nodding]
+
+
+def to_json(value: Any) -> Any:
+    """Estimates as plain lists and dictionaries; what is not known is null."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: to_json(part) for name, part in value._asdict().items()}
+    if isinstance(value, Mapping):
+        return {name: to_json(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(part) for part in value]
+    if isinstance(value, float):
+        return None if np.isnan(value) else float(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def estimates_of(status: Status, past: Past) -> Estimates:

@@ -33,6 +33,8 @@ def export(project: Project, out: Path, layout: Layout | None, link: bool, progr
     chosen = layout or kind.layouts[0]
     if chosen not in kind.layouts:
         raise UserError(f"--layout {chosen} is not for {kind.name}. Choose one of {', '.join(kind.layouts)}.")
+    if project.folder.resolve() in (out.resolve(), *out.resolve().parents):
+        raise UserError(f"{out}: lies in the project's own folder. Name one outside of it.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there already and not empty. Name a new folder.")
     state = project.state()

@@ -60,7 +60,7 @@ class Log:
     def __init__(self, path: Path, beginning: str, now: Callable[[], float] = time.time):
         self.path = path
         self.now = now
-        self._beginning = beginning
+        self.beginning = beginning
         self._known = _Whole((), beginning, 0)
         self._one_thread = threading.RLock()  # what is known must not change under a thread that writes
 
@@ -92,7 +92,7 @@ class Log:
         content = self.path.read_bytes() if self.path.exists() else b""
         known = self._known
         if not known.size or len(content) < known.size or not content[: known.size].endswith(f'{known.last}"}}\n'.encode()):
-            known = _Whole((), self._beginning, 0)
+            known = _Whole((), self.beginning, 0)
         events, last, size = list(known.events), known.last, known.size
         for line in content[size:].splitlines(keepends=True):
             whole = line.endswith(b"\n")

@@ -300,11 +300,11 @@ def effort(status: Status, estimates: Estimates) -> str:
     if cost is None:
         lines.append("Nothing is left to ask for.")
     else:
-        interval = "" if np.isnan(cost.minutes.low) else f" ({cost.minutes.low:.0f} to {cost.minutes.high:.0f})"
+        interval = "" if np.isnan(cost.minutes.low) else f" ({duration(cost.minutes.low)} to {duration(cost.minutes.high)})"
         guess = ", which is a guess as long as so few readings are known" if cost.is_guess else ""
         lines.append(
             f"The next query would ask for {_counted(cost.cases, 'case')} in {_counted(cost.readings, 'reading')} "
-            f"and take about {cost.minutes.value:.0f} minutes{interval}{guess}."
+            f"and take about {duration(cost.minutes.value)}{interval}{guess}."
         )
     return _section("effort", _listed(lines))
 

@@ -64,6 +64,11 @@ class Project(NamedTuple):
         return self.folder / "readers" / reader
 
     @property
+    def key(self) -> str:
+        """Tells this project from another of the same name."""
+        return self.log.beginning[:12]
+
+    @property
     def channels(self) -> tuple[str, ...]:
         """Names of the files that each case has."""
         return self.settings.of_scans.channels if self.settings.of_scans else ("image",)

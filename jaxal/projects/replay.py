@@ -140,7 +140,7 @@ def _merged(state: State, event: Event) -> None:
             fields["case"],
             MERGED,
             case.attempt,
-            0,
+            max((case.version(name).round for name in fields.get("of", ())), default=0),
             event.time,
             None,
             (),
@@ -160,6 +160,9 @@ def _disputed(state: State, event: Event) -> None:
 
 def _decided(state: State, event: Event) -> None:
     case = state.cases[event.fields["case"]]
+    case.readings = {
+        name: reading for name, reading in case.readings.items() if reading.status != "asked"
+    }  # nobody waits for these
     case.label, case.disputed = event.fields["version"], ()
 
 
@@ -215,6 +218,8 @@ def _assigned(state: State, event: Event) -> None:
     )
     if fields.get("part") == "third":
         case.disputed = ()
+    if any(version.name == case.label and version.reader in case.readings for version in case.of_attempt()):
+        case.label = None  # the only reading that was left counted; now there are two again, which are compared
 
 
 def _reopened(state: State, event: Event) -> None:

@@ -192,7 +192,11 @@ def _numbers(dispute: Dispute, classes: Sequence[str]) -> str:
 def _commands(dispute: Dispute, folder: str) -> str:
     case, again = dispute.case, "draw" if dispute.versions[0].category is None else "look at"
     ways = [
-        (f"The label of {of.reader} counts:", line("jaxal", "review", folder, case, "--take", of.name)) for of in dispute.versions
+        (
+            f"The label of {of.reader} counts; say who decides, and why:",
+            line("jaxal", "review", folder, case, "--take", of.name, "--by", "NAME", "--why", "TEXT"),
+        )
+        for of in dispute.versions
     ]
     if dispute.others:
         names = " or ".join(dispute.others)

@@ -13,11 +13,14 @@ def settle(project: Project) -> list[str]:
     Where two differ too much, a third reader is asked, who knows nothing of it, and the majority of the three counts; if there is no
     third, or no majority, somebody decides. It can be repeated, and killed.
     """
-    told = []
+    told, before = list[str](), set(project.state().with_status("disputed"))
     for id_ in [id_ for id_, case in project.state().cases.items() if case.waits_for_merging and case.excluded is None]:
         told.append(_settle(project, id_))
     for id_ in project.state().with_status("disputed"):
-        told += _ask_a_third(project, id_)
+        if asked := _ask_a_third(project, id_):
+            told.append(asked)
+        elif id_ not in before:
+            told.append(f"{id_}: somebody must decide, see `jaxal review {project.folder}`.")
     return [sentence for sentence in told if sentence]
 
 
@@ -41,11 +44,11 @@ def _settle(project: Project, id_: str) -> str:
         return f"{id_}: {by} of {len(versions)} readings counts."
 
 
-def _ask_a_third(project: Project, id_: str) -> list[str]:
+def _ask_a_third(project: Project, id_: str) -> str:
     with project.log.held() as pen:
         state = project.state_of(pen.events)
         case, new = state.cases[id_], free_reader(state, id_)
         if case.status != "disputed" or new is None or len(case.readings) > 2:
-            return []
+            return ""
         assign_third(pen, id_, new)
-        return [f"{id_}: {new} reads it, too, because two readers differ."]
+        return f"{id_}: {new} reads it, too."

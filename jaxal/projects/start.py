@@ -119,8 +119,8 @@ def add_readers(project: Project, names: Sequence[str]) -> list[str]:
     return added
 
 
-def move_data(project: Project, data: Path) -> None:
-    """Notes where the data lie now.
+def move_data(project: Project, data: Path) -> bool:
+    """Notes where the data lie now; returns whether that is another place.
 
     Raises:
       UserError: they are not those that the project began with.
@@ -129,8 +129,11 @@ def move_data(project: Project, data: Path) -> None:
         raise UserError(f"--data {data}: no such folder.")
     state = project.state()
     check_images(project, [id_ for id_, case in state.cases.items() if case.excluded is None], data)
-    with project.log.held() as pen:
-        pen.add("data", path=str(data.resolve()))
+    is_new = project.data(state).resolve() != data.resolve() if Path(state.data or project.settings.data).is_dir() else True
+    if is_new:
+        with project.log.held() as pen:
+            pen.add("data", path=str(data.resolve()))
+    return is_new
 
 
 def add_class(project: Project, name: str, old: str) -> None:

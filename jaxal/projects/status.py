@@ -168,7 +168,7 @@ def todo(project: Project, state: State) -> list[Todo]:
         things.append(Todo(f"Finish round {state.rounds[-1].number}, which was stopped.", f"jaxal ask {folder}"))
     elif readings := state.open_readings:
         things.append(_waiting_for(project, state, readings))
-    elif state.unasked():
+    elif state.unasked() and not disputed:
         first = (
             "the first cases"
             if not state.rounds

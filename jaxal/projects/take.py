@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,16 @@ from jaxal.projects.kind import Delivery
 from jaxal.projects.project import Project
 from jaxal.projects.state import State
 
+_APPENDED = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        r"(.+?) ?\(\d+\)",  # of a browser
+        r"(.+?)[-_. ](?:seg|segmentation|label|labels|labelmap|mask)",
+        r"(.+)-\d{8}T\d{6}-[0-9a-f]{4}",  # of `returned`
+        r"(.+)-[^/]+-\d+",  # of `taken`: reader and number
+    )
+)
+_BESIDE = (".json", ".done", ".txt", ".label", ".part", ".partial", ".tmp", ".crdownload", ".swp")
 STILL_SECONDS = 5.0  # that size and time of a file must have been the same, because a program may be writing it
 
 
@@ -50,14 +61,18 @@ def take_inboxes(project: Project, told: Callable[[Taken], None], wait: bool = T
     for reader in sorted(project.state().readers):
         inbox = project.reader_folder(reader) / "inbox"
         for path in sorted(inbox.glob("[!.]*")) if inbox.is_dir() else []:
+            if is_strange(project, path) and _is_still(path, wait):
+                taken.append(_return_strange(project, path, reader))
+                told(taken[-1])
             if not is_handed_in(project, path) or not _is_still(path, wait):
                 continue
             if project.settings.of_images:
                 taken += _take_answers(project, path, reader, {}, True, told)
                 continue
-            case = str(case_of(path))
-            path.with_name(f"{case}.done").unlink(missing_ok=True)  # it would say of the next file that it is whole
-            taken.append(_take(project, path, reader, case, beside=path.with_name(f"{case}.json"), from_inbox=True))
+            name = str(case_of(path))
+            path.with_name(f"{name}.done").unlink(missing_ok=True)  # it would say of the next file that it is whole
+            beside = path.with_name(f"{name}.json")
+            taken.append(_take(project, path, reader, named_case(project, name), beside, from_inbox=True))
             told(taken[-1])
     return taken
 
@@ -89,9 +104,10 @@ def take_files(
         if project.settings.of_images:
             taken += _take_answers(project, path, reader, users, False, told)
             continue
-        id_ = case or case_of(path)
-        if id_ is None:
+        stem_ = case_of(path)
+        if stem_ is None:
             raise UserError(f"{path}: only {', '.join(ENDINGS)} are read.")
+        id_ = case or named_case(project, stem_)
         who = reader or _only_reader(project.state(), id_)
         taken.append(_take(project, path, who, id_, path.with_name(f"{id_}.json"), False, **options))
         told(taken[-1])
@@ -105,11 +121,41 @@ def is_handed_in(project: Project, path: Path) -> bool:
     return path.suffix.lower() in answers.ENDINGS if project.settings.of_images else case_of(path) is not None
 
 
+def is_strange(project: Project, path: Path) -> bool:
+    """Whether a file in an inbox is of no use: no label, and none of what programs leave beside labels or while they write."""
+    if not path.is_file() or is_handed_in(project, path):
+        return False
+    return path.suffix.lower() not in _BESIDE and not path.name.lower().endswith(".interim.nrrd")
+
+
+def _return_strange(project: Project, path: Path, reader: str) -> Taken:
+    """Returns a file that is no label, so that its reader does not wait for an answer."""
+    read = ".json or .csv, which the page of classes saves" if project.settings.of_images else ", ".join(ENDINGS)
+    refused = Refused(
+        "no-label", f"{path.name}: is nothing that can be handed in; that is {read}. Save it so, under the case's name."
+    )
+    keep_refused(project, Delivery(reader, "", path, in_inbox=True), refused)
+    return Taken(path, reader, "", None, refused)
+
+
 def case_of(path: Path) -> str | None:
     """The case that a file is named after; None if it is none that is read."""
     if path.name.lower().endswith(".interim.nrrd"):  # MITK's unfinished work
         return None
     return stem(path.name) if ending_of(path.name) else None
+
+
+def named_case(project: Project, name: str) -> str:
+    """The case that a file without its ending is named after, as people and programs name files; the name itself where there is none.
+
+    Besides the case's id: other capitals, what browsers append to a file of the same name, what programs append to a segmentation, and
+    the names that this project gives to what it returned or took.
+    """
+    if name in project.cases:
+        return name
+    by_folded = {id_.casefold(): id_ for id_ in project.cases}
+    tried = [name, *(match[1] for pattern in _APPENDED if (match := pattern.fullmatch(name)))]
+    return next((by_folded[part.casefold()] for part in tried if part.casefold() in by_folded), name)
 
 
 def _take(project: Project, path: Path, reader: str, case: str, beside: Path, from_inbox: bool, **options: Any) -> Taken:
@@ -138,7 +184,7 @@ def _take_answers(
     """Takes in a file of many answers: each that can be taken, whatever becomes of the others."""
     via = "inbox" if from_inbox else "command"
     try:
-        given = answers.deliveries(path, project.state().classes, reader, users, via)
+        given = answers.deliveries(path, project, reader, users, via)
     except UserError as error:
         if not from_inbox:
             raise

@@ -10,6 +10,7 @@ from jaxal.projects.kinds import kind_of
 from jaxal.projects.project import Project, plain_name
 from jaxal.projects.state import Reading, State
 from jaxal.worklists.items import Item, Worklist, coloured
+from jaxal.worklists.page import page_text
 from jaxal.worklists.pictures import click_image
 from jaxal.worklists.write import write_worklists
 
@@ -25,6 +26,13 @@ def write_all(project: Project, readers: Sequence[str] | None = None) -> list[Pa
         write_worklists(worklist, folder, _pictures(project, state, worklist), large)
         folders.append(folder)
     return folders
+
+
+def served_text(project: Project, reader: str) -> str:
+    """A reader's page for somebody who sees it through the server and may not see the folder."""
+    state = project.state()
+    worklist = worklist_of(project, state, reader)
+    return page_text(worklist, None, _pictures(project, state, worklist))
 
 
 def _pictures(project: Project, state: State, worklist: Worklist) -> dict[str, bytes]:
@@ -78,7 +86,7 @@ def worklist_of(project: Project, state: State, reader: str) -> Worklist:
         kind.item(project, state, reader, _item(project, state, data, reading, place))
         for place, reading in enumerate(ordered, start=1)
     ]
-    return Worklist(project.settings.name, reader, coloured(kind.named(state.classes)), items, kind.name)
+    return Worklist(project.settings.name, reader, coloured(kind.named(state.classes)), items, kind.name, project.key)
 
 
 def in_order(state: State, reader: str, readings: Sequence[Reading]) -> list[Reading]:
@@ -103,10 +111,19 @@ def _item(project: Project, state: State, data: Path, reading: Reading, place: i
         reason=_reason(project, reading),
         place=place,
         minutes=_minutes(state, reading),
-        returned=(reading.why,) if reading.status == "returned" and reading.why else (),
+        returned=_came_back(state, reading),
         state="delivered" if not reading.is_open else "in work" if reading.status == "opened" else "asked",
         reading=state.cases[reading.case].attempt,
     )
+
+
+def _came_back(state: State, reading: Reading) -> tuple[str, ...]:
+    """Why a label came back to its reader, or why the last delivery was not taken."""
+    if reading.status == "returned" and reading.why:
+        return (reading.why,)
+    this = {"case": reading.case, "reader": reading.reader}
+    refused = [event for event in state.refused if this.items() <= event.fields.items() and event.time >= reading.asked]
+    return (str(refused[-1].fields["sentence"]),) if refused and reading.is_open else ()
 
 
 def _reason(project: Project, reading: Reading) -> str:

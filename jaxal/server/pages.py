@@ -99,18 +99,19 @@ async def _answer(site: Site, request: Request) -> Response:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem(415, "An answer must be JSON.")
     answer = await read_object(request)
-    case, name, seconds = answer.get("case"), answer.get("class"), answer.get("seconds")
+    case, name, seconds, at = (answer.get(part) for part in ("case", "class", "seconds", "at"))
     if (
         not isinstance(case, str)
         or not isinstance(name, str)
+        or not isinstance(at, str | None)
         or not isinstance(seconds, int | float | None)
         or isinstance(seconds, bool)
     ):
-        raise Problem(422, "An answer needs a case and a class, and may have seconds.")
+        raise Problem(422, "An answer needs a case and a class, and may have seconds and when it was chosen.")
     if seconds is not None and not 0 <= seconds < 1e7:
         raise Problem(422, "The seconds must be a number from 0 on.")
     try:
-        receipt = await in_thread(site.desk.answer, reader, case, name, seconds)
+        receipt = await in_thread(site.desk.answer, reader, case, name, seconds, (at or "")[:40])
     except Refused as refused:
         site.told(f"{reader}: {refused.sentence}")
         raise

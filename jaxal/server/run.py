@@ -39,6 +39,7 @@ class ServeConfig:
       idle_seconds: that an upload may stand still.
       upload_seconds: that it may take as a whole.
       at_once: labels that are checked at the same time, because each takes memory.
+      draws: whether readers draw on scans, in Slicer, or choose classes, in a browser.
     """
 
     host: str = "127.0.0.1"
@@ -52,6 +53,7 @@ class ServeConfig:
     idle_seconds: float = 30.0
     upload_seconds: float = 900.0
     at_once: int = 2
+    draws: bool = True
 
 
 def serve(desk: Desk, config: ServeConfig, told: Callable[[str], None] = print) -> None:
@@ -201,4 +203,5 @@ def _where(config: ServeConfig, listener: socket.socket) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
     address = f"{'https' if config.certificate else 'http'}://{host}:{listener.getsockname()[1]}"
     personal = f"{address}/as/NAME{'/SECRET' if config.logins else ''}"
-    return f"Serving at {address}. Readers give Slicer this address, or their own, {personal}. Ctrl-C stops it."
+    who = "Readers give Slicer this address, or their own," if config.draws else "Readers open, each their own, in a browser"
+    return f"Serving at {address}. {who} {personal}{'' if config.draws else '/'}. Ctrl-C stops it."

@@ -31,18 +31,19 @@ class Answer(NamedTuple):
     at: str
 
 
-def read_answers(path: Path, classes: Sequence[str], reader: str) -> list[Answer]:
+def read_answers(path: Path, classes: Sequence[str], reader: str, key: str = "") -> list[Answer]:
     """The answers that the page to choose classes saved, as JSON or CSV.
 
     Args:
       path: of the file.
       classes: the project's.
       reader: whose inbox it came from.
+      key: of the project; answers that say another are refused.
 
     Raises:
       UserError: the file is damaged or another, is of another reader, or names a class that the project does not have.
     """
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
+    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path, key)
     answers = []
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not isinstance(row.get("case"), str):
@@ -102,12 +103,14 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror}). See whether the file is there.") from error
 
 
-def _json_rows(path: Path) -> list[Any]:
+def _json_rows(path: Path, key: str) -> list[Any]:
     value = read_json_file(path)
     if not isinstance(value, dict) or value.get("format") != "jaxal answers" or not isinstance(value.get("answers"), list):
         raise UserError(f"{path}: is not what the page to choose classes saves. Save the answers from the page once more.")
     if value.get("version") != 1:
         raise UserError(f"{path}: was saved by a page of another version. Install the newest jaxal.")
+    if value.get("key", key) != key:
+        raise UserError(f"{path}: holds answers of another project of the same name. Save the answers from this project's page.")
     whose = value.get("reader")
     return [row | {"reader": whose} if isinstance(row, dict) else row for row in value["answers"]]
 

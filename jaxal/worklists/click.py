@@ -37,7 +37,13 @@ def click_text(worklist: Worklist, images: Mapping[str, tuple[bytes, int]]) -> s
         for item in in_order(worklist.items)
         if item.state != "delivered"
     ]
-    data = {"project": worklist.project, "reader": worklist.reader, "classes": list(worklist.classes), "cases": cases}
+    data = {
+        "project": worklist.project,
+        "key": worklist.key,
+        "reader": worklist.reader,
+        "classes": list(worklist.classes),
+        "cases": cases,
+    }
     body = (
         f'<p class="lead" id="lead" role="status"></p>'
         f'<div id="work"><figure><img id="image" alt=""><figcaption id="told"></figcaption></figure>'

@@ -30,7 +30,7 @@ CLICK_SCRIPT = r"""
 "use strict";
 const data=JSON.parse(document.getElementById("data").textContent),part=id=>document.getElementById(id),cases=data.cases,names=data.classes.map(entry=>entry[0]);
 const keys="1234567890qwertyuiopasdfghjklzxcvbnm",served=location.protocol.startsWith("http"),IDLE=300000,WAIT=5000,RETRY=15000;
-const nameOf=entry=>entry.case+"~"+entry.reading,place="jaxal:"+JSON.stringify([data.project,data.reader]);
+const nameOf=entry=>entry.case+"~"+entry.reading,place="jaxal:"+JSON.stringify([data.project,data.key,data.reader]);
 let kept={answers:{},done:[]},at=0,last=Date.now(),canKeep=true,problem="";
 try{const text=localStorage.getItem(place);if(text)kept=JSON.parse(text)}catch{canKeep=false}
 const seconds={};
@@ -63,7 +63,7 @@ if(answer?.sent)part("state").textContent="This answer has arrived already. Choo
 let sending=false;
 async function send(){if(!served||sending)return;sending=true;let failed="";
 try{for(const entry of cases){const answer=answerOf(entry);if(!answer||answer.sent||Date.now()-answer.time<WAIT)continue;
-const reply=await fetch("answer",{method:"POST",headers:{"Content-Type":"application/json"},body:JSON.stringify({case:answer.case,class:answer.class,seconds:answer.seconds})});
+const reply=await fetch("answer",{method:"POST",headers:{"Content-Type":"application/json"},body:JSON.stringify({case:answer.case,class:answer.class,seconds:answer.seconds,at:answer.at})});
 if(!reply.ok){const text=(await reply.text()).slice(0,200);failed=`${entry.case} was not taken: ${text||reply.status}`;continue}
 if(kept.answers[nameOf(entry)]===answer){answer.sent=true;store()}}}
 catch{failed=`The server does not answer; ${waiting()} kept here and sent later.`}
@@ -73,7 +73,7 @@ function save(ending,text,type){const link=document.createElement("a");link.href
 link.download=`answers-${data.reader}.${ending}`.replace(/[^\p{L}\p{N}._-]+/gu,"_");link.click();setTimeout(()=>URL.revokeObjectURL(link.href),10000)}
 const given=()=>cases.filter(answerOf).map(entry=>{const answer=answerOf(entry);return{case:answer.case,class:answer.class,seconds:answer.seconds,at:answer.at}});
 const cell=value=>{const text=String(value);return/[",\n\r]/.test(text)?'"'+text.replaceAll('"','""')+'"':text};
-part("json").addEventListener("click",()=>save("json",JSON.stringify({format:"jaxal answers",version:1,project:data.project,reader:data.reader,answers:given()},null,1),"application/json"));
+part("json").addEventListener("click",()=>save("json",JSON.stringify({format:"jaxal answers",version:1,project:data.project,key:data.key,reader:data.reader,answers:given()},null,1),"application/json"));
 part("csv").addEventListener("click",()=>save("csv",[["case","class","seconds","at","reader"],...given().map(row=>[row.case,row.class,row.seconds,row.at,data.reader])].map(row=>row.map(cell).join(",")).join("\n")+"\n","text/csv"));
 data.classes.forEach(([name,colour],number)=>{const button=document.createElement("button"),key=document.createElement("kbd"),text=document.createElement("span");
 button.type="button";button.style.setProperty("--colour",colour);key.textContent=keys[number]||"";key.hidden=!keys[number];button.append(key,text);button.addEventListener("click",()=>choose(number));part("classes").append(button)});

@@ -100,6 +100,7 @@ class Worklist(NamedTuple):
       classes: in the project's order. Of scans the first has the value 1 in a label map, because 0 is what belongs to none of them.
       items: in any order; `in_order` sorts them.
       kind: whether readers draw on scans or choose a class for an image.
+      key: tells the project from another of the same name, so that a browser which kept answers does not take them for this one's.
     """
 
     project: str
@@ -107,6 +108,7 @@ class Worklist(NamedTuple):
     classes: Sequence[Class]
     items: Sequence[Item]
     kind: Kind = "scans"
+    key: str = ""
 
 
 def coloured(names: Sequence[str]) -> tuple[Class, ...]:

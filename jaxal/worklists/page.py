@@ -14,12 +14,12 @@ from jaxal.worklists.tables import commands, line
 STATES = {"asked": "to do", "in work": "begun", "delivered": "handed in"}
 
 
-def page_text(worklist: Worklist, folder: Path, pictures: Mapping[str, bytes]) -> str:
+def page_text(worklist: Worklist, folder: Path | None, pictures: Mapping[str, bytes]) -> str:
     """The page; what came back comes first, what is handed in last.
 
     Args:
       worklist: of one reader.
-      folder: that the page and the other worklists will lie in.
+      folder: that the page and the other worklists will lie in; None of a page that is served, whose reader may see no folder.
       pictures: WebP images by case id, of those that are not handed in; a case without one is shown without.
     """
     items = in_order(worklist.items)
@@ -91,7 +91,7 @@ def duration(minutes: float) -> str:
     return f"{round(minutes / 30) / 2:g} hours"
 
 
-def _how(worklist: Worklist, folder: Path) -> str:
+def _how(worklist: Worklist, folder: Path | None) -> str:
     """How to open the cases and how to hand them in; folded up, since a reader needs it once."""
     shown = "".join(
         f'<li><span class="swatch" style="background:{colour}"></span>{html.escape(name)}</li>'
@@ -99,17 +99,27 @@ def _how(worklist: Worklist, folder: Path) -> str:
     )
     classes = f'<ul class="classes" aria-label="Classes">{shown}</ul>'
     if worklist.kind == "images":
+        elsewhere = (
+            ""
+            if folder is None
+            else " For Label Studio, import <code>labelstudio.json</code> into a project with the labelling interface of <code>labelstudio.xml</code>."
+        )
+        return f'<p><a href="click.html">Open the page to choose the classes</a>. It keeps what you did when you close it.{elsewhere}</p>{classes}'
+    if folder is None:
         return (
-            f'<p><a href="click.html">Open the page to choose the classes</a>. It keeps what you did when you close it. For Label Studio, '
-            f"import <code>labelstudio.json</code> into a project with the labelling interface of <code>labelstudio.xml</code>.</p>{classes}"
+            f"{classes}<details><summary>How to open a case and hand it in</summary><p>In 3D Slicer, open <b>Edit → Application Settings → MONAI Label"
+            f'</b> and give as server this address:</p><div class="copy"><code id="server">the address of this page, up to /readers/</code>'
+            f'<button type="button">Copy</button></div><p>As <b>Client/User-ID</b> give <code>{html.escape(worklist.reader)}</code>. Then open the module '
+            f"<b>MONAILabel</b>, press <b>Next Sample</b>, draw, and press <b>Submit Label</b>. Cases come in the order of this page.</p></details>"
+            '<script>document.getElementById("server").textContent=location.href.split("/readers/")[0]</script>'
         )
     script, inbox = folder / "slicer_worklist.py", worklist.items[0].result.parent
     ways = [
         f"<b>3D Slicer</b> walks you through this list, shows the network's proposal and has a button to hand in. Start Slicer, press "
         f"<kbd>Ctrl</kbd>+<kbd>3</kbd> to open its Python Console, paste this line and press <kbd>Enter</kbd>:{_copy(console_line(script))}"
+        "If this page lies elsewhere on your computer, as on Windows, write the folder as your computer knows it, such as <code>Z:\\…</code>. "
         f"Or in a terminal:{_copy(line('Slicer', '--python-script', script))}On a Mac the program is "
-        f"<code>/Applications/Slicer.app/Contents/MacOS/Slicer</code>. On Windows write <code>start Slicer</code>, and the folder as your "
-        "computer knows it, such as <code>Z:\\…</code>.",
+        f"<code>/Applications/Slicer.app/Contents/MacOS/Slicer</code>, on Windows <code>start Slicer</code>.",
         f"<b>MITK Workbench</b>: open this file and accept each task when it is done:{_copy(str(folder / 'worklist.mitk.json'))}"
         "Until version 2025.08, open <code>worklist.mitk-until-2025.08.json</code>.",
         f"<b>Slicer's CART or CaseIterator</b> read this table:{_copy(str(folder / 'worklist.csv'))}",
@@ -120,7 +130,7 @@ def _how(worklist: Worklist, folder: Path) -> str:
     return f'{classes}<details><summary>How to open a case and hand it in</summary><ol class="ways">{listed}</ol></details>'
 
 
-def _card(item: Item, worklist: Worklist, folder: Path, picture: bytes | None, is_first: bool) -> str:
+def _card(item: Item, worklist: Worklist, folder: Path | None, picture: bytes | None, is_first: bool) -> str:
     """A case: why it came back, what there is to see and why it was asked for, and commands to copy."""
     look = "done" if item.state == "delivered" else "back" if item.returned else "next" if is_first else ""
     minutes = "" if item.minutes is None or item.state == "delivered" else f" · about {duration(item.minutes)}"
@@ -131,7 +141,7 @@ def _card(item: Item, worklist: Worklist, folder: Path, picture: bytes | None, i
     ]
     if picture and item.state != "delivered":
         parts.append(_figure(item, worklist, picture))
-    if worklist.kind == "scans" and item.state != "delivered":
+    if worklist.kind == "scans" and item.state != "delivered" and folder is not None:
         slicer, snap, hand_in = commands(item, folder / "labels.txt")
         also = f"When you have saved, hand in:{_copy(hand_in)}" if item.proposal_nifti else ""
         parts.append(

@@ -84,7 +84,10 @@ def csv_text(worklist: Worklist) -> str:
                 "mask": proposal,
             }
             | {"place": item.place, "state": item.state, "reason": item.reason, "returned": " ".join(item.returned)}
-            | {"minutes": "" if item.minutes is None else f"{item.minutes:.1f}", "result": f"{item.result}.nii.gz"}
+            | {
+                "minutes": "" if item.minutes is None else f"{item.minutes:.1f}",
+                "result": f"{item.result}.nii.gz" if worklist.kind == "scans" else "",
+            }
         )
     return text.getvalue()
 

@@ -135,7 +135,7 @@ BAD = {
     "no place and cropped": (seg(truth()[1:], change={"space": None}), "no-place", "does not say where it lies"),
     "no volume": (seg(change={"space directions": "(1,0,0) (1,0,0) (0,0,1)"}), "broken-affine", "no volume"),
     "NaN in the affine": (seg(change={"space origin": "(nan,0,0)"}), "broken-affine", "no volume"),
-    "another spacing": (nii(truth()[:4], scaled(1.5, 1, 1)), "other-spacing", "1.05 x 0.8 x 2.5 mm, the scan's 0.7 x 0.8 x 2.5 mm.*--resample"),
+    "another spacing": (nii(truth()[:4], scaled(1.5, 1, 1)), "other-spacing", "1.05 x 0.8 x 2.5 mm, the scan's 0.7 x 0.8 x 2.5 mm.*can have it resampled"),
     "the scan's size at another spacing": (nii(affine=scaled(1, 1, 0.4)), "other-spacing", "0.7 x 0.8 x 1 mm.*--trust-grid"),
     "turned by degrees": (seg(affine=rotated(5.0)), "other-directions", "turned by 5 degrees"),
     "between voxels": (seg(affine=moved(0, 0.5, 3)), "between-voxels", "shifted by 0.00, 0.50, 0.00 voxels"),

@@ -1,5 +1,6 @@
 """What people decide about cases, and that what is written down can be checked and taken elsewhere."""
 
+import contextlib
 import csv
 import json
 import os
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 from made_projects import digest_of, read
 
+from jaxal.cli.main import main
+from jaxal.data.scans.folder import FolderConfig, groups_of
 from jaxal.data.scans.layouts import find_cases
 from jaxal.errors import UserError
 from jaxal.labels.merging import majority
+from jaxal.labels.refusals import Refused
 from jaxal.labels.staple import staple
 from jaxal.projects import decisions
 from jaxal.projects.check import problems
@@ -41,8 +45,17 @@ def test_returned_labels_are_not_trained_on(labelled):
     assert case not in dict(labelled.state.labels("training"))
     labelled.ask(even_if_open=True)
     assert case not in dict(labelled.state.rounds[-1].training)
-    labelled.draw(reader, case)
+    with pytest.raises(
+        Refused, match=r"you handed in before, and it came back \(half is missing\)\. Correct it first\..*once more"
+    ):
+        labelled.draw(reader, case)
+    labelled.redraw(reader, case)
     assert labelled.state.cases[case].label == f"{reader}-2"
+    decisions.give_back(labelled.project, [case], "again")
+    for _ in range(2):
+        with contextlib.suppress(Refused):
+            labelled.draw(reader, case)
+    assert labelled.state.cases[case].label == f"{reader}-3", "who hands in the very same file twice means it"
 
 
 def test_reopened_labels_are_trained_on_until_the_new_ones_are_there(labelled):
@@ -54,6 +67,63 @@ def test_reopened_labels_are_trained_on_until_the_new_ones_are_there(labelled):
     labelled.draw(other, case)
     assert labelled.state.cases[case].label == f"{other}-1"
     assert decisions.reopen(labelled.project, [case], "again")[0][1] == other, "who drew it last corrects it"
+
+
+def test_three_readers_of_whom_no_two_come_near_each_other_leave_it_to_a_person(begin, tmp_path):
+    made = begin(readers=("anna", "ben", "carla"), double_share=0.4)
+    made.ask()
+    case = next(reading.case for reading in made.state.open_readings if reading.double)
+    truth = nibabel.load(made.label(case))
+    values = np.asarray(truth.dataobj).astype(np.uint8)
+    for place, by in enumerate(((0, 0), (5, 0), (0, 5))):
+        reader = next(reading.reader for reading in made.state.open_readings if reading.case == case)
+        nibabel.save(nibabel.Nifti1Image(np.roll(values, by, (0, 1)), truth.affine), tmp_path / f"{place}.nii.gz")
+        made.draw(reader, case, path=tmp_path / f"{place}.nii.gz")
+        settle(made.project)
+    assert made.state.with_status("disputed") == [case] and made.state.cases[case].label is None
+    assert len(made.state.cases[case].disputed) == 3
+
+
+def test_a_case_whose_second_reader_changed_is_compared_all_the_same(begin):
+    made = begin(readers=("anna", "ben", "carla"), double_share=0.4)
+    made.ask()
+    case, (first, second) = next((id_, sorted(one.readings)) for id_, one in made.state.cases.items() if len(one.readings) == 2)
+    third = ({"anna", "ben", "carla"} - {first, second}).pop()
+    for reader in (first, second):
+        made.draw(reader, case)
+    decisions.give_back(made.project, [f"{case}/{second}-1"], "look again")
+    decisions.release(made.project, second, [case], "ill", third)
+    assert made.state.cases[case].label is None, "it does not count before it is compared"
+    made.redraw(third, case)
+    settle(made.project)
+    assert made.state.cases[case].label == "merged-1" and made.state.cases[case].version("merged-1").round == 1
+
+
+def test_a_decision_says_who_and_why_and_ends_what_nobody_has_begun(begin, tmp_path, capsys):
+    made = begin(readers=("anna", "ben", "carla"), double_share=0.4)
+    made.ask()
+    case, (first, second) = next((id_, sorted(one.readings)) for id_, one in made.state.cases.items() if len(one.readings) == 2)
+    image = nibabel.load(made.label(case))
+    nibabel.save(nibabel.Nifti1Image(np.roll(np.asarray(image.dataobj), 5, 0), image.affine), tmp_path / "far.nii.gz")
+    made.draw(first, case)
+    made.draw(second, case, path=tmp_path / "far.nii.gz")
+    settle(made.project)
+    third = next(reading.reader for reading in made.state.open_readings if reading.case == case and reading.part == "third")
+    command = ["review", str(made.folder), case, "--take", f"{first}-1"]
+    for more, message in (
+        ([], "say who decides"), (["--by", "head"], "say why"), (["--by", "head", "--why", "TEXT"], "say why"), (["--third"], "give one of them"),
+    ):  # fmt: skip
+        assert main([*command, *more]) == 2 and message in capsys.readouterr().err
+    assert main([*command[:3], "--third", "--reader", first]) == 2
+    assert f"{first} reads it or has read it" in capsys.readouterr().err
+    assert main([*command, "--by", "head", "--why", "the other is far off"]) == 0
+    assert made.state.cases[case].label == f"{first}-1" and third not in made.state.cases[case].readings
+    assert (
+        main([*command, "--by", "other", "--why", "more"]) == 0
+        and "counts already, so nothing was written" in capsys.readouterr().out
+    )
+    decided = [event.fields for event in made.project.log.read() if event.kind == "decided"]
+    assert [(one["by"], one["why"]) for one in decided] == [("head", "the other is far off")]
 
 
 @pytest.mark.parametrize("merging", ["majority", "staple"])
@@ -211,7 +281,12 @@ def test_an_export_is_read_as_it_was_written(labelled, tmp_path, layout):
         assert np.array_equal(nibabel.load(files.images[0]).get_fdata(), nibabel.load(original).get_fdata())
     rows = list(csv.DictReader((tmp_path / "out" / "labels.tsv").read_text().splitlines(), delimiter="\t"))
     assert [row["case"] for row in rows] == cases and {row["readers"] for row in rows} <= {"anna", "ben"}
+    assert {row["round"] for row in rows} == {"1"}
     assert digest_of(labelled.folder / "labels") == before
+    _, groups = groups_of(tmp_path / "out", FolderConfig(), listing)
+    assert [groups[files.subject] for files in listing.cases] == [labelled.project.cases[case].group for case in cases]
+    with pytest.raises(UserError, match="lies in the project's own folder"):
+        export(labelled.project, labelled.folder / "out", layout, False, nothing)
     with pytest.raises(UserError, match="not empty"):
         export(labelled.project, tmp_path / "out", layout, False, nothing)
 

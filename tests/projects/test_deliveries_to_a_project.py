@@ -155,7 +155,7 @@ def test_readers_who_differ_much_get_a_third_and_the_majority_counts(doubled, tm
     doubled.draw(first, case)
     doubled.draw(second, case, path=moved(doubled.label(case), tmp_path / "far.nii.gz", 5))
     told = settle(doubled.project)
-    assert "Readers disagree" in told[0] and "reads it, too" in told[1]
+    assert "readers differ" in told[0] and "reads it, too" in told[1]
     third = ({"anna", "ben", "carla"} - {first, second}).pop()
     assert case in of(doubled, third) and doubled.state.labels("training") == []
     doubled.draw(third, case)
@@ -169,7 +169,8 @@ def test_without_a_third_reader_somebody_decides(begin, tmp_path):
     case = next(id_ for id_, state in made.state.cases.items() if len(state.readings) == 2)
     made.draw("anna", case)
     made.draw("ben", case, path=moved(made.label(case), tmp_path / "far.nii.gz", 5))
-    assert "Readers disagree" in settle(made.project)[0] and settle(made.project) == []
+    told = settle(made.project)
+    assert "readers differ" in told[0] and "somebody must decide, see `jaxal review" in told[1] and settle(made.project) == []
     assert made.state.with_status("disputed") == [case]
     with pytest.raises(UserError, match=f"readers disagree on {case}"):
         made.answer()

@@ -105,5 +105,5 @@ def test_what_a_kill_left_beside_labels_is_removed_later(own):
         path.touch()
     os.utime(old, (time.time() - 4000,) * 2)
     reopen(own.project, [first], "look")
-    own.draw("anna", first)
+    own.redraw("anna", first)
     assert not old.exists() and new.exists() and second in of(own, "anna")

@@ -64,9 +64,9 @@ def test_the_first_sentence_says_what_to_do():
 
 def test_every_way_to_decide_has_its_command():
     commands = [shlex.split(command) for command in re.findall(r"<code>(.*?)</code>", page(dispute()).replace("&#x27;", "'"))]
-    begin = ["jaxal", "review", "/data/my liver", "case 1"]
+    begin, who = ["jaxal", "review", "/data/my liver", "case 1"], ["--by", "NAME", "--why", "TEXT"]
     assert commands == [
-        [*begin, "--take", "anna-1"], [*begin, "--take", "ben-1"], [*begin, "--third"],
+        [*begin, "--take", "anna-1", *who], [*begin, "--take", "ben-1", *who], [*begin, "--third"],
         ["jaxal", "return", "/data/my liver", "case 1/anna-1", "--why", "TEXT"], ["jaxal", "return", "/data/my liver", "case 1/ben-1", "--why", "TEXT"],
         ["jaxal", "exclude", "/data/my liver", "case 1", "--why", "TEXT"],
     ]  # fmt: skip
@@ -123,7 +123,8 @@ def test_what_is_decided_is_gone_from_the_page(disputed):
         for command in re.findall(r"<code>(.*?)</code>", review_text(made.project).replace("&#x27;", "'"))
         if "--take ben" in command
     )
-    assert main.main(shlex.split(command)[1:]) == 0
+    assert main.main(shlex.split(command)[1:]) == 2, "the words that stand for a reason are none"
+    assert main.main(shlex.split(command.replace("TEXT", "'ben saw the vessel'"))[1:]) == 0
     assert made.state.cases[id_].label == "ben-1"
     assert Seen(review_text(made.project)).first.startswith("Nothing is to be decided")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from made_projects import digest_of, read
 
+from jaxal.cli.main import main
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.errors import UserError
 from jaxal.projects.project import open_project
@@ -242,3 +243,13 @@ def test_settings_that_are_not_the_projects(begin, change, told):
     path.write_text(change(path.read_text()))
     with pytest.raises(UserError, match=told):
         open_project(made.folder).state()
+
+
+def test_what_is_decided_at_the_start_cannot_be_asked_for_later(own, capsys):
+    assert main(["start", str(own.folder), "--size", "9"]) == 2
+    assert "--size is decided when a project is started" in capsys.readouterr().err
+    events = len(own.project.log.read())
+    assert main(["start", str(own.folder), "--data", str(own.project.data(own.state))]) == 0
+    assert "as before" in capsys.readouterr().out and len(own.project.log.read()) == events
+    assert main(["start", str(own.folder), "--add-class", "shell", "--old-labels", "ask"]) == 0
+    assert "0 labels do not count any more, and 5 open readings are taken back" in capsys.readouterr().out

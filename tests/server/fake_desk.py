@@ -137,7 +137,7 @@ class FakeDesk:
             )
         return Receipt(version, f"{handed.case}: taken as {version}.", (Note("unchanged", "It is the proposal."),))
 
-    def answer(self, reader, case, name, seconds):
+    def answer(self, reader, case, name, seconds, at=""):
         if name not in CLASSES:
             raise Refused("unknown-name", f"{name} is none of the classes.")
         self._add(kind="label", reader=reader, case=case, version=f"{reader}-1", names=[name], time=0, seconds=seconds)

@@ -246,7 +246,7 @@ def test_served_it_posts_each_answer_once(browser, served):
         assert [answer["case"] for _, _, answer in served.taken] == [NASTY[2], NASTY[0], NASTY[1], *NASTY[3:]]
         path, kind, answer = served.taken[0]
         assert (path, kind) == ("/readers/anna/answer", "application/json")
-        assert answer.keys() == {"case", "class", "seconds"} and answer["class"] == CLASSES[0] and answer["seconds"] >= 0
+        assert answer.keys() == {"case", "class", "seconds", "at"} and answer["class"] == CLASSES[0] and answer["seconds"] >= 0
         tab.reload()
         wait_until(tab, "all answers have arrived")
         assert len(served.taken) == 6

@@ -1,6 +1,7 @@
 """The reader's page and its pictures: what to do first, nothing from outside, names as they are, narrow windows, keyboard, paper."""
 
 import contextlib
+import html
 import html.parser
 import io
 import re
@@ -61,6 +62,19 @@ def test_the_first_sentence_says_what_to_do(changes, said):
     assert page.lead(worklist) == said
     text = page.page_text(worklist, worklist.items[0].result.parent.parent, {})
     assert text.index('class="lead"') < text.index("case 01</span>")
+
+
+def test_a_page_that_is_served_names_no_folder_and_tells_of_the_extension(tmp_path):
+    worklist = scans(tmp_path)
+    text = page.page_text(worklist, None, {})
+    assert str(tmp_path) not in text and "slicer_worklist.py" not in text
+    assert (
+        "MONAI Label" in text
+        and 'location.href.split("/readers/")[0]' in text
+        and f"<code>{html.escape(worklist.reader)}</code>" in text
+    )
+    of_images = page.page_text(images(tmp_path), None, {})
+    assert "click.html" in of_images and str(tmp_path) not in of_images and "labelstudio" not in of_images
 
 
 def test_minutes_of_some_cases_are_a_lower_bound(tmp_path):

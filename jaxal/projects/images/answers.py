@@ -6,18 +6,19 @@ from typing import Any
 
 from jaxal.errors import UserError
 from jaxal.projects.kind import Delivery
+from jaxal.projects.project import Project
 from jaxal.worklists.answers import Answer, read_answers, read_json_file
 from jaxal.worklists.label_studio import read_export
 
 ENDINGS = (".json", ".csv")
 
 
-def deliveries(path: Path, classes: Sequence[str], reader: str | None, users: Mapping[str, str], via: str) -> list[Delivery]:
+def deliveries(path: Path, project: Project, reader: str | None, users: Mapping[str, str], via: str) -> list[Delivery]:
     """What a file hands in.
 
     Args:
       path: of the file.
-      classes: the project's.
+      project: whose.
       reader: whose it is; of Label Studio's export the one reader of all, where `users` are not told.
       users: the project's reader of each of Label Studio's users.
       via: how it came.
@@ -25,6 +26,7 @@ def deliveries(path: Path, classes: Sequence[str], reader: str | None, users: Ma
     Raises:
       UserError: the file is damaged or another, or nobody says whose answers it holds.
     """
+    classes = project.state().classes
     if path.suffix.lower() == ".json" and isinstance(read_json_file(path), list):
         if not users and reader is None:
             raise UserError(
@@ -34,7 +36,7 @@ def deliveries(path: Path, classes: Sequence[str], reader: str | None, users: Ma
     elif reader is None:
         raise UserError(f"{path}: who chose these classes? Name the reader: --reader NAME.")
     else:
-        answers = read_answers(path, classes, reader)
+        answers = read_answers(path, classes, reader, project.key)
     return [_delivery(answer, via) for answer in answers]
 
 

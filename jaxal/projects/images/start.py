@@ -30,6 +30,13 @@ def find(asked: Beginning) -> Found:
     Raises:
       UserError: there are none, or nothing tells the classes.
     """
+    for name, given in (
+        ("channels", asked.folder.channels),
+        ("spacing-mm", asked.folder.spacing_mm),
+        ("participants", asked.folder.participants),
+    ):
+        if given:
+            raise UserError(f"--{name} is for scans, and {asked.data} holds images.")
     root = asked.data if asked.data.is_dir() else asked.data.parent
     column = asked.folder.group_column
     if asked.data.is_dir() and is_known_layout(asked.data):

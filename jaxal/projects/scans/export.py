@@ -111,7 +111,10 @@ def _describe(project: Project, state: State, layout: str, out: Path, ids: list[
         write_text(out / "derivatives" / "jaxal" / "dseg.tsv", f"index\tname\n{rows}")
     groups = {scan.subject: scan.group for scan in project.settings.cases if scan.id in ids}
     if any(groups.values()):
-        rows = "".join(f"{subject}\t{group}\n" for subject, group in sorted(groups.items()))
+        named = {
+            f"sub-{_bids_names('', subject)[0]}" if layout == "bids" else subject: group for subject, group in groups.items()
+        }
+        rows = "".join(f"{subject}\t{group}\n" for subject, group in sorted(named.items()))
         write_text(out / "participants.tsv", f"participant_id\tgroup\n{rows}")
 
 

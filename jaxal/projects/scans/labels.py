@@ -17,6 +17,8 @@ from jaxal.projects.project import IGNORE, Project
 from jaxal.projects.settings import Source
 from jaxal.projects.state import MERGED, State, Version
 
+NEAR = 0.5  # of the Dice below which two readers are disputed: what two of three must reach for the three to be made one
+
 
 def receive_map(project: Project, state: State, delivery: Delivery, confirmed: Collection[str]) -> Received:
     """Checks a delivered map; see `Kind.receive`. A label that nobody was asked for, such as a reviewer's, is compared with no proposal.
@@ -100,7 +102,10 @@ def read_map(path: Any) -> np.ndarray:
 
 
 def settle_maps(project: Project, state: State, versions: Sequence[Version]) -> Settled:
-    """Two readers' voxels count where they agree, and nobody knows the others; of three the majority counts, or what STAPLE makes of them."""
+    """Two readers' voxels count where they agree, and nobody knows the others; of three the majority counts, or what STAPLE makes of them.
+
+    Two must agree, and of three some two must be near each other, or a person decides.
+    """
     case, classes = versions[0].case, state.classes[1:]
     maps = {version.reader: read_version(project, case, version.name) for version in versions}
     protocol = project.settings.protocol
@@ -109,8 +114,14 @@ def settle_maps(project: Project, state: State, versions: Sequence[Version]) -> 
         f"{first} {second}": [None if value != value else round(float(value), 4) for value in values]
         for (first, second), values in merged.dice.items()
     }
-    disputed = merged.disputed and len(versions) == 2
+    least = protocol.far_apart if len(versions) == 2 else protocol.far_apart * NEAR
+    disputed = not any(_agree(values, least) for values in merged.dice.values())
     return Settled(disputed, merged.sentence, scores, _kept(project, case, merged.labels))
+
+
+def _agree(dice: np.ndarray, least: float) -> bool:
+    """Whether two readers agree in every class that either has."""
+    return not (np.nan_to_num(dice, nan=1.0) < least).any()
 
 
 def dice_between(project: Project, state: State, first: Version, second: Version) -> list[float]:

@@ -30,6 +30,9 @@ def find(asked: Beginning) -> Found:
     Raises:
       UserError: there are none, or nothing tells what is to be drawn.
     """
+    for name, given in (("pixels", asked.pixels), ("weights", asked.weights)):
+        if given:
+            raise UserError(f"--{name} is for images, and {asked.data} holds scans.")
     listing, groups, root = _find(asked)
     if not listing.cases:
         raise UserError(f"{asked.data}: holds no scans.")

@@ -16,5 +16,5 @@ def complete(project: Project, state: State, reader: str, item: Item) -> Item:
     return item._replace(
         proposal_seg=there[".seg.nrrd"] if project.shows(reading) else None,
         proposal_nifti=there[".nii.gz"] if project.shows(reading) else None,
-        uncertainty=there[".unsure.nii.gz"],
+        uncertainty=there[".unsure.nii.gz"] if project.shows(reading) else None,  # it outlines what the network sees
     )
