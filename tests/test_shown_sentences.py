@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("labels", "projects", "server")
+ROOMS = ("labels", "projects", "server", "worklists")
 
 
 def explained():
