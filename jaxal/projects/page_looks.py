@@ -60,6 +60,7 @@ input,select{font:inherit;color:var(--ink);background:var(--back);border:1px sol
 footer{border-top:1px solid var(--line);margin-top:2rem;padding-top:.5rem;font-size:.85rem;color:var(--soft);overflow-wrap:anywhere}
 .maps{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:.8rem;margin:.6rem 0}
 .maps img{width:100%;height:auto;display:block;border-radius:.25rem;background:#000}
+.maps.one{grid-template-columns:1fr}.maps.one img{width:auto;max-width:100%;min-width:min(100%,16rem);max-height:26rem}
 .maps figcaption{margin-top:.3rem}
 @media print{
 nav,.tools,.signs button[aria-pressed]::after{display:none}

@@ -151,7 +151,7 @@ def _section(dispute: Dispute, folder: str, classes: Sequence[str]) -> str:
         )
         table_ = f'<table class="told"><thead><tr><th scope="col">reader</th><th scope="col">class</th></tr></thead><tbody>{told}</tbody></table>'
         return (
-            f'<section class="dispute"><h2>{case}{group}</h2><div class="maps">{figure}</div>{table_}'
+            f'<section class="dispute"><h2>{case}{group}</h2><div class="maps one">{figure}</div>{table_}'
             f"<h3>Decide</h3>{_commands(dispute, folder)}</section>"
         )
     figures = [
@@ -208,5 +208,5 @@ def _commands(dispute: Dispute, folder: str) -> str:
         )
         for of in dispute.versions
     ]
-    ways.append(("The scan is unusable; say why:", line("jaxal", "exclude", folder, case, "--why", "TEXT")))
+    ways.append(("The case is unusable; say why:", line("jaxal", "exclude", folder, case, "--why", "TEXT")))
     return "".join(f"{html.escape(sentence)}{copied(command)}" for sentence, command in ways)
