@@ -313,7 +313,7 @@ def test_what_was_begun_comes_before_what_came_back_and_that_before_the_rest(beg
     desk = desk_of(made)
     for case in (listed[2], listed[-1], listed[0]):
         assert desk.next_case("anna") == case
-        hand_in(made, desk, "anna", case)
+        desk.deliver(Handed("anna", case, made.redrawn(case)))
 
 
 def test_giving_back_holds_for_the_attempt(begin):
