@@ -34,6 +34,7 @@ from jaxal.rounds.identity import config_hash
 from jaxal.rounds.passes import stoppable
 from jaxal.studies import revisit, scans, study
 from jaxal.studies.presets import PRESETS, Preset
+from jaxal.studies.workers import alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +85,11 @@ def read_data(arguments: Arguments, preset: Preset, display: terminal.Display) -
         identity = {"simulation": {name: value for name, value in everything.items() if name != "bias"}}
         folder = arguments.cohorts / f"brain-{bias}-{preset.cases}-{preset.spacing_mm:g}mm-{config_hash(everything)}"
         if hosts.is_leader() and not folder.is_dir():
-            with display.progress("simulating") as progress:
-                brain.write_cohort(config, folder, stoppable(progress, display))
-            display.note(f"Simulated {config.cases} brains into {folder}")
+            with alone(arguments.cohorts, display):
+                if not folder.is_dir():
+                    with display.progress("simulating") as progress:
+                        brain.write_cohort(config, folder, stoppable(progress, display))
+                    display.note(f"Simulated {config.cases} brains into {folder}")
         hosts.share_json(None)  # the others wait for the leader's files
     whole = FolderConfig(
         column, arguments.participants if arguments.data else None, patch_voxels=sys.maxsize, levels=preset.network.levels

@@ -125,7 +125,8 @@ reader's folder `returned` with the reason, and changes nothing.
     "status": """Usage: jaxal status PROJECT [--json]
 
 Tells what to do now, how every case and reader stands, and how good the network
-is on cases it has never seen. Writes PROJECT/status.html.
+is on cases it has never seen. Writes PROJECT/status.html. Of the results folder
+of a study it tells who works on which run, and when all will be done.
 
   --json                as JSON, for programs
 """,

@@ -1,6 +1,7 @@
 """The verbs of a project with readers: their options, and what each says on the terminal."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,12 +20,15 @@ from jaxal.projects.export import export
 from jaxal.projects.images.answers import users_of
 from jaxal.projects.past import past_of
 from jaxal.projects.project import Project, open_project
+from jaxal.projects.settings import NAME
 from jaxal.projects.status import in_words, status_of, to_json
 from jaxal.projects.take import Taken, take_files, take_inboxes
 from jaxal.projects.written import refresh
 from jaxal.report.terminal import Display
 from jaxal.studies import option_types
+from jaxal.studies.progress import in_words as progress_in_words
 from jaxal.studies.scans import showing_on
+from jaxal.studies.workers import CLAIMS
 
 
 def ask(given: Sequence[str]) -> int:
@@ -102,6 +106,11 @@ def status(given: Sequence[str]) -> int:
     asked = command.parse(StatusOptions, "jaxal status", given)
 
     def work(display: Display) -> int:
+        if not (asked.project / NAME).exists() and (
+            (asked.project / "config.json").exists() or (asked.project / CLAIMS).is_dir()
+        ):
+            display.note("\n".join(progress_in_words(asked.project, time.time())))
+            return 0
         project = open_project(asked.project)
         with display.progress("measuring") as progress:
             stands = status_of(project, progress)

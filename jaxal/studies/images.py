@@ -28,6 +28,7 @@ from jaxal.strategies.named import named_strategy
 from jaxal.studies import option_types, revisit, study
 from jaxal.studies.presets import OF_IMAGES, OF_IMAGES_AS_PUBLISHED
 from jaxal.studies.scans import Chosen
+from jaxal.studies.workers import alone
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
 from jaxal.types import Case, Model, TaskKind
@@ -179,11 +180,13 @@ def run_folder(about: FolderStudy, arguments: Any, display: terminal.Display) ->
     data, preset = arguments.data, about.presets[arguments.preset]
     if data is None and about.pretend and arguments.preset == "smoke":
         data = arguments.prepared / f"made-up-{about.name}"
-        if hosts.is_leader() and not data.is_dir():
-            aside = data.with_name(f".{data.name}")  # a killed command leaves no half of it behind
-            shutil.rmtree(aside, ignore_errors=True)
-            about.pretend(aside).rename(data)
-            display.note(f"No --data: made-up images are written into {data}.")
+        if hosts.is_leader():
+            with alone(arguments.prepared, display):
+                if not data.is_dir():
+                    aside = data.with_name(f".{data.name}")  # a killed command leaves no half of it behind
+                    shutil.rmtree(aside, ignore_errors=True)
+                    about.pretend(aside).rename(data)
+                    display.note(f"No --data: made-up images are written into {data}.")
         hosts.share_json(None)
         arguments = dataclasses.replace(arguments, data=data)
     elif data is None:
@@ -268,7 +271,7 @@ def read_images(
     """Decodes and resizes what was not before, showing how far it is."""
     folder = arguments.prepared / listing.layout.replace(" ", "-").replace(",", "")
     if hosts.is_leader():
-        with display.progress("decoding images") as progress:
+        with alone(folder, display), display.progress("decoding images") as progress:
             images = make_images(listing, folder, size, colour, stoppable(progress, display))
     hosts.share_json(None)  # the others find the leader's files
     return images if hosts.is_leader() else make_images(listing, folder, size, colour)

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from jaxal import hosts
 from jaxal.errors import UserError
-from jaxal.files import lock
 from jaxal.report import terminal
 from jaxal.rounds import prediction, rescoring
 from jaxal.rounds.ledger import FULL, Ledger
@@ -19,6 +18,7 @@ from jaxal.rounds.state import last_finished
 from jaxal.scoring.journal import Journal
 from jaxal.studies import study
 from jaxal.studies.configuration import settle_config
+from jaxal.studies.workers import held
 
 A = TypeVar("A", bound=study.StudyArguments)
 AS_IT_WAS = "Only with the data and the version that it was made with can the run be used again."
@@ -99,7 +99,7 @@ def _score(arguments: study.StudyArguments, preset: study.Sizes, source: study.S
     """Scores the pool of the run that `arguments.score_only` names; returns the exit status."""
     folder = arguments.score_only
     assert folder is not None
-    with lock(folder.resolve().parents[2]) if hosts.is_leader() else contextlib.nullcontext():
+    with held(folder) if hosts.is_leader() else contextlib.nullcontext():
         run = _open(folder, arguments, preset, source.task(arguments.seed), display)
         scores = rescoring.score_round(run, list(dict.fromkeys(arguments.strategy)))
         if hosts.is_leader():
@@ -122,7 +122,7 @@ def _predict(arguments: study.StudyArguments, preset: study.Sizes, source: study
     if not hosts.is_leader():
         last_finished(_open(folder, arguments, preset, task, display))
         return 0
-    with lock(folder.resolve().parents[2]):
+    with held(folder):
         run = _open(folder, arguments, preset, task, display)
         new = _new_cases(arguments, source, display)
         with display.progress("predicting") as progress:

@@ -25,6 +25,7 @@ from jaxal.rounds.setup import Task
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.studies import option_types, study
 from jaxal.studies.presets import Preset
+from jaxal.studies.workers import alone
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import Case, Model
 
@@ -64,7 +65,8 @@ def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: ter
     """Makes a folder ready, showing how far it is."""
     showing = showing_on(display)
     if hosts.is_leader():
-        ready = make_ready(folder, prepared, config, showing)
+        with alone(prepared, display):
+            ready = make_ready(folder, prepared, config, showing)
     hosts.share_json(None)  # the others find the leader's files
     if not hosts.is_leader():
         return make_ready(folder, prepared, config, showing)

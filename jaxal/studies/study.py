@@ -1,6 +1,5 @@
 """What all studies share: their options, the order of their runs, and a results folder that keeps to one configuration."""
 
-import contextlib
 import dataclasses
 import json
 import time
@@ -11,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Type
 
 import tyro
 
-from jaxal import hosts
+from jaxal import claims, hosts
 from jaxal.errors import UserError
 from jaxal.files import lock, write_text
 from jaxal.hosts import HostsConfig
@@ -26,6 +25,8 @@ from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
 from jaxal.studies import option_types
 from jaxal.studies.configuration import ledgers_of, settle_config
+from jaxal.studies.progress import note_runs
+from jaxal.studies.workers import CLAIMS, Piece, Work, shared
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import TaskKind
 
@@ -68,6 +69,8 @@ class StudyArguments:
     """Seconds between checkpoints within a training."""
     fresh: bool = False
     """Set an existing --out folder aside (it is renamed, not deleted) and begin anew."""
+    stale_after: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = claims.STALE_SECONDS
+    """Seconds without a sign of life after which a worker's run is taken over by others that work in the same folder."""
     older_numbers: bool = False
     """Go on in a folder whose runs an older version computed, though this version's numbers differ (docs/numbers.md says in what)."""
     samples: option_types.Number = None
@@ -98,6 +101,7 @@ NOT_OF_THE_RUN = (
     "save_every",
     "fresh",
     "older_numbers",
+    "stale_after",
     "hosts",
 )
 
@@ -163,6 +167,8 @@ def set_aside(folder: Path) -> Path:
         raise UserError(
             f"--fresh would set {folder} aside, but that holds no config.json and no rounds, so it is no results folder."
         )
+    if any(claims.holder_of(path) for path in {file.parent for file in folder.glob(f"{CLAIMS}/**/[0-9]*")}):
+        raise UserError(f"--fresh would set {folder} aside, but somebody works in it. Wait, or choose another --out.")
     with lock(folder):
         number = 1
         while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
@@ -203,22 +209,33 @@ def run(
     tasks = {(source.name, seed): source.task(seed) for source in sources for seed in seeds}
     if arguments.fresh and out.is_dir() and any(out.iterdir()) and hosts.is_leader():
         display.note(f"Set {out} aside as {set_aside(out)}.")
-    with lock(out) if hosts.is_leader() else contextlib.nullcontext():
-        if hosts.is_leader():
-            settle_config(out / "config.json", tasks[sources[0].name, seeds[0]], older_numbers=arguments.older_numbers)
-            for name, text in (notes or {}).items():
-                write_text(out / name, text)
-        full, reporting = trains_full(arguments, out), _Reporting(out)
-        work = [(seed, source, name) for seed in seeds for source in sources for name in ([FULL] if full else []) + names]
-        for number, (seed, source, name) in enumerate(work, 1):
-            if len(work) > 1:
-                display.note(f"[{number} of {len(work)}]")
-            folder = out / source.name / name_of_folder(name, source.arguments) / f"seed-{seed}"
-            arguments_of_run = dataclasses.replace(source.arguments, seed=seed)
-            _run_strategy(name, folder, arguments_of_run, preset, tasks[source.name, seed], display, reporting)
-        if hosts.is_leader():
+    if hosts.is_leader():
+        settle_config(out / "config.json", tasks[sources[0].name, seeds[0]], older_numbers=arguments.older_numbers)
+        for name, text in (notes or {}).items():
+            write_text(out / name, text)
+    full, reporting = trains_full(arguments, out), _Reporting(out)
+    runs = [(seed, source, name) for seed in seeds for source in sources for name in ([FULL] if full else []) + names]
+    pieces = [
+        Piece(out / source.name / name_of_folder(name, source.arguments) / f"seed-{seed}", preset.rounds)
+        for seed, source, name in runs
+    ]
+
+    if hosts.is_leader():
+        note_runs(out, pieces)
+
+    def do(work: Work) -> None:
+        seed, source, name = runs[work.number]
+        if len(runs) > 1:
+            display.note(f"[{work.number + 1} of {len(runs)}]")
+        arguments_of_run = dataclasses.replace(source.arguments, seed=seed)
+        folder = pieces[work.number].folder
+        _run_strategy(name, folder, arguments_of_run, preset, tasks[source.name, seed], work, reporting)
+
+    shared(pieces, out, arguments.stale_after, display, do)
+    if hosts.is_leader():
+        with claims.alone(out / CLAIMS / "summary", arguments.stale_after):
             finish(out, display)
-            display.note(f"Done in {time.perf_counter() - started:.0f} s.")
+        display.note(f"Done in {time.perf_counter() - started:.0f} s.")
     return 0
 
 
@@ -247,9 +264,10 @@ def _run_strategy(
     arguments: StudyArguments,
     preset: Sizes,
     task: Task,
-    display: terminal.Display,
+    work: Work,
     reporting: Callable[[], None],
 ) -> None:
+    display = work.watcher
     splits, groups, config, kind = task.splits, task.dataset.groups, rounds_config(arguments, preset), task.kind
     start = Counter(case.group for case in task.initial) if len(groups) > 1 and name != FULL else {}
     labelled = "; at the start " + ", ".join(f"{group} {start[group]}" for group in groups) + " are labelled" if start else ""
@@ -267,6 +285,7 @@ def _run_strategy(
     run_ = open_run(folder, strategy, config, task, display)
     known = len(run_.ledger.read())
     for record in simulate(run_, sibling):
+        work.begun()
         display.table_row(record, kind.assessment, groups)
         if hosts.is_leader() and record["round"] >= known:  # what was there before is in the report already
             reporting()
@@ -313,6 +332,8 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
         value = getattr(arguments, name)
         if value is not None and value < smallest:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least {smallest}.")
+    if not arguments.stale_after > 0:
+        raise UserError(f"--stale-after is {arguments.stale_after:g}; it must be a number of seconds above 0.")
     if not arguments.save_every > 0:
         raise UserError(f"--save-every is {arguments.save_every:g}; it must be a number of seconds above 0.")
     if not arguments.strategy:

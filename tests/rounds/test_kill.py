@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 
 import killing
@@ -68,18 +69,22 @@ def test_sigterm_and_ctrl_c_end_at_the_next_step_and_say_how_to_go_on(number, st
     assert killing.rounds(tmp_path / "out", STRATEGY) == expected
 
 
-def test_a_second_process_on_the_same_folder_is_refused(tiny_folder, tmp_path, cache, undisturbed):
+def test_a_second_worker_waits_for_the_first_and_takes_its_run_over_when_it_is_killed(tiny_folder, tmp_path, cache, undisturbed):
     arguments = killing.command(tiny_folder, tmp_path / "out", STRATEGY)
     first = killing.start(arguments, cache)
+    checkpoints = tmp_path / "out" / killing.SETTING / STRATEGY / "seed-0" / "checkpoints"
     try:
-        while first.poll() is None and not (tmp_path / "out" / "config.json").exists():
+        while first.poll() is None and not checkpoints.exists():
             time.sleep(0.02)
+        killer = threading.Timer(1.0, first.kill)
+        killer.start()
         status, output = killing.here(arguments)
-        assert status == 2, output
-        assert "another process is working in this folder" in output
     finally:
         first.kill()
         first.communicate()
+    assert status == 0, output
+    assert "Others work on all that is left" in output
+    assert killing.rounds(tmp_path / "out", STRATEGY) == undisturbed["scratch"]
 
 
 def test_sigkill_inside_a_pass_loses_no_case_that_was_scored(tiny_folder, tmp_path, cache, capsys):
