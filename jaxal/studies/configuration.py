@@ -31,6 +31,8 @@ def settle_config(path: Path, task: Task, advice: str = NEW_FOLDER, older_number
     Raises:
       UserError: they differ, it is not a configuration, or it is missing and the folder holds rounds of another one.
     """
+    if path.parent.exists() and not path.parent.is_dir():
+        raise UserError(f"{path.parent}: is a file; results need a folder. Choose another --out.")
     if path.exists():
         _check_stored(path, task, advice, older_numbers)
     else:

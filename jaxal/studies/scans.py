@@ -65,8 +65,7 @@ def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: ter
     """Makes a folder ready, showing how far it is."""
     showing = showing_on(display)
     if hosts.is_leader():
-        with alone(prepared, display):
-            ready = make_ready(folder, prepared, config, showing)
+        ready = make_ready(folder, prepared, config, showing, lambda: alone(prepared, display))
     hosts.share_json(None)  # the others find the leader's files
     if not hosts.is_leader():
         return make_ready(folder, prepared, config, showing)

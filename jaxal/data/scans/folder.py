@@ -86,6 +86,7 @@ def make_ready(
     prepared: Path,
     config: FolderConfig,
     showing: Showing = _silently,
+    holding: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Ready:
     """Finds, checks, plans and prepares; what was done before for the same files and configuration is not done again.
 
@@ -94,6 +95,7 @@ def make_ready(
       prepared: where prepared cases and plans are kept.
       config: how to read it.
       showing: tells how far the work is, such as `report.terminal.Display.progress`.
+      holding: holds `prepared` while it is written to, so that of several processes one does it.
 
     Raises:
       UserError: anything that would fail or mislead later; the message names the file, what it holds and what to do.
@@ -102,14 +104,15 @@ def make_ready(
     column, groups = groups_of(folder, config, listing)
     files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
     plan = config.plan
-    with showing("checking files") as progress:  # also of a plan made before
-        looks = look_at_all(listing, files, prepared / "looks", progress)
-    check_looks(looks, listing)
-    check_spacings(looks, listing)
-    if plan is None:
-        plan = make_plan(listing.channels, looks, config.patch_voxels, config.spacing_mm or None, config.levels)
-    with showing("preparing") as progress:
-        dataset = prepare(listing, groups, plan, prepared, files, progress)
+    with holding():
+        with showing("checking files") as progress:  # also of a plan made before
+            looks = look_at_all(listing, files, prepared / "looks", progress)
+        check_looks(looks, listing)
+        check_spacings(looks, listing)
+        if plan is None:
+            plan = make_plan(listing.channels, looks, config.patch_voxels, config.spacing_mm or None, config.levels)
+        with showing("preparing") as progress:
+            dataset = prepare(listing, groups, plan, prepared, files, progress)
     whole = [listing.channels, listing.classes, listing.ignore, sorted((id_, content.whole) for id_, content in files.items())]
     digest = hashlib.sha256(json.dumps(whole).encode())
     digest.update(json.dumps(sorted((case.id, groups.get(case.subject, "")) for case in listing.cases)).encode())
