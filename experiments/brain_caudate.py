@@ -53,7 +53,7 @@ class Arguments(scans.ScanArguments):
 
 def main(arguments: Arguments) -> int:
     """Runs a study or scores one's pool; returns the exit status."""
-    return command.run(lambda display: _run(arguments, display), arguments.hosts)
+    return command.run(lambda display: _run(arguments, display), arguments.hosts, arguments.submission)
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:

@@ -51,6 +51,7 @@ def main(arguments: Arguments) -> int:
     return command.run(
         lambda display: images.run_without_download("digits", PRESETS, lambda _: make_digits(), arguments, display),
         arguments.hosts,
+        arguments.submission,
     )
 
 

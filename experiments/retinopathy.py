@@ -49,7 +49,7 @@ STUDY = images.FolderStudy(
 
 def main(arguments: Arguments) -> int:
     """Runs a study or looks at a run again; returns the exit status."""
-    return command.run(lambda display: images.run_folder(STUDY, arguments, display), arguments.hosts)
+    return command.run(lambda display: images.run_folder(STUDY, arguments, display), arguments.hosts, arguments.submission)
 
 
 if __name__ == "__main__":

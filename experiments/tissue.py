@@ -54,7 +54,9 @@ class Arguments(images.ImageArguments):
 def main(arguments: Arguments) -> int:
     """Runs a study or looks at a run again; returns the exit status."""
     return command.run(
-        lambda display: images.run_without_download("tissue", PRESETS, _patches, arguments, display), arguments.hosts
+        lambda display: images.run_without_download("tissue", PRESETS, _patches, arguments, display),
+        arguments.hosts,
+        arguments.submission,
     )
 
 

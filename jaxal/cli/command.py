@@ -1,5 +1,6 @@
 """What all commands share: exit statuses, one message for an error, and the compilation cache."""
 
+import functools
 import hashlib
 import logging
 import os
@@ -18,6 +19,7 @@ import tyro
 from jaxal import hosts
 from jaxal.errors import UserError
 from jaxal.report.terminal import Display
+from jaxal.studies.submission import SubmitConfig, submitted
 from jaxal.training.trainer import Interrupted
 
 T = TypeVar("T")
@@ -40,18 +42,21 @@ def parse(arguments: type[T], command: str, given: Sequence[str] | None = None) 
     )
 
 
-def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None) -> int:
+def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None, submission: SubmitConfig | None = None) -> int:
     """Runs a command's work: bad input and a wish to stop end in one message and an exit status, not in a traceback.
 
     Args:
       work: gets where to show things; returns the exit status.
       given: with whom the work is shared; nobody when left out.
+      submission: whether the command is submitted as jobs of a cluster instead.
 
     Returns:
       What `work` returns; 2 for a `UserError`, a full disk or a missing permission; 128 plus the signal's number if a signal asked to stop.
     """
     _use_cores()
     given = given or hosts.HostsConfig()
+    if submission is not None and submission.submit:
+        work = functools.partial(_submit, submission)
     try:
         hosts.start(given.coordinator, given.processes, given.process_index, given.wait_for_hosts)
     except UserError as error:
@@ -87,6 +92,11 @@ def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None) 
             f"Stopped; everything finished is kept. Run the same command again to go on{', without --fresh' if '--fresh' in sys.argv else ''}."
         )
         return 128 + (display.stopped_by or signal.SIGINT)
+
+
+def _submit(submission: SubmitConfig, display: Display) -> int:
+    display.note("\n".join(submitted(submission)))
+    return 0
 
 
 def _use_cores() -> None:

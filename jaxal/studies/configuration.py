@@ -8,15 +8,37 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxal import claims
 from jaxal.errors import UserError
-from jaxal.files import write_text
+from jaxal.files import lock, write_text
 from jaxal.numbers import NUMBERS
 from jaxal.rounds.identity import config_hash, differences, numbers_of
 from jaxal.rounds.ledger import Ledger
 from jaxal.rounds.setup import Task
+from jaxal.studies.workers import CLAIMS
 
 NEW_FOLDER = "Choose another --out, or --fresh to set the folder aside and begin anew."
 EXAMPLES = 5  # of one kind of change, at most
+
+
+def set_aside(folder: Path) -> Path:
+    """Renames a results folder, once it is sure that nobody works in it, to the first free name with a number.
+
+    Raises:
+      UserError: it is something else.
+    """
+    if not (folder / "config.json").is_file() and not ledgers_of(folder):
+        raise UserError(
+            f"--fresh would set {folder} aside, but that holds no config.json and no rounds, so it is no results folder."
+        )
+    if any(claims.holder_of(path) for path in {file.parent for file in folder.glob(f"{CLAIMS}/**/[0-9]*")}):
+        raise UserError(f"--fresh would set {folder} aside, but somebody works in it. Wait, or choose another --out.")
+    with lock(folder):
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+            number += 1
+        folder.rename(aside)
+    return aside
 
 
 def settle_config(path: Path, task: Task, advice: str = NEW_FOLDER, older_numbers: bool = False) -> None:

@@ -12,7 +12,7 @@ import tyro
 
 from jaxal import claims, hosts
 from jaxal.errors import UserError
-from jaxal.files import lock, write_text
+from jaxal.files import write_text
 from jaxal.hosts import HostsConfig
 from jaxal.report import curves, page, terminal
 from jaxal.report.comparison import compare_folder
@@ -24,8 +24,9 @@ from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
 from jaxal.studies import option_types
-from jaxal.studies.configuration import ledgers_of, settle_config
+from jaxal.studies.configuration import set_aside, settle_config
 from jaxal.studies.progress import note_runs
+from jaxal.studies.submission import SubmitConfig
 from jaxal.studies.workers import CLAIMS, Piece, Work, shared
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import TaskKind
@@ -80,6 +81,7 @@ class StudyArguments:
     flips: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="AXIS...", help_behavior_hint="")] = None
     """Axes (0, 1, 2) along which views are flipped, their disagreement joined to the samples' (test-time augmentation). Default: none."""
     hosts: tyro.conf.OmitArgPrefixes[HostsConfig] = dataclasses.field(default_factory=HostsConfig)
+    submission: tyro.conf.OmitArgPrefixes[SubmitConfig] = dataclasses.field(default_factory=SubmitConfig)
 
     @property
     def shares(self) -> Shares | None:
@@ -103,6 +105,7 @@ NOT_OF_THE_RUN = (
     "older_numbers",
     "stale_after",
     "hosts",
+    "submission",
 )
 
 
@@ -155,26 +158,6 @@ class Adjustable(Protocol):
 
 
 S = TypeVar("S", bound=Adjustable)
-
-
-def set_aside(folder: Path) -> Path:
-    """Renames a results folder, once it is sure that nobody works in it, to the first free name with a number.
-
-    Raises:
-      UserError: it is something else.
-    """
-    if not (folder / "config.json").is_file() and not ledgers_of(folder):
-        raise UserError(
-            f"--fresh would set {folder} aside, but that holds no config.json and no rounds, so it is no results folder."
-        )
-    if any(claims.holder_of(path) for path in {file.parent for file in folder.glob(f"{CLAIMS}/**/[0-9]*")}):
-        raise UserError(f"--fresh would set {folder} aside, but somebody works in it. Wait, or choose another --out.")
-    with lock(folder):
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
-            number += 1
-        folder.rename(aside)
-    return aside
 
 
 def finish(out: Path, display: terminal.Display) -> None:
