@@ -12,6 +12,7 @@ import pytest
 
 from jaxal import hosts
 from jaxal.cli import command, main, project_options
+from jaxal.studies.submission import SubmitConfig
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -91,7 +92,7 @@ def options():
     names = set(re.findall(r'"--([a-z-]+)"', "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))))
     for path in [*(ROOT / "experiments").glob("*.py"), *(ROOT / "jaxal" / "cli").glob("*.py")]:
         module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-        for arguments in (getattr(module, "Arguments", None), hosts.HostsConfig):
+        for arguments in (getattr(module, "Arguments", None), hosts.HostsConfig, SubmitConfig):
             if arguments:
                 names |= {field.name.replace("_", "-") for field in dataclasses.fields(arguments)}
     for verb in project_options.PROJECT_OPTIONS.values():
