@@ -22,7 +22,7 @@ def problems(project: Project, progress: Callable[[int, int], None]) -> list[str
     for (id_, name), version in sorted(versions.items()):
         path = project.label_path(id_, name)
         if version.category is not None:
-            found += kind.problems(project, version)
+            found += kind.problems(project, state, version)
         elif not path.is_file():
             found.append(
                 f"{path}: is missing; it is the label of {id_} that {version.reader} handed in on {version.time[:10]}. Restore it."
@@ -30,7 +30,7 @@ def problems(project: Project, progress: Callable[[int, int], None]) -> list[str
         elif sha256_of(path) != version.digest:
             found.append(f"{path}: was altered after it was accepted. Restore it from a backup.")
         else:
-            found += kind.problems(project, version)
+            found += kind.problems(project, state, version)
         progress(done := done + 1, total)
     known = {project.label_path(id_, name) for id_, name in versions}
     for path in sorted((project.folder / "labels").glob("*/[!.]*")):

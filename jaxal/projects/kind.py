@@ -242,7 +242,7 @@ class Kind(NamedTuple):
     sizes: Callable[[Project, Sequence[str], int], dict[str, Size]]
     item: Callable[[Project, State, str, Item], Item]
     picture: Callable[[Item, Sequence[Any]], bytes]
-    problems: Callable[[Project, Version], list[str]]
+    problems: Callable[[Project, State, Version], list[str]]
     export: Callable[[Project, State, Exporting], None]
 
     def named(self, classes: Sequence[str]) -> tuple[str, ...]:

@@ -68,9 +68,8 @@ def of_classes(first: int, second: int, classes: int) -> np.ndarray:
     return values
 
 
-def problems(project: Project, version: Version) -> list[str]:
+def problems(project: Project, state: State, version: Version) -> list[str]:
     """A class that is none of the project's, in a sentence."""
-    classes = project.state().classes
-    if version.category in classes:
+    if version.category in state.classes:
         return []
     return [f"{version.case}/{version.name}: is of the class {version.category!r}, which the project does not have."]

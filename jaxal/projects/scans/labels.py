@@ -130,7 +130,7 @@ def dice_between(project: Project, state: State, first: Version, second: Version
     return [float(value) for value in dice_with(maps[0], maps[1], len(state.classes) - 1)]
 
 
-def strange_values(project: Project, version: Version) -> list[str]:
+def strange_values(project: Project, state: State, version: Version) -> list[str]:
     """Values of a stored map that no class has, in a sentence."""
     values = np.unique(read_version(project, version.case, version.name))
     strange = [int(value) for value in values if value >= version.classes and value != IGNORE]
