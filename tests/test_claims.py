@@ -1,7 +1,6 @@
 """Pieces of work shared by files: one holder at a time, whoever is killed, sleeps, or has another clock."""
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -106,23 +105,28 @@ def test_a_claim_that_cannot_be_read_is_somebodys(tmp_path):
     assert claims.take(tmp_path / "piece") is None
 
 
-def _race(folder, start, found):
-    start.wait()
-    claim = claims.take(folder)
-    found.put(claim is not None)
-    time.sleep(1)
-
-
 def test_of_many_at_once_one_has_it(tmp_path):
-    context = multiprocessing.get_context("fork")
-    start, found = context.Event(), context.Queue()
-    workers = [context.Process(target=_race, args=(tmp_path / "piece", start, found)) for _ in range(8)]
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom jaxal import claims\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "print(claims.take(Path(sys.argv[1])) is not None, flush=True)\nsys.stdin.readline()"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "piece"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(6)
+    ]
     for worker in workers:
-        worker.start()
-    start.set()
-    assert sorted(found.get(timeout=20) for _ in workers) == [False] * 7 + [True]
+        assert worker.stdout.readline() == "ready\n"
+    for word in ("go", "end"):
+        for worker in workers:
+            worker.stdin.write(f"{word}\n")
+            worker.stdin.flush()
+        if word == "go":
+            said = sorted(worker.stdout.readline() for worker in workers)
     for worker in workers:
-        worker.join()
+        worker.communicate()
+    assert said == ["False\n"] * 5 + ["True\n"]
 
 
 def test_who_waits_is_alone_then_and_may_give_up(tmp_path):
