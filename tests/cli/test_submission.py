@@ -1,10 +1,11 @@
 """Workers as jobs of a cluster: what is submitted, and that jobs on this machine share a study."""
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-import killing
 import pytest
 
 from jaxal.errors import UserError
@@ -68,16 +69,19 @@ def test_without_the_extra_its_name_is_told(monkeypatch):
         submitted(SubmitConfig("local"), GIVEN)
 
 
-def test_jobs_on_this_machine_share_a_study(tiny_folder, tmp_path, cache):
-    more = ["--seeds", "2", "--full", "False", "--submit", "local", "--workers", "2"]
-    arguments = killing.command(tiny_folder, tmp_path / "out", "random", *more)
-    arguments[arguments.index("--rounds") + 1] = "1"
-    place = {**killing.environment(cache), "PYTHONPATH": str(killing.ROOT)}
-    done = subprocess.run(arguments, cwd=tmp_path, env=place, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "2 workers: " in done.stdout, done.stdout + done.stderr
-    wanted = [tmp_path / "out" / killing.SETTING / "random" / f"seed-{seed}" / "rounds.jsonl" for seed in (0, 1)]
-    end = time.monotonic() + 120
-    while not all(path.exists() for path in [*wanted, tmp_path / "out" / "report.html"]) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert all(len(path.read_text().splitlines()) == 1 for path in wanted)
-    assert (tmp_path / "runs" / "submitted").is_dir()
+def test_jobs_on_this_machine_run_the_command_without_what_submits_it(tmp_path):
+    """In a process of its own, because jobs outlive whoever submits them."""
+    submit = "import sys\nfrom jaxal.studies.submission import SubmitConfig, submitted\nprint(*submitted(SubmitConfig('local', 2), sys.argv[1:]))"
+    code = "import os, sys; open(f'told-{os.getpid()}', 'w').write(' '.join(sys.argv[1:]))"
+    given = ["python", "-c", code, "--seeds", "2", "--submit", "local", "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", submit, *given], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    line = done.stdout
+    assert line.startswith("2 workers: ") and "runs/submitted" in line
+    end = time.monotonic() + 60
+    while len(told := [path.read_text() for path in tmp_path.glob("told-*")]) < 2 or not all(told):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert told == ["--seeds 2"] * 2

@@ -10,6 +10,7 @@ from jaxal import claims
 from jaxal.errors import UserError
 from jaxal.report.terminal import Display
 from jaxal.rounds.ledger import FULL
+from jaxal.studies import workers
 from jaxal.studies.workers import Piece, alone, held, shared
 from jaxal.training.trainer import Interrupted
 
@@ -17,7 +18,8 @@ ROUNDS = 2
 
 
 @pytest.fixture
-def out(tmp_path):
+def out(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "POLL_SECONDS", 0.05)
     return tmp_path / "out"
 
 
@@ -84,23 +86,23 @@ def test_a_run_whose_pool_is_empty_is_done(out):
 
 def test_several_workers_do_each_run_once(out):
     pieces, at_work, log = pieces_in(out, ("a", "b", "c", FULL), 4), set(), []
-    workers = [Worker(pieces, out, at_work, log) for _ in range(3)]
-    for worker in workers:
+    three = [Worker(pieces, out, at_work, log) for _ in range(3)]
+    for worker in three:
         worker.start()
-    for worker in workers:
+    for worker in three:
         worker.join(60)
     assert sorted(piece.folder for piece, _, _ in log) == sorted(piece.folder for piece in pieces)
-    assert len({name for _, name, _ in log}) == 3 and all(worker.others for worker in workers)
+    assert len({name for _, name, _ in log}) == 3 and all(worker.others for worker in three)
     for piece in pieces:
         assert len((piece.folder / "rounds.jsonl").read_text().splitlines()) == (1 if piece.is_full else ROUNDS)
 
 
 def test_the_first_network_of_a_seed_is_made_once(out):
     pieces, at_work, log = pieces_in(out, ("a", "b", "c"), 3), set(), []
-    workers = [Worker(pieces, out, at_work, log) for _ in range(3)]
-    for worker in workers:
+    three = [Worker(pieces, out, at_work, log) for _ in range(3)]
+    for worker in three:
         worker.start()
-    for worker in workers:
+    for worker in three:
         worker.join(60)
     first = {}
     for piece, _, _ in log:
