@@ -222,7 +222,7 @@ def _check_changed(state: State, delivery: Delivery, digest: str) -> None:
 def _may_correct(state: State, delivery: Delivery) -> bool:
     """Whether a reader may choose another class than before: a slip is easy, and as long as nobody else's word counts, nothing is lost."""
     case = state.cases[delivery.case]
-    return delivery.answer is not None and (case.label is None or case.version(case.label).reader == delivery.reader)
+    return delivery.answer is not None and (case.label is None or len(case.readings) == 1)
 
 
 def _check_reading(project: Project, state: State, delivery: Delivery) -> None:

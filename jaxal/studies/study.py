@@ -27,7 +27,7 @@ from jaxal.studies import option_types
 from jaxal.studies.configuration import set_aside, settle_config
 from jaxal.studies.progress import note_runs
 from jaxal.studies.submission import SubmitConfig
-from jaxal.studies.workers import CLAIMS, Piece, Work, shared
+from jaxal.studies.workers import CLAIMS, SUMMARISED, Piece, Work, is_summarised, shared
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import TaskKind
 
@@ -214,10 +214,14 @@ def run(
         folder = pieces[work.number].folder
         _run_strategy(name, folder, arguments_of_run, preset, tasks[source.name, seed], work, reporting)
 
-    shared(pieces, out, arguments.stale_after, display, do)
+    others = shared(pieces, out, arguments.stale_after, display, do)
     if hosts.is_leader():
         with claims.alone(out / CLAIMS / "summary", arguments.stale_after):
-            finish(out, display)
+            if others and is_summarised(out, pieces):
+                display.note(f"Another worker has written the summary and {out / 'report.html'}.")
+            else:
+                finish(out, display)
+                (out / CLAIMS / SUMMARISED).touch()
         display.note(f"Done in {time.perf_counter() - started:.0f} s.")
     return 0
 

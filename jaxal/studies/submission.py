@@ -54,6 +54,10 @@ def submitted(config: SubmitConfig, given: Sequence[str] | None = None) -> list[
         raise UserError("--submit needs submitit. Install the extra: `pip install 'jaxal[submit]'`.")
     import submitit
 
+    if "--fresh" in (given or sys.orig_argv):
+        raise UserError(
+            "--fresh: every worker would set the others' results aside. Run the command with it first, or move the folder away."
+        )
     command = [sys.executable, *_without_own((given or sys.orig_argv)[1:])]
     options = _options(config.slurm)
     if config.dry_run:

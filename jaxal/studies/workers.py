@@ -23,6 +23,7 @@ from jaxal.types import Watcher
 
 POLL_SECONDS = 1.0  # between two looks at what others have
 CLAIMS = ".claims"  # folder of claims, in that of the results
+SUMMARISED = "summarised"  # file there, whose time is that of the last summary
 
 
 class Piece(NamedTuple):
@@ -87,7 +88,7 @@ class _Watched:
         return getattr(self._display, name)
 
 
-class Held(NamedTuple):
+class RunClaims(NamedTuple):
     """The claims of a run: on itself, and on the first network of its seed, where that is not there yet."""
 
     run: claims.Claim
@@ -114,17 +115,12 @@ def shared(pieces: Sequence[Piece], out: Path, stale_seconds: float, display: Di
     before = {number for number, piece in enumerate(pieces) if piece.is_done}  # each of them is shown, as it always was
     shown: set[int] = set()
     while True:
-        found = hosts.share_json(_next(pieces, shown)) if hosts.count() > 1 else None
-        if hosts.count() > 1:  # several processes are one worker, whose leader holds the folder
-            if found is None:
-                return others
-            work(Work(found, display, lambda: None))
-            shown.add(found)
-            continue
-        number, held = _take(pieces, out, stale_seconds, before - shown)
+        # Several hosts are one worker: the leader claims, and tells the others what.
+        number, held = _take(pieces, out, stale_seconds, before - shown) if hosts.is_leader() else (None, None)
+        number, is_over = hosts.share_json([number, number is None and all(piece.is_done for piece in pieces)])
         if number is None:
             others |= any(number not in shown for number in range(len(pieces)))
-            if all(piece.is_done for piece in pieces):
+            if is_over:
                 return others
             if not told:
                 display.note("Others work on all that is left; this worker waits, in case one of them ends early.")
@@ -152,9 +148,9 @@ def _counted(ledger: Path, size: int, mtime_ns: int) -> tuple[int, bool]:
     return len(lines), bool(lines and not asked_units(lines[-1]))
 
 
-def _do(number: int, held: Held | None, display: Display, work: Callable[[Work], None]) -> bool:
+def _do(number: int, held: RunClaims | None, display: Display, work: Callable[[Work], None]) -> bool:
     """Does a run; returns whether it was not lost to somebody else."""
-    if held is None:  # it is done, and only shown
+    if held is None:  # it is done, and only shown; or the leader of several hosts holds it
         work(Work(number, display, lambda: None))
         return True
     watched = _Watched(display, [held.run])
@@ -176,11 +172,7 @@ def _do(number: int, held: Held | None, display: Display, work: Callable[[Work],
     return True
 
 
-def _next(pieces: Sequence[Piece], shown: set[int]) -> int | None:
-    return next((number for number in range(len(pieces)) if number not in shown), None)
-
-
-def _take(pieces: Sequence[Piece], out: Path, stale_seconds: float, to_show: set[int]) -> tuple[int | None, Held | None]:
+def _take(pieces: Sequence[Piece], out: Path, stale_seconds: float, to_show: set[int]) -> tuple[int | None, RunClaims | None]:
     """The next run for this worker: one that was done before and is to be shown, or one that it could claim."""
     for number, piece in enumerate(pieces):
         if number in to_show:
@@ -194,7 +186,7 @@ def _take(pieces: Sequence[Piece], out: Path, stale_seconds: float, to_show: set
                 continue
         run = claims.take(place_of(out, piece), stale_seconds)
         if run is not None and not piece.is_done:
-            return number, Held(run, first)
+            return number, RunClaims(run, first)
         for claim in (run, first):
             if claim is not None:
                 claim.release()
@@ -235,6 +227,13 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         claim.release()
+
+
+def is_summarised(out: Path, pieces: Sequence[Piece]) -> bool:
+    """Whether a summary was written since the last round of these runs was."""
+    ledgers = [ledger for piece in pieces if (ledger := piece.folder / "rounds.jsonl").is_file()]
+    mark = out / CLAIMS / SUMMARISED
+    return mark.is_file() and all(mark.stat().st_mtime_ns > ledger.stat().st_mtime_ns for ledger in ledgers)
 
 
 @contextlib.contextmanager

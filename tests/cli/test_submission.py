@@ -63,6 +63,11 @@ def test_what_cannot_be_submitted_is_told(config, message, monkeypatch):
         submitted(config, GIVEN)
 
 
+def test_workers_never_begin_anew():
+    with pytest.raises(UserError, match="every worker would set the others' results aside"):
+        submitted(SubmitConfig("local", 2), [*GIVEN, "--fresh"])
+
+
 def test_without_the_extra_its_name_is_told(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'jaxal\[submit\]'"):

@@ -64,6 +64,7 @@ def test_a_slip_is_corrected_until_another_reader_counts(begin_images):
     made.choose(other, double.case, "rare")
     settle(made.project)
     assert made.state.cases[double.case].label == "merged-1"
+    decisions.decide(made.project, double.case, f"{double.reader}-1", "head")  # then it is the head's word that counts
     with pytest.raises(Refused, match="ask who runs the project to reopen"):
         made.choose(double.reader, double.case, "scarce")
 

@@ -153,6 +153,19 @@ def test_a_run_that_somebody_works_on_is_not_looked_at_again(out):
         pass
 
 
+def test_a_summary_counts_until_another_round_is_done(out):
+    pieces = pieces_in(out, ("a",), 2)
+    add_round(pieces[0])
+    assert not workers.is_summarised(out, pieces)
+    time.sleep(0.01)
+    (out / workers.CLAIMS).mkdir()
+    (out / workers.CLAIMS / workers.SUMMARISED).touch()
+    assert workers.is_summarised(out, pieces)
+    time.sleep(0.01)
+    add_round(pieces[1])
+    assert not workers.is_summarised(out, pieces)
+
+
 def test_what_is_shared_is_made_by_one_at_a_time(tmp_path):
     inside, most = [], []
 
