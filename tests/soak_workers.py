@@ -16,6 +16,9 @@ from pathlib import Path
 import killing
 import tiny
 
+from jaxal.report.terminal import Display
+from jaxal.studies.workers import Piece, Work, shared
+
 STRATEGIES, SEEDS, ROUNDS = ("random", "entropy", "bald", "aeig"), 6, 2
 
 
@@ -57,6 +60,23 @@ def once(data: Path, out: Path, cache: Path, seconds: float, rng: random.Random)
     return [said, *(worker.communicate()[0] for worker in workers)]
 
 
+def milliseconds_a_claim(out: Path, count: int) -> float:
+    """What a worker spends between two runs, on a folder of so many that takes no work."""
+    pieces, spent = [Piece(out / "one" / "random" / f"seed-{seed}", 1) for seed in range(count)], 0.0
+
+    def work(given: Work) -> None:
+        nonlocal spent
+        begin = time.perf_counter()
+        ledger = pieces[given.number].folder / "rounds.jsonl"
+        ledger.parent.mkdir(parents=True)
+        ledger.write_text(json.dumps({"queried": ["x"]}) + "\n")
+        spent += time.perf_counter() - begin
+
+    begin = time.perf_counter()
+    shared(pieces, out, 600.0, Display(quiet=True), work)
+    return 1000 * (time.perf_counter() - begin - spent) / count
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=1)
@@ -76,6 +96,9 @@ def main() -> int:
                 return 1
         expected = ledgers(folder / "alone")
         print(f"one worker: {len(expected)} runs in {seconds:.1f} s", flush=True)
+        print(
+            f"looking at {len(expected)} runs and claiming one: {milliseconds_a_claim(folder / 'claimed', len(expected)):.1f} ms"
+        )
         for number in range(options.repetitions):
             out = folder / f"shared-{number}"
             begin = time.monotonic()

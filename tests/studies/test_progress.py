@@ -30,7 +30,10 @@ def test_who_works_on_what_and_when_it_is_done(tmp_path):
     first, line = progress.in_words(out, claims.myself().since + 130)
     assert "1 worker at work; all done in about 3 minutes." in first  # six rounds of half a minute
     assert "one/a/seed-0" in line and "1 of 2 rounds" in line and "for 2 min" in line
-    held.release()
+    other = claims.take(place_of(out, pieces[1]))
+    assert "2 workers at work; all done in about 2 minutes." in progress.in_words(out, 0.0)[0]
+    for claim in (held, other):
+        claim.release()
     for piece in pieces:
         for _ in range(2):
             timed(piece, 30.0)
