@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -63,17 +64,15 @@ class Found(NamedTuple):
 
     Attributes:
       listing: of the kind's own layouts.
-      cases: their ids.
-      labelled: of these, those that have a label already.
-      groups: of patients, as the kind looks them up.
+      labelled: ids of the cases that have a label already.
       root: folder that all paths are below.
+      groups: of patients, by subject, where the listing does not say them.
     """
 
     listing: Any
-    cases: Sequence[str]
     labelled: Sequence[str]
-    groups: Mapping[str, str]
     root: Path
+    groups: Mapping[str, str] = MappingProxyType({})
 
 
 class Delivery(NamedTuple):

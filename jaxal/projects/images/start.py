@@ -49,9 +49,7 @@ def find(asked: Beginning) -> Found:
         listing = find_unlabelled(asked.data, asked.labels, column)
     check_classes(listing.classes)
     check_files(listing)
-    ids = [image.id for image in listing.images]
-    labelled = [image.id for image in listing.images if image.category]
-    return Found(listing, ids, labelled, {image.id: image.group for image in listing.images}, root)
+    return Found(listing, [image.id for image in listing.images if image.category], root)
 
 
 def freeze(folder: Path, asked: Beginning, found: Found, showing: Showing) -> Settings:

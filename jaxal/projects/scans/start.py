@@ -37,7 +37,7 @@ def find(asked: Beginning) -> Found:
     if not listing.cases:
         raise UserError(f"{asked.data}: holds no scans.")
     labelled = [case.id for case in listing.cases if case.label]
-    return Found(listing, [case.id for case in listing.cases], labelled, groups, root)
+    return Found(listing, labelled, root, groups)
 
 
 def freeze(folder: Path, asked: Beginning, found: Found, showing: Showing) -> Settings:
