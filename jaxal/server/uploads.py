@@ -20,7 +20,6 @@ from jaxal.files import writing
 from jaxal.labels.formats import ending_of
 from jaxal.server.answers import Problem
 
-# Ends of names that say how a file is to be read; all else of a client's file name is dropped.
 SMALL = 1 << 16  # bytes of a body or a form's field that has no file
 _PARTS = 20  # of a form
 
@@ -123,7 +122,7 @@ class Upload:
             if self.path is not None:
                 raise Problem(422, f"The form has more than one file {name!r}. Send one.")
             said = options[b"filename"].decode("utf-8", errors="replace").lower()
-            ending = ending_of(said)
+            ending = ending_of(said)  # all else of a client's file name is dropped
             path = self._folder / f"{uuid.uuid4().hex}{ending}"
             with writing(path):
                 self._file = path.open("xb")
