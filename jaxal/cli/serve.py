@@ -77,8 +77,6 @@ def _serve(asked: Serve, display: Display) -> int:
         lambda: review_text(project) if project.state().with_status("disputed") else None,
         lambda reader: _click_page(project, reader),
     )
-    if display.should_stop():
-        raise Interrupted  # by whoever pressed Ctrl-C while all of this was got ready
     config = ServeConfig(
         host=asked.host,
         port=asked.port,
@@ -89,7 +87,9 @@ def _serve(asked: Serve, display: Display) -> int:
         names=option_types.split(asked.names),
         draws=project.settings.of_scans is not None,
     )
-    serve_desk(desk, config, display.note)
+    serve_desk(desk, config, display.note, display.should_stop)
+    if display.should_stop():
+        raise Interrupted
     return 0
 
 

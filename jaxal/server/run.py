@@ -56,13 +56,16 @@ class ServeConfig:
     draws: bool = True
 
 
-def serve(desk: Desk, config: ServeConfig, told: Callable[[str], None] = print) -> None:
+def serve(
+    desk: Desk, config: ServeConfig, told: Callable[[str], None] = print, stopped: Callable[[], bool] = lambda: False
+) -> None:
     """Serves until Ctrl-C or SIGTERM. It ends within a second then, or as soon as a label that is being stored is stored.
 
     Args:
       desk: the project.
       config: how.
       told: is told in a sentence where the server is, and what happens.
+      stopped: whether somebody asked to stop while the server was got ready, which takes a second; then it does not begin.
 
     Raises:
       UserError: the extra `serve` is not installed, the port is taken, the address is not safe as asked for, a file cannot be read, or
@@ -88,6 +91,8 @@ def serve(desk: Desk, config: ServeConfig, told: Callable[[str], None] = print) 
         app = make_app(desk, limits, doorman=doorman, upload_limit=config.upload_mib << 20, at_once=config.at_once, told=told)
         server = uvicorn.Server(configured(app, config.certificate, config.key))
         stack.enter_context(_stopped_by_signals(server))
+        if stopped():
+            return
         told(_where(config, listener))
         server.run(sockets=[listener])
         told("The server has stopped. All that was taken is stored.")

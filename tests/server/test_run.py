@@ -281,3 +281,10 @@ def test_eight_clients_at_once_lose_nothing(tmp_path):
     for case, version, content in done:
         assert Path(desk.version_file(case, version)).read_bytes() == content
     assert len(desk.of("label")) == 40 and waiting(desk) == []
+
+
+def test_a_server_that_somebody_stopped_while_it_was_got_ready_does_not_begin(desk, monkeypatch):
+    told = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *given, **named: told.append("it serves"))
+    serve(desk, ServeConfig(port=0), told.append, stopped=lambda: True)
+    assert told == [], "it would serve until it is stopped once more"
