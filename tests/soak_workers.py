@@ -2,7 +2,7 @@
 
 python tests/soak_workers.py --repetitions 1
 
-Each worker says how long it was at work and how long it waited or looked for work.
+It also measures what a worker spends between two runs, looking at all of them and claiming one.
 """
 
 import argparse

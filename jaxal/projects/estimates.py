@@ -124,7 +124,7 @@ class Estimates(NamedTuple):
 
 
 def to_json(value: Any) -> Any:
-    """Estimates as plain lists and dictionaries; what is not known is null."""
+    """Estimates as plain lists and dictionaries; what is not known, or has no end, is null."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: to_json(part) for name, part in value._asdict().items()}
     if isinstance(value, Mapping):
@@ -132,7 +132,7 @@ def to_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_json(part) for part in value]
     if isinstance(value, float):
-        return None if np.isnan(value) else float(value)
+        return float(value) if np.isfinite(value) else None
     return value.item() if isinstance(value, np.generic) else value
 
 

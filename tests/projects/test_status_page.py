@@ -1,12 +1,15 @@
 """The page of a project: what to do comes first, every number comes from the records, nothing comes from elsewhere, names are names."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 from made_pages import NASTY, Seen, case, full, nasty, pair, reader, replaced, status, taken, unseen
 
+from jaxal.assessment.intervals import Estimate
 from jaxal.projects.estimates import estimates_of
+from jaxal.projects.estimates import to_json as estimates_to_json
 from jaxal.projects.measures import honest
 from jaxal.projects.page import page_text
 from jaxal.projects.past import Past
@@ -135,6 +138,16 @@ def test_every_number_comes_from_the_records(what, unchanged_page):
     if expected is not None:
         assert expected in after
         assert after.count(expected) > before.count(expected)
+
+
+def test_estimates_for_programs_have_no_number_that_json_has_not():
+    told, past = full()
+    estimates = estimates_of(told, past)
+    record = json.loads(json.dumps(estimates_to_json(estimates), allow_nan=False))
+    last = record["curve"][-1]["honest"]["over_all"]
+    assert last["value"] == estimates.curve[-1].honest.over_all.value and last["low"] < last["value"] < last["high"]
+    endless = estimates.goals[0]._replace(more=Estimate(3.0, 1.0, np.inf))
+    assert estimates_to_json(endless)["more"] == {"value": 3.0, "low": 1.0, "high": None, "cases": 0}
 
 
 def test_the_bound_of_money_is_the_projects():
