@@ -22,11 +22,13 @@ from rich.table import Table
 
 from benchmarks.measure import interleaved, median, ratio, write
 from jaxal.networks import unet as unet_module
-from jaxal.networks.conv import conv_by_tiles, conv_plain
+from jaxal.networks.conv import conv_plain
+from jaxal.networks.conv_tiles import conv_by_tiles
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.trainer import Recipe, Trainer, take_step
+from jaxal.training.step import Recipe, take_step
+from jaxal.training.trainer import Trainer
 from jaxal.types import Example
 
 SIZES = [

@@ -18,7 +18,6 @@ from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.data.scans.prepare import load_case
 from jaxal.data.stream import batches
-from jaxal.networks.conv import devices_share_cores
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.tasks.classification import CLASSIFICATION
@@ -120,11 +119,7 @@ def on_all_devices(function, bench: Bench | ImageBench, batch_size: int):
     """A call that streams cases through `function(params, images)` on all devices, as the pass does, and keeps what it returns."""
     mesh = Mesh(np.array(jax.local_devices()), ("cases",))
 
-    def evaluate(params, images):
-        with devices_share_cores(mesh.size > 1):
-            return function(params, images)
-
-    spread = jax.jit(jax.shard_map(evaluate, mesh=mesh, in_specs=(P(), P("cases")), out_specs=P("cases"), check_vma=False))
+    spread = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(P(), P("cases")), out_specs=P("cases"), check_vma=False))
     everywhere, shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))
 
     def run(cases):

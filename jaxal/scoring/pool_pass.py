@@ -15,7 +15,6 @@ from jax.sharding import PartitionSpec as P
 from jaxal import hosts
 from jaxal.arrays import flat, logits_of, numbers_of
 from jaxal.data.stream import batches
-from jaxal.networks.conv import devices_share_cores
 from jaxal.numbers import NUMBERS
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import MembersConfig, Stream, first_network, member_moments, member_probabilities
@@ -223,10 +222,7 @@ class _Program(NamedTuple):
 def _compiled(program: _Program, mesh: Mesh) -> jax.stages.Wrapped:
     """The program of a pass; several strategies and seeds of a study run the same ones."""
 
-    def evaluate(params: Params, key: Array, examples: Example, numbers: Array) -> Collected:
-        with devices_share_cores(mesh.size > 1):
-            return _evaluate(program, params, key, examples, numbers)
-
+    evaluate = functools.partial(_evaluate, program)
     # Each device runs the program of a single one on its own cases; nothing travels between them.
     in_specs, out_specs = (P(), P(), P("cases"), P("cases")), P("cases")
     shared = jax.shard_map(evaluate, mesh=mesh, check_vma=False, in_specs=in_specs, out_specs=out_specs)

@@ -50,7 +50,8 @@ def soft_dice(logits: Array, labels: Array, labelled: Array, class_mask: Array, 
       `[...]` in [0, 1]; zero where no class counts.
     """
     labelled_elements = labelled[..., None, :]
-    probabilities = jnp.where(labelled_elements, jax.nn.softmax(logits, axis=-2), 0.0)
+    # Not `softmax`: XLA turns its quotient into a product where there is one device and leaves it where there are several.
+    probabilities = jnp.where(labelled_elements, jnp.exp(jax.nn.log_softmax(logits, axis=-2)), 0.0)
     truth = jnp.where(labelled_elements, one_hot(labels, logits.shape[-2]), 0.0)
     overlap = (probabilities * truth).sum(-1)
     size = probabilities.sum(-1) + truth.sum(-1)

@@ -8,16 +8,20 @@ import optax
 import pytest
 import scipy.linalg
 import tiny
+import tiny_images
 from scipy import ndimage
 
 from jaxal.assessment import metrics
 from jaxal.data.scans.prepare import load_case
+from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
+from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
-from jaxal.training import trainer as training
+from jaxal.training import step as training
 from jaxal.training.augment import _rotation, augment
 from jaxal.training.config import TrainingConfig
-from jaxal.training.trainer import Interrupted, Trainer, TrainState, _batch_indices, relative_rate, whole
+from jaxal.training.step import TrainState, relative_rate
+from jaxal.training.trainer import Interrupted, Trainer, _batch_indices, _batches, whole
 from jaxal.types import Example
 
 
@@ -120,10 +124,36 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
 
     with jax.numpy_dtype_promotion("standard"):
         memory = optimizer.init(params)
-        for step, batch in enumerate(training._batches(seed, 0, 10, 2, 4, whole(examples))):
-            memory, params = one_step(gradient(params, jax.random.fold_in(key, step), batch), memory, params)
+        for step, batch in enumerate(_batches(seed, 0, 10, 2, 4, whole(examples))):
+            own = jax.random.fold_in(key, step)
+            keys = [jax.random.split(jax.random.fold_in(own, purpose), 2) for purpose in (0, 1)]
+            memory, params = one_step(gradient(params, *keys, batch), memory, params)
     for leaf, expected in zip(jax.tree.leaves(trained), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(expected), atol=2e-4)
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 4])
+def test_the_number_of_devices_changes_no_bit(examples, batch_size, in_a_hurry):
+    """One device takes the examples one after the other, two share them if they can; 3 cannot be halved."""
+    config = dataclasses.replace(tiny.TRAINING, batch_size=batch_size)
+    recipe = Trainer(SEGMENTATION, unet(dataclasses.replace(tiny.NETWORK, levels=2)), config)._recipe
+    batch = Example(*(np.stack(part[:batch_size]) for part in zip(*examples, strict=True)))
+    params = jax.jit(recipe.model.init)(jax.random.key(0), batch.image[:1])
+    states = []
+    for devices in (jax.devices()[:1], jax.devices()[:2]):
+        mesh = training.make_mesh(recipe, devices)
+        assert mesh.size == (1 if batch_size == 3 else len(devices))
+        state = jax.device_put(training.fresh_state(config, params), training.everywhere(mesh))
+        for _ in range(3):
+            state = training.compiled_step(recipe, mesh)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2))
+        states.append(jax.tree.map(np.asarray, state))
+    for alone, shared in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_allclose(shared, alone, rtol=0, atol=1e-3 * np.abs(alone).max() if in_a_hurry else 0)
+
+
+def test_images_train_on_one_device_of_a_cpu():
+    recipe = Trainer(CLASSIFICATION, resnet(tiny_images.NETWORK), TrainingConfig(batch_size=4))._recipe
+    assert training.make_mesh(recipe, jax.devices()).size == 1
 
 
 def test_draws_know_their_step_and_place_alone(examples):
@@ -153,10 +183,12 @@ def test_every_epoch_goes_through_all_cases():
 
 def test_compiles_once_whatever_the_number_of_cases_and_the_start(examples):
     config = dataclasses.replace(tiny.TRAINING, noise=0.123)  # no other test's
-    before = training._compiled_step._cache_size()
+    before = training.compiled_step.cache_info().misses
     for count, warm in ((2, False), (3, False), (4, True)):
-        fit(Trainer(SEGMENTATION, unet(tiny.NETWORK), config, warm), examples[:count])
-    assert training._compiled_step._cache_size() == before + 1
+        trainer = Trainer(SEGMENTATION, unet(tiny.NETWORK), config, warm)
+        fit(trainer, examples[:count])
+    assert training.compiled_step.cache_info().misses == before + 1
+    assert training.compiled_step(trainer._recipe, trainer._mesh)._cache_size() == 1
 
 
 def test_labels_of_padding_do_not_act(trainer, examples):
