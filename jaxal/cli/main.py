@@ -10,6 +10,13 @@ from typing import NoReturn
 
 from jaxal.cli.help import HELP, USAGE, VERBS
 from jaxal.cli.help_projects import PROJECT_VERBS
+from jaxal.cli.huge_pages import use_huge_pages
+
+
+def console() -> int:
+    """The command as a process of its own."""
+    use_huge_pages()
+    return main()
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -130,4 +137,4 @@ def _stop_at_once(number: int, frame: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console())

@@ -293,15 +293,8 @@ def _grid(kernel: Array, winograd_from: int, twice_from: int) -> _Grid:
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv_by_tiles(inputs: Array, kernel: Array, tile_bytes: int = TILE_BYTES) -> Array:
-    """A 3-D convolution as matrix products over tiles; as fast in loops and under `vmap`, with its gradient.
-
-    Args:
-      inputs: `[batch, depth, height, width, channels]`.
-      kernel: `[*window, channels, features]`, odd windows.
-      tile_bytes: of a tile of the forward result.
-    """
+def convolved(inputs: Array, kernel: Array, tile_bytes: int = TILE_BYTES) -> Array:
+    """The convolution without its gradient; see `conv_by_tiles`."""
     *window, _, features = kernel.shape
     walk = _Walk(inputs, window, features, _grid(kernel, WINOGRAD_FROM, WINOGRAD_TWICE_FROM), tile_bytes)
     matrices = [part.swapaxes(1, 2).reshape(-1, window[2] * features) for part in walk.grid.parts(kernel)]
@@ -316,16 +309,12 @@ def conv_by_tiles(inputs: Array, kernel: Array, tile_bytes: int = TILE_BYTES) ->
     return walk.whole(volume)
 
 
-def _forward(inputs: Array, kernel: Array, tile_bytes: int):
-    return conv_by_tiles(inputs, kernel, tile_bytes), (inputs, kernel)
+def gradients(inputs: Array, kernel: Array, errors: Array) -> tuple[Array, Array]:
+    """Of inputs and kernel, for errors of what comes out.
 
-
-def _backward(tile_bytes: int, saved: tuple[Array, Array], errors: Array) -> tuple[Array, Array]:
-    """The input's gradient is a convolution of the errors with the mirrored kernel, whose own gradient comes of the same tiles.
-
-    Matrices stand as `[window width * channels, taps * features]`, so that the kernel of many channels is never transposed.
+    The input's gradient is a convolution of the errors with the mirrored kernel, whose own gradient comes of the same tiles. Matrices stand
+    as `[window width * channels, taps * features]`, so that the kernel of many channels is never transposed.
     """
-    inputs, kernel = saved
     *window, channels, features = kernel.shape
     grid = _grid(kernel, WINOGRAD_GRADIENT_FROM, WINOGRAD_TWICE_FROM)
     walk = _Walk(errors, window, channels, grid, GRADIENT_TILE_BYTES)
@@ -333,15 +322,15 @@ def _backward(tile_bytes: int, saved: tuple[Array, Array], errors: Array) -> tup
     matrices = [part.transpose(1, 2, 0, 3).reshape(window[2] * channels, -1) for part in grid.parts(_mirrored(kernel))]
 
     def of_tile(index: Array, carry):
-        scratch, column_scratch, gradients, volume = carry
+        scratch, column_scratch, totals, volume = carry
         scratch, column_scratch = walk.stacked(scratch, index), columns(column_scratch, index)
         stacked = [_rows(part) for part in scratch]
         products = [
             lax.dot_general(part, matrix, (((1,), (1,)), ((), ()))) for part, matrix in zip(stacked, matrices, strict=True)
         ]
-        parts = zip(gradients, column_scratch, stacked, strict=True)
-        gradients = [total + product_of(_rows(column), part) for total, column, part in parts]
-        return scratch, column_scratch, gradients, walk.put(volume, walk.slices(products), index)
+        parts = zip(totals, column_scratch, stacked, strict=True)
+        totals = [total + product_of(_rows(column), part) for total, column, part in parts]
+        return scratch, column_scratch, totals, walk.put(volume, walk.slices(products), index)
 
     # Products of many columns are faster from the other side; they are small enough to be turned afterwards.
     turned = window[2] > 1
@@ -351,15 +340,34 @@ def _backward(tile_bytes: int, saved: tuple[Array, Array], errors: Array) -> tup
 
     nothing = [jnp.zeros_like(matrix.T if turned else matrix) for matrix in matrices]
     begin = (walk.scratch(), walk.column_scratch(), nothing, walk.room())
-    _, _, gradients, volume = lax.fori_loop(0, walk.count, of_tile, begin)
+    _, _, totals, volume = lax.fori_loop(0, walk.count, of_tile, begin)
     shape = (window[2], channels, -1, features)
-    gradients = [(part.T if turned else part).reshape(shape).transpose(2, 0, 1, 3) for part in gradients]
-    gradient = grid.gathered(gradients)
-    return walk.whole(volume), _mirrored(gradient)
+    parts = [(part.T if turned else part).reshape(shape).transpose(2, 0, 1, 3) for part in totals]
+    return walk.whole(volume), _mirrored(grid.gathered(parts))
 
 
 def _mirrored(kernel: Array) -> Array:
     return jnp.flip(kernel, (0, 1, 2))
 
 
-conv_by_tiles.defvjp(_forward, _backward)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv_by_tiles(inputs: Array, kernel: Array, tile_bytes: int = TILE_BYTES) -> Array:
+    """A 3-D convolution as matrix products over tiles; as fast in loops and under `vmap`, with its gradient.
+
+    Args:
+      inputs: `[batch, depth, height, width, channels]`.
+      kernel: `[*window, channels, features]`, odd windows.
+      tile_bytes: of a tile of the forward result.
+    """
+    return convolved(inputs, kernel, tile_bytes)
+
+
+def _saved(inputs: Array, kernel: Array, tile_bytes: int) -> tuple[Array, tuple[Array, Array]]:
+    return convolved(inputs, kernel, tile_bytes), (inputs, kernel)
+
+
+def _of_saved(tile_bytes: int, saved: tuple[Array, Array], errors: Array) -> tuple[Array, Array]:
+    return gradients(*saved, errors)
+
+
+conv_by_tiles.defvjp(_saved, _of_saved)
