@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peers_torch_networks import Block, Features, Network, ResNet
+from peers_torch_networks import Features, Network, ResNet, take_resnet, take_unet
+from peers_torch_training import training_agreement, training_round, training_setup, training_steps
 from torch import nn
 from torch.nn import functional as F
 
@@ -67,19 +68,7 @@ def setup(folder: str, weights: str, width: int, classes: int, batch_size: int):
     arrays = {name: torch.from_numpy(values) for name, values in np.load(weights).items()}
     features, head = Features(width), nn.Linear(width, classes)
 
-    def fill(block: Block, name: str):
-        for index, (conv, norm) in enumerate(((block.first, block.first_norm), (block.second, block.second_norm))):
-            conv.weight.data = arrays[f"{name}/Conv_{index}/kernel"].permute(4, 3, 0, 1, 2).contiguous()
-            norm.weight.data = arrays[f"{name}/Norm_{index}/scale"]
-            norm.bias.data = arrays[f"{name}/Norm_{index}/bias"]
-
-    for level, block in enumerate(features.encoders):
-        fill(block, f"encoders_{level}")
-    for level, block in enumerate(features.decoders):
-        fill(block, f"decoders_{level}")
-    for level, upsample in enumerate(features.upsamples):
-        upsample.weight.data = arrays[f"upsamples_{level}/corners"].permute(3, 4, 0, 1, 2).contiguous()
-    head.weight.data, head.bias.data = arrays["kernel"].T.contiguous(), arrays["bias"]
+    take_unet(features, head, arrays)
     state.network = Network(features, head).eval().to(DEVICE, memory_format=torch.channels_last_3d)
     state.folder, state.batch_size = folder, batch_size
     state.loaders = {}
@@ -173,19 +162,7 @@ def images_setup(weights: str, path: str, mean: list[float], deviation: list[flo
     arrays = {name: torch.from_numpy(values) for name, values in np.load(weights).items()}
     network = ResNet(classes)
 
-    def fill(conv: nn.Conv2d, norm: nn.BatchNorm2d, conv_name: str, norm_name: str):
-        conv.weight.data = arrays[f"{conv_name}/kernel"].permute(3, 2, 0, 1).contiguous()
-        norm.weight.data = arrays[f"{norm_name}/frozen_scale"] * np.sqrt(1 + norm.eps)
-        norm.bias.data = arrays[f"{norm_name}/frozen_bias"]
-
-    fill(network.entry, network.entry_norm, "conv1", "norm1")
-    for place, block in enumerate(network.blocks):
-        name = f"layer{place // 2 + 1}_{place % 2}"
-        fill(block.first, block.first_norm, f"{name}/conv1", f"{name}/norm1")
-        fill(block.second, block.second_norm, f"{name}/conv2", f"{name}/norm2")
-        if block.shortcut:
-            fill(*block.shortcut, f"{name}/shortcut_conv", f"{name}/shortcut_norm")
-    network.head.weight.data, network.head.bias.data = arrays["kernel"].T.contiguous(), arrays["bias"]
+    take_resnet(network, arrays)
     state.image_network = network.eval().to(DEVICE, memory_format=torch.channels_last)
     state.images, state.image_batch, state.image_loaders = (path, mean, deviation), batch_size, {}
 
@@ -320,7 +297,7 @@ CALLS = {
     call.__name__: call
     for call in (
         about, setup, logits, forward, bald_by_hand, bald_by_baal, images_setup, images_entropy, images_bald_by_hand, images_bald_by_baal, aeig_setup, aeig_by_loop, aeig_batched, badge_setup, badge_factorised,
-        k_center_by_skactiveml,
+        k_center_by_skactiveml, training_setup, training_agreement, training_steps, training_round,
     )
 }  # fmt: skip
 

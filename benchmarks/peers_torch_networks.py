@@ -1,5 +1,6 @@
 """The networks of `peers_torch`, as people write them in PyTorch: the same layers and parameters as those of jaxal."""
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -89,3 +90,39 @@ class ResNet(nn.Module):
 
     def forward(self, x):
         return self.head(self.dropout(self.features(x)))
+
+
+def take_unet(features: Features, head: nn.Linear, arrays: dict[str, torch.Tensor]) -> None:
+    """Takes over the weights of the JAX network, by the paths of its parameters."""
+
+    def fill(block: Block, name: str):
+        for index, (conv, norm) in enumerate(((block.first, block.first_norm), (block.second, block.second_norm))):
+            conv.weight.data = arrays[f"{name}/Conv_{index}/kernel"].permute(4, 3, 0, 1, 2).contiguous()
+            norm.weight.data = arrays[f"{name}/Norm_{index}/scale"]
+            norm.bias.data = arrays[f"{name}/Norm_{index}/bias"]
+
+    for level, block in enumerate(features.encoders):
+        fill(block, f"encoders_{level}")
+    for level, block in enumerate(features.decoders):
+        fill(block, f"decoders_{level}")
+    for level, upsample in enumerate(features.upsamples):
+        upsample.weight.data = arrays[f"upsamples_{level}/corners"].permute(3, 4, 0, 1, 2).contiguous()
+    head.weight.data, head.bias.data = arrays["kernel"].T.contiguous(), arrays["bias"]
+
+
+def take_resnet(network: ResNet, arrays: dict[str, torch.Tensor]) -> None:
+    """Takes over the weights of the JAX network, whose norms are scales and offsets, as batch norms that are done learning."""
+
+    def fill(conv: nn.Conv2d, norm: nn.BatchNorm2d, conv_name: str, norm_name: str):
+        conv.weight.data = arrays[f"{conv_name}/kernel"].permute(3, 2, 0, 1).contiguous()
+        norm.weight.data = arrays[f"{norm_name}/frozen_scale"] * np.sqrt(1 + norm.eps)
+        norm.bias.data = arrays[f"{norm_name}/frozen_bias"]
+
+    fill(network.entry, network.entry_norm, "conv1", "norm1")
+    for place, block in enumerate(network.blocks):
+        name = f"layer{place // 2 + 1}_{place % 2}"
+        fill(block.first, block.first_norm, f"{name}/conv1", f"{name}/norm1")
+        fill(block.second, block.second_norm, f"{name}/conv2", f"{name}/norm2")
+        if block.shortcut:
+            fill(*block.shortcut, f"{name}/shortcut_conv", f"{name}/shortcut_norm")
+    network.head.weight.data, network.head.bias.data = arrays["kernel"].T.contiguous(), arrays["bias"]

@@ -37,9 +37,10 @@ def conv(inputs: Array, kernel: Array, stride: int = 1) -> Array:
         kept = inputs if stride == 1 else inputs[(slice(None), *(slice(None, None, stride),) * (inputs.ndim - 2))]
         return jnp.einsum("...c,cf->...f", kept, kernel.reshape(kernel.shape[-2:]))
     if kernel.ndim == 4:  # in two dimensions the plain form is the faster one on a CPU, too, but for its gradient in loops
-        if all(size >= length for size, length in zip(inputs.shape[1:-1], kernel.shape, strict=False)):
+        if all(-(-size // stride) >= length for size, length in zip(inputs.shape[1:-1], kernel.shape, strict=False)):
             return conv_plain(inputs, kernel, stride)
-        # Of an image smaller than the window XLA makes something else: 512 channels of 2 x 2 take 90 times as long.
+        # Where fewer pixels come out than the window has, XLA makes something else: 512 channels of 2 x 2 take 90 times as long, and the
+        # gradient from 4 x 4 to 2 x 2 takes 15 times as long.
         on_cpu, elsewhere = (functools.partial(form, stride=stride) for form in (conv_by_patches, conv_plain))
         return lax.platform_dependent(inputs, kernel, cpu=on_cpu, default=elsewhere)
     if stride != 1:
