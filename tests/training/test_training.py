@@ -151,6 +151,20 @@ def test_the_number_of_devices_changes_no_bit(examples, batch_size, in_a_hurry):
         np.testing.assert_allclose(shared, alone, rtol=0, atol=1e-3 * np.abs(alone).max() if in_a_hurry else 0)
 
 
+@pytest.mark.parametrize("groups", [None, 2, 4])
+def test_groups_yield_the_gradient_of_the_mean_loss(trainer, examples, groups):
+    """Its size, too, which Adam would forgive."""
+    batch = Example(*(np.stack(part[:4]) for part in zip(*examples, strict=True)))
+    params, key = trainer.start(jax.random.key(0), examples[0]).params, jax.random.key(1)
+    keys = [jax.random.split(jax.random.fold_in(key, purpose), 4) for purpose in (0, 1)]
+    expected = jax.jit(jax.grad(functools.partial(training._loss, trainer._recipe)))(params, *keys, batch)
+    ours = jax.jit(lambda params: training._gradient(trainer._recipe, params, key, batch, groups, jnp.int32(groups or 1), None))(
+        params
+    )
+    for leaf, plain in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(np.asarray(leaf), np.asarray(plain), rtol=0, atol=1e-5 * np.abs(plain).max() + 1e-8)
+
+
 def test_images_train_on_one_device_of_a_cpu():
     recipe = Trainer(CLASSIFICATION, resnet(tiny_images.NETWORK), TrainingConfig(batch_size=4))._recipe
     assert training.make_mesh(recipe, jax.devices()).size == 1
