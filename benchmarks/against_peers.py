@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import keep_compiled, median, plot_ratios, ratio, use_all_cores, write
-from benchmarks.pool import CLASSES, FULL, IMAGE_BATCH, QUICK, Bench, Sizes, key, make_bench, make_image_bench
+from benchmarks.pool import CLASSES, FULL, IMAGE_BATCH, QUICK, Bench, Sizes, key, make_bench, make_image_bench, named_weights
 from jaxal.acquisition import gradients, information, selection
 from jaxal.arrays import flat, logits_of
 from jaxal.scoring.members import MembersConfig
@@ -117,11 +117,7 @@ def _task_of(call: str) -> str:
 
 def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few: int) -> None:
     """BALD over files on disk, dropout at the head."""
-    weights = {
-        "/".join(str(key.key) for key in path): np.asarray(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(bench.params)
-    }
-    np.savez(folder / "weights.npz", **weights)
+    np.savez(folder / "weights.npz", **named_weights(bench.params))
     contest.peer(
         "setup",
         folder=str(folder / "pool-prepared"),
@@ -165,11 +161,7 @@ def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few
 def classification(contest: Contest, folder: Path, images: int, few: int, members: int) -> None:
     """Entropy and BALD over images on disk, ResNet-18 with dropout before its last layer, at 64 x 64 pixels and 5 classes."""
     pool = make_image_bench(folder / "images", images)
-    weights = {
-        "/".join(str(part.key) for part in path): np.asarray(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(pool.params)
-    }
-    np.savez(folder / "image-weights.npz", **weights)
+    np.savez(folder / "image-weights.npz", **named_weights(pool.params))
     contest.peer("images_setup", weights=str(folder / "image-weights.npz"), batch_size=IMAGE_BATCH, classes=CLASSES, **pool.about)
 
     def over(name: str, count: int):

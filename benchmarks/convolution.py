@@ -21,9 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import interleaved, median, ratio, write
-from jaxal.networks import unet as unet_module
-from jaxal.networks.conv import conv_plain
-from jaxal.networks.conv_tiles import conv_by_tiles
+from jaxal.networks import layers
+from jaxal.networks.conv import conv, conv_plain
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
@@ -52,7 +51,7 @@ def conv_by_slices(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
     return conv_plain(stacked, flat).reshape(batch, depth, height, width, -1)
 
 
-FORMS = {"plain": conv_plain, "slices": conv_by_slices, "tiles": conv_by_tiles}
+FORMS = {"plain": conv_plain, "slices": conv_by_slices, "tiles": conv}
 
 
 def four(form, looped: bool, inputs, kernels):
@@ -110,7 +109,7 @@ def measure_step(shape: tuple[int, ...], width: int, repeats: int) -> list[dict]
     batch = jax.tree.map(lambda part: np.stack([part, part]), example)
     calls = {}
     for name in ("plain", "tiles"):
-        with mock.patch.object(unet_module, "conv", {"plain": conv_plain, "tiles": conv_by_tiles}[name]):
+        with mock.patch.object(layers, "conv", FORMS[name]):
             model, config = unet(UNetConfig(width=width)), TrainingConfig()
             state = Trainer(SEGMENTATION, model, config).start(jax.random.key(0), example)
             # A function of its own, traced anew, and not donated: every turn starts from the same state.

@@ -111,6 +111,12 @@ def make_image_bench(folder: Path, images: int) -> ImageBench:
     return ImageBench(ready.dataset, model, params, ready.load, about)
 
 
+def named_weights(params: Params, prefix: str = "") -> dict[str, np.ndarray]:
+    """Weights by the paths of their parameters, for a process that knows nothing of jaxal."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {prefix + "/".join(str(part.key) for part in path): np.asarray(leaf) for path, leaf in leaves}
+
+
 def key() -> jax.Array:
     return jax.random.key(0)
 

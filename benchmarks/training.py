@@ -2,6 +2,7 @@
 
     python -m benchmarks.training --python PEERS/bin/python --out benchmarks/results/training-cpu.json
     python -m benchmarks.training --quick --python PEERS/bin/python
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=0 python -m benchmarks.training --alone    # small pages of memory; without it, large ones
 
 PEERS is a virtual environment with torch alone: `python -m venv PEERS && PEERS/bin/pip install torch==2.13.0 numpy`.
 
@@ -27,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.against_peers import Peer
 from benchmarks.measure import keep_compiled, median, ratio, use_all_cores, write
-from benchmarks.pool import CLASSES, Sizes, make_bench
+from benchmarks.pool import CLASSES, Sizes, make_bench, named_weights
 from jaxal.arrays import flat, logits_of
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
@@ -83,6 +84,31 @@ def agreement(contender: Contender, params: Params) -> list[float]:
     return [float(value), float(jnp.sqrt(sum(jnp.square(part).sum() for part in jax.tree.leaves(gradient))))]
 
 
+def timed_steps(contender: Contender, params: Params) -> Callable[[], float]:
+    """Takes a step and says how many seconds it took."""
+    recipe = contender.recipe
+    mesh = make_mesh(recipe, jax.devices())
+    step = compiled_step(recipe, mesh)
+    state = jax.device_put(fresh_state(recipe.config, params), everywhere(mesh))
+
+    def take() -> float:
+        nonlocal state
+        began = time.perf_counter()
+        state = jax.block_until_ready(step(state, jax.random.key(1), contender.batch, np.int32(1000), np.float32(1e-3)))
+        return time.perf_counter() - began
+
+    return take
+
+
+def alone(console: Console) -> None:
+    """Our step of the demo's size by itself, to compare environments."""
+    contender = unet_contender(8, (40, 40, 32))
+    take = timed_steps(contender, jax.jit(contender.recipe.model.init)(jax.random.key(0), contender.batch.image[:1]))
+    compiling, *_ = [take() for _ in range(4)]
+    seconds = median([take() for _ in range(30)])
+    console.print(f"{contender.name}: {seconds:.3f} s a step, the median of 30; the first took {compiling:.1f} s")
+
+
 def steps(contender: Contender, peer: Peer, folder: Path, pairs: int, console: Console) -> dict[str, Any]:
     """Ratios of one step, pair by pair."""
     recipe, batch = contender.recipe, contender.batch
@@ -91,9 +117,7 @@ def steps(contender: Contender, peer: Peer, folder: Path, pairs: int, console: C
         params = jax.tree_util.tree_map_with_path(
             lambda path, leaf: 0.7 * leaf if path[-1].key == "frozen_scale" else leaf, params
         )
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    weights = {"w:" + "/".join(str(key.key) for key in path): np.asarray(leaf) for path, leaf in leaves}
-    np.savez(folder / "training.npz", images=batch.image, labels=batch.label, **weights)
+    np.savez(folder / "training.npz", images=batch.image, labels=batch.label, **named_weights(params, "w:"))
     for name, channels_last in FORMATS.items():
         classes = 2 if recipe.dense else CLASSES
         peer("training_setup", name=name, arrays=str(folder / "training.npz"), width=contender.width, classes=classes,
@@ -102,16 +126,7 @@ def steps(contender: Contender, peer: Peer, folder: Path, pairs: int, console: C
     difference = max(abs(a - b) / abs(b) for a, b in zip(ours_value, theirs_value, strict=True))
     if not difference < 1e-3:
         raise RuntimeError(f"The two trainings differ: loss and gradient {ours_value} here, {theirs_value} there.")
-    mesh = make_mesh(recipe, jax.devices())
-    step = compiled_step(recipe, mesh)
-    state = jax.device_put(fresh_state(recipe.config, params), everywhere(mesh))
-
-    def ours() -> float:
-        nonlocal state
-        began = time.perf_counter()
-        state = jax.block_until_ready(step(state, jax.random.key(1), batch, np.int32(1000), np.float32(1e-3)))
-        return time.perf_counter() - began
-
+    ours = timed_steps(contender, params)
     compiling = ours()
     seconds: dict[str, list[float]] = {name: [] for name in ("ours", *FORMATS)}
     for turn in range(pairs + 1):
@@ -122,8 +137,7 @@ def steps(contender: Contender, peer: Peer, folder: Path, pairs: int, console: C
     best = min(FORMATS, key=lambda name: median(seconds[name]))
     row = {
         "what": contender.name, "peer_over_ours": ratio(seconds[best], seconds["ours"]), "ours_seconds": median(seconds["ours"]),
-        "peer_seconds": {name: median(seconds[name]) for name in FORMATS}, "peer_format": best, "devices": mesh.size,
-        "first_step_seconds": compiling, "largest_difference": difference,
+        "peer_seconds": {name: median(seconds[name]) for name in FORMATS}, "peer_format": best, "first_step_seconds": compiling, "largest_difference": difference,
     }  # fmt: skip
     console.print(f"  {contender.name}: {row['peer_over_ours']['median']:.2f}")
     return row
@@ -141,10 +155,8 @@ def whole_round(peer: Peer, folder: Path, shape: tuple[int, int, int], width: in
         params = trainer.fit(jax.random.key(0), LABELLED, lambda index, rng: bench.load(cases[index]), state).params
         return [scores(params, jax.random.key(0), part, bench.load) for part in (cases[LABELLED:-TEST], cases[-TEST:])]
 
-    leaves = jax.tree_util.tree_leaves_with_path(bench.params)
-    weights = {"w:" + "/".join(str(key.key) for key in path): np.asarray(leaf) for path, leaf in leaves}
     first = bench.load(cases[0])
-    np.savez(folder / "round.npz", images=first.image[None], labels=first.label[None], **weights)
+    np.savez(folder / "round.npz", images=first.image[None], labels=first.label[None], **named_weights(bench.params, "w:"))
     names = {"labelled": LABELLED, "pool": POOL, "test": TEST, "steps": count, "batch": config.batch_size}
     theirs: dict[str, Callable[[], float]] = {}
     for name, channels_last in FORMATS.items():
@@ -170,12 +182,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, within a minute; no figures to quote")
     parser.add_argument("--python", default=sys.executable, help="the Python that has torch")
+    parser.add_argument("--alone", action="store_true", help="no peer: our step of the demo's size, to compare environments")
     parser.add_argument("--pairs", type=int, help="turns of each step")
     parser.add_argument("--rounds", type=int, help="turns of the round")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     use_all_cores()
     console = Console(width=130)
+    if options.alone:
+        alone(console)
+        return
     pairs, rounds = options.pairs or (2 if options.quick else 20), options.rounds or (1 if options.quick else 5)
     shape, widths, images = ((16, 16, 16), (8,), 4) if options.quick else ((48, 48, 32), (8, 16, 32), 32)
     peer = Peer(options.python)

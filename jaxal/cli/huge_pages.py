@@ -11,10 +11,9 @@ SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 def use_huge_pages() -> None:
     """Begins this process anew with memory in large pages; call it before anything is done.
 
-    A training step allocates some hundred megabytes and gives them back. In pages of four kilobytes that takes a U-Net's step 1.2 times as
-    long (`benchmarks/training.py`). Where Linux gives larger ones only to programs that ask (`madvise`, which most distributions choose),
-    glibc asks from version 2.35 on if its environment says so when a process begins; hence the new beginning, in which the process keeps its
-    number. Elsewhere nothing happens, nor where GLIBC_TUNABLES names `glibc.malloc.hugetlb`, with 0 for instance.
+    A training step allocates some hundred megabytes and gives them back, which takes longer in pages of four kilobytes (`docs/benchmarks.md`).
+    Where Linux gives larger ones only to programs that ask (`madvise`), glibc asks from version 2.35 on if its environment says so when a
+    process begins; hence the new beginning, in which the process keeps its number. Elsewhere nothing happens, nor where GLIBC_TUNABLES names `glibc.malloc.hugetlb`, with 0 for instance.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if TUNABLE in tunables or not sys.executable or not _helps():

@@ -48,7 +48,7 @@ def conv(inputs: Array, kernel: Array, stride: int = 1) -> Array:
     return _conv_of_volumes(inputs, kernel)
 
 
-# The choice of the form stands inside of the gradient, not around it: so each is traced once, and a step in two thirds of the time.
+# The choice of the form stands inside of the gradient and not around it, where JAX would trace every form several times.
 @jax.custom_vjp
 def _conv_of_volumes(inputs: Array, kernel: Array) -> Array:
     return lax.platform_dependent(inputs, kernel, cpu=conv_tiles.convolved, default=conv_plain)

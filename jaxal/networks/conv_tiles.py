@@ -293,10 +293,18 @@ def _grid(kernel: Array, winograd_from: int, twice_from: int) -> _Grid:
     )
 
 
-def convolved(inputs: Array, kernel: Array, tile_bytes: int = TILE_BYTES) -> Array:
-    """The convolution without its gradient; see `conv_by_tiles`."""
+def convolved(inputs: Array, kernel: Array) -> Array:
+    """A 3-D convolution as matrix products over tiles; as fast in loops and under `vmap`. JAX cannot take its gradient; see `gradients`.
+
+    Args:
+      inputs: `[batch, depth, height, width, channels]`.
+      kernel: `[*window, channels, features]`, odd windows.
+
+    Returns:
+      `[batch, depth, height, width, features]`.
+    """
     *window, _, features = kernel.shape
-    walk = _Walk(inputs, window, features, _grid(kernel, WINOGRAD_FROM, WINOGRAD_TWICE_FROM), tile_bytes)
+    walk = _Walk(inputs, window, features, _grid(kernel, WINOGRAD_FROM, WINOGRAD_TWICE_FROM), TILE_BYTES)
     matrices = [part.swapaxes(1, 2).reshape(-1, window[2] * features) for part in walk.grid.parts(kernel)]
 
     def of_tile(index: Array, carry: tuple[list[Array], Array]):
@@ -348,26 +356,3 @@ def gradients(inputs: Array, kernel: Array, errors: Array) -> tuple[Array, Array
 
 def _mirrored(kernel: Array) -> Array:
     return jnp.flip(kernel, (0, 1, 2))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv_by_tiles(inputs: Array, kernel: Array, tile_bytes: int = TILE_BYTES) -> Array:
-    """A 3-D convolution as matrix products over tiles; as fast in loops and under `vmap`, with its gradient.
-
-    Args:
-      inputs: `[batch, depth, height, width, channels]`.
-      kernel: `[*window, channels, features]`, odd windows.
-      tile_bytes: of a tile of the forward result.
-    """
-    return convolved(inputs, kernel, tile_bytes)
-
-
-def _saved(inputs: Array, kernel: Array, tile_bytes: int) -> tuple[Array, tuple[Array, Array]]:
-    return convolved(inputs, kernel, tile_bytes), (inputs, kernel)
-
-
-def _of_saved(tile_bytes: int, saved: tuple[Array, Array], errors: Array) -> tuple[Array, Array]:
-    return gradients(*saved, errors)
-
-
-conv_by_tiles.defvjp(_saved, _of_saved)

@@ -48,8 +48,7 @@ def transformed(request, monkeypatch):
 def test_fast_convolution_equals_the_plain_one_with_its_gradient(rng, channels, features, window):
     inputs = jnp.asarray(rng.normal(size=(2, 5, 6, 7, channels)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(*window, channels, features)), jnp.float32)
-    for form in (fast.conv, conv_tiles.conv_by_tiles):
-        assert_convolutions_agree(form, inputs, kernel, 2e-5)
+    assert_convolutions_agree(fast.conv, inputs, kernel, 2e-5)
 
 
 @pytest.mark.parametrize("space", [(6, 5, 4), (5, 6, 3), (1, 2, 2), (3, 1, 1)])
@@ -57,7 +56,7 @@ def test_fast_convolution_equals_the_plain_one_with_its_gradient(rng, channels, 
 def test_every_form_of_the_tiles_is_the_convolution(rng, space):
     """Odd lengths leave a period incomplete; double precision, since the transform's rounding is another one."""
     inputs, kernel = jnp.asarray(rng.normal(size=(2, *space, 3))), jnp.asarray(rng.normal(size=(3, 3, 3, 3, 2)))
-    assert_convolutions_agree(conv_tiles.conv_by_tiles, inputs, kernel, 1e-12)
+    assert_convolutions_agree(fast.conv, inputs, kernel, 1e-12)
 
 
 def test_the_transform_rounds_little_more(rng):
@@ -66,7 +65,7 @@ def test_the_transform_rounds_little_more(rng):
     kernel = jnp.asarray(rng.normal(size=(3, 3, 3, 64, 64)), jnp.float32)
     assert conv_tiles.WINOGRAD_TWICE_FROM <= 64 * 64
     plain = np.asarray(fast.conv_plain(inputs, kernel))
-    np.testing.assert_allclose(conv_tiles.conv_by_tiles(inputs, kernel), plain, rtol=0, atol=2e-6 * np.abs(plain).max())
+    np.testing.assert_allclose(fast.conv(inputs, kernel), plain, rtol=0, atol=2e-6 * np.abs(plain).max())
 
 
 @pytest.mark.parametrize("space", [(2, 2), (1, 5), (2, 7), (6, 5)])
@@ -104,8 +103,9 @@ def test_images_smaller_than_the_window_are_convolved_alike(rng, space, window, 
 def test_tiles_of_any_size_give_the_same(rng, tile_bytes, monkeypatch):
     """One row, some rows, some slices a tile; with none does the volume come out even."""
     inputs, kernel = jnp.asarray(rng.normal(size=(2, 7, 5, 6, 3))), jnp.asarray(rng.normal(size=(3, 3, 3, 3, 4)))
-    monkeypatch.setattr(conv_tiles, "GRADIENT_TILE_BYTES", tile_bytes)  # the gradient's
-    assert_convolutions_agree(functools.partial(conv_tiles.conv_by_tiles, tile_bytes=tile_bytes), inputs, kernel, 1e-12)
+    for name in ("TILE_BYTES", "GRADIENT_TILE_BYTES"):
+        monkeypatch.setattr(conv_tiles, name, tile_bytes)
+    assert_convolutions_agree(fast.conv, inputs, kernel, 1e-12)
 
 
 def test_a_volume_is_cut_into_slices_or_rows():
@@ -127,8 +127,7 @@ def test_tiles_work_in_loops_and_under_vmap(rng):
         return looped + jnp.sin(jax.vmap(form, (None, 0))(inputs, kernels)).sum()
 
     ours, plain = (
-        jax.value_and_grad(lambda kernels, form=form: total(form, kernels))(kernels)
-        for form in (conv_tiles.conv_by_tiles, fast.conv_plain)
+        jax.value_and_grad(lambda kernels, form=form: total(form, kernels))(kernels) for form in (fast.conv, fast.conv_plain)
     )
     for our_part, plain_part in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(np.asarray(our_part), np.asarray(plain_part), rtol=1e-4, atol=2e-5 * np.abs(plain_part).max())
