@@ -2,8 +2,8 @@
 
 A tile's voxels and their neighbours in height are copied side by side into one matrix, small enough to stay in the cache; its product with
 the kernel yields what they add to the neighbouring columns, which are shifted and summed. Neighbours in depth either stand in that matrix,
-too, or, where channels are many enough, slices go through Winograd's transform first (Lavin & Gray 2016, arXiv 1509.09308, in one
-dimension), which takes four products for two slices instead of six. The gradient is one loop of the same kind: the tiles of errors that
+too, or, where channels are many enough, slices go through Winograd's transform first (Lavin & Gray 2016, arXiv 1509.09308), which
+takes four products for two slices instead of six; of yet more channels rows go through it, too. The gradient is one loop of the same kind: the tiles of errors that
 yield the gradient of the input also yield, against the input's columns, that of the kernel.
 """
 
