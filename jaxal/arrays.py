@@ -7,20 +7,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxal.cells import Cells
 from jaxal.types import Output
 
 Array = jax.Array
+Features = Array | Cells
 
 
-def logits_of(features: Array, kernel: Array, bias: Array) -> Array:
+def logits_of(features: Features, kernel: Array, bias: Array) -> Array:
     """Logits, classes first: `[batch, elements, features]` and `[(batch,) features, classes]` to `[batch, classes, elements]`."""
+    if isinstance(features, Cells):
+        return features.by_element(features.times(kernel)) + bias[None, :, None]
     equation = "bnf,bfc->bcn" if kernel.ndim == 3 else "bnf,fc->bcn"
     return jnp.einsum(equation, features, kernel, precision="highest") + bias[None, :, None]
 
 
-def flat(output: Output) -> Array:
-    """`[batch, *space, features]` to `[batch, elements, features]`."""
+def flat(output: Output) -> Features:
+    """`[batch, *space, features]` to `[batch, elements, features]`; what lies in cells is flat."""
+    if isinstance(output.features, Cells):
+        return output.features
     return output.features.reshape(output.features.shape[0], -1, output.features.shape[-1])
+
+
+def rows_of(features: Features, index: Array) -> Array:
+    """One item's features of some elements, `[elements, features]` and `[...]` places to `[..., features]`."""
+    return features.rows(index) if isinstance(features, Cells) else features[index]
 
 
 def one_hot(labels: Array, classes: int) -> Array:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
+from jaxal.cells import Cells
+
 Array = jax.Array
 Params = Any
 Masks = Mapping[str, Array]
@@ -21,12 +23,12 @@ class Output(NamedTuple):
     """What a network's tail returns.
 
     Attributes:
-      features: `[batch, *space, features]`, the input of the linear head, float32.
+      features: `[batch, *space, features]`, the input of the linear head, float32; or the same by cells.
       embedding: `[batch, embedding]`, one pooled vector an item, for diversity.
       auxiliary: further outputs by name (a contour, a log-variance, a predicted loss), leading axis `[batch]`.
     """
 
-    features: Array
+    features: Array | Cells
     embedding: Array
     auxiliary: Mapping[str, Array]
 

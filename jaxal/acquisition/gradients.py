@@ -7,6 +7,7 @@ gradient itself, as long as all of the head, is never written down.
 Layout: `features [elements, features]` as networks leave them, `probability [classes, elements]`.
 """
 
+import dataclasses
 import functools
 import operator
 
@@ -15,20 +16,22 @@ import jax
 import jax.numpy as jnp
 
 from jaxal.acquisition.uncertainty import probability_entropy
+from jaxal.arrays import Features
+from jaxal.cells import Cells
 
 Array = jax.Array
 
 
-def expected_gradient_length(features: Array, probability: Array) -> Array:
+def expected_gradient_length(features: Features, probability: Array) -> Array:
     """Σ_c p_c ‖(p - e_c) ⊗ φ‖ = ‖φ‖ Σ_c p_c ‖p - e_c‖ (Settles et al. 2008), `[elements]`."""
-    chex.assert_rank([features, probability], [2, 2])
+    chex.assert_rank(probability, 2)
     square = sum(jnp.square(p) for p in probability)
     return _extended_length(features) * sum(p * _root(square - 2 * p + 1) for p in probability)
 
 
-def entropy_gradient_norm(features: Array, probability: Array) -> Array:
+def entropy_gradient_norm(features: Features, probability: Array) -> Array:
     """‖∂H(p)/∂head‖ = ‖φ‖ ‖p (log p + H)‖ (Wang et al. 2022, arXiv 2112.05683), `[elements]`; zero for a prediction that is sure."""
-    chex.assert_rank([features, probability], [2, 2])
+    chex.assert_rank(probability, 2)
     entropy = probability_entropy(probability)
     logarithms = [jnp.log(jnp.where(p > 0, p, 1.0)) for p in probability]
     squares = (jnp.square(p * (logarithm + entropy)) for p, logarithm in zip(probability, logarithms, strict=True))
@@ -41,7 +44,7 @@ def hallucinated_error(probability: Array) -> Array:
     return probability - jax.nn.one_hot(probability.argmax(0), probability.shape[0], axis=0, dtype=probability.dtype)
 
 
-def mean_gradient(features: Array, error: Array, mask: Array) -> Array:
+def mean_gradient(features: Features, error: Array, mask: Array) -> Array:
     """Mean of error ⊗ φ over the elements of a mask, `[classes, features + 1]`; zero where it is empty.
 
     Args:
@@ -49,10 +52,11 @@ def mean_gradient(features: Array, error: Array, mask: Array) -> Array:
       error: `[classes, elements]`.
       mask: `[elements]`, boolean.
     """
-    share = mask.astype(features.dtype)
+    share = mask.astype(error.dtype)
     share = share / jnp.maximum(share.sum(), 1.0)
     weighted = error * share[None, :]
-    by_feature = jnp.matmul(weighted, features, precision="highest")
+    by_cells = isinstance(features, Cells)
+    by_feature = features.sums(weighted) if by_cells else jnp.matmul(weighted, features, precision="highest")
     return jnp.concatenate([by_feature, weighted.sum(-1, keepdims=True)], axis=-1)
 
 
@@ -78,7 +82,11 @@ def _rows_times(rows: Array, vector: Array) -> Array:
     return jnp.matmul(rows, vector, precision="highest")
 
 
-def _extended_length(features: Array) -> Array:
+def _extended_length(features: Features) -> Array:
+    if isinstance(features, Cells):
+        squares = dataclasses.replace(features, values=jnp.square(features.values.astype(jnp.float32)))
+        width = features.values.shape[-1] // features.places
+        return jnp.sqrt(1 + features.by_element(squares.times(jnp.ones((width, 1))))[0])
     ones = jnp.ones(features.shape[-1], features.dtype)  # a product: sums over so short an axis are slow on a CPU
     return jnp.sqrt(1 + jnp.matmul(jnp.square(features), ones, precision="highest"))
 

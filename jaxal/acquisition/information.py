@@ -21,6 +21,7 @@ import numpy as np
 
 from jaxal.acquisition import uncertainty
 from jaxal.acquisition.entropy_change import LONG, expected_change, expected_change_of_long_steps, sums_of_the_others
+from jaxal.arrays import Features, rows_of
 
 Array = jax.Array
 Variant = Literal["eig", "aeig", "uig", "cfig"]
@@ -139,7 +140,7 @@ def candidates_of(items: Items) -> Candidates:
 
 
 def region_candidates(
-    features: Array, probability: Array, inside: Array, shape: tuple[int, ...], size: int, regions: Array
+    features: Features, probability: Array, inside: Array, shape: tuple[int, ...], size: int, regions: Array
 ) -> Candidates:
     """Candidates that are cubes of `size` elements a side; a cube averages over those of its elements that belong to the image.
 
@@ -155,9 +156,9 @@ def region_candidates(
       Candidates with one leading axis of regions.
     """
     index, in_volume = region_elements(regions, shape, size)
-    used = (in_volume & inside[index]).astype(features.dtype)
+    used = (in_volume & inside[index]).astype(probability.dtype)
     share = used / jnp.broadcast_to(jnp.maximum(used.sum(-1, keepdims=True), 1.0), used.shape)
-    extended = extend(features[index])
+    extended = extend(rows_of(features, index))
     mean = jnp.einsum("rv,rvf->rf", share, extended, precision="highest")
     joint = jnp.einsum("crv,rvf->rcf", probability[:, index] * share[None], extended, precision="highest")
     return Candidates(mean, joint)

@@ -66,10 +66,21 @@ _conv_of_volumes.defvjp(lambda inputs, kernel: (_conv_of_volumes(inputs, kernel)
 
 def conv_plain(inputs: Array, kernel: Array, stride: int = 1) -> Array:
     """The platform's own convolution: fast on accelerators and in two dimensions, slow in three on a CPU."""
+    return convolve(inputs, kernel, [(size // 2, size // 2) for size in kernel.shape[:-2]], (stride,) * (kernel.ndim - 2))
+
+
+def convolve(
+    inputs: Array,
+    kernel: Array,
+    padding: Sequence[tuple[int, int]],
+    stride: Sequence[int] | None = None,
+    dilated: Sequence[int] | None = None,
+) -> Array:
+    """The same with zeros before and behind each space axis as told, a stride for each, and zeros between the inputs where they are dilated."""
     space = "DHW"[3 - (kernel.ndim - 2) :]
     numbers = (f"N{space}C", f"{space}IO", f"N{space}C")
-    padding = [(size // 2, size // 2) for size in kernel.shape[:-2]]
-    return lax.conv_general_dilated(inputs, kernel, (stride,) * len(space), padding, dimension_numbers=numbers)
+    stride = stride or (1,) * len(space)
+    return lax.conv_general_dilated(inputs, kernel, stride, padding, lhs_dilation=dilated, dimension_numbers=numbers)
 
 
 def conv_by_patches(inputs: Array, kernel: Array, stride: int = 1) -> Array:
@@ -116,11 +127,11 @@ def max_pool(inputs: Array, factors: Sequence[int] | None = None) -> Array:
         before, after = inputs.shape[:axis], inputs.shape[axis + 1 :]
         cells = inputs.reshape(*before, inputs.shape[axis] // factor, factor, *after)
         places = (cells[(slice(None),) * (axis + 1) + (place,)] for place in range(factor))
-        inputs = functools.reduce(_larger, places)
+        inputs = functools.reduce(larger, places)
     return inputs
 
 
-def _larger(left: Array, right: Array) -> Array:
+def larger(left: Array, right: Array) -> Array:
     """The maximum; of equal values the left one gets the gradient.
 
     That of `max` goes to the values that equal the maximum. XLA may compute them anew for it, with other last digits: then none does.

@@ -44,13 +44,10 @@ class Norm(nn.Module):
         # Around one of the values: of values far from zero a mean of squares less the square of the mean would be rounding.
         centre = jax.lax.stop_gradient(_first_inside(values, inside))
         if self.groups is not None:
-            centre = _shared_by_groups(centre, self.groups)
+            centre = shared_by_groups(centre, self.groups)
         away = values - centre
         mean, square = mean_inside(away, inside), mean_inside(jnp.square(away), inside)
-        if self.groups is not None:
-            mean, square = _shared_by_groups(mean, self.groups), _shared_by_groups(square, self.groups)
-        factor = scale[None] * jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0.0) + 1e-5)
-        offset = bias[None] - mean * factor
+        factor, offset = factor_and_offset(mean, square, scale, bias, self.groups)
         shape = (inputs.shape[0], *(1,) * len(space), channels)
         return (away * factor.reshape(shape) + offset.reshape(shape)).astype(inputs.dtype)
 
@@ -80,7 +77,21 @@ def _first_inside(values: Array, inside: Array | None) -> Array:
     return jnp.take_along_axis(values.reshape(batch, -1, channels), first, axis=1).reshape(batch, *(1,) * len(space), channels)
 
 
-def _shared_by_groups(values: Array, groups: int) -> Array:
+def factor_and_offset(mean: Array, square: Array, scale: Array, bias: Array, groups: int | None) -> tuple[Array, Array]:
+    """By what values are multiplied, and what is added then, so that they have the mean and the deviation of a norm, `[batch, channels]`.
+
+    Args:
+      mean, square: of the values and of their squares, `[batch, channels]`.
+      scale, bias: the norm's, `[channels]`.
+      groups: see `Norm`.
+    """
+    if groups is not None:
+        mean, square = shared_by_groups(mean, groups), shared_by_groups(square, groups)
+    factor = scale[None] * jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0.0) + 1e-5)
+    return factor, bias[None] - mean * factor
+
+
+def shared_by_groups(values: Array, groups: int) -> Array:
     """Each channel's group's mean, `[..., channels]`."""
     size = values.shape[-1] // groups
     return jnp.repeat(values.reshape(*values.shape[:-1], groups, size).mean(-1), size, -1)

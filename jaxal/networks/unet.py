@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import math
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -9,12 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxal.cells import Cells
+from jaxal.networks import packed
 from jaxal.networks.conv import max_pool, upsample
 from jaxal.networks.layers import Conv, Norm, draw_channel_masks, draw_params, linear_head, mean_inside, trainable
 from jaxal.types import Masks, Model, Output
 
 Array = jax.Array
 Dropout = Literal["head", "decoder", "bottleneck"]
+
+_LANES = 128  # channels that a TPU takes at once; levels of fewer are packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,29 +84,53 @@ class _Upsample(nn.Module):
     features: int
     factors: tuple[int, ...]
     dtype: Any
+    cell: tuple[int, ...] | None
+    cell_below: tuple[int, ...] | None
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
-        shape = (*self.factors, inputs.shape[-1], self.features)
-        kernel = self.param("corners", nn.initializers.zeros, shape, jnp.float32)
-        return upsample(inputs, kernel.astype(self.dtype))
+        """To cells of this level, if it is packed, from those of the level below, if that one is."""
+        shape = (*self.factors, inputs.shape[-1] // math.prod(self.cell_below or ()), self.features)
+        kernel = self.param("corners", nn.initializers.zeros, shape, jnp.float32).astype(self.dtype)
+        return packed.upsample(inputs, kernel, self.cell_below) if self.cell else upsample(inputs, kernel)
 
 
 class _Block(nn.Module):
-    """Twice: convolution, norm, leaky ReLU. What is not inside is zero afterwards, as it is beyond the border of the volume."""
+    """Twice: convolution, norm, leaky ReLU. What is not inside is zero afterwards, as it is beyond the border of the volume.
+
+    Attributes:
+      features: channels that leave it.
+      config: of the network.
+      cell: of what enters and leaves it, if it is packed.
+    """
 
     features: int
     config: UNetConfig
+    cell: tuple[int, ...] | None
 
     @nn.compact
-    def __call__(self, inputs: Array, inside: Array | None) -> Array:
+    def __call__(self, parts: Sequence[Array], inside: Array | None, source: packed.Source) -> Array:
+        """Parts are what enters, channel after channel; a packed block is told whether they are cells."""
+        if self.cell is not None:
+            return self._packed(parts, self.cell, inside, source)
         config = self.config
-        hidden = inputs
+        hidden = jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
         for _ in range(2):
             hidden = Conv(self.features, (3,) * config.space_rank, jnp.dtype(config.dtype))(hidden)
             hidden = Norm(config.groups if config.norm == "group" else None)(hidden, inside)
             hidden = _only_inside(nn.leaky_relu(hidden, 0.01), inside)
         return hidden
+
+    def _packed(self, parts: Sequence[Array], cell: tuple[int, ...], inside: Array | None, source: packed.Source) -> Array:
+        config, groups = self.config, self.config.groups if self.config.norm == "group" else None
+        sizes = (1,) * len(cell) if source == "elements" else cell
+        space = tuple(length * size for length, size in zip(parts[0].shape[1:-1], sizes, strict=True))
+        for index in range(2):  # the names are those that the plain layers get, whose weights these are
+            there = packed.Inside(space, cell, index == 0, inside)
+            hidden = packed.CellConv(self.features, cell, jnp.dtype(config.dtype), name=f"Conv_{index}")(parts, source)
+            hidden = packed.CellNorm(cell, groups, name=f"Norm_{index}")(hidden, there)
+            parts, source = [there.only(nn.leaky_relu(hidden, 0.01))], "offset"
+        return parts[0]
 
 
 class _Level(NamedTuple):
@@ -112,32 +142,45 @@ class _Level(NamedTuple):
 
 class _UNet(nn.Module):
     config: UNetConfig
+    is_packed: bool = False
 
     def setup(self):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        self.encoders = [_Block(channels, config) for channels in config.channels]
-        self.decoders = [_Block(channels, config) for channels in config.channels[:-1]]
+        self.encoders = [_Block(channels, config, self.cell(level)) for level, channels in enumerate(config.channels)]
+        self.decoders = [_Block(channels, config, self.cell(level)) for level, channels in enumerate(config.channels[:-1])]
         below = zip(config.channels, config.factors, strict=False)
-        self.upsamples = [_Upsample(channels, factors, dtype) for channels, factors in below]
+        self.upsamples = [
+            _Upsample(channels, factors, dtype, self.cell(level), self.cell(level + 1))
+            for level, (channels, factors) in enumerate(below)
+        ]
         self.kernel = self.param("kernel", nn.initializers.zeros, (config.width, config.classes), jnp.float32)
         self.bias = self.param("bias", nn.initializers.zeros, (config.classes,), jnp.float32)
 
+    def cell(self, level: int) -> tuple[int, ...] | None:
+        """Of a level that is packed: as large as what is pooled to one element of the next."""
+        below = level + 1 < self.config.levels
+        return self.config.factors[level] if self.is_packed and below and self.config.channels[level] < _LANES else None
+
     def encode(self, inputs: Array, inside: Array | None) -> tuple[_Level, ...]:
         hidden = _only_inside(inputs, inside).astype(self.config.dtype)
-        levels = []
+        levels: list[_Level] = []
         for level, encoder in enumerate(self.encoders):
             if level:  # a coarse element is inside if any of its fine ones is
-                pool = functools.partial(max_pool, factors=self.config.factors[level - 1])
-                hidden, inside = jax.tree.map(pool, (hidden, inside))
-            hidden = encoder(hidden, inside)
+                factors = self.config.factors[level - 1]
+                is_packed = self.cell(level - 1) is not None
+                hidden = packed.max_pool(hidden, math.prod(factors)) if is_packed else max_pool(hidden, factors)
+                inside = None if inside is None else max_pool(inside, factors)
+            hidden = encoder([hidden], inside, "elements")
             levels.append(_Level(hidden, inside))
         return tuple(levels)
 
     def decode(self, levels: tuple[_Level, ...], masks: Masks | None) -> Array:
+        """Activations of full resolution, in cells if they are packed."""
         hidden = _drop(levels[-1].hidden, masks, "bottleneck")
         for level in reversed(range(len(levels) - 1)):
-            joined = jnp.concatenate([levels[level].hidden, self.upsamples[level](hidden)], axis=-1)
-            hidden = self.decoders[level](_drop(joined, masks, f"decoder_{level}"), levels[level].inside)
+            parts = [levels[level].hidden, self.upsamples[level](hidden)]
+            parts = _drop_parts(parts, masks, f"decoder_{level}", math.prod(self.cell(level) or ()))
+            hidden = self.decoders[level](parts, levels[level].inside, "aligned")
         return hidden
 
     def __call__(self, inputs: Array) -> Array:
@@ -146,6 +189,15 @@ class _UNet(nn.Module):
 
 def _only_inside(values: Array, inside: Array | None) -> Array:
     return values if inside is None else jnp.where(inside, values, 0)
+
+
+def _drop_parts(parts: Sequence[Array], masks: Masks | None, name: str, places: int) -> Sequence[Array]:
+    """`_drop` of what is concatenated later, each part with its own of the mask's channels, at every place of a cell."""
+    if masks is None or name not in masks:
+        return parts
+    ends = np.cumsum([part.shape[-1] // places for part in parts])[:-1].tolist()
+    of_parts = jnp.split(masks[name], ends, axis=-1)
+    return [_drop(part, {name: jnp.tile(mask, places)}, name) for part, mask in zip(parts, of_parts, strict=True)]
 
 
 def _drop(inputs: Array, masks: Masks | None, name: str) -> Array:
@@ -167,7 +219,7 @@ def _mask_channels(config: UNetConfig) -> dict[str, int]:
 
 
 @functools.cache
-def unet(config: UNetConfig, padded: bool = False) -> Model:
+def unet(config: UNetConfig, padded: bool = False, is_packed: bool = False) -> Model:
     """Builds the functions of a U-Net (see `types.Model` for their contract); of equal configurations they are the same functions.
 
     The deterministic part, `stem`, reaches as far as the first dropout layer: the encoder for `decoder` and `bottleneck`, the
@@ -179,8 +231,10 @@ def unet(config: UNetConfig, padded: bool = False) -> Model:
       padded: whether images may be padded. Then no norm counts what is not inside, and every layer sees zeros there, so that the prediction
         of a case depends on the case alone and not on how much it is padded. Without padding the same weights are the same network, and
         faster.
+      is_packed: whether levels of few channels compute in cells (`networks/packed.py`): for TPUs. The weights are those of the plain
+        network; what it computes differs by rounding.
     """
-    network = _UNet(config)
+    network = _UNet(config, is_packed)
     channels = _mask_channels(config)
 
     def init(key: Array, example: Array):
@@ -201,6 +255,10 @@ def unet(config: UNetConfig, padded: bool = False) -> Model:
         content, embedding = hidden
         if config.dropout != "head":
             content = network.apply({"params": params}, content, masks, method="decode")
+        cell = network.cell(0)
+        if cell is not None:
+            batch, *grid, channels = content.shape
+            return Output(Cells(content.reshape(batch, -1, channels), tuple(grid), cell), embedding, {})
         return Output(content.astype(jnp.float32), embedding, {})
 
     def draw_masks(key: Array) -> Masks:

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxal.arrays import flat, logits_of
+from jaxal.arrays import Features, flat, logits_of
+from jaxal.cells import Cells
 from jaxal.types import Example, Masks, Model, Moments, Params, TaskKind
 
 Array = jax.Array
@@ -180,18 +181,40 @@ def _sample_moments(stream: Stream, params: Params, hidden: Any, key: Array, aro
     return jax.lax.scan(add, moments.none(around), keys)[0]
 
 
-def moments_of_heads(moments: Moments, features: Array, kernels: Array, biases: Array, around: Array) -> Any:
+def moments_of_heads(moments: Moments, features: Features, kernels: Array, biases: Array, around: Array) -> Any:
     """Moments of many heads on the same features, block by block of elements, all heads at once.
 
     Args:
       moments: what the heads' logits are streamed into.
-      features: `[batch, elements, features]`.
+      features: `[batch, elements, features]`, or by cells.
       kernels: `[members, features, classes]`.
       biases: `[members, classes]`.
       around: the prediction that the moments are kept around, `[batch, classes, elements]`.
     """
+    if isinstance(features, Cells):
+        return _moments_of_cells(moments, features, kernels, biases, around)
     on = {name: functools.partial(_moments_in_blocks, moments, at_once) for name, at_once in _LOGITS_AT_ONCE.items()}
     return jax.lax.platform_dependent(features, kernels, biases, around, cpu=on["cpu"], default=on["accelerator"])
+
+
+def _moments_of_cells(moments: Moments, features: Cells, kernels: Array, biases: Array, around: Array) -> Any:
+    """The same of features by cells, as many items at once as the memory of an accelerator takes."""
+    members, width, classes = kernels.shape
+    matrix, by_members = jnp.moveaxis(kernels, 1, 0).reshape(width, members * classes), (members, classes)
+
+    def of_item(item: tuple[Cells, Array]) -> Any:
+        features, around = item
+        logits = features.times(matrix).reshape(*by_members, -1) + biases[:, :, None]
+        of_members = moments.of_members(logits, features.by_cell(around))
+        return _over_items(moments, features.by_element, of_members)
+
+    at_once = max(1, _LOGITS_AT_ONCE["accelerator"] // (members * classes * around.shape[-1]))
+    return jax.tree.map(
+        lambda axis, part: part[0] if axis is None else jnp.moveaxis(part, 0, axis),
+        moments.item_axes,
+        jax.lax.map(of_item, (features, around), batch_size=min(at_once, len(around))),
+        is_leaf=lambda axis: axis is None,
+    )
 
 
 def _moments_in_blocks(moments: Moments, at_once: int, features: Array, kernels: Array, biases: Array, around: Array) -> Any:

@@ -144,11 +144,15 @@ class Pass:
         batch = jax.tree.map(lambda part: jax.ShapeDtypeStruct((self._at_once, *part.shape), part.dtype), example)
         return jax.eval_shape(self._run, params, key, batch, jax.ShapeDtypeStruct((self._at_once,), np.uint32))
 
+    def lower(self, params: Params, key: Array, examples: Example, numbers: Any) -> jax.stages.Lowered:
+        """The program of a batch before it is compiled; arguments may be shapes. `numbers` are those of the cases' names (`numbers_of`)."""
+        return self._run.lower(params, key, examples, numbers)
+
     def program_bytes(self, params: Params, key: Array, example: Example) -> int:
         """Memory that one call of the compiled pass takes on a device, arguments and results included."""
         batch = jax.tree.map(lambda part: jax.ShapeDtypeStruct((self._at_once, *part.shape), part.dtype), example)
         numbers = jax.ShapeDtypeStruct((self._at_once,), np.uint32)
-        memory = self._run.lower(params, key, batch, numbers).compile().memory_analysis()
+        memory = self.lower(params, key, batch, numbers).compile().memory_analysis()
         assert memory is not None  # CPUs and GPUs tell it
         return memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxal.acquisition import aggregate, gradients, information, uncertainty
+from jaxal.arrays import Features
 from jaxal.types import Statistic
 
 Array = jax.Array
@@ -57,7 +58,7 @@ class View(NamedTuple):
       shape: of the image, Python integers with product `elements`.
     """
 
-    features: Array
+    features: Features
     embedding: Array
     auxiliary: Mapping[str, Array]
     logits: Array

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import aggregate, information, uncertainty
-from jaxal.arrays import count
+from jaxal.arrays import count, rows_of
 from jaxal.assessment import calibration, fairness, metrics
 from jaxal.assessment.learning_curves import area_under
 from jaxal.data.scans.nifti import read_label
@@ -87,7 +87,7 @@ def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
     for stratum in (near, view.inside & ~near):
         value, index = jax.lax.top_k(jnp.where(stratum, draw, -1.0), min(per_stratum, draw.size))
         drawn = value >= 0
-        features.append(view.features[index].T)
+        features.append(rows_of(view.features, index).T)
         weights.append(jnp.where(drawn, count(stratum) / count(drawn), 0.0))
     counts = ((view.label[None, :] == classes[:, None]) & (near & view.labelled)[None, :]).sum(-1)
     return EvaluationSample(jnp.concatenate(features, -1), jnp.concatenate(weights), counts)
