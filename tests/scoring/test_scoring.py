@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import shutil
 
@@ -334,21 +333,6 @@ def test_the_journal_is_deaf_to_other_params_keys_data_and_settings(model, param
     source = tmp_path / "other" / "imagesTr" / f"{cases[0].id[:-1]}3_0000.nii.gz"
     shutil.copy(source, folder / "imagesTr" / f"{cases[1].id}_0000.nii.gz")  # the same name, another content
     assert missed(cases=tiny.read(folder).cases[:2]) == {cases[1].id}
-
-
-def test_the_pass_lowers_for_every_platform(load, tiny_dataset):
-    """Nothing in it is the CPU's alone: it exports for TPU and GPU, with plain convolutions there."""
-    for dropout in ("head", "decoder"):
-        other = unet(dataclasses.replace(tiny.NETWORK, levels=2, dropout=dropout, dtype="bfloat16"))  # one level has no decoder
-        drawn = jax.jit(other.init)(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
-        pass_ = Pass(
-            SEGMENTATION, other, tiny.OF_LABEL_MAPS, MembersConfig(networks=2, flips=(0,), dropout=2), 2, tiny.STATISTICS
-        )
-        stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), drawn)
-        batch = jax.tree.map(lambda part: np.stack([part] * 4), load(tiny_dataset.cases[0]))
-        for platform in ("tpu", "cuda"):
-            exported = jax.export.export(pass_._run, platforms=[platform])(stacked, KEY, batch, np.zeros(4, np.uint32))
-            assert "stablehlo.convolution" in exported.mlir_module()
 
 
 def test_disagreement_of_a_single_member_is_refused(model):
