@@ -18,6 +18,7 @@ from jaxal.networks.unet import unet
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training import step as training
+from jaxal.training import trainer as trainers
 from jaxal.training.augment import _rotation, augment
 from jaxal.training.config import TrainingConfig
 from jaxal.training.step import TrainState, relative_rate
@@ -80,6 +81,55 @@ def test_resumes_at_any_step_to_the_last_bit(trainer, examples):
         assert int(saved[0].step) == stop
         state = jax.tree.map(jax.numpy.asarray, saved[0])
         assert same(trainer.fit(jax.random.key(0), len(examples), whole(examples), state), expected)
+
+
+@pytest.fixture(params=[1, 2])
+def ahead(request, monkeypatch):
+    """Steps are sent ahead, as on an accelerator."""
+    monkeypatch.setitem(trainers._STEPS_AHEAD, "cpu", request.param)
+    return request.param
+
+
+def test_steps_that_are_sent_ahead_change_no_bit_and_all_are_shown(trainer, examples, ahead, monkeypatch):
+    shown = []
+    sent_ahead = fit(trainer, examples, progress=lambda *seen: shown.append(seen))
+    assert shown == [(step + 1, tiny.TRAINING.steps) for step in range(tiny.TRAINING.steps)]
+    monkeypatch.setitem(trainers._STEPS_AHEAD, "cpu", 0)
+    assert same(sent_ahead, fit(trainer, examples))
+
+
+def test_no_more_steps_are_sent_than_may_be_ahead(trainer, examples, ahead, monkeypatch):
+    """Steps that were sent, each time that one is shown: but for the last ones exactly as many as may be ahead."""
+    sent, behind = [], []
+    take_step = training.compiled_step(trainer._recipe, trainer._mesh)
+    monkeypatch.setattr(trainers, "compiled_step", lambda *_: lambda *given: sent.append(1) or take_step(*given))
+    fit(trainer, examples, progress=lambda done, _: behind.append(len(sent) - done))
+    assert behind == [ahead] * (tiny.TRAINING.steps - ahead) + list(range(ahead))[::-1]
+
+
+def test_a_stop_among_steps_ahead_saves_a_state_that_goes_on_to_the_same_bits(trainer, examples, ahead, monkeypatch):
+    saved, done = [], []
+
+    def save(state):
+        saved.append(jax.tree.map(np.array, state))
+
+    with pytest.raises(Interrupted):
+        fit(trainer, examples, progress=lambda step, _: done.append(step), should_stop=lambda: len(done) >= 5, save=save)
+    assert [int(state.step) for state in saved] == [5 + ahead]
+    state = jax.tree.map(jnp.asarray, saved[0])
+    went_on = trainer.fit(jax.random.key(0), len(examples), whole(examples), state)
+    monkeypatch.setitem(trainers._STEPS_AHEAD, "cpu", 0)
+    assert same(went_on, fit(trainer, examples))
+
+
+def test_states_saved_in_passing_are_those_of_their_steps(trainer, examples, ahead):
+    """Though the next steps, sent already, take their buffers."""
+    saved = []
+    fit(trainer, examples, save=lambda state: saved.append(jax.tree.map(np.array, state)), save_every_seconds=0.0)
+    assert [int(state.step) for state in saved] == list(range(1, tiny.TRAINING.steps))
+    for state in (saved[0], saved[6]):
+        again = trainer.fit(jax.random.key(0), len(examples), whole(examples), jax.tree.map(jnp.asarray, state))
+        assert same(again, fit(trainer, examples))
 
 
 def test_starts_from_given_weights(trainer, examples):
