@@ -201,9 +201,10 @@ def choices(scale: Scale, folder: Path) -> Iterator[Row]:
         *map(np.ones, (classes, elements, classes), [np.float32] * 3),
     )  # fmt: skip
     items = information.Items(features, probability[:, 0])
-    gain = functools.partial(informative.compiled_gain, variant="aeig", rate=1e-3)
+    gain = functools.partial(informative._compiled_gain, variant="aeig", rate=1e-3, step="sgd", renormalise=False)
+    may_be_long = functools.partial(information.steps_may_be_long, rate=1e-3)
     calls = {
-        f"information gain, {elements} elements": lambda: informative._gain_of_rows(gain, items, reference),
+        f"information gain, {elements} elements": lambda: informative._gain_of_rows(gain, items, reference, may_be_long),
         "BatchBALD": lambda: selection.batch_bald(key(), jnp.asarray(probability), there, min(scale.budget, 10), 2000),
         "k-center": lambda: selection.k_center(jnp.asarray(features), jnp.asarray(features[:16]), there, scale.budget),
         "BADGE": lambda: selection.k_means_plus_plus_of_gradients(

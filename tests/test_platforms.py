@@ -191,6 +191,7 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "acquisition/selection.py _joint_entropy": lambda: iter(
         [of(selection._joint_entropy, reals(9, 5), reals(9), reals(30, 5, 3))]
     ),
+    "acquisition/selection.py _pick": lambda: iter([of(selection._pick, reals(30), reals(), reals(30), THERE)]),
     "acquisition/selection.py _extended": lambda: iter(
         of(selection._extended, KEY, reals(9, 5), reals(9), reals(5, 3), samples=samples) for samples in (None, 9, 20)
     ),
