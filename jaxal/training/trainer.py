@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxal.errors import within_memory
 from jaxal.training.config import TrainingConfig
 from jaxal.training.step import Recipe, TrainState, compiled_step, everywhere, fresh_state, make_mesh
 from jaxal.types import Auxiliary, Example, Model, Params, TaskKind
@@ -91,13 +92,18 @@ class Trainer:
         ahead = _STEPS_AHEAD["cpu" if self._mesh.devices.flat[0].platform == "cpu" else "accelerator"]
         for step, batch in enumerate(_batches(seed, first, steps, self.config.batch_size, count, draw), first):
             rate = self._peak_rate * np.float32(self._decay(step, count))
-            state = take_step(state, key, batch, np.int32(steps), rate)
             is_last = step + 1 == steps
-            running.append(jnp.copy(state.step) if ahead else state.step)  # the next step takes the state's own
-            while len(running) > (0 if is_last else ahead):  # without a bound: dozens of steps ahead, so no stop and no time left
-                running.popleft().block_until_ready()
-                if progress:
-                    progress(step + 1 - len(running), steps)
+            with within_memory(
+                self._told(batch), "A smaller batch_size of the training, or smaller patches or images, need less."
+            ):
+                state = take_step(state, key, batch, np.int32(steps), rate)
+                running.append(jnp.copy(state.step) if ahead else state.step)  # the next step takes the state's own
+                while len(running) > (
+                    0 if is_last else ahead
+                ):  # without a bound: dozens of steps ahead, so no stop and no time left
+                    running.popleft().block_until_ready()
+                    if progress:
+                        progress(step + 1 - len(running), steps)
             if is_last:
                 break  # the caller keeps what is returned
             stopping = should_stop()
@@ -106,6 +112,10 @@ class Trainer:
             if stopping:
                 raise Interrupted
         return _on_one_device(state)
+
+    def _told(self, batch: Example) -> str:
+        count, *shape = batch.image.shape
+        return f"A training step on {count} cases of {' x '.join(map(str, shape))} together, on {self._mesh.size} devices,"
 
     def _decay(self, step: int, count: int) -> float:
         epoch = step * self.config.batch_size // count

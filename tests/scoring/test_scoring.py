@@ -9,6 +9,7 @@ import tiny
 
 from jaxal.acquisition import aggregate, information, uncertainty
 from jaxal.data.scans.prepare import load_case
+from jaxal.errors import OutOfMemory
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import MembersConfig
@@ -333,6 +334,13 @@ def test_the_journal_is_deaf_to_other_params_keys_data_and_settings(model, param
     source = tmp_path / "other" / "imagesTr" / f"{cases[0].id[:-1]}3_0000.nii.gz"
     shutil.copy(source, folder / "imagesTr" / f"{cases[1].id}_0000.nii.gz")  # the same name, another content
     assert missed(cases=tiny.read(folder).cases[:2]) == {cases[1].id}
+
+
+def test_a_pass_that_is_too_large_for_the_device_is_told_of(model, params, load, tiny_dataset):
+    pass_ = Pass(SEGMENTATION, tiny.too_large(model), ["entropy"], MEMBERS, 2, tiny.STATISTICS)
+    told = r"^Scoring 2 cases at once on each device \(entropy\) needs more memory than the device has \(.*7\d{13} bytes.*A smaller batch_size"
+    with pytest.raises(OutOfMemory, match=told):
+        pass_(params, KEY, tiny_dataset.cases[:3], load)
 
 
 def test_disagreement_of_a_single_member_is_refused(model):

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from jaxal.assessment import metrics
 from jaxal.data.scans.prepare import load_case
+from jaxal.errors import OutOfMemory
 from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
 from jaxal.tasks.classification import CLASSIFICATION
@@ -81,6 +82,15 @@ def test_resumes_at_any_step_to_the_last_bit(trainer, examples):
         assert int(saved[0].step) == stop
         state = jax.tree.map(jax.numpy.asarray, saved[0])
         assert same(trainer.fit(jax.random.key(0), len(examples), whole(examples), state), expected)
+
+
+@pytest.mark.parametrize("ahead", [0, 2])  # what fails ahead is found later
+def test_a_step_that_is_too_large_for_the_device_is_told_of(examples, monkeypatch, ahead):
+    monkeypatch.setitem(trainers._STEPS_AHEAD, "cpu", ahead)
+    trainer = Trainer(SEGMENTATION, tiny.too_large(unet(tiny.NETWORK)), tiny.TRAINING)
+    told = r"^A training step on 2 cases of 8 x 8 x 8 x 1 together, on 2 devices, needs more memory than the device has \(.*7\d{13} bytes.*batch_size"
+    with pytest.raises(OutOfMemory, match=told):
+        fit(trainer, examples)
 
 
 @pytest.fixture(params=[1, 2])
@@ -213,6 +223,26 @@ def test_groups_yield_the_gradient_of_the_mean_loss(trainer, examples, groups):
     )
     for leaf, plain in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(plain), rtol=0, atol=1e-5 * np.abs(plain).max() + 1e-8)
+
+
+class OfPlatform:
+    """All that is asked of a device before it is used."""
+
+    def __init__(self, platform):
+        self.platform = platform
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "used"), [(4, 4, 4), (4, 3, 2), (6, 4, 3), (2, 8, 2), (5, 4, 1), (7, 8, 7), (1, 2, 1)]
+)
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_as_many_devices_train_as_divide_the_batch(batch_size, devices, used, platform):
+    """On GPUs images, too; the rest of the devices has nothing to do."""
+    there = [OfPlatform(platform) for _ in range(devices)]
+    for kind, model in ((SEGMENTATION, unet(tiny.NETWORK)), (CLASSIFICATION, resnet(tiny_images.NETWORK))):
+        if kind is SEGMENTATION or platform == "gpu":
+            recipe = training.Recipe(model, TrainingConfig(batch_size=batch_size), kind.loss, kind.dense)
+            assert training.make_mesh(recipe, there).devices.tolist() == there[:used]
 
 
 def test_images_train_on_one_device_of_a_cpu():
