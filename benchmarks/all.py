@@ -163,7 +163,7 @@ def main() -> int:
         try:
             failures = measure(chosen, options.minutes, environment, {**about, "quick": options.quick}, out, console)
         except KeyboardInterrupt:
-            console.print(f"Stopped; what was measured is in {out}." if out else "Stopped.")
+            console.print(f"Stopped; the sections that were through are in {out}." if out and out.exists() else "Stopped.")
             return 130
     if out:
         console.print(f"All is in {out}.")

@@ -89,7 +89,7 @@ class Trainer:
         take_step = compiled_step(self._recipe, self._mesh)
         state = jax.device_put(state, everywhere(self._mesh))
         running: collections.deque[Array] = collections.deque()  # a number that is there once its step is computed
-        ahead = _STEPS_AHEAD["cpu" if self._mesh.devices.flat[0].platform == "cpu" else "accelerator"]
+        bound = _STEPS_AHEAD["cpu" if self._mesh.devices.flat[0].platform == "cpu" else "accelerator"]
         for step, batch in enumerate(_batches(seed, first, steps, self.config.batch_size, count, draw), first):
             rate = self._peak_rate * np.float32(self._decay(step, count))
             is_last = step + 1 == steps
@@ -97,10 +97,9 @@ class Trainer:
                 self._told(batch), "A smaller batch_size of the training, or smaller patches or images, need less."
             ):
                 state = take_step(state, key, batch, np.int32(steps), rate)
-                running.append(jnp.copy(state.step) if ahead else state.step)  # the next step takes the state's own
-                while len(running) > (
-                    0 if is_last else ahead
-                ):  # without a bound: dozens of steps ahead, so no stop and no time left
+                running.append(jnp.copy(state.step) if bound else state.step)  # the next step takes the state's own
+                # Without a bound the loop runs dozens of steps ahead: no stop, and no time left.
+                while len(running) > (0 if is_last else bound):
                     running.popleft().block_until_ready()
                     if progress:
                         progress(step + 1 - len(running), steps)
