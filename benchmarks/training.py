@@ -55,11 +55,11 @@ class Contender(NamedTuple):
     width: int
 
 
-def unet_contender(width: int, shape: tuple[int, ...]) -> Contender:
+def unet_contender(width: int, shape: tuple[int, ...], dtype: str = "float32") -> Contender:
     rng = np.random.default_rng(0)
     image, label = rng.normal(size=(2, *shape, 1)).astype(np.float32), (rng.random((2, *shape)) < 0.05).astype(np.uint8)
     batch = Example(image, label, *[np.ones((2, *shape), bool)] * 2)
-    recipe = Recipe(unet(UNetConfig(width=width)), TrainingConfig(batch_size=2), SEGMENTATION.loss, True)
+    recipe = Recipe(unet(UNetConfig(width=width, dtype=dtype)), TrainingConfig(batch_size=2), SEGMENTATION.loss, True)
     return Contender(f"U-Net of width {width}, 2 x {' x '.join(map(str, shape))}", recipe, batch, width)
 
 

@@ -51,6 +51,12 @@ def rng():
 
 
 @pytest.fixture
+def as_elsewhere(monkeypatch):
+    """What is traced from now on takes the forms of accelerators; on this CPU they are slow."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, cpu, default: default(*arguments))
+
+
+@pytest.fixture
 def float64():
     """Runs a test in double precision."""
     with jax.enable_x64(True):

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxal.data.cases import Dataset
@@ -12,6 +14,7 @@ from jaxal.networks.unet import UNetConfig
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
+from jaxal.types import Model
 
 SHAPE = (8, 8, 8)
 NETWORK = UNetConfig(width=4, levels=1)
@@ -44,6 +47,18 @@ def write_dataset(folder: Path, cases: int = 16, shape=SHAPE, groups=("A", "B"),
     }
     (folder / "dataset.json").write_text(json.dumps(description))
     return folder
+
+
+def too_large(model: Model) -> Model:
+    """The same network, whose tail takes more memory than any machine has."""
+
+    def tail(params, hidden, masks):
+        output = model.tail(params, hidden, masks)
+        numbers = jnp.arange(2**30, dtype=jnp.float32)[:, None] * jnp.broadcast_to(output.features.mean(), (1, 2**14))
+        extreme = jax.lax.stop_gradient(jnp.sort(numbers, 0)[0].sum())  # sorted numbers have to be somewhere
+        return output._replace(features=output.features + extreme)
+
+    return model._replace(tail=tail)
 
 
 def read(folder: Path, prepared: Path | None = None) -> Dataset:

@@ -28,6 +28,9 @@ Variant = Literal["eig", "aeig", "uig", "cfig"]
 Step = Literal["sgd", "sign"]
 Expected = Callable[..., Array]  # one of the formulas of entropy_change.py
 
+# Candidates computed at once: few on a CPU, whose cache they must fit, and on an accelerator as many as make so many changed logits.
+_CANDIDATES_AT_ONCE, _LOGITS_AT_ONCE = 64, 2**26
+
 
 class Candidates(NamedTuple):
     """What a candidate's label gradient is made of; a region's is the mean over its elements.
@@ -230,7 +233,7 @@ def information_gain(
     rate: float | Literal["normalised"],
     step: Step = "sgd",
     renormalise: bool = False,
-    block: int = 64,
+    block: int | None = None,
     long_steps: bool | None = None,
 ) -> InformationGain:
     """Expected information gain of labelling each candidate (equations 1 and 2 of the paper), regions or single items.
@@ -242,7 +245,8 @@ def information_gain(
       rate: of the one gradient step, see `step_rates`.
       step: `sgd`, or `sign`: the first step of a fresh Adam, which moves every weight by the rate.
       renormalise: divide the weights of the labels by their sum.
-      block: candidates computed at once; bounds the memory to `block * classes * elements` numbers.
+      block: candidates computed at once; bounds the memory to `2 * block * classes * elements` numbers. Left out, as many as suit the
+        platform.
       long_steps: whether to take the formula that is exact for steps of any length, at about twice the cost (1.7 times with three
         classes, 2.4 with five). Left out, it is taken where `steps_may_be_long`; within `jax.jit` it must be said, because arrays
         have no values there.
@@ -255,7 +259,12 @@ def information_gain(
         change_of_candidate, arguments = _change_of_item(candidates, reference, rate, step, expected)
     else:
         change_of_candidate, arguments = _change_of_region(candidates, reference, rate, step, expected)
-    change = _in_blocks(change_of_candidate, (weights, *arguments), block)
+    if block is None:
+        most = max(_LOGITS_AT_ONCE // (2 * reference.probability.size), _CANDIDATES_AT_ONCE)
+        on_cpu, elsewhere = (functools.partial(_in_blocks, change_of_candidate, size) for size in (_CANDIDATES_AT_ONCE, most))
+        change = jax.lax.platform_dependent((weights, *arguments), cpu=on_cpu, default=elsewhere)
+    else:
+        change = _in_blocks(change_of_candidate, block, (weights, *arguments))
     return InformationGain(_mass_part(variant, renormalise, weights, reference), -change)
 
 
@@ -355,7 +364,7 @@ def _mass_part(variant: Variant, renormalise: bool, weights: Array, reference: R
     return (1.0 - weights.sum(-1)) * reference.mean_entropy
 
 
-def _in_blocks(function, arguments, block: int) -> Array:
+def _in_blocks(function, block: int, arguments) -> Array:
     """Maps over the leading axis in blocks of one size; the last block is filled up, so that only one shape is compiled."""
     count = jax.tree.leaves(arguments)[0].shape[0]
     block = min(block, count)

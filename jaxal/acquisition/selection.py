@@ -13,6 +13,10 @@ from jaxal.acquisition.uncertainty import probability_entropy
 
 Array = jax.Array
 
+# Items whose joint entropies are computed at once: few on a CPU, whose cache they must fit, and on an accelerator as many as make so many
+# numbers, one for each combination of labels.
+_ITEMS_AT_ONCE, _NUMBERS_AT_ONCE = 8, 2**26
+
 
 class Query(NamedTuple):
     """What is to be labelled next, best first.
@@ -195,16 +199,22 @@ def batch_bald(key: Array, members: Array, available: Array, budget: int, sample
     classes = members.shape[-1]
     conditional = _member_entropy(members)
     joint, weights = jnp.ones((1, members.shape[1]), members.dtype), jnp.ones(1, members.dtype)
-    chosen, scores, known = [], [], jnp.zeros((), members.dtype)
-    for step in range(budget):
-        gains = _joint_entropy(joint, weights, members) - known - conditional
-        place = int(jnp.where(available, gains, -jnp.inf).argmax())
-        chosen.append(place)
-        scores.append(float(gains[place]))
-        known, available = known + conditional[place], available.at[place].set(False)
+    places, scores, known = [], [], jnp.zeros((), members.dtype)
+    for step in range(budget):  # shapes depend on the step alone, so nothing waits for a value
+        place, score, known, available = _pick(_joint_entropy(joint, weights, members), known, conditional, available)
+        places.append(place)
+        scores.append(score)
         exact = len(joint) * classes <= samples
         joint, weights = _extended(jax.random.fold_in(key, step), joint, weights, members[place], None if exact else samples)
-    return jnp.array(chosen, jnp.int32), jnp.array(scores, members.dtype)
+    return jnp.array(places, jnp.int32), jnp.array(scores, members.dtype)
+
+
+@jax.jit
+def _pick(entropy: Array, known: Array, conditional: Array, available: Array) -> tuple[Array, Array, Array, Array]:
+    """The item that tells most with those chosen: its place, what they tell together, their members' entropy, and who is left."""
+    gains = entropy - known - conditional
+    place = jnp.where(available, gains, -jnp.inf).argmax()
+    return place, gains[place], known + conditional[place], available.at[place].set(False)
 
 
 @jax.jit
@@ -222,15 +232,22 @@ def _joint_entropy(joint: Array, weights: Array, members: Array) -> Array:
       weights: what a combination stands for, over its own mean probability, `[combinations]`: one where all of them are there.
       members: `[items, members, classes]`.
     """
+    most = max(_NUMBERS_AT_ONCE // (len(joint) * members.shape[-1]), _ITEMS_AT_ONCE)
+    at_once = 2 ** (min(most, len(members)).bit_length() - 1)  # pools are filled up to powers of two, so nothing is left over
+    forms = [functools.partial(_joint_entropy_of, items) for items in (_ITEMS_AT_ONCE, at_once)]
+    return jax.lax.platform_dependent(joint, weights, members, cpu=forms[0], default=forms[1])
+
+
+def _joint_entropy_of(at_once: int, joint: Array, weights: Array, members: Array) -> Array:
     count = joint.shape[-1]
 
-    def entropy_with(item: Array) -> Array:  # one item at a time: all at once would be items times combinations in memory
+    def entropy_with(item: Array) -> Array:  # all items at once would be items times combinations in memory
         together = jnp.matmul(joint, item, precision="highest") / count
         positive = ~(together <= 0)  # so that NaN stays NaN
         terms = jnp.where(positive, together, 0.0) * jnp.log(jnp.where(positive, together, 1.0))
         return -(weights[:, None] * terms).sum()
 
-    return jax.lax.map(entropy_with, members, batch_size=8)
+    return jax.lax.map(entropy_with, members, batch_size=at_once)
 
 
 @functools.partial(jax.jit, static_argnames="samples")

@@ -17,12 +17,16 @@ import jaxlib
 import tyro
 
 from jaxal import hosts
-from jaxal.errors import UserError
+from jaxal.errors import OutOfMemory, UserError, is_of_memory
 from jaxal.report.terminal import Display
 from jaxal.studies.submission import SubmitConfig, submitted
 from jaxal.training.trainer import Interrupted
 
 T = TypeVar("T")
+_LESS_MEMORY = (
+    "Everything finished is kept. A --preset with smaller batches, fewer --samples, --networks or --flips need less; on scans fewer "
+    "--patch-voxels or a coarser --spacing-mm, too. Give another --out with them."
+)
 
 
 def parse(arguments: type[T], command: str, given: Sequence[str] | None = None) -> T:
@@ -69,6 +73,9 @@ def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None, 
     try:
         with display.stop_on_signals():
             return work(display)
+    except OutOfMemory as error:
+        display.error(f"{error} {_LESS_MEMORY}")
+        return 2
     except UserError as error:
         display.error(str(error))
         return 2
@@ -79,13 +86,10 @@ def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None, 
         display.error(f"{place}: could not be written or read ({error.strerror}). See to it and run the same command again.")
         return 2
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+        if isinstance(error, jax.errors.JaxRuntimeError) and not is_of_memory(error):
             raise
         asked = str(error).splitlines()[0] if str(error) else "no details"
-        display.error(
-            f"Not enough memory ({asked}). Everything finished is kept. Fewer --samples, --networks or --flips need less; on "
-            "scans fewer --patch-voxels or a coarser --spacing-mm, too. Give another --out with them."
-        )
+        display.error(f"Not enough memory ({asked}). {_LESS_MEMORY}")
         return 2
     except Interrupted:
         display.note(

@@ -6,6 +6,7 @@ after the stem works on whole volumes and knows nothing of windows, dropout samp
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ import numpy as np
 from jaxal.types import Masks, Model, Output
 
 Array = jax.Array
+
+# Elements of windows that an accelerator sees at once: eight windows of 64³, two of 96³. A U-Net of width 16 keeps about 1.7 KB of each.
+_ELEMENTS_AT_ONCE = 2**21
 
 
 class _Volume(NamedTuple):
@@ -30,8 +34,8 @@ def windowed(model: Model, patch: tuple[int, ...], overlap: float = 0.5) -> Mode
     """A network for volumes of any size that are at least as large as the patch that it is trained on.
 
     Inputs of exactly the patch's size go straight through, so the same network serves for training. Larger ones are seen
-    through windows of the patch's size, one after the other, which lie within the case and not in its padding. Where dropout lies
-    before the last layer, windows are run once for all samples; where it lies deeper, every sample runs all of them again.
+    through windows of the patch's size, one after the other on a CPU and several at once elsewhere, which lie within the case and not in
+    its padding. Where dropout lies before the last layer, windows are run once for all samples; where it lies deeper, every sample runs all of them again.
 
     Args:
       model: the network.
@@ -66,7 +70,20 @@ def windowed(model: Model, patch: tuple[int, ...], overlap: float = 0.5) -> Mode
     return model._replace(stem=stem, tail=tail)
 
 
-def _blend(see: Callable[[Array, Array | None], Output], volume: _Volume, patch: tuple[int, ...], overlap: float) -> Output:
+class _Sums(NamedTuple):
+    """What the windows seen so far add up to: features times weights, weights, and embeddings."""
+
+    features: Array
+    weights: Array
+    embedding: Array
+
+
+See = Callable[[Array, Array | None], Output]  # of windows `[windows, *patch, channels]` and what is inside of them
+
+
+def _blend(
+    see: See, volume: _Volume, patch: tuple[int, ...], overlap: float, elements_at_once: int = _ELEMENTS_AT_ONCE
+) -> Output:
     """Runs a function over windows of `[batch, *space, channels]` and blends its features; embeddings are averaged.
 
     Windows lie where they would if the case had no padding, so that what is seen of a case does not depend on the size of the largest.
@@ -74,33 +91,84 @@ def _blend(see: Callable[[Array, Array | None], Output], volume: _Volume, patch:
     """
     space = volume.inputs.shape[1:-1]
     weight, offsets = jnp.asarray(gaussian_weights(patch)), _offsets(space, patch, overlap)
-    window_of = jax.ShapeDtypeStruct((1, *patch, volume.inputs.shape[-1]), volume.inputs.dtype)
-    shapes = jax.eval_shape(see, window_of, None)
+    shapes = jax.eval_shape(see, jax.ShapeDtypeStruct((1, *patch, volume.inputs.shape[-1]), volume.inputs.dtype), None)
     if shapes.auxiliary:
         raise ValueError(f"Auxiliary outputs {sorted(shapes.auxiliary)} of windows cannot be blended.")
-    nothing = jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), shapes)
 
-    def of_case(case: _Volume) -> Output:
+    def of_case(add_windows: Callable[..., _Sums], case: _Volume) -> Output:
         """Of `[*space, channels]`."""
-
-        def add(total: tuple[Array, Array, Array], place: tuple[Array, Array]) -> tuple[tuple[Array, Array, Array], None]:
-            features, weights, embedding = total
-            start, needed = place
-            window = jax.lax.dynamic_slice(case.inputs, (*start, 0), window_of.shape[1:])[None]
-            inside = None if case.inside is None else jax.lax.dynamic_slice(case.inside, (*start,), patch)[None]
-            output = jax.lax.cond(needed, see, lambda window, inside: nothing, window, inside)
-            features = _add_at((*start, 0), features, output.features[0] * weight[..., None])
-            weights = _add_at((*start,), weights, jnp.where(needed, weight, 0.0))
-            return (features, weights, embedding + output.embedding[0]), None
-
         starts, needed = _places(case.inside, space, patch, offsets)
-        start_with = jnp.zeros((*space, shapes.features.shape[-1])), jnp.zeros(space), jnp.zeros(shapes.embedding.shape[1:])
-        (features, weights, embedding), _ = jax.lax.scan(add, start_with, (starts, needed))
-        return Output(
-            features / jnp.where(weights > 0, weights, 1.0)[..., None], embedding / needed.sum().astype(jnp.float32), {}
+        start_with = _Sums(
+            jnp.zeros((*space, shapes.features.shape[-1])), jnp.zeros(space), jnp.zeros(shapes.embedding.shape[1:])
         )
+        total = add_windows(see, weight, case, starts, needed, start_with)
+        features = total.features / jnp.where(total.weights > 0, total.weights, 1.0)[..., None]
+        return Output(features, total.embedding / needed.sum().astype(jnp.float32), {})
 
-    return jax.lax.map(of_case, volume)
+    one_by_one = functools.partial(jax.lax.map, functools.partial(of_case, _add_each))
+    windows, at_once = math.prod(map(len, offsets)), elements_at_once // math.prod(patch)
+    if min(windows, at_once) <= 1:
+        return one_by_one(volume)
+    together = functools.partial(_add_several, -(-windows // -(-windows // at_once)))  # as few turns, of equal size
+    return jax.lax.platform_dependent(
+        volume, cpu=one_by_one, default=functools.partial(jax.lax.map, functools.partial(of_case, together))
+    )
+
+
+def _add_each(see: See, weight: Array, case: _Volume, starts: Array, needed: Array, total: _Sums) -> _Sums:
+    """Adds windows one by one: the fast form on a CPU, whose cache holds one.
+
+    Args:
+      see: the network.
+      weight: of a window's elements, `[*patch]`.
+      case: without an axis of cases.
+      starts, needed: see `_places`.
+      total: what is there before.
+    """
+
+    def add(total: _Sums, place: tuple[Array, Array]) -> tuple[_Sums, None]:
+        start, needed = place
+        window, inside = (None if part is None else part[None] for part in _window_at(case, start, weight.shape))
+        shapes = jax.eval_shape(see, window, inside)
+        nothing = jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), shapes)
+        output = jax.lax.cond(needed, see, lambda window, inside: nothing, window, inside)
+        features = _add_at((*start, 0), total.features, output.features[0] * weight[..., None])
+        weights = _add_at((*start,), total.weights, jnp.where(needed, weight, 0.0))
+        return _Sums(features, weights, total.embedding + output.embedding[0]), None
+
+    return jax.lax.scan(add, total, (starts, needed))[0]
+
+
+def _add_several(at_once: int, see: See, weight: Array, case: _Volume, starts: Array, needed: Array, total: _Sums) -> _Sums:
+    """The same with several windows in each turn, which fill an accelerator. Those that are needed come first, and turns without any run nothing."""
+    order = jnp.argsort(~needed, stable=True)
+    turns = -(-len(starts) // at_once)
+    padding = turns * at_once - len(starts)
+    starts = jnp.pad(starts[order], ((0, padding), (0, 0))).reshape(turns, at_once, -1)
+    needed = jnp.pad(needed[order], (0, padding)).reshape(turns, at_once)
+
+    def add(total: _Sums, turn: tuple[Array, Array]) -> tuple[_Sums, None]:
+        starts, needed = turn
+
+        def seen(total: _Sums) -> _Sums:
+            output = see(*jax.vmap(lambda start: _window_at(case, start, weight.shape))(starts))
+            # What the network makes of a window that is not needed may be anything, also NaN.
+            embedding = total.embedding + jnp.where(needed[:, None], output.embedding, 0.0).sum(0)
+            for place in range(at_once):  # windows overlap, so one after the other, and in their order
+                own = jnp.where(needed[place], weight[..., None] * output.features[place], 0.0)
+                features = _add_at((*starts[place], 0), total.features, own)
+                weights = _add_at((*starts[place],), total.weights, jnp.where(needed[place], weight, 0.0))
+                total = _Sums(features, weights, embedding)
+            return total
+
+        return jax.lax.cond(needed.any(), seen, lambda total: total, total), None
+
+    return jax.lax.scan(add, total, (starts, needed))[0]
+
+
+def _window_at(case: _Volume, start: Array, patch: Sequence[int]) -> tuple[Array, Array | None]:
+    window = jax.lax.dynamic_slice(case.inputs, (*start, 0), (*patch, case.inputs.shape[-1]))
+    return window, None if case.inside is None else jax.lax.dynamic_slice(case.inside, (*start,), patch)
 
 
 def _add_at(corner: Sequence[Array | int], whole: Array, part: Array) -> Array:

@@ -10,6 +10,7 @@ from jaxal import hosts
 from jaxal.errors import UserError
 from jaxal.rounds.checkpoint import Checkpoints
 from jaxal.rounds.passes import run_pass
+from jaxal.rounds.saving import beside
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.pool_pass import Pass
@@ -112,15 +113,16 @@ class Network:
                 training = self._checkpoints.restore(round_, training)
             resumed_at = int(training.step)
 
-            def save(training: TrainState) -> None:
+            def write(training: TrainState) -> None:
                 step = attempt * STEPS_AT_MOST + int(training.step)
                 self._checkpoints.save(round_, step, training, {"round": round_, "attempt": attempt})
 
-            with run.watcher.progress(f"training on {len(state.labelled)}") as progress:
-                draw, stop, seconds = _draw(run, state.labelled), run.watcher.should_stop, run.config.save_every_seconds
-                training = trainer.fit(key, len(state.labelled), draw, training, progress, stop, save, seconds)
-            if int(training.step) > resumed_at:
-                save(training)
+            with beside(write) as save:  # durable at its end, before anything speaks of this training
+                with run.watcher.progress(f"training on {len(state.labelled)}") as progress:
+                    draw, stop, seconds = _draw(run, state.labelled), run.watcher.should_stop, run.config.save_every_seconds
+                    training = trainer.fit(key, len(state.labelled), draw, training, progress, stop, save, seconds)
+                if int(training.step) > resumed_at:
+                    save(training)
         return hosts.share(training.params)
 
     def restored(self, round_: int) -> Params:

@@ -19,6 +19,10 @@ Array = jax.Array
 # Logits of all members that are computed at once: what the cache holds on a CPU, what fills an accelerator.
 _LOGITS_AT_ONCE = {"cpu": 2**18, "accelerator": 2**27}
 
+# Numbers that the tails of dropout samples which run at once on an accelerator begin or end with. Within a U-Net's decoder they keep about
+# twenty times as many. On a CPU one sample fills the cache.
+_NUMBERS_AT_ONCE = 2**26
+
 
 @dataclasses.dataclass(frozen=True)
 class MembersConfig:
@@ -147,7 +151,27 @@ def _sample_probabilities(stream: Stream, params: Params, hidden: Any, key: Arra
     if dropout == 0:
         return of(None)[None]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(dropout))
-    return jax.lax.map(lambda key: of(model.draw_masks(key)), keys)
+
+    def of_samples(at_once: int | None, keys: Array) -> Array:
+        return jax.lax.map(lambda key: of(model.draw_masks(key)), keys, batch_size=at_once)
+
+    return _as_many_as_fit(of_samples, keys, sum(leaf.size for leaf in jax.tree.leaves(hidden)))
+
+
+def _as_many_as_fit(of_samples: Callable[[int | None, Array], Any], keys: Array, numbers: int) -> Any:
+    """Runs dropout samples one after the other on a CPU, and several at once elsewhere.
+
+    Args:
+      of_samples: from how many run at once, None for one after the other, and the keys of all to their result.
+      keys: of the samples.
+      numbers: that one sample's tail begins or ends with, of which there are more.
+    """
+    most = max(1, _NUMBERS_AT_ONCE // numbers)
+    at_once = max(count for count in range(1, len(keys) + 1) if count <= most and len(keys) % count == 0)
+    one_by_one = functools.partial(of_samples, None)
+    if at_once == 1:
+        return one_by_one(keys)
+    return jax.lax.platform_dependent(keys, cpu=one_by_one, default=functools.partial(of_samples, at_once))
 
 
 def _flip(flags: list[Array], axes: tuple[int, ...], values: Array, first: int) -> Array:
@@ -173,12 +197,23 @@ def _sample_moments(stream: Stream, params: Params, hidden: Any, key: Array, aro
         kernels, biases = jax.vmap(lambda mask: model.head(params, mask))(masks)
         return moments_of_heads(moments, flat(model.tail(params, hidden, None)), kernels, biases, around)
 
-    def add(total: Any, key: Array) -> tuple[Any, None]:
+    def logits(key: Array) -> Array:
         masks = model.draw_masks(key)
-        logits = logits_of(flat(model.tail(params, hidden, masks)), *model.head(params, masks))
+        return logits_of(flat(model.tail(params, hidden, masks)), *model.head(params, masks))
+
+    def add(total: Any, logits: Array) -> tuple[Any, None]:
         return moments.add(total, logits), None
 
-    return jax.lax.scan(add, moments.none(around), keys)[0]
+    def of_samples(at_once: int | None, keys: Array) -> Any:
+        if at_once is None:
+            return jax.lax.scan(lambda total, key: add(total, logits(key)), moments.none(around), keys)[0]
+        groups = keys.reshape(-1, at_once)
+        return jax.lax.scan(
+            lambda total, some: (jax.lax.scan(add, total, jax.vmap(logits)(some))[0], None), moments.none(around), groups
+        )[0]
+
+    enter, leave = sum(leaf.size for leaf in jax.tree.leaves(hidden)), len(model.head(params)[0]) * around[:, 0].size
+    return _as_many_as_fit(of_samples, keys, max(enter, leave))
 
 
 def moments_of_heads(moments: Moments, features: Features, kernels: Array, biases: Array, around: Array) -> Any:

@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxal import hosts
 from jaxal.arrays import flat, logits_of, numbers_of
 from jaxal.data.stream import batches
+from jaxal.errors import within_memory
 from jaxal.numbers import NUMBERS
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import MembersConfig, Stream, first_network, member_moments, member_probabilities
@@ -92,7 +93,9 @@ class Pass:
         if not cases:
             return {}
         cases_here = list(cases[hosts.index() :: hosts.count()])
-        results = self._results_of(params, key, cases_here or list(cases[:1]), load, progress, journal)
+        what = f"Scoring {self._batch_size} cases at once on each device ({', '.join(self.statistics)})"
+        with within_memory(what, "A smaller batch_size, or smaller patches or images, need less."):
+            results = self._results_of(params, key, cases_here or list(cases[:1]), load, progress, journal)
         if hosts.count() == 1:
             return results
         most_cases = -(-len(cases) // hosts.count())

@@ -114,9 +114,11 @@ def _information_gain(
         if method == "linear":
             assert rate != "normalised"  # this was refused above
             of_rows = functools.partial(_compiled_linear_gain, variant=variant, rate=rate, renormalise=renormalise)
+            gain = _gain_of_rows(of_rows, in_use, context.value)
         else:
-            of_rows = functools.partial(compiled_gain, variant=variant, rate=rate, step=step, renormalise=renormalise)
-        gain = _gain_of_rows(of_rows, in_use, context.value)
+            of_rows = functools.partial(_compiled_gain, variant=variant, rate=rate, step=step, renormalise=renormalise)
+            may_be_long = functools.partial(information.steps_may_be_long, rate=rate, step=step)
+            gain = _gain_of_rows(of_rows, in_use, context.value, may_be_long)
         return information.InformationGain(*(_mean_over_regions(part, used) for part in gain))
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
@@ -146,7 +148,7 @@ def _mean_over_regions(values: Array | np.ndarray, used: np.ndarray) -> np.ndarr
 
 _compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise", "long_steps"))
 _compiled_linear_gain = jax.jit(information.linear_information_gain, static_argnames=("variant", "rate", "renormalise"))
-_ROWS = 1024
+_ROWS = {"cpu": 2**10, "accelerator": 2**14}  # at once, at most; an accelerator waits for what the host sends it
 
 
 def compiled_gain(
@@ -169,10 +171,22 @@ def _gain_of_rows(
     gain: Callable[..., information.InformationGain],
     candidates: information.Candidates | information.Items,
     reference: information.Reference,
+    may_be_long: Callable[..., Array] | None = None,
 ) -> information.InformationGain:
-    """Runs over all regions of all cases, a fixed number at a time: their number changes every round, the program stays."""
+    """Runs over all regions of all cases, a fixed number at a time: their number changes every round, the program stays.
+
+    Args:
+      gain: of candidates on the reference; if `may_be_long` is given, it takes `long_steps`.
+      candidates, reference: see `information.information_gain`.
+      may_be_long: tells of candidates whether they need the formula for long steps.
+    """
     count = len(candidates.probability)
-    whole = jax.tree.map(lambda part: np.pad(part, [(0, -count % _ROWS)] + [(0, 0)] * (part.ndim - 1)), candidates)
-    rows = [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
-    pieces = [gain(jax.tree.map(operator.itemgetter(part), whole), reference) for part in rows]
+    least, most = _ROWS["cpu"], _ROWS["cpu" if jax.default_backend() == "cpu" else "accelerator"]
+    size = min(most, max(least, 2 ** (count - 1).bit_length()))  # few sizes are compiled
+    whole = jax.tree.map(lambda part: np.pad(part, [(0, -count % size)] + [(0, 0)] * (part.ndim - 1)), candidates)
+    rows = [jax.tree.map(operator.itemgetter(slice(start, start + size)), whole) for start in range(0, count, size)]
+    # All pieces are sent before the first result is waited for.
+    flags = [may_be_long(piece, reference) for piece in rows] if may_be_long else []
+    formulas = [{"long_steps": bool(flag)} for flag in flags] if may_be_long else [{}] * len(rows)
+    pieces = [gain(piece, reference, **formula) for piece, formula in zip(rows, formulas, strict=True)]
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *pieces) if pieces else information.NO_GAIN

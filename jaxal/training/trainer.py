@@ -4,6 +4,7 @@ A Python loop and not `lax.scan`, so that it can be shown, saved and stopped at 
 it is for (round, attempt, step), so that a training resumed at any step goes on as if never stopped.
 """
 
+import collections
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxal.errors import within_memory
 from jaxal.training.config import TrainingConfig
 from jaxal.training.step import Recipe, TrainState, compiled_step, everywhere, fresh_state, make_mesh
 from jaxal.types import Auxiliary, Example, Model, Params, TaskKind
 
 Array = jax.Array
 Draw = Callable[[int, np.random.Generator], Example]  # a labelled case's number and the draw's own generator
+
+# Steps that are sent while an earlier one computes, so that an accelerator never waits for Python or for the next batch. On a CPU all of
+# them share the same cores. More than a few would put off a stop, and the time left would count what nobody has computed.
+_STEPS_AHEAD = {"cpu": 0, "accelerator": 2}
 
 
 class Interrupted(Exception):
@@ -73,22 +79,31 @@ class Trainer:
           count: labelled cases.
           draw: makes an example of a labelled case, whole or a patch at random; read ahead while the device works.
           state: from `start` or a checkpoint; its buffers are given up.
-          progress: called with the steps done and the steps in all.
-          should_stop: asked after each step; when it says yes, the state is saved and `Interrupted` raised.
-          save: writes a state.
+          progress: called with the steps done and the steps in all; a step is done when the device has computed it.
+          should_stop: asked after each step that was sent; when it says yes, the state after it is saved and `Interrupted` raised.
+          save: writes a state, whose buffers the next step takes: what it keeps it must copy.
           save_every_seconds: between saves in passing.
         """
         seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
         first, steps, due = int(state.step), self.steps(count), _Every(save_every_seconds)
         take_step = compiled_step(self._recipe, self._mesh)
         state = jax.device_put(state, everywhere(self._mesh))
+        running: collections.deque[Array] = collections.deque()  # a number that is there once its step is computed
+        bound = _STEPS_AHEAD["cpu" if self._mesh.devices.flat[0].platform == "cpu" else "accelerator"]
         for step, batch in enumerate(_batches(seed, first, steps, self.config.batch_size, count, draw), first):
             rate = self._peak_rate * np.float32(self._decay(step, count))
-            state = take_step(state, key, batch, np.int32(steps), rate)
-            state.step.block_until_ready()  # else the loop runs dozens of steps ahead of the device: no stop, no time left
-            if progress:
-                progress(step + 1, steps)
-            if step + 1 == steps:
+            is_last = step + 1 == steps
+            with within_memory(
+                self._told(batch), "A smaller batch_size of the training, or smaller patches or images, need less."
+            ):
+                state = take_step(state, key, batch, np.int32(steps), rate)
+                running.append(jnp.copy(state.step) if bound else state.step)  # the next step takes the state's own
+                # Without a bound the loop runs dozens of steps ahead: no stop, and no time left.
+                while len(running) > (0 if is_last else bound):
+                    running.popleft().block_until_ready()
+                    if progress:
+                        progress(step + 1 - len(running), steps)
+            if is_last:
                 break  # the caller keeps what is returned
             stopping = should_stop()
             if save and (stopping or due()):
@@ -96,6 +111,10 @@ class Trainer:
             if stopping:
                 raise Interrupted
         return _on_one_device(state)
+
+    def _told(self, batch: Example) -> str:
+        count, *shape = batch.image.shape
+        return f"A training step on {count} cases of {' x '.join(map(str, shape))} together, on {self._mesh.size} devices,"
 
     def _decay(self, step: int, count: int) -> float:
         epoch = step * self.config.batch_size // count

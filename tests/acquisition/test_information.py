@@ -289,6 +289,21 @@ def test_blocks_do_not_change_scores(rng):
         )
 
 
+@pytest.mark.parametrize(("logits", "block"), [(2**26, 180), (1, 64), (100 * 2 * 3 * 40, 100)])
+def test_an_accelerator_takes_as_many_candidates_at_once_as_fit(as_elsewhere, monkeypatch, rng, logits, block):
+    kernel, bias, evaluation, weights, frequency, pool = make_problem(rng, np.float32, candidates=180)
+    reference = information.make_reference(evaluation, kernel, bias, weights, frequency)
+    monkeypatch.setattr(information, "_LOGITS_AT_ONCE", logits // (3 * 40) * reference.probability.size)
+    items, sizes, map_ = information.Items(pool, softmax(pool @ kernel + bias[None])), [], jax.lax.map
+    monkeypatch.setattr(
+        jax.lax, "map", lambda *given, batch_size: sizes.append(batch_size) or map_(*given, batch_size=batch_size)
+    )
+    elsewhere = information.information_gain(items, reference, "aeig", 0.1)
+    on_cpu = information.information_gain(items, reference, "aeig", 0.1, block=64)
+    assert sizes == [block, 64]
+    np.testing.assert_allclose(np.asarray(elsewhere.gain), np.asarray(on_cpu.gain), rtol=0, atol=1e-6 * np.abs(on_cpu.gain).max())
+
+
 @pytest.mark.parametrize(("variant", "renormalise"), [*((variant, False) for variant in VARIANTS), ("aeig", True)])
 def test_the_linear_form_is_the_first_order_in_the_rate(float64, rng, variant, renormalise):
     kernel, bias, evaluation, weights, frequency, _ = make_problem(rng)

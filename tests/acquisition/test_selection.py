@@ -1,3 +1,4 @@
+import functools
 import json
 from pathlib import Path
 
@@ -228,3 +229,30 @@ def test_batches_take_what_is_available_and_no_twins():
         jax.random.key(0), jnp.asarray(rows, jnp.float32), jnp.array([False, True, True, True]), 3, 100
     )
     assert 0 not in chosen.tolist()
+
+
+def test_batches_wait_for_no_value():
+    """What has no values cannot be waited for: each wait would leave a device idle, twice an item."""
+    members, available = jax.ShapeDtypeStruct((16, 5, 3), np.float32), jax.ShapeDtypeStruct((16,), bool)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    choose = functools.partial(selection.batch_bald, budget=4, samples=20)
+    chosen, scores = jax.eval_shape(choose, key, members, available)
+    assert (chosen.shape, scores.shape) == ((4,), (4,))
+
+
+@pytest.mark.parametrize(("numbers", "expected"), [(2**26, [32]), (9 * 3 * 20, [16]), (1, [8])])
+def test_an_accelerator_takes_as_many_items_at_once_as_fit(as_elsewhere, monkeypatch, rng, numbers, expected):
+    """Nine combinations of three labels each: the same entropies, of at most so many numbers at once."""
+    monkeypatch.setattr(selection, "_NUMBERS_AT_ONCE", numbers)
+    sizes, form = [], selection._joint_entropy_of
+    monkeypatch.setattr(selection, "_joint_entropy_of", lambda at_once, *given: sizes.append(at_once) or form(at_once, *given))
+    members = jnp.asarray(rng.dirichlet(np.ones(3), (32, 5)), jnp.float32)
+    joint, weights = selection._extended(
+        jax.random.key(0),
+        *selection._extended(jax.random.key(0), jnp.ones((1, 5)), jnp.ones(1), members[0], None),
+        members[1],
+        None,
+    )
+    elsewhere = selection._joint_entropy.__wrapped__(joint, weights, members)
+    assert sizes == expected
+    np.testing.assert_allclose(np.asarray(elsewhere), np.asarray(form(8, joint, weights, members)), rtol=1e-6)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import killing
 import numpy as np
@@ -14,6 +15,7 @@ import tiny
 
 from experiments import brain_caudate
 from jaxal.cli import command, compare
+from jaxal.errors import within_memory
 from jaxal.numbers import NUMBERS
 
 
@@ -371,3 +373,20 @@ def test_running_out_of_memory_ends_in_one_message(allocate, capsys):
     output = "".join(capsys.readouterr())
     assert "Not enough memory" in output
     assert "Traceback" not in output
+
+
+def test_a_program_that_does_not_fit_says_which_and_what_needs_less(capsys):
+    def work(display):
+        with within_memory("Scoring 64 cases at once", "A smaller batch_size needs less."):
+            jnp.zeros(2**50).block_until_ready()
+
+    assert command.run(work) == 2
+    output = " ".join("".join(capsys.readouterr()).split())
+    assert "Scoring 64 cases at once needs more memory than the device has (" in output
+    assert "A smaller batch_size needs less. Everything finished is kept." in output and "--patch-voxels" in output
+    assert "Traceback" not in output
+
+
+def test_other_errors_of_the_device_are_no_matter_of_memory():
+    with pytest.raises(RuntimeError, match="INTERNAL"), within_memory("This", ""):
+        raise jax.errors.JaxRuntimeError("INTERNAL: a fault of the library")

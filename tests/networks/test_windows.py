@@ -1,5 +1,6 @@
 """Sliding windows against one forward where both can be had, and against plain loops."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from jaxal.acquisition import uncertainty
 from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.arrays import flat, logits_of
+from jaxal.networks import windows
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.networks.windows import gaussian_weights, window_starts, windowed
 from jaxal.scoring.members import MembersConfig, Stream, member_moments
@@ -92,6 +94,48 @@ def test_windows_lie_within_the_case_however_it_is_padded(filled, at_the_end, rn
     alone = seen(shortest, np.ones(shortest.shape[:-1], bool))
     np.testing.assert_array_equal(output.features[:, at, :8], alone.features[:, -filled if at_the_end else 0 :][:, :filled])
     np.testing.assert_array_equal(output.embedding, alone.embedding)
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 50])
+@pytest.mark.parametrize("broken", [[], [5], [0, 9]])
+def test_several_windows_at_once_add_up_to_what_each_adds(at_once, broken, rng):
+    """Whichever are needed, however full the last turn is; and what the network makes of the others is NaN."""
+    plain, patch, space = unet(UNetConfig(width=2, levels=2)), (4, 4, 4), (16, 6, 4)
+    volume = rng.normal(size=(*space, 1)).astype(np.float32)
+    params = jax.jit(plain.init)(jax.random.key(0), volume[None, :4, :4])
+    volume[broken] = np.nan
+    starts = window_starts(space, patch, 0.5)
+    needed = np.array([np.isfinite(volume[x : x + 4, y : y + 4]).all() for x, y, _ in starts])
+    assert len(needed) == 14 and needed.sum() == (14, 10, 8)[len(broken)]
+
+    def see(seen, inside):
+        return plain.tail(params, plain.stem(params, seen, inside), None)
+
+    def added(form):
+        case, weight = windows._Volume(jnp.asarray(volume), jnp.ones(space, bool)), jnp.asarray(gaussian_weights(patch))
+        start_with = windows._Sums(jnp.zeros((*space, 2)), jnp.zeros(space), jnp.zeros(4))
+        return jax.jit(lambda: form(see, weight, case, jnp.asarray(starts), jnp.asarray(needed), start_with))()
+
+    together = added(functools.partial(windows._add_several, at_once))
+    for part, whole in zip(together, added(windows._add_each), strict=True):
+        assert np.abs(whole).max() > 0.1
+        np.testing.assert_allclose(part, whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("elements", "together"), [(2 * 96, [2]), (5 * 96, [4]), (96, []), (1, [])])
+def test_windows_at_once_are_bounded_by_their_elements_and_shared_evenly(elements, together, monkeypatch):
+    """Seven windows in turns of as equal a size as can be; where one alone is as much as may be, nothing else is compiled."""
+    sizes = []
+    monkeypatch.setattr(
+        windows, "_add_several", lambda at_once, see, weight, case, starts, needed, total: sizes.append(at_once) or total
+    )
+    case = windows._Volume(jnp.zeros((1, 16, 6, 4, 1)), None)
+
+    def see(seen, inside):
+        return Output(seen, seen.mean((1, 2, 3)), {})
+
+    jax.eval_shape(lambda: windows._blend(see, case, PATCH, 0.5, elements))
+    assert sizes == together
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from jaxal.errors import UserError
 from jaxal.files import lock, open_array, write_text
 from jaxal.rounds.checkpoint import Checkpoints
 from jaxal.rounds.ledger import Ledger
+from jaxal.rounds.saving import beside
 from jaxal.scoring.journal import Journal
 from jaxal.training.trainer import TrainState
 
@@ -53,6 +54,38 @@ def test_only_the_newest_step_of_a_round_is_kept_and_rounds_do_not_mix(tmp_path)
     assert checkpoints.latest(1)[0] == 2
     assert float(checkpoints.restore(0, state(0.0)).params["w"][0, 0]) == 9.0
     assert sorted(path.name for path in (tmp_path / "c" / "round-000").iterdir() if path.name.isdigit()) == ["9"]
+
+
+def test_states_are_written_beside_the_training_in_their_order_and_are_all_there_at_the_end():
+    go_on, written = threading.Event(), []
+
+    def write(state):
+        assert go_on.wait(20)
+        written.append(state["w"].tolist())
+
+    step = jax.jit(lambda state: {"w": state["w"] + 1}, donate_argnums=0)
+    with beside(write) as save:
+        state = {"w": jnp.arange(2)}
+        save(state)
+        state = step(state)  # takes the buffers of what is being saved
+        assert written == []  # nobody waited
+        go_on.set()
+        save(state)
+    assert written == [[0, 1], [1, 2]]
+
+
+def test_a_write_that_failed_is_told_of_at_the_next_one_and_at_the_end():
+    def write(state):
+        raise UserError(f"no space for {int(state)}")
+
+    with pytest.raises(UserError, match="no space for 1"), beside(write) as save:
+        save(jnp.int32(1))
+        save(jnp.int32(2))
+    with pytest.raises(UserError, match="no space for 1"), beside(write) as save:
+        save(jnp.int32(1))
+    with pytest.raises(UserError, match="no space for 1"), beside(write) as save:
+        save(jnp.int32(1))
+        raise KeyboardInterrupt
 
 
 def test_a_step_that_orbax_would_silently_skip_is_an_error(tmp_path):

@@ -119,6 +119,35 @@ def test_members_of_an_image_with_one_class_equal_whole_forwards(rng, config):
     check_moments(moments, expected)
 
 
+@pytest.mark.parametrize("network", ["decoder", "bottleneck", "image"])
+@pytest.mark.parametrize(("samples", "turns"), [(1, 6), (2, 3), (5, 2), (100, 1)])  # five do not divide six
+def test_samples_at_once_are_those_one_by_one(rng, as_elsewhere, monkeypatch, network, samples, turns):
+    """As an accelerator takes them: as many at once as fit and divide all of them."""
+    config, dense = MembersConfig(dropout=6), network != "image"
+    if dense:
+        model, shape = unet(UNetConfig(width=4, levels=2, dropout=network, dropout_rate=0.5)), SHAPE
+    else:
+        model, shape = resnet(ResNetConfig(architecture="small", width=8, groups=4, entry="narrow", classes=3)), (8, 8)
+    each, params = stacked_params(model, 1, shape)
+    images = jnp.asarray(rng.normal(size=(2, *shape, 1)), jnp.float32)
+    hidden = model.stem(params, images)
+    around = first_prediction(model, params, hidden)
+    leave = around[:, 0].size * model.head(params)[0].shape[0] if dense else 0
+    numbers = max(leave, sum(leaf.size for leaf in jax.tree.leaves(hidden)))
+    monkeypatch.setattr(members, "_NUMBERS_AT_ONCE", samples * numbers + numbers // 2)
+    stream, drawn = Stream(model, config, CLASS_MOMENTS, dense), []
+    counted = stream._replace(model=model._replace(draw_masks=lambda key: drawn.append(key) or model.draw_masks(key)))
+    expected = plain(model, each, images, config)
+    if dense:
+        check_moments(member_moments(stream, params, images, hidden, KEY, around), expected)
+        loop = jax.make_jaxpr(lambda: member_moments(counted, params, images, hidden, KEY, around))()
+    else:
+        np.testing.assert_allclose(np.asarray(member_probabilities(stream, params, images, hidden, KEY)), expected, atol=2e-5)
+        loop = jax.make_jaxpr(lambda: member_probabilities(counted, params, images, hidden, KEY))()
+    lengths = [equation.params["length"] for equation in loop.eqns if equation.primitive.name == "scan"]
+    assert drawn and lengths in ([turns], [] if turns == 1 else None)
+
+
 def test_blocks_of_elements_do_not_change_the_moments(rng, monkeypatch):
     features, kernels = (
         jnp.asarray(rng.normal(size=(2, 37, 5)), jnp.float32),

@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import shutil
 
@@ -10,6 +9,7 @@ import tiny
 
 from jaxal.acquisition import aggregate, information, uncertainty
 from jaxal.data.scans.prepare import load_case
+from jaxal.errors import OutOfMemory
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import MembersConfig
@@ -336,19 +336,11 @@ def test_the_journal_is_deaf_to_other_params_keys_data_and_settings(model, param
     assert missed(cases=tiny.read(folder).cases[:2]) == {cases[1].id}
 
 
-def test_the_pass_lowers_for_every_platform(load, tiny_dataset):
-    """Nothing in it is the CPU's alone: it exports for TPU and GPU, with plain convolutions there."""
-    for dropout in ("head", "decoder"):
-        other = unet(dataclasses.replace(tiny.NETWORK, levels=2, dropout=dropout, dtype="bfloat16"))  # one level has no decoder
-        drawn = jax.jit(other.init)(jax.random.key(0), jnp.zeros((1, *tiny.SHAPE, 1)))
-        pass_ = Pass(
-            SEGMENTATION, other, tiny.OF_LABEL_MAPS, MembersConfig(networks=2, flips=(0,), dropout=2), 2, tiny.STATISTICS
-        )
-        stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), drawn)
-        batch = jax.tree.map(lambda part: np.stack([part] * 4), load(tiny_dataset.cases[0]))
-        for platform in ("tpu", "cuda"):
-            exported = jax.export.export(pass_._run, platforms=[platform])(stacked, KEY, batch, np.zeros(4, np.uint32))
-            assert "stablehlo.convolution" in exported.mlir_module()
+def test_a_pass_that_is_too_large_for_the_device_is_told_of(model, params, load, tiny_dataset):
+    pass_ = Pass(SEGMENTATION, tiny.too_large(model), ["entropy"], MEMBERS, 2, tiny.STATISTICS)
+    told = r"^Scoring 2 cases at once on each device \(entropy\) needs more memory than the device has \(.*7\d{13} bytes.*A smaller batch_size"
+    with pytest.raises(OutOfMemory, match=told):
+        pass_(params, KEY, tiny_dataset.cases[:3], load)
 
 
 def test_disagreement_of_a_single_member_is_refused(model):

@@ -13,11 +13,13 @@ from scipy import ndimage
 
 from jaxal.assessment import metrics
 from jaxal.data.scans.prepare import load_case
+from jaxal.errors import OutOfMemory
 from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training import step as training
+from jaxal.training import trainer as trainers
 from jaxal.training.augment import _rotation, augment
 from jaxal.training.config import TrainingConfig
 from jaxal.training.step import TrainState, relative_rate
@@ -80,6 +82,64 @@ def test_resumes_at_any_step_to_the_last_bit(trainer, examples):
         assert int(saved[0].step) == stop
         state = jax.tree.map(jax.numpy.asarray, saved[0])
         assert same(trainer.fit(jax.random.key(0), len(examples), whole(examples), state), expected)
+
+
+@pytest.mark.parametrize("ahead", [0, 2])  # what fails ahead is found later
+def test_a_step_that_is_too_large_for_the_device_is_told_of(examples, monkeypatch, ahead):
+    monkeypatch.setitem(trainers._STEPS_AHEAD, "cpu", ahead)
+    trainer = Trainer(SEGMENTATION, tiny.too_large(unet(tiny.NETWORK)), tiny.TRAINING)
+    told = r"^A training step on 2 cases of 8 x 8 x 8 x 1 together, on 2 devices, needs more memory than the device has \(.*7\d{13} bytes.*batch_size"
+    with pytest.raises(OutOfMemory, match=told):
+        fit(trainer, examples)
+
+
+@pytest.fixture(params=[1, 2])
+def ahead(request, monkeypatch):
+    """Steps are sent ahead, as on an accelerator."""
+    monkeypatch.setitem(trainers._STEPS_AHEAD, "cpu", request.param)
+    return request.param
+
+
+def test_steps_that_are_sent_ahead_change_no_bit_and_all_are_shown(trainer, examples, ahead, monkeypatch):
+    shown = []
+    sent_ahead = fit(trainer, examples, progress=lambda *seen: shown.append(seen))
+    assert shown == [(step + 1, tiny.TRAINING.steps) for step in range(tiny.TRAINING.steps)]
+    monkeypatch.setitem(trainers._STEPS_AHEAD, "cpu", 0)
+    assert same(sent_ahead, fit(trainer, examples))
+
+
+def test_no_more_steps_are_sent_than_may_be_ahead(trainer, examples, ahead, monkeypatch):
+    """Steps that were sent, each time that one is shown: but for the last ones exactly as many as may be ahead."""
+    sent, behind = [], []
+    take_step = training.compiled_step(trainer._recipe, trainer._mesh)
+    monkeypatch.setattr(trainers, "compiled_step", lambda *_: lambda *given: sent.append(1) or take_step(*given))
+    fit(trainer, examples, progress=lambda done, _: behind.append(len(sent) - done))
+    assert behind == [ahead] * (tiny.TRAINING.steps - ahead) + list(range(ahead))[::-1]
+
+
+def test_a_stop_among_steps_ahead_saves_a_state_that_goes_on_to_the_same_bits(trainer, examples, ahead, monkeypatch):
+    saved, done = [], []
+
+    def save(state):
+        saved.append(jax.tree.map(np.array, state))
+
+    with pytest.raises(Interrupted):
+        fit(trainer, examples, progress=lambda step, _: done.append(step), should_stop=lambda: len(done) >= 5, save=save)
+    assert [int(state.step) for state in saved] == [5 + ahead]
+    state = jax.tree.map(jnp.asarray, saved[0])
+    went_on = trainer.fit(jax.random.key(0), len(examples), whole(examples), state)
+    monkeypatch.setitem(trainers._STEPS_AHEAD, "cpu", 0)
+    assert same(went_on, fit(trainer, examples))
+
+
+def test_states_saved_in_passing_are_those_of_their_steps(trainer, examples, ahead):
+    """Though the next steps, sent already, take their buffers."""
+    saved = []
+    fit(trainer, examples, save=lambda state: saved.append(jax.tree.map(np.array, state)), save_every_seconds=0.0)
+    assert [int(state.step) for state in saved] == list(range(1, tiny.TRAINING.steps))
+    for state in (saved[0], saved[6]):
+        again = trainer.fit(jax.random.key(0), len(examples), whole(examples), jax.tree.map(jnp.asarray, state))
+        assert same(again, fit(trainer, examples))
 
 
 def test_starts_from_given_weights(trainer, examples):
@@ -163,6 +223,26 @@ def test_groups_yield_the_gradient_of_the_mean_loss(trainer, examples, groups):
     )
     for leaf, plain in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(plain), rtol=0, atol=1e-5 * np.abs(plain).max() + 1e-8)
+
+
+class OfPlatform:
+    """All that is asked of a device before it is used."""
+
+    def __init__(self, platform):
+        self.platform = platform
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "used"), [(4, 4, 4), (4, 3, 2), (6, 4, 3), (2, 8, 2), (5, 4, 1), (7, 8, 7), (1, 2, 1)]
+)
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_as_many_devices_train_as_divide_the_batch(batch_size, devices, used, platform):
+    """On GPUs images, too; the rest of the devices has nothing to do."""
+    there = [OfPlatform(platform) for _ in range(devices)]
+    for kind, model in ((SEGMENTATION, unet(tiny.NETWORK)), (CLASSIFICATION, resnet(tiny_images.NETWORK))):
+        if kind is SEGMENTATION or platform == "gpu":
+            recipe = training.Recipe(model, TrainingConfig(batch_size=batch_size), kind.loss, kind.dense)
+            assert training.make_mesh(recipe, there).devices.tolist() == there[:used]
 
 
 def test_images_train_on_one_device_of_a_cpu():

@@ -1,0 +1,314 @@
+"""Every program that the library compiles lowers for GPUs and TPUs, too, so what only a CPU has is found without one of them."""
+
+import ast
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+import tiny_images
+
+from jaxal import arrays
+from jaxal.acquisition import information, selection, uncertainty
+from jaxal.acquisition.uncertainty import CLASS_MOMENTS
+from jaxal.api import measures
+from jaxal.data.simulated import brain
+from jaxal.networks import checked
+from jaxal.networks.resnet import ResNetConfig, resnet
+from jaxal.networks.unet import UNetConfig, unet
+from jaxal.networks.windows import windowed
+from jaxal.scoring import given, members, pool_pass
+from jaxal.scoring.members import MembersConfig
+from jaxal.scoring.pool_pass import Pass
+from jaxal.strategies import diverse, informative
+from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.training.config import TrainingConfig
+from jaxal.training.step import Recipe, compiled_step, fresh_state, make_mesh
+from jaxal.types import Example
+
+LIBRARY = Path(__file__).parents[1] / "jaxal"
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+COMPILERS = {"jit", "pmap", "filter_jit", "pallas_call"}  # what makes a program of a function
+SPACE, SIDE = (8, 8, 8), 32
+
+
+class Program(NamedTuple):
+    """A compiled function and the arguments that it is lowered for."""
+
+    function: Callable
+    arguments: tuple
+    options: dict = {}  # noqa: RUF012
+
+
+def of(function: Callable, *arguments, **options) -> Program:
+    return Program(function, arguments, options)
+
+
+def reals(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.float32)
+
+
+def flags(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, bool)
+
+
+KEY = jax.eval_shape(lambda: jax.random.key(0))
+CANDIDATES = information.Candidates(reals(70, 5), reals(70, 3, 5))
+ITEMS = information.Items(reals(70, 4), reals(70, 3))
+REFERENCE = information.Reference(reals(5, 40), reals(3, 40), reals(3, 40), reals(40), reals(40), reals(3))
+
+
+def batch_of(count: int, space: tuple[int, ...], dense: bool, channels: int = 1) -> Example:
+    mapped = (count, *space) if dense else (count,)
+    return Example(reals(count, *space, channels), jax.ShapeDtypeStruct(mapped, np.uint8), flags(*mapped), flags(*mapped))
+
+
+def small(**options) -> UNetConfig:
+    return UNetConfig(width=4, levels=2, **options)
+
+
+# Programs by the function that compiles them
+
+
+def passes() -> Iterator[Program]:
+    def of_pass(kind, model, config, space, channels, plain=None) -> Program:
+        names = [name for name in kind.statistics if name != "auxiliary"]
+        pass_ = Pass(kind, model, names, config, 1, tiny.STATISTICS)
+        params = jax.eval_shape((plain or model).init, KEY, reals(1, *SPACE[: len(space)], channels))
+        if config.networks > 1:
+            params = jax.tree.map(lambda leaf: reals(config.networks, *leaf.shape), params)
+        batch = batch_of(pass_._at_once, space, kind.dense, channels)
+        return of(pass_._run, params, KEY, batch, jax.ShapeDtypeStruct((pass_._at_once,), np.uint32))
+
+    samples, every = MembersConfig(dropout=3), MembersConfig(networks=2, flips=(0,), dropout=2)
+    yield of_pass(SEGMENTATION, unet(small()), every, SPACE, 1)
+    yield of_pass(SEGMENTATION, unet(small(dropout="decoder", dtype="bfloat16")), every, SPACE, 1)
+    yield of_pass(SEGMENTATION, unet(small(dropout="bottleneck")), samples, SPACE, 1)
+    for dropout in ("head", "decoder"):
+        plain = unet(small(dropout=dropout))
+        yield of_pass(SEGMENTATION, windowed(plain, SPACE), samples, (12, 8, 8), 1, plain)
+    yield of_pass(CLASSIFICATION, resnet(ResNetConfig(width=8, groups=4)), samples, (SIDE, SIDE), 3)
+    masked = resnet(tiny_images.NETWORK)._replace(masked_tail=True)
+    yield of_pass(CLASSIFICATION, masked, every, (SIDE, SIDE), 3)
+
+
+def trainings() -> Iterator[Program]:
+    varied = TrainingConfig(flips=(0,), rotation_degrees=10.0, scaling=0.1)
+    nets = [
+        (SEGMENTATION, unet(small()), varied, SPACE, 1),
+        (SEGMENTATION, unet(small(dropout="decoder", dtype="bfloat16")), TrainingConfig(decay_per_epoch=0.9), SPACE, 1),
+        (
+            SEGMENTATION,
+            unet(small()),
+            TrainingConfig(batch_size=1),
+            SPACE,
+            1,
+        ),  # its gradient comes in one piece, as all do on a GPU
+        (CLASSIFICATION, resnet(ResNetConfig(width=8, groups=4)), dataclasses.replace(varied, dice=False), (SIDE, SIDE), 3),
+    ]
+    for kind, model, config, space, channels in nets:
+        recipe = Recipe(model, config, kind.loss, kind.dense)
+        params = jax.eval_shape(model.init, KEY, reals(1, *space, channels))
+        state = jax.eval_shape(functools.partial(fresh_state, config), params)
+        batch = batch_of(config.batch_size, space, kind.dense, channels)
+        step = compiled_step(recipe, make_mesh(recipe, jax.local_devices()))
+        yield of(step, state, KEY, batch, np.int32(10), np.float32(1e-3))
+
+
+def fresh() -> Iterator[Program]:
+    params = jax.eval_shape(unet(small()).init, KEY, reals(1, *SPACE, 1))
+    yield of(fresh_state, TrainingConfig(), params)
+
+
+def drawn_weights() -> Iterator[Program]:
+    yield of(jax.jit(unet(small()).init), KEY, reals(1, *SPACE, 1))
+    yield of(jax.jit(resnet(ResNetConfig()).init), KEY, reals(1, SIDE, SIDE, 3))
+
+
+def predictions() -> Iterator[Program]:
+    plain = unet(small())
+    params = jax.eval_shape(plain.init, KEY, reals(1, *SPACE, 1))
+    for model, space in ((plain, SPACE), (windowed(plain, SPACE), (12, 8, 8))):
+        yield of(members._predict, model, CLASS_MOMENTS, True, params, reals(*space, 1), flags(*space))
+    images = resnet(tiny_images.NETWORK)
+    params = jax.eval_shape(images.init, KEY, reals(1, SIDE, SIDE, 1))
+    yield of(members._predict, images, CLASS_MOMENTS, False, params, reals(SIDE, SIDE, 1), None)
+
+
+def networks_of_others() -> Iterator[Program]:
+    model = resnet(tiny_images.NETWORK)
+    params = jax.eval_shape(model.init, KEY, reals(1, SIDE, SIDE, 1))
+    yield of(jax.jit(functools.partial(checked._outputs, model)), params, reals(2, SIDE, SIDE, 1))
+    stem = jax.jit(lambda params, images, key: model.tail(params, model.stem(params, images), model.draw_masks(key)).features)
+    yield of(stem, params, reals(2, SIDE, SIDE, 1), KEY)
+
+
+def gains() -> Iterator[Program]:
+    for long_steps in (False, True):
+        for step in ("sgd", "sign"):
+            options = {"variant": "aeig", "rate": 0.1, "step": step, "renormalise": False, "long_steps": long_steps}
+            for candidates in (CANDIDATES, ITEMS):
+                yield of(informative._compiled_gain, candidates, REFERENCE, **options)
+
+
+def linear_gains() -> Iterator[Program]:
+    for candidates in (CANDIDATES, ITEMS):
+        yield of(informative._compiled_linear_gain, candidates, REFERENCE, variant="eig", rate=0.1, renormalise=False)
+
+
+def long_steps() -> Iterator[Program]:
+    for rate in (0.1, "normalised"):
+        for candidates in (CANDIDATES, ITEMS):
+            yield of(information.steps_may_be_long, candidates, REFERENCE, rate=rate, step="sgd")
+
+
+def statistics_of_given() -> Iterator[Program]:
+    names = [name for name, statistic in SEGMENTATION.statistics.items() if not statistic.needs_features]
+    chosen = tuple((name, SEGMENTATION.statistics[name]) for name in names if name != "auxiliary")
+    total = jax.eval_shape(CLASS_MOMENTS.of_members, reals(2, 3, 512))
+    yield of(given._evaluate, CLASS_MOMENTS, chosen, tiny.STATISTICS, SPACE, total, None, flags(512), KEY)
+
+
+TOTAL = jax.eval_shape(uncertainty.moments_of, reals(2, 3, 7))
+POINTS, THERE = reals(30, 6), flags(30)
+EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
+    "acquisition/information.py steps_may_be_long": long_steps,
+    "acquisition/selection.py k_center": lambda: iter([of(selection.k_center, POINTS, reals(4, 6), THERE, budget=3)]),
+    "acquisition/selection.py k_means_plus_plus": lambda: iter([of(selection.k_means_plus_plus, KEY, POINTS, THERE, budget=3)]),
+    "acquisition/selection.py k_means_plus_plus_of_gradients": lambda: iter(
+        [of(selection.k_means_plus_plus_of_gradients, KEY, POINTS, reals(30, 3), THERE, budget=3)]
+    ),
+    "acquisition/selection.py _member_entropy": lambda: iter([of(selection._member_entropy, reals(30, 5, 3))]),
+    "acquisition/selection.py _joint_entropy": lambda: iter(
+        [of(selection._joint_entropy, reals(9, 5), reals(9), reals(30, 5, 3))]
+    ),
+    "acquisition/selection.py _pick": lambda: iter([of(selection._pick, reals(30), reals(), reals(30), THERE)]),
+    "acquisition/selection.py _extended": lambda: iter(
+        of(selection._extended, KEY, reals(9, 5), reals(9), reals(5, 3), samples=samples) for samples in (None, 9, 20)
+    ),
+    "api/measures.py _measured": lambda: iter([of(measures._measured, uncertainty.bald, True, reals(4, 6, 3))]),
+    "arrays.py _chances": lambda: iter([of(arrays._chances, KEY, jax.ShapeDtypeStruct((8,), np.uint32))]),
+    "cli/segmentation.py _seconds_a_case": drawn_weights,
+    "data/simulated/brain.py _warp": lambda: iter(
+        [of(brain._warp, (8, 9, 8), reals(2, 9, 9, 9), reals(2, 3, 9, 9, 9), reals(3), np.float32(2))]
+    ),
+    "networks/checked.py _draws": networks_of_others,
+    "networks/checked.py checked": networks_of_others,
+    "projects/network.py embeddings": drawn_weights,
+    "scoring/given.py _evaluate": statistics_of_given,
+    "scoring/given.py _first": lambda: iter([of(given._first, CLASS_MOMENTS, reals(3, 7))]),
+    "scoring/given.py _next": lambda: iter([of(given._next, CLASS_MOMENTS, TOTAL, reals(3, 7))]),
+    "scoring/given.py _probability": lambda: iter([of(given._probability, CLASS_MOMENTS, reals(3, 7))]),
+    "scoring/members.py _predict": predictions,
+    "scoring/pool_pass.py _compiled": passes,
+    "strategies/diverse.py _compiled_nearest": lambda: iter([of(diverse._compiled_nearest, POINTS, reals(4, 6))]),
+    "strategies/informative.py _compiled_gain": gains,
+    "strategies/informative.py _compiled_linear_gain": linear_gains,
+    "training/step.py compiled_step": trainings,
+    "training/step.py fresh_state": fresh,
+    "training/trainer.py start": drawn_weights,
+}
+
+
+def places_with(is_there: Callable[[ast.AST], bool]) -> list[str]:
+    """File and name of each place in the library that has something: the innermost function that is decorated or stands around it, or
+    what a module assigns it to."""
+    found = []
+
+    def name_of(node: ast.AST, around: str) -> str:
+        if isinstance(node, ast.Assign) and not around and isinstance(node.targets[0], ast.Name):
+            return node.targets[0].id
+        return node.name if isinstance(node, ast.FunctionDef) else around
+
+    def walk(node: ast.AST, path: Path, around: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            name = name_of(child, around)
+            if is_there(child):
+                found.append(f"{path.relative_to(LIBRARY).as_posix()} {name}")
+            walk(child, path, name)
+
+    for path in LIBRARY.rglob("*.py"):
+        walk(ast.parse(path.read_text()), path, "")
+    return sorted(found)
+
+
+def compiles(node: ast.AST) -> bool:
+    names = {node.attr} if isinstance(node, ast.Attribute) else set()
+    return bool(COMPILERS & (names | ({alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else set())))
+
+
+def exported(program: Program, platforms=PLATFORMS) -> jax.export.Exported:
+    return jax.export.export(program.function, platforms=platforms)(*program.arguments, **program.options)
+
+
+def test_every_compiled_program_is_lowered_here():
+    assert places_with(compiles) == sorted(EXPORTED)
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_the_program_lowers_for_every_platform(name):
+    """JAX refuses primitives that a platform lacks, and calls of a library that it does not know."""
+    for program in EXPORTED[name]():
+        exported(program)
+
+
+def library_call(matrix):
+    return jax.ffi.ffi_call("a_kernel_of_the_cpu", jax.ShapeDtypeStruct(matrix.shape, matrix.dtype))(matrix)
+
+
+@pytest.mark.parametrize(
+    "only_on_cpus",
+    [
+        jax.lax.linalg.schur,
+        library_call,
+        lambda matrix: jax.lax.platform_dependent(matrix, cpu=jnp.sin),
+    ],
+    ids=["primitive", "library", "branch"],
+)
+def test_what_only_a_cpu_has_is_refused(only_on_cpus):
+    with pytest.raises((NotImplementedError, ValueError)):
+        exported(of(jax.jit(only_on_cpus), reals(4, 4)))
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_get_their_own_convolution(platform):
+    """And not the CPU's matrix products over tiles."""
+    assert "stablehlo.convolution" in exported(next(passes()), [platform]).mlir_module()
+
+
+def test_compiler_options_are_those_of_the_platform():
+    """XLA refuses to compile for a GPU with an option of the CPU; an export does not see options."""
+    has_options = places_with(lambda node: isinstance(node, ast.keyword) and node.arg == "compiler_options")
+    assert has_options == ["scoring/pool_pass.py _compiled"]
+    for platform, expected in (("cpu", pool_pass._ON_CPU), ("gpu", None), ("tpu", None)):
+        mesh = SimpleNamespace(devices=np.array([SimpleNamespace(platform=platform)]))
+        with mock.patch.object(jax, "shard_map"), mock.patch.object(jax, "jit") as jit:
+            pool_pass._compiled.__wrapped__(None, mesh)
+        assert jit.call_args.kwargs["compiler_options"] == expected
+
+
+RANKS = ("acquisition/", "scoring/", "strategies/", "tasks/", "training/", "arrays.py")
+
+
+def leaves_precision_open(node: ast.AST) -> bool:
+    """Whether it is a product of arrays of JAX in the precision that a platform takes by default."""
+    if isinstance(node, ast.BinOp):
+        return isinstance(node.op, ast.MatMult)
+    products = {"einsum", "matmul", "dot", "tensordot", "vdot", "inner", "dot_general", "conv_general_dilated"}
+    is_product = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in products
+    return is_product and "precision" not in {keyword.arg for keyword in node.keywords}
+
+
+def test_products_that_rank_or_place_say_their_precision():
+    """By default eleven bits on GPUs (TF32) and eight on TPUs (one pass of bfloat16): a mutual information would be noise."""
+    assert [place for place in places_with(leaves_precision_open) if place.startswith(RANKS)] == []
+    assert "networks/conv.py conv_plain" in places_with(leaves_precision_open)  # the network's own are the platform's
