@@ -4,10 +4,12 @@ SQLite (in Python's standard library) does the writing: what was committed survi
 the file; then, and when it is no database at all, it is set aside and its cases are scored again.
 """
 
+import collections
 import contextlib
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from jaxal.errors import UserError
@@ -86,3 +88,60 @@ class Journal:
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
+
+
+class Keeping:
+    """Writes results in a thread of its own, because the device must not wait for the disk; a context, at whose end all is written.
+
+    Args:
+      write: keeps the results of the cases at these places; None where nothing is kept.
+      progress: called with the number of cases whose results are kept and of all.
+      done: cases whose results are kept already.
+      count: of all cases.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[int]], None] | None,
+        progress: Callable[[int, int], None] | None,
+        done: int,
+        count: int,
+    ):
+        self._write, self._progress, self._done, self._count = write, progress, done, count
+        self._waiting: collections.deque[tuple[int, Future[None]]] = collections.deque()
+        self._pool = ThreadPoolExecutor(1, "journal")
+
+    def __enter__(self) -> "Keeping":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
+        self._pool.shutdown()  # after an error, too: what was computed is kept
+        if kind is None:
+            self._tell(0)
+
+    def add(self, places: Sequence[int]) -> None:
+        """Keeps the results of some cases.
+
+        Raises:
+          UserError: those of this or an earlier batch could not be written.
+        """
+        if self._write:
+            self._waiting.append((len(places), self._pool.submit(self._write, places)))
+            self._tell(_WAITING)
+        else:
+            self._tell_done(len(places))
+
+    def _tell(self, waiting: int) -> None:
+        """Tells of what is written; waits for it where more batches than these are not."""
+        while self._waiting and (len(self._waiting) > waiting or self._waiting[0][1].done()):
+            count, writing = self._waiting.popleft()
+            writing.result()
+            self._tell_done(count)
+
+    def _tell_done(self, count: int) -> None:
+        self._done += count
+        if self._progress:
+            self._progress(self._done, self._count)
+
+
+_WAITING = 8  # batches that may wait for the disk

@@ -281,19 +281,20 @@ def test_a_stopped_pass_scores_only_what_is_missing(model, params, load, tiny_da
     pass_ = Pass(SEGMENTATION, model, names, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:1])
     expected = pass_(params, KEY, cases, load)
 
-    def stop(done, total):
-        if done >= 4:
+    def failing(case):
+        if case == cases[4]:
             raise InterruptedError
+        return load(case)
 
     journal = Journal(tmp_path, "config")
     with pytest.raises(InterruptedError):
-        pass_(params, KEY, cases, load, stop, journal)
+        pass_(params, KEY, cases, failing, None, journal)
     read, seen = counting(load)
     reports = []
     again = pass_(params, KEY, cases, read, lambda done, total: reports.append((done, total)), journal)
     assert_equal(again, expected)
-    assert set(seen) == {cases[0].id, *(case.id for case in cases[4:])}  # the first one tells the results' shapes
-    assert reports == [(6, 7), (7, 7)]
+    assert set(seen) == {cases[0].id, *(case.id for case in cases[2:])}  # the first one tells the results' shapes
+    assert reports == [(4, 7), (6, 7), (7, 7)]
     read, seen = counting(load)
     assert_equal(pass_(params, KEY, cases[::-1], read, None, journal), jax.tree.map(lambda part: part[::-1], expected))
     assert len(set(seen)) == 1
