@@ -3,9 +3,9 @@
     python -m benchmarks.reading --out benchmarks/results/reading-cpu.json
     python -m benchmarks.reading --quick
 
-The share of time that a device waits is measured with one made fast: the pass itself runs, but in place of its program a thread sleeps for a
-known time a batch, and so takes no core from reading. One "as fast as this machine" sleeps as long as this machine's own program takes;
-N times as fast, a share of 1/N of that. Prepared cases lie in shards or in a file each; they were read once before, so that the disk itself is not measured.
+The share of time that a device waits is measured with one made fast: the pass itself runs, but its program computes nothing, and its results
+are there a known time after the batch and the results before; whoever wants them sleeps until then, so that no core is taken from reading. One
+"as fast as this machine" takes as long as this machine's own program; N times as fast, 1/N of that. Prepared cases lie in shards or in a file each; they were read once before, so that the disk itself is not measured.
 Memory is that of processes of their own, which score different cases by `entropy` and `bald` with a journal, as rounds do.
 """
 
@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,7 +89,7 @@ def open_pool(folder: Path, shape: tuple[int, int, int], count: int) -> Pool:
 
 
 class FastDevice:
-    """Stands in for the program of a pass: one batch after the other takes a fixed time once its arrays are there.
+    """Stands in for the program of a pass: by the clock, one batch after the other takes a fixed time once its arrays are there.
 
     Args:
       seconds: of a batch.
@@ -99,31 +98,28 @@ class FastDevice:
 
     def __init__(self, seconds: float, results: Any):
         self._seconds, self._results = seconds, results
-        self._thread = ThreadPoolExecutor(1)
-        self.worked: list[tuple[float, float]] = []
+        self._began = self._free = 0.0  # when the first batch began, and when the last one is done
+        self._waited = 0.0
 
     def __call__(self, params: Params, key: jax.Array, examples: Example, numbers: jax.Array) -> Any:
-        computing = self._thread.submit(self._compute, examples)
-        return jax.tree.map(lambda like: Later(computing, like.shape, like.dtype), self._results)
-
-    def _compute(self, examples: Example) -> None:
         jax.block_until_ready(examples)
-        start = time.perf_counter()
-        if self._seconds:
-            time.sleep(self._seconds)
-        self.worked.append((start, time.perf_counter()))
+        now = time.perf_counter()
+        if not self._began:
+            self._began = self._free = now
+        self._waited += max(now - self._free, 0.0)
+        self._free = max(now, self._free) + self._seconds
+        return jax.tree.map(lambda like: Later(self._free, like.shape, like.dtype), self._results)
 
     def idle(self) -> float:
-        """The share of time between the first batch's begin and the last one's end in which none was computed."""
-        busy = sum(end - start for start, end in self.worked)
-        return 1 - busy / (self.worked[-1][1] - self.worked[0][0])
+        """The share of time between the first batch's begin and the last one's end in which the device waited."""
+        return self._waited / max(self._free - self._began, 1e-9)
 
 
 @dataclasses.dataclass(frozen=True)
 class Later:
-    """A result that is not there yet."""
+    """A result that is there from a moment on; whoever asks before sleeps until then."""
 
-    computing: Future[None]
+    moment: float
     shape: tuple[int, ...]
     dtype: Any
 
@@ -131,7 +127,7 @@ class Later:
         pass
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        self.computing.result()
+        time.sleep(max(self.moment - time.perf_counter(), 0.0))
         return np.zeros(self.shape, self.dtype)
 
 

@@ -71,7 +71,7 @@ class Packing:
 
 
 def is_shard(path: Path) -> bool:
-    return path.suffix == _SUFFIX
+    return path.name.endswith(_SUFFIX)
 
 
 def read_packed(path: Path, name: str) -> np.ndarray:
@@ -82,14 +82,13 @@ def read_packed(path: Path, name: str) -> np.ndarray:
     Raises:
       UserError: the shard is damaged, or not there.
     """
-    records = _records(path)
-    place = records.find(name)
-    if place is None:
+    found = _records(path).find(name)
+    if found is None:
         raise _damaged(path, f"it holds no {name!r}")
-    record = _bytes(path, int(records.begin[place]), int(records.end[place]))
-    content = memoryview(record)[len(record) - int(records.size[place]) :]
-    file_name = f"{name}.npy".encode()
-    if record[_LOCAL_HEADER : _LOCAL_HEADER + len(file_name)] != file_name or zlib.crc32(content) != records.checksum[place]:
+    begin, end, size, checksum = found
+    record, file_name = _bytes(path, begin, end), f"{name}.npy".encode()
+    content = memoryview(record)[len(record) - size :]
+    if record[_LOCAL_HEADER : _LOCAL_HEADER + len(file_name)] != file_name or zlib.crc32(content) != checksum:
         raise _damaged(path, f"the checksum of {name!r} is wrong")
     values = _BEFORE_HEADER + int.from_bytes(content[_BEFORE_HEADER - 2 : _BEFORE_HEADER], "little")
     try:
@@ -116,35 +115,31 @@ def _bytes(path: Path, begin: int, end: int) -> bytes:
 
 
 class _Records(NamedTuple):
-    """Where the arrays of a shard lie, sorted by the hashes of their names, because names would take most of the memory.
+    """Where the arrays of a shard lie.
 
     Attributes:
-      hashes: of the names; the name itself is compared when an array is read.
-      begin, end: of what stands in the archive of an array; the array's file is the last part of it.
-      size: of the array's file.
-      checksum: its CRC-32.
+      hashes: of their names, sorted; names would take most of the memory, and are compared when an array is read.
+      places: `[arrays, 4]`: where what stands in the archive of an array begins and ends, and size and CRC-32 of the array's file, which
+        is the last part of it.
     """
 
     hashes: np.ndarray
-    begin: np.ndarray
-    end: np.ndarray
-    size: np.ndarray
-    checksum: np.ndarray
+    places: np.ndarray
 
-    def find(self, name: str) -> int | None:
-        place = int(np.searchsorted(self.hashes, hash(name)))
-        return place if place < len(self.hashes) and self.hashes[place] == hash(name) else None
+    def find(self, name: str) -> list[int] | None:
+        row = self.hashes.searchsorted(wanted := hash(name))
+        return self.places[row].tolist() if row < len(self.hashes) and self.hashes[row] == wanted else None
 
 
 @functools.cache
 def _records(path: Path) -> _Records:
     files, end = _directory(path)
     files.sort(key=lambda file: file.header_offset)
-    begin = np.array([file.header_offset for file in files], np.int64)
+    ends = [file.header_offset for file in files[1:]] + [end]
+    rows = [(file.header_offset, end, file.file_size, file.CRC) for file, end in zip(files, ends, strict=True)]
     hashes = np.array([hash(_name(file)) for file in files], np.int64)
-    sizes, checksums = np.array([file.file_size for file in files], np.int64), np.array([file.CRC for file in files], np.uint32)
     order = np.argsort(hashes, kind="stable")
-    return _Records(*(part[order] for part in (hashes, begin, np.append(begin[1:], end), sizes, checksums)))
+    return _Records(hashes[order], np.array(rows, np.int64).reshape(-1, 4)[order])
 
 
 def _names(path: Path) -> list[str]:

@@ -4,9 +4,10 @@ SQLite (in Python's standard library) does the writing: what was committed survi
 the file; then, and when it is no database at all, it is set aside and its cases are scored again.
 """
 
-import collections
 import contextlib
+import math
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -91,7 +92,8 @@ class Journal:
 
 
 class Keeping:
-    """Writes results in a thread of its own, because the device must not wait for the disk; a context, at whose end all is written.
+    """Writes results in a thread of its own, some times a second, because the device must not wait for the disk; a context, at whose end all
+    is written.
 
     Args:
       write: keeps the results of the cases at these places; None where nothing is kept.
@@ -108,40 +110,53 @@ class Keeping:
         count: int,
     ):
         self._write, self._progress, self._done, self._count = write, progress, done, count
-        self._waiting: collections.deque[tuple[int, Future[None]]] = collections.deque()
+        self._gathered: list[int] = []
+        self._writing: tuple[int, Future[None]] | None = None
+        self._begun = -math.inf
         self._pool = ThreadPoolExecutor(1, "journal")
 
     def __enter__(self) -> "Keeping":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
-        self._pool.shutdown()  # after an error, too: what was computed is kept
-        if kind is None:
-            self._tell(0)
+        if kind is not None:
+            self._progress = None  # what was computed is kept all the same
+        with self._pool:
+            self._finish()
+            self._begin()
+            self._finish()
 
     def add(self, places: Sequence[int]) -> None:
-        """Keeps the results of some cases.
+        """Keeps the results of some cases: at once, or together with the next ones while others are being written.
 
         Raises:
-          UserError: those of this or an earlier batch could not be written.
+          UserError: results could not be written.
         """
-        if self._write:
-            self._waiting.append((len(places), self._pool.submit(self._write, places)))
-            self._tell(_WAITING)
-        else:
-            self._tell_done(len(places))
+        if self._write is None:
+            self._tell(len(places))
+            return
+        self._gathered.extend(places)
+        free = self._writing is None or self._writing[1].done()
+        if (free and time.monotonic() >= self._begun + _SECONDS) or len(self._gathered) >= _GATHERED:
+            self._finish()
+            self._begin()
 
-    def _tell(self, waiting: int) -> None:
-        """Tells of what is written; waits for it where more batches than these are not."""
-        while self._waiting and (len(self._waiting) > waiting or self._waiting[0][1].done()):
-            count, writing = self._waiting.popleft()
+    def _begin(self) -> None:
+        if self._write and self._gathered:
+            self._writing = len(self._gathered), self._pool.submit(self._write, self._gathered)
+            self._gathered, self._begun = [], time.monotonic()
+
+    def _finish(self) -> None:
+        if self._writing:
+            (count, writing), self._writing = self._writing, None
             writing.result()
-            self._tell_done(count)
+            self._tell(count)
 
-    def _tell_done(self, count: int) -> None:
+    def _tell(self, count: int) -> None:
         self._done += count
         if self._progress:
             self._progress(self._done, self._count)
 
 
-_WAITING = 8  # batches that may wait for the disk
+_SECONDS = 0.25  # between two writes, of which a kill loses the second; each costs as much as scoring some small cases
+_GATHERED = 4096  # cases that may wait for the disk

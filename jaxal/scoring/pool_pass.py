@@ -1,5 +1,6 @@
 """The pass: every case is read once, its deterministic layers run once, and all statistics leave together."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -22,6 +23,8 @@ from jaxal.scoring.statistics import View
 from jaxal.types import Case, Collected, Example, Model, Params, Statistic, TaskKind
 
 Array = jax.Array
+
+_QUEUED = 2  # batches that are sent while one is computed, so that the device has work whenever this thread is late
 
 
 class Pass:
@@ -116,7 +119,13 @@ class Pass:
                 journal.write(pass_, [(names[place], rows.pack(place)) for place in places])
 
         with Keeping(write, progress, len(cases) - len(left), len(cases)) as keeping:
-            at, running = 0, None
+            at, running = 0, collections.deque[tuple[Sequence[int], Collected]]()
+
+            def finish() -> None:
+                places, results = running.popleft()
+                rows.put(places, results)
+                keeping.add(places)
+
             for batch in batches([cases[place] for place in left], load, self._at_once):
                 numbers = numbers_of([case.id for case in batch.cases])
                 numbers = np.pad(numbers, (0, self._at_once - len(numbers)))
@@ -124,13 +133,11 @@ class Pass:
                 for leaf in jax.tree.leaves(results):
                     leaf.copy_to_host_async()  # as soon as it is there, and not when it is asked for
                 places, at = left[at : at + len(batch.cases)], at + len(batch.cases)
-                if running:
-                    rows.put(*running)
-                    keeping.add(running[0])
-                running = places, results  # it computes while the next one is sent
-            if running:
-                rows.put(*running)
-                keeping.add(running[0])
+                running.append((places, results))
+                if len(running) > _QUEUED:
+                    finish()
+            while running:
+                finish()
         return rows.collected()
 
     def _structure(self, params: Params, key: Array, example: Example) -> Collected:

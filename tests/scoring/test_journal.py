@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from jaxal.errors import UserError
-from jaxal.scoring.journal import _WAITING, Journal, Keeping
+from jaxal.scoring import journal as journal_module
+from jaxal.scoring.journal import Journal, Keeping
 
 
 def test_gives_back_what_was_written_by_any_writer(tmp_path):
@@ -58,23 +59,45 @@ def test_a_journal_that_another_process_holds_is_not_taken_for_empty(tmp_path, m
     assert journal.read("pass") == {"a": b"1"}
 
 
-def test_the_pass_waits_for_no_write_and_tells_of_what_is_written_alone(tmp_path):
+def test_the_pass_waits_for_no_write_and_tells_of_what_is_written_alone(monkeypatch):
+    monkeypatch.setattr(journal_module, "_SECONDS", 0.0)
     free, written, told = threading.Event(), [], []
 
     def write(places):
         assert free.wait(10)
-        written.extend(places)
+        written.append(places)
 
     def progress(done, count):
-        assert len(written) >= done - 1 and count == 9  # one was there before
+        assert sum(map(len, written)) >= done - 1 and count == 9  # one was there before
         told.append(done)
 
     with Keeping(write, progress, 1, 9) as keeping:
-        for place in range(_WAITING):
-            keeping.add([place])
+        for place in range(0, 8, 2):
+            keeping.add([place, place + 1])
         assert written == told == []
         free.set()
-    assert written == list(range(8)) and told == list(range(2, 10))
+    assert written == [[0, 1], [2, 3, 4, 5, 6, 7]]  # what came in the meantime is written together
+    assert told == [3, 9]
+
+
+def test_no_more_than_so_many_cases_wait_for_the_disk(monkeypatch):
+    monkeypatch.setattr(journal_module, "_GATHERED", 2)
+    begun, free, written = threading.Event(), threading.Event(), []
+
+    def write(places):
+        begun.set()
+        assert free.wait(10)
+        written.extend(places)
+
+    with Keeping(write, None, 0, 3) as keeping:
+        keeping.add([0])
+        assert begun.wait(10)
+        keeping.add([1])
+        assert written == []
+        threading.Timer(0.01, free.set).start()
+        keeping.add([2])  # waits until there is room
+        assert written[0] == 0
+    assert written == [0, 1, 2]
 
 
 def test_a_failed_write_ends_the_pass_and_an_error_of_the_pass_leaves_its_results_kept(tmp_path):

@@ -194,15 +194,16 @@ def _open(path: Path, name: str) -> np.ndarray:
 def _example(image: np.ndarray, label: np.ndarray | None, shape: Sequence[int]) -> Example:
     """Padded at the far ends to a shape; without a label map nothing is labelled, and all of the image is still inside."""
     shape, size = tuple(shape), image.shape[:-1]
-    padding = [(0, target - length) for target, length in zip(shape, size, strict=True)]
-    values = np.array(image if size == shape else np.pad(image, [*padding, (0, 0)]), np.float32)  # read now, where it was mapped
-    nothing = _everywhere(shape, False)
-    inside = _everywhere(shape, True) if size == shape else np.pad(np.ones(size, bool), padding)
+    inside, nothing = _everywhere(shape, True), _everywhere(shape, False)
+    if size != shape:
+        padding = [(0, target - length) for target, length in zip(shape, size, strict=True)]
+        image, inside = np.pad(image, [*padding, (0, 0)]), np.pad(_everywhere(size, True), padding)
+        label = None if label is None else np.pad(label, padding, constant_values=UNLABELLED)
+    values = np.array(image, np.float32)  # read now, where it was mapped
     if label is None:
         return Example(values, nothing.view(np.uint8), inside, nothing)
-    padded = label if size == shape else np.pad(label, padding, constant_values=UNLABELLED)
-    labelled = padded != UNLABELLED
-    return Example(values, np.where(labelled, padded, 0).astype(np.uint8), inside, labelled)
+    labelled = label != UNLABELLED
+    return Example(values, np.where(labelled, label, 0).astype(np.uint8), inside, labelled)
 
 
 @functools.lru_cache(maxsize=16)
