@@ -7,7 +7,6 @@ write the same file.
 
 import functools
 import hashlib
-import os
 import struct
 import zipfile
 import zlib
@@ -18,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxal.errors import UserError
-from jaxal.files import array_header, write_whole
+from jaxal.files import array_header, read_part, write_whole
 
 SMALL_BYTES = (
     2**19
@@ -77,8 +76,6 @@ def is_shard(path: Path) -> bool:
 def read_packed(path: Path, name: str) -> np.ndarray:
     """Reads an array of a shard, and makes sure that it is what was written.
 
-    Nothing is mapped, so that pages of the file do not count as memory of the process, and no file stays open.
-
     Raises:
       UserError: the shard is damaged, or not there.
     """
@@ -86,7 +83,10 @@ def read_packed(path: Path, name: str) -> np.ndarray:
     if found is None:
         raise _damaged(path, f"it holds no {name!r}")
     begin, end, size, checksum = found
-    record, file_name = _bytes(path, begin, end), f"{name}.npy".encode()
+    try:
+        record, file_name = read_part(path, begin, end - begin), f"{name}.npy".encode()
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
     content = memoryview(record)[len(record) - size :]
     if record[_LOCAL_HEADER : _LOCAL_HEADER + len(file_name)] != file_name or zlib.crc32(content) != checksum:
         raise _damaged(path, f"the checksum of {name!r} is wrong")
@@ -101,17 +101,6 @@ def read_packed(path: Path, name: str) -> np.ndarray:
 _LOCAL_HEADER = 30  # bytes before a file's name in a zip archive
 _BEFORE_HEADER = 10  # bytes before the header of an `.npy` file of version 1; the last two are the header's length
 _header = functools.lru_cache(maxsize=4096)(array_header)  # most arrays of a shard have the same
-
-
-def _bytes(path: Path, begin: int, end: int) -> bytes:
-    try:
-        file = os.open(path, os.O_RDONLY)
-        try:
-            return os.pread(file, end - begin, begin)
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
 
 
 class _Records(NamedTuple):
