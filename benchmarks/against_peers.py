@@ -30,7 +30,19 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import keep_compiled, median, plot_ratios, ratio, use_all_cores, write
-from benchmarks.pool import CLASSES, FULL, IMAGE_BATCH, QUICK, Bench, Sizes, key, make_bench, make_image_bench, named_weights
+from benchmarks.pool import (
+    CLASSES,
+    FULL,
+    IMAGE_BATCH,
+    QUICK,
+    Bench,
+    Sizes,
+    key,
+    make_bench,
+    make_image_bench,
+    named_weights,
+    write_loose,
+)
 from jaxal.acquisition import gradients, information, selection
 from jaxal.arrays import flat, logits_of
 from jaxal.scoring.members import MembersConfig
@@ -120,7 +132,7 @@ def segmentation(contest: Contest, bench: Bench, folder: Path, sizes: Sizes, few
     np.savez(folder / "weights.npz", **named_weights(bench.params))
     contest.peer(
         "setup",
-        folder=str(folder / "pool-prepared"),
+        folder=str(write_loose(bench, folder / "loose")),
         weights=str(folder / "weights.npz"),
         width=sizes.width,
         classes=2,

@@ -83,6 +83,16 @@ def make_bench(folder: Path, sizes: Sizes, dropout: str = "head", dtype: str = "
     return Bench(dataset, model, params)
 
 
+def write_loose(bench: Bench, folder: Path) -> Path:
+    """Writes the prepared cases as one `.npy` file each, as a program reads them that knows nothing of shards; returns the folder."""
+    folder.mkdir()
+    for case in bench.dataset.cases:
+        example = bench.load(case)
+        np.save(folder / f"{case.id}.image.npy", example.image)
+        np.save(folder / f"{case.id}.label.npy", example.label)
+    return folder
+
+
 IMAGE_SIDE, CLASSES, IMAGE_BATCH = 64, 5, 32  # a batch is what each device takes at once
 
 

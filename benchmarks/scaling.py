@@ -28,6 +28,7 @@ from jaxal import hosts
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.scoring.statistics import StatisticsConfig
+from jaxal.types import Case, Example
 
 SMALL = Sizes(cases=16, shape=(16, 16, 16), width=8, members=8)
 STRATEGIES = ("bald", "regions")
@@ -48,9 +49,13 @@ def work(folder: Path, count: int, devices: int) -> dict:
     files = bench.dataset.cases
     cases = [files[index % len(files)]._replace(id=f"case_{index:06d}") for index in range(count)]
     key = jax.random.key(0)
-    pass_(bench.params, key, cases[: 8 * hosts.count()], bench.load)
+
+    def load(case: Case) -> Example:
+        return bench.load(case._replace(id=files[int(case.id.removeprefix("case_")) % len(files)].id))
+
+    pass_(bench.params, key, cases[: 8 * hosts.count()], load)
     start = time.perf_counter()
-    pass_(bench.params, key, cases, bench.load)
+    pass_(bench.params, key, cases, load)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"seconds_per_case": seconds / count, "peak_bytes": peak}

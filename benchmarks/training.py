@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.against_peers import Peer
 from benchmarks.measure import keep_compiled, median, ratio, use_all_cores, write
-from benchmarks.pool import CLASSES, Sizes, make_bench, named_weights
+from benchmarks.pool import CLASSES, Sizes, make_bench, named_weights, write_loose
 from jaxal.arrays import flat, logits_of
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
@@ -158,10 +158,11 @@ def whole_round(peer: Peer, folder: Path, shape: tuple[int, int, int], width: in
     first = bench.load(cases[0])
     np.savez(folder / "round.npz", images=first.image[None], labels=first.label[None], **named_weights(bench.params, "w:"))
     names = {"labelled": LABELLED, "pool": POOL, "test": TEST, "steps": count, "batch": config.batch_size}
+    loose = str(write_loose(bench, folder / "loose"))
     theirs: dict[str, Callable[[], float]] = {}
     for name, channels_last in FORMATS.items():
         peer("training_setup", name=name, arrays=str(folder / "round.npz"), width=width, classes=2, channels_last=channels_last)
-        theirs[name] = lambda name=name: peer("training_round", name=name, folder=str(folder / "pool-prepared"), **names)[0]
+        theirs[name] = lambda name=name: peer("training_round", name=name, folder=loose, **names)[0]
     seconds: dict[str, list[float]] = {name: [] for name in ("ours", *FORMATS)}
     jax.block_until_ready(ours())  # compiles
     for _ in range(pairs):

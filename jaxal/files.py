@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import glob
+import io
 import os
 import threading
 import time
@@ -124,6 +125,23 @@ def open_array(path: Path) -> np.ndarray:
             return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise UserError(f"{path}: a prepared array that is damaged ({error}). Remove the file; it is made anew.") from error
+
+
+def read_part(path: Path, begin: int, size: int) -> bytes:
+    """Reads some bytes of a file, fewer where it ends. The file is not mapped, because mapped pages count as memory of the process."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(file, size, begin)
+    finally:
+        os.close(file)
+
+
+def array_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the first axis varies fastest, and type, from the header of an `.npy` file of version 1; one thread at a time."""
+    file = io.BytesIO(header)
+    with _parsing:
+        np.lib.format.read_magic(file)
+        return np.lib.format.read_array_header_1_0(file)
 
 
 @contextlib.contextmanager

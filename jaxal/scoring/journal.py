@@ -5,9 +5,12 @@ the file; then, and when it is no database at all, it is set aside and its cases
 """
 
 import contextlib
+import math
 import sqlite3
+import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from jaxal.errors import UserError
@@ -86,3 +89,74 @@ class Journal:
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
+
+
+class Keeping:
+    """Writes results in a thread of its own, some times a second, because the device must not wait for the disk; a context, at whose end all
+    is written.
+
+    Args:
+      write: keeps the results of the cases at these places; None where nothing is kept.
+      progress: called with the number of cases whose results are kept and of all.
+      done: cases whose results are kept already.
+      count: of all cases.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[int]], None] | None,
+        progress: Callable[[int, int], None] | None,
+        done: int,
+        count: int,
+    ):
+        self._write, self._progress, self._done, self._count = write, progress, done, count
+        self._gathered: list[int] = []
+        self._writing: tuple[int, Future[None]] | None = None
+        self._begun = -math.inf
+        self._pool = ThreadPoolExecutor(1, "journal")
+
+    def __enter__(self) -> "Keeping":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
+        if kind is not None:
+            self._progress = None  # what was computed is kept all the same
+        with self._pool:
+            self._finish()
+            self._begin()
+            self._finish()
+
+    def add(self, places: Sequence[int]) -> None:
+        """Keeps the results of some cases: at once, or together with the next ones while others are being written.
+
+        Raises:
+          UserError: results could not be written.
+        """
+        if self._write is None:
+            self._tell(len(places))
+            return
+        self._gathered.extend(places)
+        free = self._writing is None or self._writing[1].done()
+        if (free and time.monotonic() >= self._begun + _SECONDS) or len(self._gathered) >= _GATHERED:
+            self._finish()
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._write and self._gathered:
+            self._writing = len(self._gathered), self._pool.submit(self._write, self._gathered)
+            self._gathered, self._begun = [], time.monotonic()
+
+    def _finish(self) -> None:
+        if self._writing:
+            (count, writing), self._writing = self._writing, None
+            writing.result()
+            self._tell(count)
+
+    def _tell(self, count: int) -> None:
+        self._done += count
+        if self._progress:
+            self._progress(self._done, self._count)
+
+
+_SECONDS = 0.25  # between two writes, of which a kill loses the second; each costs as much as scoring some small cases
+_GATHERED = 4096  # cases that may wait for the disk

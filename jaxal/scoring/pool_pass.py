@@ -1,10 +1,11 @@
 """The pass: every case is read once, its deterministic layers run once, and all statistics leave together."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +18,14 @@ from jaxal.arrays import flat, logits_of, numbers_of
 from jaxal.data.stream import batches
 from jaxal.errors import within_memory
 from jaxal.numbers import NUMBERS
-from jaxal.scoring.journal import Journal
+from jaxal.scoring.journal import Journal, Keeping
 from jaxal.scoring.members import MembersConfig, Stream, first_network, member_moments, member_probabilities
 from jaxal.scoring.statistics import View
 from jaxal.types import Case, Collected, Example, Model, Params, Statistic, TaskKind
 
 Array = jax.Array
+
+_QUEUED = 2  # batches that are sent while one is computed, so that the device has work whenever this thread is late
 
 
 class Pass:
@@ -109,37 +112,35 @@ class Pass:
 
     def _results_of(self, params: Params, key: Array, cases: list[Case], load, progress, journal: Journal | None) -> Collected:
         params, key = jax.device_put((params, key), self._everywhere)
-        rows, pass_, names = _Rows([case.id for case in cases]), "", {}
+        left: Sequence[int] = range(len(cases))
+        rows, write = _Rows(len(cases)), None
         if journal:
-            pass_ = self._identity(params, key, journal.identity)
-            names = {case.id: f"{case.id} {case.version} {case.label.version if case.label else ''}" for case in cases}
-            kept = journal.read(pass_)
-            if any(name in kept for name in names.values()):
-                rows.allocate(self._structure(params, key, load(cases[0])))
-            for case in cases:
-                if names[case.id] in kept:
-                    rows.unpack(case.id, kept[names[case.id]])
-            cases = [case for case in cases if names[case.id] not in kept]
-        done, running = len(names) - len(cases) if journal else 0, None
+            pass_, names = self._identity(params, key, journal.identity), _Names(cases)
+            left = rows.resume(names, journal.read(pass_), lambda: self._structure(params, key, load(cases[0])))
 
-        def finish(present: Sequence[Case], results: Collected) -> None:
-            nonlocal done
-            rows.put([case.id for case in present], results)
-            if journal:
-                journal.write(pass_, [(names[case.id], rows.pack(case.id)) for case in present])
-            done += len(present)
-            if progress:
-                progress(done, len(rows.place))
+            def write(places: Sequence[int]) -> None:
+                journal.write(pass_, [(names[place], rows.pack(place)) for place in places])
 
-        for batch in batches(cases, load, self._at_once):
-            numbers = numbers_of([case.id for case in batch.cases])
-            numbers = np.pad(numbers, (0, self._at_once - len(numbers)))
-            results = self._run(params, key, *jax.device_put((batch.examples, numbers), self._shared))
-            if running:
-                finish(*running)
-            running = batch.cases, results  # it computes while the next one is read and sent
-        if running:
-            finish(*running)
+        with Keeping(write, progress, len(cases) - len(left), len(cases)) as keeping:
+            at, running = 0, collections.deque[tuple[Sequence[int], Collected]]()
+
+            def finish() -> None:
+                places, results = running.popleft()
+                rows.put(places, results)
+                keeping.add(places)
+
+            for batch in batches([cases[place] for place in left], load, self._at_once):
+                numbers = numbers_of([case.id for case in batch.cases])
+                numbers = np.pad(numbers, (0, self._at_once - len(numbers)))
+                results = self._run(params, key, *jax.device_put((batch.examples, numbers), self._shared))
+                for leaf in jax.tree.leaves(results):
+                    leaf.copy_to_host_async()  # as soon as it is there, and not when it is asked for
+                places, at = left[at : at + len(batch.cases)], at + len(batch.cases)
+                running.append((places, results))
+                if len(running) > _QUEUED:
+                    finish()
+            while running:
+                finish()
         return rows.collected()
 
     def _structure(self, params: Params, key: Array, example: Example) -> Collected:
@@ -180,35 +181,59 @@ class Pass:
 class _Rows:
     """Results of all cases, filled in as they come."""
 
-    def __init__(self, ids: Sequence[str]):
-        self.place = {id_: index for index, id_ in enumerate(ids)}
+    def __init__(self, count: int):
+        self._count = count
         self._structure: Any = None
         self._leaves: list[np.ndarray] = []
 
-    def allocate(self, batch: Collected) -> None:
+    def resume(self, names: Sequence[str], kept: Mapping[str, bytes], structure: Callable[[], Collected]) -> Sequence[int]:
+        """Takes in what a journal kept; returns the places of the cases that are left."""
+        there = [place for place, name in enumerate(names) if name in kept]
+        if not there:
+            return range(self._count)
+        self._allocate(structure())
+        for place in there:
+            self._unpack(place, kept[names[place]])
+        return sorted(set(range(self._count)).difference(there))
+
+    def _allocate(self, batch: Collected) -> None:
         """Makes room, once the shapes of a batch's results are known."""
         leaves, self._structure = jax.tree.flatten(batch)
-        self._leaves = [np.zeros((len(self.place), *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+        self._leaves = [np.zeros((self._count, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
 
-    def put(self, ids: Sequence[str], results: Collected) -> None:
+    def put(self, places: Sequence[int], results: Collected) -> None:
         """Takes the first rows of a batch's results."""
         if self._structure is None:
-            self.allocate(results)
+            self._allocate(results)
         for whole, part in zip(self._leaves, jax.tree.leaves(results), strict=True):
-            whole[[self.place[id_] for id_ in ids]] = np.asarray(part)[: len(ids)]
+            whole[np.asarray(places)] = np.asarray(part)[: len(places)]
 
-    def pack(self, id_: str) -> bytes:
-        return b"".join(leaf[self.place[id_]].tobytes() for leaf in self._leaves)
+    def pack(self, place: int) -> bytes:
+        return b"".join(leaf[place].tobytes() for leaf in self._leaves)
 
-    def unpack(self, id_: str, data: bytes) -> None:
+    def _unpack(self, place: int, data: bytes) -> None:
         start = 0
         for leaf in self._leaves:
             size = leaf[:1].nbytes
-            leaf[self.place[id_]] = np.frombuffer(data[start : start + size], leaf.dtype).reshape(leaf.shape[1:])
+            leaf[place] = np.frombuffer(data[start : start + size], leaf.dtype).reshape(leaf.shape[1:])
             start += size
 
     def collected(self) -> Collected:
         return jax.tree.unflatten(self._structure, self._leaves)
+
+
+class _Names(Sequence[str]):
+    """The names by which a journal knows cases; each is made when it is asked for, since those of a large pool take more room than its scores."""
+
+    def __init__(self, cases: Sequence[Case]):
+        self._cases = cases
+
+    def __getitem__(self, place):
+        case = self._cases[place]
+        return f"{case.id} {case.version} {case.label.version if case.label else ''}"
+
+    def __len__(self) -> int:
+        return len(self._cases)
 
 
 # XLA's CPU scheduler runs independent parts of a program side by side. Here that sets the samples' moments beside the search for

@@ -9,11 +9,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxal.data.stream import ahead, stacked
 from jaxal.errors import within_memory
 from jaxal.training.config import TrainingConfig
 from jaxal.training.step import Recipe, TrainState, compiled_step, everywhere, fresh_state, make_mesh
@@ -132,16 +132,13 @@ def whole(examples: Sequence[Example]) -> Draw:
 
 
 def _batches(seed: list[int], first: int, steps: int, size: int, count: int, draw: Draw) -> Iterator[Example]:
-    """The batches of steps `first` to `steps`, two read ahead; each depends on its step alone."""
+    """The batches of steps `first` to `steps`, read ahead; each depends on its step alone."""
 
     def read(step: int) -> Example:
         rngs = [np.random.default_rng([*seed, step, position, 1]) for position in range(size)]
-        chosen = [draw(index, rng) for index, rng in zip(_batch_indices(seed, step, size, count), rngs, strict=True)]
-        return Example(*(np.stack(part) for part in zip(*chosen, strict=True)))
+        return stacked([draw(index, rng) for index, rng in zip(_batch_indices(seed, step, size, count), rngs, strict=True)])
 
-    if first < steps:
-        reader = grain.MapDataset.source(range(first, steps)).map(read)
-        yield from reader.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
+    return ahead(range(first, steps), read)
 
 
 def _batch_indices(seed: list[int], step: int, size: int, count: int) -> list[int]:

@@ -14,7 +14,6 @@ from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.nifti import Volume, read_image, read_label, write_volume
 from jaxal.data.scans.plan import Scaling
 from jaxal.data.scans.prepare import load_case, normalise
-from jaxal.data.stream import batches, kept
 from jaxal.errors import UserError
 from jaxal.tasks.original_grid import to_original_grid
 
@@ -114,46 +113,6 @@ def test_padding_is_marked_and_comes_after_normalising(tmp_path):
 
 def test_a_constant_image_is_normalised_to_zero():
     assert (normalise(np.full((2, 2, 2), 7.0, np.float32), Scaling("z-score")) == 0).all()
-
-
-def test_batches_keep_order_and_shape(tiny_dataset):
-    def load(case):
-        return load_case(case, tiny_dataset)
-
-    cases = tiny_dataset.cases[:5]
-    streamed = list(batches(cases, load, 2))
-    assert [case for batch in streamed for case in batch.cases] == list(cases)
-    assert {batch.examples.image.shape for batch in streamed} == {(2, *tiny.SHAPE, 1)}
-    np.testing.assert_array_equal(streamed[1].examples.image[1], load(cases[3]).image)
-    assert list(batches([], load, 2)) == []
-
-
-def test_what_is_kept_in_memory_is_read_anew_for_another_label_or_image(tiny_dataset):
-    reads = []
-
-    def load(case):
-        reads.append(case)
-        return load_case(case, tiny_dataset)
-
-    case, other = tiny_dataset.cases[:2]
-    read = kept(load)
-    for seen in (case, case, case._replace(label=None), case._replace(label=other.label), case._replace(version="another"), case):
-        read(seen)
-    assert len(reads) == 4
-    assert not read(case._replace(label=None)).labelled.any()
-    sparing = kept(load, bytes_at_most=0)
-    sparing(case), sparing(case)
-    assert len(reads) == 6
-
-
-def test_an_error_while_reading_ahead_reaches_the_reader(tiny_dataset):
-    def load(case):
-        if case.id == "case_002":
-            raise UserError("case_002 is broken")
-        return load_case(case, tiny_dataset)
-
-    with pytest.raises(UserError, match="case_002 is broken"):
-        list(batches(tiny_dataset.cases[:4], load, 2))
 
 
 # Bad input: one clear message that names the file, what it holds and what to do.

@@ -80,6 +80,22 @@ def test_decoding_goes_on_where_it_was_and_is_done_once(tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.load(ready.dataset.cases[300]).image, ready.load(ready.dataset.cases[300]).image)
 
 
+def test_a_flipped_bit_of_a_decoded_image_is_told_of_and_made_anew(tmp_path):
+    listing = tiny_images.listing(20)
+    ready = make_images(listing, tmp_path, (8, 8))
+    images, path = [ready.load(case).image for case in ready.dataset.cases], ready.dataset.cases[0].image
+    content = bytearray(path.read_bytes())
+    content[128 + 3 * 64 + 5] ^= 1
+    path.write_bytes(content)
+    again = make_images(listing, tmp_path, (8, 8))
+    np.testing.assert_array_equal(again.load(ready.dataset.cases[2]).image, images[2])
+    with pytest.raises(UserError, match=r"pixels\.npy: decoded images that are damaged .*image 4 .*Remove the file and run"):
+        again.load(ready.dataset.cases[3])
+    path.unlink()
+    anew = make_images(listing, tmp_path, (8, 8))
+    np.testing.assert_array_equal([anew.load(case).image for case in anew.dataset.cases], images)
+
+
 def test_the_fingerprint_sees_pixels_classes_and_groups(fundus, tmp_path):
     listing = tiny_images.listing(20)
     plain = make_images(listing, tmp_path, (8, 8)).fingerprint

@@ -10,12 +10,15 @@ import tiny
 from folders import OBLIQUE, bids, decathlon, save, table
 from scipy import ndimage
 
+from jaxal.data import shards
 from jaxal.data.scans import prepare
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.layouts import find_cases
 from jaxal.data.scans.plan import Look, Scaling, make_plan
 from jaxal.data.scans.prepare import draw_patch, load_case, normalise
 from jaxal.data.scans.resampling import resample, resample_label
+from jaxal.errors import UserError
+from jaxal.files import array_header
 from jaxal.tasks.original_grid import to_original_grid
 
 
@@ -174,7 +177,8 @@ def test_predictions_go_back_to_the_original_grid(tmp_path, affine):
         save(folder / "imagesTr" / f"scan_{index}.nii.gz", label.astype(np.float32), affine)
         save(folder / "labelsTr" / f"scan_{index}.nii.gz", label, affine)
     ready = make_ready(folder, tmp_path / "prepared", FolderConfig(spacing_mm=(0.7, 0.8, 1.1)))
-    prepared = np.load(ready.dataset.cases[0].label.path)
+    case = ready.dataset.cases[0]
+    prepared = np.load(case.label.path)[f"{case.id}-{case.label.version}.label"]
     probability = np.stack([prepared == number for number in range(3)]).astype(np.float32)
     source = find_cases(folder).cases[0].label
     back = to_original_grid(probability, source)
@@ -264,20 +268,92 @@ def test_patches_come_from_the_case_and_hold_foreground_as_asked(tmp_path):
     np.testing.assert_array_equal(first_drawn, second_drawn)
 
 
-def test_headers_are_parsed_by_one_thread_at_a_time(tiny_dataset, monkeypatch):
+def test_headers_are_parsed_by_one_thread_at_a_time(tmp_path, monkeypatch):
     """`ast.literal_eval`, by which NumPy reads a header, races in CPython before 3.11.8: SystemError in one of six studies."""
-    parsing, most, original = [0], [0], np.load
+    parsing, most = [0], [0]
 
-    def slow(path, **how):
-        parsing[0] += 1
-        most[0] = max(most[0], parsing[0])
-        time.sleep(0.005)
-        parsing[0] -= 1
-        return original(path, **how)
+    def slowly(original):
+        def slow(file, **how):
+            parsing[0] += 1
+            most[0] = max(most[0], parsing[0])
+            time.sleep(0.005)
+            parsing[0] -= 1
+            return original(file, **how)
 
-    monkeypatch.setattr(np, "load", slow)
+        return slow
+
+    folder = tiny.write_dataset(tmp_path / "data", cases=8)
+    packed = tiny.read(folder)
+    monkeypatch.setattr(prepare, "SMALL_BYTES", 0)
+    alone = tiny.read(folder, tmp_path / "alone")
+    assert {case.image.suffix for case in packed.cases} == {".npz"} and {case.image.suffix for case in alone.cases} == {".npy"}
+    monkeypatch.setattr(np, "load", slowly(np.load))
+    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", slowly(np.lib.format.read_array_header_1_0))
+    monkeypatch.setattr(shards, "_header", array_header)  # as if no two were the same
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        read = [pool.submit(load_case, case, tiny_dataset) for case in tiny_dataset.cases]
-        read += [pool.submit(draw_patch, case, (4, 4, 4), 1.0, np.random.default_rng(0)) for case in tiny_dataset.cases]
+        read = [pool.submit(load_case, case, dataset) for dataset in (packed, alone) for case in dataset.cases]
+        read += [
+            pool.submit(draw_patch, case, (4, 4, 4), 1.0, np.random.default_rng(0))
+            for dataset in (packed, alone)
+            for case in dataset.cases
+        ]
         assert all(np.isfinite(example.result().image).all() for example in read)
     assert most[0] == 1
+
+
+def test_small_arrays_read_from_shards_are_those_of_files_of_their_own(tmp_path, monkeypatch):
+    """With and without a label, padded and not, whole and as patches; a folder of an earlier version, all loose, is read on as it is."""
+    folder = tiny.write_dataset(tmp_path / "data", cases=4, shape=(9, 8, 7))
+    packed = tiny.read(folder)
+    monkeypatch.setattr(prepare, "SMALL_BYTES", 0)
+    alone = tiny.read(folder, tmp_path / "alone")
+    monkeypatch.undo()
+    assert tiny.read(folder, tmp_path / "alone") == alone
+    assert not list((tmp_path / "alone").glob("*.npz")) and not list((tmp_path / "prepared").glob("*.npy"))
+    for one, other in zip(packed.cases, alone.cases, strict=True):
+        for unlabelled in (False, True):
+            pair = [case._replace(label=None) if unlabelled else case for case in (one, other)]
+            for shape in ((10, 8, 8), (9, 8, 7)):
+                whole = [load_case(case, packed._replace(shape=shape)) for case in pair]
+                patches = [draw_patch(case, (4, 9, 4), 0.5, np.random.default_rng(3)) for case in pair]
+                for parts in (*zip(*whole, strict=True), *zip(*patches, strict=True)):
+                    assert parts[0].dtype == parts[1].dtype
+                    np.testing.assert_array_equal(*parts)
+
+
+def test_a_stopped_preparation_keeps_what_was_packed(tmp_path, monkeypatch):
+    """The fourth case is bad; the three before it are not prepared again."""
+    folder = tiny.write_dataset(tmp_path / "data", cases=5)
+    prepared, original = [], prepare._prepare_case
+
+    def failing(case, *rest):
+        if len(prepared) == 3:
+            raise UserError("bad")
+        prepared.append(case.id)
+        original(case, *rest)
+
+    monkeypatch.setattr(prepare, "_prepare_case", failing)
+    with pytest.raises(UserError, match="bad"):
+        tiny.read(folder)
+    prepared.clear()
+    assert len(tiny.read(folder).cases) == 5
+    assert prepared == ["case_003", "case_004"]
+
+
+def test_a_flipped_bit_is_told_of_and_the_shard_is_made_anew(tmp_path):
+    folder = tiny.write_dataset(tmp_path / "data", cases=4)
+    dataset = tiny.read(folder)
+    examples = [load_case(case, dataset) for case in dataset.cases]
+    (shard,) = {case.image for case in dataset.cases}
+    content = bytearray(shard.read_bytes())
+    content[content.index(examples[2].image.tobytes()) + 100] ^= 16
+    shard.write_bytes(content)
+    again = tiny.read(folder)
+    np.testing.assert_array_equal(load_case(again.cases[1], again).image, examples[1].image)
+    with pytest.raises(UserError, match=rf"{shard.name}: prepared arrays that are damaged .*case_002.* Remove the file and run"):
+        load_case(again.cases[2], again)
+    shard.unlink()
+    anew = tiny.read(folder)
+    for case, example in zip(anew.cases, examples, strict=True):
+        for part, before in zip(load_case(case, anew), example, strict=True):
+            np.testing.assert_array_equal(part, before)

@@ -316,8 +316,12 @@ def test_a_new_label_prepares_nothing_else_anew(tmp_path):
     assert [case.label is None for case in after.dataset.cases] == [False] * 4
     new = {path for path in prepared.rglob("*.np*") if path not in times}
     assert {path for path in times if path.stat().st_mtime_ns != times[path]} == set()
-    assert all(path.name.startswith("case_001-") for path in new)
-    assert sorted(path.suffixes[-2] if path.suffix == ".npy" else "look" for path in new) == [".label", ".places", "look"]
+    shard, look = sorted(new, key=lambda path: path.parent.name == "looks")
+    assert look.parent.name == "looks" and look.name.startswith("case_001-")
+    assert sorted((name[:9], name.rpartition(".")[2]) for name in np.load(shard)) == [
+        ("case_001-", "label"),
+        ("case_001-", "places"),
+    ]
     label.write_bytes((folder / "labelsTr" / "case_002.nii.gz").read_bytes())  # corrected: another version
     corrected = make_ready(folder, prepared, config)
     versions = [case.label.version for ready in (after, corrected) for case in ready.dataset.cases if case.id == "case_001"]

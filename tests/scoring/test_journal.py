@@ -1,10 +1,12 @@
 import contextlib
 import sqlite3
+import threading
 
 import pytest
 
 from jaxal.errors import UserError
-from jaxal.scoring.journal import Journal
+from jaxal.scoring import journal as journal_module
+from jaxal.scoring.journal import Journal, Keeping
 
 
 def test_gives_back_what_was_written_by_any_writer(tmp_path):
@@ -54,4 +56,58 @@ def test_a_journal_that_another_process_holds_is_not_taken_for_empty(tmp_path, m
         monkeypatch.setattr(sqlite3, "connect", lambda path: connect(path, timeout=0.1))
         with pytest.raises(UserError, match="database is locked"):
             journal.read("pass")
+    assert journal.read("pass") == {"a": b"1"}
+
+
+def test_the_pass_waits_for_no_write_and_tells_of_what_is_written_alone(monkeypatch):
+    monkeypatch.setattr(journal_module, "_SECONDS", 0.0)
+    free, written, told = threading.Event(), [], []
+
+    def write(places):
+        assert free.wait(10)
+        written.append(places)
+
+    def progress(done, count):
+        assert sum(map(len, written)) >= done - 1 and count == 9  # one was there before
+        told.append(done)
+
+    with Keeping(write, progress, 1, 9) as keeping:
+        for place in range(0, 8, 2):
+            keeping.add([place, place + 1])
+        assert written == told == []
+        free.set()
+    assert written == [[0, 1], [2, 3, 4, 5, 6, 7]]  # what came in the meantime is written together
+    assert told == [3, 9]
+
+
+def test_no_more_than_so_many_cases_wait_for_the_disk(monkeypatch):
+    monkeypatch.setattr(journal_module, "_GATHERED", 2)
+    begun, free, written = threading.Event(), threading.Event(), []
+
+    def write(places):
+        begun.set()
+        assert free.wait(10)
+        written.extend(places)
+
+    with Keeping(write, None, 0, 3) as keeping:
+        keeping.add([0])
+        assert begun.wait(10)
+        keeping.add([1])
+        assert written == []
+        threading.Timer(0.01, free.set).start()
+        keeping.add([2])  # waits until there is room
+        assert written[0] == 0
+    assert written == [0, 1, 2]
+
+
+def test_a_failed_write_ends_the_pass_and_an_error_of_the_pass_leaves_its_results_kept(tmp_path):
+    def full(places):
+        raise UserError("no space left")
+
+    with pytest.raises(UserError, match="no space left"), Keeping(full, None, 0, 2) as keeping:
+        keeping.add([0])
+    journal = Journal(tmp_path)
+    with pytest.raises(InterruptedError), Keeping(lambda places: journal.write("pass", [("a", b"1")]), None, 0, 2) as keeping:
+        keeping.add([0])
+        raise InterruptedError
     assert journal.read("pass") == {"a": b"1"}

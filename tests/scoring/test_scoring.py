@@ -276,24 +276,60 @@ def test_one_device_and_two_give_the_same_bits(model, params, load, tiny_dataset
     assert_equal(*(pass_(params, KEY, cases, load) for pass_ in passes), 1e-6 if in_a_hurry else 0.0)
 
 
+class _Later:
+    """A batch's results on a device; whoever asks for them waits."""
+
+    shape, dtype = (2,), np.dtype(np.float32)
+
+    def __init__(self, number, events):
+        self._number, self._events = number, events
+
+    def copy_to_host_async(self):
+        self._events.append(("copy", self._number))
+
+    def __array__(self, dtype=None, copy=None):
+        self._events.append(("wait", self._number))
+        return np.full(2, self._number, np.float32)
+
+
+def test_a_device_always_has_a_batch_to_go_on_with(model, params, load, tiny_dataset):
+    """What comes back is waited for only after the two next batches were sent."""
+    events = []
+
+    def program(params, key, examples, numbers):
+        events.append(("run", sum(event == "run" for event, _ in events)))
+        return {"entropy": _Later(events[-1][1], events)}
+
+    pass_ = Pass(SEGMENTATION, model, ["entropy"], MembersConfig(), 2, tiny.STATISTICS, jax.local_devices()[:1])
+    pass_._run = program
+    results = pass_(params, KEY, tiny_dataset.cases[:7], load)
+    assert results["entropy"].tolist() == [0, 0, 1, 1, 2, 2, 3]
+    sent = [number for event, number in events if event == "run"]
+    waits = {number: place for place, (event, number) in enumerate(events) if event == "wait"}
+    assert sent == [0, 1, 2, 3] and list(waits) == sent
+    assert all(events.index(("copy", number)) == events.index(("run", number)) + 1 for number in sent)
+    assert events.index(("run", 2)) < waits[0] < events.index(("run", 3)) < waits[1]
+
+
 def test_a_stopped_pass_scores_only_what_is_missing(model, params, load, tiny_dataset, tmp_path):
     cases, names = tiny_dataset.cases[:7], ["bald", "regions"]
     pass_ = Pass(SEGMENTATION, model, names, MEMBERS, 2, tiny.STATISTICS, jax.local_devices()[:1])
     expected = pass_(params, KEY, cases, load)
 
-    def stop(done, total):
-        if done >= 4:
+    def failing(case):
+        if case == cases[6]:
             raise InterruptedError
+        return load(case)
 
     journal = Journal(tmp_path, "config")
     with pytest.raises(InterruptedError):
-        pass_(params, KEY, cases, load, stop, journal)
+        pass_(params, KEY, cases, failing, None, journal)
     read, seen = counting(load)
     reports = []
     again = pass_(params, KEY, cases, read, lambda done, total: reports.append((done, total)), journal)
     assert_equal(again, expected)
-    assert set(seen) == {cases[0].id, *(case.id for case in cases[4:])}  # the first one tells the results' shapes
-    assert reports == [(6, 7), (7, 7)]
+    assert set(seen) == {cases[0].id, *(case.id for case in cases[2:])}  # the first one tells the results' shapes
+    assert reports[-1] == (7, 7) and reports[0] != (2, 7)
     read, seen = counting(load)
     assert_equal(pass_(params, KEY, cases[::-1], read, None, journal), jax.tree.map(lambda part: part[::-1], expected))
     assert len(set(seen)) == 1

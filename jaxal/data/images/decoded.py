@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from jaxal.data.cases import Dataset
 from jaxal.data.images.listing import Listed, Listing, cases_of, check_listing
 from jaxal.errors import UserError
-from jaxal.files import open_array, write_text
+from jaxal.files import open_array, read_part, write_text
 from jaxal.types import Case, Example
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # more than eight bits
@@ -96,7 +96,7 @@ def make_images(
             check_alike(listing)
         _decode_all(listing, folder, (*size, 3 if colour else 1), colour, progress)
     info = json.loads((folder / "info.json").read_text())
-    pixels = open_array(folder / "pixels.npy")
+    pixels = _Decoded(folder / "pixels.npy", info.get("rows", ()))
     normal = frozen._asdict() if frozen and frozen.mean else info
     mean, deviation = (np.array(normal[name], np.float32) for name in ("mean", "deviation"))
     number = {name: place for place, name in enumerate(listing.classes)}
@@ -119,6 +119,31 @@ def make_images(
     return ImageSet(
         dataset, load, lambda case: pixels[row[case.id]], digest.hexdigest()[:16], normalise, mean, deviation, contents
     )
+
+
+class _Decoded:
+    """Decoded images on disk, each read by itself.
+
+    Args:
+      path: of the array.
+      checksums: of each image; none of what an older version decoded.
+    """
+
+    def __init__(self, path: Path, checksums: Sequence[str]):
+        array = open_array(path)
+        assert isinstance(array, np.memmap)
+        self._path, self._shape, self._begin = path, array.shape[1:], array.offset
+        self._checksums = np.array([int(checksum, 16) for checksum in checksums], np.uint32)
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        size = math.prod(self._shape)
+        content = read_part(self._path, self._begin + place * size, size)
+        if len(content) < size or (len(self._checksums) and zlib.crc32(content) != self._checksums[place]):
+            raise UserError(
+                f"{self._path}: decoded images that are damaged (the checksum of image {place + 1} is wrong). Remove the file and run the same "
+                "command again; it is made anew."
+            )
+        return np.frombuffer(content, np.uint8).reshape(self._shape)
 
 
 def _contents(listing: Listing, checksums: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Cases resampled and normalised once, kept as plain arrays on disk, from which patches are read without reading the rest."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from jaxal.data.cases import Dataset, Fingerprint
 from jaxal.data.scans.layouts import Files, ScanListing
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
 from jaxal.data.scans.resampling import resample, resample_label
+from jaxal.data.shards import SMALL_BYTES, Packing, is_shard, read_packed
 from jaxal.files import open_array, write_whole
 from jaxal.types import Case, Example, Label
 
@@ -27,8 +29,9 @@ def prepare(
 ) -> Dataset:
     """Prepares every image and every label map that is not prepared yet.
 
-    A file's name tells the content it was made from, the plan it was made by and, of a label map, the way it was made in, so nothing
-    old is ever taken for new, a new label prepares no image anew, and a stopped preparation goes on where it was.
+    The name of an array tells the content it was made from, the plan it was made by and, of a label map, the way it was made in, so nothing
+    old is ever taken for new, a new label prepares no image anew, and a stopped preparation goes on where it was. Small arrays are packed
+    into shards (`shards.py`); of those a kill loses what was not written yet.
 
     Args:
       listing: of the data set.
@@ -37,42 +40,79 @@ def prepare(
       folder: where arrays go; made if it is not there.
       fingerprints: of each case's files.
       progress: called with the number of cases done and of all.
+
+    Raises:
+      UserError: a scan is bad, or a shard that is there is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    cases: list[Case] = []
-    for case in listing.cases:
-        content = fingerprints[case.id]
-        image = folder / f"{case.id}-{content.image}-{plan.digest()}.image.npy"
-        label = None
-        if case.label:
-            meaning = f"{len(listing.classes)}-{listing.ignore}-{LABELS}"
-            path = folder / f"{case.id}-{content.label}-{meaning}-{plan.digest()}.label.npy"
-            label = Label(f"{content.label}-{meaning}", path)
-        if not image.is_file() or (label and label.path and not label.path.is_file()):
-            _prepare_case(case, listing, plan, image, label.path if label else None)
-        cases.append(Case(case.id, groups.get(case.subject, ""), image, label, case.subject, content.image))
-        if progress:
-            progress(len(cases), len(listing.cases))
+    kept = _Kept(folder, plan.digest())
+    meaning = f"{len(listing.classes)}-{listing.ignore}-{LABELS}"
+    try:
+        for done, case in enumerate(listing.cases, 1):
+            content = fingerprints[case.id]
+            image = f"{case.id}-{content.image}"
+            label = f"{case.id}-{content.label}-{meaning}" if case.label else None
+            if not (kept.has(f"{image}.image") and (label is None or kept.has(f"{label}.label"))):
+                _prepare_case(case, listing, plan, kept, image, label)
+            if progress:
+                progress(done, len(listing.cases))
+    finally:
+        kept.packing.flush()  # what was done before a bad scan stays done
+    cases = [kept.case(case, groups.get(case.subject, ""), fingerprints[case.id], meaning) for case in listing.cases]
     sizes = zip(plan.patch, plan.largest, plan.multiples, strict=True)
     shape = tuple(max(size, -(-largest // multiple) * multiple) for size, largest, multiple in sizes)
     return Dataset(tuple(sorted(cases)), listing.channels, listing.classes, shape, plan.spacing_mm)
 
 
-def _prepare_case(case: Files, listing: ScanListing, plan: Plan, image_path: Path, label_path: Path | None) -> None:
+class _Kept:
+    """Prepared arrays of a plan on disk: small ones in shards, large ones, and small ones of earlier versions, in files of their own."""
+
+    def __init__(self, folder: Path, plan: str):
+        self._folder, self._plan = folder, plan
+        self.packing = Packing(folder, f"shard-{plan}")
+
+    def has(self, name: str) -> bool:
+        return name in self.packing.shard_of or self._alone(name).is_file()
+
+    def case(self, files: Files, group: str, content: Fingerprint, meaning: str) -> Case:
+        """A case whose arrays are on disk."""
+        label = None
+        if files.label:
+            version = f"{content.label}-{meaning}"
+            label = Label(version, self._path(f"{files.id}-{version}.label"))
+        return Case(files.id, group, self._path(f"{files.id}-{content.image}.image"), label, files.subject, content.image)
+
+    def _path(self, name: str) -> Path:
+        return self.packing.shard_of.get(name) or self._alone(name)
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keeps arrays that belong together, all in shards or all in files of their own; the last one says that the others are there."""
+        in_order = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # batches are copied from it in a row
+        if all(array.nbytes <= SMALL_BYTES for array in in_order.values()):
+            self.packing.add(in_order)
+            return
+        for name, values in in_order.items():
+            _save(self._alone(name), values)
+
+    def _alone(self, name: str) -> Path:
+        stem, _, what = name.rpartition(".")
+        return self._folder / f"{stem}-{self._plan}.{what}.npy"
+
+
+def _prepare_case(case: Files, listing: ScanListing, plan: Plan, kept: _Kept, image_name: str, label_name: str | None) -> None:
     image, label = read_checked(case, listing)
     shape = resampled_shape(image.values.shape[:3], spacing_of(image.affine), plan.spacing_mm)
-    if not image_path.is_file():
+    if not kept.has(f"{image_name}.image"):
         values = np.stack([resample(image.values[..., channel], shape) for channel in range(image.values.shape[-1])], axis=-1)
         values = np.stack([normalise(values[..., index], scaling) for index, scaling in enumerate(plan.scaling)], axis=-1)
-        _save(image_path, values.astype(np.float32))
-    if label is None or label_path is None or label_path.is_file():
+        kept.add({f"{image_name}.image": values.astype(np.float32)})
+    if label is None or label_name is None or kept.has(f"{label_name}.label"):
         return
     classes = len(listing.classes)
     marked = np.where(label.values == listing.ignore, classes, label.values) if listing.ignore is not None else label.values
     labels = resample_label(marked, shape)
     labels = np.where(labels == classes, UNLABELLED, labels).astype(np.uint8)
-    _save(_places_path(label_path), _places(labels, classes))
-    _save(label_path, labels)  # the last: it tells that the places are there
+    kept.add({f"{label_name}.places": _places(labels, classes), f"{label_name}.label": labels})
 
 
 def _places(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -83,10 +123,6 @@ def _places(labels: np.ndarray, classes: int) -> np.ndarray:
         drawn = np.sort(np.random.default_rng(0).permutation(len(places))[:PLACES_AT_MOST])
         parts.append(np.concatenate([np.full((len(drawn), 1), label), places[drawn]], axis=1).astype(np.int32))
     return np.concatenate(parts)
-
-
-def _places_path(label: Path) -> Path:
-    return label.with_name(label.name.replace(".label.npy", ".places.npy"))
 
 
 def _save(path: Path, values: np.ndarray) -> None:
@@ -104,7 +140,7 @@ def normalise(values: np.ndarray, scaling: Scaling) -> np.ndarray:
 
 def load_case(case: Case, dataset: Dataset) -> Example:
     """A prepared case, padded at the far ends to the data set's common shape."""
-    image, label = _open(case)
+    image, label = _open_case(case)
     return _example(image, label, dataset.shape)
 
 
@@ -117,11 +153,11 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
       foreground_share: chance that the patch is drawn around a voxel of a class above 0, each class as often as any other.
       rng: of the draw.
     """
-    image, label = _open(case)
+    image, label = _open_case(case)
     free = [max(size - length, 0) for size, length in zip(image.shape[:-1], patch, strict=True)]
     start = [int(rng.integers(room + 1)) for room in free]
     if rng.random() < foreground_share and case.label and case.label.path:
-        places = open_array(_places_path(case.label.path))
+        places = _open(case.label.path, f"{case.id}-{case.label.version}.places")
         if len(places):
             classes = np.unique(places[:, 0])
             of_class = np.flatnonzero(places[:, 0] == classes[rng.integers(len(classes))])
@@ -133,7 +169,7 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
 
 def prepared_shape(case: Case) -> tuple[int, ...]:
     """The size of a prepared case without its padding."""
-    return open_array(case.image).shape[:-1]
+    return _open(case.image, f"{case.id}-{case.version}.image").shape[:-1]
 
 
 def is_padded(dataset: Dataset, size: Sequence[int]) -> bool:
@@ -141,18 +177,38 @@ def is_padded(dataset: Dataset, size: Sequence[int]) -> bool:
     return any(length < room for case in dataset.cases for length, room in zip(prepared_shape(case), size, strict=True))
 
 
-def _open(case: Case) -> tuple[np.ndarray, np.ndarray | None]:
-    image = open_array(case.image)
+def _open_case(case: Case) -> tuple[np.ndarray, np.ndarray | None]:
+    image = _open(case.image, f"{case.id}-{case.version}.image")
     if case.label is None or case.label.path is None:
         return image, None
-    return image, open_array(case.label.path)
+    return image, _open(case.label.path, f"{case.id}-{case.label.version}.label")
+
+
+def _open(path: Path, name: str) -> np.ndarray:
+    """An array in a shard, or in a file of its own, beside which the places of a label map lie."""
+    if is_shard(path):
+        return read_packed(path, name)
+    return open_array(path.with_name(path.name.replace(".label.npy", ".places.npy")) if name.endswith(".places") else path)
 
 
 def _example(image: np.ndarray, label: np.ndarray | None, shape: Sequence[int]) -> Example:
     """Padded at the far ends to a shape; without a label map nothing is labelled, and all of the image is still inside."""
-    padding = [(0, target - size) for target, size in zip(shape, image.shape[:-1], strict=True)]
-    inside = np.pad(np.ones(image.shape[:-1], bool), padding)
-    padded = np.zeros(inside.shape, np.uint8) if label is None else np.pad(label, padding, constant_values=UNLABELLED)
-    labelled = np.zeros(inside.shape, bool) if label is None else padded != UNLABELLED
-    values = np.pad(image, [*padding, (0, 0)]).astype(np.float32)
-    return Example(values, np.where(labelled, padded, 0).astype(np.uint8), inside, labelled)
+    shape, size = tuple(shape), image.shape[:-1]
+    inside, nothing = _everywhere(shape, True), _everywhere(shape, False)
+    if size != shape:
+        padding = [(0, target - length) for target, length in zip(shape, size, strict=True)]
+        image, inside = np.pad(image, [*padding, (0, 0)]), np.pad(_everywhere(size, True), padding)
+        label = None if label is None else np.pad(label, padding, constant_values=UNLABELLED)
+    values = np.array(image, np.float32)  # read now, where it was mapped
+    if label is None:
+        return Example(values, nothing.view(np.uint8), inside, nothing)
+    labelled = label != UNLABELLED
+    return Example(values, np.where(labelled, label, 0).astype(np.uint8), inside, labelled)
+
+
+@functools.lru_cache(maxsize=16)
+def _everywhere(shape: tuple[int, ...], value: bool) -> np.ndarray:
+    """One value at all voxels; shared by examples, therefore read-only."""
+    values = np.full(shape, value)
+    values.flags.writeable = False
+    return values
