@@ -12,12 +12,14 @@ without packed levels (`jaxal/networks/packed.py`).
 """
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import os
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +73,7 @@ def compile_program(setting: Setting, is_packed: bool, devices: list[jax.Device]
     compiled = lowered.compile()
     seconds = time.perf_counter() - traced
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    estimate = cost.get("optimal_seconds", 0.0)
+    text, estimate = compiled.as_text(), cost.get("optimal_seconds", 0.0)
     cases = setting.batch  # the compiler speaks of one device
     return {
         **setting._asdict(),
@@ -82,7 +84,8 @@ def compile_program(setting: Setting, is_packed: bool, devices: list[jax.Device]
         "temporary_bytes": memory.temp_size_in_bytes / cases,
         # The compiler's estimate may be nonsense, far below zero.
         "estimated_seconds": estimate / cases if estimate > 0 else None,
-        "sent_between_devices": len(re.findall(COLLECTIVES, compiled.as_text())),
+        "loops": len(re.findall(r"\bwhile\(", text)),
+        "sent_between_devices": len(re.findall(COLLECTIVES, text)),
         "tracing_seconds": traced - began,
         "compile_seconds": seconds,
     }
@@ -164,14 +167,31 @@ def _devices(target: str) -> list[jax.Device]:
             f"--target {target} needs the TPU's compiler, libtpu, which is not here. In an environment of its own: pip install '{needed}'"
         )
     # The machine is asked for no TPU, and another process may compile beside this one.
-    os.environ.update(TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1", TPU_STDERR_LOG_LEVEL="3")
-    return list(topologies.get_topology_desc(platform="tpu", topology_name=TARGETS[target]).devices)
+    os.environ.update(TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
+    with _quiet():  # it complains that it finds no TPU's hosts
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=TARGETS[target]).devices)
 
 
-def _settings(options: argparse.Namespace) -> list[Setting]:
-    shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes]
-    parts = (options.programs, options.widths, shapes, options.dtypes, options.batches, options.devices)
-    return [Setting(*part) for part in itertools.product(*parts)]
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what a library writes to the process's own standard error."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    """Of a volume, from `96x96x96`; three levels halve each axis twice."""
+    lengths = tuple(int(part) for part in text.split("x"))
+    if len(lengths) != 3 or any(length < 8 or length % 4 for length in lengths):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 96x96x96, three multiples of 4 from 8 on")
+    return lengths
 
 
 def show(rows: list[dict[str, Any]], console: Console) -> None:
@@ -216,7 +236,7 @@ def main() -> None:
     parser.add_argument("--target", choices=list(TARGETS), default="tpu-v5e")
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
     parser.add_argument("--widths", nargs="+", type=int, default=[16, 32])
-    parser.add_argument("--shapes", nargs="+", default=["96x96x96", "160x160x96"])
+    parser.add_argument("--shapes", nargs="+", type=_shape, default=[(96, 96, 96), (160, 160, 96)], metavar="96x96x96")
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
     parser.add_argument("--batches", nargs="+", type=int, default=[8], help="cases on each device at once")
     parser.add_argument("--devices", nargs="+", type=int, choices=(1, 2, 4), default=[1])
@@ -225,9 +245,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.quick:
-        options.programs, options.widths, options.shapes, options.dtypes = ["forward"], [16], ["16x16x16"], ["bfloat16"]
+        options.programs, options.widths, options.shapes, options.dtypes = ["forward"], [16], [(16, 16, 16)], ["bfloat16"]
     jax.config.update("jax_platforms", "cpu")
-    devices, settings, console = _devices(options.target), _settings(options), Console(width=150)
+    devices, console = _devices(options.target), Console(width=170)
+    parts = (options.programs, options.widths, options.shapes, options.dtypes, options.batches, options.devices)
+    settings = [Setting(*part) for part in itertools.product(*parts)]
     rows: list[dict[str, Any]] = []
     with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=console, transient=True) as progress:
         task = progress.add_task("compiling", total=len(settings))

@@ -29,6 +29,11 @@ def flat(output: Output) -> Features:
     return output.features.reshape(output.features.shape[0], -1, output.features.shape[-1])
 
 
+def plain(features: Features) -> Array:
+    """`[batch, *space, features]`, whatever the network left."""
+    return features.unpacked() if isinstance(features, Cells) else features
+
+
 def rows_of(features: Features, index: Array) -> Array:
     """One item's features of some elements, `[elements, features]` and `[...]` places to `[..., features]`."""
     return features.rows(index) if isinstance(features, Cells) else features[index]

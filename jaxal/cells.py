@@ -97,7 +97,9 @@ class Cells:
 
     def unpacked(self) -> Array:
         """`[batch, *space, features]`, float32."""
-        return unpack(self.values.astype(jnp.float32).reshape(len(self.values), *self.grid, -1), self.cell)
+        width = self.values.shape[-1] // self.places
+        maps = self.by_element(self.times(jnp.eye(width)))  # not by `unpack`, for the same reason
+        return jnp.moveaxis(maps, -2, -1).reshape(len(self.values), *self.space, width)
 
 
 def _raveled(places: Sequence[Array], sizes: Sequence[int]) -> Array:
@@ -111,13 +113,3 @@ def pack(values: Array, cell: Sequence[int]) -> Array:
     split = [part for length, size in zip(space, cell, strict=True) for part in (length // size, size)]
     order = [0, *range(1, 1 + 2 * rank, 2), *range(2, 2 + 2 * rank, 2), 1 + 2 * rank]
     return values.reshape(batch, *split, channels).transpose(order).reshape(batch, *split[::2], math.prod(cell) * channels)
-
-
-def unpack(values: Array, cell: Sequence[int]) -> Array:
-    """The inverse of `pack`."""
-    rank = len(cell)
-    batch, *cells, packed = values.shape
-    channels = packed // math.prod(cell)
-    order = [0, *itertools.chain.from_iterable((1 + axis, 1 + rank + axis) for axis in range(rank)), 1 + 2 * rank]
-    space = [length * size for length, size in zip(cells, cell, strict=True)]
-    return values.reshape(batch, *cells, *cell, channels).transpose(order).reshape(batch, *space, channels)

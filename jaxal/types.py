@@ -23,7 +23,7 @@ class Output(NamedTuple):
     """What a network's tail returns.
 
     Attributes:
-      features: `[batch, *space, features]`, the input of the linear head, float32; or the same by cells.
+      features: `[batch, *space, features]`, the input of the linear head, float32; or the same by cells (`cells.Cells`).
       embedding: `[batch, embedding]`, one pooled vector an item, for diversity.
       auxiliary: further outputs by name (a contour, a log-variance, a predicted loss), leading axis `[batch]`.
     """
@@ -291,16 +291,14 @@ class Assessment(NamedTuple):
     Attributes:
       key: of the main measure in the ledger's lines, which hold it `overall`, `by_group` and `by_class`.
       title: of the main measure.
-      labelled: statistics to collect over the labelled cases.
-      test: statistics to collect over the test cases.
+      labelled, test: statistics to collect over the labelled cases, over the test cases.
       success: of a training on its own labelled cases; None where it cannot be told.
       success_title: what that is.
       collapsed_below: success that tells a collapsed training.
       entries: `(labelled, test, classes) -> entries of the ledger`, ready for JSON.
       answered: `queried cases with their labels -> entries of the ledger` that tell what the labels were.
       curve_of: a run's ledger as a curve.
-      measures: columns of the tables, by the name that `Curve.measures` gives them, besides `LABELS`; names that are in neither are the
-        main measure of a group.
+      measures: columns of the tables besides `LABELS`, as `Curve.measures` names them; other names are the main measure of a group.
       in_short: those of them that the terminal shows.
       columns: of the terminal's table of rounds, given the groups.
       queried: entry of the ledger that counts the queried cases by what matters: by group, or by class.

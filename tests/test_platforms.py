@@ -311,4 +311,4 @@ def leaves_precision_open(node: ast.AST) -> bool:
 def test_products_that_rank_or_place_say_their_precision():
     """By default eleven bits on GPUs (TF32) and eight on TPUs (one pass of bfloat16): a mutual information would be noise."""
     assert [place for place in places_with(leaves_precision_open) if place.startswith(RANKS)] == []
-    assert "networks/conv.py conv_plain" in places_with(leaves_precision_open)  # the network's own are the platform's
+    assert "networks/conv.py convolve" in places_with(leaves_precision_open)  # the network's own are the platform's

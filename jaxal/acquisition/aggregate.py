@@ -38,9 +38,39 @@ def region_of_interest(
     foreground = jnp.where(inside, 1.0 - probability[0], -1.0)
     near = dilate_mask((probability.argmax(0) > 0) & inside, shape, dilate)
     mask = (near | (foreground > threshold)) & inside
-    _, best = jax.lax.top_k(foreground, min(at_least, foreground.size))
-    fallback = jnp.zeros(foreground.shape, bool).at[best].set(True) & inside
+    values, places = largest(foreground, min(at_least, foreground.size))
+    # The elements of these places, told by comparison: a TPU scatters slowly. Of equal values the first ones were taken.
+    last = (foreground == values[-1]) & (jnp.arange(foreground.size) <= places[-1])
+    fallback = ((foreground > values[-1]) | last) & inside
     return jnp.where(mask.sum() >= at_least, mask, fallback)
+
+
+_ROWS = 64  # of values that are searched by themselves
+
+
+def largest(values: Array, count: int) -> tuple[Array, Array]:
+    """The largest of a vector in order and their places, as `lax.top_k` finds them; of equal ones the first.
+
+    A TPU's compiler takes 14 s for that search among the voxels of a volume of 96 x 96 x 96, and one for a search by rows; on a CPU it is the
+    fast one.
+    """
+
+    def plain(values: Array) -> tuple[Array, Array]:
+        best, places = jax.lax.top_k(values, count)
+        return best, places
+
+    if -(-values.size // _ROWS) <= count:
+        return plain(values)
+    return jax.lax.platform_dependent(values, cpu=plain, default=functools.partial(largest_by_rows, count=count))
+
+
+def largest_by_rows(values: Array, count: int) -> tuple[Array, Array]:
+    """The same from the largest of each row, `[elements]`; there are more elements than `count` in a row."""
+    length = -(-values.size // _ROWS)
+    rows = jnp.pad(values, (0, _ROWS * length - values.size), constant_values=-jnp.inf).reshape(_ROWS, length)
+    best, places = jax.lax.top_k(rows, count)
+    chosen, rank = jax.lax.top_k(best.reshape(-1), count)
+    return chosen, (rank // count) * length + places.reshape(-1)[rank]
 
 
 def dilate_mask(mask: Array, shape: tuple[int, ...], steps: int) -> Array:

@@ -55,8 +55,7 @@ def mean_gradient(features: Features, error: Array, mask: Array) -> Array:
     share = mask.astype(error.dtype)
     share = share / jnp.maximum(share.sum(), 1.0)
     weighted = error * share[None, :]
-    by_cells = isinstance(features, Cells)
-    by_feature = features.sums(weighted) if by_cells else jnp.matmul(weighted, features, precision="highest")
+    by_feature = features.sums(weighted) if isinstance(features, Cells) else jnp.matmul(weighted, features, precision="highest")
     return jnp.concatenate([by_feature, weighted.sum(-1, keepdims=True)], axis=-1)
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxal.arrays import plain
 from jaxal.errors import UserError
 from jaxal.types import Array, Model, Params
 
@@ -90,7 +91,7 @@ def _draws(model: Model, params: Params, images: Array, given: Given) -> bool:
 
 def _outputs(model: Model, params: Params, images: Array) -> tuple[Array, Array]:
     """Features and logits, classes last."""
-    features = model.tail(params, model.stem(params, images), None).features
+    features = plain(model.tail(params, model.stem(params, images), None).features)
     kernel, bias = model.head(params)
     if kernel.ndim != 2 or kernel.shape != (features.shape[-1], *bias.shape):
         raise UserError(

@@ -1,7 +1,7 @@
 """Layers that the networks share, and how their weights are drawn."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,12 @@ from jaxal.networks.conv import conv
 from jaxal.types import Masks, Params
 
 Array = jax.Array
+Dtype = Literal["float32", "bfloat16"]
+
+
+def dtype_here(on_cpu: Dtype) -> Dtype:
+    """What networks compute in on this machine if nobody says it: GPUs and TPUs wait for memory, and bfloat16 is half of it."""
+    return on_cpu if jax.default_backend() == "cpu" else "bfloat16"
 
 
 class Conv(nn.Module):

@@ -168,7 +168,7 @@ class Inside(NamedTuple):
         return jnp.where(jnp.repeat(packed, values.shape[-1] // packed.shape[-1], -1), values, 0)
 
     @property
-    def count(self) -> Array | float:
+    def size(self) -> Array | float:
         """Elements inside, at least one: a number, or `[batch, 1]`."""
         if self.elements is None:
             return float(math.prod(self.space))
@@ -229,7 +229,7 @@ class CellNorm(nn.Module):
         away = inputs.astype(jnp.float32) - shared(centre)
         counted = inside.only(away)
         mean, square = (
-            values.sum(space).reshape(-1, places, channels).sum(1) / inside.count for values in (counted, jnp.square(counted))
+            values.sum(space).reshape(-1, places, channels).sum(1) / inside.size for values in (counted, jnp.square(counted))
         )
         factor, offset = factor_and_offset(mean, square, scale, bias, self.groups)
         return (away * shared(factor) + shared(offset)).astype(inputs.dtype)

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxal.networks.layers import Conv, FrozenNorm, Norm, draw_channel_masks, draw_params, linear_head, trainable
+from jaxal.networks.layers import Conv, Dtype, FrozenNorm, Norm, draw_channel_masks, draw_params, linear_head, trainable
 from jaxal.types import Masks, Model, Output
 
 Array = jax.Array
@@ -62,7 +62,7 @@ class ResNetConfig:
     norm: Literal["group", "frozen"] = "group"
     groups: int = 32
     dropout_rate: float = 0.2
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     def __post_init__(self):
         if not 0 <= self.dropout_rate < 1:

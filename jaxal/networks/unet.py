@@ -14,7 +14,7 @@ import numpy as np
 from jaxal.cells import Cells
 from jaxal.networks import packed
 from jaxal.networks.conv import max_pool, upsample
-from jaxal.networks.layers import Conv, Norm, draw_channel_masks, draw_params, linear_head, mean_inside, trainable
+from jaxal.networks.layers import Conv, Dtype, Norm, draw_channel_masks, draw_params, linear_head, mean_inside, trainable
 from jaxal.types import Masks, Model, Output
 
 Array = jax.Array
@@ -52,7 +52,7 @@ class UNetConfig:
     dropout: Dropout = "head"
     dropout_rate: float = 0.2
     foreground_prior: float = 0.05
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     pooling: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self):
@@ -178,7 +178,7 @@ class _UNet(nn.Module):
         """Activations of full resolution, in cells if they are packed."""
         hidden = _drop(levels[-1].hidden, masks, "bottleneck")
         for level in reversed(range(len(levels) - 1)):
-            parts = [levels[level].hidden, self.upsamples[level](hidden)]
+            parts: Sequence[Array] = [levels[level].hidden, self.upsamples[level](hidden)]
             parts = _drop_parts(parts, masks, f"decoder_{level}", math.prod(self.cell(level) or ()))
             hidden = self.decoders[level](parts, levels[level].inside, "aligned")
         return hidden

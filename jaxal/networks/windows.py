@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxal.arrays import plain
 from jaxal.types import Masks, Model, Output
 
 Array = jax.Array
@@ -92,15 +93,14 @@ def _blend(
     space = volume.inputs.shape[1:-1]
     weight, offsets = jnp.asarray(gaussian_weights(patch)), _offsets(space, patch, overlap)
     shapes = jax.eval_shape(see, jax.ShapeDtypeStruct((1, *patch, volume.inputs.shape[-1]), volume.inputs.dtype), None)
+    width = jax.eval_shape(plain, shapes.features).shape[-1]
     if shapes.auxiliary:
         raise ValueError(f"Auxiliary outputs {sorted(shapes.auxiliary)} of windows cannot be blended.")
 
     def of_case(add_windows: Callable[..., _Sums], case: _Volume) -> Output:
         """Of `[*space, channels]`."""
         starts, needed = _places(case.inside, space, patch, offsets)
-        start_with = _Sums(
-            jnp.zeros((*space, shapes.features.shape[-1])), jnp.zeros(space), jnp.zeros(shapes.embedding.shape[1:])
-        )
+        start_with = _Sums(jnp.zeros((*space, width)), jnp.zeros(space), jnp.zeros(shapes.embedding.shape[1:]))
         total = add_windows(see, weight, case, starts, needed, start_with)
         features = total.features / jnp.where(total.weights > 0, total.weights, 1.0)[..., None]
         return Output(features, total.embedding / needed.sum().astype(jnp.float32), {})
@@ -132,7 +132,7 @@ def _add_each(see: See, weight: Array, case: _Volume, starts: Array, needed: Arr
         shapes = jax.eval_shape(see, window, inside)
         nothing = jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), shapes)
         output = jax.lax.cond(needed, see, lambda window, inside: nothing, window, inside)
-        features = _add_at((*start, 0), total.features, output.features[0] * weight[..., None])
+        features = _add_at((*start, 0), total.features, plain(output.features)[0] * weight[..., None])
         weights = _add_at((*start,), total.weights, jnp.where(needed, weight, 0.0))
         return _Sums(features, weights, total.embedding + output.embedding[0]), None
 
@@ -154,8 +154,9 @@ def _add_several(at_once: int, see: See, weight: Array, case: _Volume, starts: A
             output = see(*jax.vmap(lambda start: _window_at(case, start, weight.shape))(starts))
             # What the network makes of a window that is not needed may be anything, also NaN.
             embedding = total.embedding + jnp.where(needed[:, None], output.embedding, 0.0).sum(0)
+            seen_features = plain(output.features)
             for place in range(at_once):  # windows overlap, so one after the other, and in their order
-                own = jnp.where(needed[place], weight[..., None] * output.features[place], 0.0)
+                own = jnp.where(needed[place], weight[..., None] * seen_features[place], 0.0)
                 features = _add_at((*starts[place], 0), total.features, own)
                 weights = _add_at((*starts[place],), total.weights, jnp.where(needed[place], weight, 0.0))
                 total = _Sums(features, weights, embedding)

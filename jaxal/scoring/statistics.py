@@ -110,7 +110,7 @@ def mean_of(measure: Callable[[Any], Array], of_members: bool = False) -> Statis
     return Statistic(evaluate, of_members)
 
 
-def mean_over(interest: Interest, measure: Callable[[Array, Array], Array]) -> Statistic:
+def mean_over(interest: Interest, measure: Callable[[Features, Array], Array]) -> Statistic:
     """The mean of a measure of features and probabilities over the elements of interest."""
 
     def evaluate(view: View, config: Any) -> Array:

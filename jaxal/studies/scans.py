@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import jax
 import tyro
 
 from jaxal import hosts
@@ -115,7 +116,7 @@ class Chosen(NamedTuple):
 def network_for(dataset: Dataset, preset: Preset, patch: tuple[int, ...] | None) -> Model:
     """The network for these cases: through windows where it sees patches, and with an eye on padding where it sees any."""
     config = dataclasses.replace(preset.network, classes=len(dataset.classes))
-    network = unet(config, is_padded(dataset, patch or dataset.shape))
+    network = unet(config, is_padded(dataset, patch or dataset.shape), is_packed=jax.default_backend() == "tpu")
     return windowed(network, patch) if patch else network
 
 

@@ -14,6 +14,7 @@ from jaxal import claims, hosts
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.hosts import HostsConfig
+from jaxal.networks.layers import Dtype, dtype_here
 from jaxal.report import curves, page, terminal
 from jaxal.report.comparison import compare_folder
 from jaxal.rounds.ledger import FULL, read_runs
@@ -80,6 +81,8 @@ class StudyArguments:
     """Networks that are trained each round, their disagreement joined to the samples' (a deep ensemble). Default: the preset's, one."""
     flips: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="AXIS...", help_behavior_hint="")] = None
     """Axes (0, 1, 2) along which views are flipped, their disagreement joined to the samples' (test-time augmentation). Default: none."""
+    dtype: Dtype | None = None
+    """What networks compute in; weights, losses and scores are float32 in any case. Default: bfloat16 on a GPU or TPU, else the preset's."""
     hosts: tyro.conf.OmitArgPrefixes[HostsConfig] = dataclasses.field(default_factory=HostsConfig)
     submission: tyro.conf.OmitArgPrefixes[SubmitConfig] = dataclasses.field(default_factory=SubmitConfig)
 
@@ -152,6 +155,9 @@ class Adjustable(Protocol):
     """A preset, a dataclass, before options took the place of what is in it."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    @property
+    def network(self) -> Any: ...
 
     @property
     def members(self) -> MembersConfig: ...
@@ -356,7 +362,8 @@ def choose_sizes(arguments: StudyArguments, preset: S) -> S:
     """The preset with what was asked for by option in its place."""
     asked = {name: getattr(arguments, name) for name in ("rounds", "query_size", "initial_size")}
     preset = dataclasses.replace(preset, **{name: value for name, value in asked.items() if value is not None})
-    return dataclasses.replace(preset, members=_members(arguments, preset.members))
+    network = dataclasses.replace(preset.network, dtype=arguments.dtype or dtype_here(preset.network.dtype))
+    return dataclasses.replace(preset, members=_members(arguments, preset.members), network=network)
 
 
 def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig:

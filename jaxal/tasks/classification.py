@@ -17,6 +17,7 @@ import numpy as np
 from jaxal.acquisition import information, uncertainty
 from jaxal.assessment import calibration, fairness, metrics
 from jaxal.assessment.learning_curves import area_under
+from jaxal.cells import Cells
 from jaxal.files import write_text
 from jaxal.scoring.statistics import EvaluationSample, Regions, View, of_classes
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
@@ -60,6 +61,7 @@ def whole_image(view: View, config: Any) -> Array:
 
 def regions(view: View, config: Any) -> Regions:
     """The image as the one candidate for a label."""
+    assert not isinstance(view.features, Cells)  # which only volumes have
     return Regions(information.Items(view.features, uncertainty.mean_probability(view.single).T), view.inside)
 
 
@@ -67,6 +69,7 @@ def evaluation_sample(view: View, config: Any) -> EvaluationSample:
     """The image as the one sample of itself."""
     classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
     counts = ((view.label == classes) & view.labelled).astype(jnp.int32)
+    assert not isinstance(view.features, Cells)
     return EvaluationSample(view.features.T, jnp.ones(1), counts)
 
 

@@ -72,7 +72,7 @@ def regions(view: View, config: StatisticsConfig) -> Regions:
     probability = uncertainty.mean_probability(view.single)
     interest = region_of_interest(view, config).astype(jnp.float32)
     share = information.block_mean(interest, view.inside, view.shape, config.region_size)
-    largest, chosen = jax.lax.top_k(share, min(config.regions_at_most, share.size))
+    largest, chosen = aggregate.largest(share, min(config.regions_at_most, share.size))
     candidates = information.region_candidates(view.features, probability, view.inside, view.shape, config.region_size, chosen)
     return Regions(candidates, largest > 0)
 
@@ -85,7 +85,7 @@ def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
     per_stratum = config.evaluation_samples // 2
     features, weights = [], []
     for stratum in (near, view.inside & ~near):
-        value, index = jax.lax.top_k(jnp.where(stratum, draw, -1.0), min(per_stratum, draw.size))
+        value, index = aggregate.largest(jnp.where(stratum, draw, -1.0), min(per_stratum, draw.size))
         drawn = value >= 0
         features.append(rows_of(view.features, index).T)
         weights.append(jnp.where(drawn, count(stratum) / count(drawn), 0.0))

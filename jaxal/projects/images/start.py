@@ -13,6 +13,7 @@ from jaxal.data.images.unlabelled import find_unlabelled
 from jaxal.data.scans.folder import Showing
 from jaxal.errors import UserError
 from jaxal.files import writing
+from jaxal.networks.layers import dtype_here
 from jaxal.networks.resnet import resnet
 from jaxal.networks.weights import network_of, read_weights, with_weights
 from jaxal.projects.images.network import WEIGHTS, state_of
@@ -66,7 +67,7 @@ def freeze(folder: Path, asked: Beginning, found: Found, showing: Showing) -> Se
         raise UserError(
             f"--pixels is {pixels[0]} {pixels[1]}; it takes a height and a width, each of {SMALLEST} to {LARGEST} pixels."
         )
-    network = preset.network
+    network = dataclasses.replace(preset.network, dtype=dtype_here(preset.network.dtype))
     if asked.weights:
         state = read_weights(asked.weights)
         network = dataclasses.replace(network_of(state, network), classes=len(listing.classes))

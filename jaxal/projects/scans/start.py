@@ -16,6 +16,7 @@ from jaxal.data.scans.unlabelled import flat_scans, listed_scans
 from jaxal.errors import UserError
 from jaxal.labels.deliveries import Expected, receive
 from jaxal.labels.refusals import Refused
+from jaxal.networks.layers import dtype_here
 from jaxal.networks.unet import UNetConfig
 from jaxal.projects.kind import Beginning, Found, Received, check_classes
 from jaxal.projects.project import IGNORE, Project
@@ -152,7 +153,7 @@ def _preset(
         initial_size=protocol.size,
         evaluation=protocol.evaluation_share,
         test=0.0,
-        network=UNetConfig(width=size.width, levels=levels, pooling=pooling),
+        network=UNetConfig(width=size.width, levels=levels, pooling=pooling, dtype=dtype_here("float32")),
         training=size.training,
         members=size.members,
     )
