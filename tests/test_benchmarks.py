@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from rich.console import Console
 
 from benchmarks import all as everything
+from benchmarks import compiled
 from benchmarks.accelerator import SECTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -76,3 +78,34 @@ def test_a_quick_run_writes_one_file(tmp_path):
 def test_a_device_that_is_not_there_is_told_of_in_one_sentence():
     status, text = call("--device", "tpu", "--quick")
     assert status == 2 and text.startswith("There is no tpu: JAX finds cpu: cpu.") and "Traceback" not in text
+
+
+def test_the_tpu_compiler_that_is_missing_is_told_of(monkeypatch):
+    monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["compiled", "--quick"])
+    with pytest.raises(SystemExit, match=r"libtpu, which is not here.*pip install 'jax\[tpu\]=="):
+        compiled.main()
+
+
+def test_the_floor_counts_each_activation_twice():
+    """By hand, for width 2 and two levels of 8 x 8 x 8 voxels."""
+    setting = compiled.Setting("forward", 2, (8, 8, 8), "float32", 1, 1)
+    # Four convolutions and what comes from below, of two channels, written and read; what goes around the level below is read again.
+    above = 512 * (5 * 2 * 2 + 2)
+    below = 64 * (2 * 2 * 4 + 2 * 2)  # two convolutions of four channels, and the two that are pooled
+    assert compiled.floor_bytes(setting, levels=2) == 4 * (512 + above + below)
+
+
+@pytest.mark.parametrize("program", compiled.PROGRAMS)
+def test_every_program_is_made(program):
+    """For this machine's own devices; the compiler is asked in one case, which takes it long enough."""
+    setting = compiled.Setting(program, 4, (8, 8, 8), "float32", 2, 1)
+    if program == "forward":
+        row = compiled.compile_program(setting, True, jax.devices())
+        assert row["traffic_bytes"] > row["floor_bytes"] > 0
+        assert row["estimated_seconds"] is None
+        assert row["sent_between_devices"] == 0
+    else:
+        model = compiled.unet(compiled.UNetConfig(width=4), is_packed=True)
+        lower = compiled._training if program == "training" else compiled._pass
+        assert "stablehlo" in lower(setting, model, jax.devices()[:1]).as_text()

@@ -19,9 +19,7 @@ import numpy as np
 from jaxal.errors import UserError
 from jaxal.files import array_header, read_part, write_whole
 
-SMALL_BYTES = (
-    2**19
-)  # arrays up to this size are packed; larger ones are read no faster from a shard than from a file of their own
+SMALL_BYTES = 2**19  # arrays up to this size are packed; larger ones are read no faster from a shard than from a file
 SHARD_BYTES = 2**25  # a shard is written when so much waits; a kill loses less than that
 _SUFFIX = ".npz"
 
