@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import importlib.util
 import itertools
+import math
 import os
 import re
 import sys
@@ -74,6 +75,7 @@ def compile_program(setting: Setting, is_packed: bool, devices: list[jax.Device]
     seconds = time.perf_counter() - traced
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     text, estimate = compiled.as_text(), cost.get("optimal_seconds", 0.0)
+    unknown = max(0, -math.floor(estimate))  # operations of which the compiler does not know it count as minus one second each
     cases = setting.batch  # the compiler speaks of one device
     return {
         **setting._asdict(),
@@ -82,8 +84,8 @@ def compile_program(setting: Setting, is_packed: bool, devices: list[jax.Device]
         "floor_bytes": floor_bytes(setting),
         "flops": cost["flops"] / cases,
         "temporary_bytes": memory.temp_size_in_bytes / cases,
-        # The compiler's estimate may be nonsense, far below zero.
-        "estimated_seconds": estimate / cases if estimate > 0 else None,
+        "estimated_seconds": (estimate + unknown) / cases if estimate else None,
+        "operations_without_estimate": unknown,
         "loops": len(re.findall(r"\bwhile\(", text)),
         "sent_between_devices": len(re.findall(COLLECTIVES, text)),
         "tracing_seconds": traced - began,
