@@ -250,7 +250,8 @@ def _moments_of_cells(moments: Moments, features: Cells, kernels: Array, biases:
         def in_order(part: Array) -> Array:  # [places, (classes,) cells]
             return features.by_element(jnp.moveaxis(part, 0, -2).reshape(*part.shape[1:-1], -1))
 
-        return _over_items(moments, in_order, of_members)
+        # Joined to none, so that what the members share is taken as it was and not put into order again.
+        return moments.join(moments.none(around), _over_items(moments, in_order, of_members))
 
     at_once = max(1, _LOGITS_AT_ONCE["tpu"] // (members * classes * around.shape[-1]))
     return jax.tree.map(
