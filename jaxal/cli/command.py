@@ -24,7 +24,7 @@ from jaxal.training.trainer import Interrupted
 
 T = TypeVar("T")
 _LESS_MEMORY = (
-    "Everything finished is kept. A --preset with smaller batches, fewer --samples, --networks or --flips need less; on scans fewer "
+    "Everything finished is kept. A smaller --batch-size, a --preset with smaller batches in training, fewer --samples, --networks or --flips need less; on scans fewer "
     "--patch-voxels or a coarser --spacing-mm, too. Give another --out with them."
 )
 

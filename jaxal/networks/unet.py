@@ -110,11 +110,11 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, parts: Sequence[Array], inside: Array | None, source: packed.Source) -> Array:
-        """Parts are what enters, channel after channel; a packed block is told whether they are cells."""
+        """Parts are what enters, channel after channel, several only where the block is packed, which is told whether they are cells."""
         if self.cell is not None:
             return self._packed(parts, self.cell, inside, source)
         config = self.config
-        hidden = jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+        (hidden,) = parts
         for _ in range(2):
             hidden = Conv(self.features, (3,) * config.space_rank, jnp.dtype(config.dtype))(hidden)
             hidden = Norm(config.groups if config.norm == "group" else None)(hidden, inside)
@@ -179,7 +179,10 @@ class _UNet(nn.Module):
         hidden = _drop(levels[-1].hidden, masks, "bottleneck")
         for level in reversed(range(len(levels) - 1)):
             parts: Sequence[Array] = [levels[level].hidden, self.upsamples[level](hidden)]
-            parts = _drop_parts(parts, masks, f"decoder_{level}", math.prod(self.cell(level) or ()))
+            if (cell := self.cell(level)) is not None:
+                parts = _drop_parts(parts, masks, f"decoder_{level}", math.prod(cell))
+            else:
+                parts = [_drop(jnp.concatenate(parts, axis=-1), masks, f"decoder_{level}")]
             hidden = self.decoders[level](parts, levels[level].inside, "aligned")
         return hidden
 

@@ -8,10 +8,17 @@ Why these numbers of steps? Mean test Dice of groups A / B at `small`, strong bi
 """
 
 import dataclasses
+from typing import Any, TypeVar
 
+import jax
+
+from jaxal.networks.layers import Dtype, dtype_here
 from jaxal.networks.unet import UNetConfig
 from jaxal.scoring.members import MembersConfig
 from jaxal.training.config import TrainingConfig
+
+T = TypeVar("T")
+_BATCH_OF_A_TPU = 8  # of fewer cases its compiler makes twice the traffic (docs/benchmarks.md)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,3 +129,17 @@ OWN_SCANS = {
         MembersConfig(),
     ),
 }
+
+
+def on_this_machine(preset: T, batch_size: int | None, dtype: Dtype | None) -> T:
+    """A preset with what was asked for, and else with what suits the device.
+
+    Args:
+      preset: of scans or of images; a dataclass with `batch_size` and `network`.
+      batch_size: cases that are scored at once on each device; left out, the preset's, on a TPU at least eight.
+      dtype: what networks compute in; left out, the preset's, and bfloat16 on accelerators.
+    """
+    given: Any = preset
+    least = _BATCH_OF_A_TPU if jax.default_backend() == "tpu" else 1
+    network = dataclasses.replace(given.network, dtype=dtype or dtype_here(given.network.dtype))
+    return dataclasses.replace(given, batch_size=batch_size or max(given.batch_size, least), network=network)

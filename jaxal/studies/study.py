@@ -14,7 +14,7 @@ from jaxal import claims, hosts
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.hosts import HostsConfig
-from jaxal.networks.layers import Dtype, dtype_here
+from jaxal.networks.layers import Dtype
 from jaxal.report import curves, page, terminal
 from jaxal.report.comparison import compare_folder
 from jaxal.rounds.ledger import FULL, read_runs
@@ -24,7 +24,7 @@ from jaxal.rounds.setup import RoundsConfig, Task, open_run
 from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
-from jaxal.studies import option_types
+from jaxal.studies import option_types, presets
 from jaxal.studies.configuration import set_aside, settle_config
 from jaxal.studies.progress import note_runs
 from jaxal.studies.submission import SubmitConfig
@@ -81,6 +81,8 @@ class StudyArguments:
     """Networks that are trained each round, their disagreement joined to the samples' (a deep ensemble). Default: the preset's, one."""
     flips: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="AXIS...", help_behavior_hint="")] = None
     """Axes (0, 1, 2) along which views are flipped, their disagreement joined to the samples' (test-time augmentation). Default: none."""
+    batch_size: option_types.Number = None
+    """Cases that are scored at once on each device; less needs less memory. Default: the preset's, on a TPU at least eight."""
     dtype: Dtype | None = None
     """What networks compute in; weights, losses and scores are float32 in any case. Default: bfloat16 on a GPU or TPU, else the preset's."""
     hosts: tyro.conf.OmitArgPrefixes[HostsConfig] = dataclasses.field(default_factory=HostsConfig)
@@ -155,9 +157,6 @@ class Adjustable(Protocol):
     """A preset, a dataclass, before options took the place of what is in it."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-
-    @property
-    def network(self) -> Any: ...
 
     @property
     def members(self) -> MembersConfig: ...
@@ -320,7 +319,7 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
     Raises:
       UserError: a number is out of range, there is no such strategy, or results would be written among the scans.
     """
-    least = {"rounds": 1, "query_size": 1, "initial_size": 1, "seeds": 1, "seed": 0}
+    least = {"rounds": 1, "query_size": 1, "initial_size": 1, "batch_size": 1, "seeds": 1, "seed": 0}
     for name, smallest in least.items():
         value = getattr(arguments, name)
         if value is not None and value < smallest:
@@ -362,8 +361,8 @@ def choose_sizes(arguments: StudyArguments, preset: S) -> S:
     """The preset with what was asked for by option in its place."""
     asked = {name: getattr(arguments, name) for name in ("rounds", "query_size", "initial_size")}
     preset = dataclasses.replace(preset, **{name: value for name, value in asked.items() if value is not None})
-    network = dataclasses.replace(preset.network, dtype=arguments.dtype or dtype_here(preset.network.dtype))
-    return dataclasses.replace(preset, members=_members(arguments, preset.members), network=network)
+    preset = presets.on_this_machine(preset, arguments.batch_size, arguments.dtype)
+    return dataclasses.replace(preset, members=_members(arguments, preset.members))
 
 
 def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig:
