@@ -1,6 +1,9 @@
 """Levels in cells are the plain network in another layout."""
 
+import functools
+
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,6 +20,8 @@ from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.training.config import TrainingConfig
+from jaxal.training.step import Recipe, fresh_state, take_step
 from jaxal.types import Example
 
 VOLUME = UNetConfig(width=4, foreground_prior=0.4)
@@ -159,3 +164,13 @@ def test_cubes_are_summed_by_products_as_they_are():
     values = jax.random.uniform(jax.random.key(0), (3, 6 * 9 * 5))
     ours = information.block_sum_by_products(values, (6, 9, 5), 4)
     np.testing.assert_allclose(ours, information.block_sum(values, (6, 9, 5), 4), rtol=1e-6)
+
+
+def test_a_training_step_of_a_packed_network_lowers_for_a_tpu():
+    recipe = Recipe(unet(VOLUME, True, is_packed=True), TrainingConfig(batch_size=2), SEGMENTATION.loss, True)
+    image, labels = jnp.zeros((2, 8, 8, 8, 1)), jnp.zeros((2, 8, 8, 8), jnp.uint8)
+    state = jax.eval_shape(lambda: fresh_state(recipe.config, recipe.model.init(jax.random.key(0), image[:1])))
+    step = jax.jit(functools.partial(take_step, recipe))
+    arguments = jax.random.key(0), Example(image, labels, labels == 0, labels == 0), np.int32(5), np.float32(0.1)
+    text = jax.export.export(step, platforms=["tpu"])(state, *arguments).mlir_module()
+    assert "stablehlo.reduce_window" in text  # pooling as cells have it
