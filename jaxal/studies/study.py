@@ -83,7 +83,7 @@ class StudyArguments:
     """Axes (0, 1, 2) along which views are flipped, their disagreement joined to the samples' (test-time augmentation). Default: none."""
     batch_size: option_types.Number = None
     """Cases that are scored at once on each device; less needs less memory. Default: the preset's, on a TPU at least eight."""
-    dtype: Dtype | None = None
+    dtype: Annotated[Dtype | None, tyro.conf.arg(metavar="{float32,bfloat16}", help_behavior_hint="")] = None
     """What networks compute in; weights, losses and scores are float32 in any case. Default: bfloat16 on a GPU or TPU, else the preset's."""
     hosts: tyro.conf.OmitArgPrefixes[HostsConfig] = dataclasses.field(default_factory=HostsConfig)
     submission: tyro.conf.OmitArgPrefixes[SubmitConfig] = dataclasses.field(default_factory=SubmitConfig)
