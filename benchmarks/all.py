@@ -132,7 +132,7 @@ def describe(environment: dict[str, str]) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), required=True)
-    parser.add_argument("--quick", action="store_true", help="small sizes, within two minutes on two cores; no figures to quote")
+    parser.add_argument("--quick", action="store_true", help="small sizes for two cores; no figures to quote")
     parser.add_argument("--minutes", type=float, default=10.0, help="after which it stops")
     parser.add_argument("--only", nargs="+", metavar="SECTION", help="of those that are listed with an unknown one")
     parser.add_argument("--python", help="the Python that has the peers; without it they are left out")

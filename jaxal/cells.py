@@ -98,7 +98,7 @@ class Cells:
     def unpacked(self) -> Array:
         """`[batch, *space, features]`, float32."""
         width = self.values.shape[-1] // self.places
-        maps = self.by_element(self.times(jnp.eye(width)))  # not by `unpack`, for the same reason
+        maps = self.by_element(self.times(jnp.eye(width)))  # as products, for the same reason as there
         return jnp.moveaxis(maps, -2, -1).reshape(len(self.values), *self.space, width)
 
 

@@ -39,9 +39,10 @@ def region_of_interest(
     near = dilate_mask((probability.argmax(0) > 0) & inside, shape, dilate)
     mask = (near | (foreground > threshold)) & inside
     values, places = largest(foreground, min(at_least, foreground.size))
-    # The elements of these places, told by comparison: a TPU scatters slowly. Of equal values the first ones were taken.
+    # The elements of these places, told by comparison: a TPU scatters slowly. Of equal values the first ones were taken. What is NaN is among
+    # them, so that a broken network's score is NaN, too, and not zero.
     last = (foreground == values[-1]) & (jnp.arange(foreground.size) <= places[-1])
-    fallback = ((foreground > values[-1]) | last) & inside
+    fallback = (~(foreground <= values[-1]) | last) & inside
     return jnp.where(mask.sum() >= at_least, mask, fallback)
 
 

@@ -46,3 +46,17 @@ def test_padding_is_never_of_interest():
     inside[:, 2:] = False
     assert not interest(foreground, (4, 4), inside, at_least=1)[:, 2:].any()
     assert not interest(np.zeros((4, 4)), (4, 4), inside, at_least=12)[:, 2:].any()
+
+
+def test_of_equal_elements_the_first_stand_in():
+    mask = interest(np.full((1, 12), 0.01), (1, 12), at_least=5)
+    assert np.flatnonzero(mask).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_broken_network_is_not_scored_as_a_sure_one():
+    """Its mean over the region must be NaN, which is refused, and not zero."""
+    for broken in (slice(None), slice(0, 1)):  # everywhere, and in the first rows alone
+        foreground = np.full((4, 8), 0.01)
+        foreground[broken] = np.nan
+        mask = interest(foreground, (4, 8), at_least=16)
+        assert np.isnan(aggregate.masked_mean(jnp.asarray(foreground.reshape(-1)), jnp.asarray(mask.reshape(-1))))
