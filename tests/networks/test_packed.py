@@ -121,9 +121,11 @@ def test_windows_of_a_packed_network_are_those_of_the_plain_one():
     np.testing.assert_allclose(ours, expected, atol=3e-5)
 
 
-def test_features_by_cells_are_read_as_plain_ones():
+@pytest.mark.parametrize("cell", [(2, 2, 1), (1, 2, 2)])
+def test_features_by_cells_are_read_as_plain_ones(cell):
     features = jax.random.normal(jax.random.key(0), (3, 4, 6, 2, 5))
-    cells = Cells(pack(features, (2, 2, 1)).reshape(3, -1, 20), (2, 3, 2), (2, 2, 1))
+    packed_features = pack(features, cell)
+    cells = Cells(packed_features.reshape(3, -1, 20), packed_features.shape[1:4], cell)
     matrix = jax.random.normal(jax.random.key(1), (5, 7))
     np.testing.assert_array_equal(cells.unpacked(), features)
     plain_logits = logits_of(features.reshape(3, -1, 5), matrix, jnp.arange(7.0))
