@@ -123,7 +123,7 @@ def test_windows_of_a_packed_network_are_those_of_the_plain_one():
 
 @pytest.mark.parametrize("cell", [(2, 2, 1), (1, 2, 2)])
 def test_features_by_cells_are_read_as_plain_ones(cell):
-    features = jax.random.normal(jax.random.key(0), (3, 4, 6, 2, 5))
+    features = jax.random.normal(jax.random.key(0), (3, 2, 6, 4, 5))
     packed_features = pack(features, cell)
     cells = Cells(packed_features.reshape(3, -1, 20), packed_features.shape[1:4], cell)
     matrix = jax.random.normal(jax.random.key(1), (5, 7))
