@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -18,6 +19,8 @@ from jax import lax
 from jaxal.networks import conv_tiles
 
 Array = jax.Array
+
+_ONE_CORE_FEATURES = 64  # of a 2-D convolution, up to which XLA's CPU backend keeps one core busy; of 128 it keeps both
 
 
 def conv(inputs: Array, kernel: Array, stride: int = 1) -> Array:
@@ -36,12 +39,12 @@ def conv(inputs: Array, kernel: Array, stride: int = 1) -> Array:
     if all(size == 1 for size in kernel.shape[:-2]):
         kept = inputs if stride == 1 else inputs[(slice(None), *(slice(None, None, stride),) * (inputs.ndim - 2))]
         return jnp.einsum("...c,cf->...f", kept, kernel.reshape(kernel.shape[-2:]))
-    if kernel.ndim == 4:  # in two dimensions the plain form is the faster one on a CPU, too, but for its gradient in loops
-        if all(-(-size // stride) >= length for size, length in zip(inputs.shape[1:-1], kernel.shape, strict=False)):
-            return conv_plain(inputs, kernel, stride)
+    if kernel.ndim == 4:
         # Where fewer pixels come out than the window has, XLA makes something else: 512 channels of 2 x 2 take 90 times as long, and the
         # gradient from 4 x 4 to 2 x 2 takes 15 times as long.
-        on_cpu, elsewhere = (functools.partial(form, stride=stride) for form in (conv_by_patches, conv_plain))
+        is_small = any(-(-size // stride) < length for size, length in zip(inputs.shape[1:-1], kernel.shape, strict=False))
+        forms = (conv_by_patches if is_small else _conv_in_halves, conv_plain)
+        on_cpu, elsewhere = (functools.partial(form, stride=stride) for form in forms)
         return lax.platform_dependent(inputs, kernel, cpu=on_cpu, default=elsewhere)
     if stride != 1:
         raise ValueError("A convolution of a volume with a stride is slow on every platform's CPU; pool instead.")
@@ -81,6 +84,17 @@ def convolve(
     numbers = (f"N{space}C", f"{space}IO", f"N{space}C")
     stride = stride or (1,) * len(space)
     return lax.conv_general_dilated(inputs, kernel, stride, padding, lhs_dilation=dilated, dimension_numbers=numbers)
+
+
+def _conv_in_halves(inputs: Array, kernel: Array, stride: int = 1) -> Array:
+    """In two dimensions the plain form is the fast one on a CPU, too, but of few features XLA keeps only one core busy with it.
+
+    Two halves of a batch run beside each other. The first layer is left whole, because joining its large halves takes what they save.
+    """
+    batch, features = inputs.shape[0], kernel.shape[-1]
+    if batch % 2 or features > _ONE_CORE_FEATURES or max(kernel.shape[:2]) > 3:
+        return conv_plain(inputs, kernel, stride)
+    return jnp.concatenate([conv_plain(half, kernel, stride) for half in jnp.split(inputs, 2)])
 
 
 def conv_by_patches(inputs: Array, kernel: Array, stride: int = 1) -> Array:
@@ -128,6 +142,28 @@ def max_pool(inputs: Array, factors: Sequence[int] | None = None) -> Array:
         cells = inputs.reshape(*before, inputs.shape[axis] // factor, factor, *after)
         places = (cells[(slice(None),) * (axis + 1) + (place,)] for place in range(factor))
         inputs = functools.reduce(larger, places)
+    return inputs
+
+
+def max_pool_overlapping(inputs: Array) -> Array:
+    """Halves both axes of images by the maximum of 3 x 3 neighbours, as a ResNet begins; sides are rounded up.
+
+    The gradient of the platform's own form takes 15 times as long on a CPU, a seventh of a training step.
+    """
+    return lax.platform_dependent(inputs, cpu=_max_pool_by_slices, default=_max_pool_plain)
+
+
+def _max_pool_plain(inputs: Array) -> Array:
+    return nn.max_pool(inputs, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+
+
+def _max_pool_by_slices(inputs: Array) -> Array:
+    for axis in (1, 2):
+        around = [(int(axis == each), int(axis == each)) for each in range(inputs.ndim)]
+        padded = jnp.pad(inputs, around, constant_values=-jnp.inf)
+        last = 2 * (-(-inputs.shape[axis] // 2) - 1)
+        parts = (lax.slice_in_dim(padded, first, first + last + 1, 2, axis) for first in range(3))
+        inputs = functools.reduce(larger, parts)
     return inputs
 
 

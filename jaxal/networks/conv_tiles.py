@@ -8,6 +8,7 @@ yield the gradient of the input also yield, against the input's columns, that of
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -185,30 +186,38 @@ class _Walk:
         self.tiling = _tiling(depth, height, numbers * self.dtype.itemsize, tile_bytes)
         self.count = self.batch * self.tiling.along_depth * self.tiling.along_height
         self._padded = self._in_periods(inputs, [size // 2 for size in self.window])
-        self._any_value = inputs[(0,) * inputs.ndim]
+        self._some_values = (inputs.reshape(-1)[number % inputs.size] for number in itertools.count())
 
     def _in_periods(self, values: Array, reach: Sequence[int]) -> Array:
-        """Padded to whole tiles and by the reach, `[batch, periods, period, periods, period, columns, channels]`."""
-        tiling, periods = self.tiling, [self.grid.depth.period, self.grid.height.period]
-        padding, shape = [(0, 0)], [self.batch]
-        lengths = (tiling.depth * tiling.along_depth, tiling.height * tiling.along_height)
-        for axis, (length, period) in enumerate(zip(lengths, periods, strict=True)):
-            places = -(-(length * period + 2 * reach[axis]) // period) * period
+        """Padded to whole tiles and by the reach, and cut into periods: `[batch, *depth, *height, columns, channels]`.
+
+        An axis is cut in two, `[periods, period]`, where its period is more than one place. XLA copies whole volumes for an axis of one.
+        """
+        padding = [(0, 0)]
+        for axis, (length, scheme) in enumerate(zip(self._lengths(), self.grid, strict=True)):
+            places = -(-(length * scheme.period + 2 * reach[axis]) // scheme.period) * scheme.period
             padding.append((reach[axis], places - reach[axis] - self.space[axis]))
-            shape += [places // period, period]
         padded = jnp.pad(values, [*padding, (reach[2], reach[2]), (0, 0)])
-        return padded.reshape(*shape, *padded.shape[3:])
+        cut = [[length // scheme.period, scheme.period] for length, scheme in zip(padded.shape[1:3], self.grid, strict=True)]
+        return padded.reshape(padded.shape[0], *self._without_ones(cut), *padded.shape[3:])
+
+    def _lengths(self) -> tuple[int, int]:
+        """Periods of the whole volume."""
+        return self.tiling.depth * self.tiling.along_depth, self.tiling.height * self.tiling.along_height
+
+    def _without_ones(self, pairs: Sequence[Sequence[T]]) -> list[T]:
+        """For depth and height what is said of periods and of places in them; nothing is said of places where a period has one."""
+        return [part for pair, scheme in zip(pairs, self.grid, strict=True) for part in (pair if scheme.period > 1 else pair[:1])]
 
     def _part(self, values: Array, index: Array, depth: int, height: int) -> Array:
         """Of each period of a tile one place, counted from the period's first: `[periods, periods, columns, channels]`."""
         item, *first = self.tiling.start(index)
-        start: list[Array | int] = [item]
-        size = [1]
-        for begin, move, scheme, length in zip(first, (depth, height), self.grid, self.tiling[:2], strict=True):
-            start += [begin + move // scheme.period, move % scheme.period]
-            size += [length, 1]
-        part = lax.dynamic_slice(values, (*start, 0, 0), (*size, *values.shape[5:]))
-        return part.reshape(*self.tiling[:2], *values.shape[5:])
+        moved = zip(first, (depth, height), self.grid, strict=True)
+        start: list[Array | int]
+        start = self._without_ones([(begin + move // scheme.period, move % scheme.period) for begin, move, scheme in moved])
+        size = self._without_ones([(length, 1) for length in self.tiling[:2]])
+        part = lax.dynamic_slice(values, (item, *start, 0, 0), (1, *size, *values.shape[-2:]))
+        return part.reshape(*self.tiling[:2], *values.shape[-2:])
 
     def _places(self, values: Array, index: Array, depth: int, height: int) -> list[list[Array]]:
         return [[self._part(values, index, down, along) for along in range(height)] for down in range(depth)]
@@ -228,7 +237,7 @@ class _Walk:
         return filled
 
     def slices(self, products: list[Array]) -> Array:
-        """What the products of a tile come to: `[1, periods, period, periods, period, columns, features]`."""
+        """What the products of a tile come to: `[1, *depth, *height, columns, features]`, cut as in `_in_periods`."""
         shape = (*self.tiling[:2], self.padded_width, self.window[2], self.features)
         products = [part.reshape(shape) for part in products]
         width = self.space[2]
@@ -236,28 +245,31 @@ class _Walk:
         def shifted(part: Array) -> Array:
             return sum((part[:, :, shift : shift + width, shift] for shift in range(1, self.window[2])), part[:, :, :width, 0])
 
-        outputs = [jnp.stack([shifted(part) for part in row], 2) for row in self.grid.outputs(products)]
-        return jnp.stack(outputs, 1)[None]
+        def joined(parts: list[Array], axis: int) -> Array:
+            return jnp.stack(parts, axis) if len(parts) > 1 else parts[0]
+
+        return joined([joined([shifted(part) for part in row], 2) for row in self.grid.outputs(products)], 1)[None]
 
     def room(self) -> Array:
         """For what all tiles come to."""
-        tiling, grid = self.tiling, self.grid
-        depth, height = tiling.depth * tiling.along_depth, tiling.height * tiling.along_height
-        return self._empty((self.batch, depth, grid.depth.period, height, grid.height.period, self.space[2], self.features))
+        cut = [(length, scheme.period) for length, scheme in zip(self._lengths(), self.grid, strict=True)]
+        return self._empty((self.batch, *self._without_ones(cut), self.space[2], self.features))
 
     def _empty(self, shape: tuple[int, ...]) -> Array:
-        """An array that is written before it is read. Of a constant XLA keeps one for all loops and copies it for each."""
-        return jnp.broadcast_to(self._any_value, shape)
+        """An array that is written before it is read. Of equal ones XLA keeps one for all loops and copies it for each, which takes longer
+        than filling each with a value of its own."""
+        return jnp.broadcast_to(next(self._some_values), shape)
 
     def put(self, volume: Array, slices: Array, index: Array) -> Array:
         """The volume of `room` with a tile's slices at their place."""
         item, depth, height = self.tiling.start(index)
-        return lax.dynamic_update_slice(volume, slices, (item, depth, 0, height, 0, 0, 0))
+        place = self._without_ones([(depth, jnp.zeros_like(depth)), (height, jnp.zeros_like(height))])
+        return lax.dynamic_update_slice(volume, slices, (item, *place, 0, 0))
 
     def whole(self, volume: Array) -> Array:
         """`[batch, depth, height, width, features]` of what `put` filled."""
-        _, depth, period, height, rows, *rest = volume.shape
-        return volume.reshape(self.batch, depth * period, height * rows, *rest)[:, : self.space[0], : self.space[1]]
+        places = (length * scheme.period for length, scheme in zip(self._lengths(), self.grid, strict=True))
+        return volume.reshape(self.batch, *places, *volume.shape[-2:])[:, : self.space[0], : self.space[1]]
 
     def columns(self, values: Array) -> Callable[[list[Array], Array], list[Array]]:
         """Like `stacked` for values where features come out: each beside its neighbours in width, so that a product with what is
@@ -275,9 +287,10 @@ class _Walk:
         return filled
 
     def column_scratch(self) -> list[Array]:
-        """Room for `columns`; what lies beyond the border stays zero."""
+        """Room for `columns`; what lies beyond the border stays zero, of which XLA does not know (see `_empty`)."""
         shape = (*self.tiling[:2], self.padded_width, self.window[2] * self.features)
-        return [jnp.zeros(shape, self.dtype) for _ in range(self.products)]
+        zero = jnp.zeros((), self.dtype)
+        return [jnp.broadcast_to(lax.clamp(zero, next(self._some_values), zero), shape) for _ in range(self.products)]
 
 
 def _rows(values: Array) -> Array:

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxal.networks.conv import max_pool_overlapping
 from jaxal.networks.layers import Conv, Dtype, FrozenNorm, Norm, draw_channel_masks, draw_params, linear_head, trainable
 from jaxal.types import Masks, Model, Output
 
@@ -134,7 +135,7 @@ class _ResNet(nn.Module):
         if not config.shape.norm_first:
             hidden = nn.relu(_norm(config, "norm1")(hidden))
         if config.entry == "wide":
-            hidden = nn.max_pool(hidden, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+            hidden = max_pool_overlapping(hidden)
         for stage, blocks in enumerate(config.shape.blocks):
             for number in range(blocks):
                 stride = 2 if stage and not number else 1

@@ -1,5 +1,8 @@
 """Losses over dense predictions, classes first, with masks for what is not labelled."""
 
+import functools
+import operator
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,6 +10,8 @@ import jax.numpy as jnp
 from jaxal.arrays import count, one_hot
 
 Array = jax.Array
+
+_CLASSES_WRITTEN_OUT = 8
 
 
 def cross_entropy(logits: Array, labels: Array, labelled: Array, class_weights: Array | None = None) -> Array:
@@ -22,12 +27,32 @@ def cross_entropy(logits: Array, labels: Array, labelled: Array, class_weights: 
       `[...]`, in nats; zero where nothing is labelled.
     """
     chex.assert_equal_shape([labels, labelled])
-    log_probabilities = jax.nn.log_softmax(logits, axis=-2)
+    log_probabilities = _log_softmax(logits)
     truth = one_hot(labels, logits.shape[-2])
     if class_weights is not None:
         truth = truth * jnp.broadcast_to(class_weights[:, None], truth.shape)
-    values = jnp.where(labelled, -(truth * log_probabilities).sum(-2), 0.0)
+    values = jnp.where(labelled, -_class_sum(truth * log_probabilities), 0.0)
     return values.sum(-1) / count(labelled)
+
+
+def _log_softmax(logits: Array) -> Array:
+    """Over the classes, `[..., classes, elements]`. Few classes are written out, which XLA's CPU backend turns into one loop over the elements."""
+    if logits.shape[-2] > _CLASSES_WRITTEN_OUT:
+        return jax.nn.log_softmax(logits, axis=-2)
+    parts = _by_class(logits)
+    largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, parts))
+    shifted = [part - largest for part in parts]
+    logarithm = jnp.log(functools.reduce(operator.add, map(jnp.exp, shifted)))
+    return jnp.stack([part - logarithm for part in shifted], -2)
+
+
+def _class_sum(values: Array) -> Array:
+    """`[..., classes, elements]` to `[..., elements]`."""
+    return values.sum(-2) if values.shape[-2] > _CLASSES_WRITTEN_OUT else functools.reduce(operator.add, _by_class(values))
+
+
+def _by_class(values: Array) -> list[Array]:
+    return [values[..., number, :] for number in range(values.shape[-2])]
 
 
 def class_weights(classes: int, foreground: float) -> Array:
@@ -51,7 +76,7 @@ def soft_dice(logits: Array, labels: Array, labelled: Array, class_mask: Array, 
     """
     labelled_elements = labelled[..., None, :]
     # Not `softmax`: XLA turns its quotient into a product where there is one device and leaves it where there are several.
-    probabilities = jnp.where(labelled_elements, jnp.exp(jax.nn.log_softmax(logits, axis=-2)), 0.0)
+    probabilities = jnp.where(labelled_elements, jnp.exp(_log_softmax(logits)), 0.0)
     truth = jnp.where(labelled_elements, one_hot(labels, logits.shape[-2]), 0.0)
     overlap = (probabilities * truth).sum(-1)
     size = probabilities.sum(-1) + truth.sum(-1)

@@ -132,12 +132,16 @@ def _gradient(
         gradient = jax.grad(_loss, 1)(recipe, params, *part)
         return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, group, 0), gradients, gradient)
 
-    nothing = jax.tree.map(lambda part: jnp.zeros((own, *part.shape), part.dtype), params)
-    gradients = put(jnp.int32(0), nothing) if groups is None else jax.lax.fori_loop(0, turns, put, nothing)
-    if axis is not None:
+    if groups is None:
+        gradients = jax.tree.map(lambda part: part[None], jax.grad(_loss, 1)(recipe, params, *keys, batch))
+    else:
+        nothing = jax.tree.map(lambda part: jnp.zeros((own, *part.shape), part.dtype), params)
+        gradients = jax.lax.fori_loop(0, turns, put, nothing)
+    if devices > 1:
         gradients = jax.tree.map(lambda part: jax.lax.all_gather(part, axis, tiled=True), gradients)
     total = own * devices
-    return jax.tree.map(lambda part: functools.reduce(jnp.add, (part[group] for group in range(total))) / total, gradients)
+    summed = jax.tree.map(lambda part: functools.reduce(jnp.add, (part[group] for group in range(total))), gradients)
+    return summed if total == 1 else jax.tree.map(lambda part: part / total, summed)
 
 
 def _loss(recipe: Recipe, params: Params, augment_keys: Array, mask_keys: Array, batch: Example) -> Array:

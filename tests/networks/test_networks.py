@@ -173,6 +173,41 @@ def test_max_pool_equals_a_loop(rng):
         fast.max_pool(jnp.zeros((1, 3, 4, 1)))
 
 
+@pytest.mark.parametrize("space", [(8, 8), (5, 8), (1, 2)])
+def test_overlapping_cells_are_pooled_as_flax_does(rng, space):
+    """The gradient, too; and on accelerators Flax's own operation runs."""
+    inputs = jnp.asarray(rng.normal(size=(2, *space, 3)), jnp.float32)
+
+    def plain(inputs):
+        return nn.max_pool(inputs, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+
+    def total(form, inputs):
+        outputs = form(inputs)
+        return jnp.sin(outputs).sum(), outputs
+
+    (_, ours), our_gradient = jax.jit(jax.value_and_grad(functools.partial(total, fast.max_pool_overlapping), has_aux=True))(
+        inputs
+    )
+    (_, expected), gradient = jax.jit(jax.value_and_grad(functools.partial(total, plain), has_aux=True))(inputs)
+    np.testing.assert_array_equal(np.asarray(ours), np.asarray(expected))
+    np.testing.assert_allclose(np.asarray(our_gradient), np.asarray(gradient), atol=1e-6)
+    traced = jax.jit(fast.max_pool_overlapping).trace(inputs)
+    lowered = [traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "cuda")]
+    assert ["reduce_window" in text for text in lowered] == [False, True]
+
+
+@pytest.mark.parametrize(("features", "batch", "window"), [(4, 6, 3), (4, 5, 3), (fast._ONE_CORE_FEATURES + 1, 2, 3), (4, 6, 5)])
+def test_a_batch_in_halves_is_convolved_as_a_whole(rng, features, batch, window):
+    """Few features, an odd batch, many features, a large window."""
+    inputs = jnp.asarray(rng.normal(size=(batch, 7, 6, 3)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(window, window, 3, features)), jnp.float32)
+    with jax.enable_x64(True):
+        assert_convolutions_agree(fast.conv, inputs.astype(jnp.float64), kernel.astype(jnp.float64), 1e-11)
+    text = jax.jit(fast.conv).trace(inputs, kernel).lower(lowering_platforms=("cpu",)).as_text()
+    is_halved = features <= fast._ONE_CORE_FEATURES and batch % 2 == 0 and window == 3
+    assert text.count("stablehlo.convolution") == 1 + is_halved
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def run(model, params, inputs, masks=None):
     """The network as one compiled program; step by step every operation would be compiled by itself."""

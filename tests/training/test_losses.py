@@ -11,12 +11,20 @@ def everything(shape):
     return jnp.ones(shape, bool)
 
 
-def test_cross_entropy_equals_optax(rng):
-    logits = jnp.asarray(rng.normal(size=(2, 3, 50)), jnp.float32)
-    labels = jnp.asarray(rng.integers(0, 3, (2, 50)), jnp.int32)
-    ours = losses.cross_entropy(logits, labels, everything(labels.shape))
-    theirs = optax.softmax_cross_entropy_with_integer_labels(jnp.moveaxis(logits, 1, -1), labels).mean(-1)
-    np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=1e-5)
+@pytest.mark.parametrize("classes", [2, 3, losses._CLASSES_WRITTEN_OUT, losses._CLASSES_WRITTEN_OUT + 1])
+def test_cross_entropy_equals_optax(rng, classes):
+    """Of few classes, which are written out, and of many; with the gradient; far from zero, too."""
+    logits = jnp.asarray(rng.normal(scale=30, size=(2, classes, 50)) + 500, jnp.float32)
+    labels = jnp.asarray(rng.integers(0, classes, (2, 50)), jnp.int32)
+
+    def ours(logits):
+        return losses.cross_entropy(logits, labels, everything(labels.shape)).sum()
+
+    def theirs(logits):
+        return optax.softmax_cross_entropy_with_integer_labels(jnp.moveaxis(logits, 1, -1), labels).mean(-1).sum()
+
+    for mine, expected in zip(jax.value_and_grad(ours)(logits), jax.value_and_grad(theirs)(logits), strict=True):
+        np.testing.assert_allclose(np.asarray(mine), np.asarray(expected), rtol=1e-5, atol=1e-7)
 
 
 def test_class_weights_count_their_elements_more():
