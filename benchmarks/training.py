@@ -8,7 +8,8 @@ PEERS is a virtual environment with torch alone: `python -m venv PEERS && PEERS/
 
 A step is random contrast, brightness and noise, forward, backward, the norm's limit and AdamW, of the same network from the same weights
 on the same batch; before the clock runs, loss and gradient of the two are compared. PyTorch runs in both of its memory formats, and the
-faster one counts. A round trains on cases that are read from disk, scores a pool by entropy and predicts a test set.
+faster one counts. Of two steps a turn the second is timed: a virtual machine may take back memory from a program that pauses, and its next
+step waits for it, a quarter longer at width 32. A round trains on cases that are read from disk, scores a pool by entropy and predicts a test set.
 """
 
 import argparse
@@ -129,11 +130,13 @@ def steps(contender: Contender, peer: Peer, folder: Path, pairs: int, console: C
     ours = timed_steps(contender, params)
     compiling = ours()
     seconds: dict[str, list[float]] = {name: [] for name in ("ours", *FORMATS)}
-    for turn in range(pairs + 1):
-        took = {"ours": ours(), **{name: peer("training_steps", name=name, count=1)[0] for name in FORMATS}}
-        if turn:  # the first is a warm-up
-            for name, value in took.items():
-                seconds[name].append(value)
+    takes: dict[str, Callable[[], float]] = {"ours": ours}
+    for name in FORMATS:
+        takes[name] = lambda name=name: peer("training_steps", name=name, count=1)[0]
+    for _ in range(pairs):
+        for name, take in takes.items():
+            take()  # after a pause: training has none
+            seconds[name].append(take())
     best = min(FORMATS, key=lambda name: median(seconds[name]))
     row = {
         "what": contender.name, "peer_over_ours": ratio(seconds[best], seconds["ours"]), "ours_seconds": median(seconds["ours"]),
