@@ -1,6 +1,9 @@
 """The networks of a run and their trainings, round after round."""
 
-from collections.abc import Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -14,8 +17,10 @@ from jaxal.rounds.saving import beside
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.pool_pass import Pass
-from jaxal.training.trainer import Draw, Trainer, TrainState
+from jaxal.training.trainer import Draw, Interrupted, Trainer, TrainState
 from jaxal.types import Array, Case, Params, Seen
+
+Progress = Callable[[int, int], None]
 
 STEPS_AT_MOST = 10**6  # of one attempt, so that checkpoints of later attempts have higher numbers
 
@@ -39,6 +44,48 @@ def make_networks(run: Run) -> list["Network"]:
     return [Network(run, number) for number in range(run.config.members.networks)]
 
 
+def train_all(networks: Sequence["Network"], state: State, labelled_pass: Pass) -> list[Trained]:
+    """Trains all networks for one round, several at once where that is faster; the weights are those of one after the other."""
+    begun: Sequence[Params | None] = [None] * len(networks)
+    if hosts.is_leader() and len(networks) > 1 and (at_once := networks[0].at_once()) > 1:
+        begun = _begin_together(networks, state, at_once)
+    return [network.train(state, labelled_pass, params) for network, params in zip(networks, begun, strict=True)]
+
+
+def _begin_together(networks: Sequence["Network"], state: State, at_once: int) -> list[Params]:
+    """The first attempt of each network, in threads: while one waits for a core, another computes."""
+    failed = threading.Event()
+    with networks[0].progress(state, len(networks)) as progress, ThreadPoolExecutor(at_once, "network") as pool:
+        told = _added(progress, len(networks))
+
+        def begin(number: int) -> Params | Exception:
+            try:
+                return networks[number].begin(state, lambda done, steps: told(number, done, steps), failed.is_set)
+            except Exception as error:  # raised below, once the others have saved and ended
+                failed.set()
+                return error
+
+        results = list(pool.map(begin, range(len(networks))))
+    # What made the others stop is told first.
+    for error in sorted(
+        (result for result in results if isinstance(result, Exception)), key=lambda one: isinstance(one, Interrupted)
+    ):
+        raise error
+    return results
+
+
+def _added(progress: Progress, count: int) -> Callable[[int, int, int], None]:
+    """Of several trainings of as many steps each, the steps of all of them."""
+    by_number, lock = [0] * count, threading.Lock()
+
+    def tell(number: int, done: int, steps: int) -> None:
+        with lock:
+            by_number[number] = done
+            progress(sum(by_number), count * steps)
+
+    return tell
+
+
 class Network:
     """One network of a run.
 
@@ -52,18 +99,44 @@ class Network:
         self._checkpoints = Checkpoints(folder / f"network-{number}" if number else folder)
         self._run, self._number = run, number
 
-    def train(self, state: State, labelled_pass: Pass) -> Trained:
-        """Trains one round, again with another key if the network collapsed."""
+    def at_once(self) -> int:
+        """How many networks train at once. On a CPU a network of images keeps one device and not all of its cores busy (`training.step.make_mesh`)."""
+        devices = jax.local_devices()
+        return len(devices) if devices[0].platform == "cpu" and not self._run.task.kind.dense else 1
+
+    def progress(self, state: State, count: int = 1) -> contextlib.AbstractContextManager[Progress]:
+        """Where is told how far the training of so many networks is."""
+        several = f"{count} networks " if count > 1 else ""
+        return self._run.watcher.progress(f"training {several}on {len(state.labelled)}")
+
+    def begin(self, state: State, progress: Progress, should_end: Callable[[], bool]) -> Params:
+        """The first training of a round, or the one that was interrupted, on the leader.
+
+        Args:
+          state: of the run.
+          progress: is told how far the training is.
+          should_end: makes it end early, like the watcher.
+        """
+        saved = self._checkpoints.latest(state.round)
+        attempt = saved[1]["attempt"] if saved else 0
+        return self._fit(state, attempt, saved is not None, progress, should_end)
+
+    def train(self, state: State, labelled_pass: Pass, begun: Params | None = None) -> Trained:
+        """Trains one round, again with another key if the network collapsed.
+
+        Args:
+          state: of the run.
+          labelled_pass: what is to be known of the labelled cases.
+          begun: weights from `begin`.
+        """
         run, round_, assessment = self._run, state.round, self._run.task.kind.assessment
-        key, attempts = self._key(state.key), run.task.training.attempts
-        last = self._stored(round_ - 1) if self._is_warm(round_) and hosts.is_leader() else None
+        attempts = run.task.training.attempts
         saved = self._checkpoints.latest(round_) if hosts.is_leader() else None
         first = hosts.share_json(saved[1]["attempt"] if saved else 0)
         for attempt in range(first, attempts):
-            # A collapse of warm weights is answered from scratch: the old weights may be what is broken.
-            start = last if attempt == 0 else None
             resume = saved is not None and attempt == first
-            params = self._fit(state, attempt, jax.random.fold_in(key, attempt), start, resume)
+            is_done = begun is not None and attempt == first
+            params = hosts.share(begun) if is_done else self._shared_fit(state, attempt, resume)
             statistics = run_pass(
                 labelled_pass,
                 params,
@@ -104,26 +177,38 @@ class Network:
         task = self._run.task
         return Trainer(task.kind, task.model, task.training, warm, self._run.strategy.auxiliary)
 
-    def _fit(self, state: State, attempt: int, key: Array, start: Params | None, resume: bool) -> Params:
+    def _shared_fit(self, state: State, attempt: int, resume: bool) -> Params:
         """One training, on the leader; the other hosts get its weights."""
-        run, round_, trainer = self._run, state.round, self._trainer(self._is_warm(state.round) and attempt == 0)
-        training = trainer.start(key, run.load_labelled(state.labelled[0]), start)
-        if hosts.is_leader():
-            if resume:
-                training = self._checkpoints.restore(round_, training)
-            resumed_at = int(training.step)
+        if not hosts.is_leader():
+            return hosts.share(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self._like(state.round).params))
+        with self.progress(state) as progress:
+            return hosts.share(self._fit(state, attempt, resume, progress))
 
-            def write(training: TrainState) -> None:
-                step = attempt * STEPS_AT_MOST + int(training.step)
-                self._checkpoints.save(round_, step, training, {"round": round_, "attempt": attempt})
+    def _fit(
+        self, state: State, attempt: int, resume: bool, progress: Progress, should_end: Callable[[], bool] = lambda: False
+    ) -> Params:
+        run, round_ = self._run, state.round
+        # A collapse of warm weights is answered from scratch: the old weights may be what is broken.
+        is_warm = self._is_warm(round_) and attempt == 0
+        trainer, key = self._trainer(is_warm), jax.random.fold_in(self._key(state.key), attempt)
+        training = trainer.start(key, run.load_labelled(state.labelled[0]), self._stored(round_ - 1) if is_warm else None)
+        if resume:
+            training = self._checkpoints.restore(round_, training)
+        resumed_at = int(training.step)
 
-            with beside(write) as save:  # durable at its end, before anything speaks of this training
-                with run.watcher.progress(f"training on {len(state.labelled)}") as progress:
-                    draw, stop, seconds = _draw(run, state.labelled), run.watcher.should_stop, run.config.save_every_seconds
-                    training = trainer.fit(key, len(state.labelled), draw, training, progress, stop, save, seconds)
-                if int(training.step) > resumed_at:
-                    save(training)
-        return hosts.share(training.params)
+        def write(training: TrainState) -> None:
+            step = attempt * STEPS_AT_MOST + int(training.step)
+            self._checkpoints.save(round_, step, training, {"round": round_, "attempt": attempt})
+
+        def should_stop() -> bool:
+            return run.watcher.should_stop() or should_end()
+
+        with beside(write) as save:  # durable at its end, before anything speaks of this training
+            draw, seconds = _draw(run, state.labelled), run.config.save_every_seconds
+            training = trainer.fit(key, len(state.labelled), draw, training, progress, should_stop, save, seconds)
+            if int(training.step) > resumed_at:
+                save(training)
+        return training.params
 
     def restored(self, round_: int) -> Params:
         """The weights that a finished round left, on every host."""

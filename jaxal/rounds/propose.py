@@ -18,7 +18,7 @@ import numpy as np
 from jaxal import hosts
 from jaxal.acquisition.selection import Query, top_k
 from jaxal.files import write_text
-from jaxal.rounds.networks import make_networks
+from jaxal.rounds.networks import make_networks, train_all
 from jaxal.rounds.passes import Passes, make_passes, run_pass
 from jaxal.rounds.pictures import draw_queried
 from jaxal.rounds.protocol import Beside, Shares, beside, random_count
@@ -98,7 +98,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     networks, key = make_networks(run), state.key
     passes = make_passes(run, run.strategy.needs, int(run.strategy.last_network))
     with _timed(seconds, "train"):
-        trained = [network.train(state, passes.labelled) for network in networks]
+        trained = train_all(networks, state, passes.labelled)
     cases = run.task.splits.test
     with _timed(seconds, "evaluate"):
         test = run_pass(passes.test, trained[0].params, key, cases, run.task.load, run.watcher, "evaluating")

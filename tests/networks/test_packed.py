@@ -27,8 +27,8 @@ from jaxal.types import Example
 VOLUME = UNetConfig(width=4, foreground_prior=0.4)
 CONFIGS = {
     "instance norm": (VOLUME, (16, 8, 8)),
-    "group norm, decoder dropout": (UNetConfig(width=8, norm="group", groups=4, dropout="decoder"), (8, 16, 8)),
-    "thick slices": (UNetConfig(width=4, pooling=((1, 2, 2), (2, 2, 2)), dropout="bottleneck"), (6, 16, 8)),
+    "group norm, decoder dropout": (UNetConfig(width=8, levels=2, norm="group", groups=4, dropout="decoder"), (4, 8, 4)),
+    "thick slices": (UNetConfig(width=4, levels=2, pooling=((1, 2, 2),), dropout="bottleneck"), (3, 8, 4)),
     "images, dropout in the decoder": (UNetConfig(width=4, space_rank=2, dropout="decoder"), (16, 24)),
     "a level of many channels": (UNetConfig(width=6, levels=3), (8, 8, 4)),
 }
