@@ -2,6 +2,7 @@
 
     python -m benchmarks.training --python PEERS/bin/python --out benchmarks/results/training-cpu.json
     python -m benchmarks.training --quick --python PEERS/bin/python
+    python -m benchmarks.training --together    # two networks in threads of their own over one after the other; no peer
     GLIBC_TUNABLES=glibc.malloc.hugetlb=0 python -m benchmarks.training --alone    # small pages of memory; without it, large ones
 
 PEERS is a virtual environment with torch alone: `python -m venv PEERS && PEERS/bin/pip install torch==2.13.0 numpy`.
@@ -17,7 +18,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.against_peers import Peer
-from benchmarks.measure import keep_compiled, median, ratio, use_all_cores, write
+from benchmarks.measure import interleaved, keep_compiled, median, ratio, use_all_cores, write
 from benchmarks.pool import CLASSES, Sizes, make_bench, named_weights, write_loose
 from jaxal.arrays import flat, logits_of
 from jaxal.networks.resnet import ResNetConfig, resnet
@@ -110,6 +112,29 @@ def alone(console: Console) -> None:
     console.print(f"{contender.name}: {seconds:.3f} s a step, the median of 30; the first took {compiling:.1f} s")
 
 
+def together(console: Console, turns: int) -> None:
+    """Two networks that train in threads over two that train one after the other."""
+    for contender in (resnet_contender(32), unet_contender(8, (48, 48, 32))):
+        params = jax.jit(contender.recipe.model.init)(jax.random.key(0), contender.batch.image[:1])
+        takes = [timed_steps(contender, params) for _ in range(2)]
+
+        def train(take: Callable[[], float]) -> None:
+            for _ in range(8):
+                take()
+
+        def in_threads(takes: Sequence[Callable[[], float]] = takes) -> None:
+            with ThreadPoolExecutor(len(takes)) as pool:
+                list(pool.map(train, takes))
+
+        def in_turn(takes: Sequence[Callable[[], float]] = takes) -> None:
+            for take in takes:
+                train(take)
+
+        seconds = interleaved({"in turn": in_turn, "in threads": in_threads}, turns)
+        gain = ratio(seconds["in turn"], seconds["in threads"])
+        console.print(f"{contender.name}: {gain['median']:.2f} times as fast ({gain['low']:.2f} to {gain['high']:.2f})")
+
+
 def steps(contender: Contender, peer: Peer, folder: Path, pairs: int, console: Console) -> dict[str, Any]:
     """Ratios of one step, pair by pair."""
     recipe, batch = contender.recipe, contender.batch
@@ -187,6 +212,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, within a minute; no figures to quote")
     parser.add_argument("--python", default=sys.executable, help="the Python that has torch")
     parser.add_argument("--alone", action="store_true", help="no peer: our step of the demo's size, to compare environments")
+    parser.add_argument("--together", action="store_true", help="no peer: two networks at once over one after the other")
     parser.add_argument("--pairs", type=int, help="turns of each step")
     parser.add_argument("--rounds", type=int, help="turns of the round")
     parser.add_argument("--out", type=Path)
@@ -195,6 +221,9 @@ def main() -> None:
     console = Console(width=130)
     if options.alone:
         alone(console)
+        return
+    if options.together:
+        together(console, options.pairs or 6)
         return
     pairs, rounds = options.pairs or (2 if options.quick else 20), options.rounds or (1 if options.quick else 5)
     shape, widths, images = ((16, 16, 16), (8,), 4) if options.quick else ((48, 48, 32), (8, 16, 32), 32)

@@ -17,7 +17,7 @@ import numpy as np
 from experiments import segmentation
 from jaxal.cli import command
 
-SHAPE, CHANNELS, FEW = (32, 32, 32), 24, 12
+SHAPE, CHANNELS, FEW = (32, 32, 32), 27, 12
 
 
 def write_cases(folder: Path, cases: int) -> Path:
