@@ -107,16 +107,21 @@ class TooSlow(Exception):
 
 
 def _timed(receive: Receive, limits: Limits) -> Receive:
-    """Waits for what a client sends no longer than it may take."""
-    ends = asyncio.get_running_loop().time() + limits.upload_seconds
+    """Waits for a body no longer than it may take. Once it is whole, only the client's leaving can come, for which a long answer waits as well."""
+    ends, is_whole = asyncio.get_running_loop().time() + limits.upload_seconds, False
 
     async def receiving() -> Message:
+        nonlocal is_whole
+        if is_whole:
+            return await receive()
         left = ends - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(min(limits.idle_seconds, left)):
-                return await receive()
+                message = await receive()
         except TimeoutError as error:
             raise TooSlow from error
+        is_whole = message["type"] == "http.request" and not message.get("more_body", False)
+        return message
 
     return receiving
 

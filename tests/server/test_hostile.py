@@ -80,6 +80,18 @@ def test_ids_are_looked_up_and_never_become_paths(client, desk, id_):
         assert statuses == [404] * 4 and desk.seen == []
 
 
+def test_a_client_that_fetches_slowly_gets_the_whole_file(address, desk):
+    """Longer than a body may keep the server waiting: an answer is no body that the client owes."""
+    content = bytes(range(256)) * 2**17
+    desk._path(0, "image").write_bytes(content)
+    with connect(address) as sock:
+        sock.sendall(b"GET /datastore/image?image=case_001 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        time.sleep(2.0)
+        head, _, body = read_all(sock).partition(b"\r\n\r\n")
+    assert status_of(head) == 200
+    assert body == content
+
+
 @pytest.mark.parametrize(
     "path",
     ["/../secret.txt", "/datastore/../../secret.txt", "/%2e%2e/secret.txt", "/readers/..%2f..%2fsecret.txt/", "/readers/../", "/as/../info/",
