@@ -1,7 +1,8 @@
 """The environment of all tests and of the commands that they start; imported before JAX starts.
 
 The CPU shows itself as two devices, and nothing reaches for an accelerator. Most of a test's time is the compiler's, so programs are
-compiled in a hurry: without most optimizations, and with XLA's older emitters, which later versions lack.
+compiled in a hurry: without most optimizations, with XLA's older emitters, which later versions lack, and each program in one piece, since
+tests run on all cores already.
 `JAX_DISABLE_MOST_OPTIMIZATIONS=0` compiles them as users get them, as the last tests of `.ci/run` do.
 """
 
@@ -11,6 +12,6 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 HURRY = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
-FLAG = "--xla_cpu_use_fusion_emitters=false"
+FLAG = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 if HURRY and importlib.metadata.version("jaxlib").startswith("0.10.") and FLAG not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}"

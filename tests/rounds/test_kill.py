@@ -51,22 +51,22 @@ def test_sigkill(start, after, tiny_folder, tmp_path, cache, undisturbed):
     assert [record["labelled"] for record in expected] == [4, 6, 8]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_sigterm_and_ctrl_c_end_at_the_next_step_and_say_how_to_go_on(number, status, tiny_folder, tmp_path, cache, undisturbed):
-    expected = undisturbed["scratch"]
+def test_sigterm_and_ctrl_c_end_at_the_next_step_and_say_how_to_go_on(tiny_folder, tmp_path, cache, undisturbed):
+    """One after the other in the same run: in the first training, and once the first round is done."""
     arguments = killing.command(tiny_folder, tmp_path / "out", STRATEGY)
-    process = killing.start(arguments, cache)
-    checkpoints = tmp_path / "out" / killing.SETTING / STRATEGY / "seed-0" / "checkpoints"
-    while process.poll() is None and not checkpoints.exists():
-        time.sleep(0.02)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == status, output
-    assert "Run the same command again to go on" in output
-    assert "Traceback" not in output
+    folder = tmp_path / "out" / killing.SETTING / STRATEGY / "seed-0"
+    for number, status, file in [(signal.SIGTERM, 143, "checkpoints"), (signal.SIGINT, 130, "rounds.jsonl")]:
+        process = killing.start(arguments, cache)
+        while process.poll() is None and not (folder / file).exists():
+            time.sleep(0.02)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == status, output
+        assert "Run the same command again to go on" in output
+        assert "Traceback" not in output
     again, output = killing.here(arguments)
     assert again == 0, output
-    assert killing.rounds(tmp_path / "out", STRATEGY) == expected
+    assert killing.rounds(tmp_path / "out", STRATEGY) == undisturbed["scratch"]
 
 
 def test_a_second_worker_waits_for_the_first_and_takes_its_run_over_when_it_is_killed(tiny_folder, tmp_path, cache, undisturbed):
