@@ -1,5 +1,7 @@
 """Small functions that several rooms need."""
 
+import functools
+import operator
 import zlib
 from collections.abc import Sequence
 
@@ -42,6 +44,19 @@ def rows_of(features: Features, index: Array) -> Array:
 def one_hot(labels: Array, classes: int) -> Array:
     """`[..., elements]` to `[..., classes, elements]`, float32."""
     return jax.nn.one_hot(labels, classes, axis=-2, dtype=jnp.float32)
+
+
+def by_class(values: Array) -> list[Array]:
+    """`[..., classes, elements]`, class by class: what is written so XLA's CPU backend turns into one loop over the elements."""
+    return [values[..., label, :] for label in range(values.shape[-2])]
+
+
+def exponentials_of(logits: Sequence[Array]) -> tuple[list[Array], list[Array], Array]:
+    """exp(z - m), z - m, and the sum of the first over the classes, with m the largest logit."""
+    largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, logits))
+    shifted = [part - largest for part in logits]
+    exponentials = [jnp.exp(part) for part in shifted]
+    return exponentials, shifted, functools.reduce(operator.add, exponentials)
 
 
 def count(mask: Array) -> Array:

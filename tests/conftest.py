@@ -54,6 +54,9 @@ def rng():
 def as_elsewhere(monkeypatch):
     """What is traced from now on takes the forms of accelerators; on this CPU they are slow."""
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, cpu, default: default(*arguments))
+    jax.clear_caches()  # JAX keeps what it traced before, and would keep what it traces now
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

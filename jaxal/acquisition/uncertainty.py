@@ -14,6 +14,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxal.arrays import by_class, exponentials_of
 from jaxal.types import Moments
 
 Array = jax.Array
@@ -83,17 +84,17 @@ def moments_of(logits: Array, around: Array | None = None, log_around: Array | N
       around: the prediction that moments are kept around, `[..., classes, elements]`; the first member's when left out.
       log_around: its logarithm, if it is there already.
     """
-    by_class = _by_class(logits)
-    exponentials, shifted, total = _exponentials(by_class)
+    of_classes = by_class(logits)
+    exponentials, shifted, total = exponentials_of(of_classes)
     log_total = jnp.log(total)
     probabilities, logarithms = [e / total for e in exponentials], [part - log_total for part in shifted]
-    return _moments(probabilities, logarithms, _votes(by_class), around, log_around)
+    return _moments(probabilities, logarithms, _votes(of_classes), around, log_around)
 
 
 def moments_of_probabilities(probabilities: Array) -> ClassMoments:
     """Moments of members whose probabilities are known instead of their logits, `[members, ..., classes, elements]`."""
-    by_class = _by_class(probabilities)
-    return _moments(by_class, list(map(_log, by_class)), _votes(by_class), None, None)
+    of_classes = by_class(probabilities)
+    return _moments(of_classes, list(map(_log, of_classes)), _votes(of_classes), None, None)
 
 
 def _moments(
@@ -106,7 +107,7 @@ def _moments(
 
     base = stacked([part[0] for part in probabilities]) if around is None else around
     log_base = _log(jnp.maximum(base, _LEAST)) if log_around is None else log_around
-    bases, log_bases = ([part[None] for part in _by_class(values)] for values in (base, log_base))
+    bases, log_bases = ([part[None] for part in by_class(values)] for values in (base, log_base))
     deviations = [p - jnp.broadcast_to(b, p.shape) for p, b in zip(probabilities, bases, strict=True)]
     divergence = functools.reduce(operator.add, map(_divergence, probabilities, logarithms, deviations, bases, log_bases))
     return ClassMoments(
@@ -145,26 +146,14 @@ def softmax_and_entropy(logits: Array) -> tuple[Array, Array]:
     With m the largest logit, e = exp(z - m) and s = Σe, the entropy is log s - Σ e (z - m) / s. Saturated logits give exactly
     zero, never NaN, and the gradient is finite everywhere.
     """
-    probabilities, entropy = _softmax_and_entropy(_by_class(logits))
+    probabilities, entropy = _softmax_and_entropy(by_class(logits))
     return jnp.stack(probabilities, axis=-2), entropy
 
 
 def _softmax_and_entropy(logits: list[Array]) -> tuple[list[Array], Array]:
-    exponentials, shifted, total = _exponentials(logits)
+    exponentials, shifted, total = exponentials_of(logits)
     entropy = jnp.log(total) - sum(e * part for e, part in zip(exponentials, shifted, strict=True)) / total
     return [e / total for e in exponentials], entropy
-
-
-def _exponentials(logits: list[Array]) -> tuple[list[Array], list[Array], Array]:
-    """exp(z - m), z - m, and the sum of the first, with m the largest logit."""
-    largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, logits))
-    shifted = [part - largest for part in logits]
-    exponentials = [jnp.exp(part) for part in shifted]
-    return exponentials, shifted, functools.reduce(operator.add, exponentials)
-
-
-def _by_class(values: Array) -> list[Array]:
-    return [values[..., label, :] for label in range(values.shape[-2])]
 
 
 def _votes(values: list[Array]) -> list[Array]:
@@ -189,7 +178,7 @@ def entropy(moments: ClassMoments) -> Array:
 
 def probability_entropy(probability: Array) -> Array:
     """-Σ p log p over the classes axis, `[..., classes, elements] -> [..., elements]`; 0 log 0 is 0, gradient included."""
-    return -functools.reduce(operator.add, map(_times_logarithm, _by_class(probability)))
+    return -functools.reduce(operator.add, map(_times_logarithm, by_class(probability)))
 
 
 def _times_logarithm(values: Array) -> Array:
@@ -210,18 +199,18 @@ def bald(moments: ClassMoments) -> Array:
     """
     mean = mean_probability(moments)
     parts = (mean, _log(mean), moments.deviation / moments.members, moments.around, moments.log_around)
-    of_mean = functools.reduce(operator.add, map(_divergence, *map(_by_class, parts)))
+    of_mean = functools.reduce(operator.add, map(_divergence, *map(by_class, parts)))
     return jnp.maximum(moments.divergence / moments.members - of_mean, 0.0)
 
 
 def least_confidence(moments: ClassMoments) -> Array:
     """One minus the largest mean probability (Lewis & Gale 1994)."""
-    return 1.0 - functools.reduce(jnp.maximum, _by_class(mean_probability(moments)))
+    return 1.0 - functools.reduce(jnp.maximum, by_class(mean_probability(moments)))
 
 
 def margin(moments: ClassMoments) -> Array:
     """One minus the lead of the most over the second most probable class (Scheffer et al. 2001); 1 where two classes tie."""
-    first, *rest = _by_class(mean_probability(moments))
+    first, *rest = by_class(mean_probability(moments))
     second = jnp.zeros_like(first)
     for probability in rest:
         second = jnp.maximum(second, jnp.minimum(first, probability))
@@ -231,21 +220,21 @@ def margin(moments: ClassMoments) -> Array:
 
 def variation_ratio(moments: ClassMoments) -> Array:
     """Share of members that do not vote for the class with most votes (Freeman 1965; Gal et al. 2017, arXiv 1703.02910)."""
-    return 1.0 - functools.reduce(jnp.maximum, _by_class(moments.votes)) / moments.members
+    return 1.0 - functools.reduce(jnp.maximum, by_class(moments.votes)) / moments.members
 
 
 def mean_std(moments: ClassMoments) -> Array:
     """Population standard deviation of the members' probabilities, averaged over classes (Kampffmeyer et al. 2016; Gal et al. 2017)."""
     spread = _variance(moments)
     positive = ~(spread <= 0)  # so that NaN stays NaN
-    deviations = _by_class(jnp.where(positive, jnp.sqrt(jnp.where(positive, spread, 1.0)), 0.0))
+    deviations = by_class(jnp.where(positive, jnp.sqrt(jnp.where(positive, spread, 1.0)), 0.0))
     return functools.reduce(operator.add, deviations) / spread.shape[-2]
 
 
 def variance(moments: ClassMoments) -> Array:
     """Population variance of the members' probabilities, averaged over classes."""
     spread = _variance(moments)
-    return functools.reduce(operator.add, _by_class(spread)) / spread.shape[-2]
+    return functools.reduce(operator.add, by_class(spread)) / spread.shape[-2]
 
 
 def _variance(moments: ClassMoments) -> Array:

@@ -289,7 +289,7 @@ class _Walk:
     def column_scratch(self) -> list[Array]:
         """Room for `columns`; what lies beyond the border stays zero, of which XLA does not know (see `_empty`)."""
         shape = (*self.tiling[:2], self.padded_width, self.window[2] * self.features)
-        zero = jnp.zeros((), self.dtype)
+        zero = jnp.zeros((), self.dtype)  # a value that is clamped to it is NaN if it was, and then so are all gradients
         return [jnp.broadcast_to(lax.clamp(zero, next(self._some_values), zero), shape) for _ in range(self.products)]
 
 

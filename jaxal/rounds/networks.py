@@ -66,11 +66,8 @@ def _begin_together(networks: Sequence["Network"], state: State, at_once: int) -
                 return error
 
         results = list(pool.map(begin, range(len(networks))))
-    # What made the others stop is told first.
-    for error in sorted(
-        (result for result in results if isinstance(result, Exception)), key=lambda one: isinstance(one, Interrupted)
-    ):
-        raise error
+    if errors := [result for result in results if isinstance(result, Exception)]:
+        raise min(errors, key=lambda error: isinstance(error, Interrupted))  # what made the others stop is what is told
     return results
 
 
@@ -194,7 +191,8 @@ class Network:
         training = trainer.start(key, run.load_labelled(state.labelled[0]), self._stored(round_ - 1) if is_warm else None)
         if resume:
             training = self._checkpoints.restore(round_, training)
-        resumed_at = int(training.step)
+        if resumed_at := int(training.step):
+            progress(resumed_at, trainer.steps(len(state.labelled)))
 
         def write(training: TrainState) -> None:
             step = attempt * STEPS_AT_MOST + int(training.step)

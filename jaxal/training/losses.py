@@ -7,11 +7,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxal.arrays import count, one_hot
+from jaxal.arrays import by_class, count, exponentials_of, one_hot
 
 Array = jax.Array
 
-_CLASSES_WRITTEN_OUT = 8
+_CLASSES_WRITTEN_OUT = 8  # of more, as images may have, each would be operations to compile
 
 
 def cross_entropy(logits: Array, labels: Array, labelled: Array, class_weights: Array | None = None) -> Array:
@@ -36,23 +36,16 @@ def cross_entropy(logits: Array, labels: Array, labelled: Array, class_weights: 
 
 
 def _log_softmax(logits: Array) -> Array:
-    """Over the classes, `[..., classes, elements]`. Few classes are written out, which XLA's CPU backend turns into one loop over the elements."""
+    """Over the classes, `[..., classes, elements]`; few are written out (`arrays.by_class`)."""
     if logits.shape[-2] > _CLASSES_WRITTEN_OUT:
         return jax.nn.log_softmax(logits, axis=-2)
-    parts = _by_class(logits)
-    largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, parts))
-    shifted = [part - largest for part in parts]
-    logarithm = jnp.log(functools.reduce(operator.add, map(jnp.exp, shifted)))
-    return jnp.stack([part - logarithm for part in shifted], -2)
+    _, shifted, total = exponentials_of(by_class(logits))
+    return jnp.stack([part - jnp.log(total) for part in shifted], -2)
 
 
 def _class_sum(values: Array) -> Array:
     """`[..., classes, elements]` to `[..., elements]`."""
-    return values.sum(-2) if values.shape[-2] > _CLASSES_WRITTEN_OUT else functools.reduce(operator.add, _by_class(values))
-
-
-def _by_class(values: Array) -> list[Array]:
-    return [values[..., number, :] for number in range(values.shape[-2])]
+    return values.sum(-2) if values.shape[-2] > _CLASSES_WRITTEN_OUT else functools.reduce(operator.add, by_class(values))
 
 
 def class_weights(classes: int, foreground: float) -> Array:

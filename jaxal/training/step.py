@@ -125,23 +125,27 @@ def _gradient(
     devices, place = (1, 0) if axis is None else (jax.lax.axis_size(axis), jax.lax.axis_index(axis))
     keys = [jax.random.split(jax.random.fold_in(key, purpose), count * devices) for purpose in (0, 1)]
     keys = [jax.lax.dynamic_slice_in_dim(part, place * count, count) for part in keys]
-    parts = jax.tree.map(lambda part: part.reshape(own, count // own, *part.shape[1:]), (*keys, batch))
+    if groups is None:
+        gradients = jax.tree.map(lambda part: part[None], jax.grad(_loss, 1)(recipe, params, *keys, batch))
+    else:
+        gradients = _one_by_one(recipe, params, (*keys, batch), groups, turns)
+    if devices > 1:
+        gradients = jax.tree.map(lambda part: jax.lax.all_gather(part, axis, tiled=True), gradients)
+    total = own * devices
+    return jax.tree.map(lambda part: functools.reduce(jnp.add, (part[group] for group in range(total))) / total, gradients)
+
+
+def _one_by_one(recipe: Recipe, params: Params, examples: tuple[Array | Example, ...], groups: int, turns: Array) -> Params:
+    """Each group's own gradient, `[groups, ...]`, one after the other."""
+    parts = jax.tree.map(lambda part: part.reshape(groups, part.shape[0] // groups, *part.shape[1:]), examples)
 
     def put(group: Array, gradients: Params) -> Params:
         part = jax.tree.map(lambda all_: jax.lax.dynamic_index_in_dim(all_, group, keepdims=False), parts)
         gradient = jax.grad(_loss, 1)(recipe, params, *part)
         return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, group, 0), gradients, gradient)
 
-    if groups is None:
-        gradients = jax.tree.map(lambda part: part[None], jax.grad(_loss, 1)(recipe, params, *keys, batch))
-    else:
-        nothing = jax.tree.map(lambda part: jnp.zeros((own, *part.shape), part.dtype), params)
-        gradients = jax.lax.fori_loop(0, turns, put, nothing)
-    if devices > 1:
-        gradients = jax.tree.map(lambda part: jax.lax.all_gather(part, axis, tiled=True), gradients)
-    total = own * devices
-    summed = jax.tree.map(lambda part: functools.reduce(jnp.add, (part[group] for group in range(total))), gradients)
-    return summed if total == 1 else jax.tree.map(lambda part: part / total, summed)
+    nothing = jax.tree.map(lambda part: jnp.zeros((groups, *part.shape), part.dtype), params)
+    return jax.lax.fori_loop(0, turns, put, nothing)
 
 
 def _loss(recipe: Recipe, params: Params, augment_keys: Array, mask_keys: Array, batch: Example) -> Array:

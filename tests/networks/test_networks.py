@@ -39,9 +39,15 @@ FROM = ("WINOGRAD_FROM", "WINOGRAD_GRADIENT_FROM", "WINOGRAD_TWICE_FROM")
 
 @pytest.fixture(params=[(), FROM[:2], FROM[2:], FROM], ids=["side by side", "depth", "height", "both"])
 def transformed(request, monkeypatch):
-    """Along which axes Winograd's transform is used, whatever the number of channels."""
+    """Along which axes Winograd's transform is used, whatever the number of channels.
+
+    JAX keeps what it traced of a function and its shapes, and does not see that such a number has changed.
+    """
     for name in FROM:
         monkeypatch.setattr(conv_tiles, name, 0 if name in request.param else 10**9)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
 
 
 @pytest.mark.parametrize(("channels", "features", "window"), WINDOWS)
