@@ -35,7 +35,7 @@ from jaxal.data.stream import batches
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import MembersConfig
-from jaxal.scoring.pool_pass import Pass
+from jaxal.scoring.pool_pass import Given, Pass
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import Case, Example, Params
@@ -145,7 +145,7 @@ def measure_reading(pool: Pool, cases: Sequence[Case]) -> float:
 def measure_own(pool: Pool, cases: Sequence[Case]) -> float:
     """Seconds a batch of this machine's own program, all else left out."""
     batch = next(batches(cases, pool.load, BATCH))
-    arguments = jax.device_put((pool.params, jax.random.key(0), batch.examples, np.zeros(BATCH, np.uint32)))
+    arguments = jax.device_put((Given(pool.params, {}), jax.random.key(0), batch.examples, np.zeros(BATCH, np.uint32)))
     seconds = []
     for _ in range(4):
         start = time.perf_counter()

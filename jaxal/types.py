@@ -89,6 +89,9 @@ class Auxiliary(NamedTuple):
 # Cases
 
 
+Part = tuple[tuple[int, ...], tuple[int, ...]]  # first element and length along each axis
+
+
 class Label(NamedTuple):
     """What is known of a case.
 
@@ -96,11 +99,13 @@ class Label(NamedTuple):
       version: changes when the label's content does.
       path: of a prepared label map; None where the label is a class.
       category: name of the class that the image has as a whole; empty for label maps.
+      parts: where it is known; None where it is known as a whole.
     """
 
     version: str
     path: Path | None = None
     category: str = ""
+    parts: tuple[Part, ...] | None = None
 
 
 class Case(NamedTuple):
@@ -210,12 +215,14 @@ class Statistic(NamedTuple):
     Attributes:
       needs_members, needs_each_member: whether it reads the members' moments, or the members one by one.
       needs_features: whether it reads the head's input or the embedding.
+      given: what it reads from the view besides, where the strategy gives nothing else; None if it reads nothing.
     """
 
     evaluate: Callable[[Any, Any], Any]
     needs_members: bool = False
     needs_each_member: bool = False
     needs_features: bool = False
+    given: Any = None
 
 
 class Moments(NamedTuple):
@@ -374,6 +381,7 @@ class TaskKind(NamedTuple):
       picture: a queried case as a WebP image; None where there is nothing to see.
       predictions: writes what a network makes of every case; returns lines to show.
       undecided: settings that decide nothing here, as `section` or `section.name`; they are no part of a study's identity.
+      in_parts: whether cases are asked for in parts, so that training meets labels that are known in some places only.
     """
 
     name: str
@@ -388,6 +396,7 @@ class TaskKind(NamedTuple):
     picture: Callable[[Sight], bytes | None]
     predictions: Callable[[Predicting], Iterable[str]]
     undecided: tuple[str, ...] = ()
+    in_parts: bool = False
 
 
 class Watcher(Protocol):

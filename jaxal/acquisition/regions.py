@@ -29,13 +29,13 @@ class Search(NamedTuple):
     Attributes:
       size: elements along each axis; zero is the whole axis.
       stride: between positions along each axis; besides them a window may end where the image ends.
-      count: windows of a case, at most.
+      at_most: windows of a case.
       overlap: whether they may overlap one another.
     """
 
     size: tuple[int, ...]
     stride: int = 1
-    count: int = 1
+    at_most: int = 1
     overlap: bool = False
 
 
@@ -81,16 +81,15 @@ def window_sums(values: Array, size: tuple[int, ...]) -> Array:
 def _along(values: Array, size: int, axis: int) -> Array:
     """Sums of `size` elements in a row along an axis: of one, two, four …, joined as the number's binary digits say."""
     size = min(size, values.shape[axis])
-    total, done, power, doubled = None, 0, 1, values
-    while True:
+    parts, done, power, doubled = [], 0, 1, values  # `doubled` sums so many as `power` says
+    while done < size:
         if size & power:
-            ahead = _ahead(doubled, done, axis)
-            total = ahead if total is None else total + ahead
+            parts.append(_ahead(doubled, done, axis))
             done += power
-        if done == size:
-            return total
-        doubled = doubled + _ahead(doubled, power, axis)
-        power *= 2
+        if done < size:
+            doubled = doubled + _ahead(doubled, power, axis)
+            power *= 2
+    return functools.reduce(jnp.add, parts)
 
 
 def _ahead(values: Array, steps: int, axis: int) -> Array:
@@ -180,7 +179,7 @@ def best_windows(scores: Array, open_: Array, extent: Extent, search: Search) ->
       search: what is looked for.
     """
     size = sizes_in(scores.shape, search.size)
-    score, start, _ = pick(scores, (1,) * len(size) if search.overlap else size, search.count)
+    score, start, _ = pick(scores, (1,) * len(size) if search.overlap else size, search.at_most)
     used = score > -jnp.inf
 
     def cost_of(start: Array) -> Array:

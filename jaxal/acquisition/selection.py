@@ -24,8 +24,8 @@ class Query(NamedTuple):
     Attributes:
       units: the chosen units' names.
       scores: theirs; high means "label me".
-      gap: score of the last unit chosen minus that of the first one left, or None when none was left. Where it is smaller
-        than the tolerance to which scores are computed, another machine may choose another unit.
+      gap: score of the last unit chosen minus that of the first one left; None when none was left, or when costs decided. Where it is
+        smaller than the tolerance to which scores are computed, another machine may choose another unit.
     """
 
     units: tuple[str, ...]
@@ -33,13 +33,17 @@ class Query(NamedTuple):
     gap: float | None
 
 
-def top_k(units: list[str], scores: np.ndarray, budget: int) -> Query:
+def top_k(
+    units: list[str], scores: np.ndarray, budget: int, costs: np.ndarray | None = None, cost_at_most: float | None = None
+) -> Query:
     """Takes the `budget` units of highest score; ties go to the unit whose name comes first.
 
     Args:
       units: distinct names.
       scores: `[units]`, finite.
       budget: units to take; all of them when there are fewer.
+      costs: of the units, `[units]`.
+      cost_at_most: of all that are taken; a unit that costs more than is left is passed over, and cheaper ones behind it may come in.
 
     Raises:
       ValueError: a score is NaN or infinite, or the numbers of units and scores differ.
@@ -52,10 +56,23 @@ def top_k(units: list[str], scores: np.ndarray, budget: int) -> Query:
         raise ValueError(
             f"{len(worst)} units have a score that is not finite, {worst[0]} first; the model or its input is broken."
         )
-    order = np.lexsort((np.asarray(units), -scores))
-    chosen, rest = order[:budget], order[budget:]
-    gap = float(scores[chosen[-1]] - scores[rest[0]]) if len(chosen) and len(rest) else None
+    order = np.lexsort((np.asarray(units), -scores)).tolist()
+    chosen, gap = order[:budget], None
+    if costs is not None and cost_at_most is not None:
+        chosen = _affordable(order, costs, cost_at_most)[:budget]
+    elif 0 < len(chosen) < len(order):
+        gap = float(scores[chosen[-1]] - scores[order[budget]])
     return Query(tuple(units[i] for i in chosen), tuple(float(scores[i]) for i in chosen), gap)
+
+
+def _affordable(order: list[int], costs: np.ndarray, cost_at_most: float) -> list[int]:
+    """The places, in order, that cost no more than those before them leave."""
+    taken, left = [], cost_at_most
+    for place in order:
+        if costs[place] <= left:
+            taken.append(place)
+            left -= costs[place]
+    return taken
 
 
 def power_scores(keys: jax.Array, scores: np.ndarray, beta: float) -> np.ndarray:

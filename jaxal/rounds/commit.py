@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxal import hosts
+from jaxal.data.parts import read_unit
 from jaxal.rounds.protocol import asked_units
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
@@ -31,8 +32,8 @@ def commit(run: Run, state: State, answers: Mapping[str, Label]) -> dict[str, An
     asked = asked_units(record)
     if strange := sorted(answers.keys() - set(asked)):
         raise ValueError(f"{run.folder}: {strange[0]!r} was not asked for; the query is {', '.join(asked)}.")
-    labelled = [run.units[unit].case._replace(label=answers[unit]) for unit in asked if unit in answers]
-    record |= run.task.kind.assessment.answered(labelled)
+    units = [read_unit(name, run.cases) for name in asked if name in answers]
+    record |= run.task.kind.assessment.answered([unit.case._replace(label=answers[unit.id]) for unit in units if unit])
     record["label_versions"] = {unit: label.version for unit, label in answers.items()}
     if unanswered := [unit for unit in asked if unit not in answers]:
         record["unanswered"] = unanswered

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxal.data.parts import read_unit
 from jaxal.files import writing
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
@@ -22,7 +23,9 @@ def draw_queried(run: Run, state: State, units: Sequence[str], params: Params) -
     """Draws the first units of a query, with their labels where somebody gave them already."""
     task, known = run.task, run.labels.ask(units[:PICTURES_A_ROUND])
     for name in units[:PICTURES_A_ROUND]:
-        case = run.units[name].case._replace(label=known.get(name))
+        unit = read_unit(name, run.cases)
+        assert unit
+        case = unit.case._replace(label=known.get(name))
         example = task.load(case)
         pixels = task.pixels(case) if task.pixels else None
         predict_case = functools.partial(predict, task.kind, task.model, params, example)

@@ -8,9 +8,9 @@ and every pass is shared out.
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,6 +27,7 @@ from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import stack_networks
+from jaxal.scoring.pool_pass import Given
 from jaxal.strategies.contract import Context, Decision, Strategy, decide
 from jaxal.types import Collected, Params, Seen, Unit
 
@@ -106,7 +107,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
         params = [network.params for network in trained]
         if run.strategy.last_network:
             params.append(networks[0].restored(state.round - 1) if state.round else params[0])
-        looks = look_at_splits(run, state, passes, params, trained[0].labelled)
+        looks = look_at_splits(run, [run.strategy], state, passes, params, trained[0].labelled)
     with _timed(seconds, "select"):
         decision = decide_for(run, run.strategy, state, params[0], looks)
         would_take = _would_take(run, state, passes, params, looks, kept) if kept else ()
@@ -122,7 +123,8 @@ def _would_take(
     Where it chooses by score, those whose score is not below the last chosen unit's; where it chooses a set, those that it chooses from both.
     """
     cases, names = [unit.case for unit in kept], {unit.id for unit in kept}
-    weights, journal = stack_networks(params), open_journal(run)
+    values = _given_by([run.strategy], run, state, params[0], looks.evaluation)
+    weights, journal = Given(stack_networks(params), values), open_journal(run)
     statistics = run_pass(passes.pool, weights, state.key, cases, run.task.load, run.watcher, "scoring beside", journal)
     joined = jax.tree.map(lambda first, second: np.concatenate([first, second]), looks.pool, statistics) if statistics else {}
     both = state._replace(pool=[*state.pool, *kept])
@@ -144,23 +146,37 @@ class Looks(NamedTuple):
     evaluation: Seen
 
 
-def look_at_splits(run: Run, state: State, passes: Passes, params: Sequence[Params], labelled: Seen) -> Looks:
+def look_at_splits(
+    run: Run, strategies: Sequence[Strategy], state: State, passes: Passes, params: Sequence[Params], labelled: Seen
+) -> Looks:
     """What strategies may know of the pool, the labelled and the evaluation cases; of several networks the first speaks for itself."""
     key, journal = state.key, open_journal(run)
-    pool = list(dict.fromkeys(unit.case for unit in state.pool))  # of several units of a case, the case is seen once
-    statistics = run_pass(passes.pool, stack_networks(params), key, pool, run.task.load, run.watcher, "scoring", journal)
     cases = run.task.splits.evaluation
-    evaluation = run_pass(passes.evaluation, params[0], key, cases, run.task.load, run.watcher, "evaluation set")
-    return Looks(statistics, labelled, Seen(cases, evaluation))
+    evaluation = Seen(cases, run_pass(passes.evaluation, params[0], key, cases, run.task.load, run.watcher, "evaluation set"))
+    weights = Given(stack_networks(params), _given_by(strategies, run, state, params[0], evaluation))
+    pool = list(dict.fromkeys(unit.case for unit in state.pool))  # of several units of a case, the case is seen once
+    statistics = run_pass(passes.pool, weights, key, pool, run.task.load, run.watcher, "scoring", journal)
+    return Looks(statistics, labelled, evaluation)
+
+
+def _given_by(strategies: Sequence[Strategy], run: Run, state: State, params: Params, evaluation: Seen) -> Mapping[str, Any]:
+    """What the strategies give the statistics of the pool."""
+    context, head = _context(run, state), run.task.model.head(params)
+    return {name: value for strategy in strategies for name, value in strategy.given(context, head, evaluation).items()}
+
+
+def _context(run: Run, state: State) -> Context:
+    training, config = run.task.training, run.config
+    rate = training.warm_rate if config.start == "warm" else training.peak_rate
+    last = state.done[-1] if state.done else None
+    key = jax.random.fold_in(state.key, 2)
+    return Context(key, state.pool, state.round, config.rounds, rate, last, config.query_elements)
 
 
 def decide_for(run: Run, strategy: Strategy, state: State, params: Params, looks: Looks) -> Decision:
     """What a strategy would ask for in this round."""
-    training, key = run.task.training, state.key
-    rate = training.warm_rate if run.config.start == "warm" else training.peak_rate
-    last = state.done[-1] if state.done else None
-    context = Context(jax.random.fold_in(key, 2), state.pool, state.round, run.config.rounds, rate, last)
-    return decide(strategy, context, run.task.model.head(params), *looks, run.config.query_size)
+    head = run.task.model.head(params)
+    return decide(strategy, _context(run, state), head, *looks, run.config.query_size)
 
 
 def open_journal(run: Run) -> Journal:

@@ -1,16 +1,18 @@
 """A finished round as the ledger keeps it: who was queried and why, how good the network was and for whom, how long it took."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
 
+from jaxal.data.parts import labelled_elements
 from jaxal.numbers import NUMBERS
 from jaxal.rounds.setup import Run
 from jaxal.strategies.contract import Decision
-from jaxal.types import Seen
+from jaxal.types import Case, Seen
 
 
 class Finished(NamedTuple):
@@ -20,7 +22,7 @@ class Finished(NamedTuple):
       round: its number.
       labelled: what it was trained on, with the assessment's statistics.
       test: the test cases, with the assessment's statistics.
-      pool: units that could be queried.
+      pool: cases that could be queried, as a whole or in parts.
       decision: the strategy's.
       failures: trainings that collapsed.
       seconds: by phase.
@@ -42,7 +44,7 @@ def record_of(run: Run, finished: Finished) -> dict[str, Any]:
       UserError: the main measure is undefined for every test case.
     """
     query, labelled, task = finished.decision.query, finished.labelled, run.task
-    units = [run.units[name] for name in query.units]
+    units = [finished.decision.units[name] for name in query.units]
     return {
         "round": finished.round,
         "task": task.kind.name,
@@ -54,6 +56,7 @@ def record_of(run: Run, finished: Finished) -> dict[str, Any]:
         "queried_by_group": _counts(unit.group for unit in units),
         "queried_groups": {unit.id: unit.group for unit in units},
         "cost": sum(unit.cost for unit in units),
+        **_elements(run, labelled.cases),
         "scores": list(query.scores),
         "score_gap": query.gap,
         **finished.decision.explanation,
@@ -64,6 +67,17 @@ def record_of(run: Run, finished: Finished) -> dict[str, Any]:
         "numbers": NUMBERS,
         "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax")},
         "device": jax.devices()[0].device_kind,
+    }
+
+
+def _elements(run: Run, labelled: Sequence[Case]) -> dict[str, int]:
+    """Elements that have a label, and those of all cases that could have one; where cases have sizes."""
+    shape_of = run.task.shape_of
+    if shape_of is None:
+        return {}
+    return {
+        "labelled_elements": sum(labelled_elements(case, shape_of(case)) for case in labelled),
+        "pool_elements": sum(prod(shape_of(case)) for case in run.cases.values()),
     }
 
 

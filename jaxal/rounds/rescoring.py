@@ -59,7 +59,7 @@ def score_round(run: Run, names: Sequence[str]) -> Scores:
     params = [network.restored(state.round) for network in make_networks(run)]
     passes = make_passes(run, needs)
     statistics = run_pass(passes.labelled, params[0], state.key, state.labelled, run.load_labelled, run.watcher, "labelled set")
-    looks = look_at_splits(run, state, passes, params, Seen(state.labelled, statistics))
+    looks = look_at_splits(run, list(chosen.values()), state, passes, params, Seen(state.labelled, statistics))
     decisions = {name: decide_for(run, strategy, state, params[0], looks) for name, strategy in chosen.items()}
     scores = {name: decision.scores for name, decision in decisions.items()}
     queries = {name: decision.query for name, decision in decisions.items()}

@@ -20,7 +20,7 @@ from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy
 from jaxal.training.config import TrainingConfig
-from jaxal.types import Case, Example, Labels, Load, Model, TaskKind, Unit, Watcher
+from jaxal.types import Case, Example, Labels, Load, Model, TaskKind, Watcher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,8 @@ class RoundsConfig:
 
     Attributes:
       rounds: trainings. Each ends with a query; the last one's is what to label next.
-      query_size: units a query.
+      query_size: units a query, at most.
+      query_elements: elements a query asks for, at most; no limit when left out.
       seed: of the weights and every draw.
       start: whether each round trains from scratch or from the last round's weights.
       members: whose disagreement the strategies that ask for it measure; of its networks each is trained by itself, and the
@@ -47,6 +48,7 @@ class RoundsConfig:
     batch_size: int = 2
     save_every_seconds: float = 60.0
     shares: Shares | None = None
+    query_elements: int | None = None
 
 
 class Task(NamedTuple):
@@ -65,7 +67,7 @@ class Task(NamedTuple):
       pixels: a case as people see it, where that is not what the network sees.
       origin: where the cases came from, for predictions.
       options: of strategies, in place of their own defaults.
-      cut: how a case is cut into units; the whole case is the only one when left out.
+      shape_of: a case's size in elements, without padding, where parts of cases are asked for or counted.
       settings: everything that decides results, ready for JSON.
       contents: what the data consist of, case by case, to tell what has changed when their fingerprint has; ready for JSON.
       plan: what was decided on how cases are prepared, to tell what has changed when its digest has; ready for JSON.
@@ -83,7 +85,7 @@ class Task(NamedTuple):
     pixels: Callable[[Case], np.ndarray] | None = None
     origin: Any = None
     options: Mapping[str, Any] = MappingProxyType({})
-    cut: Callable[[Case], Sequence[Unit]] = lambda case: (Unit(case),)
+    shape_of: Callable[[Case], tuple[int, ...]] | None = None
     settings: Mapping[str, Any] = MappingProxyType({})
     contents: Mapping[str, Any] = MappingProxyType({})
     plan: Mapping[str, Any] = MappingProxyType({})
@@ -101,7 +103,7 @@ class Run(NamedTuple):
       config: how rounds are run.
       task: what there is to learn from.
       config_hash: of everything that decides results.
-      units: what can be asked for, by name: of cases whose labels nobody knows.
+      cases: of the pool, by name, without their labels.
       labels: where labels come from and are kept.
       load_labelled: reads cases that are read again and again, keeping them in memory.
       watcher: is told how far the work is.
@@ -115,7 +117,7 @@ class Run(NamedTuple):
     config: RoundsConfig
     task: Task
     config_hash: str
-    units: Mapping[str, Unit]
+    cases: Mapping[str, Case]
     labels: Labels
     load_labelled: Load
     watcher: Watcher
@@ -137,7 +139,6 @@ def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher:
     if strategy.auxiliary:
         identity["auxiliary"] = strategy.auxiliary.name
         task = task._replace(model=with_auxiliary(task.model, strategy.auxiliary))
-    units = [unit for case in sorted(task.splits.pool) for unit in task.cut(case._replace(label=None))]
     return Run(
         folder=folder,
         ledger=Ledger(folder / "rounds.jsonl"),
@@ -147,8 +148,8 @@ def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher:
         config=config,
         task=task,
         config_hash=config_hash(task.settings),
-        units={unit.id: unit for unit in units},
-        labels=Simulated({case.id: case.label for case in task.splits.pool if case.label}),
+        cases={case.id: case._replace(label=None) for case in sorted(task.splits.pool)},
+        labels=Simulated(task.splits.pool),
         load_labelled=kept(task.load),
         watcher=watcher,
     )

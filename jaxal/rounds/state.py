@@ -7,10 +7,11 @@ import jax
 
 from jaxal import hosts
 from jaxal.arrays import key_of
+from jaxal.data.parts import mask_of, read_unit
 from jaxal.errors import UserError
 from jaxal.rounds.protocol import answered_units, asked_units
 from jaxal.rounds.setup import Run
-from jaxal.types import Array, Case, Unit
+from jaxal.types import Array, Case, Label, Unit
 
 
 class State(NamedTuple):
@@ -19,7 +20,7 @@ class State(NamedTuple):
     Attributes:
       done: the ledger's lines.
       labelled: cases that have labels.
-      pool: units that may be queried, by id.
+      pool: cases that may be queried as a whole or in parts, by id, with what is known of their labels.
       pending: the line of a round whose query waits for answers; None where there is none.
       round: number of the round that comes next, or whose query waits.
       key: from which all keys of that round are folded.
@@ -43,21 +44,32 @@ def read_state(run: Run, rounds: int | None = None) -> State:
     done, pending = hosts.share_json(run.ledger.read_with_pending(run.pending) if hosts.is_leader() else None)
     done = done[:rounds]
     given = [unit for line in done for unit in answered_units(line)]
-    asked = [*given, *(asked_units(pending) if pending else ())]
-    if strange := sorted(set(asked) - run.units.keys()):
+    asked = {name: read_unit(name, run.cases) for name in [*given, *(asked_units(pending) if pending else ())]}
+    if strange := sorted(name for name, unit in asked.items() if unit is None):
         raise UserError(f"{run.ledger.path}: speaks of {strange[0]!r}, which is not in the pool. Is it another data set's?")
-    answered: dict[Case, list[str]] = {}
-    for unit in given:
-        answered.setdefault(run.units[unit].case, []).append(unit)
-    held_out = {unit for line in done for unit in line.get("held_out", ())}  # never trained on
-    labelled = [
-        case._replace(label=run.labels.of(case, units)) for case, units in answered.items() if not held_out.intersection(units)
+    answered: dict[str, list[Unit]] = {}
+    for name in given:
+        if unit := asked[name]:
+            answered.setdefault(unit.case.id, []).append(unit)
+    known = {id_: run.labels.of(run.cases[id_], [unit.id for unit in units]) for id_, units in answered.items()}
+    held_out = {unit.case.id for line in done for name in line.get("held_out", ()) if (unit := asked[name])}  # never trained on
+    labelled = [run.cases[id_]._replace(label=label) for id_, label in known.items() if id_ not in held_out]
+    initial = {case.id for case in run.task.initial}
+    pool = [
+        Unit(case._replace(label=known.get(id_)))
+        for id_, case in sorted(run.cases.items())
+        if id_ not in initial and not (id_ in known and is_whole(run, case, known[id_]))
     ]
-    taken, initial = set(given), {case.id for case in run.task.initial}
-    pool = [unit for id_, unit in sorted(run.units.items()) if id_ not in taken and unit.case.id not in initial]
     waits = pending if pending and pending["round"] == len(done) and rounds is None else None
     key = jax.random.fold_in(key_of(run.config.seed), len(done))
     return State(done, sorted([*run.task.initial, *labelled]), pool, waits, len(done), key)
+
+
+def is_whole(run: Run, case: Case, label: Label) -> bool:
+    """Whether a label is known of all elements of a case."""
+    if label.parts is None or run.task.shape_of is None:
+        return True
+    return bool(mask_of(label.parts, run.task.shape_of(case)).all())
 
 
 def last_finished(run: Run) -> State:

@@ -28,6 +28,18 @@ Array = jax.Array
 _QUEUED = 2  # batches that are sent while one is computed, so that the device has work whenever this thread is late
 
 
+class Given(NamedTuple):
+    """What all cases of a pass share.
+
+    Attributes:
+      params: of the network.
+      values: what strategies give statistics, by their names, in place of their own (`Statistic.given`).
+    """
+
+    params: Params
+    values: Mapping[str, Any]
+
+
 class Pass:
     """A compiled pass over cases of one shape for a fixed set of statistics.
 
@@ -69,11 +81,12 @@ class Pass:
         mesh = Mesh(np.array(devices or jax.local_devices()), ("cases",))
         self._everywhere, self._shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("cases"))
         self._at_once = batch_size * mesh.size
+        self._given = {name: statistic.given for name, statistic in parts if statistic.given is not None}
         self._run = _compiled(_Program(Stream(model, members, kind.moments, kind.dense), parts, kind.label_type, config), mesh)
 
     def __call__(
         self,
-        params: Params,
+        params: Params | Given,
         key: Array,
         cases: Sequence[Case],
         load: Callable[[Case], Example],
@@ -83,7 +96,7 @@ class Pass:
         """Streams cases through the pass.
 
         Args:
-          params: of the model, one network's or several stacked (`MembersConfig.networks`).
+          params: of the model, one network's or several stacked (`MembersConfig.networks`), perhaps with what statistics are given.
           key: of the round; member and unit keys are folded from it.
           cases: each once.
           load: reads a case.
@@ -110,12 +123,14 @@ class Pass:
 
         return jax.tree.map(of_all, results)  # one by one, so that memory holds only one of them twice
 
-    def _results_of(self, params: Params, key: Array, cases: list[Case], load, progress, journal: Journal | None) -> Collected:
-        params, key = jax.device_put((params, key), self._everywhere)
+    def _results_of(
+        self, params: Params | Given, key: Array, cases: list[Case], load, progress, journal: Journal | None
+    ) -> Collected:
+        given, key = jax.device_put((self._with_values(params), key), self._everywhere)
         left: Sequence[int] = range(len(cases))
         rows, write = _Rows(len(cases)), None
         if journal:
-            pass_, names = self._identity(params, key, journal.identity), _Names(cases)
+            pass_, names = self._identity(given, key, journal.identity), _Names(cases)
             left = rows.resume(names, journal.read(pass_), lambda: self._structure(params, key, load(cases[0])))
 
             def write(places: Sequence[int]) -> None:
@@ -132,7 +147,7 @@ class Pass:
             for batch in batches([cases[place] for place in left], load, self._at_once):
                 numbers = numbers_of([case.id for case in batch.cases])
                 numbers = np.pad(numbers, (0, self._at_once - len(numbers)))
-                results = self._run(params, key, *jax.device_put((batch.examples, numbers), self._shared))
+                results = self._run(given, key, *jax.device_put((batch.examples, numbers), self._shared))
                 for leaf in jax.tree.leaves(results):
                     leaf.copy_to_host_async()  # as soon as it is there, and not when it is asked for
                 places, at = left[at : at + len(batch.cases)], at + len(batch.cases)
@@ -143,14 +158,20 @@ class Pass:
                 finish()
         return rows.collected()
 
-    def _structure(self, params: Params, key: Array, example: Example) -> Collected:
+    def _with_values(self, params: Params | Given) -> Given:
+        """The params, and what each statistic that reads something is given."""
+        params, values = params if isinstance(params, Given) else (params, {})
+        chosen = {name: values.get(name, own) for name, own in self._given.items()}
+        return Given(params, jax.tree.map(lambda part: np.asarray(part, np.float32) if np.isscalar(part) else part, chosen))
+
+    def _structure(self, params: Params | Given, key: Array, example: Example) -> Collected:
         """Shapes and types of the results of one batch."""
         batch = jax.tree.map(lambda part: jax.ShapeDtypeStruct((self._at_once, *part.shape), part.dtype), example)
-        return jax.eval_shape(self._run, params, key, batch, jax.ShapeDtypeStruct((self._at_once,), np.uint32))
+        return jax.eval_shape(self._run, self._with_values(params), key, batch, jax.ShapeDtypeStruct((self._at_once,), np.uint32))
 
     def lower(self, params: Params, key: Array, examples: Example, numbers: Any) -> jax.stages.Lowered:
         """The program of a batch before it is compiled; arguments may be shapes. `numbers` are those of the cases' names (`numbers_of`)."""
-        return self._run.lower(params, key, examples, numbers)
+        return self._run.lower(self._with_values(params), key, examples, numbers)
 
     def program_bytes(self, params: Params, key: Array, example: Example) -> int:
         """Memory that one call of the compiled pass takes on a device, arguments and results included."""
@@ -160,7 +181,7 @@ class Pass:
         assert memory is not None  # CPUs and GPUs tell it
         return memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
 
-    def _identity(self, params: Params, key: Array, outside: str) -> str:
+    def _identity(self, given: Given, key: Array, outside: str) -> str:
         """A hash of all that decides a case's results but the case."""
         settings = {
             "outside": outside,
@@ -173,7 +194,7 @@ class Pass:
             "key": np.asarray(jax.random.key_data(key)).tolist(),
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        for path, leaf in jax.tree_util.tree_leaves_with_path((given.params, given.values) if given.values else given.params):
             digest.update(f"{path} {leaf.shape} {leaf.dtype}".encode() + np.asarray(leaf).tobytes())
         return digest.hexdigest()[:32]
 
@@ -230,7 +251,8 @@ class _Names(Sequence[str]):
 
     def __getitem__(self, place):
         case = self._cases[place]
-        return f"{case.id} {case.version} {case.label.version if case.label else ''}"
+        known = f"{case.label.version} {case.label.parts or ''}".rstrip() if case.label else ""
+        return f"{case.id} {case.version} {known}"
 
     def __len__(self) -> int:
         return len(self._cases)
@@ -262,8 +284,8 @@ def _compiled(program: _Program, mesh: Mesh) -> jax.stages.Wrapped:
     return jax.jit(shared, compiler_options=_ON_CPU if on_cpu else None)
 
 
-def _evaluate(program: _Program, params: Params, key: Array, examples: Example, numbers: Array) -> Collected:
-    stream, names = program.stream, program.statistics
+def _evaluate(program: _Program, given: Given, key: Array, examples: Example, numbers: Array) -> Collected:
+    stream, names, params = program.stream, program.statistics, given.params
     model, moments = stream.model, stream.moments
     shape = examples.label.shape[1:]
     first = first_network(stream.config, params)
@@ -282,13 +304,16 @@ def _evaluate(program: _Program, params: Params, key: Array, examples: Example, 
     case_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)
 
     def of_case(view: View) -> Collected:
-        return {name: statistic.evaluate(view._replace(shape=shape), program.config) for name, statistic in names}
+        return {
+            name: statistic.evaluate(view._replace(shape=shape, given=given.values.get(name)), program.config)
+            for name, statistic in names
+        }
 
     inside, labelled = (part.reshape(len(part), -1) for part in (examples.inside, examples.labelled))
     label = examples.label.reshape(len(examples.label), -1).astype(program.label_type)
     views = View(
-        features, certain.embedding, certain.auxiliary, logits, single, members, each, inside, labelled, label, case_keys, ()
+        features, certain.embedding, certain.auxiliary, logits, single, members, each, inside, labelled, label, case_keys, (), None
     )  # fmt: skip
     by_item = moments.item_axes
     of_members = None if members is None else by_item, None if each is None else 1
-    return jax.vmap(of_case, (View._make((0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None)),))(views)
+    return jax.vmap(of_case, (View._make((0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None, None)),))(views)

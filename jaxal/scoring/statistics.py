@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxal.acquisition import aggregate, gradients, information, uncertainty
+from jaxal.acquisition.regions import Search
 from jaxal.arrays import Features
 from jaxal.types import Statistic
 
@@ -28,6 +29,7 @@ class StatisticsConfig:
       region_size: side of a region in elements; about 8 mm (4 elements at 2 mm).
       regions_at_most: regions of a case that are kept, those with most of the region of interest.
       evaluation_samples: elements drawn from each evaluation case, half of them near the structure.
+      windows: which parts of a case may be asked for; None where cases are asked for as a whole.
     """
 
     roi_dilate: int = 2
@@ -36,6 +38,7 @@ class StatisticsConfig:
     region_size: int = 4
     regions_at_most: int = 128
     evaluation_samples: int = 128
+    windows: Search | None = None
 
 
 class View(NamedTuple):
@@ -56,6 +59,7 @@ class View(NamedTuple):
       label: the truth where it is known, `[elements]` integers; only statistics of labelled cases may read it.
       key: random key of this case, from the round and the case's id.
       shape: of the image, Python integers with product `elements`.
+      given: what the strategy gives this statistic in a round, such as the power of a noise; None for one that takes nothing.
     """
 
     features: Features
@@ -70,6 +74,7 @@ class View(NamedTuple):
     label: Array
     key: Array
     shape: tuple[int, ...]
+    given: Any
 
 
 class Regions(NamedTuple):

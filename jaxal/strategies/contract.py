@@ -1,6 +1,6 @@
 """What a strategy is: pure functions that say how a query is made. `docs/adding-a-strategy.md` shows how to write one."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +36,7 @@ class Context(NamedTuple):
       round: its number, from 0.
       rounds: how many there are.
       learning_rate: the largest one of the training.
+      cost_at_most: of a query in all, as `Unit.cost` counts; None where only the number of units is limited.
       last: the ledger's line of the round before; None in the first.
       value: what the strategy's own `prepare` worked out.
     """
@@ -46,6 +47,7 @@ class Context(NamedTuple):
     rounds: int = 1
     learning_rate: float = 3e-3
     last: Mapping[str, Any] | None = None
+    cost_at_most: float | None = None
     value: Any = None
 
     @property
@@ -64,6 +66,8 @@ Prepare = Callable[[Context, Head, Seen, Seen], Any]
 Score = Callable[[Collected, Context], np.ndarray]
 Select = Callable[[Array, np.ndarray, Collected, Context, int], Query]
 Explain = Callable[[Collected, Context], dict[str, Any]]
+Give = Callable[[Context, Head, Seen], Mapping[str, Any]]
+Cut = Callable[[Collected, Context], Sequence[Unit]]
 
 
 def _nothing(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> None:
@@ -71,12 +75,17 @@ def _nothing(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> 
 
 
 def best(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
-    """The units of highest score; ties go to the id that comes first."""
-    return top_k(context.ids, scores, budget)
+    """The units of highest score; ties go to the id that comes first. A unit that costs more than is left is passed over."""
+    return top_k(context.ids, scores, budget, context.costs, context.cost_at_most)
 
 
 def _unexplained(statistics: Collected, context: Context) -> dict[str, Any]:
     """The scores say it all."""
+    return {}
+
+
+def _gives_nothing(context: Context, head: Head, evaluation: Seen) -> dict[str, Any]:
+    """Statistics need nothing."""
     return {}
 
 
@@ -89,6 +98,9 @@ class Strategy(NamedTuple):
       prepare: `(context, head, labelled, evaluation) -> value`, what it must know besides the pool: group Dice, evaluation
         features.
       select: `(key, scores, statistics, context, budget) -> Query`; the budget is a number of units.
+      cut: `(statistics, context) -> units`, the parts of the pool's cases that may be asked for; left out, they are asked for as a whole.
+      given: `(context, head, evaluation) -> {statistic: value}`, what statistics of the pool are given in a round, such as the power of a
+        noise or the evaluation set's features.
       explain: `(statistics, context) -> entries for the ledger` that say why units were chosen, besides their scores; the statistics
         are those of the chosen units, in the query's order.
       auxiliary: an output that the network gets besides its task's, with a loss of its own.
@@ -100,6 +112,8 @@ class Strategy(NamedTuple):
     prepare: Prepare = _nothing
     select: Select = best
     explain: Explain = _unexplained
+    cut: Cut | None = None
+    given: Give = _gives_nothing
     auxiliary: Auxiliary | None = None
     last_network: bool = False
 
@@ -108,14 +122,16 @@ class Decision(NamedTuple):
     """What a strategy decided.
 
     Attributes:
-      scores: of the pool, `[pool]`.
+      scores: of the units that could be asked for, `[units]`.
       query: what is to be labelled.
       explanation: entries for the ledger that say why.
+      units: that could be asked for, by name.
     """
 
     scores: np.ndarray
     query: Query
     explanation: dict[str, Any]
+    units: Mapping[str, Unit]
 
 
 def decide(
@@ -136,21 +152,22 @@ def decide(
       UserError: its scores or its query are not what they must be.
     """
     if not context.pool:
-        return Decision(np.zeros(0), Query((), (), None), {})
+        return Decision(np.zeros(0), Query((), (), None), {}, {})
+    # Statistics are those of the pool's cases, each once, in the order in which they come.
+    row = {case: number for number, case in enumerate(dict.fromkeys(unit.case for unit in context.pool))}
     scores, context = score_pool(strategy, context, head, pool, labelled, evaluation)
     query = strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)
-    place = {unit.id: number for number, unit in enumerate(context.pool)}
-    _check_query(query, place.keys(), budget)
-    # Statistics are those of the pool's cases, each once, in the order in which their first units come.
-    row = {case: number for number, case in enumerate(dict.fromkeys(unit.case for unit in context.pool))}
-    chosen = np.array([row[context.pool[place[id_]].case] for id_ in query.units], np.int64)
-    return Decision(scores, query, strategy.explain(jax.tree.map(lambda part: part[chosen], pool), context))
+    units = {unit.id: unit for unit in context.pool}
+    _check_query(query, units, budget, context.cost_at_most)
+    chosen = np.array([row[units[id_].case] for id_ in query.units], np.int64)
+    explanation = strategy.explain(jax.tree.map(lambda part: part[chosen], pool), context)
+    return Decision(scores, query, explanation, units)
 
 
 def score_pool(
     strategy: Strategy, context: Context, head: Head, pool: Collected, labelled: Seen, evaluation: Seen
 ) -> tuple[np.ndarray, Context]:
-    """Prepares and scores: each unit's score, and the context with what the strategy worked out.
+    """Prepares and scores: each unit's score, and the context with what the strategy worked out, and the units as it cut them.
 
     Args and errors are those of `decide`.
     """
@@ -158,6 +175,8 @@ def score_pool(
     for name, seen in (("pool", Seen(cases, pool)), ("labelled", labelled), ("evaluation", evaluation)):
         _check_statistics(name, seen)
     context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
+    if strategy.cut:
+        context = context._replace(pool=list(strategy.cut(pool, context)))
     return _checked_scores(strategy.score(pool, context), len(context.pool)), context
 
 
@@ -198,17 +217,20 @@ def _checked_scores(scores: Any, units: int) -> np.ndarray:
     return checked
 
 
-def _check_query(query: Query, pool: Collection[str], budget: int) -> None:
+def _check_query(query: Query, pool: Mapping[str, Unit], budget: int, cost_at_most: float | None) -> None:
     """Makes sure of what a query must be, before it is written down.
 
     Raises:
-      UserError: a unit is there twice or not in the pool, there are too many, or scores are missing.
+      UserError: a unit is there twice or not in the pool, there are too many, they cost too much, or scores are missing.
     """
     units = query.units
     if len(set(units)) < len(units):
         twice = next(unit for unit in units if units.count(unit) > 1)
         raise UserError(f"The strategy chose {twice!r} twice.")
-    if strange := sorted(set(units) - set(pool)):
+    if strange := sorted(set(units) - pool.keys()):
         raise UserError(f"The strategy chose {strange[0]!r}, which is not in the pool.")
+    cost = sum(pool[unit].cost for unit in units)
+    if cost_at_most is not None and cost > cost_at_most:
+        raise UserError(f"The strategy chose units that cost {cost:g}; the budget is {cost_at_most:g}.")
     if len(units) > budget or len(query.scores) != len(units):
         raise UserError(f"The strategy chose {len(units)} units with {len(query.scores)} scores; the budget is {budget}.")

@@ -18,12 +18,16 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 from jaxal.errors import UserError
 from jaxal.strategies.contract import Strategy
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
 
 Make = Callable[..., Strategy]
 Table = Mapping[str, Make]
 
-_ONLY_FOR = ((STRATEGIES, "whose elements each have a class"), (CLASSIFICATION_STRATEGIES, "that have one class each"))
+_ONLY_FOR = (
+    (STRATEGIES, "whose elements each have a class and that are asked for as a whole"),
+    (CLASSIFICATION_STRATEGIES, "that have one class each"),
+    (STRATEGIES_OF_PARTS, "that are asked for in parts"),
+)
 
 
 class Named(NamedTuple):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from jaxal.strategies import regions
 from jaxal.strategies.at_random import foreground_random, power_bald, power_entropy, random
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.diverse import badge, badge_of_images, coreset
@@ -45,3 +46,9 @@ CLASSIFICATION_STRATEGIES: Table = {
     "badge": badge_of_images,
     "batchbald": batchbald,
 }
+
+STRATEGIES_OF_PARTS: Table = _named(
+    *(regions.random, regions.foreground_random, regions.least_confidence, regions.margin, regions.entropy, regions.mc_entropy),
+    *(regions.variation_ratio, regions.mean_std, regions.bald, regions.power_entropy, regions.power_bald),
+    *(regions.ripu, regions.class_balanced, regions.clasp_pe),
+)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -108,7 +108,6 @@ class ImageSizes(ImagePreset):
 class ImageArguments(study.StudyArguments):
     """Options of studies on images."""
 
-    kind: ClassVar[TaskKind] = CLASSIFICATION
     strategy: option_types.strategies("aeig,step=sign") = ("aeig",)  # type: ignore[valid-type]
     study: bool = False
     """The study of the information-gain paper, in place of --strategy: all of its strategies and those it is judged by, five seeds or
@@ -119,6 +118,10 @@ class ImageArguments(study.StudyArguments):
     """The one step of the head behind information gain: plain gradient descent, or the first of a fresh Adam."""
     step_rate: str = "peak"
     """Rate of that step: peak of the training's, normalised by the features' length, or a number."""
+
+    @property
+    def kind(self) -> TaskKind:
+        return CLASSIFICATION
 
 
 @dataclasses.dataclass(frozen=True)

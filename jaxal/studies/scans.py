@@ -13,7 +13,7 @@ from jaxal import hosts
 from jaxal.data.cases import Dataset, Splits, initial_set, split
 from jaxal.data.scans.folder import FolderConfig, Ready, Showing, make_ready
 from jaxal.data.scans.new import read_new_scans
-from jaxal.data.scans.prepare import draw_patch, is_padded, load_case
+from jaxal.data.scans.prepare import draw_patch, is_padded, load_case, prepared_shape
 from jaxal.errors import UserError
 from jaxal.networks.unet import Dropout, unet
 from jaxal.networks.windows import windowed
@@ -24,18 +24,18 @@ from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.protocol import Shares, first_query
 from jaxal.rounds.setup import Task
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.studies import option_types, study
+from jaxal.studies import option_types, study, units
 from jaxal.studies.presets import Preset
 from jaxal.studies.workers import alone
-from jaxal.tasks.segmentation import SEGMENTATION
-from jaxal.types import Case, Model
+from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
+from jaxal.types import Case, Model, TaskKind
 
 FOREGROUND_SHARE = 1 / 3  # of patches that are drawn around the structure, as in nnU-Net
 SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced
 
 
 @dataclasses.dataclass(frozen=True)
-class ScanArguments(study.StudyArguments):
+class ScanArguments(units.UnitOptions, study.StudyArguments):
     """Options of studies on scans."""
 
     initial: Literal["balanced", "imbalanced"] = "imbalanced"
@@ -51,12 +51,19 @@ class ScanArguments(study.StudyArguments):
     of every query at random. Then all cases are in the pool, and networks are measured on all of it."""
 
     @property
+    def kind(self) -> TaskKind:
+        return SEGMENTATION_OF_PARTS if self.of_parts else SEGMENTATION
+
+    @property
     def shares(self) -> Shares | None:
         return Shares() if self.protocol == "project" else None
 
 
 def choose_sizes(arguments: ScanArguments, preset: Preset) -> Preset:
     """The preset with what was asked for by option in its place."""
+    if arguments.of_parts and arguments.query_size is None:
+        more = units.MORE_PARTS * preset.query_size if arguments.query_elements is None else units.UNLIMITED
+        preset = dataclasses.replace(preset, query_size=more)
     if arguments.dropout:
         preset = dataclasses.replace(preset, network=dataclasses.replace(preset.network, dropout=arguments.dropout))
     return study.choose_sizes(arguments, preset)
@@ -127,15 +134,18 @@ def make_task(
     start: str,
     identity: Mapping[str, Any],
     patch: tuple[int, ...] | None = None,
-    shares: Shares | None = None,
+    asked: ScanArguments | None = None,
 ) -> Task:
     """Puts the parts together; sizes that are given in millimetres become voxels of this data set."""
     dataset = ready.dataset
+    asked = asked or ScanArguments()
+    shares = asked.shares
     described = dataclasses.asdict(preset.network)
     if not preset.network.pooling:
         del described["pooling"]  # as settings were written before there was a choice
     voxel_mm = sum(dataset.spacing_mm) / len(dataset.spacing_mm)
     statistics = StatisticsConfig(roi_dilate=max(1, round(4 / voxel_mm)), region_size=max(1, round(8 / voxel_mm)))
+    search = units.search_for(asked, dataset.shape, preset.query_size) if asked.of_parts else None
     sections = {
         "data": identity,
         "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")}
@@ -143,18 +153,21 @@ def make_task(
         "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
         "network": described,
         "training": {"start": start, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
-        "statistics": dataclasses.asdict(statistics),
+        "statistics": {name: value for name, value in dataclasses.asdict(statistics).items() if name != "windows"},
         "strategy": {},
     }
+    if search:
+        sections["unit"] = {"name": asked.unit, **search._asdict(), "query_elements": asked.query_elements}
     return Task(
-        kind=SEGMENTATION,
+        kind=asked.kind,
         model=network_for(dataset, preset, patch),
         dataset=dataset,
         splits=chosen.splits,
         initial=chosen.initial,
         load=lambda case: load_case(case, dataset),
         training=preset.training,
-        statistics=statistics,
+        statistics=dataclasses.replace(statistics, windows=search),
+        shape_of=prepared_shape,
         draw=(lambda case, rng: draw_patch(case, patch, FOREGROUND_SHARE, rng)) if patch else None,
         origin=ready.listing,
         settings=decisive(SEGMENTATION, sections),
@@ -181,20 +194,23 @@ def prepare_task(
             arguments.training,
             identity,
             patch,
-            arguments.shares,
+            arguments,
         )
     splits = split(dataset.cases, seed, preset.evaluation, preset.test)
-    if len(splits.pool) < preset.initial_size + preset.query_size:
+    needed = preset.initial_size + (1 if arguments.of_parts else preset.query_size)
+    if len(splits.pool) < needed:
+        query = "a case to ask for parts of" if arguments.of_parts else f"one query of {preset.query_size}"
         raise UserError(
-            f"The pool has {len(splits.pool)} of {len(dataset.cases)} cases, but the initial set of {preset.initial_size} and one "
-            f"query of {preset.query_size} need {preset.initial_size + preset.query_size}. Lower --initial-size or --query-size, or add cases."
+            f"The pool has {len(splits.pool)} of {len(dataset.cases)} cases, but the initial set of {preset.initial_size} and {query} need {needed}. "
+            f"Lower --initial-size{'' if arguments.of_parts else ' or --query-size'}, or add cases."
         )
+    units.check_units(arguments, len(dataset.shape))
     several = len(dataset.groups) > 1  # of one there is nothing to balance
     shares = imbalanced_shares(dataset) if several and arguments.initial == "imbalanced" else None
     initial = initial_set(splits.pool, preset.initial_size, seed, shares)
     if any(axis not in range(len(dataset.shape)) for axis in preset.members.flips):
         raise UserError(f"--flips is {preset.members.flips}; images here have the axes 0 to {len(dataset.shape) - 1}.")
-    return make_task(ready, preset, Chosen(splits, initial), arguments.training, identity, patch)
+    return make_task(ready, preset, Chosen(splits, initial), arguments.training, identity, patch, arguments)
 
 
 def _as_in_a_project(dataset: Dataset, preset: Preset, shares: Shares, seed: int) -> Chosen:

@@ -37,7 +37,6 @@ from jaxal.types import TaskKind
 class StudyArguments:
     """Options that all studies have."""
 
-    kind: ClassVar[TaskKind] = SEGMENTATION
     strategy: option_types.strategies("weighted_entropy,gamma=3") = ("aeig",)  # type: ignore[valid-type]
     score_only: option_types.Place = None
     """Folder of a run (…/STRATEGY/seed-N): score its last round's pool by all given strategies in one pass, into its scores.csv.
@@ -87,6 +86,11 @@ class StudyArguments:
     """What networks compute in; weights, losses and scores are float32 in any case. Default: bfloat16 on a GPU or TPU, else the preset's."""
     hosts: tyro.conf.OmitArgPrefixes[HostsConfig] = dataclasses.field(default_factory=HostsConfig)
     submission: tyro.conf.OmitArgPrefixes[SubmitConfig] = dataclasses.field(default_factory=SubmitConfig)
+
+    @property
+    def kind(self) -> TaskKind:
+        """Of the task."""
+        return SEGMENTATION
 
     @property
     def shares(self) -> Shares | None:
@@ -310,6 +314,7 @@ def rounds_config(arguments: StudyArguments, preset: Sizes) -> RoundsConfig:
         batch_size=preset.batch_size,
         save_every_seconds=arguments.save_every,
         shares=arguments.shares,
+        query_elements=getattr(arguments, "query_elements", None),
     )
 
 

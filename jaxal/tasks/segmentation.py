@@ -23,8 +23,9 @@ from jaxal.data.scans.nifti import read_label
 from jaxal.data.scans.prepare import prepared_shape
 from jaxal.errors import UserError
 from jaxal.files import write_text
+from jaxal.scoring import windows
 from jaxal.scoring.statistics import EvaluationSample, Regions, StatisticsConfig, View, of_classes
-from jaxal.strategies.table import STRATEGIES
+from jaxal.strategies.table import STRATEGIES, STRATEGIES_OF_PARTS
 from jaxal.tasks.measures import number, pool_of
 from jaxal.tasks.original_grid import to_original_grid, write_image
 from jaxal.tasks.pictures import draw_case
@@ -358,4 +359,9 @@ SEGMENTATION = TaskKind(
     assessment=ASSESSMENT,
     picture=picture,
     predictions=predictions,
+)
+
+# Where parts of cases are asked for.
+SEGMENTATION_OF_PARTS = SEGMENTATION._replace(
+    statistics={**STATISTICS, **windows.STATISTICS}, strategies=STRATEGIES_OF_PARTS, in_parts=True
 )

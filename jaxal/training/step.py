@@ -31,6 +31,7 @@ class Recipe(NamedTuple):
       config: how to train it.
       loss, dense: of the kind of task (`types.TaskKind`).
       auxiliary: an output with a loss of its own.
+      in_parts: of the kind of task; an example's loss then weighs as much as it has labelled elements.
     """
 
     model: Model
@@ -38,6 +39,7 @@ class Recipe(NamedTuple):
     loss: Callable[[TrainingConfig, Array, Example], Array]
     dense: bool
     auxiliary: Auxiliary | None = None
+    in_parts: bool = False
 
 
 class TrainState(NamedTuple):
@@ -125,17 +127,27 @@ def _gradient(
     devices, place = (1, 0) if axis is None else (jax.lax.axis_size(axis), jax.lax.axis_index(axis))
     keys = [jax.random.split(jax.random.fold_in(key, purpose), count * devices) for purpose in (0, 1)]
     keys = [jax.lax.dynamic_slice_in_dim(part, place * count, count) for part in keys]
+    weights = _weights(batch, axis) if recipe.in_parts else None
     if groups is None:
-        gradients = jax.tree.map(lambda part: part[None], jax.grad(_loss, 1)(recipe, params, *keys, batch))
+        gradients = jax.tree.map(lambda part: part[None], jax.grad(_loss, 1)(recipe, params, *keys, batch, weights))
     else:
-        gradients = _one_by_one(recipe, params, (*keys, batch), groups, turns)
+        gradients = _one_by_one(recipe, params, (*keys, batch, weights), groups, turns)
     if devices > 1:
         gradients = jax.tree.map(lambda part: jax.lax.all_gather(part, axis, tiled=True), gradients)
     total = own * devices
     return jax.tree.map(lambda part: functools.reduce(jnp.add, (part[group] for group in range(total))) / total, gradients)
 
 
-def _one_by_one(recipe: Recipe, params: Params, examples: tuple[Array | Example, ...], groups: int, turns: Array) -> Params:
+def _weights(batch: Example, axis: str | None) -> Array:
+    """How many labelled elements each example has, over their mean in the whole batch, `[examples]`: an element then weighs the same in all."""
+    counts = batch.labelled.reshape(len(batch.labelled), -1).sum(-1).astype(jnp.float32)
+    of_all = counts if axis is None else jax.lax.all_gather(counts, axis, tiled=True)
+    return counts / jnp.maximum(of_all.mean(), 1.0)
+
+
+def _one_by_one(
+    recipe: Recipe, params: Params, examples: tuple[Array | Example | None, ...], groups: int, turns: Array
+) -> Params:
     """Each group's own gradient, `[groups, ...]`, one after the other."""
     parts = jax.tree.map(lambda part: part.reshape(groups, part.shape[0] // groups, *part.shape[1:]), examples)
 
@@ -148,7 +160,7 @@ def _one_by_one(recipe: Recipe, params: Params, examples: tuple[Array | Example,
     return jax.lax.fori_loop(0, turns, put, nothing)
 
 
-def _loss(recipe: Recipe, params: Params, augment_keys: Array, mask_keys: Array, batch: Example) -> Array:
+def _loss(recipe: Recipe, params: Params, augment_keys: Array, mask_keys: Array, batch: Example, weights: Array | None) -> Array:
     model = recipe.model
     batch = jax.vmap(functools.partial(augment, recipe.config, recipe.dense))(augment_keys, batch)
     masks = jax.vmap(model.draw_masks)(mask_keys)
@@ -157,7 +169,7 @@ def _loss(recipe: Recipe, params: Params, augment_keys: Array, mask_keys: Array,
     losses = recipe.loss(recipe.config, logits_of(flat(output), *model.head(params, masks)), batch)
     if recipe.auxiliary:
         losses = losses + recipe.auxiliary.loss(output.auxiliary[recipe.auxiliary.name], losses, batch)
-    return losses.mean()
+    return losses.mean() if weights is None else (losses * weights).mean()
 
 
 def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:

@@ -46,7 +46,7 @@ class Trainer:
         self, kind: TaskKind, model: Model, config: TrainingConfig, warm: bool = False, auxiliary: Auxiliary | None = None
     ):
         self.model, self.config = model, config
-        self._recipe = Recipe(model, config, kind.loss, kind.dense, auxiliary)
+        self._recipe = Recipe(model, config, kind.loss, kind.dense, auxiliary, kind.in_parts)
         self._mesh = make_mesh(self._recipe, jax.local_devices())
         self._base_steps = config.warm_steps if warm else config.steps
         self._peak_rate = np.float32(config.warm_rate if warm else config.peak_rate)

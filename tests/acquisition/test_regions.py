@@ -97,7 +97,7 @@ def search_in(values, size, open_=None, inside=None, **options) -> regions.Windo
 @pytest.mark.parametrize("seed", [0, 1])
 def test_picks_are_those_of_nnactives_rule(shape, size, seed):
     values = np.random.default_rng(seed).random(shape).astype(np.float32)
-    found = search_in(values, size, count=6)
+    found = search_in(values, size, at_most=6)
     expected = patches_of_nnactive(values, size, [], 6)
     assert [tuple(start) for start in found.start.tolist()] == [at for _, at in expected]
     np.testing.assert_allclose(found.score, [mean for mean, _ in expected], rtol=1e-6)
@@ -131,10 +131,10 @@ def test_windows_that_may_overlap_are_the_largest_positions():
     values = np.zeros((8, 8), np.float32)
     values[3:5, 3:5] = 1
     values[0, 7] = 0.5
-    found = search_in(values, (3, 3), count=4, overlap=True)
+    found = search_in(values, (3, 3), at_most=4, overlap=True)
     assert (found.score == np.float32(4 / 9)).all()
     assert found.start.tolist() == [[2, 2], [2, 3], [3, 2], [3, 3]]
-    apart = search_in(values, (3, 3), count=4)
+    apart = search_in(values, (3, 3), at_most=4)
     assert (
         apart.start.tolist()[0] == [2, 2]
         and not regions.overlap(apart.start[0], apart.size[0], apart.start[1:], apart.size[1:]).any()
@@ -144,7 +144,7 @@ def test_windows_that_may_overlap_are_the_largest_positions():
 def test_a_stride_keeps_to_its_grid_and_to_the_border():
     """Positions of methods: multiples of the stride, and the last window ends where the image ends."""
     values = np.random.default_rng(0).random((11, 10)).astype(np.float32)
-    found = search_in(values, (4, 3), stride=3, count=50, overlap=True)
+    found = search_in(values, (4, 3), stride=3, at_most=50, overlap=True)
     starts = [tuple(start) for start, cost in zip(found.start.tolist(), found.cost, strict=True) if cost]
     assert sorted(starts) == list(itertools.product([0, 3, 6, 7], [0, 3, 6, 7]))
     assert (found.score[len(starts) :] == 0).all()  # slots that stayed empty
@@ -153,17 +153,17 @@ def test_a_stride_keeps_to_its_grid_and_to_the_border():
 def test_labelled_elements_count_zero_and_wholly_labelled_windows_are_never_chosen():
     values, open_ = np.ones((6, 6), np.float32), np.ones((6, 6), bool)
     open_[:, :3] = False
-    found = search_in(values, (2, 2), open_, np.ones((6, 6), bool), count=9)
+    found = search_in(values, (2, 2), open_, np.ones((6, 6), bool), at_most=9)
     used = found.cost > 0
     assert found.cost[used].tolist() == [4, 4, 4]  # columns 3 and 4; what is left are 3 windows of 2 new elements each at most
     assert found.score[used].tolist() == [1, 1, 1]
-    assert not search_in(values, (2, 2), np.zeros((6, 6), bool), np.ones((6, 6), bool), count=3).cost.any()
+    assert not search_in(values, (2, 2), np.zeros((6, 6), bool), np.ones((6, 6), bool), at_most=3).cost.any()
 
 
 def test_windows_of_which_a_measure_says_nothing_come_last_but_come():
     values = np.zeros((4, 4), np.float32)
     values[0, 0] = 1
-    found = search_in(values, (2, 2), count=4)
+    found = search_in(values, (2, 2), at_most=4)
     assert (found.cost == 4).all() and len({tuple(start) for start in found.start.tolist()}) == 4
     assert found.start[0].tolist() == [0, 0]
 
@@ -172,7 +172,7 @@ def test_windows_lie_in_the_image_and_not_in_its_padding():
     inside = np.zeros((10, 12), bool)
     inside[:7, :9] = True
     values = np.random.default_rng(0).random((10, 12)).astype(np.float32) + 1
-    found = search_in(values, (4, 4), inside, inside, count=4)
+    found = search_in(values, (4, 4), inside, inside, at_most=4)
     assert (found.start + found.size <= (7, 9)).all() and (found.cost == 16).sum() == 2  # two of them fit
 
 
@@ -180,16 +180,16 @@ def test_a_window_larger_than_the_image_is_the_image():
     inside = np.zeros((10, 12), bool)
     inside[2:7, 3:9] = True
     values = np.full((10, 12), 2.0, np.float32)
-    found = search_in(values, (8, 4), inside, inside, count=2)
+    found = search_in(values, (8, 4), inside, inside, at_most=2)
     assert found.start[0].tolist() == [2, 3] and found.size[0].tolist() == [5, 4] and found.cost[0] == 20
     np.testing.assert_allclose(found.score[0], 2.0)
-    whole = search_in(values, (0, 99), inside, inside, count=2)
+    whole = search_in(values, (0, 99), inside, inside, at_most=2)
     assert whole.start[0].tolist() == [2, 3] and whole.size[0].tolist() == [5, 6] and whole.cost.tolist() == [30, 0]
 
 
 def test_slices_are_windows_of_one_element_by_whole_axes():
     values = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
-    found = search_in(values, (0, 1, 0), count=6)
+    found = search_in(values, (0, 1, 0), at_most=6)
     order = np.argsort(-values.mean((0, 2)))
     assert found.start.tolist() == [[0, at, 0] for at in order] and (found.size == (5, 1, 7)).all()
 
@@ -212,7 +212,7 @@ def test_cases_in_a_batch_do_not_know_each_other():
     values = np.random.default_rng(3).random((3, 9, 8)).astype(np.float32)
     inside = np.ones((3, 9, 8), bool)
     inside[1, 6:] = False
-    search = Search((3, 3), count=4)
+    search = Search((3, 3), at_most=4)
 
     together = jax.vmap(compiled_search, (0, 0, 0, None))(values, inside, inside, search)
     for place in range(3):

@@ -25,7 +25,7 @@ def record():
     sums = CalibrationSums(
         np.array([2.0, 4.0, 6.0, 8.0]), np.full((4, 2), 10.0), np.array([[6.0, 9.0]] * 4), np.array([[5.0, 10.0]] * 4)
     )
-    decision = Decision(np.array([0.1, 0.7]), Query(("c3", "c1"), (0.7, 0.1), 0.05), {"group_weights": {"A": 1.0}})
+    decision = Decision(np.array([0.1, 0.7]), Query(("c3", "c1"), (0.7, 0.1), 0.05), {"group_weights": {"A": 1.0}}, {})
     labelled = Seen(CASES[:3], {"overlap": Overlap(*(part[:3] for part in COUNTS))})
     test = Seen(CASES, {"overlap": COUNTS, "calibration": sums})
     return by_hand.record(SEGMENTATION, CASES, CLASSES, labelled, test, decision, 3, failures=1, seconds={"train": 2.0})
@@ -66,7 +66,7 @@ def test_a_line_is_plain_json(record):
 def test_without_foreground_there_is_no_dice():
     nothing = Overlap(*(np.stack([np.full(4, 100), np.zeros(4, int)], -1) for _ in range(3)))
     seen = Seen(CASES, {"overlap": nothing, "calibration": CalibrationSums(*[np.ones((4, 2))] * 4)})
-    decision = Decision(np.zeros(2), Query((), (), None), {})
+    decision = Decision(np.zeros(2), Query((), (), None), {}, {})
     with pytest.raises(UserError, match="None of the 4 test cases holds any foreground"):
         by_hand.record(SEGMENTATION, CASES, CLASSES, seen, seen, decision)
     defined = Seen(
@@ -81,5 +81,5 @@ def test_each_class_gets_the_mean_of_the_cases_that_hold_it():
     sums = CalibrationSums(np.ones(2), *[np.ones((2, 2))] * 3)
     seen = Seen(CASES[:2], {"overlap": counts, "calibration": sums})
     names = ("background", "bone", "marrow")
-    record = by_hand.record(SEGMENTATION, CASES, names, seen, seen, Decision(np.zeros(2), Query((), (), None), {}))
+    record = by_hand.record(SEGMENTATION, CASES, names, seen, seen, Decision(np.zeros(2), Query((), (), None), {}, {}))
     assert record["dice"]["by_class"] == pytest.approx({"bone": 0.7, "marrow": 0.5})

@@ -218,7 +218,7 @@ def test_the_last_rounds_network_is_a_further_member(tmp_path, task):  # noqa: F
     old, new = (make_networks(work)[0].restored(round_) for round_ in (0, 1))
     model = changed.model
     for unit, score in zip(second["queried"], second["scores"], strict=True):
-        image = jnp.asarray(changed.load(work.units[unit].case).image[None])
+        image = jnp.asarray(changed.load(work.cases[unit]).image[None])
         before, after = (np.asarray(softmax_of(model, params, image)) for params in (old, new))
         assert score == pytest.approx(np.abs(before - after).mean() / 2, rel=1e-3)  # the standard deviation of two numbers
 
@@ -257,7 +257,7 @@ def test_a_strategy_may_bring_a_head_with_a_loss_of_its_own(tmp_path, task):  # 
     params = make_networks(work)[0].restored(0)
     assert np.abs(params["auxiliary"]["weight"]).max() > 0  # it was trained
     for unit, score in zip(line["queried"], line["scores"], strict=True):
-        output = work.task.model.stem(params, jnp.asarray(changed.load(work.units[unit].case).image[None]))
+        output = work.task.model.stem(params, jnp.asarray(changed.load(work.cases[unit]).image[None]))
         embedding = work.task.model.tail(params, output, None).embedding
         predicted = float((embedding @ params["auxiliary"]["weight"] + params["auxiliary"]["bias"])[0])
         assert score == pytest.approx(predicted, rel=1e-4)

@@ -61,7 +61,7 @@ def record(rng, groups=("A", "B"), round_=0, labelled=None):
     )
     query = Query(("x",), (0.5,), None)
     queried = [Case("x", "A", None, Label("", category="b"))]
-    line = by_hand.record(CLASSIFICATION, queried, CLASSES, train, test, Decision(np.zeros(1), query, {}), round_)
+    line = by_hand.record(CLASSIFICATION, queried, CLASSES, train, test, Decision(np.zeros(1), query, {}, {}), round_)
     return test, {**line, **CLASSIFICATION.assessment.answered(queried)}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxal.data.cases import Dataset, Fingerprint
+from jaxal.data.parts import holds, mask_in, within_parts
 from jaxal.data.scans.layouts import Files, ScanListing
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
 from jaxal.data.scans.resampling import resample, resample_label
@@ -141,11 +142,11 @@ def normalise(values: np.ndarray, scaling: Scaling) -> np.ndarray:
 def load_case(case: Case, dataset: Dataset) -> Example:
     """A prepared case, padded at the far ends to the data set's common shape."""
     image, label = _open_case(case)
-    return _example(image, label, dataset.shape)
+    return within_parts(_example(image, label, dataset.shape), case.label)
 
 
 def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: np.random.Generator) -> Example:
-    """A patch at random of a prepared case; only its voxels are read.
+    """A patch at random of a prepared case; only its voxels are read. Where parts of a case have labels, a patch lies around one of them.
 
     Args:
       case: prepared.
@@ -156,15 +157,23 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     image, label = _open_case(case)
     free = [max(size - length, 0) for size, length in zip(image.shape[:-1], patch, strict=True)]
     start = [int(rng.integers(room + 1)) for room in free]
+    parts = case.label.parts if case.label else None
+    centre = None
     if rng.random() < foreground_share and case.label and case.label.path:
         places = _open(case.label.path, f"{case.id}-{case.label.version}.places")
+        places = places[holds(parts, places[:, 1:])] if parts is not None else places
         if len(places):
             classes = np.unique(places[:, 0])
             of_class = np.flatnonzero(places[:, 0] == classes[rng.integers(len(classes))])
             centre = places[of_class[rng.integers(len(of_class))], 1:]
-            start = [int(np.clip(place - length // 2, 0, room)) for place, length, room in zip(centre, patch, free, strict=True)]
+    if centre is None and parts:  # elsewhere there may be nothing to learn
+        first, size = parts[rng.integers(len(parts))]
+        centre = np.array(first) + rng.integers(size)
+    if centre is not None:
+        start = [int(np.clip(place - length // 2, 0, room)) for place, length, room in zip(centre, patch, free, strict=True)]
     window = tuple(slice(first, first + length) for first, length in zip(start, patch, strict=True))
-    return _example(np.asarray(image[window]), None if label is None else np.asarray(label[window]), patch)
+    values = None if label is None else np.where(mask_in(parts, start, label[window].shape), label[window], UNLABELLED)
+    return _example(np.asarray(image[window]), values, patch)
 
 
 def prepared_shape(case: Case) -> tuple[int, ...]:

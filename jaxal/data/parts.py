@@ -1,0 +1,66 @@
+"""Parts of cases, such as a box of a volume: their names, and labels that are known only in some of them."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+
+import numpy as np
+
+from jaxal.types import Case, Example, Label, Part, Unit
+
+_NAME = re.compile(r"(?P<case>.+)@(?P<start>\d+(?:,\d+)*)\+(?P<size>\d+(?:,\d+)*)")
+
+
+def read_unit(name: str, cases: Mapping[str, Case]) -> Unit | None:
+    """The unit of a name, as `Unit.id` writes it; None where there is no such case."""
+    if name in cases:
+        return Unit(cases[name])
+    match = _NAME.fullmatch(name)
+    if not match or match["case"] not in cases:
+        return None
+    start, size = (tuple(map(int, match[what].split(","))) for what in ("start", "size"))
+    return Unit(cases[match["case"]], start, size, float(prod(size)))
+
+
+def mask_of(parts: Iterable[Part], shape: Sequence[int]) -> np.ndarray:
+    """The elements that lie in any of some parts, `[*shape]`, boolean."""
+    return mask_in(list(parts), (0,) * len(shape), shape)
+
+
+def mask_in(parts: Sequence[Part] | None, first: Sequence[int], shape: Sequence[int]) -> np.ndarray:
+    """The elements of a patch that begins at `first` which lie in any of some parts, `[*shape]`; all of them where there are no parts."""
+    if parts is None:
+        return np.ones(tuple(shape), bool)
+    mask = np.zeros(tuple(shape), bool)
+    for start, size in parts:
+        bounds = zip(start, size, first, strict=True)
+        mask[tuple(slice(max(begin - from_, 0), max(begin + length - from_, 0)) for begin, length, from_ in bounds)] = True
+    return mask
+
+
+def holds(parts: Sequence[Part], places: np.ndarray) -> np.ndarray:
+    """Which places, `[places, axes]`, lie in any of some parts, `[places]`."""
+    inside = [((places >= start) & (places < np.add(start, size))).all(-1) for start, size in parts]
+    return np.any(inside, axis=0) if inside else np.zeros(len(places), bool)
+
+
+def within_parts(example: Example, label: Label | None) -> Example:
+    """An example whose label is known only where parts of it were asked for; what is hidden reads zero."""
+    if label is None or label.parts is None:
+        return example
+    labelled = example.labelled & mask_of(label.parts, example.labelled.shape)
+    return example._replace(labelled=labelled, label=np.where(labelled, example.label, 0).astype(example.label.dtype))
+
+
+def with_parts(label: Label, units: Sequence[Unit]) -> Label:
+    """A label of which these units were answered: all of it, or parts, in an order of their own."""
+    if any(not unit.size for unit in units):
+        return label
+    return label._replace(parts=tuple(sorted({(unit.start, unit.size) for unit in units})))
+
+
+def labelled_elements(case: Case, shape: Sequence[int]) -> int:
+    """How many elements of a case have a label; where a label map leaves some out, they count."""
+    if case.label is None:
+        return 0
+    return prod(shape) if case.label.parts is None else int(mask_of(case.label.parts, shape).sum())

@@ -1,0 +1,232 @@
+"""Strategies that ask for parts of cases: regions of images, boxes of volumes or slices of them.
+
+They have the names of those that ask for whole cases. A case offers its best windows (`scoring/windows.py`), of which none overlap unless that is
+asked for; the best of all cases' are the query.
+"""
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
+
+from jaxal.acquisition import regions
+from jaxal.acquisition.regions import Windows
+from jaxal.acquisition.selection import Query
+from jaxal.strategies.contract import Context, Head, Needs, Strategy
+from jaxal.types import Collected, Seen, Unit
+
+Array = jax.Array
+CLASP_POWERS = (1.0, 100.0)  # of the noise in the first and in the last round
+
+
+def by_windows(name: str, power: float | None = None) -> Strategy:
+    """The windows of this statistic are what is asked for, and their scores decide.
+
+    Args:
+      name: of the statistic.
+      power: of its noise; None where it draws nothing.
+    """
+
+    def cut(statistics: Collected, context: Context) -> list[Unit]:
+        return units_of(statistics[name], context.pool)
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        windows: Windows = statistics[name]
+        return np.asarray(windows.score)[np.asarray(windows.cost) > 0]
+
+    def given(context: Context, head: Head, evaluation: Seen) -> dict[str, float]:
+        return {} if power is None else {name: power}
+
+    return Strategy(Needs(pool=(name,)), score, cut=cut, given=given)
+
+
+def units_of(windows: Windows, pool: Sequence[Unit]) -> list[Unit]:
+    """The windows of a pool's cases as units, case by case; a unit's cost is the elements in it that have no label yet."""
+    cases, slots = np.nonzero(windows.cost > 0)
+    return [
+        Unit(
+            pool[case].case,
+            tuple(windows.start[case, slot].tolist()),
+            tuple(windows.size[case, slot].tolist()),
+            float(windows.cost[case, slot]),
+        )
+        for case, slot in zip(cases.tolist(), slots.tolist(), strict=True)
+    ]
+
+
+def random() -> Strategy:
+    """Windows at random, the baseline of every comparison: any position that has something to label, with the same chance."""
+    return by_windows("windows_random", power=0.0)
+
+
+def foreground_random(*, power_beta: float = 1.0) -> Strategy:
+    """Windows at random, with chances in proportion to a power of their predicted share of foreground: the baseline to beat in three dimensions.
+
+    nnActive (arXiv 2511.19183) draws around true foreground, which no reader has given yet; here it is the predicted one.
+
+    Args:
+      power_beta: the power; 0 draws all alike.
+    """
+    return by_windows("windows_foreground", _power(power_beta))
+
+
+def entropy() -> Strategy:
+    """Windows of largest entropy (Shannon 1948)."""
+    return by_windows("windows_entropy")
+
+
+def least_confidence() -> Strategy:
+    """Windows of least probable predictions: one minus the probability of the most probable class (Lewis & Gale 1994)."""
+    return by_windows("windows_least_confidence")
+
+
+def margin() -> Strategy:
+    """Windows where the two most probable classes are closest (Scheffer et al. 2001)."""
+    return by_windows("windows_margin")
+
+
+def mc_entropy() -> Strategy:
+    """Windows of largest entropy of the members' mean prediction (Gal et al. 2017, arXiv 1703.02910)."""
+    return by_windows("windows_mc_entropy")
+
+
+def variation_ratio() -> Strategy:
+    """Windows where most members do not vote for the most frequent class (Freeman 1965)."""
+    return by_windows("windows_variation_ratio")
+
+
+def mean_std() -> Strategy:
+    """Windows of largest standard deviation of the members' probabilities (Kampffmeyer et al. 2016)."""
+    return by_windows("windows_mean_std")
+
+
+def bald() -> Strategy:
+    """Windows whose labels would tell most of the network (Houlsby et al. 2011, arXiv 1112.5745)."""
+    return by_windows("windows_bald")
+
+
+def power_entropy(*, power_beta: float = 1.0) -> Strategy:
+    """Windows at random, with chances in proportion to a power of their entropy (Kirsch et al. 2023, arXiv 2106.12059).
+
+    Args:
+      power_beta: the power; large values come close to `entropy`, 0 draws all alike.
+    """
+    return by_windows("windows_power_entropy", _power(power_beta))
+
+
+def power_bald(*, power_beta: float = 1.0) -> Strategy:
+    """Windows at random, with chances in proportion to a power of BALD (Kirsch et al. 2023, arXiv 2106.12059).
+
+    Args:
+      power_beta: the power; large values come close to `bald`, 0 draws all alike.
+    """
+    return by_windows("windows_power_bald", _power(power_beta))
+
+
+def _power(beta: float) -> float:
+    if beta < 0:
+        raise ValueError(f"power_beta is {beta:g}; below zero the lowest scores would be likeliest.")
+    return beta
+
+
+def ripu() -> Strategy:
+    """Windows that are mixed and unsure: entropy of their shares of predicted classes, times their mean entropy (Xie et al. 2022, arXiv 2111.12940)."""
+    return by_windows("windows_impurity")
+
+
+def class_balanced(*, share: float = 1.0) -> Strategy:
+    """The same number of windows for each class above zero, each class by its own entropy p H.
+
+    Args:
+      share: of the query that is so divided; the rest goes by the plain entropy.
+    """
+    return _by_class(share, lambda context: 1e4)
+
+
+def clasp_pe(*, share: float = 0.66) -> Strategy:
+    """Two thirds of the query divided among the classes, the rest by entropy, with noise that wanes over the rounds (ClaSP PE, arXiv 2601.13677).
+
+    Args:
+      share: of the query that is divided among the classes above zero.
+    """
+
+    def power(context: Context) -> float:
+        first, last = CLASP_POWERS
+        return first * (last / first) ** (context.round / max(context.rounds - 1, 1))
+
+    return _by_class(share, power)
+
+
+def _by_class(share: float, power: Callable[[Context], float]) -> Strategy:
+    """Windows of each class in turn, then of all."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share:g}; it must be from 0 to 1.")
+    name = "windows_entropy_by_class"
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> list[Unit]:
+        return list(context.pool)  # before it is cut: statistics have a row for each
+
+    def lists(statistics: Collected, pool: Sequence[Unit]) -> list[dict[str, tuple[float, Unit]]]:
+        """By class, the plain entropy first: each window's score and unit, by name, best first."""
+        found: Windows = statistics[name]
+        classes = [jax.tree.map(operator.itemgetter((slice(None), number)), found) for number in range(found.cost.shape[1])]
+        rows = [zip(windows.score[windows.cost > 0].tolist(), units_of(windows, pool), strict=True) for windows in classes]
+        return [
+            {unit.id: (score, unit) for score, unit in sorted(row, key=lambda entry: (-entry[0], entry[1].id))} for row in rows
+        ]
+
+    def cut(statistics: Collected, context: Context) -> list[Unit]:
+        return list({id_: unit for row in lists(statistics, context.value) for id_, (_, unit) in row.items()}.values())
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        rows = lists(statistics, context.value)
+        return np.array([max(row[unit.id][0] for row in rows if unit.id in row) for unit in context.pool])
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        plain, *by_class = lists(statistics, context.value)
+        order = np.asarray(jax.random.permutation(key, len(by_class))).tolist()
+        quotas = _quotas(int(share * budget), len(by_class))
+        query = _Query(context.cost_at_most)
+        for quota, class_ in zip(quotas, order, strict=True):
+            query.take(by_class[class_], quota)
+        query.take(plain, budget - len(query.units))
+        return Query(tuple(query.units), tuple(query.scores), None)
+
+    def given(context: Context, head: Head, evaluation: Seen) -> dict[str, float]:
+        return {name: power(context)}
+
+    return Strategy(Needs(pool=(name,)), score, prepare, select, cut=cut, given=given)
+
+
+def _quotas(count: int, classes: int) -> list[int]:
+    """A number divided as evenly as it can be."""
+    return [count // classes + (place < count % classes) for place in range(classes)]
+
+
+class _Query:
+    """Windows as they are taken, of which none overlaps another."""
+
+    def __init__(self, cost_at_most: float | None):
+        self.units: dict[str, Unit] = {}
+        self.scores: list[float] = []
+        self._left = math.inf if cost_at_most is None else cost_at_most
+
+    def take(self, windows: Mapping[str, tuple[float, Unit]], count: int) -> None:
+        """Takes so many of some windows, best first."""
+        for id_, (score, unit) in windows.items():
+            if count <= 0:
+                return
+            if unit.cost > self._left or any(_touch(unit, other) for other in self.units.values()):
+                continue
+            self.units[id_] = unit
+            self.scores.append(score)
+            self._left -= unit.cost
+            count -= 1
+
+
+def _touch(first: Unit, second: Unit) -> bool:
+    """Whether two windows share an element."""
+    boxes = [np.array(part) for part in (first.start, first.size, second.start, second.size)]
+    return first.case == second.case and bool(regions.overlap(*boxes))

@@ -1,0 +1,110 @@
+"""What is asked for at once: whole cases, or parts of them, and how much of a query's budget they are."""
+
+import dataclasses
+from collections.abc import Sequence
+from math import ceil, prod
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxal.acquisition.regions import Search, sizes_in
+from jaxal.errors import UserError
+from jaxal.studies.option_types import Number, Numbers
+
+Name = Literal["image", "region", "slice", "box"]
+MORE_PARTS = 4  # parts in a query by default, for each whole case that would be in it; Li & Yin 2020 have 20 regions for 5 images
+SHARE = 4  # of each axis that a region or a box covers by default, as its denominator
+UNLIMITED = 10**6  # parts in a query whose budget is given in elements
+SPARE = 2  # times as many windows leave a case as a budget in elements pays for: those that are partly labelled cost less
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitOptions:
+    """Options that say what is asked for at once."""
+
+    unit: Annotated[Name, tyro.conf.arg(metavar="{image,slice,box,region}")] = "image"
+    """What is asked for at once: image, all of a case; slice, one of a volume's slices; box, a box of a volume; region, a window of a plane image."""
+    unit_size: Numbers = ()
+    """Elements of a box or region along each axis, one number for all; of a slice how thick it is. Default: a quarter of each axis; one."""
+    slice_axis: int = 2
+    """Axis (0, 1, 2) along which slices lie one behind the other."""
+    stride: int = 1
+    """Elements between the places where a part may lie; 1 looks at all of them."""
+    overlap: Literal["none", "allow"] = "none"
+    """Whether parts of one query may overlap; what has a label counts nothing in any case."""
+    per_case: Number = None
+    """Parts of one case in a query, at most. Default: no limit."""
+    query_elements: Number = None
+    """Pixels or voxels without a label that a query asks for, at most, instead of --query-size. Default: no limit."""
+
+    @property
+    def of_parts(self) -> bool:
+        return self.unit != "image"
+
+
+def check_units(options: UnitOptions, rank: int) -> None:
+    """Refuses what does not go with the images.
+
+    Args:
+      options: asked for.
+      rank: axes of the images.
+
+    Raises:
+      UserError: a number is out of range, or the unit is one of images of other axes.
+    """
+    named = {"stride": options.stride, "per-case": options.per_case, "query-elements": options.query_elements}
+    for name, value in named.items():
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}; it must be at least 1.")
+    if options.unit_size and min(options.unit_size) < 1:
+        raise UserError(f"--unit-size is {_text(options.unit_size)}; it must be at least 1.")
+    if not options.of_parts:
+        given = {"--unit-size": options.unit_size, "--per-case": options.per_case, "--query-elements": options.query_elements}
+        if alone := [name for name, value in given.items() if value]:
+            raise UserError(f"{alone[0]} is for parts of cases. Give --unit slice, box or region, too.")
+        return
+    fitting = {2: ("region",), 3: ("slice", "box")}[rank]
+    if options.unit not in fitting:
+        raise UserError(f"--unit {options.unit}: images here have {rank} axes; it takes image or {' or '.join(fitting)}.")
+    if len(options.unit_size) not in ((0, 1) if options.unit == "slice" else (0, 1, rank)):
+        raise UserError(
+            f"--unit-size is {_text(options.unit_size)}; it takes one number"
+            + ("." if options.unit == "slice" else f", or one for each of the {rank} axes.")
+        )
+    if options.unit == "slice" and options.slice_axis not in range(rank):
+        raise UserError(f"--slice-axis is {options.slice_axis}; images here have the axes 0 to {rank - 1}.")
+
+
+def search_for(options: UnitOptions, shape: Sequence[int], query_size: int) -> Search:
+    """Which windows are looked for.
+
+    Args:
+      options: checked.
+      shape: of the cases, with their padding.
+      query_size: parts in a query.
+
+    Raises:
+      UserError: a part is larger than the images, or dearer than the budget.
+    """
+    if options.unit == "slice":
+        thickness = options.unit_size[0] if options.unit_size else 1
+        size = tuple(thickness if axis == options.slice_axis else 0 for axis in range(len(shape)))
+    else:
+        size = options.unit_size or tuple(max(1, length // SHARE) for length in shape)
+        size = size * len(shape) if len(size) == 1 else size
+    if any(part > length for part, length in zip(size, shape, strict=True)):
+        raise UserError(f"--unit-size is {_text(size)}; images have {_text(shape)} elements. Give less.")
+    volume = prod(sizes_in(shape, size))
+    count = query_size
+    if options.query_elements is not None:
+        if options.query_elements < volume:
+            raise UserError(
+                f"--query-elements is {options.query_elements}, but one {options.unit} of {_text(sizes_in(shape, size))} has {volume}. Give more, or "
+                "a smaller --unit-size."
+            )
+        count = min(count, SPARE * ceil(options.query_elements / volume))
+    return Search(tuple(size), options.stride, min(count, options.per_case or count), options.overlap == "allow")
+
+
+def _text(numbers: Sequence[int]) -> str:
+    return " x ".join(map(str, numbers))

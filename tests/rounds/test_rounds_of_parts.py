@@ -1,0 +1,135 @@
+"""Rounds that ask for parts of cases: what is asked for, what is then known, and what training makes of it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny
+from test_loop import CONFIG, Silent, run, task, without_seconds  # noqa: F401
+
+from jaxal.acquisition.regions import Search
+from jaxal.data.parts import read_unit
+from jaxal.data.scans.prepare import load_case, prepared_shape
+from jaxal.rounds.setup import open_run
+from jaxal.rounds.state import read_state
+from jaxal.strategies.contract import Context, Strategy
+from jaxal.strategies.table import STRATEGIES_OF_PARTS
+from jaxal.tasks.segmentation import SEGMENTATION_OF_PARTS
+from jaxal.types import Unit
+
+BOXES = Search((3, 3, 3), at_most=4)
+
+
+@pytest.fixture
+def parts(task):  # noqa: F811
+    statistics = dataclasses.replace(tiny.STATISTICS, windows=BOXES)
+    return task._replace(kind=SEGMENTATION_OF_PARTS, statistics=statistics, shape_of=prepared_shape)
+
+
+def boxes_of(names):
+    """By case, the boxes that some units ask for."""
+    boxes = {}
+    for name in names:
+        case, _, place = name.partition("@")
+        start, size = (tuple(map(int, part.split(","))) for part in place.split("+"))
+        boxes.setdefault(case, []).append((start, size))
+    return boxes
+
+
+def test_boxes_are_asked_for_and_only_they_are_known(tmp_path, parts):
+    config = dataclasses.replace(CONFIG, query_size=5)
+    first, second = run(tmp_path, parts, "entropy", config)
+    assert len(first["queried"]) == 5 and first["cost"] == 5 * 27 == second["labelled_elements"] - first["labelled_elements"]
+    assert first["labelled_elements"] == 4 * 512 and first["pool_elements"] == 512 * len(parts.splits.pool)
+    assert first["pool"] == second["pool"] == len(parts.splits.pool) - 4  # none is wholly labelled, so all stay
+    assert second["labelled"] == 4 + len(boxes_of(first["queried"]))
+    state = read_state(open_run(tmp_path, "entropy", config, parts, Silent()), 1)
+    for case in state.labelled:
+        example = load_case(case, parts.dataset)
+        expected = np.zeros(tiny.SHAPE, bool)
+        for start, size in boxes_of(first["queried"]).get(case.id, [((0, 0, 0), tiny.SHAPE)]):
+            expected[tuple(slice(a, a + b) for a, b in zip(start, size, strict=True))] = True
+        assert (example.labelled == expected).all() and not example.label[~expected].any() and example.inside.all()
+        whole = load_case(case._replace(label=case.label._replace(parts=None)), parts.dataset)
+        assert (example.label[expected] == whole.label[expected]).all()
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES_OF_PARTS))
+def test_every_strategy_asks_for_boxes_that_do_not_overlap(tmp_path, parts, strategy):
+    config = dataclasses.replace(CONFIG, query_size=6)
+    records = run(tmp_path / "all", parts, strategy, config)
+    asked = [unit for record in records for unit in record["queried"]]
+    assert len(set(asked)) == len(asked) == 12
+    for record in records:
+        assert len(record["scores"]) == 6 and np.isfinite(record["scores"]).all()
+        for boxes in boxes_of(record["queried"]).values():
+            covered = np.zeros(tiny.SHAPE, int)
+            for start, size in boxes:
+                covered[tuple(slice(a, a + b) for a, b in zip(start, size, strict=True))] += 1
+            assert covered.max() == 1
+    again = run(tmp_path / "again", parts, strategy, dataclasses.replace(config, rounds=1))
+    assert without_seconds(again)[0]["queried"] == records[0]["queried"]
+
+
+def test_a_budget_in_elements_is_never_exceeded(tmp_path, parts):
+    config = dataclasses.replace(CONFIG, rounds=3, query_size=99, query_elements=70)
+    for record in run(tmp_path, parts, "entropy", config):
+        assert record["cost"] <= 70 and len(record["queried"]) >= 2
+
+
+def test_what_has_a_label_costs_nothing_again(tmp_path, parts):
+    """Boxes that overlap earlier ones are asked for once more only for what is new in them, and the ledger counts that."""
+    config = dataclasses.replace(CONFIG, rounds=4, query_size=8)
+    statistics = dataclasses.replace(parts.statistics, windows=Search((6, 6, 6), at_most=8))
+    records = run(tmp_path, parts._replace(statistics=statistics), "entropy", config)
+    costs = [record["cost"] for record in records]
+    elements = [record["labelled_elements"] for record in records]
+    assert np.diff(elements).tolist() == costs[:-1]
+    assert min(costs) < 8 * 216
+
+
+def test_a_case_leaves_the_pool_when_all_of_it_has_a_label(tmp_path, parts):
+    """Slices of half a case: two of them are the whole."""
+    statistics = dataclasses.replace(parts.statistics, windows=Search((0, 0, 4), stride=4, at_most=2))
+    config = dataclasses.replace(CONFIG, rounds=3, query_size=2 * len(parts.splits.pool))
+    first, second = run(tmp_path, parts._replace(statistics=statistics), "random", config)
+    assert second["pool"] == 0 and second["queried"] == [] and second["labelled_elements"] == second["pool_elements"]
+    assert first["pool"] == len(parts.splits.pool) - 4
+
+
+def test_what_is_hidden_of_a_case_never_reaches_training_or_a_query(tmp_path, parts):
+    known = {}
+
+    def spoiled(case):
+        example = parts.load(case)
+        known[case.id] = case.label
+        return example._replace(label=np.where(example.labelled, example.label, 1 - example.label))
+
+    plain, other = (run(tmp_path / name, parts._replace(load=load), "bald") for name, load in (("a", parts.load), ("b", spoiled)))
+    assert [record["queried"] for record in plain] == [record["queried"] for record in other]
+    assert [record["scores"] for record in plain] == [record["scores"] for record in other]
+    assert plain[1]["dice"] == other[1]["dice"]
+    assert any(label and label.parts for label in known.values())
+
+
+def test_a_killed_run_goes_on_with_the_same_boxes(tmp_path, parts):
+    config = dataclasses.replace(CONFIG, query_size=3)
+    whole = run(tmp_path / "whole", parts, "power_bald", config)
+    run(tmp_path / "cut", parts, "power_bald", dataclasses.replace(config, rounds=1))
+    assert without_seconds(run(tmp_path / "cut", parts, "power_bald", config)) == without_seconds(whole)
+
+
+def test_the_noise_of_clasp_wanes(parts):
+    strategy: Strategy = STRATEGIES_OF_PARTS["clasp_pe"]()
+    given = [strategy.given(Context(None, [], round_, 5), None, None)["windows_entropy_by_class"] for round_ in range(5)]
+    np.testing.assert_allclose(given, [1, 100**0.25, 10, 100**0.75, 100])
+
+
+def test_names_of_units_are_read_as_they_are_written(parts):
+    cases = {case.id: case for case in parts.splits.pool}
+    case = parts.splits.pool[0]
+    assert read_unit(Unit(case, (1, 0, 2), (3, 4, 5)).id, cases) == Unit(case, (1, 0, 2), (3, 4, 5), 60.0)
+    assert read_unit(case.id, cases) == Unit(case)
+    assert read_unit(f"{case.id}@1,2", cases) is None and read_unit("nobody@0,0,0+1,1,1", cases) is None
+    strange = case._replace(id="a@1,2+3,4")
+    assert read_unit("a@1,2+3,4", {strange.id: strange}) == Unit(strange)
