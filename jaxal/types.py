@@ -215,7 +215,8 @@ class Statistic(NamedTuple):
     Attributes:
       needs_members, needs_each_member: whether it reads the members' moments, or the members one by one.
       needs_features: whether it reads the head's input or the embedding.
-      given: what it reads from the view besides, where the strategy gives nothing else; None if it reads nothing.
+      given: what it reads from the view besides, where the strategy gives nothing else; `...` where a strategy must give it, None if it
+        reads nothing.
     """
 
     evaluate: Callable[[Any, Any], Any]

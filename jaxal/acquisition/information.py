@@ -236,17 +236,17 @@ def mass(probability: Array, class_frequency: Array | np.ndarray) -> Array:
     return 1.0 - (probability * jnp.broadcast_to(class_frequency, probability.shape)).sum(-1)
 
 
-def step_rates(rate: float | Literal["normalised"], extended: Array, share: float = 0.5) -> Array:
+def step_rates(rate: Array | float | Literal["normalised"], extended: Array, share: float = 0.5) -> Array:
     """The rate of the one step for each candidate, `[..., features + 1] -> [...]`: a number, or `share / |φ|²`, free of the features' scale."""
     square = jnp.square(extended).sum(-1)  # at least 1, from the constant
-    return share / square if rate == "normalised" else jnp.full_like(square, rate)
+    return share / square if isinstance(rate, str) else jnp.broadcast_to(jnp.asarray(rate, square.dtype), square.shape)
 
 
 def information_gain(
     candidates: Candidates | Items,
     reference: Reference,
     variant: Variant,
-    rate: float | Literal["normalised"],
+    rate: Array | float | Literal["normalised"],
     step: Step = "sgd",
     renormalise: bool = False,
     block: int | None = None,

@@ -162,6 +162,8 @@ class Pass:
         """The params, and what each statistic that reads something is given."""
         params, values = params if isinstance(params, Given) else (params, {})
         chosen = {name: values.get(name, own) for name, own in self._given.items()}
+        if lacking := [name for name, value in chosen.items() if value is ...]:
+            raise ValueError(f"{lacking} read what a strategy must give them.")
         return Given(params, jax.tree.map(lambda part: np.asarray(part, np.float32) if np.isscalar(part) else part, chosen))
 
     def _structure(self, params: Params | Given, key: Array, example: Example) -> Collected:

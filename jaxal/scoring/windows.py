@@ -5,13 +5,13 @@ a case only its best windows leave it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxal.acquisition import regions, uncertainty
+from jaxal.acquisition import information, regions, uncertainty
 from jaxal.acquisition.regions import Extent, Search, Windows
 from jaxal.arrays import one_hot
 from jaxal.scoring.statistics import StatisticsConfig, View
@@ -19,6 +19,13 @@ from jaxal.types import Statistic
 
 Array = jax.Array
 Measure = Callable[[Any], Array]  # moments -> [..., elements], not negative
+
+
+class GainStep(NamedTuple):
+    """What information gain is measured with: the rate of the one gradient step, and the evaluation set."""
+
+    rate: Array
+    reference: information.Reference
 
 
 def windows_of(measure: Measure, of_members: bool = False, noisy: bool = False) -> Statistic:
@@ -61,6 +68,11 @@ def entropy_by_class(view: View, config: StatisticsConfig) -> Windows:
         for number, values in enumerate(maps)
     ]
     return jax.tree.map(lambda *parts: jnp.stack(parts), *found)
+
+
+def best_by(values: Array, view: View, config: StatisticsConfig) -> Windows:
+    """The windows of largest mean of a measure, `[elements]`, not negative."""
+    return _best(view, config, _Places(view, config).means(values), noisy=False)
 
 
 class _Places:

@@ -84,7 +84,7 @@ def mass() -> Strategy:
         values = information.mass(regions.candidates.probability[regions.used], frequency)
         return _mean_over_regions(values, np.asarray(regions.used))
 
-    return Strategy(Needs(pool=("regions",), evaluation=("evaluation_sample",)), score, _reference)
+    return Strategy(Needs(pool=("regions",), evaluation=("evaluation_sample",)), score, reference_of)
 
 
 def egl() -> Strategy:
@@ -129,14 +129,17 @@ def _information_gain(
         return {name: np.asarray(part, np.float64).tolist() for name, part in parts(statistics, context)._asdict().items()}
 
     needs = Needs(pool=("regions",), evaluation=("evaluation_sample",))
-    return Strategy(needs, score, _reference, explain=explain)
+    return Strategy(needs, score, reference_of, explain=explain)
 
 
-def _reference(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> information.Reference:
+def reference_of(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> information.Reference:
+    """The evaluation set as information gain is measured on it."""
     sample: EvaluationSample = evaluation.statistics["evaluation_sample"]
     features = np.moveaxis(np.asarray(sample.features), 0, 1).reshape(sample.features.shape[1], -1)
     counts = sample.class_counts.sum(0).astype(np.float32)
-    return information.make_reference(jnp.asarray(features), *head, jnp.asarray(sample.weights.reshape(-1)), jnp.asarray(counts))
+    return information.make_reference(
+        jnp.asarray(features), *head, jnp.asarray(sample.weights.reshape(-1)), jnp.asarray(counts)
+    )
 
 
 def _mean_over_regions(values: Array | np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -9,12 +9,15 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxal.acquisition import regions
+from jaxal.acquisition import information, regions
 from jaxal.acquisition.regions import Windows
 from jaxal.acquisition.selection import Query
+from jaxal.scoring.windows import GainStep
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
+from jaxal.strategies.informative import reference_of
 from jaxal.types import Collected, Seen, Unit
 
 Array = jax.Array
@@ -134,6 +137,36 @@ def _power(beta: float) -> float:
 def ripu() -> Strategy:
     """Windows that are mixed and unsure: entropy of their shares of predicted classes, times their mean entropy (Xie et al. 2022, arXiv 2111.12940)."""
     return by_windows("windows_impurity")
+
+
+def eig() -> Strategy:
+    """Windows of largest expected information gain on the evaluation set, by blocks (Mehta et al. 2022, arXiv 2208.00974)."""
+    return _by_gain("eig")
+
+
+def aeig() -> Strategy:
+    """Windows of largest adapted expected information gain on the evaluation set, by blocks (Mehta et al. 2022, arXiv 2208.00974)."""
+    return _by_gain("aeig")
+
+
+def uig() -> Strategy:
+    """Windows of largest uniform information gain on the evaluation set, by blocks (Mehta et al. 2022, arXiv 2208.00974)."""
+    return _by_gain("uig")
+
+
+def cfig() -> Strategy:
+    """Windows of largest class-frequency information gain on the evaluation set, by blocks (Mehta et al. 2022, arXiv 2208.00974)."""
+    return _by_gain("cfig")
+
+
+def _by_gain(variant: information.Variant) -> Strategy:
+    name = f"windows_{variant}"
+
+    def given(context: Context, head: Head, evaluation: Seen) -> dict[str, GainStep]:
+        return {name: GainStep(jnp.float32(context.learning_rate), reference_of(context, head, evaluation, evaluation))}
+
+    chosen = by_windows(name)
+    return chosen._replace(needs=chosen.needs._replace(evaluation=("evaluation_sample",)), given=given)
 
 
 def class_balanced(*, share: float = 1.0) -> Strategy:

@@ -50,5 +50,5 @@ CLASSIFICATION_STRATEGIES: Table = {
 STRATEGIES_OF_PARTS: Table = _named(
     *(regions.random, regions.foreground_random, regions.least_confidence, regions.margin, regions.entropy, regions.mc_entropy),
     *(regions.variation_ratio, regions.mean_std, regions.bald, regions.power_entropy, regions.power_bald),
-    *(regions.ripu, regions.class_balanced, regions.clasp_pe),
+    *(regions.eig, regions.aeig, regions.uig, regions.cfig, regions.ripu, regions.class_balanced, regions.clasp_pe),
 )

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxal.acquisition import aggregate, information, uncertainty
-from jaxal.arrays import count, rows_of
+from jaxal.acquisition import uncertainty
 from jaxal.assessment import calibration, fairness, metrics
 from jaxal.assessment.learning_curves import area_under
 from jaxal.data.scans.nifti import read_label
@@ -24,11 +23,12 @@ from jaxal.data.scans.prepare import prepared_shape
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.scoring import windows
-from jaxal.scoring.statistics import EvaluationSample, Regions, StatisticsConfig, View, of_classes
+from jaxal.scoring.statistics import StatisticsConfig, View, of_classes
 from jaxal.strategies.table import STRATEGIES, STRATEGIES_OF_PARTS
 from jaxal.tasks.measures import number, pool_of
 from jaxal.tasks.original_grid import to_original_grid, write_image
 from jaxal.tasks.pictures import draw_case
+from jaxal.tasks.regions import WINDOWS_OF_GAIN, evaluation_sample, foreground, masked_entropy, region_of_interest, regions
 from jaxal.training import losses
 from jaxal.types import Assessment, Case, Column, Example, Measure, Predicting, Seen, Sight, Statistic, TaskKind
 
@@ -48,50 +48,6 @@ def loss(config: Any, logits: Array, batch: Example) -> Array:
 
 
 # Statistics
-
-
-def region_of_interest(view: View, config: StatisticsConfig) -> Array:
-    """The elements around what the network takes for foreground, `[elements]`."""
-    probability = uncertainty.mean_probability(view.single)
-    sizes = (config.roi_dilate, config.roi_threshold, config.roi_at_least)
-    return aggregate.region_of_interest(probability, view.inside, view.shape, *sizes)
-
-
-def masked_entropy(view: View, config: StatisticsConfig) -> Array:
-    """Entropy as a share of its maximum log C, averaged over the region of interest: in [0, 1], whatever the volume."""
-    scaled = uncertainty.entropy(view.single) / np.log(view.logits.shape[0])
-    return aggregate.masked_mean(scaled, region_of_interest(view, config))
-
-
-def foreground(view: View, config: StatisticsConfig) -> Array:
-    """Share of the elements that the network takes for foreground, in expectation: never zero, so that every case has a chance."""
-    return aggregate.masked_mean(1.0 - uncertainty.mean_probability(view.single)[0], view.inside)
-
-
-def regions(view: View, config: StatisticsConfig) -> Regions:
-    """The label-gradient moments of the regions of interest; one region plays the part that one image has in classification."""
-    probability = uncertainty.mean_probability(view.single)
-    interest = region_of_interest(view, config).astype(jnp.float32)
-    share = information.block_mean(interest, view.inside, view.shape, config.region_size)
-    largest, chosen = aggregate.largest(share, min(config.regions_at_most, share.size))
-    candidates = information.region_candidates(view.features, probability, view.inside, view.shape, config.region_size, chosen)
-    return Regions(candidates, largest > 0)
-
-
-def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
-    """Draws elements without replacement, half near the true structure, weighted so that means over the volume stay unbiased."""
-    classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
-    near = aggregate.dilate_mask((view.label > 0) & view.labelled, view.shape, config.roi_dilate) & view.inside
-    draw = jax.random.uniform(view.key, near.shape)
-    per_stratum = config.evaluation_samples // 2
-    features, weights = [], []
-    for stratum in (near, view.inside & ~near):
-        value, index = aggregate.largest(jnp.where(stratum, draw, -1.0), min(per_stratum, draw.size))
-        drawn = value >= 0
-        features.append(rows_of(view.features, index).T)
-        weights.append(jnp.where(drawn, count(stratum) / count(drawn), 0.0))
-    counts = ((view.label[None, :] == classes[:, None]) & (near & view.labelled)[None, :]).sum(-1)
-    return EvaluationSample(jnp.concatenate(features, -1), jnp.concatenate(weights), counts)
 
 
 def overlap(view: View, config: StatisticsConfig) -> metrics.Overlap:
@@ -363,5 +319,5 @@ SEGMENTATION = TaskKind(
 
 # Where parts of cases are asked for.
 SEGMENTATION_OF_PARTS = SEGMENTATION._replace(
-    statistics={**STATISTICS, **windows.STATISTICS}, strategies=STRATEGIES_OF_PARTS, in_parts=True
+    statistics={**STATISTICS, **windows.STATISTICS, **WINDOWS_OF_GAIN}, strategies=STRATEGIES_OF_PARTS, in_parts=True
 )

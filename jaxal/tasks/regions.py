@@ -1,0 +1,91 @@
+"""What the pass computes of label maps: the region of interest, its regions, and windows of largest information gain."""
+
+import math
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxal.acquisition import aggregate, information, uncertainty
+from jaxal.acquisition.regions import Windows
+from jaxal.arrays import count, rows_of
+from jaxal.scoring import windows
+from jaxal.scoring.statistics import EvaluationSample, Regions, StatisticsConfig, View
+from jaxal.scoring.windows import GainStep
+from jaxal.types import Statistic
+
+Array = jax.Array
+
+
+def region_of_interest(view: View, config: StatisticsConfig) -> Array:
+    """The elements around what the network takes for foreground, `[elements]`."""
+    probability = uncertainty.mean_probability(view.single)
+    sizes = (config.roi_dilate, config.roi_threshold, config.roi_at_least)
+    return aggregate.region_of_interest(probability, view.inside, view.shape, *sizes)
+
+
+def masked_entropy(view: View, config: StatisticsConfig) -> Array:
+    """Entropy as a share of its maximum log C, averaged over the region of interest: in [0, 1], whatever the volume."""
+    scaled = uncertainty.entropy(view.single) / np.log(view.logits.shape[0])
+    return aggregate.masked_mean(scaled, region_of_interest(view, config))
+
+
+def foreground(view: View, config: StatisticsConfig) -> Array:
+    """Share of the elements that the network takes for foreground, in expectation: never zero, so that every case has a chance."""
+    return aggregate.masked_mean(1.0 - uncertainty.mean_probability(view.single)[0], view.inside)
+
+
+def regions(view: View, config: StatisticsConfig) -> Regions:
+    """The label-gradient moments of the regions of interest; one region plays the part that one image has in classification."""
+    return _regions(view, config)[0]
+
+
+def _regions(view: View, config: StatisticsConfig) -> tuple[Regions, Array]:
+    """The regions of interest, and their places among all blocks of the image."""
+    probability = uncertainty.mean_probability(view.single)
+    interest = region_of_interest(view, config).astype(jnp.float32)
+    share = information.block_mean(interest, view.inside, view.shape, config.region_size)
+    largest, chosen = aggregate.largest(share, min(config.regions_at_most, share.size))
+    candidates = information.region_candidates(view.features, probability, view.inside, view.shape, config.region_size, chosen)
+    return Regions(candidates, largest > 0), chosen
+
+
+def windows_of_gain(variant: information.Variant) -> Statistic:
+    """The windows of largest mean information gain (Mehta et al. 2022, arXiv 2208.00974), of which the strategy gives a `GainStep`.
+
+    The gain is that of each block of the image that meets the region of interest, and all elements of a block share it: of windows that are
+    blocks it is exact. Elsewhere there is nothing to gain, and less than nothing counts as nothing.
+    """
+
+    def evaluate(view: View, config: StatisticsConfig) -> Windows:
+        step: GainStep = view.given
+        found, chosen = _regions(view, config)
+        gain = information.information_gain(found.candidates, step.reference, variant, step.rate, long_steps=True)
+        of_block = jnp.where(found.used, jnp.maximum(gain.mass + gain.gain, 0.0), 0.0)
+        counts = [-(-length // config.region_size) for length in view.shape]
+        blocks = jnp.zeros(math.prod(counts)).at[chosen].set(of_block).reshape(counts)
+        for axis, length in enumerate(view.shape):
+            blocks = jax.lax.slice_in_dim(jnp.repeat(blocks, config.region_size, axis), 0, length, axis=axis)
+        return windows.best_by(blocks.reshape(-1), view, config)
+
+    return Statistic(evaluate, needs_features=True, given=...)
+
+
+def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
+    """Draws elements without replacement, half near the true structure, weighted so that means over the volume stay unbiased."""
+    classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
+    near = aggregate.dilate_mask((view.label > 0) & view.labelled, view.shape, config.roi_dilate) & view.inside
+    draw = jax.random.uniform(view.key, near.shape)
+    per_stratum = config.evaluation_samples // 2
+    features, weights = [], []
+    for stratum in (near, view.inside & ~near):
+        value, index = aggregate.largest(jnp.where(stratum, draw, -1.0), min(per_stratum, draw.size))
+        drawn = value >= 0
+        features.append(rows_of(view.features, index).T)
+        weights.append(jnp.where(drawn, count(stratum) / count(drawn), 0.0))
+    counts = ((view.label[None, :] == classes[:, None]) & (near & view.labelled)[None, :]).sum(-1)
+    return EvaluationSample(jnp.concatenate(features, -1), jnp.concatenate(weights), counts)
+
+
+WINDOWS_OF_GAIN = {f"windows_{variant}": windows_of_gain(variant) for variant in get_args(information.Variant)}
