@@ -20,9 +20,10 @@ from jaxal.data.scans.prepare import load_case
 from jaxal.data.stream import batches
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
+from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
-from jaxal.types import Case, Example, Model, Params, TaskKind
+from jaxal.types import Case, Example, Model, Params
 
 
 class Sizes(NamedTuple):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxal.arrays import by_class, exponentials_of
-from jaxal.types import Moments
+from jaxal.task_kind import Moments
 
 Array = jax.Array
 

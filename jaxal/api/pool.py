@@ -17,9 +17,10 @@ from jaxal.scoring.pool_pass import Pass
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.strategies.contract import Context, Needs, Strategy, decide, score_pool
 from jaxal.strategies.named import named_strategy
+from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
-from jaxal.types import Array, Case, Collected, Example, Model, Params, Seen, TaskKind, Unit
+from jaxal.types import Array, Case, Collected, Example, Model, Params, Seen, Unit
 
 Images = Any  # an array [items, *space, channels], or a sequence of [*space, channels] that are read one by one
 Labelled = tuple[Images, Any]  # images and their labels

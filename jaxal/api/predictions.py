@@ -20,9 +20,10 @@ from jaxal.scoring.journal import Journal
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.strategies.contract import Context, Strategy
 from jaxal.strategies.named import Table, named_strategy
+from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
-from jaxal.types import Array, Case, Collected, Seen, TaskKind, Unit
+from jaxal.types import Array, Case, Collected, Seen, Unit
 
 Read = Callable[[str], Iterable[np.ndarray]]  # from a case's name to its members' predictions, [*space, classes] each
 

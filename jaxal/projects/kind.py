@@ -24,7 +24,8 @@ from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
 from jaxal.studies.scans import Chosen
-from jaxal.types import Case, Params, TaskKind
+from jaxal.task_kind import TaskKind
+from jaxal.types import Case, Params
 from jaxal.worklists.items import Item
 from jaxal.worklists.items import Kind as WorklistKind
 

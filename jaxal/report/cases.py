@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxal.rounds.ledger import RunOnDisk
 from jaxal.rounds.pictures import picture_path
-from jaxal.types import Assessment
+from jaxal.task_kind import Assessment
 
 PICTURES_AT_MOST = 240  # cases shown in all: a study of forty runs stays under ten megabytes
 

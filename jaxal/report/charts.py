@@ -10,7 +10,7 @@ import numpy as np
 from jaxal.assessment.learning_curves import GOAL
 from jaxal.report.curves import Value, draw_curves, extreme_panels, group_panels, look, panels_of
 from jaxal.rounds.ledger import FULL, RunOnDisk, milliseconds_a_case
-from jaxal.types import Assessment
+from jaxal.task_kind import Assessment
 
 GREY = "#808890"  # is read on white and on black
 STYLE: dict[Any, Any] = {  # matplotlib's types list every name that may be a key

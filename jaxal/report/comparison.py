@@ -38,9 +38,9 @@ from scipy import special
 
 from jaxal.assessment.learning_curves import GOAL, labels_needed
 from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs
+from jaxal.task_kind import Assessment, Curve
 from jaxal.tasks.measures import LABELS
 from jaxal.tasks.table import kind_of
-from jaxal.types import Assessment, Curve
 
 FEWEST_SEEDS = 3  # that an interval is given of
 

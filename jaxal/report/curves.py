@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs
+from jaxal.task_kind import Assessment
 from jaxal.tasks.table import kind_of
-from jaxal.types import Assessment
 
 FEW = 6  # strategies that a plot holds with their names and ranges
 

@@ -11,9 +11,9 @@ from jaxal.report.comparison import FEWEST_SEEDS, Comparison, Estimate, means_ov
 from jaxal.report.tables import Cell, Head, Line, fitted, has_interval, interval, meanings, number, table
 from jaxal.rounds.ledger import FULL, RunOnDisk, values_after
 from jaxal.strategies.named import summary_of
+from jaxal.task_kind import Assessment, Measure
 from jaxal.tasks.measures import LABELS, measure_of
 from jaxal.tasks.table import KINDS
-from jaxal.types import Assessment, Measure
 
 FEW_GROUPS = 2  # which have columns of their own in the table of all measures
 

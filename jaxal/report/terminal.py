@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxal.files import write_text
 from jaxal.report.comparison import Comparison, Estimate, means_over
 from jaxal.rounds.ledger import read_runs
+from jaxal.task_kind import Assessment, Column
 from jaxal.tasks.measures import measure_of
 from jaxal.tasks.table import kind_of
-from jaxal.types import Assessment, Column
 
 SECONDS_BETWEEN_LINES = 15.0
 

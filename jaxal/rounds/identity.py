@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxal.errors import UserError
 from jaxal.numbers import NUMBERS, NUMBERS_BEFORE_THEY_WERE_RECORDED
-from jaxal.types import TaskKind
+from jaxal.task_kind import TaskKind
 
 FORMAT = 2  # of config.json; 1 is that of versions before 0.2, which does not name its format
 

@@ -9,7 +9,8 @@ from jaxal.files import writing
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.members import predict
-from jaxal.types import Params, Sight
+from jaxal.task_kind import Sight
+from jaxal.types import Params
 
 PICTURES_A_ROUND = 12  # of the queried cases, best first
 

@@ -10,7 +10,8 @@ from jaxal.rounds.networks import make_networks
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import last_finished
 from jaxal.scoring.members import predict
-from jaxal.types import Case, Load, Model, Predicting
+from jaxal.task_kind import Predicting
+from jaxal.types import Case, Load, Model
 
 
 def predict_round(run: Run, progress: Callable[[int, int], None]) -> list[str]:

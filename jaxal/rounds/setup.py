@@ -19,8 +19,9 @@ from jaxal.rounds.protocol import Shares
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy
+from jaxal.task_kind import TaskKind
 from jaxal.training.config import TrainingConfig
-from jaxal.types import Case, Example, Labels, Load, Model, TaskKind, Watcher
+from jaxal.types import Case, Example, Labels, Load, Model, Watcher
 
 
 @dataclasses.dataclass(frozen=True)

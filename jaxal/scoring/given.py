@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxal.errors import UserError
 from jaxal.scoring.statistics import View
-from jaxal.types import Array, Collected, Moments, Statistic, TaskKind
+from jaxal.task_kind import Moments, Statistic, TaskKind
+from jaxal.types import Array, Collected
 
 _MULTIPLE = 32  # to which sizes are filled up, so that cases of like sizes share their compiled programs
 

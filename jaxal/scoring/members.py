@@ -12,7 +12,8 @@ import numpy as np
 
 from jaxal.arrays import Features, flat, logits_of
 from jaxal.cells import Cells
-from jaxal.types import Example, Masks, Model, Moments, Params, TaskKind
+from jaxal.task_kind import Moments, TaskKind
+from jaxal.types import Example, Masks, Model, Params
 
 Array = jax.Array
 

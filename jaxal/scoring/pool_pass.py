@@ -21,7 +21,8 @@ from jaxal.numbers import NUMBERS
 from jaxal.scoring.journal import Journal, Keeping
 from jaxal.scoring.members import MembersConfig, Stream, first_network, member_moments, member_probabilities
 from jaxal.scoring.statistics import View
-from jaxal.types import Case, Collected, Example, Model, Params, Statistic, TaskKind
+from jaxal.task_kind import Statistic, TaskKind
+from jaxal.types import Case, Collected, Example, Model, Params
 
 Array = jax.Array
 

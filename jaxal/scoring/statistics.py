@@ -13,7 +13,7 @@ import jax
 from jaxal.acquisition import aggregate, gradients, information, uncertainty
 from jaxal.acquisition.regions import Search
 from jaxal.arrays import Features
-from jaxal.types import Statistic
+from jaxal.task_kind import Statistic
 
 Array = jax.Array
 

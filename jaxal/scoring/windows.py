@@ -15,7 +15,7 @@ from jaxal.acquisition import information, regions, uncertainty
 from jaxal.acquisition.regions import Extent, Search, Windows
 from jaxal.arrays import one_hot
 from jaxal.scoring.statistics import StatisticsConfig, View
-from jaxal.types import Statistic
+from jaxal.task_kind import Statistic
 
 Array = jax.Array
 Measure = Callable[[Any], Array]  # moments -> [..., elements], not negative

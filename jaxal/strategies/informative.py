@@ -137,9 +137,7 @@ def reference_of(context: Context, head: Head, labelled: Seen, evaluation: Seen)
     sample: EvaluationSample = evaluation.statistics["evaluation_sample"]
     features = np.moveaxis(np.asarray(sample.features), 0, 1).reshape(sample.features.shape[1], -1)
     counts = sample.class_counts.sum(0).astype(np.float32)
-    return information.make_reference(
-        jnp.asarray(features), *head, jnp.asarray(sample.weights.reshape(-1)), jnp.asarray(counts)
-    )
+    return information.make_reference(jnp.asarray(features), *head, jnp.asarray(sample.weights.reshape(-1)), jnp.asarray(counts))
 
 
 def _mean_over_regions(values: Array | np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -29,9 +29,10 @@ from jaxal.studies import option_types, revisit, study
 from jaxal.studies.presets import OF_IMAGES, OF_IMAGES_AS_PUBLISHED
 from jaxal.studies.scans import Chosen
 from jaxal.studies.workers import alone
+from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
-from jaxal.types import Case, Model, TaskKind
+from jaxal.types import Case, Model
 
 STUDY = [
     "random",

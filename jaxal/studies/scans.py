@@ -27,8 +27,9 @@ from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.studies import option_types, study, units
 from jaxal.studies.presets import Preset
 from jaxal.studies.workers import alone
+from jaxal.task_kind import TaskKind
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
-from jaxal.types import Case, Model, TaskKind
+from jaxal.types import Case, Model
 
 FOREGROUND_SHARE = 1 / 3  # of patches that are drawn around the structure, as in nnU-Net
 SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced

@@ -29,8 +29,8 @@ from jaxal.studies.configuration import set_aside, settle_config
 from jaxal.studies.progress import note_runs
 from jaxal.studies.submission import SubmitConfig
 from jaxal.studies.workers import CLAIMS, SUMMARISED, Piece, Work, is_summarised, shared
+from jaxal.task_kind import TaskKind
 from jaxal.tasks.segmentation import SEGMENTATION
-from jaxal.types import TaskKind
 
 
 @dataclasses.dataclass(frozen=True)

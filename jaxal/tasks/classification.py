@@ -21,10 +21,11 @@ from jaxal.cells import Cells
 from jaxal.files import write_text
 from jaxal.scoring.statistics import EvaluationSample, Regions, View, of_classes
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
+from jaxal.task_kind import Assessment, Column, Measure, Predicting, Sight, Statistic, TaskKind
 from jaxal.tasks.measures import number, pool_of
 from jaxal.tasks.pictures import draw_image
 from jaxal.training import losses
-from jaxal.types import Assessment, Case, Column, Example, Measure, Predicting, Seen, Sight, Statistic, TaskKind
+from jaxal.types import Case, Example, Seen
 
 Array = jax.Array
 
@@ -178,7 +179,7 @@ class AucCurve(NamedTuple):
     """One run as the comparison sees it.
 
     Attributes:
-      labelled, pool: see `types.Curve`.
+      labelled, pool: see `task_kind.Curve`.
       probability: predicted for each test case after each round, `[rounds, cases, classes]`.
       label: classes of the test cases, `[cases]`.
       nll, ece: after the last round.
@@ -192,11 +193,11 @@ class AucCurve(NamedTuple):
     ece: float
 
     def levels(self) -> np.ndarray:
-        """See `types.Curve`: AUC of each class against the rest, its mean over the classes for which there is one."""
+        """See `task_kind.Curve`: AUC of each class against the rest, its mean over the classes for which there is one."""
         return np.array([_macro(metrics.one_vs_rest_auc(round_, self.label)) for round_ in self.probability])
 
     def measures(self) -> dict[str, float]:
-        """See `types.Curve`."""
+        """See `task_kind.Curve`."""
         levels, last = self.levels(), self.probability[-1]
         return {
             "auc": float(levels[-1]),

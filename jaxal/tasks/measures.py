@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxal.types import Assessment, Measure
+from jaxal.task_kind import Assessment, Measure
 
 # What the mean curve over seeds comes to, for any kind of task.
 LABELS = {

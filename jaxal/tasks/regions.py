@@ -13,7 +13,7 @@ from jaxal.arrays import count, rows_of
 from jaxal.scoring import windows
 from jaxal.scoring.statistics import EvaluationSample, Regions, StatisticsConfig, View
 from jaxal.scoring.windows import GainStep
-from jaxal.types import Statistic
+from jaxal.task_kind import Statistic
 
 Array = jax.Array
 

@@ -25,12 +25,13 @@ from jaxal.files import write_text
 from jaxal.scoring import windows
 from jaxal.scoring.statistics import StatisticsConfig, View, of_classes
 from jaxal.strategies.table import STRATEGIES, STRATEGIES_OF_PARTS
+from jaxal.task_kind import Assessment, Column, Measure, Predicting, Sight, Statistic, TaskKind
 from jaxal.tasks.measures import number, pool_of
 from jaxal.tasks.original_grid import to_original_grid, write_image
 from jaxal.tasks.pictures import draw_case
 from jaxal.tasks.regions import WINDOWS_OF_GAIN, evaluation_sample, foreground, masked_entropy, region_of_interest, regions
 from jaxal.training import losses
-from jaxal.types import Assessment, Case, Column, Example, Measure, Predicting, Seen, Sight, Statistic, TaskKind
+from jaxal.types import Case, Example, Seen
 
 Array = jax.Array
 
@@ -132,7 +133,7 @@ class DiceCurve(NamedTuple):
     """One run as the comparison sees it.
 
     Attributes:
-      labelled, pool: see `types.Curve`.
+      labelled, pool: see `task_kind.Curve`.
       dice: of each test case after each round, `[rounds, cases]`; NaN where it is undefined.
       groups: of the test cases, `[cases]`.
       nll, ece: after the last round.
@@ -146,11 +147,11 @@ class DiceCurve(NamedTuple):
     ece: float
 
     def levels(self) -> np.ndarray:
-        """See `types.Curve`: mean Dice over the cases in which it is defined."""
+        """See `task_kind.Curve`: mean Dice over the cases in which it is defined."""
         return np.nanmean(self.dice, axis=-1)
 
     def measures(self) -> dict[str, float]:
-        """See `types.Curve`."""
+        """See `task_kind.Curve`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # Dice may be defined in no case of a group
             by_dice = measures(self.dice[-1], self.groups)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxal.errors import UserError
+from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
-from jaxal.types import TaskKind
 
 KINDS: Mapping[str, TaskKind] = {kind.name: kind for kind in (SEGMENTATION, CLASSIFICATION)}
 

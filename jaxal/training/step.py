@@ -29,7 +29,7 @@ class Recipe(NamedTuple):
     Attributes:
       model: the network.
       config: how to train it.
-      loss, dense: of the kind of task (`types.TaskKind`).
+      loss, dense: of the kind of task (`task_kind.TaskKind`).
       auxiliary: an output with a loss of its own.
       in_parts: of the kind of task; an example's loss then weighs as much as it has labelled elements.
     """

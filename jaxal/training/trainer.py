@@ -15,9 +15,10 @@ import numpy as np
 
 from jaxal.data.stream import ahead, stacked
 from jaxal.errors import within_memory
+from jaxal.task_kind import TaskKind
 from jaxal.training.config import TrainingConfig
 from jaxal.training.step import Recipe, TrainState, compiled_step, everywhere, fresh_state, make_mesh
-from jaxal.types import Auxiliary, Example, Model, Params, TaskKind
+from jaxal.types import Auxiliary, Example, Model, Params
 
 Array = jax.Array
 Draw = Callable[[int, np.random.Generator], Example]  # a labelled case's number and the draw's own generator
