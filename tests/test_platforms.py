@@ -29,6 +29,7 @@ from jaxal.scoring import given, members, pool_pass
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies import diverse, informative
+from jaxal.tasks import classification
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
@@ -213,6 +214,9 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "strategies/diverse.py _compiled_nearest": lambda: iter([of(diverse._compiled_nearest, POINTS, reals(4, 6))]),
     "strategies/informative.py _compiled_gain": gains,
     "strategies/informative.py _compiled_linear_gain": linear_gains,
+    "tasks/classification.py _sums_of_images": lambda: iter(
+        [of(classification._sums_of_images, reals(3, 30), jax.ShapeDtypeStruct((30,), np.int32), flags(30))]
+    ),
     "training/step.py compiled_step": trainings,
     "training/step.py fresh_state": fresh,
     "training/trainer.py start": drawn_weights,

@@ -52,6 +52,48 @@ def dice(counts: Overlap) -> np.ndarray:
     return np.where(denominator > 0, 2 * tp / np.maximum(denominator, 1), np.nan)
 
 
+def jaccard(counts: Overlap) -> np.ndarray:
+    """Intersection over union by class, `[..., classes]`: TP / (TP + FP + FN) (Jaccard 1912); NaN and 0 as of `dice`."""
+    tp, fp, fn = (np.asarray(part, np.float64) for part in counts)
+    union = tp + fp + fn
+    return np.where(union > 0, tp / np.maximum(union, 1), np.nan)
+
+
+def foreground(counts: Overlap) -> Overlap:
+    """The counts of all classes above 0 as one class, `[..., classes]` to `[...]`: to take one for another of them is no mistake."""
+    tp, fp, fn = (np.asarray(part, np.float64) for part in counts)
+    elements = (tp + fn).sum(-1)
+    return Overlap(elements - (tp + fp + fn)[..., 0], fn[..., 0], fp[..., 0])
+
+
+def pooled_f1(counts: Overlap) -> np.ndarray:
+    """Pixel F1, which is Dice, of all images' elements as though they were one image: `[images, ...]` to `[...]`.
+
+    Large structures count more than small ones, and an image without the class counts by what was predicted there. NaN where no image has it.
+    """
+    return dice(Overlap(*(np.asarray(part, np.float64).sum(0) for part in counts)))
+
+
+class MeanOverImages(NamedTuple):
+    """A score of each image, averaged.
+
+    Attributes:
+      mean: over the images in which the score is defined; NaN where it is in none.
+      undefined: how many images were left out.
+    """
+
+    mean: np.ndarray
+    undefined: np.ndarray
+
+
+def mean_image_f1(counts: Overlap) -> MeanOverImages:
+    """Pixel F1 of each image, averaged: `[images, ...]` to `[...]`. All images count alike, but those that neither have nor are given the class."""
+    values = dice(counts)
+    defined = ~np.isnan(values)
+    total = np.where(defined, values, 0.0).sum(0)
+    return MeanOverImages(np.where(defined.any(0), total / np.maximum(defined.sum(0), 1), np.nan), (~defined).sum(0))
+
+
 def mean_foreground_dice(counts: Overlap) -> np.ndarray:
     """Mean Dice over the classes above 0 that are defined, `[...]`; NaN where none is."""
     values = dice(counts)[..., 1:]

@@ -21,6 +21,28 @@ class Apart(NamedTuple):
     surface_dice: float
 
 
+class SurfaceDistances(NamedTuple):
+    """Mean and 95th percentile of the distances between two surfaces, in mm: NaN where both structures are empty, infinity where one is.
+
+    Attributes:
+      mean_there: from the first's surface to the second's; large where the first has what the second lacks.
+      mean_back: from the second's surface to the first's.
+      mean: over the elements of both surfaces.
+      percentile95_there, percentile95_back: the same of the percentile.
+    """
+
+    mean_there: float
+    mean_back: float
+    mean: float
+    percentile95_there: float
+    percentile95_back: float
+
+    @property
+    def hausdorff95(self) -> float:
+        """The larger of both percentiles (Huttenlocher et al. 1993)."""
+        return max(self.percentile95_there, self.percentile95_back)
+
+
 class Detection(NamedTuple):
     """Connected components of two maps, and how many of them touch one of the other map."""
 
@@ -69,6 +91,23 @@ def _box(mask: np.ndarray) -> tuple[slice, ...]:
     return tuple(edges)
 
 
+def distances_between(first: np.ndarray, second: np.ndarray, spacing_mm: Sequence[float]) -> SurfaceDistances:
+    """Directed and symmetric distances of two structures' surfaces, which are counted in elements, as MONAI does.
+
+    Args:
+      first, second: `[*shape]`, boolean.
+      spacing_mm: of the axes.
+    """
+    return _summary(*surface_distances(first, second, spacing_mm))
+
+
+def _summary(there: np.ndarray, back: np.ndarray) -> SurfaceDistances:
+    if not len(there) or not len(back):
+        return SurfaceDistances(*[np.inf if len(there) or len(back) else np.nan] * 5)
+    means = [float(part.mean()) for part in (there, back, np.concatenate([there, back]))]
+    return SurfaceDistances(*means, *(float(np.percentile(part, PERCENTILE)) for part in (there, back)))
+
+
 def apart(first: np.ndarray, second: np.ndarray, spacing_mm: Sequence[float], tolerance_mm: float) -> Apart:
     """95th percentile Hausdorff distance (Huttenlocher et al. 1993) and surface Dice (Nikolov et al. 2018, arXiv 1809.04430).
 
@@ -82,13 +121,8 @@ def apart(first: np.ndarray, second: np.ndarray, spacing_mm: Sequence[float], to
       tolerance_mm: at least 0; what counts as the same surface.
     """
     there, back = surface_distances(first, second, spacing_mm)
-    if not len(there) and not len(back):
-        return Apart(np.nan, np.nan)
-    if not len(there) or not len(back):
-        return Apart(np.inf, 0.0)
-    furthest = max(float(np.percentile(distances, PERCENTILE)) for distances in (there, back))
-    near = int((there <= tolerance_mm).sum() + (back <= tolerance_mm).sum())
-    return Apart(furthest, near / (len(there) + len(back)))
+    near, elements = int((there <= tolerance_mm).sum() + (back <= tolerance_mm).sum()), len(there) + len(back)
+    return Apart(_summary(there, back).hausdorff95, near / elements if elements else np.nan)
 
 
 def detection(first: np.ndarray, second: np.ndarray) -> Detection:

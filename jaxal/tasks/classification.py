@@ -85,9 +85,9 @@ def member_probability(view: View, config: Any) -> Array:
     return view.member_probability[:, :, 0]
 
 
-def calibration_sums(view: View, config: Any) -> calibration.CalibrationSums:
-    """What NLL and ECE are made of."""
-    return calibration.calibration_sums(view.logits, view.label, view.labelled)
+def log_probability(view: View, config: Any) -> Array:
+    """What NLL, calibration errors and the Brier score are made of, `[classes]`; the sums of a single image would take more room."""
+    return jax.nn.log_softmax(view.logits[:, 0])
 
 
 STATISTICS: Mapping[str, Statistic] = {
@@ -96,7 +96,7 @@ STATISTICS: Mapping[str, Statistic] = {
     "evaluation_sample": Statistic(evaluation_sample, needs_features=True),
     "prediction": Statistic(prediction),
     "member_probability": Statistic(member_probability, needs_members=True, needs_each_member=True),
-    "calibration": Statistic(calibration_sums),
+    "calibration": Statistic(log_probability),
 }
 
 
@@ -139,7 +139,7 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
         "accuracy": float((probability.argmax(-1) == label).mean()),
         "balanced_accuracy": metrics.balanced_accuracy(probability, label),
         **fairness.entries(performance),
-        **calibration.entries(test.statistics["calibration"]),
+        **calibration.entries(_calibration_sums(test)),
         "test": {
             case.id: {"group": case.group, "class": int(class_), "probability": [float(f"{value:.6g}") for value in row]}
             for case, class_, row in zip(cases, label, probability, strict=True)
@@ -147,6 +147,17 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
         "labelled_accuracy": float((trained_probability.argmax(-1) == trained_label).mean()),
         "labelled_by_class": _counts_of(case.category for case in labelled.cases),
     }
+
+
+_sums_of_images = jax.jit(calibration.calibration_sums)
+
+
+def _calibration_sums(seen: Seen) -> calibration.CalibrationSums:
+    """Of all images whose class is known at once, as though they were the elements of one."""
+    predicted = seen.statistics["prediction"]
+    known = np.asarray(predicted.labelled, bool)
+    logits = np.asarray(seen.statistics["calibration"], np.float32)[known].T
+    return _sums_of_images(logits, np.asarray(predicted.label, np.int32)[known], known[known])
 
 
 def answered(queried: Sequence[Case]) -> dict[str, Any]:

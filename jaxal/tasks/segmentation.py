@@ -57,7 +57,7 @@ def overlap(view: View, config: StatisticsConfig) -> metrics.Overlap:
 
 
 def calibration_sums(view: View, config: StatisticsConfig) -> calibration.CalibrationSums:
-    """What NLL and ECE over the labelled elements are made of."""
+    """What NLL, calibration errors and the Brier score over the labelled elements are made of."""
     return calibration.calibration_sums(view.logits, view.label, view.labelled)
 
 

@@ -1,8 +1,20 @@
+import json
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxal.assessment import metrics
+
+VALUES = json.loads((Path(__file__).parents[1] / "fixtures" / "segmentation_scores.json").read_text())
+
+
+def counts_of_images():
+    """Of MONAI's images, `[images, classes]`."""
+    maps = [(np.array(image["predicted"]), np.array(image["truth"])) for image in VALUES["images"]]
+    of_images = [metrics.overlap_of_maps(*pair, 3, np.ones(pair[0].shape, bool)) for pair in maps]
+    return metrics.Overlap(*(np.stack(parts) for parts in zip(*of_images, strict=True)))
 
 
 def counts_of(predicted, truth, labelled=None, classes=3):
@@ -42,3 +54,41 @@ def test_label_maps_are_counted_as_logits_are(rng):
     known = counts_of(predicted.reshape(-1), truth.reshape(-1), labelled.reshape(-1))
     for count, expected in zip(ours, known, strict=True):
         np.testing.assert_array_equal(count, np.asarray(expected))
+
+
+def test_dice_and_jaccard_are_those_of_monai():
+    """The last image has no second class, and none of it was predicted."""
+    counts = counts_of_images()
+    np.testing.assert_allclose(metrics.dice(counts), [image["dice"] for image in VALUES["images"]], rtol=1e-6)
+    np.testing.assert_allclose(metrics.jaccard(counts), [image["iou"] for image in VALUES["images"]], rtol=1e-6)
+
+
+def test_pooled_f1_is_that_of_torchmetrics():
+    counts = counts_of_images()
+    np.testing.assert_allclose(metrics.pooled_f1(counts), VALUES["pooled f1"], rtol=1e-6)
+    of_foreground = metrics.pooled_f1(metrics.foreground(counts))
+    assert of_foreground == pytest.approx(VALUES["pooled f1 of foreground"], rel=1e-6)
+
+
+def test_foreground_is_one_class_of_all():
+    predicted, truth = np.array([0, 1, 1, 2, 2, 0]), np.array([0, 1, 2, 0, 2, 1])
+    labelled = np.array([True] * 5 + [False])
+    counts = metrics.foreground(metrics.overlap_of_maps(predicted, truth, 3, labelled))
+    assert counts == (3, 1, 0)  # which foreground it is taken for does not matter
+
+
+def test_pooled_and_mean_f1_by_hand():
+    """A large structure that is outlined well, a small one that is missed, and an image without any."""
+    counts = metrics.Overlap(*(np.array(part)[:, None] for part in ([90, 0, 0], [5, 0, 0], [15, 10, 0])))
+    assert metrics.pooled_f1(counts) == pytest.approx([180 / (180 + 5 + 25)])
+    mean = metrics.mean_image_f1(counts)
+    assert mean.mean == pytest.approx([(0.9 + 0.0) / 2])
+    assert mean.undefined.tolist() == [1]
+    nothing = metrics.mean_image_f1(metrics.Overlap(*np.zeros((3, 2, 1))))
+    assert np.isnan(nothing.mean).all() and nothing.undefined.tolist() == [2]
+    assert np.isnan(metrics.pooled_f1(metrics.Overlap(*np.zeros((3, 2, 1))))).all()
+
+
+def test_jaccard_of_misses():
+    assert metrics.jaccard(counts_of([0, 0, 0], [0, 1, 1]))[1] == 0.0
+    assert np.isnan(metrics.jaccard(counts_of([0, 0], [0, 0]))[1:]).all()

@@ -4,9 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxal.assessment.surfaces import apart, detection, surface_distances
+from jaxal.assessment.surfaces import apart, detection, distances_between, surface_distances
 
-VALUES = json.loads((Path(__file__).parents[1] / "fixtures" / "agreement.json").read_text())
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+VALUES = json.loads((FIXTURES / "agreement.json").read_text())
+SCORES = json.loads((FIXTURES / "segmentation_scores.json").read_text())
 TOLERANCE = VALUES["tolerance_mm"]
 
 
@@ -73,6 +75,36 @@ def test_empty_and_equal_structures():
         apart(full, full, (1, 1), 1.0)
     with pytest.raises(ValueError, match="shapes"):
         apart(full, full[1:], (1, 1, 1), 1.0)
+
+
+def test_directed_and_mean_distances_are_those_of_monai():
+    """The last image's prediction is empty, where MONAI's percentiles are NaN; ours are infinite."""
+    for image in SCORES["images"][:-1]:
+        predicted, truth = np.array(image["predicted"]), np.array(image["truth"])
+        for class_ in (1, 2):
+            found = distances_between(predicted == class_, truth == class_, SCORES["spacing_mm"])
+            names = ("mean there", "mean back", "mean", "95 there", "95 back")
+            np.testing.assert_allclose(found, [image[name][class_ - 1] for name in names], rtol=1e-5)
+            assert found.hausdorff95 == pytest.approx(image["95"][class_ - 1], rel=1e-5)
+            assert found.hausdorff95 == apart(predicted == class_, truth == class_, SCORES["spacing_mm"], 1.0).hausdorff95_mm
+
+
+def test_directions_by_hand():
+    """A line of which the second map holds the first three elements only, 2 mm apart."""
+    first, second = np.zeros((2, 1, 8), bool)
+    first[0, :5] = second[0, :3] = True
+    found = distances_between(first, second, (1.0, 2.0))
+    assert found[:3] == pytest.approx(((2 + 4) / 5, 0.0, (2 + 4) / 8))
+    assert (found.percentile95_there, found.percentile95_back) == pytest.approx((np.percentile([0, 0, 0, 2, 4], 95), 0.0))
+    assert found.hausdorff95 == found.percentile95_there
+    turned = distances_between(second, first, (1.0, 2.0))
+    assert (turned.mean_there, turned.mean_back, turned.mean) == (found.mean_back, found.mean_there, found.mean)
+
+
+def test_distances_of_empty_structures():
+    empty, full = np.zeros((3, 3), bool), np.ones((3, 3), bool)
+    assert np.isnan(distances_between(empty, empty, (1, 1))).all()
+    assert distances_between(empty, full, (1, 1)) == distances_between(full, empty, (1, 1)) == (np.inf,) * 5
 
 
 def test_components_by_hand():

@@ -167,7 +167,7 @@ def test_elements_without_a_label_are_scored_like_all_others(everything, model, 
     statistics = pass_(params, KEY, tiny_dataset.cases[:6], half_labelled)
     for name in set(tiny.OF_LABEL_MAPS) - {"overlap", "calibration", "evaluation_sample"}:
         assert_equal(statistics[name], everything[name])
-    assert statistics["calibration"].elements.sum(-1).tolist() == [4 * 64] * 6
+    assert statistics["calibration"].table.sum((-2, -1)).tolist() == [4 * 64] * 6
     assert statistics["evaluation_sample"].weights.sum(-1) == pytest.approx([8 * 64] * 6)
     for index, case in enumerate(tiny_dataset.cases[:6]):
         truth = load(case).label
@@ -206,7 +206,7 @@ def test_padding_does_not_count(model, params, load, tiny_dataset):
     assert_equal(with_zeros, with_ones)
     p = softmax(plain_logits(model, params, load(cases[0]).image)).reshape(2, *tiny.SHAPE)[:, :5]
     np.testing.assert_allclose(with_zeros["entropy"][0], entropy(p).mean(), rtol=1e-4)
-    assert with_zeros["calibration"].elements.sum(-1).tolist() == [5 * 64, 5 * 64]
+    assert with_zeros["calibration"].table.sum((-2, -1)).tolist() == [5 * 64, 5 * 64]
     assert with_zeros["evaluation_sample"].weights.sum(-1) == pytest.approx([5 * 64, 5 * 64])
 
 

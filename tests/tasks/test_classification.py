@@ -3,11 +3,10 @@
 import by_hand
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from jaxal.acquisition.selection import Query
 from jaxal.assessment import learning_curves, metrics
-from jaxal.assessment.calibration import CalibrationSums
 from jaxal.strategies.contract import Decision
 from jaxal.tasks.classification import CLASSIFICATION, AucCurve, Prediction, curve_of, success
 from jaxal.tasks.table import kind_of
@@ -50,8 +49,7 @@ def seen(rng, groups=("A", "B")):
         Case(f"i{place:02d}", groups[place % len(groups)], None, Label("", category=CLASSES[number]))
         for place, number in enumerate(label)
     ]
-    sums = CalibrationSums(np.full(60, 0.5), np.ones((60, 1)), np.full((60, 1), 0.7), np.ones((60, 1)))
-    return Seen(cases, {"prediction": known(label, probability), "calibration": sums})
+    return Seen(cases, {"prediction": known(label, probability), "calibration": np.log(probability)})
 
 
 def record(rng, groups=("A", "B"), round_=0, labelled=None):
@@ -77,7 +75,8 @@ def test_a_line_of_the_ledger(rng):
     assert line["accuracy"] == pytest.approx((probability.argmax(-1) == label).mean())
     assert (line["queried_by_class"], line["queried_classes"]) == ({"b": 1}, {"x": "b"})
     assert line["labelled_by_class"] == {"a": 40, "b": 12, "c": 8}
-    assert line["nll"] == pytest.approx(0.5)
+    assert line["nll"] == pytest.approx(log_loss(label, probability))
+    assert line["brier"] == pytest.approx(np.mean((probability - np.eye(3)[label]) ** 2))
     assert kind_of([line]) is CLASSIFICATION
 
 
@@ -147,7 +146,8 @@ def test_images_without_a_class_are_neither_right_nor_wrong(rng):
     more = Case("unknown", "C", None)
     whole = test.statistics["prediction"]
     parts = (np.append(whole.label, 0), np.append(whole.probability, [[0.0, 0.0, 1.0]], 0), np.append(whole.labelled, False))
-    spoiled = Seen([*test.cases, more], {**test.statistics, "prediction": Prediction(*parts)})
+    calibration = np.append(test.statistics["calibration"], [[-9.0, -9.0, 0.0]], 0)
+    spoiled = Seen([*test.cases, more], {"prediction": Prediction(*parts), "calibration": calibration})
     assert CLASSIFICATION.assessment.entries(spoiled, spoiled, CLASSES) == {
         **plain,
         "labelled_by_class": {**plain["labelled_by_class"], "": 1},
