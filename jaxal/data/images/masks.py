@@ -256,7 +256,7 @@ def _pairs(folder: Path, grouping: Grouping, need_masks: bool) -> MaskListing:
         for place in (inside, *there):
             _check_endings(place)
         images = files_by_stem(inside)
-        masks = {}
+        masks: dict[str, Path] = {}
         for stem, path in (item for place in there for item in files_by_stem(place).items()):
             whose = stem if stem in images else _whose(stem)
             if (other := masks.setdefault(whose, path)) is not path:
