@@ -96,7 +96,7 @@ def class_map(values: np.ndarray, names: ClassNames, instances: bool, path: Path
     elif names.values is not None:
         numbers = dict(names.values)
     else:
-        numbers = {0: 0, 255 if max(present) > 1 else 1: 1}
+        numbers = {0: 0, 255 if 255 in present and 1 not in present else 1: 1}
     if names.ignore is not None:
         numbers[names.ignore] = UNLABELLED
     if strange := [value for value in present if value not in numbers]:
