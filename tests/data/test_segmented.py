@@ -109,6 +109,19 @@ def test_classes_have_objects_of_their_own_and_what_is_not_annotated_counts_nowh
     np.testing.assert_array_equal(ready.instances(case), np.where(numbers == 3, 0, numbers))
 
 
+def test_what_is_not_annotated_is_no_object(tmp_path):
+    folder = pairs(tmp_path / "pairs", count=1)
+    (folder / "classes.json").write_text(json.dumps({"background": 0, "gland": 1, "ignore": 3}))
+    save(folder / "masks" / "case_0.png", numbers_of())
+    for scale in (1.0, 0.5):
+        ready = made(folder, SegmentedConfig(scale=scale), instances=True)
+        example, case = ready.load(ready.dataset.cases[0]), ready.dataset.cases[0]
+        numbers = majority(numbers_of(), example.label.shape)
+        np.testing.assert_array_equal(example.labelled, numbers != 3)
+        np.testing.assert_array_equal(example.label, (numbers == 1) | (numbers == 2))
+        np.testing.assert_array_equal(ready.instances(case), np.where(numbers == 3, 0, numbers))
+
+
 def test_sixteen_bit_numbers_of_objects_are_kept(tmp_path):
     folder = pairs(tmp_path / "pairs")
     for path in (folder / "masks").iterdir():

@@ -27,8 +27,9 @@ PARTS = ("train", "testA", "testB")
 STAINS = np.array([[0.56, 0.72, 0.41], [0.22, 0.80, 0.56]])  # how much haematoxylin and eosin absorb of red, green and blue
 PITCH = 3.3  # pixels between places where a nucleus may lie
 REACH = 4  # pixels around a nucleus' centre that it may cover
-TRIES = 120  # to place a gland
+PIXELS_A_TRY = 375  # to place a gland
 FAR = -1e3  # outside of a gland
+GLANDS_AT_MOST = 255  # of an image, whose mask has eight bits
 RADII = ((20.0, 36.0), (17.0, 36.0))  # of benign glands, and of malignant ones, in pixels
 WAVES = (np.array([0.13, 0.05, 0.03]), np.array([0.15, 0.11, 0.07, 0.04]))  # amplitudes of outlines, as shares of the radius
 WARPS = (1.3, 2.4)  # of outlines, in pixels
@@ -123,7 +124,7 @@ class _Lobe(NamedTuple):
 def _place_glands(rng: np.random.Generator, shape: tuple[int, int], malignant: bool, fields: _Fields) -> np.ndarray:
     """Numbers of the glands, `[h, w]`: 1 to n without gaps; each is in one piece, and those that touch have numbers of their own."""
     placed: list[tuple[np.ndarray, float, list[_Lobe]]] = []
-    for _ in range(TRIES):
+    for _ in range(shape[0] * shape[1] // PIXELS_A_TRY):
         radius = float(rng.uniform(*RADII[malignant]))
         centre, near = rng.uniform(-0.5 * radius, np.array(shape) + 0.5 * radius), rng.uniform(0.82, 1.10)
         if all(np.hypot(*(centre - other)) > near * (radius + its) for other, its, _ in placed):
@@ -160,7 +161,7 @@ def _numbered(owner: np.ndarray, smallest: int = 90) -> np.ndarray:
     """The largest piece of each gland, without holes; what is smaller than `smallest` pixels is no gland."""
     glands, count = np.zeros(owner.shape, np.uint8), 0
     for number, box in enumerate(ndimage.find_objects(owner), 1):
-        if box is None:
+        if box is None or count == GLANDS_AT_MOST:
             continue
         pieces, _ = ndimage.label(owner[box] == number)
         largest = ndimage.binary_fill_holes(pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:]))
@@ -185,9 +186,8 @@ def _stained(rng: np.random.Generator, glands: np.ndarray, malignant: bool, fiel
     if malignant:  # and small ones anywhere
         lumen |= inside & (depth > 4.0) & (fields.tear > 1.5)
     cytoplasm = inside & ~lumen
-    own = rng.uniform(-1, 1, (2, glands.max() + 1))[
-        :, glands
-    ]  # of each gland, so that its colour is no more a sign than the stroma's
+    # Each gland has its own colour, and stroma many, so that a colour tells nothing.
+    own = rng.uniform(-1, 1, (2, glands.max() + 1))[:, glands]
     haematoxylin = np.where(cytoplasm, (0.24 if malignant else 0.18) + 0.15 * own[0] + 0.03 * fields.grain, haematoxylin)
     eosin = np.where(cytoplasm, 0.40 + 0.13 * own[1] + 0.04 * fields.grain, eosin)
     if not malignant:
