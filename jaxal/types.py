@@ -140,12 +140,14 @@ class Example(NamedTuple):
       label: `[*shape]` uint8, or a number for the image as a whole; zero where it is not known.
       inside: which elements belong to the image and not to its padding, boolean, of the label's shape; they are scored.
       labelled: which elements have a label, boolean, of the label's shape; they are trained on and measured.
+      targets: further maps by name that outputs besides the classes are trained on, a dict of `[*shape]` arrays; None where there are none.
     """
 
     image: Any
     label: Any
     inside: Any
     labelled: Any
+    targets: Any = None
 
 
 class Unit(NamedTuple):
@@ -212,7 +214,5 @@ class Watcher(Protocol):
     """Who is told how far the work is, and may ask for it to end."""
 
     def progress(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]: ...
-
     def note(self, text: str) -> None: ...
-
     def should_stop(self) -> bool: ...

@@ -24,7 +24,7 @@ def read_groups(
     bins: at the edges given, or else at quantiles of the participants.
 
     Args:
-      path: of the table, tab-separated with a column `participant_id`.
+      path: of the table with a column `participant_id`; its columns are separated by tabs, in a `.csv` by commas.
       column: that names the groups.
       bins: edges between bins, rising; a value on an edge belongs to the upper one.
       quantiles: bins of equal numbers of participants, where no edges are given; at least two, and two when left out.
@@ -108,7 +108,7 @@ def _column(path: Path, column: str, only: Collection[str] | None) -> dict[str, 
         raise UserError(
             f"{path}: {why_no_file(path)}. It names each case's group: tab-separated, a column participant_id and a column {column!r}."
         )
-    names, rows = read_rows(path)
+    names, rows = read_rows(path, "," if path.suffix == ".csv" else "\t")
     for needed in ("participant_id", column):
         if needed not in names:
             raise UserError(

@@ -49,7 +49,11 @@ def within_parts(example: Example, label: Label | None) -> Example:
     if label is None or label.parts is None:
         return example
     labelled = example.labelled & mask_of(label.parts, example.labelled.shape)
-    return example._replace(labelled=labelled, label=np.where(labelled, example.label, 0).astype(example.label.dtype))
+    known, *targets = (
+        np.where(labelled, part, 0).astype(part.dtype) for part in (example.label, *(example.targets or {}).values())
+    )
+    named = dict(zip(example.targets, targets, strict=True)) if example.targets else example.targets
+    return example._replace(labelled=labelled, label=known, targets=named)
 
 
 def with_parts(label: Label, units: Sequence[Unit]) -> Label:

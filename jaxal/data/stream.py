@@ -46,7 +46,7 @@ def batches(cases: Sequence[Case], load: Callable[[Case], Example], size: int) -
 
 def stacked(examples: Sequence[Example]) -> Example:
     """Several examples of one shape along a new leading axis."""
-    return Example(*(np.stack(part) for part in zip(*examples, strict=True)))
+    return jax.tree.map(lambda *parts: np.stack(parts), *examples)
 
 
 def ahead(items: Iterable[Item], read: Callable[[Item], Example]) -> Iterator[Example]:
@@ -68,7 +68,7 @@ def ahead(items: Iterable[Item], read: Callable[[Item], Example]) -> Iterator[Ex
         submit(2)
         while waiting:
             batch = waiting.popleft().result()
-            submit(min(max(AHEAD_BYTES // max(sum(part.nbytes for part in batch), 1), 2), 2 * threads))
+            submit(min(max(AHEAD_BYTES // max(sum(part.nbytes for part in jax.tree.leaves(batch)), 1), 2), 2 * threads))
             yield batch
     finally:
         pool.shutdown(cancel_futures=True)
@@ -92,7 +92,7 @@ def kept(load: Load, bytes_at_most: int = 2**30) -> Load:
         nonlocal used
         content = case.id, case.version, case.label
         example = examples.get(content) or load(case)
-        size = sum(part.nbytes for part in example)
+        size = sum(part.nbytes for part in jax.tree.leaves(example))
         with keeping:
             if content not in examples and used + size <= bytes_at_most:
                 examples[content] = example

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from jaxal.types import Example
@@ -24,7 +25,7 @@ def draw_case(example: Example, probability: np.ndarray, spacing_mm: Sequence[fl
     from PIL import Image
 
     box = _without_padding(example.inside)
-    example, probability = Example(*(part[box] for part in example)), probability[:, *box]
+    example, probability = jax.tree.map(lambda part: part[box], example), probability[:, *box]
     predicted = probability.argmax(0)
     entropy = -(probability * np.log(np.maximum(probability, 1e-12))).sum(0) / np.log(len(probability))
     structure = ((predicted > 0) | (example.label > 0)) & example.inside

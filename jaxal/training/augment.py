@@ -34,20 +34,16 @@ def augment(config: TrainingConfig, dense: bool, key: Array, example: Example) -
 
 
 def _flip(key: Array, example: Example, dense: bool, axes: Sequence[int]) -> Example:
-    """Flips image and label map along each axis with a chance of one half."""
+    """Flips image, targets and label map along each axis with a chance of one half."""
     flags = jax.random.bernoulli(key, 0.5, (len(axes),))
+    moving = example if dense else Example(example.image, None, None, None, example.targets)
     for flag, axis in zip(flags, axes, strict=True):
-        moved = {
-            name: jnp.where(flag, jnp.flip(part, axis), part)
-            for name, part in example._asdict().items()
-            if dense or name == "image"
-        }
-        example = example._replace(**moved)
-    return example
+        moving = jax.tree.map(lambda part, flag=flag, axis=axis: jnp.where(flag, jnp.flip(part, axis), part), moving)
+    return moving if dense else example._replace(image=moving.image, targets=moving.targets)
 
 
 def _turn(key: Array, example: Example, dense: bool, rotation: float, scaling: float) -> Example:
-    """Turns and zooms image and label map about the centre; what comes from outside is the border's value and has no label."""
+    """Turns and zooms image, targets and label map about the centre; what comes from outside is the border's value and has no label."""
     shape = example.image.shape[:-1]
     angles = rotation * jax.random.normal(jax.random.fold_in(key, 0), (3,))
     if len(shape) == 2:  # within the plane alone
@@ -59,14 +55,15 @@ def _turn(key: Array, example: Example, dense: bool, rotation: float, scaling: f
     # In full precision, because by default a TPU rounds to eight bits: to half an element, where 64 lie between it and the centre.
     points = list(jnp.moveaxis(jnp.matmul(grid - centre, matrix.T, precision="highest") + centre, -1, 0))
     image = jax.vmap(lambda channel: map_coordinates(channel, points, order=1, mode="nearest"), -1, -1)(example.image)
+
+    def moved(part: Array, mode: str) -> Array:
+        return map_coordinates(part.astype(jnp.float32), points, order=0, mode=mode).astype(part.dtype)
+
+    example = example._replace(image=image, targets=jax.tree.map(lambda part: moved(part, "constant"), example.targets))
     if not dense:  # the class of the image as a whole stays
-        return example._replace(image=image)
-    label = map_coordinates(example.label.astype(jnp.float32), points, order=0, mode="nearest")
-    inside, labelled = (
-        map_coordinates(part.astype(jnp.float32), points, order=0, mode="constant") > 0
-        for part in (example.inside, example.labelled)
-    )
-    return Example(image, label.astype(example.label.dtype), inside, labelled)
+        return example
+    inside, labelled = (moved(part, "constant") for part in (example.inside, example.labelled))
+    return example._replace(label=moved(example.label, "nearest"), inside=inside, labelled=labelled)
 
 
 def _rotation(angles: Array) -> Array:

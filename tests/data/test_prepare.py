@@ -3,6 +3,7 @@
 import concurrent.futures
 import time
 
+import jax
 import nibabel
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tiny
 from folders import OBLIQUE, bids, decathlon, save, table
 from scipy import ndimage
 
+from jaxal.data import prepared as kept_arrays
 from jaxal.data import shards
 from jaxal.data.scans import prepare
 from jaxal.data.scans.folder import FolderConfig, make_ready
@@ -284,7 +286,7 @@ def test_headers_are_parsed_by_one_thread_at_a_time(tmp_path, monkeypatch):
 
     folder = tiny.write_dataset(tmp_path / "data", cases=8)
     packed = tiny.read(folder)
-    monkeypatch.setattr(prepare, "SMALL_BYTES", 0)
+    monkeypatch.setattr(kept_arrays, "SMALL_BYTES", 0)
     alone = tiny.read(folder, tmp_path / "alone")
     assert {case.image.suffix for case in packed.cases} == {".npz"} and {case.image.suffix for case in alone.cases} == {".npy"}
     monkeypatch.setattr(np, "load", slowly(np.load))
@@ -305,7 +307,7 @@ def test_small_arrays_read_from_shards_are_those_of_files_of_their_own(tmp_path,
     """With and without a label, padded and not, whole and as patches; a folder of an earlier version, all loose, is read on as it is."""
     folder = tiny.write_dataset(tmp_path / "data", cases=4, shape=(9, 8, 7))
     packed = tiny.read(folder)
-    monkeypatch.setattr(prepare, "SMALL_BYTES", 0)
+    monkeypatch.setattr(kept_arrays, "SMALL_BYTES", 0)
     alone = tiny.read(folder, tmp_path / "alone")
     monkeypatch.undo()
     assert tiny.read(folder, tmp_path / "alone") == alone
@@ -316,7 +318,7 @@ def test_small_arrays_read_from_shards_are_those_of_files_of_their_own(tmp_path,
             for shape in ((10, 8, 8), (9, 8, 7)):
                 whole = [load_case(case, packed._replace(shape=shape)) for case in pair]
                 patches = [draw_patch(case, (4, 9, 4), 0.5, np.random.default_rng(3)) for case in pair]
-                for parts in (*zip(*whole, strict=True), *zip(*patches, strict=True)):
+                for parts in (*zip(*map(jax.tree.leaves, whole), strict=True), *zip(*map(jax.tree.leaves, patches), strict=True)):
                     assert parts[0].dtype == parts[1].dtype
                     np.testing.assert_array_equal(*parts)
 

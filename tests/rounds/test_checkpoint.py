@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from jaxal import files
-from jaxal.data.scans import prepare
+from jaxal.data.prepared import Kept
 from jaxal.errors import UserError
 from jaxal.files import lock, open_array, write_text
 from jaxal.rounds.checkpoint import Checkpoints
@@ -324,9 +324,8 @@ def free_bytes(folder):
 
 def test_arrays_and_journals_that_fill_the_disk_are_named(small_disk):
     values = np.zeros(2**18)
-    path = Path(small_disk) / "case.image.npy"
-    with pytest.raises(UserError, match=r"case\.image\.npy: could not be written \(No space left on device\)"):
-        prepare._save(path, values)
+    with pytest.raises(UserError, match=r"case-plan\.image\.npy: could not be written \(No space left on device\)"):
+        Kept(Path(small_disk), "plan").add({"case.image": values})
     with pytest.raises(UserError, match=r"results-0\.sqlite: could not be written \(database or disk is full\)"):
         Journal(Path(small_disk)).write("pass", [("unit", values.tobytes())])
     with pytest.raises(OSError, match=re.escape(str(small_disk))), lock(Path(small_disk)):

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from jaxal.assessment import metrics
 from jaxal.data.scans.prepare import load_case
+from jaxal.data.stream import stacked
 from jaxal.errors import OutOfMemory
 from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
@@ -197,7 +198,7 @@ def test_the_number_of_devices_changes_no_bit(examples, batch_size, in_a_hurry):
     """One device takes the examples one after the other, two share them if they can; 3 cannot be halved."""
     config = dataclasses.replace(tiny.TRAINING, batch_size=batch_size)
     recipe = Trainer(SEGMENTATION, unet(dataclasses.replace(tiny.NETWORK, levels=2)), config)._recipe
-    batch = Example(*(np.stack(part[:batch_size]) for part in zip(*examples, strict=True)))
+    batch = stacked(examples[:batch_size])
     params = jax.jit(recipe.model.init)(jax.random.key(0), batch.image[:1])
     states = []
     for devices in (jax.devices()[:1], jax.devices()[:2]):
@@ -214,7 +215,7 @@ def test_the_number_of_devices_changes_no_bit(examples, batch_size, in_a_hurry):
 @pytest.mark.parametrize("groups", [None, 2, 4])
 def test_groups_yield_the_gradient_of_the_mean_loss(trainer, examples, groups):
     """Its size, too, which Adam would forgive."""
-    batch = Example(*(np.stack(part[:4]) for part in zip(*examples, strict=True)))
+    batch = stacked(examples[:4])
     params, key = trainer.start(jax.random.key(0), examples[0]).params, jax.random.key(1)
     keys = [jax.random.split(jax.random.fold_in(key, purpose), 4) for purpose in (0, 1)]
     expected = jax.jit(jax.grad(functools.partial(training._loss, trainer._recipe)))(params, *keys, batch)

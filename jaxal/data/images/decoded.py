@@ -226,7 +226,7 @@ def decode(image: Listed, size: tuple[int, int], colour: bool) -> np.ndarray:
         mode, wanted = "RGB" if colour else "L", (size[1], size[0])
         opened.draft(mode, (max(wanted),) * 2)  # a JPEG is decoded no larger than it has to be, whichever way it will be turned
         try:
-            upright = _in_bytes(ImageOps.exif_transpose(opened)).convert(mode)
+            upright = in_bytes(ImageOps.exif_transpose(opened)).convert(mode)
             resized = upright.resize(wanted, Image.Resampling.BILINEAR, reducing_gap=3.0)
         except (OSError, SyntaxError, ValueError) as error:
             raise UserError(
@@ -235,8 +235,14 @@ def decode(image: Listed, size: tuple[int, int], colour: bool) -> np.ndarray:
     return np.asarray(resized, np.uint8).reshape(*size, -1)
 
 
-def _in_bytes(image: Image.Image) -> Image.Image:
-    """Pillow would cut deeper values off at 255, and of what share of its bits an image makes use, no file tells."""
+def in_bytes(image: Image.Image) -> Image.Image:
+    """An image of more than eight bits from its darkest to its brightest value; others as they are.
+
+    Pillow would cut deeper values off at 255, and of what share of its bits an image makes use, no file tells.
+
+    Raises:
+      ValueError: it holds NaN or infinity.
+    """
     if image.mode not in DEEP_MODES:
         return image
     values = np.asarray(image, np.float64)

@@ -90,7 +90,7 @@ def read_retinopathy(folder: Path) -> Listing:
     table, images = folder / "trainLabels.csv", []
     if not table.is_file():
         raise UserError(f"{folder}: holds no trainLabels.csv. {RETINOPATHY_MEANT}")
-    files = _files_by_stem(folder / "train" if (folder / "train").is_dir() else folder)
+    files = files_by_stem(folder / "train" if (folder / "train").is_dir() else folder)
     for source, row in _rows(table, ("image", "level")):
         level = row["level"]
         if level not in [str(number) for number in range(len(RETINOPATHY_CLASSES))]:
@@ -109,7 +109,7 @@ def read_skin_lesions(folder: Path) -> Listing:
     if table is None:
         raise UserError(f"{folder}: holds no ISIC2018_Task3_Training_GroundTruth.csv. {SKIN_MEANT}")
     inside = folder / "ISIC2018_Task3_Training_Input"
-    files = _files_by_stem(inside if inside.is_dir() else folder)
+    files = files_by_stem(inside if inside.is_dir() else folder)
     lesions = {}
     for groupings in folder.rglob("ISIC2018_Task3_Training_LesionGroupings.csv"):
         lesions = {row["image"]: row["lesion_id"] for _, row in _rows(groupings, ("image", "lesion_id"))}
@@ -278,7 +278,12 @@ def _check_head(table: Path, names: Sequence[str], columns: Sequence[str]) -> No
         raise UserError(f"{table}: has no column {missing[0]!r}; its columns are {listed}. Rename one of them, or add it.")
 
 
-def _files_by_stem(folder: Path) -> dict[str, Path]:
+def files_by_stem(folder: Path) -> dict[str, Path]:
+    """The image files of a folder by their names without ending.
+
+    Raises:
+      UserError: two differ in nothing but their ending.
+    """
     by_stem: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in ENDINGS and not path.name.startswith("."):

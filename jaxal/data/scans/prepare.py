@@ -1,6 +1,5 @@
 """Cases resampled and normalised once, kept as plain arrays on disk, from which patches are read without reading the rest."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,14 +7,12 @@ import numpy as np
 
 from jaxal.data.cases import Dataset, Fingerprint
 from jaxal.data.parts import holds, mask_in, within_parts
+from jaxal.data.prepared import UNLABELLED, Kept, padded_example, read_kept
 from jaxal.data.scans.layouts import Files, ScanListing
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
 from jaxal.data.scans.resampling import resample, resample_label
-from jaxal.data.shards import SMALL_BYTES, Packing, is_shard, read_packed
-from jaxal.files import open_array, write_whole
 from jaxal.types import Case, Example, Label
 
-UNLABELLED = 255  # in prepared label maps: not annotated
 LABELS = 2  # the way in which label maps are prepared, counted up when it changes
 PLACES_AT_MOST = 10_000  # voxels of a class and case that patches may be drawn around
 
@@ -46,7 +43,7 @@ def prepare(
       UserError: a scan is bad, or a shard that is there is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kept = _Kept(folder, plan.digest())
+    kept = Kept(folder, plan.digest())
     meaning = f"{len(listing.classes)}-{listing.ignore}-{LABELS}"
     try:
         for done, case in enumerate(listing.cases, 1):
@@ -59,48 +56,22 @@ def prepare(
                 progress(done, len(listing.cases))
     finally:
         kept.packing.flush()  # what was done before a bad scan stays done
-    cases = [kept.case(case, groups.get(case.subject, ""), fingerprints[case.id], meaning) for case in listing.cases]
+    cases = [_case(kept, case, groups.get(case.subject, ""), fingerprints[case.id], meaning) for case in listing.cases]
     sizes = zip(plan.patch, plan.largest, plan.multiples, strict=True)
     shape = tuple(max(size, -(-largest // multiple) * multiple) for size, largest, multiple in sizes)
     return Dataset(tuple(sorted(cases)), listing.channels, listing.classes, shape, plan.spacing_mm)
 
 
-class _Kept:
-    """Prepared arrays of a plan on disk: small ones in shards, large ones, and small ones of earlier versions, in files of their own."""
-
-    def __init__(self, folder: Path, plan: str):
-        self._folder, self._plan = folder, plan
-        self.packing = Packing(folder, f"shard-{plan}")
-
-    def has(self, name: str) -> bool:
-        return name in self.packing.shard_of or self._alone(name).is_file()
-
-    def case(self, files: Files, group: str, content: Fingerprint, meaning: str) -> Case:
-        """A case whose arrays are on disk."""
-        label = None
-        if files.label:
-            version = f"{content.label}-{meaning}"
-            label = Label(version, self._path(f"{files.id}-{version}.label"))
-        return Case(files.id, group, self._path(f"{files.id}-{content.image}.image"), label, files.subject, content.image)
-
-    def _path(self, name: str) -> Path:
-        return self.packing.shard_of.get(name) or self._alone(name)
-
-    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keeps arrays that belong together, all in shards or all in files of their own; the last one says that the others are there."""
-        in_order = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # batches are copied from it in a row
-        if all(array.nbytes <= SMALL_BYTES for array in in_order.values()):
-            self.packing.add(in_order)
-            return
-        for name, values in in_order.items():
-            _save(self._alone(name), values)
-
-    def _alone(self, name: str) -> Path:
-        stem, _, what = name.rpartition(".")
-        return self._folder / f"{stem}-{self._plan}.{what}.npy"
+def _case(kept: Kept, files: Files, group: str, content: Fingerprint, meaning: str) -> Case:
+    """A case whose arrays are on disk."""
+    label = None
+    if files.label:
+        version = f"{content.label}-{meaning}"
+        label = Label(version, kept.path(f"{files.id}-{version}.label"))
+    return Case(files.id, group, kept.path(f"{files.id}-{content.image}.image"), label, files.subject, content.image)
 
 
-def _prepare_case(case: Files, listing: ScanListing, plan: Plan, kept: _Kept, image_name: str, label_name: str | None) -> None:
+def _prepare_case(case: Files, listing: ScanListing, plan: Plan, kept: Kept, image_name: str, label_name: str | None) -> None:
     image, label = read_checked(case, listing)
     shape = resampled_shape(image.values.shape[:3], spacing_of(image.affine), plan.spacing_mm)
     if not kept.has(f"{image_name}.image"):
@@ -126,10 +97,6 @@ def _places(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _save(path: Path, values: np.ndarray) -> None:
-    write_whole(path, lambda file: np.save(file, values, allow_pickle=False))
-
-
 def normalise(values: np.ndarray, scaling: Scaling) -> np.ndarray:
     """Normalises one channel, in double precision until the end."""
     if scaling.low is not None:
@@ -142,7 +109,7 @@ def normalise(values: np.ndarray, scaling: Scaling) -> np.ndarray:
 def load_case(case: Case, dataset: Dataset) -> Example:
     """A prepared case, padded at the far ends to the data set's common shape."""
     image, label = _open_case(case)
-    return within_parts(_example(image, label, dataset.shape), case.label)
+    return within_parts(padded_example(image, label, dataset.shape), case.label)
 
 
 def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: np.random.Generator) -> Example:
@@ -160,8 +127,8 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     parts = case.label.parts if case.label else None
     centre = None
     if rng.random() < foreground_share and case.label and case.label.path:
-        places = _open(case.label.path, f"{case.id}-{case.label.version}.places")
-        places = places[holds(parts, places[:, 1:])] if parts is not None else places
+        places = read_kept(case.label.path, f"{case.id}-{case.label.version}.places")
+        places = places if parts is None else places[holds(parts, places[:, 1:])]
         if len(places):
             classes = np.unique(places[:, 0])
             of_class = np.flatnonzero(places[:, 0] == classes[rng.integers(len(classes))])
@@ -172,13 +139,15 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     if centre is not None:
         start = [int(np.clip(place - length // 2, 0, room)) for place, length, room in zip(centre, patch, free, strict=True)]
     window = tuple(slice(first, first + length) for first, length in zip(start, patch, strict=True))
-    values = None if label is None else np.where(mask_in(parts, start, label[window].shape), label[window], UNLABELLED)
-    return _example(np.asarray(image[window]), values, patch)
+    values = None if label is None else np.asarray(label[window])
+    if values is not None and parts is not None:
+        values = np.where(mask_in(parts, start, values.shape), values, UNLABELLED)
+    return padded_example(np.asarray(image[window]), values, patch)
 
 
 def prepared_shape(case: Case) -> tuple[int, ...]:
     """The size of a prepared case without its padding."""
-    return _open(case.image, f"{case.id}-{case.version}.image").shape[:-1]
+    return read_kept(case.image, f"{case.id}-{case.version}.image").shape[:-1]
 
 
 def is_padded(dataset: Dataset, size: Sequence[int]) -> bool:
@@ -187,37 +156,7 @@ def is_padded(dataset: Dataset, size: Sequence[int]) -> bool:
 
 
 def _open_case(case: Case) -> tuple[np.ndarray, np.ndarray | None]:
-    image = _open(case.image, f"{case.id}-{case.version}.image")
+    image = read_kept(case.image, f"{case.id}-{case.version}.image")
     if case.label is None or case.label.path is None:
         return image, None
-    return image, _open(case.label.path, f"{case.id}-{case.label.version}.label")
-
-
-def _open(path: Path, name: str) -> np.ndarray:
-    """An array in a shard, or in a file of its own, beside which the places of a label map lie."""
-    if is_shard(path):
-        return read_packed(path, name)
-    return open_array(path.with_name(path.name.replace(".label.npy", ".places.npy")) if name.endswith(".places") else path)
-
-
-def _example(image: np.ndarray, label: np.ndarray | None, shape: Sequence[int]) -> Example:
-    """Padded at the far ends to a shape; without a label map nothing is labelled, and all of the image is still inside."""
-    shape, size = tuple(shape), image.shape[:-1]
-    inside, nothing = _everywhere(shape, True), _everywhere(shape, False)
-    if size != shape:
-        padding = [(0, target - length) for target, length in zip(shape, size, strict=True)]
-        image, inside = np.pad(image, [*padding, (0, 0)]), np.pad(_everywhere(size, True), padding)
-        label = None if label is None else np.pad(label, padding, constant_values=UNLABELLED)
-    values = np.array(image, np.float32)  # read now, where it was mapped
-    if label is None:
-        return Example(values, nothing.view(np.uint8), inside, nothing)
-    labelled = label != UNLABELLED
-    return Example(values, np.where(labelled, label, 0).astype(np.uint8), inside, labelled)
-
-
-@functools.lru_cache(maxsize=16)
-def _everywhere(shape: tuple[int, ...], value: bool) -> np.ndarray:
-    """One value at all voxels; shared by examples, therefore read-only."""
-    values = np.full(shape, value)
-    values.flags.writeable = False
-    return values
+    return image, read_kept(case.label.path, f"{case.id}-{case.label.version}.label")
