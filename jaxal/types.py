@@ -85,6 +85,10 @@ class Auxiliary(NamedTuple):
     loss: Callable[[Array, Array, "Example"], Array]
 
 
+# `(auxiliary outputs, examples, share of the training that is done) -> [batch]`: what the network's own further outputs add to the loss.
+FurtherLoss = Callable[[Mapping[str, Array], "Example", Array], Array]
+
+
 # Cases
 
 

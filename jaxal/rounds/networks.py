@@ -17,6 +17,7 @@ from jaxal.rounds.saving import beside
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.pool_pass import Pass
+from jaxal.training.step import trained_weights, with_weights
 from jaxal.training.trainer import Draw, Interrupted, Trainer, TrainState
 from jaxal.types import Array, Case, Params, Seen
 
@@ -94,6 +95,7 @@ class Network:
     def __init__(self, run: Run, number: int):
         folder = run.folder / "checkpoints"
         self._checkpoints = Checkpoints(folder / f"network-{number}" if number else folder)
+        self._attempts = Checkpoints(run.folder / "collapsed" / f"network-{number}")  # the best one of each round that collapsed
         self._run, self._number = run, number
 
     def at_once(self) -> int:
@@ -134,32 +136,52 @@ class Network:
             resume = saved is not None and attempt == first
             is_done = begun is not None and attempt == first
             params = hosts.share(begun) if is_done else self._shared_fit(state, attempt, resume)
-            statistics = run_pass(
-                labelled_pass,
-                params,
-                state.key,
-                state.labelled,
-                run.load_labelled,
-                run.watcher,
-                "labelled set",
-            )
-            labelled = Seen(state.labelled, statistics)
+            labelled = self._on_labelled(state, labelled_pass, params)
             success = assessment.success(labelled)
             if success is None or success >= assessment.collapsed_below:
                 return Trained(params, labelled, attempt)
+            self._keep_if_best(round_, attempt, success, params)
             run.watcher.note(
                 f"Training collapsed ({assessment.success_title} {success:.3f} on its own labelled cases), attempt {attempt + 1} of {attempts}: "
                 + (
-                    "going on with it; do not trust this round."
+                    "going on with the best of them; do not trust this round."
                     if attempt + 1 == attempts
                     else "training again with another key."
                 )
             )
+        params = self._best_attempt(round_)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
             raise UserError(
                 f"Training of round {round_} diverged in every attempt: weights are not finite. Look at the images' intensities."
             )
-        return Trained(params, labelled, attempts)
+        return Trained(params, self._on_labelled(state, labelled_pass, params), attempts)
+
+    def _on_labelled(self, state: State, labelled_pass: Pass, params: Params) -> Seen:
+        run = self._run
+        statistics = run_pass(labelled_pass, params, state.key, state.labelled, run.load_labelled, run.watcher, "labelled set")
+        return Seen(state.labelled, statistics)
+
+    def _keep_if_best(self, round_: int, attempt: int, success: float, params: Params) -> None:
+        """Keeps the best of the attempts that collapsed, so that a run that is killed in a later one knows it still."""
+        if not hosts.is_leader() or self._run.task.training.attempts == 1:
+            return
+        finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+        rank, before = [finite, success], self._attempts.latest(round_)
+        if before is None or rank > before[1]["rank"]:
+            self._attempts.save(round_, attempt, params, {"rank": rank})
+
+    def _best_attempt(self, round_: int) -> Params:
+        """The weights of the best attempt, which become those that the round leaves."""
+        like = self._like(round_)
+        if not hosts.is_leader():
+            return hosts.share(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params))
+        training, attempts = self._checkpoints.restore(round_, like), self._run.task.training.attempts
+        if attempts > 1:
+            training = with_weights(training, self._attempts.restore(round_, like.params))
+            latest, last = self._checkpoints.latest(round_), attempts * STEPS_AT_MOST
+            if latest is None or latest[0] < last:  # a run that was killed here has it already
+                self._checkpoints.save(round_, last, training, {"round": round_, "attempt": attempts - 1})
+        return hosts.share(trained_weights(training))
 
     def _key(self, key: Array) -> Array:
         """The network's own key of a round."""
@@ -172,7 +194,7 @@ class Network:
 
     def _trainer(self, warm: bool) -> Trainer:
         task = self._run.task
-        return Trainer(task.kind, task.model, task.training, warm, self._run.strategy.auxiliary)
+        return Trainer(task.kind, task.model, task.training, warm, self._run.strategy.auxiliary, task.further)
 
     def _shared_fit(self, state: State, attempt: int, resume: bool) -> Params:
         """One training, on the leader; the other hosts get its weights."""
@@ -206,7 +228,7 @@ class Network:
             training = trainer.fit(key, len(state.labelled), draw, training, progress, should_stop, save, seconds)
             if int(training.step) > resumed_at:
                 save(training)
-        return training.params
+        return trained_weights(training)
 
     def restored(self, round_: int) -> Params:
         """The weights that a finished round left, on every host."""
@@ -215,7 +237,7 @@ class Network:
         return hosts.share(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self._like(round_).params))
 
     def _stored(self, round_: int) -> Params:
-        return self._checkpoints.restore(round_, self._like(round_)).params
+        return trained_weights(self._checkpoints.restore(round_, self._like(round_)))
 
     def _like(self, round_: int) -> TrainState:
         """Shapes and types of a round's state."""

@@ -21,7 +21,7 @@ from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy
 from jaxal.task_kind import TaskKind
 from jaxal.training.config import TrainingConfig
-from jaxal.types import Case, Example, Labels, Load, Model, Watcher
+from jaxal.types import Case, Example, FurtherLoss, Labels, Load, Model, Watcher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Task(NamedTuple):
       load: reads a case.
       training: configuration.
       statistics: configuration of the kind's statistics.
+      further: loss of the network's own further outputs, if it has any.
       draw: makes a training example of a case, such as a patch at random; the whole case when left out.
       pixels: a case as people see it, where that is not what the network sees.
       origin: where the cases came from, for predictions.
@@ -82,6 +83,7 @@ class Task(NamedTuple):
     load: Load
     training: TrainingConfig
     statistics: Any = None
+    further: FurtherLoss | None = None
     draw: Callable[[Case, np.random.Generator], Example] | None = None
     pixels: Callable[[Case], np.ndarray] | None = None
     origin: Any = None

@@ -25,7 +25,8 @@ class TrainingConfig:
       noise: standard deviation of the noise's own, random level.
       rotation_degrees, scaling: standard deviations of a random rotation about each axis and of the logarithm of a zoom.
       flips: space axes along which every second example is flipped.
-      attempts: trainings with other keys before a collapse is accepted and reported.
+      attempts: trainings with other keys before a collapse is reported and the best of them is gone on with.
+      average_decay: of the weights' moving average over the steps, which then scores and is measured instead of the last step's weights.
     """
 
     steps: int = 200
@@ -47,3 +48,4 @@ class TrainingConfig:
     scaling: float = 0.0
     flips: tuple[int, ...] = ()
     attempts: int = 3
+    average_decay: float | None = None

@@ -17,8 +17,9 @@ from jax.sharding import PartitionSpec as P
 
 from jaxal.arrays import flat, logits_of
 from jaxal.training.augment import augment
+from jaxal.training.averaging import Averaging, averaged
 from jaxal.training.config import TrainingConfig
-from jaxal.types import Auxiliary, Example, Model, Params
+from jaxal.types import Auxiliary, Example, FurtherLoss, Model, Params
 
 Array = jax.Array
 
@@ -30,7 +31,8 @@ class Recipe(NamedTuple):
       model: the network.
       config: how to train it.
       loss, dense: of the kind of task (`task_kind.TaskKind`).
-      auxiliary: an output with a loss of its own.
+      auxiliary: an output with a loss of its own, which a strategy asked for.
+      further: loss of the further outputs that the network has itself (`types.FurtherLoss`).
       in_parts: of the kind of task; an example's loss then weighs as much as it has labelled elements.
     """
 
@@ -39,6 +41,7 @@ class Recipe(NamedTuple):
     loss: Callable[[TrainingConfig, Array, Example], Array]
     dense: bool
     auxiliary: Auxiliary | None = None
+    further: FurtherLoss | None = None
     in_parts: bool = False
 
 
@@ -105,9 +108,11 @@ def take_step(
     # XLA does not know that this is the number of groups. It would put a loop of one turn into the program around it, which gives it other
     # last digits than a loop of several.
     turns = jnp.where(steps >= 0, groups or 1, 0)
-    gradient = _gradient(recipe, state.params, jax.random.fold_in(key, state.step), batch, groups, turns, axis)
+    done = state.step.astype(jnp.float32) / jnp.maximum(steps, 1).astype(jnp.float32)
+    gradient = _gradient(recipe, state.params, jax.random.fold_in(key, state.step), batch, (groups, turns, done), axis)
+    own = state.optimizer.optimizer if isinstance(state.optimizer, Averaging) else state.optimizer
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
-        updates, optimizer = _optimizer(config).update(gradient, state.optimizer, state.params)
+        updates, optimizer = _optimizer(config).update(gradient, own, state.params)
         relative = relative_rate(state.step, steps, config.warmup_share) if config.decay_per_epoch is None else 1.0
         rate = peak_rate * relative
         updates = jax.tree.map(
@@ -116,22 +121,31 @@ def take_step(
             recipe.model.trainable(state.params),
         )
         params = optax.apply_updates(state.params, updates)
+    if isinstance(state.optimizer, Averaging):
+        assert config.average_decay is not None  # `fresh_state` made the state so
+        optimizer = Averaging(optimizer, averaged(state.optimizer.average, params, state.step, config.average_decay))
     return TrainState(params, optimizer, state.step + 1)
 
 
 def _gradient(
-    recipe: Recipe, params: Params, key: Array, batch: Example, groups: int | None, turns: Array, axis: str | None
+    recipe: Recipe, params: Params, key: Array, batch: Example, course: tuple[int | None, Array, Array], axis: str | None
 ) -> Params:
-    """The gradient of the mean loss of all devices' examples: the mean of the groups' gradients, added in their order."""
+    """The gradient of the mean loss of all devices' examples: the mean of the groups' gradients, added in their order.
+
+    Args:
+      recipe, params, key, batch, axis: see `take_step`.
+      course: groups, their number as XLA knows it, and the share of the training that is done.
+    """
+    groups, turns, done = course
     count, own = batch.image.shape[0], groups or 1
     devices, place = (1, 0) if axis is None else (jax.lax.axis_size(axis), jax.lax.axis_index(axis))
     keys = [jax.random.split(jax.random.fold_in(key, purpose), count * devices) for purpose in (0, 1)]
     keys = [jax.lax.dynamic_slice_in_dim(part, place * count, count) for part in keys]
     weights = _weights(batch, axis) if recipe.in_parts else None
     if groups is None:
-        gradients = jax.tree.map(lambda part: part[None], jax.grad(_loss, 1)(recipe, params, *keys, batch, weights))
+        gradients = jax.tree.map(lambda part: part[None], jax.grad(_loss, 1)(recipe, params, done, *keys, batch, weights))
     else:
-        gradients = _one_by_one(recipe, params, (*keys, batch, weights), groups, turns)
+        gradients = _one_by_one(recipe, params, done, (*keys, batch, weights), groups, turns)
     if devices > 1:
         gradients = jax.tree.map(lambda part: jax.lax.all_gather(part, axis, tiled=True), gradients)
     total = own * devices
@@ -146,27 +160,31 @@ def _weights(batch: Example, axis: str | None) -> Array:
 
 
 def _one_by_one(
-    recipe: Recipe, params: Params, examples: tuple[Array | Example | None, ...], groups: int, turns: Array
+    recipe: Recipe, params: Params, done: Array, examples: tuple[Array | Example | None, ...], groups: int, turns: Array
 ) -> Params:
     """Each group's own gradient, `[groups, ...]`, one after the other."""
     parts = jax.tree.map(lambda part: part.reshape(groups, part.shape[0] // groups, *part.shape[1:]), examples)
 
     def put(group: Array, gradients: Params) -> Params:
         part = jax.tree.map(lambda all_: jax.lax.dynamic_index_in_dim(all_, group, keepdims=False), parts)
-        gradient = jax.grad(_loss, 1)(recipe, params, *part)
+        gradient = jax.grad(_loss, 1)(recipe, params, done, *part)
         return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, group, 0), gradients, gradient)
 
     nothing = jax.tree.map(lambda part: jnp.zeros((groups, *part.shape), part.dtype), params)
     return jax.lax.fori_loop(0, turns, put, nothing)
 
 
-def _loss(recipe: Recipe, params: Params, augment_keys: Array, mask_keys: Array, batch: Example, weights: Array | None) -> Array:
+def _loss(
+    recipe: Recipe, params: Params, done: Array, augment_keys: Array, mask_keys: Array, batch: Example, weights: Array | None
+) -> Array:
     model = recipe.model
     batch = jax.vmap(functools.partial(augment, recipe.config, recipe.dense))(augment_keys, batch)
     masks = jax.vmap(model.draw_masks)(mask_keys)
     inside = batch.inside if recipe.dense else None
     output = model.tail(params, model.stem(params, batch.image, inside), masks)
     losses = recipe.loss(recipe.config, logits_of(flat(output), *model.head(params, masks)), batch)
+    if recipe.further:
+        losses = losses + recipe.further(output.auxiliary, batch, done)
     if recipe.auxiliary:
         losses = losses + recipe.auxiliary.loss(output.auxiliary[recipe.auxiliary.name], losses, batch)
     return losses.mean() if weights is None else (losses * weights).mean()
@@ -184,7 +202,22 @@ def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
 @functools.partial(jax.jit, static_argnums=0)
 def fresh_state(config: TrainingConfig, params: Params) -> TrainState:
     """The state before the first step."""
-    return TrainState(params, _optimizer(config).init(params), jnp.zeros((), jnp.int32))
+    optimizer = _optimizer(config).init(params)
+    if config.average_decay is not None:
+        optimizer = Averaging(optimizer, params)
+    return TrainState(params, optimizer, jnp.zeros((), jnp.int32))
+
+
+def trained_weights(state: TrainState) -> Params:
+    """The weights that score and are measured: the average over the steps, if there is one."""
+    return state.optimizer.average if isinstance(state.optimizer, Averaging) else state.params
+
+
+def with_weights(state: TrainState, params: Params) -> TrainState:
+    """A state whose `trained_weights` are these."""
+    if isinstance(state.optimizer, Averaging):
+        return state._replace(params=params, optimizer=state.optimizer._replace(average=params))
+    return state._replace(params=params)
 
 
 def relative_rate(step: Array, steps: Array, warmup_share: float) -> Array:

@@ -18,7 +18,7 @@ from jaxal.errors import within_memory
 from jaxal.task_kind import TaskKind
 from jaxal.training.config import TrainingConfig
 from jaxal.training.step import Recipe, TrainState, compiled_step, everywhere, fresh_state, make_mesh
-from jaxal.types import Auxiliary, Example, Model, Params
+from jaxal.types import Auxiliary, Example, FurtherLoss, Model, Params
 
 Array = jax.Array
 Draw = Callable[[int, np.random.Generator], Example]  # a labelled case's number and the draw's own generator
@@ -41,13 +41,20 @@ class Trainer:
       config: how to train it.
       warm: whether trainings start from the last round's weights.
       auxiliary: of the model's outputs that has a loss of its own (`networks.auxiliary.with_auxiliary`).
+      further: loss of the outputs that the network has itself besides its task's.
     """
 
     def __init__(
-        self, kind: TaskKind, model: Model, config: TrainingConfig, warm: bool = False, auxiliary: Auxiliary | None = None
+        self,
+        kind: TaskKind,
+        model: Model,
+        config: TrainingConfig,
+        warm: bool = False,
+        auxiliary: Auxiliary | None = None,
+        further: FurtherLoss | None = None,
     ):
         self.model, self.config = model, config
-        self._recipe = Recipe(model, config, kind.loss, kind.dense, auxiliary, kind.in_parts)
+        self._recipe = Recipe(model, config, kind.loss, kind.dense, auxiliary, further, kind.in_parts)
         self._mesh = make_mesh(self._recipe, jax.local_devices())
         self._base_steps = config.warm_steps if warm else config.steps
         self._peak_rate = np.float32(config.warm_rate if warm else config.peak_rate)

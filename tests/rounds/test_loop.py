@@ -186,6 +186,46 @@ def test_a_network_that_never_learns_is_kept_but_marked(tmp_path, task):
     assert np.isfinite(record["scores"]).all()
 
 
+@pytest.mark.parametrize("killed_in", [None, 1, 2])
+def test_of_attempts_that_all_collapse_the_best_is_kept_and_survives_a_kill(tmp_path, task, killed_in):
+    """A run that is killed in a later attempt goes on with what an earlier one left."""
+    answers, trained = {0: 0.3, 1: 0.4, 2: 0.1}, []
+
+    class Watching(Silent):
+        def should_stop(self):
+            return killed_in is not None and len(trained) > killed_in
+
+    def success(labelled):
+        return answers[len(trained) - 1] if len(trained) <= 3 else 0.4
+
+    def opened(watcher):
+        assessment = task.kind.assessment._replace(success=success, collapsed_below=0.5)
+        changed = task._replace(kind=task.kind._replace(assessment=assessment))
+        return open_run(tmp_path, "entropy", dataclasses.replace(CONFIG, rounds=1), changed, watcher)
+
+    fit = networks.Network._fit
+
+    def noted(self, state, attempt, *more):
+        if attempt >= len(trained):
+            trained.append(attempt)
+        return fit(self, state, attempt, *more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks.Network, "_fit", noted)
+        if killed_in is not None:
+            with pytest.raises(Interrupted):
+                list(simulate(opened(Watching())))
+            killed_in = None
+        (record,) = simulate(opened(Silent()))
+    assert record["collapsed"] == 3 and trained == [0, 1, 2]
+    network = networks.make_networks(opened(Silent()))[0]
+    second = jax.random.fold_in(network._key(jax.random.fold_in(jax.random.key(0), 0)), 1)
+    trainer, cases = network._trainer(False), [task.load(case) for case in sorted(task.initial)]
+    alone = trainer.fit(second, 4, lambda index, rng: cases[index], trainer.start(second, cases[0])).params
+    for leaf, expected in zip(jax.tree.leaves(network.restored(0)), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_array_equal(leaf, expected)
+
+
 def test_an_empty_pool_ends_in_an_empty_query(tmp_path, task):
     """And the run with it, for further rounds would train on the same cases; taken up again, it stays as it is."""
     config, watcher = dataclasses.replace(CONFIG, rounds=5, query_size=3), Silent()
