@@ -85,8 +85,8 @@ class Auxiliary(NamedTuple):
     loss: Callable[[Array, Array, "Example"], Array]
 
 
-# `(auxiliary outputs, examples, share of the training that is done) -> [batch]`: what the network's own further outputs add to the loss.
-FurtherLoss = Callable[[Mapping[str, Array], "Example", Array], Array]
+# `(auxiliary outputs, examples, steps done, steps in all) -> [batch]`: what the network's own further outputs add to the loss.
+FurtherLoss = Callable[[Mapping[str, Array], "Example", Array, Array], Array]
 
 
 # Cases

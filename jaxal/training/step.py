@@ -22,6 +22,7 @@ from jaxal.training.config import TrainingConfig
 from jaxal.types import Auxiliary, Example, FurtherLoss, Model, Params
 
 Array = jax.Array
+Clock = tuple[Array, Array]  # steps done, steps in all
 
 
 class Recipe(NamedTuple):
@@ -108,8 +109,9 @@ def take_step(
     # XLA does not know that this is the number of groups. It would put a loop of one turn into the program around it, which gives it other
     # last digits than a loop of several.
     turns = jnp.where(steps >= 0, groups or 1, 0)
-    done = state.step.astype(jnp.float32) / jnp.maximum(steps, 1).astype(jnp.float32)
-    gradient = _gradient(recipe, state.params, jax.random.fold_in(key, state.step), batch, (groups, turns, done), axis)
+    gradient = _gradient(
+        recipe, state.params, jax.random.fold_in(key, state.step), batch, (groups, turns, (state.step, steps)), axis
+    )
     own = state.optimizer.optimizer if isinstance(state.optimizer, Averaging) else state.optimizer
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
         updates, optimizer = _optimizer(config).update(gradient, own, state.params)
@@ -128,24 +130,24 @@ def take_step(
 
 
 def _gradient(
-    recipe: Recipe, params: Params, key: Array, batch: Example, course: tuple[int | None, Array, Array], axis: str | None
+    recipe: Recipe, params: Params, key: Array, batch: Example, course: tuple[int | None, Array, Clock], axis: str | None
 ) -> Params:
     """The gradient of the mean loss of all devices' examples: the mean of the groups' gradients, added in their order.
 
     Args:
       recipe, params, key, batch, axis: see `take_step`.
-      course: groups, their number as XLA knows it, and the share of the training that is done.
+      course: groups, their number as XLA knows it, and the clock.
     """
-    groups, turns, done = course
+    groups, turns, clock = course
     count, own = batch.image.shape[0], groups or 1
     devices, place = (1, 0) if axis is None else (jax.lax.axis_size(axis), jax.lax.axis_index(axis))
     keys = [jax.random.split(jax.random.fold_in(key, purpose), count * devices) for purpose in (0, 1)]
     keys = [jax.lax.dynamic_slice_in_dim(part, place * count, count) for part in keys]
     weights = _weights(batch, axis) if recipe.in_parts else None
     if groups is None:
-        gradients = jax.tree.map(lambda part: part[None], jax.grad(_loss, 1)(recipe, params, done, *keys, batch, weights))
+        gradients = jax.tree.map(lambda part: part[None], jax.grad(_loss, 1)(recipe, params, clock, *keys, batch, weights))
     else:
-        gradients = _one_by_one(recipe, params, done, (*keys, batch, weights), groups, turns)
+        gradients = _one_by_one(recipe, params, clock, (*keys, batch, weights), groups, turns)
     if devices > 1:
         gradients = jax.tree.map(lambda part: jax.lax.all_gather(part, axis, tiled=True), gradients)
     total = own * devices
@@ -160,14 +162,14 @@ def _weights(batch: Example, axis: str | None) -> Array:
 
 
 def _one_by_one(
-    recipe: Recipe, params: Params, done: Array, examples: tuple[Array | Example | None, ...], groups: int, turns: Array
+    recipe: Recipe, params: Params, clock: Clock, examples: tuple[Array | Example | None, ...], groups: int, turns: Array
 ) -> Params:
     """Each group's own gradient, `[groups, ...]`, one after the other."""
     parts = jax.tree.map(lambda part: part.reshape(groups, part.shape[0] // groups, *part.shape[1:]), examples)
 
     def put(group: Array, gradients: Params) -> Params:
         part = jax.tree.map(lambda all_: jax.lax.dynamic_index_in_dim(all_, group, keepdims=False), parts)
-        gradient = jax.grad(_loss, 1)(recipe, params, done, *part)
+        gradient = jax.grad(_loss, 1)(recipe, params, clock, *part)
         return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, group, 0), gradients, gradient)
 
     nothing = jax.tree.map(lambda part: jnp.zeros((groups, *part.shape), part.dtype), params)
@@ -175,7 +177,7 @@ def _one_by_one(
 
 
 def _loss(
-    recipe: Recipe, params: Params, done: Array, augment_keys: Array, mask_keys: Array, batch: Example, weights: Array | None
+    recipe: Recipe, params: Params, clock: Clock, augment_keys: Array, mask_keys: Array, batch: Example, weights: Array | None
 ) -> Array:
     model = recipe.model
     batch = jax.vmap(functools.partial(augment, recipe.config, recipe.dense))(augment_keys, batch)
@@ -184,7 +186,7 @@ def _loss(
     output = model.tail(params, model.stem(params, batch.image, inside), masks)
     losses = recipe.loss(recipe.config, logits_of(flat(output), *model.head(params, masks)), batch)
     if recipe.further:
-        losses = losses + recipe.further(output.auxiliary, batch, done)
+        losses = losses + recipe.further(output.auxiliary, batch, *clock)
     if recipe.auxiliary:
         losses = losses + recipe.auxiliary.loss(output.auxiliary[recipe.auxiliary.name], losses, batch)
     return losses.mean() if weights is None else (losses * weights).mean()

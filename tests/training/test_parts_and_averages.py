@@ -37,7 +37,7 @@ def test_an_element_weighs_the_same_in_all_examples(examples, groups):
     recipe = Trainer(SEGMENTATION_OF_PARTS, MODEL._replace(draw_masks=lambda key: {}, head=head_of(MODEL)), config)._recipe
     batch = stacked(examples)
     params = jax.jit(MODEL.init)(jax.random.key(0), batch.image[:1])
-    course = groups, jnp.int32(groups or 1), jnp.float32(0)
+    course = groups, jnp.int32(groups or 1), (jnp.int32(0), jnp.int32(9))
     ours = jax.jit(lambda params: training._gradient(recipe, params, jax.random.key(1), batch, course, None))(params)
 
     def plain(params):
@@ -104,7 +104,8 @@ def test_a_further_loss_sees_the_outputs_the_examples_and_how_far_training_is(ex
         head=head_of(MODEL),
     )
 
-    def further(outputs, batch, done):
+    def further(outputs, batch, step, steps):
+        done = step.astype(jnp.float32) / steps.astype(jnp.float32)
         wrong = jnp.square(outputs["contour"] - batch.targets["contour"].astype(jnp.float32))
         return (1.0 - done) * jnp.where(batch.labelled, wrong, 0.0).mean((1, 2, 3))
 
@@ -115,9 +116,9 @@ def test_a_further_loss_sees_the_outputs_the_examples_and_how_far_training_is(ex
     def plain(params):
         output = model.tail(params, model.stem(params, batch.image), None)
         logits = logits_of(flat(output), *MODEL.head(params))
-        return (SEGMENTATION.loss(config, logits, batch) + further(output.auxiliary, batch, 0.25)).mean()
+        return (SEGMENTATION.loss(config, logits, batch) + further(output.auxiliary, batch, jnp.int32(1), jnp.int32(4))).mean()
 
-    course = None, jnp.int32(1), jnp.float32(0.25)
+    course = None, jnp.int32(1), (jnp.int32(1), jnp.int32(4))
     ours = jax.jit(lambda params: training._gradient(recipe, params, jax.random.key(1), batch, course, None))(params)
     for leaf, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(jax.jit(jax.grad(plain))(params)), strict=True):
         np.testing.assert_allclose(leaf, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max() + 1e-8)

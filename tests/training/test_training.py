@@ -188,7 +188,7 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
         for step, batch in enumerate(_batches(seed, 0, 10, 2, 4, whole(examples))):
             own = jax.random.fold_in(key, step)
             keys = [jax.random.split(jax.random.fold_in(own, purpose), 2) for purpose in (0, 1)]
-            memory, params = one_step(gradient(params, jnp.float32(0), *keys, batch, None), memory, params)
+            memory, params = one_step(gradient(params, (jnp.int32(step), jnp.int32(10)), *keys, batch, None), memory, params)
     for leaf, expected in zip(jax.tree.leaves(trained), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(expected), atol=2e-4)
 
@@ -218,9 +218,9 @@ def test_groups_yield_the_gradient_of_the_mean_loss(trainer, examples, groups):
     batch = stacked(examples[:4])
     params, key = trainer.start(jax.random.key(0), examples[0]).params, jax.random.key(1)
     keys = [jax.random.split(jax.random.fold_in(key, purpose), 4) for purpose in (0, 1)]
-    done = jnp.float32(0)
-    expected = jax.jit(jax.grad(functools.partial(training._loss, trainer._recipe)))(params, done, *keys, batch, None)
-    course = groups, jnp.int32(groups or 1), done
+    clock = jnp.int32(0), jnp.int32(12)
+    expected = jax.jit(jax.grad(functools.partial(training._loss, trainer._recipe)))(params, clock, *keys, batch, None)
+    course = groups, jnp.int32(groups or 1), clock
     ours = jax.jit(lambda params: training._gradient(trainer._recipe, params, key, batch, course, None))(params)
     for leaf, plain in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(plain), rtol=0, atol=1e-5 * np.abs(plain).max() + 1e-8)
