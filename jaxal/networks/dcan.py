@@ -61,7 +61,7 @@ class DCANConfig:
     norm: Literal["group", "frozen"] = "group"
     groups: int = 4
     features: int = 16
-    dropout: Literal["all", "deep"] = "all"
+    dropout: Literal["all", "deep"] = "deep"
     dropout_rate: float = 0.5
     dtype: Dtype = "float32"
 
