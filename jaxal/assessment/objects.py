@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+FOREGROUND = 0.5  # probability from which on an element is of an object
+CONTOUR = 0.2  # probability from which on it is on a contour
 HALF = 0.5  # of a true object's area: what an object must cover of it to have found it
 
 
@@ -36,6 +38,34 @@ def objects_of(mask: np.ndarray) -> np.ndarray:
     """The connected parts of a structure, numbered from 1: `[*shape]`, boolean, to integers. Corners connect, as in `surfaces.detection`."""
     components, _ = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim))
     return components
+
+
+def separated(foreground: np.ndarray, contour: np.ndarray, reach: float = 4.0, smallest: int = 20) -> np.ndarray:
+    """Objects that touch, told apart by their contours (Chen et al. 2016, arXiv 1604.02677).
+
+    An object is a connected part of what is foreground and no contour. Then each takes back the foreground that its contour covered: an
+    element goes to the nearest object.
+
+    Args:
+      foreground, contour: probabilities, `[*shape]`. An element is foreground from one half on, and a contour from a fifth on, because a
+        contour with a gap separates nothing.
+      reach: how far an object grows back, in elements; contours that were dilated by a disc of some radius reach one element further.
+      smallest: number of elements that an object has before it grows; smaller ones are none.
+
+    Returns:
+      The number of each element's object, `[*shape]`, from 1 without gaps, 0 where there is none.
+    """
+    there = foreground >= FOREGROUND
+    parts, count = ndimage.label(
+        there & (contour < CONTOUR)
+    )  # corners do not connect, so that a slanting contour of one element separates
+    kept = np.bincount(parts.reshape(-1), minlength=count + 1) >= smallest
+    kept[0] = False
+    objects = np.where(kept, np.cumsum(kept), 0)[parts]
+    if not kept.any():
+        return objects
+    away, nearest = ndimage.distance_transform_edt(objects == 0, return_indices=True)
+    return np.where(there & (away <= reach), objects[tuple(nearest)], 0)
 
 
 def object_dice(predicted: np.ndarray, true: np.ndarray) -> float:

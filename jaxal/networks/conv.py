@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxal.networks import conv_tiles
@@ -130,6 +131,39 @@ def upsample(inputs: Array, kernel: Array) -> Array:
     return corners.transpose(order).reshape(
         batch, *(factor * size for factor, size in zip(factors, space, strict=True)), features
     )
+
+
+def enlarge(values: Array, factor: int, inside: Array | None = None) -> Array:
+    """Multiplies the sides of images by linear interpolation; element i comes to lie at `factor * i`, where a stride found its window's centre.
+
+    Written as matrix products, because XLA compiles these in no time. As sums of slices a call is half a millisecond faster on a CPU, but the
+    gradient of a network takes 1.5 times as long to compile; as a broadcast product its gradient took up to 30 times as long.
+
+    Args:
+      values: `[batch, height, width, channels]`; behind the last element they stay what they are there.
+      factor: at least 1.
+      inside: which elements count, `[batch, height, width, 1]`, boolean; all of them without it. Behind the last of them values stay what they
+        are there, too.
+
+    Returns:
+      `[batch, factor * height, factor * width, channels]`; zero where no neighbour is inside.
+    """
+    if inside is not None:
+        shares = enlarge(inside.astype(values.dtype), factor)
+        return enlarge(jnp.where(inside, values, 0), factor) / jnp.maximum(shares, factor**-2)
+    if factor == 1:
+        return values
+    across, down = (jnp.asarray(_interpolation(size, factor), values.dtype) for size in (values.shape[2], values.shape[1]))
+    return jnp.einsum("Hh,bhwc->bHwc", down, jnp.einsum("Ww,bhwc->bhWc", across, values))
+
+
+def _interpolation(size: int, factor: int) -> np.ndarray:
+    """The share that each element has in each one of a row that is `factor` times as long, `[factor * size, size]`."""
+    before, step = np.divmod(np.arange(factor * size), factor)
+    behind = np.minimum(before + 1, size - 1)
+    elements = np.eye(size)
+    share = (step / factor)[:, None]
+    return (1 - share) * elements[before] + share * elements[behind]
 
 
 def max_pool(inputs: Array, factors: Sequence[int] | None = None) -> Array:

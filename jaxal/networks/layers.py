@@ -74,6 +74,11 @@ def mean_inside(values: Array, inside: Array | None) -> Array:
     return total / jnp.maximum(weights.sum(1, keepdims=True), 1.0)
 
 
+def only_inside(values: Array, inside: Array | None) -> Array:
+    """Zeros what is not inside, `[batch, *space, 1]`, as what lies beyond the border of an image is zero."""
+    return values if inside is None else jnp.where(inside, values, 0)
+
+
 def _first_inside(values: Array, inside: Array | None) -> Array:
     """Each item's first element that is inside, `[batch, 1, ..., 1, channels]`."""
     if inside is None:
@@ -169,3 +174,12 @@ def draw_channel_masks(key: Array, channels: Mapping[str, int], dropout_rate: fl
         name: jax.random.bernoulli(part, keep, (size,)).astype(jnp.float32) / keep
         for part, (name, size) in zip(keys, channels.items(), strict=True)
     }
+
+
+def drop_channels(inputs: Array, masks: Masks | None, name: str) -> Array:
+    """Multiplies channels by their mask, `[channels]` or `[batch, channels]`, if there is one of this name."""
+    if masks is None or name not in masks:
+        return inputs
+    mask = masks[name].astype(inputs.dtype)
+    batch = mask.shape[0] if mask.ndim == 2 else 1
+    return inputs * mask.reshape(batch, *(1,) * (inputs.ndim - 2), mask.shape[-1])

@@ -16,7 +16,18 @@ import jax
 import jax.numpy as jnp
 
 from jaxal.networks.conv import max_pool_overlapping
-from jaxal.networks.layers import Conv, Dtype, FrozenNorm, Norm, draw_channel_masks, draw_params, linear_head, trainable
+from jaxal.networks.layers import (
+    Conv,
+    Dtype,
+    FrozenNorm,
+    Norm,
+    draw_channel_masks,
+    draw_params,
+    drop_channels,
+    linear_head,
+    only_inside,
+    trainable,
+)
 from jaxal.types import Masks, Model, Output
 
 Array = jax.Array
@@ -76,9 +87,15 @@ class ResNetConfig:
         return SHAPES[self.architecture]
 
     @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels that leave each stage."""
+        expansion = EXPANSION if self.shape.bottleneck else 1
+        return tuple(self.width * 2**stage * expansion for stage in range(len(self.shape.blocks)))
+
+    @property
     def features(self) -> int:
         """Inputs of the last layer."""
-        return self.width * 2 ** (len(self.shape.blocks) - 1) * (EXPANSION if self.shape.bottleneck else 1)
+        return self.channels[-1]
 
 
 class _Block(nn.Module):
@@ -92,32 +109,105 @@ class _Block(nn.Module):
     config: ResNetConfig
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
-        shape, dtype = self.config.shape, jnp.dtype(self.config.dtype)
+    def __call__(self, inputs: Array, inside: Array | None = None) -> Array:
+        """What is not `inside`, `[batch, height, width, 1]`, counts in no norm and reaches no convolution."""
+        config, shape, dtype = self.config, self.config.shape, jnp.dtype(self.config.dtype)
         if shape.bottleneck:
             layers = [(1, self.features, 1), (3, self.features, self.stride), (1, EXPANSION * self.features, 1)]
         else:
             layers = [(3, self.features, self.stride), (3, self.features, 1)]
-        entering = nn.relu(_norm(self.config, "norm1")(inputs)) if shape.norm_first else inputs
-        hidden, out = entering, layers[-1][1]
+        entering = normed(config, "norm1", inputs, inside) if shape.norm_first else inputs
+        hidden, out, here = entering, layers[-1][1], inside
         for number, (window, features, stride) in enumerate(layers, 1):
             if shape.norm_first and number > 1:
-                hidden = nn.relu(_norm(self.config, f"norm{number}")(hidden))
-            hidden = Conv(features, (window, window), dtype, stride, name=f"conv{number}")(hidden)
-            if not shape.norm_first:
-                hidden = _norm(self.config, f"norm{number}")(hidden)
-                hidden = hidden if number == len(layers) else nn.relu(hidden)
+                hidden = normed(config, f"norm{number}", hidden, here)
+            hidden, here = Conv(features, (window, window), dtype, stride, name=f"conv{number}")(hidden), coarser(here, stride)
+            if not shape.norm_first:  # the last one's rectifier follows the sum
+                hidden = (_norm if number == len(layers) else normed)(config, f"norm{number}", hidden, here)
         if self.stride != 1 or inputs.shape[-1] != out:
             shortcut = Conv(out, (1, 1), dtype, self.stride, name="shortcut_conv")(entering)
             if not shape.norm_first:
-                shortcut = _norm(self.config, "shortcut_norm")(shortcut)
+                shortcut = _norm(config, "shortcut_norm", shortcut, here)
         else:
             shortcut = inputs
-        return hidden + shortcut if shape.norm_first else nn.relu(hidden + shortcut)
+        return hidden + shortcut if shape.norm_first else only_inside(nn.relu(hidden + shortcut), here)
 
 
-def _norm(config: ResNetConfig, name: str) -> nn.Module:
-    return FrozenNorm(name=name) if config.norm == "frozen" else Norm(config.groups, name=name)
+def _norm(config: ResNetConfig, name: str, values: Array, inside: Array | None) -> Array:
+    return FrozenNorm(name=name)(values) if config.norm == "frozen" else Norm(config.groups, name=name)(values, inside)
+
+
+def normed(config: ResNetConfig, name: str, values: Array, inside: Array | None = None) -> Array:
+    """Norm and rectifier, of the module that calls it; zero where it is not inside."""
+    return only_inside(nn.relu(_norm(config, name, values, inside)), inside)
+
+
+def coarser(inside: Array | None, stride: int) -> Array | None:
+    """What is inside behind a stride: an element lies where its window's centre does."""
+    return inside if inside is None or stride == 1 else inside[:, ::stride, ::stride]
+
+
+def enter(config: ResNetConfig, inputs: Array, inside: Array | None = None) -> tuple[Array, Array | None]:
+    """What stands before the first stage, as layers of the module that calls it.
+
+    Args:
+      config: of the network.
+      inputs: images `[batch, height, width, channels]`.
+      inside: which pixels belong to the image, `[batch, height, width, 1]`, boolean; all of them without it.
+
+    Returns:
+      `[batch, height / d, width / d, config.width]` with d of 4 or 1 as the entry has it, and what is inside of that.
+    """
+    dtype = jnp.dtype(config.dtype)
+    hidden = only_inside(inputs, inside).astype(dtype)
+    if config.entry == "wide":
+        hidden, inside = Conv(config.width, (7, 7), dtype, 2, name="conv1")(hidden), coarser(inside, 2)
+    else:
+        hidden = Conv(config.width, (3, 3), dtype, name="conv1")(hidden)
+    if not config.shape.norm_first:
+        hidden = normed(config, "norm1", hidden, inside)
+    if config.entry == "wide":
+        if inside is not None:  # as beyond the border, where the pooling sees nothing
+            hidden = jnp.where(inside, hidden, -jnp.inf)
+        hidden, inside = max_pool_overlapping(hidden), coarser(inside, 2)
+    return only_inside(hidden, inside), inside
+
+
+def run_stage(
+    config: ResNetConfig, stage: int, stride: int, hidden: Array, inside: Array | None = None, masks: Masks | None = None
+) -> tuple[Array, Array | None]:
+    """The residual blocks of one stage, as layers of the module that calls it.
+
+    Args:
+      config: of the network.
+      stage: which one, from 0.
+      stride: of its first block.
+      hidden: `[batch, height, width, channels]`.
+      inside: see `enter`.
+      masks: of channels before blocks, by the names in `block_inputs`; a block without a mask gets all of them.
+
+    Returns:
+      `[batch, height / stride, width / stride, config.channels[stage]]`, and what is inside of that.
+    """
+    for number in range(config.shape.blocks[stage]):
+        name, step = _block_name(stage, number), 1 if number else stride
+        hidden = drop_channels(hidden, masks, name)
+        hidden, inside = _Block(config.width * 2**stage, step, config, name=name)(hidden, inside), coarser(inside, step)
+    return hidden, inside
+
+
+def block_inputs(config: ResNetConfig) -> dict[str, int]:
+    """Channels that enter each residual block, by its name."""
+    entering = (config.width, *config.channels)
+    return {
+        _block_name(stage, number): config.channels[stage] if number else entering[stage]
+        for stage, blocks in enumerate(config.shape.blocks)
+        for number in range(blocks)
+    }
+
+
+def _block_name(stage: int, number: int) -> str:
+    return f"layer{stage + 1}_{number}"
 
 
 class _ResNet(nn.Module):
@@ -126,22 +216,12 @@ class _ResNet(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Images `[batch, height, width, channels]` to their pooled features `[batch, features]`, float32."""
-        config, dtype = self.config, jnp.dtype(self.config.dtype)
-        hidden = inputs.astype(dtype)
-        if config.entry == "wide":
-            hidden = Conv(config.width, (7, 7), dtype, 2, name="conv1")(hidden)
-        else:
-            hidden = Conv(config.width, (3, 3), dtype, name="conv1")(hidden)
-        if not config.shape.norm_first:
-            hidden = nn.relu(_norm(config, "norm1")(hidden))
-        if config.entry == "wide":
-            hidden = max_pool_overlapping(hidden)
-        for stage, blocks in enumerate(config.shape.blocks):
-            for number in range(blocks):
-                stride = 2 if stage and not number else 1
-                hidden = _Block(config.width * 2**stage, stride, config, name=f"layer{stage + 1}_{number}")(hidden)
+        config = self.config
+        hidden, _ = enter(config, inputs)
+        for stage in range(len(config.shape.blocks)):
+            hidden, _ = run_stage(config, stage, 2 if stage else 1, hidden)
         if config.shape.norm_first:
-            hidden = nn.relu(_norm(config, "norm_last")(hidden))
+            hidden = normed(config, "norm_last", hidden)
         self.param("kernel", nn.initializers.zeros, (config.features, config.classes), jnp.float32)
         self.param("bias", nn.initializers.zeros, (config.classes,), jnp.float32)
         return hidden.astype(jnp.float32).mean((1, 2))

@@ -14,7 +14,18 @@ import numpy as np
 from jaxal.cells import Cells
 from jaxal.networks import packed
 from jaxal.networks.conv import max_pool, upsample
-from jaxal.networks.layers import Conv, Dtype, Norm, draw_channel_masks, draw_params, linear_head, mean_inside, trainable
+from jaxal.networks.layers import (
+    Conv,
+    Dtype,
+    Norm,
+    draw_channel_masks,
+    draw_params,
+    drop_channels,
+    linear_head,
+    mean_inside,
+    only_inside,
+    trainable,
+)
 from jaxal.types import Masks, Model, Output
 
 Array = jax.Array
@@ -118,7 +129,7 @@ class _Block(nn.Module):
         for _ in range(2):
             hidden = Conv(self.features, (3,) * config.space_rank, jnp.dtype(config.dtype))(hidden)
             hidden = Norm(config.groups if config.norm == "group" else None)(hidden, inside)
-            hidden = _only_inside(nn.leaky_relu(hidden, 0.01), inside)
+            hidden = only_inside(nn.leaky_relu(hidden, 0.01), inside)
         return hidden
 
     def _packed(self, parts: Sequence[Array], cell: tuple[int, ...], inside: Array | None, source: packed.Source) -> Array:
@@ -162,7 +173,7 @@ class _UNet(nn.Module):
         return self.config.factors[level] if self.is_packed and below and self.config.channels[level] < _LANES else None
 
     def encode(self, inputs: Array, inside: Array | None) -> tuple[_Level, ...]:
-        hidden = _only_inside(inputs, inside).astype(self.config.dtype)
+        hidden = only_inside(inputs, inside).astype(self.config.dtype)
         levels: list[_Level] = []
         for level, encoder in enumerate(self.encoders):
             if level:  # a coarse element is inside if any of its fine ones is
@@ -176,13 +187,13 @@ class _UNet(nn.Module):
 
     def decode(self, levels: tuple[_Level, ...], masks: Masks | None) -> Array:
         """Activations of full resolution, in cells if they are packed."""
-        hidden = _drop(levels[-1].hidden, masks, "bottleneck")
+        hidden = drop_channels(levels[-1].hidden, masks, "bottleneck")
         for level in reversed(range(len(levels) - 1)):
             parts: Sequence[Array] = [levels[level].hidden, self.upsamples[level](hidden)]
             if (cell := self.cell(level)) is not None:
                 parts = _drop_parts(parts, masks, f"decoder_{level}", math.prod(cell))
             else:
-                parts = [_drop(jnp.concatenate(parts, axis=-1), masks, f"decoder_{level}")]
+                parts = [drop_channels(jnp.concatenate(parts, axis=-1), masks, f"decoder_{level}")]
             hidden = self.decoders[level](parts, levels[level].inside, "aligned")
         return hidden
 
@@ -190,26 +201,13 @@ class _UNet(nn.Module):
         return self.decode(self.encode(inputs, None), None)
 
 
-def _only_inside(values: Array, inside: Array | None) -> Array:
-    return values if inside is None else jnp.where(inside, values, 0)
-
-
 def _drop_parts(parts: Sequence[Array], masks: Masks | None, name: str, places: int) -> Sequence[Array]:
-    """`_drop` of what is concatenated later, each part with its own of the mask's channels, at every place of a cell."""
+    """`drop_channels` of what is concatenated later, each part with its own of the mask's channels, at every place of a cell."""
     if masks is None or name not in masks:
         return parts
     ends = np.cumsum([part.shape[-1] // places for part in parts])[:-1].tolist()
     of_parts = jnp.split(masks[name], ends, axis=-1)
-    return [_drop(part, {name: jnp.tile(mask, places)}, name) for part, mask in zip(parts, of_parts, strict=True)]
-
-
-def _drop(inputs: Array, masks: Masks | None, name: str) -> Array:
-    """Multiplies channels by their mask, `[channels]` or `[batch, channels]`, if there is one of this name."""
-    if masks is None or name not in masks:
-        return inputs
-    mask = masks[name].astype(inputs.dtype)
-    batch = mask.shape[0] if mask.ndim == 2 else 1
-    return inputs * mask.reshape(batch, *(1,) * (inputs.ndim - 2), mask.shape[-1])
+    return [drop_channels(part, {name: jnp.tile(mask, places)}, name) for part, mask in zip(parts, of_parts, strict=True)]
 
 
 def _mask_channels(config: UNetConfig) -> dict[str, int]:
