@@ -1,0 +1,94 @@
+"""Regions or whole images? Active learning for glands in histology, with networks whose uncertainty is looked at, too.
+
+    python -m experiments.gland_regions --strategy bald --unit region
+    python -m experiments.gland_regions --strategy bald --unit image
+
+Li & Alstrøm 2020 ask readers for square regions of images instead of whole ones, and reach the same accuracy with about half of the pixels labelled. Here is
+their setting: a residual network with a contour-aware decoder, dropout before every residual block, T samples of it, weights averaged over
+the training. Tissue is simulated (`jaxal/data/simulated/glands.py`); --data takes GlaS, ISIC or any folder of images with masks.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Literal
+
+from jaxal import hosts
+from jaxal.cli import command
+from jaxal.data.images.masks import MaskListing, find_masks
+from jaxal.data.simulated import glands
+from jaxal.networks.dcan import DCANConfig
+from jaxal.report import terminal
+from jaxal.rounds.identity import config_hash
+from jaxal.rounds.passes import stoppable
+from jaxal.scoring.members import MembersConfig
+from jaxal.studies import masks, revisit, study
+from jaxal.studies.masks import MaskPreset
+from jaxal.studies.workers import alone
+from jaxal.training.config import TrainingConfig
+
+TRAINING = TrainingConfig(
+    steps=200, warm_steps=100, batch_size=4, peak_rate=4e-3, flips=(0, 1), contrast=0.1, brightness=0.1, noise=0.05, attempts=2, average_decay=0.999
+)  # fmt: skip
+PRESETS = {
+    "smoke": MaskPreset(
+        64, (32, 32), 2, 4, 2, 0.15, 0.3, DCANConfig(architecture="small", width=8, features=8, entry="narrow"),
+        dataclasses.replace(TRAINING, steps=20, warm_steps=10, attempts=1), MembersConfig(dropout=4),
+    ),
+    "small": MaskPreset(128, (64, 64), 6, 10, 5, 0.12, 0.3, DCANConfig(), TRAINING, MembersConfig(dropout=30)),
+    "paper": MaskPreset(
+        784, (480, 480), 11, 10, 5, 0.12, 0.3, DCANConfig(architecture="resnet50_v2", width=64, features=32, dtype="bfloat16"),
+        dataclasses.replace(TRAINING, steps=4000, warm_steps=1000, steps_per_case=60, batch_size=5, peak_rate=1e-3, attempts=4),
+        MembersConfig(dropout=30),
+    ),
+}  # fmt: skip
+TISSUE = {
+    "smoke": glands.GlandsConfig((16, 8, 0), (48, 64)),
+    "small": glands.GlandsConfig(),
+    "paper": glands.GlandsConfig(shape=(528, 784)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments(masks.MaskArguments):
+    """Decides which images, or which regions of them, to label next; here for glands."""
+
+    strategy: study.option_types.strategies("clasp_pe,share=0.5") = ("bald",)  # type: ignore[valid-type]
+    preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
+    """Sizes: smoke (every part, within a minute), small (five minutes), paper (for a GPU)."""
+    cohorts: Path = Path("runs/cohorts")
+    """Where simulated tissue is kept, to be used again."""
+
+
+def main(arguments: Arguments) -> int:
+    """Runs a study, or looks at one of its runs again; returns the exit status."""
+    return command.run(lambda display: _run(arguments, display), arguments.hosts, arguments.submission)
+
+
+def _run(arguments: Arguments, display: terminal.Display) -> int:
+    if revisit.is_asked_for(arguments):
+        arguments = revisit.with_options_of_run(arguments)
+    name = arguments.data.resolve().name if arguments.data else f"{arguments.preset}-{arguments.unit}"
+    out = arguments.out or Path("runs") / f"gland_regions-{name}"
+    study.check_options(arguments, arguments.data, out)
+    listing, identity = (masks.read_listing(arguments), {}) if arguments.data else _simulated(arguments, display)
+    return masks.run(arguments, PRESETS[arguments.preset], listing, identity, out, display)
+
+
+def _simulated(arguments: Arguments, display: terminal.Display) -> tuple[MaskListing, dict]:
+    """Simulated tissue, which is made first if it is not there; returns what identifies it, too."""
+    config = TISSUE[arguments.preset]
+    everything = {**dataclasses.asdict(config), "generator": glands.GENERATOR}
+    folder = arguments.cohorts / f"glands-{sum(config.parts)}-{config_hash(everything)}"
+    if hosts.is_leader() and not folder.is_dir():
+        with alone(arguments.cohorts, display):
+            if not folder.is_dir():
+                with display.progress("simulating") as progress:
+                    glands.write_glands(config, folder, stoppable(progress, display))
+                display.note(f"Simulated {sum(config.parts)} images into {folder}")
+    hosts.share_json(None)  # the others wait for the leader's files
+    return find_masks(folder), {"simulation": everything}
+
+
+if __name__ == "__main__":
+    sys.exit(main(command.parse(Arguments, __spec__.name)))

@@ -1,0 +1,219 @@
+"""What studies on images with masks share: how a folder, or simulated tissue, becomes a task of segmentation in two dimensions."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax.numpy as jnp
+import tyro
+
+from jaxal import hosts
+from jaxal.data.cases import Splits, initial_set, split
+from jaxal.data.crops import random_crop
+from jaxal.data.images.masks import Grouping, MaskListing, find_masks
+from jaxal.data.images.segmented import SegmentedConfig, SegmentedImages, make_segmented
+from jaxal.data.parts import within_parts
+from jaxal.data.stream import kept
+from jaxal.errors import UserError
+from jaxal.networks.dcan import DCANConfig, dcan, multiple_of
+from jaxal.report import terminal
+from jaxal.rounds.identity import decisive
+from jaxal.rounds.passes import stoppable
+from jaxal.rounds.setup import Task
+from jaxal.scoring.members import MembersConfig
+from jaxal.scoring.statistics import StatisticsConfig
+from jaxal.studies import option_types, revisit, study, units
+from jaxal.studies.workers import alone
+from jaxal.task_kind import TaskKind
+from jaxal.tasks.plane import PLANE_SEGMENTATION, PLANE_SEGMENTATION_OF_PARTS
+from jaxal.training import losses
+from jaxal.training.config import TrainingConfig
+from jaxal.types import Array, Case, Example
+
+BLOCK = 8  # pixels a side of a region, for information gain
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskPreset:
+    """Sizes of a study.
+
+    Attributes:
+      longest_side: to which images are made smaller, in pixels.
+      crop: height and width of what is trained on; a smaller image is padded.
+      rounds, initial_size: see `study.StudyArguments`.
+      query_size: images a query; of parts there are four for each.
+      evaluation, test: shares of the images, where there is no published split.
+      network, training: configuration.
+      members: whose disagreement uncertainty is.
+      batch_size: images scored at once on each device.
+    """
+
+    longest_side: int
+    crop: tuple[int, int]
+    rounds: int
+    initial_size: int
+    query_size: int
+    evaluation: float
+    test: float
+    network: DCANConfig
+    training: TrainingConfig
+    members: MembersConfig
+    batch_size: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskArguments(units.UnitOptions, study.StudyArguments):
+    """Options of studies on images with masks."""
+
+    data: option_types.Place = None
+    """A folder of images with masks (docs/own-masks.md says what it may look like), instead of simulated glands."""
+    instances: Annotated[bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint="")] = None
+    """Whether each object in a mask has a number of its own. Default: found out."""
+    group_column: option_types.Name = None
+    """Column of the table of participants that names each image's group. Default: group, and the grade in GlaS."""
+
+    @property
+    def kind(self) -> TaskKind:
+        return PLANE_SEGMENTATION_OF_PARTS if self.of_parts else PLANE_SEGMENTATION
+
+
+def contour_loss(outputs: Mapping[str, Array], batch: Example, step: Array, steps: Array) -> Array:
+    """What a contour-aware network learns besides the classes; side outputs weigh less and less."""
+    labelled, contour = jnp.asarray(batch.labelled), jnp.asarray(batch.targets["contour"])
+    weight = losses.auxiliary_weight(step, steps)
+    return losses.contour_aware(outputs, jnp.asarray(batch.label), contour, labelled, weight)
+
+
+def choose_sizes(arguments: MaskArguments, preset: MaskPreset) -> MaskPreset:
+    """The preset with what was asked for by option in its place."""
+    if arguments.of_parts and arguments.query_size is None:
+        more = units.MORE_PARTS * preset.query_size if arguments.query_elements is None else units.UNLIMITED
+        preset = dataclasses.replace(preset, query_size=more)
+    return study.choose_sizes(arguments, preset)
+
+
+def read_listing(arguments: MaskArguments) -> MaskListing:
+    """The images of the folder that was asked for."""
+    assert arguments.data is not None
+    return find_masks(arguments.data, arguments.instances, grouping=Grouping(arguments.group_column, (), None))
+
+
+def read_images(listing: MaskListing, folder: Path, preset: MaskPreset, display: terminal.Display) -> SegmentedImages:
+    """Prepares what was not before, showing how far it is."""
+    config = SegmentedConfig(longest_side=preset.longest_side, multiple=multiple_of(preset.network))
+    if hosts.is_leader():
+        with alone(folder, display), display.progress("preparing images") as progress:
+            images = make_segmented(listing, folder, config, stoppable(progress, display))
+    hosts.share_json(None)  # the others find the leader's files
+    return images if hosts.is_leader() else make_segmented(listing, folder, config)
+
+
+def draw_splits(
+    images: SegmentedImages, preset: MaskPreset, arguments: MaskArguments, seed: int
+) -> tuple[Splits, tuple[Case, ...]]:
+    """The splits of a seed and its initial set; a published test set is kept.
+
+    Raises:
+      UserError: the pool is too small, or a group has too few images.
+    """
+    cases, part_of = images.dataset.cases, {image.id: image.part for image in images.listing.images}
+    tested = tuple(case for case in cases if part_of[case.id].startswith("test"))
+    if tested and len(tested) < len(cases):
+        rest = [case for case in cases if case not in set(tested)]
+        evaluation = initial_set(rest, max(1, round(preset.evaluation * len(rest))), seed + 10**6)
+        splits = Splits(tuple(case for case in rest if case not in set(evaluation)), evaluation, tested)
+    else:
+        splits = split(cases, seed, preset.evaluation, preset.test)
+    needed = preset.initial_size + (1 if arguments.of_parts else preset.query_size)
+    if len(splits.pool) < needed:
+        raise UserError(
+            f"The pool has {len(splits.pool)} of {len(cases)} images, but the initial set and a query need {needed}. Lower --initial-size"
+            f"{'' if arguments.of_parts else ' or --query-size'}, or add images."
+        )
+    return splits, initial_set(splits.pool, preset.initial_size, seed)
+
+
+def make_task(
+    images: SegmentedImages, preset: MaskPreset, arguments: MaskArguments, identity: Mapping[str, Any], seed: int
+) -> Task:
+    """Splits, initial set and network for one seed."""
+    dataset = images.dataset
+    units.check_units(arguments, len(dataset.shape))
+    splits, initial = draw_splits(images, preset, arguments, seed)
+    search = units.search_for(arguments, dataset.shape, preset.query_size) if arguments.of_parts else None
+    network = dataclasses.replace(preset.network, classes=len(dataset.classes))
+    statistics = StatisticsConfig(roi_dilate=2, region_size=BLOCK, windows=search)
+
+    def load(case: Case) -> Example:
+        return within_parts(images.load(case), case.label)
+
+    in_memory, crop = kept(load), _crop_within(preset.crop, dataset.shape, multiple_of(network))
+    padded = any(images.pixels(case).shape[:2] != dataset.shape for case in dataset.cases)
+    sections = {
+        "data": identity,
+        "sizes": {
+            name: getattr(preset, name)
+            for name in ("initial_size", "query_size", "evaluation", "test", "batch_size", "longest_side")
+        }
+        | {"crop": list(crop)},
+        "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
+        "network": dataclasses.asdict(network),
+        "training": {"start": arguments.training, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
+        "statistics": {name: value for name, value in dataclasses.asdict(statistics).items() if name != "windows"},
+        "strategy": {},
+    }
+    if search:
+        sections["unit"] = {"name": arguments.unit, **search._asdict(), "query_elements": arguments.query_elements}
+    return Task(
+        kind=arguments.kind,
+        model=dcan(network, padded),
+        dataset=dataset,
+        splits=splits,
+        initial=initial,
+        load=load,
+        training=preset.training,
+        statistics=statistics,
+        further=contour_loss,
+        draw=lambda case, rng: random_crop(in_memory(case), case.label, crop, rng),
+        pixels=images.pixels,
+        origin=images,
+        shape_of=lambda case: images.pixels(case).shape[:2],
+        settings=decisive(arguments.kind, sections),
+        contents=images.contents,
+    )
+
+
+def _crop_within(crop: Sequence[int], shape: Sequence[int], multiple: int) -> tuple[int, ...]:
+    """A crop that fits into images and that the network takes."""
+    return tuple(min(length, -(-part // multiple) * multiple) for part, length in zip(crop, shape, strict=True))
+
+
+def run(
+    arguments: MaskArguments,
+    preset: MaskPreset,
+    listing: MaskListing,
+    identity: Mapping[str, Any],
+    out: Path,
+    display: terminal.Display,
+) -> int:
+    """Runs a study on images with masks, or looks at one of its runs again; returns the exit status."""
+    preset = choose_sizes(arguments, preset)
+    images = read_images(listing, arguments.prepared / out.name, preset, display)
+    if images.empty:
+        more = f" and {len(images.empty) - 5} more" if len(images.empty) > 5 else ""
+        display.note(f"The masks of these images hold no object: {', '.join(images.empty[:5])}{more}.")
+    told = {
+        **identity,
+        "fingerprint": images.fingerprint,
+        "images": len(images.dataset.cases),
+        "shape": list(images.dataset.shape),
+        "classes": list(images.dataset.classes),
+    }
+    source = study.Source("images", arguments, lambda seed: make_task(images, preset, arguments, told, seed))
+    if revisit.is_asked_for(arguments):
+        return revisit.run(arguments, preset, source, display)
+    return study.run(arguments, preset, [source], out, display)
+
+
+Preset = Literal["smoke", "small", "paper"]
