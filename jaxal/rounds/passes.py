@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import jax
 
-from jaxal.rounds.setup import Run
+from jaxal.rounds.setup import Run, scoring_model
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies.contract import Needs
 from jaxal.training.trainer import Interrupted
-from jaxal.types import Array, Case, Collected, Load, Params, Watcher
+from jaxal.types import Array, Case, Collected, Load, Model, Params, Watcher
 
 
 class Passes(NamedTuple):
-    """One pass for each split, None where nothing is to be computed of it."""
+    """One pass for each split, None where nothing is to be computed of it; that of the labelled cases takes params as they were trained."""
 
     pool: Pass | None
     labelled: Pass
@@ -33,14 +33,14 @@ def make_passes(run: Run, needs: Needs, more_members: int = 0) -> Passes:
     """
     task, config = run.task, run.config
 
-    def make(names: Sequence[str], networks: int = 1) -> Pass:
+    def make(names: Sequence[str], networks: int = 1, model: Model | None = None) -> Pass:
         members = dataclasses.replace(config.members, networks=networks)
-        return Pass(task.kind, task.model, names, members, config.batch_size, task.statistics)
+        return Pass(task.kind, model or scoring_model(run), names, members, config.batch_size, task.statistics)
 
     assessment = task.kind.assessment
     return Passes(
         make(needs.pool, config.members.networks + more_members) if needs.pool else None,
-        make((*assessment.labelled, *needs.labelled)),
+        make((*assessment.labelled, *needs.labelled), model=task.model),
         make(needs.evaluation) if needs.evaluation else None,
         make(assessment.test),
     )

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxal.rounds.calibrated import calibrated
 from jaxal.rounds.networks import make_networks
-from jaxal.rounds.setup import Run
+from jaxal.rounds.setup import Run, scoring_model
 from jaxal.rounds.state import last_finished
 from jaxal.scoring.members import predict
 from jaxal.task_kind import Predicting
@@ -25,13 +26,13 @@ def predict_round(run: Run, progress: Callable[[int, int], None]) -> list[str]:
       UserError: no round is finished, or its checkpoint is gone.
     """
     state, task = last_finished(run), run.task
-    params = make_networks(run)[0].restored(state.round)
+    (params,) = calibrated(run, state, [make_networks(run)[0].restored(state.round)])
     labelled = {case.id for case in state.labelled}
     parts = {case: "labelled" if case.id in labelled else "pool" for case in task.splits.pool}
     parts |= dict.fromkeys(task.splits.evaluation, "evaluation") | dict.fromkeys(task.splits.test, "test")
 
     def prediction(case: Case) -> np.ndarray:
-        return predict(task.kind, task.model, params, task.load(case))
+        return predict(task.kind, scoring_model(run), params, task.load(case))
 
     asked = Predicting(run.folder, sorted(parts.items()), prediction, task.dataset.classes, task.origin, progress)
     return list(task.kind.predictions(asked))
@@ -66,10 +67,11 @@ def predict_new(run: Run, new: NewCases, folder: Path, progress: Callable[[int, 
       UserError: no round is finished, or its checkpoint is gone.
     """
     state, task = last_finished(run), run.task
-    params = make_networks(run)[0].restored(state.round)
+    (params,) = calibrated(run, state, [make_networks(run)[0].restored(state.round)])
+    model = scoring_model(run, new.model)
 
     def prediction(case: Case) -> np.ndarray:
-        return predict(task.kind, new.model or task.model, params, new.load(case))
+        return predict(task.kind, model, params, new.load(case))
 
     cases = [(case, "new") for case in sorted(new.cases)]
     return list(task.kind.predictions(Predicting(folder, cases, prediction, task.dataset.classes, new.origin, progress)))

@@ -18,12 +18,13 @@ import numpy as np
 from jaxal import hosts
 from jaxal.acquisition.selection import Query, top_k
 from jaxal.files import write_text
+from jaxal.rounds.calibrated import calibrated
 from jaxal.rounds.networks import make_networks, train_all
 from jaxal.rounds.passes import Passes, make_passes, run_pass
 from jaxal.rounds.pictures import draw_queried
 from jaxal.rounds.protocol import Beside, Shares, beside, random_count
 from jaxal.rounds.record import Finished, record_of
-from jaxal.rounds.setup import Run
+from jaxal.rounds.setup import Run, scoring_model
 from jaxal.rounds.state import State
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import stack_networks
@@ -42,6 +43,7 @@ class Chosen(NamedTuple):
       decision: the strategy's.
       failures: trainings that collapsed.
       seconds: by phase.
+      calibration: entry of the ledger: by what temperature each network's logits were divided; none where that was not asked for.
       would_take: of cases that are never trained on, those that the strategy would have chosen, had they been in the pool.
     """
 
@@ -51,6 +53,7 @@ class Chosen(NamedTuple):
     decision: Decision
     failures: int
     seconds: dict[str, float]
+    calibration: dict[str, Any]
     would_take: tuple[str, ...] = ()
 
 
@@ -69,7 +72,7 @@ def propose(run: Run, state: State) -> Query:
         finished = Finished(
             state.round, chosen.labelled, chosen.test, len(state.pool), chosen.decision, chosen.failures, chosen.seconds
         )
-        record = record_of(run, finished)
+        record = record_of(run, finished) | chosen.calibration
         if shares:
             drawn = _beside(run, state, shares, chosen.decision.query.units, at_random)
             record |= {"queried_at_random": list(drawn.drawn), "held_out": list(drawn.held_out)}
@@ -102,17 +105,18 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
         trained = train_all(networks, state, passes.labelled)
     cases = run.task.splits.test
     with _timed(seconds, "evaluate"):
-        test = run_pass(passes.test, trained[0].params, key, cases, run.task.load, run.watcher, "evaluating")
+        params = calibrated(run, state, [network.params for network in trained])
+        test = run_pass(passes.test, params[0], key, cases, run.task.load, run.watcher, "evaluating")
     with _timed(seconds, "score"):
-        params = [network.params for network in trained]
         if run.strategy.last_network:
-            params.append(networks[0].restored(state.round - 1) if state.round else params[0])
+            params += calibrated(run, state, [networks[0].restored(state.round - 1)]) if state.round else params[:1]
         looks = look_at_splits(run, [run.strategy], state, passes, params, trained[0].labelled)
     with _timed(seconds, "select"):
         decision = decide_for(run, run.strategy, state, params[0], looks)
         would_take = _would_take(run, state, passes, params, looks, kept) if kept else ()
-    first = trained[0]
-    return Chosen(first.params, first.labelled, Seen(cases, test), decision, first.failures, seconds, would_take)
+    first, seen = trained[0], Seen(cases, test)
+    told = {"temperatures": [round(float(one.temperature), 6) for one in params]} if run.config.calibrate != "none" else {}
+    return Chosen(first.params, first.labelled, seen, decision, first.failures, seconds, told, would_take)
 
 
 def _would_take(
@@ -161,7 +165,7 @@ def look_at_splits(
 
 def _given_by(strategies: Sequence[Strategy], run: Run, state: State, params: Params, evaluation: Seen) -> Mapping[str, Any]:
     """What the strategies give the statistics of the pool."""
-    context, head = _context(run, state), run.task.model.head(params)
+    context, head = _context(run, state), scoring_model(run).head(params)
     return {name: value for strategy in strategies for name, value in strategy.given(context, head, evaluation).items()}
 
 
@@ -175,7 +179,7 @@ def _context(run: Run, state: State) -> Context:
 
 def decide_for(run: Run, strategy: Strategy, state: State, params: Params, looks: Looks) -> Decision:
     """What a strategy would ask for in this round."""
-    head = run.task.model.head(params)
+    head = scoring_model(run).head(params)
     return decide(strategy, _context(run, state), head, *looks, run.config.query_size)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxal.acquisition.selection import Query
 from jaxal.errors import UserError
 from jaxal.files import write_text
+from jaxal.rounds.calibrated import calibrated
 from jaxal.rounds.networks import make_networks
 from jaxal.rounds.passes import make_passes, run_pass
 from jaxal.rounds.propose import decide_for, look_at_splits
@@ -58,9 +59,10 @@ def score_round(run: Run, names: Sequence[str]) -> Scores:
     needs = Needs(*(tuple(sorted({name for names in part for name in names})) for part in parts))
     params = [network.restored(state.round) for network in make_networks(run)]
     passes = make_passes(run, needs)
+    weights = calibrated(run, state, params)
     statistics = run_pass(passes.labelled, params[0], state.key, state.labelled, run.load_labelled, run.watcher, "labelled set")
-    looks = look_at_splits(run, list(chosen.values()), state, passes, params, Seen(state.labelled, statistics))
-    decisions = {name: decide_for(run, strategy, state, params[0], looks) for name, strategy in chosen.items()}
+    looks = look_at_splits(run, list(chosen.values()), state, passes, weights, Seen(state.labelled, statistics))
+    decisions = {name: decide_for(run, strategy, state, weights[0], looks) for name, strategy in chosen.items()}
     scores = {name: decision.scores for name, decision in decisions.items()}
     queries = {name: decision.query for name, decision in decisions.items()}
     return Scores(state.round, tuple(state.pool), scores, queries)

@@ -13,6 +13,7 @@ from jaxal.data.stream import kept
 from jaxal.errors import UserError
 from jaxal.labels.oracle import Simulated
 from jaxal.networks.auxiliary import with_auxiliary
+from jaxal.networks.temperature import with_temperature
 from jaxal.rounds.identity import config_hash
 from jaxal.rounds.ledger import Ledger
 from jaxal.rounds.protocol import Shares
@@ -31,6 +32,7 @@ class RoundsConfig:
     Attributes:
       rounds: trainings. Each ends with a query; the last one's is what to label next.
       query_size: units a query, at most.
+      calibrate: how networks are made as sure as they are right on the evaluation set before they score (`rounds.calibrated`).
       query_elements: elements a query asks for, at most; no limit when left out.
       seed: of the weights and every draw.
       start: whether each round trains from scratch or from the last round's weights.
@@ -50,6 +52,7 @@ class RoundsConfig:
     save_every_seconds: float = 60.0
     shares: Shares | None = None
     query_elements: int | None = None
+    calibrate: Literal["none", "temperature"] = "none"
 
 
 class Task(NamedTuple):
@@ -156,6 +159,12 @@ def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher:
         load_labelled=kept(task.load),
         watcher=watcher,
     )
+
+
+def scoring_model(run: Run, model: Model | None = None) -> Model:
+    """The network, or another form of it, as it scores and is measured; its params are those that `rounds.calibrated` makes."""
+    model = model or run.task.model
+    return model if run.config.calibrate == "none" else with_temperature(model)
 
 
 def check_strategy(run: Run, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -13,6 +13,7 @@ import jax
 from jaxal.acquisition import aggregate, gradients, information, uncertainty
 from jaxal.acquisition.regions import Search
 from jaxal.arrays import Features
+from jaxal.assessment.temperature import temperature_sums
 from jaxal.task_kind import Statistic
 
 Array = jax.Array
@@ -154,4 +155,5 @@ def of_classes(interest: Interest) -> dict[str, Statistic]:
         "head_gradient": head_gradient(interest),
         "embedding": Statistic(lambda view, config: view.embedding, needs_features=True),
         "auxiliary": Statistic(lambda view, config: dict(view.auxiliary)),
+        "temperature": Statistic(lambda view, config: temperature_sums(view.logits, view.label, view.labelled)),
     }

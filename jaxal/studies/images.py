@@ -25,7 +25,7 @@ from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
-from jaxal.studies import option_types, revisit, study
+from jaxal.studies import option_types, revisit, study, units
 from jaxal.studies.presets import OF_IMAGES, OF_IMAGES_AS_PUBLISHED
 from jaxal.studies.scans import Chosen
 from jaxal.studies.workers import alone
@@ -324,6 +324,7 @@ def make_source(
         "network": dataclasses.asdict(preset.network),
         "training": {"start": arguments.training, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
         "strategy": options,
+        **units.settings_of(units.UnitOptions(), None, arguments.calibrate),
     }
 
     def task(seed: int) -> Task:

@@ -162,9 +162,8 @@ def make_task(
         "training": {"start": arguments.training, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
         "statistics": {name: value for name, value in dataclasses.asdict(statistics).items() if name != "windows"},
         "strategy": {},
+        **units.settings_of(arguments, search, arguments.calibrate),
     }
-    if search:
-        sections["unit"] = {"name": arguments.unit, **search._asdict(), "query_elements": arguments.query_elements}
     return Task(
         kind=arguments.kind,
         model=dcan(network, padded),

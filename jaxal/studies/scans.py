@@ -156,9 +156,8 @@ def make_task(
         "training": {"start": start, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
         "statistics": {name: value for name, value in dataclasses.asdict(statistics).items() if name != "windows"},
         "strategy": {},
+        **units.settings_of(asked, search, asked.calibrate),
     }
-    if search:
-        sections["unit"] = {"name": asked.unit, **search._asdict(), "query_elements": asked.query_elements}
     return Task(
         kind=asked.kind,
         model=network_for(dataset, preset, patch),

@@ -84,6 +84,8 @@ class StudyArguments:
     """Cases that are scored at once on each device; less needs less memory. Default: the preset's, on a TPU at least eight."""
     dtype: Annotated[Dtype | None, tyro.conf.arg(metavar="{float32,bfloat16}", help_behavior_hint="")] = None
     """What networks compute in; weights, losses and scores are float32 in any case. Default: bfloat16 on a GPU or TPU, else the preset's."""
+    calibrate: Literal["none", "temperature"] = "none"
+    """Whether logits are divided by the temperature that makes the evaluation set's labels most likely, before anything is scored or measured."""
     hosts: tyro.conf.OmitArgPrefixes[HostsConfig] = dataclasses.field(default_factory=HostsConfig)
     submission: tyro.conf.OmitArgPrefixes[SubmitConfig] = dataclasses.field(default_factory=SubmitConfig)
 
@@ -315,6 +317,7 @@ def rounds_config(arguments: StudyArguments, preset: Sizes) -> RoundsConfig:
         save_every_seconds=arguments.save_every,
         shares=arguments.shares,
         query_elements=getattr(arguments, "query_elements", None),
+        calibrate=arguments.calibrate,
     )
 
 
@@ -375,11 +378,8 @@ def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig
     try:
         members = dataclasses.replace(members, **{name: value for name, value in asked.items() if value is not None})
     except ValueError as error:
-        given = " ".join(
-            f"--{name} {value}"
-            for name, value in (("samples", arguments.samples), ("networks", arguments.networks))
-            if value is not None
-        )
+        named = {"samples": arguments.samples, "networks": arguments.networks}
+        given = " ".join(f"--{name} {value}" for name, value in named.items() if value is not None)
         flips = f"--flips {' '.join(map(str, arguments.flips))}" if arguments.flips else ""
         raise UserError(
             f"{' '.join(filter(None, [given, flips]))}: --samples must be at least 0, --networks needs at least one network, and --flips names each axis once."

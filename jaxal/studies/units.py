@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from math import ceil, prod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -104,6 +104,12 @@ def search_for(options: UnitOptions, shape: Sequence[int], query_size: int) -> S
             )
         count = min(count, SPARE * ceil(options.query_elements / volume))
     return Search(tuple(size), options.stride, min(count, options.per_case or count), options.overlap == "allow")
+
+
+def settings_of(options: UnitOptions, search: Search | None, calibrate: str) -> dict[str, dict[str, Any]]:
+    """Sections of a study's settings that say what is asked for and how networks are calibrated; none for whole cases and networks as they are."""
+    unit = {"unit": {"name": options.unit, **search._asdict(), "query_elements": options.query_elements}} if search else {}
+    return unit | ({"calibration": {"method": calibrate}} if calibrate != "none" else {})
 
 
 def _text(numbers: Sequence[int]) -> str:
