@@ -3,6 +3,7 @@
 Nothing is kept of single elements: a case leaves sums, by cell of each class's probability, and those of cases add up. All measures follow from them.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -189,6 +190,67 @@ def entries(sums: CalibrationSums) -> dict[str, Any]:
         **{f"brier_{name}": getattr(parts, name) for name in ("reliability", "resolution", "uncertainty", "within")},
         "reliability": {name: [round(float(value), 3) for value in equal_width(elements, part)] for name, part in by_bin.items()},
     }
+
+
+def entries_by_group(sums_of: Mapping[str, CalibrationSums]) -> dict[str, Any]:
+    """What the ledger keeps of each group of patients, given its sums; nothing where there are no groups to compare."""
+    if len(sums_of) < 2:
+        return {}
+    of_group = {group: entries(sums) for group, sums in sums_of.items()}
+    return {
+        "calibration_by_group": {
+            group: {name: known[name] for name in ("nll", "ece", "brier")} for group, known in of_group.items()
+        },
+        "reliability_by_group": {group: known["reliability"] for group, known in of_group.items()},
+    }
+
+
+class Bin(NamedTuple):
+    """Elements that are predicted with about the same confidence.
+
+    Attributes:
+      low, high: between which the confidence lies.
+      elements: how many there are.
+      confidence: their mean confidence.
+      correct: share of them that is right.
+    """
+
+    low: float
+    high: float
+    elements: float
+    confidence: float
+    correct: float
+
+
+class Overconfidence(NamedTuple):
+    """How far confidence lies from accuracy, with its sign.
+
+    Attributes:
+      error: expected calibration error, Σ_b n_b/n |confidence_b - accuracy_b|.
+      mean: the same without the absolute value: mean confidence less accuracy. Above 0 the network is surer than it is right.
+      worst: the bin that adds most to the error.
+    """
+
+    error: float
+    mean: float
+    worst: Bin
+
+
+def overconfidence(count: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> Overconfidence:
+    """Of sums over bins of equal width, `[bins]` each, as the ledger's `reliability` has them: of elements, of confidence, of those that are right.
+
+    Raises:
+      ValueError: there is no element.
+    """
+    if not count.sum() > 0:
+        raise ValueError("No element to tell confidence from accuracy of.")
+    gap, bins = (confidence - correct) / count.sum(), len(count)
+    place = int((np.abs(gap) if gap.any() else count).argmax())
+    inside = count[place]
+    worst = Bin(
+        place / bins, (place + 1) / bins, float(inside), float(confidence[place] / inside), float(correct[place] / inside)
+    )
+    return Overconfidence(float(np.abs(gap).sum()), float(gap.sum()), worst)
 
 
 def _of_most_probable(part: Array) -> np.ndarray:
