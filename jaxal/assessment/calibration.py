@@ -205,18 +205,15 @@ def entries_by_group(sums_of: Mapping[str, CalibrationSums]) -> dict[str, Any]:
     }
 
 
-class Bin(NamedTuple):
-    """Elements that are predicted with about the same confidence.
+class Elements(NamedTuple):
+    """Predictions that are looked at together.
 
     Attributes:
-      low, high: between which the confidence lies.
       elements: how many there are.
-      confidence: their mean confidence.
-      correct: share of them that is right.
+      confidence: in the mean; NaN where there are none.
+      correct: share of them that is right; NaN where there are none.
     """
 
-    low: float
-    high: float
     elements: float
     confidence: float
     correct: float
@@ -228,12 +225,17 @@ class Overconfidence(NamedTuple):
     Attributes:
       error: expected calibration error, Σ_b n_b/n |confidence_b - accuracy_b|.
       mean: the same without the absolute value: mean confidence less accuracy. Above 0 the network is surer than it is right.
-      worst: the bin that adds most to the error.
+      low, high: between which the confidence lies in the bin that adds most to the error.
+      worst: the elements of that bin.
+      others: those of all other bins.
     """
 
     error: float
     mean: float
-    worst: Bin
+    low: float
+    high: float
+    worst: Elements
+    others: Elements
 
 
 def overconfidence(count: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> Overconfidence:
@@ -246,11 +248,13 @@ def overconfidence(count: np.ndarray, confidence: np.ndarray, correct: np.ndarra
         raise ValueError("No element to tell confidence from accuracy of.")
     gap, bins = (confidence - correct) / count.sum(), len(count)
     place = int((np.abs(gap) if gap.any() else count).argmax())
-    inside = count[place]
-    worst = Bin(
-        place / bins, (place + 1) / bins, float(inside), float(confidence[place] / inside), float(correct[place] / inside)
-    )
-    return Overconfidence(float(np.abs(gap).sum()), float(gap.sum()), worst)
+    inside = np.arange(bins) == place
+    worst, others = (_together(*(part[of].sum() for part in (count, confidence, correct))) for of in (inside, ~inside))
+    return Overconfidence(float(np.abs(gap).sum()), float(gap.sum()), place / bins, (place + 1) / bins, worst, others)
+
+
+def _together(count: float, confidence: float, correct: float) -> Elements:
+    return Elements(float(count), float(confidence / count), float(correct / count)) if count else Elements(0.0, np.nan, np.nan)
 
 
 def _of_most_probable(part: Array) -> np.ndarray:

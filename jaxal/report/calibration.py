@@ -91,11 +91,18 @@ def _verdict(found: Overconfidence) -> str:
 
 
 def _where(found: Overconfidence, elements: str) -> str:
-    worst = found.worst
-    return (
-        f"most in the {_grouped(worst.elements)} {elements} that it is {100 * worst.low:.0f} to {100 * worst.high:.0f} % sure of: "
-        f"{100 * worst.confidence:.1f} % in the mean, and right in {100 * worst.correct:.1f} %"
+    worst, others = found.worst, found.others
+    told = (
+        f"most in the {_grouped(worst.elements)} {elements} that it is {100 * found.low:.0f} to {100 * found.high:.0f}\u00a0% sure of: "
+        f"{_sure_and_right(worst.confidence, worst.correct)}"
     )
+    if not others.elements:
+        return told
+    return f"{told}; of the other {_grouped(others.elements)} it is {_sure_and_right(others.confidence, others.correct)}"
+
+
+def _sure_and_right(confidence: float, correct: float) -> str:
+    return f"{100 * confidence:.1f}\u00a0% sure in the mean, and {100 * correct:.1f}\u00a0% are right"
 
 
 def _grouped(count: float) -> str:

@@ -144,7 +144,7 @@ def _asked(queries: Sequence[Asked], labelled: Sequence[float], budget: Budget) 
         return f"the pool of {strategy_named.rstrip(',')} is exhausted, so there is nothing left to label"
     parts, units = _by_case(query.units)
     more = len(units) - UNITS_AT_MOST
-    named = units[:UNITS_AT_MOST] + ([f"{more} more{' cases' if parts else ''}"] if more > 0 else [])
+    named = units[:UNITS_AT_MOST] + ([f"{more} more{parts and (' case' if more == 1 else ' cases')}"] if more > 0 else [])
     listed = parts + " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
     when = "" if labelled[0] <= query.labelled <= labelled[-1] else f" (chosen {budget.after(query.labelled, query.labelled)})"
     return f"{strategy_named} asks next for {listed}{when}"

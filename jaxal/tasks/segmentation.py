@@ -25,7 +25,7 @@ from jaxal.strategies.table import STRATEGIES, STRATEGIES_OF_PARTS
 from jaxal.task_kind import Predicting, Sight, Statistic, TaskKind
 from jaxal.tasks.original_grid import to_original_grid, write_image
 from jaxal.tasks.overlap import DICE, POOLED_F1
-from jaxal.tasks.pictures import draw_case
+from jaxal.tasks.pictures import draw_case, draw_plane
 from jaxal.tasks.regions import WINDOWS_OF_GAIN, evaluation_sample, foreground, masked_entropy, region_of_interest, regions
 from jaxal.training import losses
 from jaxal.types import Case, Example
@@ -73,10 +73,10 @@ STATISTICS: Mapping[str, Statistic] = {
 
 
 def picture(sight: Sight) -> bytes | None:
-    """Slices of a volume with truth, prediction and where it is unsure; of label maps in two dimensions nothing so far."""
-    if len(sight.spacing_mm) != 3:
-        return None
-    return draw_case(sight.example, sight.predict(), sight.spacing_mm)
+    """Slices of a volume, or a plane image, with truth, prediction, where it is unsure, and what is asked for."""
+    if len(sight.spacing_mm) == 2:
+        return draw_plane(sight.example, sight.pixels, sight.predict(), sight.parts)
+    return draw_case(sight.example, sight.predict(), sight.spacing_mm, sight.parts)
 
 
 class _Predicted(NamedTuple):
