@@ -71,11 +71,11 @@ def sentence(runs: Sequence[RunOnDisk], elements: str) -> str:
         ]
         return " ".join(["After the last round", told[0], *told[1:]])
     counts = {kind: sum(_verdict(one) == kind for one in known.values()) for kind in (SURE, UNSURE, MIXED)}
-    listed = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    listed = ", ".join(f"{count} {'is' if count == 1 else 'are'} {kind}" for kind, count in counts.items() if count)
     furthest = max(known, key=lambda name: known[name].error)
     one = known[furthest]
     return (
-        f"After the last round, of {len(known)} strategies' networks {listed}. Furthest off is {furthest}, which is {_verdict(one)} (ECE {one.error:.4f}), "
+        f"After the last round, of {len(known)} strategies {listed}. Furthest off is {furthest}, which is {_verdict(one)} (ECE {one.error:.4f}), "
         f"{_where(one, elements)}{_worst_group(runs, furthest)}."
     )
 

@@ -63,11 +63,13 @@ def levels_of(
         labelled, values = (_series(of_strategy, of) for of in (budget.spent, lambda entry: entry[assessment.key]["overall"]))
         known = [name for name in AT_GOAL if all(name in entry for run in of_strategy for entry in run.rounds)]
         others = {name: _series(of_strategy, lambda entry, name=name: entry[name]) for name in known}
-        goals: list[tuple[float | None, np.ndarray]] = [(None, np.full(len(of_strategy), level)) for level in levels]
+        goals: list[tuple[float, float | None, np.ndarray]] = [
+            (level, None, np.full(len(of_strategy), level)) for level in levels
+        ]
         if all(run.seed in everything for run in of_strategy):
             best = np.array([everything[run.seed] for run in of_strategy])
-            goals += [(share, share * best) for share in SHARES]
-        found[strategy] = [Level(float(goal.mean()), share, to_reach(labelled, values, goal, others)) for share, goal in goals]
+            goals += [(float(share * best.mean()), share, share * best) for share in SHARES]
+        found[strategy] = [Level(level, share, to_reach(labelled, values, goal, others)) for level, share, goal in goals]
     return found
 
 

@@ -1,6 +1,7 @@
 """What a reader would want to see of a case: the truth, the prediction, where it is unsure, and what is asked for."""
 
 import io
+import math
 from collections.abc import Sequence
 
 import jax
@@ -70,7 +71,8 @@ def draw_plane(example: Example, pixels: np.ndarray | None, probability: np.ndar
     if pixels is None or pixels.shape[:2] != example.label.shape:
         pixels = (255 * _grey(example)).astype(np.uint8)[..., None]
     pixels = pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, axis=-1)
-    width = -(-2 * pixels.shape[1] // WIDEST)  # so that lines survive where the picture is made smaller
+    smaller = 2 * pixels.shape[1] / WIDEST
+    width = 1 + math.ceil(smaller) if smaller > 1 else 1  # lines survive where the picture is made smaller
     outlined = _outlined(pixels.copy(), example.label, probability.argmax(0), width)
     warm = _warm(pixels.mean(-1) / 255, _entropy(probability))
     for place, part in reversed(list(enumerate(parts))):  # the picture's own last, so that none hides it
