@@ -185,7 +185,7 @@ def test_ledgers_that_do_not_count_classes_say_nothing_of_foreground(folder):
 def test_measures_that_some_ledgers_lack_are_left_out(folder):
     runs = read_runs(folder)
     assert "brier" in compare_runs(SETTING, runs).table["random"]
-    del runs[0].rounds[-1]["brier"]
+    del next(run for run in runs if run.strategy == "random" and run.seed == 2).rounds[-1]["brier"]
     assert "brier" not in compare_runs(SETTING, runs).table["random"]
 
 
@@ -238,7 +238,7 @@ def test_the_sentence_says_who_is_too_sure_and_where():
         [run_with("bald", MIXED)], "voxels"
     )
     pooled = calibration.sentence([run_with("bald", SURE), run_with("bald", UNSURE, 1)], "voxels")
-    assert "(ECE 0.0050)" in pooled and "the 160 voxels" in pooled
+    assert "(ECE 0.0050)" in pooled and "the 40 voxels" in pooled
 
 
 def test_the_group_that_fares_worst_is_named():
