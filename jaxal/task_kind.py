@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from jaxal.types import Case, Example, Seen
+from jaxal.types import Case, Example, Part, Seen
 
 Array = jax.Array
 
@@ -51,12 +51,34 @@ class Moments(NamedTuple):
     item_axes: Any
 
 
+class Budget(NamedTuple):
+    """How labels are counted along learning curves.
+
+    Attributes:
+      title: of the axis.
+      spent: on the labels that a ledger's line was trained with.
+      pool: by a ledger's line, what labels of everything come to; None where it does not say, or where shares of it are counted.
+      place: of a ledger's line; lines of one place are averaged over seeds.
+      needed: the measure that says how much it takes to reach a goal.
+      shown: a number of it.
+      after: two numbers of it as the beginning of a sentence, in lower case.
+    """
+
+    title: str
+    spent: Callable[[Mapping[str, Any]], float]
+    pool: Callable[[Mapping[str, Any]], int | None]
+    place: Callable[[Mapping[str, Any]], int]
+    needed: str
+    shown: Callable[[float], str]
+    after: Callable[[float, float], str]
+
+
 class Curve(Protocol):
     """One run over its rounds, as the comparison sees it.
 
     Attributes:
-      labelled: cases labelled in each round, `[rounds]`.
-      pool: cases that could be labelled in all; None in ledgers that do not say.
+      labelled: in each round, as the budget counts it, `[rounds]`.
+      pool: what labels of everything come to; see `Budget`.
     """
 
     @property
@@ -108,7 +130,7 @@ class Assessment(NamedTuple):
       collapsed_below: success that tells a collapsed training.
       entries: `(labelled, test, classes) -> entries of the ledger`, ready for JSON.
       answered: `queried cases with their labels -> entries of the ledger` that tell what the labels were.
-      curve_of: a run's ledger as a curve.
+      curve_of: a run's ledger as a curve, given how labels are counted.
       measures: columns of the tables besides `LABELS`, as `Curve.measures` names them; other names are the main measure of a group.
       in_short: those of them that the terminal shows.
       columns: of the terminal's table of rounds, given the groups.
@@ -125,7 +147,7 @@ class Assessment(NamedTuple):
     collapsed_below: float
     entries: Callable[[Seen, Seen, Sequence[str]], dict[str, Any]]
     answered: Callable[[Sequence[Case]], dict[str, Any]]
-    curve_of: Callable[[Sequence[Mapping[str, Any]]], Curve]
+    curve_of: Callable[[Sequence[Mapping[str, Any]], Budget], Curve]
     measures: Mapping[str, Measure]
     in_short: tuple[str, ...]
     columns: Callable[[Sequence[str]], list[Column]]
@@ -141,12 +163,14 @@ class Sight(NamedTuple):
       pixels: the image as people see it, where it is not the example's; uint8.
       predict: `() -> probabilities` of one network without dropout; runs only if it is called.
       spacing_mm: of the elements along each axis.
+      parts: that are asked for, where parts are: the one that the picture is of, then the others of the same case and query.
     """
 
     example: Example
     pixels: np.ndarray | None
     predict: Callable[[], np.ndarray]
     spacing_mm: Sequence[float]
+    parts: Sequence[Part] = ()
 
 
 class Predicting(NamedTuple):

@@ -18,7 +18,7 @@ from scipy import special
 
 from jaxal.assessment.learning_curves import GOAL, labels_needed
 from jaxal.report import comparison
-from jaxal.tasks.segmentation import DiceCurve, measures
+from jaxal.tasks.overlap import DiceCurve, measures
 
 LABELLED = np.array([8, 12, 16, 20])
 CURVES = {"entropy": np.array([0.62, 0.72, 0.78, 0.82]), "other": np.array([0.62, 0.74, 0.80, 0.83])}
@@ -120,10 +120,12 @@ def coverage(
     for _ in range(repetitions):
         dice, full = draw(scenario, seeds, rng)
         runs = {
-            name: {seed: DiceCurve(LABELLED, 60, values[seed], groups, 0.2, 0.03) for seed in range(seeds)}
+            name: {seed: DiceCurve(LABELLED, 60, values[seed], groups, {"nll": 0.2, "ece": 0.03}) for seed in range(seeds)}
             for name, values in dice.items()
         }
-        everything = {seed: DiceCurve(LABELLED[-1:], 60, full[seed][None], groups, 0.2, 0.03) for seed in range(seeds)}
+        everything = {
+            seed: DiceCurve(LABELLED[-1:], 60, full[seed][None], groups, {"nll": 0.2, "ece": 0.03}) for seed in range(seeds)
+        }
         table, differences = comparison.compare(runs, everything, ("entropy",))
         paired = {f"difference of {measure}": estimate for measure, estimate in differences["entropy"]["other"].items()}
         for measure, estimate in ((measure, {**table["entropy"], **paired}[measure]) for measure in held):

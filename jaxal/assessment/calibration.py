@@ -3,6 +3,7 @@
 Nothing is kept of single elements: a case leaves sums, by cell of each class's probability, and those of cases add up. All measures follow from them.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -189,6 +190,71 @@ def entries(sums: CalibrationSums) -> dict[str, Any]:
         **{f"brier_{name}": getattr(parts, name) for name in ("reliability", "resolution", "uncertainty", "within")},
         "reliability": {name: [round(float(value), 3) for value in equal_width(elements, part)] for name, part in by_bin.items()},
     }
+
+
+def entries_by_group(sums_of: Mapping[str, CalibrationSums]) -> dict[str, Any]:
+    """What the ledger keeps of each group of patients, given its sums; nothing where there are no groups to compare."""
+    if len(sums_of) < 2:
+        return {}
+    of_group = {group: entries(sums) for group, sums in sums_of.items()}
+    return {
+        "calibration_by_group": {
+            group: {name: known[name] for name in ("nll", "ece", "brier")} for group, known in of_group.items()
+        },
+        "reliability_by_group": {group: known["reliability"] for group, known in of_group.items()},
+    }
+
+
+class Elements(NamedTuple):
+    """Predictions that are looked at together.
+
+    Attributes:
+      elements: how many there are.
+      confidence: in the mean; NaN where there are none.
+      correct: share of them that is right; NaN where there are none.
+    """
+
+    elements: float
+    confidence: float
+    correct: float
+
+
+class Overconfidence(NamedTuple):
+    """How far confidence lies from accuracy, with its sign.
+
+    Attributes:
+      error: expected calibration error, Σ_b n_b/n |confidence_b - accuracy_b|.
+      mean: the same without the absolute value: mean confidence less accuracy. Above 0 the network is surer than it is right.
+      low, high: between which the confidence lies in the bin that adds most to the error.
+      worst: the elements of that bin.
+      others: those of all other bins.
+    """
+
+    error: float
+    mean: float
+    low: float
+    high: float
+    worst: Elements
+    others: Elements
+
+
+def overconfidence(count: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> Overconfidence:
+    """Of sums over bins of equal width, `[bins]` each, as the ledger's `reliability` has them: of elements, of confidence, of those that are right.
+
+    Raises:
+      ValueError: there is no element.
+    """
+    if not count.sum() > 0:
+        raise ValueError("No element to tell confidence from accuracy of.")
+    gap, bins = (confidence - correct) / count.sum(), len(count)
+    place = int((np.abs(gap) if gap.any() else count).argmax())
+    inside = np.arange(bins) == place
+    worst, others = (_together(*(part[of].sum() for part in (count, confidence, correct))) for of in (inside, ~inside))
+    return Overconfidence(float(np.abs(gap).sum()), float(gap.sum()), place / bins, (place + 1) / bins, worst, others)
+
+
+def _together(count: float, confidence: float, correct: float) -> Elements:
+    return Elements(float(count), float(confidence / count), float(correct / count)) if count else Elements(0.0, np.nan, np.nan)
 
 
 def _of_most_probable(part: Array) -> np.ndarray:

@@ -74,6 +74,11 @@ def pooled_f1(counts: Overlap) -> np.ndarray:
     return dice(Overlap(*(np.asarray(part, np.float64).sum(0) for part in counts)))
 
 
+def elements_of_classes(counts: Overlap) -> np.ndarray:
+    """How many elements are truly of each class, over all images: `[images, classes]` to `[classes]`."""
+    return (np.asarray(counts.true_positive, np.int64) + np.asarray(counts.false_negative, np.int64)).sum(0)
+
+
 class MeanOverImages(NamedTuple):
     """A score of each image, averaged.
 

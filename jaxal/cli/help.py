@@ -105,13 +105,15 @@ makes of scans or images that were never in the run.
   --data FOLDER         where the run's own data lie now, if they were moved
 """
     + STATUS,
-    "compare": """Usage: jaxal compare FOLDER
+    "compare": """Usage: jaxal compare FOLDER [--levels NUMBER...]
 
 Compares the runs of a study by their ledgers alone, finished or not, wherever
-they were made: comparison.csv, summary.csv, report.html and learning curves.
-Nothing is trained.
+they were made: comparison.csv, levels.csv, summary.csv, report.html and
+learning curves. Nothing is trained.
 
   FOLDER                results folder with SETTING/STRATEGY/seed-N/rounds.jsonl
+  --levels NUMBER...    of Dice (or F1, or AUC), of which is told how many
+                        labels it took to reach them; default: 0.75 0.8 0.85
 """
     + STATUS,
     "strategies": """Usage: jaxal strategies [NAME...]

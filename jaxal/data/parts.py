@@ -15,11 +15,20 @@ def read_unit(name: str, cases: Mapping[str, Case]) -> Unit | None:
     """The unit of a name, as `Unit.id` writes it; None where there is no such case."""
     if name in cases:
         return Unit(cases[name])
+    found = part_of(name)
+    if not found or found[0] not in cases:
+        return None
+    case, (start, size) = found
+    return Unit(cases[case], start, size, float(prod(size)))
+
+
+def part_of(name: str) -> tuple[str, Part] | None:
+    """The case's name and the part that a unit's name speaks of, whatever cases there are; None where it has the form of no part."""
     match = _NAME.fullmatch(name)
-    if not match or match["case"] not in cases:
+    if not match:
         return None
     start, size = (tuple(map(int, match[what].split(","))) for what in ("start", "size"))
-    return Unit(cases[match["case"]], start, size, float(prod(size)))
+    return match["case"], (start, size)
 
 
 def mask_of(parts: Iterable[Part], shape: Sequence[int]) -> np.ndarray:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from jaxal.report.tables import Cell, Head, Line, table
 from jaxal.rounds.ledger import FULL, Ledger, RunOnDisk
+from jaxal.task_kind import Budget
+from jaxal.tasks.measures import CASES
 
 FEW = 4  # runs whose queries are listed at length
 UNITS_OF_FEW, UNITS_OF_MANY = 100, 10  # that are listed of one query; the ledger has all of them
@@ -16,22 +18,23 @@ class Asked(NamedTuple):
 
     Attributes:
       strategy, seed: whose run.
-      labelled: cases that the network was trained on which made the query.
+      labelled: what the network was trained on which made the query, as the budget counts it.
       units: that it asks for, best first; none where the pool is exhausted.
     """
 
     strategy: str
     seed: int
-    labelled: int
+    labelled: float
     units: tuple[str, ...]
 
 
-def asked_next(folder: Path, runs: Sequence[RunOnDisk]) -> list[Asked]:
+def asked_next(folder: Path, runs: Sequence[RunOnDisk], budget: Budget = CASES) -> list[Asked]:
     """The latest query of each run: one that still waits for its answers if there is one, else that of the last finished round.
 
     Args:
       folder: of the study.
       runs: of one setting; training on everything asks for nothing and is left out.
+      budget: how labels are counted.
 
     Raises:
       UserError: the file of a waiting query is damaged.
@@ -45,11 +48,11 @@ def asked_next(folder: Path, runs: Sequence[RunOnDisk]) -> list[Asked]:
             _, pending = Ledger(place / "rounds.jsonl").read_with_pending(waiting)
             if pending and pending["round"] == len(run.rounds):
                 latest = pending
-        queries.append(Asked(run.strategy, run.seed, latest["labelled"], tuple(latest["queried"])))
+        queries.append(Asked(run.strategy, run.seed, budget.spent(latest), tuple(latest["queried"])))
     return queries
 
 
-def section(queries: Sequence[Asked]) -> str:
+def section(queries: Sequence[Asked], budget: Budget = CASES) -> str:
     """A list of all runs' queries, folded up where there are many."""
     if not queries:
         return ""
@@ -57,14 +60,17 @@ def section(queries: Sequence[Asked]) -> str:
     lines: list[Line] = [
         (
             Head(query.strategy),
-            [Cell(query.seed, str(query.seed)), Cell(query.labelled, str(query.labelled)), _units(query.units, at_most)],
+            [Cell(query.seed, str(query.seed)), Cell(query.labelled, budget.shown(query.labelled)), _units(query.units, at_most)],
         )
         for query in queries
     ]
     columns = [
         Head("seed", "of the run"),
-        Head("labelled", "cases that the network was trained on which asks"),
-        Head("asked for", "best first"),
+        Head("labelled", f"{budget.title}, that the network was trained on which asks"),
+        Head(
+            "asked for",
+            "best first; behind @ the first element of a part, and behind + its size, in elements of the prepared case",
+        ),
     ]
     listed = table("What to label next", "strategy", columns, lines, "asked")
     cut = (

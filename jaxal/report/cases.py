@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxal.report.budget import asks_for_parts
 from jaxal.rounds.ledger import RunOnDisk
 from jaxal.rounds.pictures import picture_path
 from jaxal.task_kind import Assessment
@@ -36,7 +37,7 @@ class Pictures:
             figures = [figure for entry in reversed(run.rounds) for figure in self._of_round(run, entry)]
             if figures:
                 parts.append(
-                    f"<details><summary>{html.escape(run.strategy)}, seed {run.seed}: {len(figures)} queried cases</summary>"
+                    f"<details><summary>{html.escape(run.strategy)}, seed {run.seed}: {len(figures)} queried {'parts' if asks_for_parts(run) else 'cases'}</summary>"
                     f'<div class="cases">{"".join(figures)}</div></details>'
                 )
         if not parts:

@@ -10,7 +10,8 @@ import numpy as np
 from jaxal.assessment.learning_curves import GOAL
 from jaxal.report.curves import Value, draw_curves, extreme_panels, group_panels, look, panels_of
 from jaxal.rounds.ledger import FULL, RunOnDisk, milliseconds_a_case
-from jaxal.task_kind import Assessment
+from jaxal.task_kind import Assessment, Budget
+from jaxal.tasks.measures import CASES
 
 GREY = "#808890"  # is read on white and on black
 STYLE: dict[Any, Any] = {  # matplotlib's types list every name that may be a key
@@ -27,7 +28,7 @@ HATCHES = ("", "///", "...", "xxx")  # of the parts of bars beyond the tenth, wh
 FEW_CHARTS = 3  # of groups or classes, that are not folded up
 
 
-def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
+def section(runs: Sequence[RunOnDisk], assessment: Assessment, budget: Budget = CASES) -> str:
     """All charts of one setting; those of each of many groups or classes are folded up."""
     curves = [run for run in runs if run.strategy != FULL]
     if not curves:
@@ -41,14 +42,15 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
         if all(np.isnan(value(entry)) for run in curves for entry in run.rounds):
             return ""
         level = float(np.mean([value(run.rounds[-1]) for run in full])) if full else None
-        return _chart(lambda axis: _draw_curves(axis, curves, names, value, level, goal), title, "labelled cases")
+        drawn = names, value, budget
+        return chart(lambda axis: _draw_curves(axis, curves, *drawn, level, goal), title, budget.title)
 
     def counts(kind: str) -> str:
         def draw(axis) -> None:
-            draw_curves(axis, curves, names, lambda entry: entry.get("labelled_by_class", {}).get(kind, 0))
+            draw_curves(axis, curves, names, lambda entry: entry.get("labelled_by_class", {}).get(kind, 0), budget)
             axis.yaxis.get_major_locator().set_params(integer=True)
 
-        return _chart(draw, f"Labelled of class {kind}", "labelled cases")
+        return chart(draw, f"Labelled of class {kind}", budget.title)
 
     fold_groups = len(groups) > FEW_CHARTS
     panels = extreme_panels(assessment) if fold_groups else panels_of(assessment, groups)
@@ -63,7 +65,7 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
         folded.append(("Labelled by class", of_classes))
     else:
         figures += of_classes
-    figures += [*_reliability(curves, names), *_bars(curves, names, assessment, order)]
+    figures += _bars(curves, names, assessment, order)
     about = (
         "Lines are means over seeds; bands, where strategies are few, reach from the lowest to the highest seed; dotted: training on "
         "everything, dashed: 95 % of it. Seconds are medians of the rounds after the first."
@@ -73,7 +75,7 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
         for title, parts in folded
         if parts
     )
-    return f'<section><h3>Curves</h3><p>{about}</p>{_keys(names)}<div class="charts">{"".join(figures)}</div>{rest}</section>'
+    return f'<section><h3>Curves</h3><p>{about}</p>{keys(names)}<div class="charts">{"".join(figures)}</div>{rest}</section>'
 
 
 def class_order(runs: Sequence[RunOnDisk], assessment: Assessment) -> Callable[[str], tuple[int, str]]:
@@ -82,7 +84,7 @@ def class_order(runs: Sequence[RunOnDisk], assessment: Assessment) -> Callable[[
     return lambda name: (known.index(name) if name in known else len(known), name)
 
 
-def _keys(names: Sequence[str]) -> str:
+def keys(names: Sequence[str]) -> str:
     """Which line is which strategy's; a box hides it in all charts."""
     from matplotlib.colors import to_hex
 
@@ -100,17 +102,25 @@ def _keys(names: Sequence[str]) -> str:
     return f'<div class="keys">{"".join(keys)}</div>'
 
 
-def _chart(draw: Callable[[Any], None], title: str, label: str, height: float = 3.2) -> str:
+def chart(
+    draw: Callable[[Any], None], title: str, label: str, height: float = 3.2, below: Callable[[Any], None] | None = None
+) -> str:
+    """A figure with a title and an axis, and perhaps a second one `below` it that has the same values across."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     with plt.rc_context({**STYLE, "svg.hashsalt": title}):
-        figure, axis = plt.subplots(figsize=(4.6, height), layout="constrained")
-        draw(axis)
-        axis.set_xlabel(label)
-        axis.grid(alpha=0.25)
+        drawn = [draw, below] if below else [draw]
+        heights = (3, 1)[: len(drawn)]
+        figure, axes = plt.subplots(
+            len(drawn), 1, sharex=True, squeeze=False, height_ratios=heights, figsize=(4.6, height), layout="constrained"
+        )
+        for axis, draw_part in zip(axes.flat, drawn, strict=True):
+            draw_part(axis)
+            axis.grid(alpha=0.25)
+        axes[-1, 0].set_xlabel(label)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
         plt.close(figure)
@@ -119,34 +129,14 @@ def _chart(draw: Callable[[Any], None], title: str, label: str, height: float = 
     return f"<figure><h4>{html.escape(title)}</h4>{svg}</figure>"
 
 
-def _draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Value, level: float | None, goal: bool) -> None:
-    draw_curves(axis, runs, names, value)
+def _draw_curves(
+    axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Value, budget: Budget, level: float | None, goal: bool
+) -> None:
+    draw_curves(axis, runs, names, value, budget)
     if level is not None:
         axis.axhline(level, ls=":", color=GREY, lw=1.2)
         if goal:
             axis.axhline(GOAL * level, ls="--", color=GREY, lw=0.8)
-
-
-def _reliability(runs: Sequence[RunOnDisk], names: Sequence[str]) -> list[str]:
-    """How often what is predicted with some confidence is right; nothing where no ledger says it."""
-    if not any("reliability" in run.rounds[-1] for run in runs):
-        return []
-    return [_chart(lambda axis: _draw_reliability(axis, runs, names), "Reliability after the last round", "confidence")]
-
-
-def _draw_reliability(axis, runs: Sequence[RunOnDisk], names: Sequence[str]) -> None:
-    axis.plot([0, 1], [0, 1], color=GREY, lw=0.8)
-    for index, name in enumerate(names):
-        last = [run.rounds[-1]["reliability"] for run in runs if run.strategy == name and "reliability" in run.rounds[-1]]
-        if not last:
-            continue
-        count, confidence, correct = (
-            np.sum([sums[part] for sums in last], axis=0) for part in ("count", "confidence", "correct")
-        )
-        filled = count > 0
-        shown = confidence[filled] / count[filled], correct[filled] / count[filled]
-        axis.plot(*shown, ms=3, lw=1.2, gid=f"line-{index}", **look(index))
-    axis.set_ylabel("correct")
 
 
 # Bars
@@ -172,7 +162,7 @@ def _bars(runs: Sequence[RunOnDisk], names: Sequence[str], assessment: Assessmen
         milliseconds = [float(np.median([milliseconds_a_case(entry) for entry in later[name]])) for name in names]
         if any(milliseconds):
             title = "Milliseconds to score and select, a case"
-            figures.append(_chart(lambda axis: _draw_scoring(axis, names, milliseconds), title, "", _height(names)))
+            figures.append(chart(lambda axis: _draw_scoring(axis, names, milliseconds), title, "", _height(names)))
     return figures
 
 
@@ -209,7 +199,7 @@ def _parts_chart(names: Sequence[str], parts: Mapping[str, Sequence[float]], tit
             axis.set_xlim(0, 1)
         axis.figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=columns)
 
-    return _chart(draw, title, "", _height(names) + 0.17 * (lines - 1))
+    return chart(draw, title, "", _height(names) + 0.17 * (lines - 1))
 
 
 def _shares(

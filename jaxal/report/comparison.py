@@ -31,15 +31,18 @@ Student's t of linearised values 89 to 97 %, of a jackknife 91 to 97 %, and neit
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
 from jaxal.assessment.learning_curves import GOAL, labels_needed
+from jaxal.report.budget import budget_of
+from jaxal.report.levels import LEVELS, Foreground, Level, foreground_of, levels_of
 from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs
-from jaxal.task_kind import Assessment, Curve
-from jaxal.tasks.measures import LABELS
+from jaxal.task_kind import Assessment, Budget, Curve
+from jaxal.tasks.measures import CASES, LABELS
 from jaxal.tasks.table import kind_of
 
 FEWEST_SEEDS = 3  # that an interval is given of
@@ -59,7 +62,7 @@ class Estimate(NamedTuple):
 
 
 def compare(
-    runs: Mapping[str, Mapping[int, Curve]], full: Mapping[int, Curve], against: Sequence[str]
+    runs: Mapping[str, Mapping[int, Curve]], full: Mapping[int, Curve], against: Sequence[str], budget: Budget = CASES
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, dict[str, Estimate]]]]:
     """Compares strategies over the seeds that all of them have.
 
@@ -67,6 +70,7 @@ def compare(
       runs: by strategy and seed, all of as many rounds.
       full: training on everything, by seed; without it nothing is said of labels needed.
       against: strategies from which the others' differences are taken.
+      budget: how the curves' labels are counted.
 
     Returns:
       Each strategy's estimates by measure, and for each of `against` those of every other strategy's difference from it.
@@ -75,7 +79,7 @@ def compare(
     if not seeds:
         return {}, {}
     curves = {name: [by_seed[seed] for seed in seeds] for name, by_seed in runs.items()}
-    values = {name: _by_measure(of_strategy) for name, of_strategy in curves.items()}
+    values = _by_measure(curves)
     table = {
         name: {measure: mean_over_seeds(of_seeds) for measure, of_seeds in by_measure.items()}
         for name, by_measure in values.items()
@@ -83,7 +87,7 @@ def compare(
     if all(seed in full for seed in seeds):
         goals = np.array([GOAL * full[seed].levels()[-1] for seed in seeds])
         for name, of_strategy in curves.items():
-            table[name] |= _labels(of_strategy, goals)
+            table[name] |= _labels(of_strategy, goals, budget)
     differences = {
         base: {name: _differences(values[name], values[base], table[name], table[base]) for name in values if name != base}
         for base in against
@@ -92,10 +96,15 @@ def compare(
     return table, differences
 
 
-def _by_measure(curves: Sequence[Curve]) -> dict[str, np.ndarray]:
-    """Every measure of one strategy's curves, `[seeds]` each."""
-    measured = [curve.measures() for curve in curves]
-    return {name: np.array([of_seed[name] for of_seed in measured]) for name in measured[0]}
+def _by_measure(curves: Mapping[str, Sequence[Curve]]) -> dict[str, dict[str, np.ndarray]]:
+    """Every measure of each strategy's curves, `[seeds]` each; those alone that all of them have, since older ledgers say less."""
+    measured = {name: [curve.measures() for curve in of_strategy] for name, of_strategy in curves.items()}
+    every = [of_seed for of_strategy in measured.values() for of_seed in of_strategy]
+    common = [measure for measure in every[0] if all(measure in of_seed for of_seed in every)]
+    return {
+        name: {measure: np.array([of_seed[measure] for of_seed in of_strategy]) for measure in common}
+        for name, of_strategy in measured.items()
+    }
 
 
 def mean_over_seeds(values: np.ndarray) -> Estimate:
@@ -118,17 +127,17 @@ def half_width(values: np.ndarray) -> np.ndarray:
     return special.stdtrit(seeds - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(seeds)
 
 
-def _labels(curves: Sequence[Curve], goals: np.ndarray) -> dict[str, Estimate]:
-    """Labels needed by the mean curve of one strategy, and as a share of the pool in percent, given each seed's goal, `[seeds]`."""
+def _labels(curves: Sequence[Curve], goals: np.ndarray, budget: Budget) -> dict[str, Estimate]:
+    """Labels needed by the mean curve of one strategy, and of cases their share of the pool in percent, given each seed's goal, `[seeds]`."""
     labelled = np.mean([curve.labelled for curve in curves], axis=0)
     levels = np.array([curve.levels() for curve in curves])
     mean, half = levels.mean(0), half_width(levels - goals[:, None])
     ends = (mean, mean + half, mean - half)
     needed = Estimate(*(np.nan if np.isnan(end).any() else float(labels_needed(labelled, end, goals.mean())) for end in ends))
     if not all(curve.pool for curve in curves):
-        return {"labels": needed}
+        return {budget.needed: needed}
     pool = np.mean([curve.pool for curve in curves])
-    return {"labels": needed, "share": Estimate(*(100 * number / float(pool) for number in needed))}
+    return {budget.needed: needed, "share": Estimate(*(100 * number / float(pool) for number in needed))}
 
 
 def _differences(
@@ -159,6 +168,9 @@ class Comparison(NamedTuple):
       table: estimates by strategy and measure.
       differences: by base, strategy and measure.
       assessment: what the measures are.
+      budget: how labels are counted.
+      levels: what it took each strategy to reach given levels.
+      foreground: how much of it each strategy asked for, where labels are counted in elements.
     """
 
     setting: str
@@ -168,30 +180,39 @@ class Comparison(NamedTuple):
     table: dict[str, dict[str, Estimate]]
     differences: dict[str, dict[str, dict[str, Estimate]]]
     assessment: Assessment
+    budget: Budget = CASES
+    levels: Mapping[str, Sequence[Level]] = MappingProxyType({})
+    foreground: Mapping[str, Foreground] = MappingProxyType({})
 
 
-def compare_folder(folder: Path) -> list[Comparison]:
-    """Compares the runs of each setting below a results folder."""
+def compare_folder(folder: Path, levels: Sequence[float] = LEVELS) -> list[Comparison]:
+    """Compares the runs of each setting below a results folder; `levels` are of the main measure, to be reached."""
     runs = read_runs(folder)
-    return [
-        compare_runs(setting, [run for run in runs if run.setting == setting])
-        for setting in sorted({run.setting for run in runs})
-    ]
+    return [compare_runs(setting, runs, levels) for setting in sorted({run.setting for run in runs})]
 
 
-def compare_runs(setting: str, runs: Sequence[RunOnDisk]) -> Comparison:
-    """Compares the runs of one setting: as many as can be over the same seeds and rounds."""
+def compare_runs(setting: str, folder: Sequence[RunOnDisk], levels: Sequence[float] = LEVELS) -> Comparison:
+    """Compares the runs of one setting: as many as can be over the same seeds and rounds.
+
+    Args:
+      setting: its name.
+      folder: all runs that are shown together; those of other settings may decide how labels are counted.
+      levels: of the main measure, of which is told what it took to reach them.
+    """
+    runs = [run for run in folder if run.setting == setting]
+    budget = budget_of(runs, folder)
     known = [run for run in runs if "test" in run.rounds[0]]
     assessment = kind_of(runs[0].rounds).assessment
     trained = [run for run in known if run.strategy != FULL]
     rounds, strategies, seeds = _largest_block({(run.strategy, run.seed): len(run.rounds) for run in trained})
     inside = {(strategy, seed) for strategy in strategies for seed in seeds}
     chosen: dict[str, dict[int, Curve]] = {}
-    for run in trained:
-        if (run.strategy, run.seed) in inside:
-            chosen.setdefault(run.strategy, {})[run.seed] = assessment.curve_of(run.rounds[:rounds])
-    full = {run.seed: assessment.curve_of(run.rounds) for run in known if run.strategy == FULL and run.seed in seeds}
-    table, differences = compare(chosen, full, ("entropy", "random")) if chosen else ({}, {})
+    compared = [run._replace(rounds=run.rounds[:rounds]) for run in trained if (run.strategy, run.seed) in inside]
+    for run in compared:
+        chosen.setdefault(run.strategy, {})[run.seed] = assessment.curve_of(run.rounds, budget)
+    everything = [run for run in known if run.strategy == FULL and run.seed in seeds]
+    full = {run.seed: assessment.curve_of(run.rounds, budget) for run in everything}
+    table, differences = compare(chosen, full, ("entropy", "random"), budget) if chosen else ({}, {})
     return Comparison(
         setting,
         tuple(seeds),
@@ -200,6 +221,9 @@ def compare_runs(setting: str, runs: Sequence[RunOnDisk]) -> Comparison:
         table,
         differences,
         assessment,
+        budget,
+        levels_of(compared, everything, assessment, budget, levels),
+        {} if budget is CASES else foreground_of(compared, everything, assessment),
     )
 
 

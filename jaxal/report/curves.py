@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxal.report.budget import budget_of
 from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs
-from jaxal.task_kind import Assessment
+from jaxal.task_kind import Assessment, Budget
+from jaxal.tasks.measures import CASES
 from jaxal.tasks.table import kind_of
 
 FEW = 6  # strategies that a plot holds with their names and ranges
@@ -23,8 +25,8 @@ def look(index: int) -> dict[str, str]:
     return {"color": f"C{index % 10}", "ls": ("-", "--", ":")[index // 10 % 3], "marker": "os^Dv"[index % 5]}
 
 
-def draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Value) -> None:
-    """A line a strategy over the labelled cases, its mean over seeds; of few strategies with the range of the seeds behind it.
+def draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Value, budget: Budget) -> None:
+    """A line a strategy over what is labelled, its mean over seeds; of few strategies with the range of the seeds behind it.
 
     What belongs to the strategy at place i is named `line-i` in an SVG.
 
@@ -33,20 +35,26 @@ def draw_curves(axis, runs: Sequence[RunOnDisk], names: Sequence[str], value: Va
       runs: of all strategies.
       names: the strategies, in the order of their looks.
       value: of a line of the ledger.
+      budget: how labels are counted.
     """
     from matplotlib.ticker import MaxNLocator
 
     for index, name in enumerate(names):
-        curves = [{entry["labelled"]: value(entry) for entry in run.rounds} for run in runs if run.strategy == name]
-        known = [{count: level for count, level in curve.items() if not np.isnan(level)} for curve in curves]
-        labelled = sorted(set().union(*known))
-        points = [[curve[count] for curve in known if count in curve] for count in labelled]
+        curves = [
+            {budget.place(entry): (budget.spent(entry), value(entry)) for entry in run.rounds}
+            for run in runs
+            if run.strategy == name
+        ]
+        known = [{place: point for place, point in curve.items() if not np.isnan(point[1])} for curve in curves]
+        at_places = [[curve[place] for curve in known if place in curve] for place in sorted(set().union(*known))]
+        labelled = [np.mean([spent for spent, _ in points]) for points in at_places]
+        points = [[level for _, level in points] for points in at_places]
         means = [np.mean(point) for point in points]
         axis.plot(labelled, means, ms=3, lw=1.4, label=name, gid=f"line-{index}", **look(index))
         if len(curves) > 1 and len(names) <= FEW:
             low, high = [min(point) for point in points], [max(point) for point in points]
             axis.fill_between(labelled, low, high, color=f"C{index % 10}", alpha=0.15, lw=0, gid=f"line-{index}")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=budget is CASES))
 
 
 def panels_of(assessment: Assessment, groups: Sequence[str]) -> list[tuple[str, Value]]:
@@ -98,7 +106,9 @@ def plot_learning_curves(folder: Path, setting: str) -> Path | None:
 def _plot(folder: Path, setting: str, out: Path) -> None:
     import matplotlib.pyplot as plt
 
-    runs = [run for run in read_runs(folder) if run.setting == setting and run.strategy != FULL]
+    folder_runs = read_runs(folder)
+    budget = budget_of([run for run in folder_runs if run.setting == setting], folder_runs)
+    runs = [run for run in folder_runs if run.setting == setting and run.strategy != FULL]
     assessment = kind_of(runs[0].rounds).assessment
     groups = sorted({group for run in runs for entry in run.rounds for group in entry[assessment.key]["by_group"]})
     panels = panels_of(assessment, groups)
@@ -115,7 +125,7 @@ def _plot(folder: Path, setting: str, out: Path) -> None:
         layout="constrained",
     )
     for axis, (title, value) in zip(axes.flat, panels, strict=False):
-        draw_curves(axis, runs, names, value)
+        draw_curves(axis, runs, names, value, budget)
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
@@ -129,7 +139,7 @@ def _plot(folder: Path, setting: str, out: Path) -> None:
     for axis in list(axes.flat)[len(panels) :]:
         axis.remove()
     for axis in axes[-1]:
-        axis.set_xlabel("labelled cases")
+        axis.set_xlabel(budget.title)
     seeds = [len({run.seed for run in runs if run.strategy == name}) for name in names]
     handles, _ = axes.flat[0].get_legend_handles_labels()
     labels = [f"{name} ({count})" if count > 1 else name for name, count in zip(names, seeds, strict=True)]

@@ -4,14 +4,17 @@ It says only what the ledgers show. A difference counts as told from zero where 
 fewer than three seeds nothing is told, because their spread says too little of what other seeds would give.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
+from jaxal.data.parts import part_of
 from jaxal.report.asked import Asked
 from jaxal.report.comparison import FEWEST_SEEDS, Comparison, Estimate
 from jaxal.report.tables import has_interval
 from jaxal.rounds.ledger import FULL, RunOnDisk
+from jaxal.task_kind import Budget
 
 UNITS_AT_MOST = 5  # that the sentence names
 LEVEL = "no strategy is ahead"
@@ -43,14 +46,15 @@ def sentence(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Sequenc
         best, result = _order(comparison, comparison.assessment.key)[0], _ahead(comparison, comparison.assessment.key, rounds)
     else:
         best, result = strategies[0], _reached(compared, rounds, comparison)
-    labelled = sorted({run.rounds[rounds - 1]["labelled"] for run in compared})
-    after = " to ".join(str(count) for count in dict.fromkeys((labelled[0], labelled[-1])))
+    budget = comparison.budget
+    labelled = sorted({budget.spent(run.rounds[rounds - 1]) for run in compared})
+    after = budget.after(labelled[0], labelled[-1])
     behind = any(len(run.rounds) < rounds for run in curves)
-    begin = "So far, after" if unfinished or behind else "After"
+    begin = f"So far, {after}" if unfinished or behind else f"{after[0].upper()}{after[1:]}"
     asked = "what each asks for next is listed below"
     if not result.startswith(LEVEL):
-        asked = _asked([query for query in queries if query.strategy == best and query.seed in seeds], labelled)
-    return f"{begin} {after} labelled case{'' if labelled[-1] == 1 else 's'}, {result}; {asked}."
+        asked = _asked([query for query in queries if query.strategy == best and query.seed in seeds], labelled, budget)
+    return f"{begin}, {result}; {asked}."
 
 
 def groups_sentence(comparison: Comparison) -> str:
@@ -132,17 +136,28 @@ def _reached(runs: Sequence[RunOnDisk], rounds: int, comparison: Comparison) -> 
     return f"{runs[0].strategy} reaches {comparison.assessment.title} {mean:.3f}{on}{over}{worst}"
 
 
-def _asked(queries: Sequence[Asked], labelled: Sequence[int]) -> str:
-    """What the first of one strategy's runs asks for; `labelled` are the cases that the sentence has spoken of."""
+def _asked(queries: Sequence[Asked], labelled: Sequence[float], budget: Budget) -> str:
+    """What the first of one strategy's runs asks for; `labelled` is what the sentence has spoken of."""
     query = queries[0]
     strategy_named = f"{query.strategy}, seed {query.seed}," if len(queries) > 1 else query.strategy
     if not query.units:
         return f"the pool of {strategy_named.rstrip(',')} is exhausted, so there is nothing left to label"
-    more = len(query.units) - UNITS_AT_MOST
-    named = list(query.units[:UNITS_AT_MOST]) + ([f"{more} more"] if more > 0 else [])
-    listed = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
-    when = "" if labelled[0] <= query.labelled <= labelled[-1] else f" (chosen after {query.labelled} labelled cases)"
+    parts, units = _by_case(query.units)
+    more = len(units) - UNITS_AT_MOST
+    named = units[:UNITS_AT_MOST] + ([f"{more} more{parts and (' case' if more == 1 else ' cases')}"] if more > 0 else [])
+    listed = parts + " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
+    when = "" if labelled[0] <= query.labelled <= labelled[-1] else f" (chosen {budget.after(query.labelled, query.labelled)})"
     return f"{strategy_named} asks next for {listed}{when}"
+
+
+def _by_case(units: Sequence[str]) -> tuple[str, list[str]]:
+    """Of parts how many there are, and their cases with more than one of them: where parts lie would bury the sentence. Of cases their names."""
+    parts = [found for found in map(part_of, units) if found]
+    if len(parts) < len(units):
+        return "", list(units)
+    counts = Counter(case for case, _ in parts)
+    named = [case if count == 1 else f"{case} ({count})" for case, count in counts.items()]
+    return f"{len(parts)} part{'' if len(parts) == 1 else 's'} of ", named
 
 
 def _short(value: float) -> str:

@@ -38,6 +38,7 @@ td.better::before{content:"▲\\a0"}
 td.worse::before{content:"▼\\a0"}
 .asked th:last-child,.asked td:last-child{text-align:left;overflow-wrap:anywhere;min-width:14rem}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem;align-items:start}
+.charts.alike{grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr))}
 .charts+details{margin-top:1rem}
 figure{margin:0;background:var(--card);border-radius:.5rem;padding:.5rem;break-inside:avoid}
 figure svg{width:100%;height:auto;display:block;max-width:40rem}
@@ -69,7 +70,7 @@ th:first-child{position:static;min-width:3.5rem}
 h4{font-size:8pt}
 thead,tr,figure,.lead{break-inside:avoid}
 h2,h3,h4,summary,h3+p,.keys{break-after:avoid}
-.charts{grid-template-columns:1fr 1fr;gap:.4rem}
+.charts,.charts.alike{grid-template-columns:1fr 1fr;gap:.4rem}
 .keys input{display:none}
 th button{display:contents} /* Chromium repeats no head with a button on the next sheet */
 }

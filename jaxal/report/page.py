@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxal.files import write_text
-from jaxal.report import asked, charts, lead, results
+from jaxal.report import asked, calibration, charts, lead, level_tables, results
 from jaxal.report.cases import Pictures
 from jaxal.report.comparison import Comparison, compare_runs
 from jaxal.report.looks import SCRIPT, STYLE
@@ -26,8 +26,8 @@ def write_report(folder: Path, unfinished: str = "", comparisons: Sequence[Compa
     pictures, sentences, sections = Pictures(folder, runs), {}, []
     for setting in sorted({run.setting for run in runs}):
         of_setting = [run for run in runs if run.setting == setting]
-        comparison = known.get(setting) or compare_runs(setting, of_setting)
-        queries = asked.asked_next(folder, of_setting)
+        comparison = known.get(setting) or compare_runs(setting, runs)
+        queries = asked.asked_next(folder, of_setting, comparison.budget)
         sentences[setting] = _sentences(of_setting, comparison, queries, bool(unfinished))
         sections.append(_section(of_setting, comparison, queries, pictures))
     body = "\n".join(
@@ -58,15 +58,18 @@ def _lead(sentences: dict[str, str]) -> str:
 
 def _section(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Sequence[asked.Asked], pictures: Pictures) -> str:
     """All of one setting; the queries of many runs come late, because they would bury what was found."""
-    assessment, next_cases, shown_first = kind_of(runs[0].rounds).assessment, asked.section(queries), len(queries) <= asked.FEW
+    kind, budget, shown_first = kind_of(runs[0].rounds), comparison.budget, len(queries) <= asked.FEW
+    assessment, next_cases = kind.assessment, asked.section(queries, budget)
     return "\n".join(
         [
             f"<h2>{html.escape(comparison.setting)}</h2>",
             next_cases if shown_first else "",
             results.comparison_section(comparison),
-            results.by_round(runs, assessment),
+            level_tables.section(comparison),
+            results.by_round(runs, assessment, budget),
             results.by_class(runs, assessment),
-            charts.section(runs, assessment),
+            charts.section(runs, assessment, budget),
+            calibration.section(runs, kind.elements if kind.dense else "images"),
             "" if shown_first else next_cases,
             pictures.section(runs, assessment),
         ]

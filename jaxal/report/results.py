@@ -9,10 +9,10 @@ import numpy as np
 from jaxal.report import charts
 from jaxal.report.comparison import FEWEST_SEEDS, Comparison, Estimate, means_over
 from jaxal.report.tables import Cell, Head, Line, fitted, has_interval, interval, meanings, number, table
-from jaxal.rounds.ledger import FULL, RunOnDisk, values_after
+from jaxal.rounds.ledger import FULL, RunOnDisk
 from jaxal.strategies.named import summary_of
-from jaxal.task_kind import Assessment, Measure
-from jaxal.tasks.measures import LABELS, measure_of
+from jaxal.task_kind import Assessment, Budget, Measure
+from jaxal.tasks.measures import CASES, LABELS, measure_of
 from jaxal.tasks.table import KINDS
 
 FEW_GROUPS = 2  # which have columns of their own in the table of all measures
@@ -165,24 +165,39 @@ def _goal_difference(cell: Cell, estimate: Estimate, of_base: Estimate, base: st
 # By rounds and classes
 
 
-def by_round(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
+def by_round(runs: Sequence[RunOnDisk], assessment: Assessment, budget: Budget = CASES) -> str:
     """The main measure after each round, mean and standard deviation over seeds: the shape in which papers give it."""
     curves = [run for run in runs if run.strategy != FULL]
-    labelled = sorted({entry["labelled"] for run in curves for entry in run.rounds})
-    if not labelled:
+    spent: dict[int, set[float]] = {}
+    for entry in (entry for run in curves for entry in run.rounds):
+        spent.setdefault(budget.place(entry), set()).add(budget.spent(entry))
+    if not spent:
         return ""
-    pools = {entry["labelled"] + entry["pool"] for run in curves for entry in run.rounds if "pool" in entry}
     lines: list[Line] = []
     for strategy in sorted({run.strategy for run in curves}):
-        values = [values_after(curves, strategy, count, assessment.key) for count in labelled]
-        lines.append((strategy_head(strategy), [_mean_and_deviation(after) for after in values]))
+        of_strategy = [run for run in curves if run.strategy == strategy]
+        lines.append(
+            (
+                strategy_head(strategy),
+                [_mean_and_deviation(_values_at(of_strategy, place, assessment, budget)) for place in sorted(spent)],
+            )
+        )
+    pools = {pool for run in curves for entry in run.rounds if (pool := budget.pool(entry))}
     whole = min(pools) if len(pools) == 1 else None
-    heads = [Head(f"{count}{f' ({100 * count / whole:.0f} %)' if whole else ''}", "labelled cases", count) for count in labelled]
-    name = f"{assessment.title} by labelled cases"
+    heads = []
+    for place, amounts in sorted(spent.items()):
+        amount = " to ".join(dict.fromkeys(map(budget.shown, (min(amounts), max(amounts)))))
+        heads.append(Head(f"{amount}{f' ({100 * place / whole:.0f} %)' if whole else ''}", budget.title, place))
+    name = f"{assessment.title} by {budget.title}"
     return (
-        f"<h3>{name}</h3><p>Mean and standard deviation over all seeds of each strategy, after training on so many"
+        f"<h3>{name}</h3><p>Mean and standard deviation over all seeds of each strategy, after training on so {'many' if budget is CASES else 'much'}"
         f"{f' of {whole}' if whole else ''}.</p>" + fitted(name, "strategy", heads, lines, "labelled")
     )
+
+
+def _values_at(runs: Sequence[RunOnDisk], place: int, assessment: Assessment, budget: Budget) -> list[float]:
+    """The main measure of the runs that got to a place."""
+    return [entry[assessment.key]["overall"] for run in runs for entry in run.rounds if budget.place(entry) == place]
 
 
 def _mean_and_deviation(values: Sequence[float]) -> Cell:

@@ -15,11 +15,14 @@ from rich import table as rich_table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from jaxal.data.parts import part_of
 from jaxal.files import write_text
 from jaxal.report.comparison import Comparison, Estimate, means_over
+from jaxal.report.levels import AT_GOAL
 from jaxal.rounds.ledger import read_runs
+from jaxal.rounds.protocol import asked_units
 from jaxal.task_kind import Assessment, Column
-from jaxal.tasks.measures import measure_of
+from jaxal.tasks.measures import measure_of, share_of_elements
 from jaxal.tasks.table import kind_of
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -145,12 +148,19 @@ def _columns(assessment: Assessment, groups: Sequence[str]) -> list[Column]:
 
     return [
         Column("round", lambda record: str(record["round"])),
-        Column("labelled", lambda record: str(record["labelled"])),
+        Column("labelled", _labelled),
         *assessment.columns(groups),
         Column("train s", lambda record: f"{record['seconds']['train']:.1f}"),
         Column("score s", lambda record: f"{record['seconds']['score']:.1f}"),
         Column("queried", queried),
     ]
+
+
+def _labelled(record: Mapping[str, Any]) -> str:
+    """Cases, or where parts of them are asked for the share of elements."""
+    if "pool_elements" in record and any(map(part_of, asked_units(record))):
+        return f"{share_of_elements(record):.1f} %"
+    return str(record["labelled"])
 
 
 def _row(cells: Sequence[str], assessment: Assessment, groups: Sequence[str]) -> str:
@@ -175,8 +185,9 @@ def write_summary(folder: Path) -> Path:
     text = io.StringIO()
     writer = csv.writer(text)
     plain = ["labelled", *(["disparity", "essp"] if groups else []), "nll", "ece"]
+    later = ["labelled_elements", "pool_elements", "brier", "ece_classwise"]  # behind what older versions wrote
     by_group, seconds = [f"{key}_{group}" for group in groups], [f"seconds_{phase}" for phase in phases]
-    writer.writerow(["setting", "strategy", "seed", "round", *plain, key, *by_group, *seconds])
+    writer.writerow(["setting", "strategy", "seed", "round", *plain, key, *by_group, *seconds, *later])
     for run in runs:
         for record in run.rounds:
             writer.writerow(
@@ -189,6 +200,7 @@ def write_summary(folder: Path) -> Path:
                     record[key]["overall"],
                     *(record[key]["by_group"].get(group, "") for group in groups),
                     *(record["seconds"][phase] for phase in phases),
+                    *(record.get(name, "") for name in later),
                 ]
             )
     path = folder / "summary.csv"
@@ -216,5 +228,35 @@ def write_comparison(folder: Path, comparisons: Sequence[Comparison]) -> Path:
                     numbers = [f"{number:.6g}" for number in estimate]
                     writer.writerow([comparison.setting, len(comparison.seeds), strategy, against, measure, *numbers])
     path = folder / "comparison.csv"
+    write_text(path, text.getvalue())
+    return path
+
+
+def write_levels(folder: Path, comparisons: Sequence[Comparison]) -> Path:
+    """Writes `levels.csv`: what it took each strategy to reach given levels of the main measure, and how calibrated it was there.
+
+    `labels` is mean over the seeds that reached the level, in cases, or in percent of all elements where parts are asked for; of seeds that were there
+    `from_start`, less might have done. `nll`, `ece` and `brier` are of the seeds that passed the level on their way.
+
+    Args:
+      folder: of the study.
+      comparisons: one for each setting.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    measures = [f"{name}{what}" for name in ("labels", *AT_GOAL) for what in ("", "_deviation")]
+    writer.writerow(
+        ["setting", "strategy", "measure", "level", "share_of_full", "counted", "seeds", "reached", "from_start", *measures]
+    )
+    for comparison in comparisons:
+        for strategy, levels in comparison.levels.items():
+            for level in levels:
+                found = level.found
+                spreads = [found.needed, *(found.at_goal.get(name, (math.nan, math.nan)) for name in AT_GOAL)]
+                about = [comparison.setting, strategy, comparison.assessment.key, f"{level.goal:.6g}", level.share or ""]
+                counts = [comparison.budget.title, found.of, found.reached, found.from_start]
+                numbers = ["" if math.isnan(number) else f"{number:.6g}" for pair in spreads for number in pair]
+                writer.writerow([*about, *counts, *numbers])
+    path = folder / "levels.csv"
     write_text(path, text.getvalue())
     return path

@@ -1,7 +1,7 @@
 """The ledger: one JSON line a finished round, the truth about which rounds are done. And the runs of a results folder, read back."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,6 +90,7 @@ _ALWAYS: _Form = {
 }
 _OF_TASK: Mapping[str, _Form] = {
     "segmentation": {"dice": _MEASURE, "nll": _NUMBER, "ece": _NUMBER},
+    "image segmentation": {"f1": _MEASURE, "mean_dice": _NUMBER, "nll": _NUMBER, "ece": _NUMBER},
     "classification": {"auc": _MEASURE, "nll": _NUMBER, "ece": _NUMBER},
 }
 _SOMETIMES: _Form = {
@@ -100,7 +101,14 @@ _SOMETIMES: _Form = {
     "queried_by_group": {},
     "queried_by_class": {},
     "labelled_by_class": {},
+    "labelled_elements": int,
+    "pool_elements": int,
+    "labelled_elements_by_class": {},
+    "brier": _NUMBER,
+    "ece_classwise": _NUMBER,
     "reliability": {"count": list, "confidence": list, "correct": list},
+    "calibration_by_group": {},
+    "reliability_by_group": {},
     "versions": {},
     "config": str,
     "device": str,
@@ -136,7 +144,7 @@ def _checked_line(record: Any) -> dict[str, Any]:
     _check_form(record, {name: form for name, form in _SOMETIMES.items() if name in record}, "")
     of_task = _OF_TASK.get(_completed(record)["task"], {})  # of a task of a newer version others tell
     _check_form(record, of_task, "")
-    for name in {"dice", "auc"} & of_task.keys():
+    for name in {"dice", "f1", "auc"} & of_task.keys():
         _check_form(record[name]["by_group"], dict.fromkeys(record[name]["by_group"], _NUMBER), f"{name}.by_group.")
     for name, kind in (("queried", str), ("scores", _NUMBER)):
         if strange := [value for value in record.get(name, ()) if not isinstance(value, kind) or isinstance(value, bool)]:
@@ -180,13 +188,6 @@ def read_runs(folder: Path) -> list[RunOnDisk]:
         if rounds and seed.isdigit():
             runs.append(RunOnDisk(path.parent.parent.parent.name, path.parent.parent.name, int(seed), rounds))
     return runs
-
-
-def values_after(runs: Sequence[RunOnDisk], strategy: str, labelled: int, key: str) -> list[float]:
-    """The measure of this key of a strategy's runs after training on so many cases, one a seed that got so far."""
-    return [
-        entry[key]["overall"] for run in runs if run.strategy == strategy for entry in run.rounds if entry["labelled"] == labelled
-    ]
 
 
 def milliseconds_a_case(entry: Mapping[str, Any]) -> float:

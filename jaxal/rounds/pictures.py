@@ -4,13 +4,13 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxal.data.parts import read_unit
+from jaxal.data.parts import part_of, read_unit
 from jaxal.files import writing
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.members import predict
 from jaxal.task_kind import Sight
-from jaxal.types import Params
+from jaxal.types import Params, Part
 
 PICTURES_A_ROUND = 12  # of the queried cases, best first
 
@@ -30,10 +30,16 @@ def draw_queried(run: Run, state: State, units: Sequence[str], params: Params) -
         example = task.load(case)
         pixels = task.pixels(case) if task.pixels else None
         predict_case = functools.partial(predict, task.kind, task.model, params, example)
-        sight = Sight(example, pixels, predict_case, task.dataset.spacing_mm)
+        sight = Sight(example, pixels, predict_case, task.dataset.spacing_mm, _parts_around(name, units))
         picture = task.kind.picture(sight)
         if picture:
             _write_picture(picture_path(run.folder, state.round, name), picture)
+
+
+def _parts_around(name: str, units: Sequence[str]) -> list[Part]:
+    """The part that a unit is of its case, and then the others of the case; nothing where all of the case is asked for."""
+    own, *others = map(part_of, (name, *(other for other in units if other != name)))
+    return [own[1], *(other[1] for other in others if other and other[0] == own[0])] if own else []
 
 
 def _write_picture(path: Path, content: bytes) -> None:

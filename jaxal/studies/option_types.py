@@ -23,6 +23,7 @@ _WHOLE = tyro.constructors.PrimitiveConstructorSpec(  # the library's own for `i
 )
 Number = Annotated[int | None, _WHOLE, tyro.conf.arg(help_behavior_hint="")]
 Numbers = Annotated[tuple[int, ...], tyro.conf.arg(metavar="NUMBER...", help_behavior_hint="")]
+Reals = Annotated[tuple[float, ...], tyro.conf.arg(metavar="NUMBER...")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...", help_behavior_hint="")]
 Place = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]

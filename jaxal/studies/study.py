@@ -17,6 +17,7 @@ from jaxal.hosts import HostsConfig
 from jaxal.networks.layers import Dtype
 from jaxal.report import curves, page, terminal
 from jaxal.report.comparison import compare_folder
+from jaxal.report.levels import LEVELS
 from jaxal.rounds.ledger import FULL, read_runs
 from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.protocol import Shares
@@ -171,12 +172,13 @@ class Adjustable(Protocol):
 S = TypeVar("S", bound=Adjustable)
 
 
-def finish(out: Path, display: terminal.Display) -> None:
-    """Writes what a folder of runs comes to, and says where it lies."""
-    comparisons = compare_folder(out)
+def finish(out: Path, display: terminal.Display, levels: Sequence[float] = LEVELS) -> None:
+    """Writes what a folder of runs comes to, and says where it lies; `levels` are of the main measure, to be reached."""
+    comparisons = compare_folder(out, levels)
     display.comparison(comparisons)
     display.note(f"  summary  {terminal.write_summary(out)}")
     display.note(f"  compared {terminal.write_comparison(out, comparisons)}")
+    display.note(f"  levels   {terminal.write_levels(out, comparisons)}")
     display.note(f"  report   {page.write_report(out, comparisons=comparisons)}")
     for setting in sorted({run.setting for run in read_runs(out)}):
         if path := curves.plot_learning_curves(out, setting):

@@ -21,8 +21,8 @@ from jaxal.cells import Cells
 from jaxal.files import write_text
 from jaxal.scoring.statistics import EvaluationSample, Regions, View, of_classes
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
-from jaxal.task_kind import Assessment, Column, Measure, Predicting, Sight, Statistic, TaskKind
-from jaxal.tasks.measures import number, pool_of
+from jaxal.task_kind import Assessment, Budget, Column, Measure, Predicting, Sight, Statistic, TaskKind
+from jaxal.tasks.measures import CASES, OF_PROBABILITIES, number, probabilities_of
 from jaxal.tasks.pictures import draw_image
 from jaxal.training import losses
 from jaxal.types import Case, Example, Seen
@@ -140,6 +140,7 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
         "balanced_accuracy": metrics.balanced_accuracy(probability, label),
         **fairness.entries(performance),
         **calibration.entries(_calibration_sums(test)),
+        **calibration.entries_by_group({group: _calibration_sums(test, group) for group in performance.by_group}),
         "test": {
             case.id: {"group": case.group, "class": int(class_), "probability": [float(f"{value:.6g}") for value in row]}
             for case, class_, row in zip(cases, label, probability, strict=True)
@@ -152,12 +153,15 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
 _sums_of_images = jax.jit(calibration.calibration_sums)
 
 
-def _calibration_sums(seen: Seen) -> calibration.CalibrationSums:
-    """Of all images whose class is known at once, as though they were the elements of one."""
+def _calibration_sums(seen: Seen, group: str | None = None) -> calibration.CalibrationSums:
+    """Of all images whose class is known at once, or those of a group, as though they were the elements of one."""
     predicted = seen.statistics["prediction"]
     known = np.asarray(predicted.labelled, bool)
     logits = np.asarray(seen.statistics["calibration"], np.float32)[known].T
-    return _sums_of_images(logits, np.asarray(predicted.label, np.int32)[known], known[known])
+    counted = np.array(
+        [group in (None, case.group) for case in _labelled_cases(seen)]
+    )  # one shape, so that one program does for all groups
+    return _sums_of_images(logits, np.asarray(predicted.label, np.int32)[known], counted)
 
 
 def answered(queried: Sequence[Case]) -> dict[str, Any]:
@@ -193,15 +197,14 @@ class AucCurve(NamedTuple):
       labelled, pool: see `task_kind.Curve`.
       probability: predicted for each test case after each round, `[rounds, cases, classes]`.
       label: classes of the test cases, `[cases]`.
-      nll, ece: after the last round.
+      of_probabilities: measures of them after the last round, by name.
     """
 
     labelled: np.ndarray
     pool: int | None
     probability: np.ndarray
     label: np.ndarray
-    nll: float
-    ece: float
+    of_probabilities: Mapping[str, float]
 
     def levels(self) -> np.ndarray:
         """See `task_kind.Curve`: AUC of each class against the rest, its mean over the classes for which there is one."""
@@ -215,25 +218,18 @@ class AucCurve(NamedTuple):
             "area": float(area_under(self.labelled, levels)),
             "accuracy": float((last.argmax(-1) == self.label).mean()),
             "balanced_accuracy": metrics.balanced_accuracy(last, self.label),
-            "nll": self.nll,
-            "ece": self.ece,
+            **self.of_probabilities,
         }
 
 
-def curve_of(rounds: Sequence[Mapping[str, Any]]) -> AucCurve:
+def curve_of(rounds: Sequence[Mapping[str, Any]], budget: Budget = CASES) -> AucCurve:
     """Reads a run's ledger."""
     ids = sorted(rounds[0]["test"])
     probability = [[entry["test"][id_]["probability"] for id_ in ids] for entry in rounds]
     label = [rounds[0]["test"][id_]["class"] for id_ in ids]
-    last = rounds[-1]
-    return AucCurve(
-        np.array([entry["labelled"] for entry in rounds]),
-        pool_of(rounds),
-        np.array(probability),
-        np.array(label),
-        last["nll"],
-        last["ece"],
-    )
+    labelled = np.array([budget.spent(entry) for entry in rounds])
+    pool, of_probabilities = budget.pool(rounds[0]), probabilities_of(rounds[-1])
+    return AucCurve(labelled, pool, np.array(probability), np.array(label), of_probabilities)
 
 
 def _columns(groups: Sequence[str]) -> list[Column]:
@@ -265,8 +261,7 @@ ASSESSMENT = Assessment(
         "area": Measure("area", "mean AUC over the learning curve"),
         "accuracy": Measure("accuracy", "share of test images whose most probable class is the true one"),
         "balanced_accuracy": Measure("balanced accuracy", "mean over classes of the share that is recognised"),
-        "nll": Measure("NLL", "negative log-likelihood an image, in nats", True),
-        "ece": Measure("ECE", "expected calibration error", True),
+        **OF_PROBABILITIES,
     },
     in_short=("auc", "area", "share", "balanced_accuracy"),
     columns=_columns,

@@ -1,12 +1,11 @@
 """Segmentation: every element of an image has a class.
 
-All that differs from other kinds of tasks is here: the loss, the statistics of label maps, Dice of the test cases by group and
-class and how far apart the groups are, pictures of cases, and predictions on the grids that the cases came with.
+All that differs from other kinds of tasks is here or named here: the loss, the statistics of label maps, how networks are assessed (`overlap.py`), pictures of
+cases, and predictions on the grids that the cases came with.
 """
 
 import csv
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,22 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import uncertainty
-from jaxal.assessment import calibration, fairness, metrics
-from jaxal.assessment.learning_curves import area_under
+from jaxal.assessment import calibration, metrics
 from jaxal.data.scans.nifti import read_label
 from jaxal.data.scans.prepare import prepared_shape
-from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.scoring import windows
 from jaxal.scoring.statistics import StatisticsConfig, View, of_classes
 from jaxal.strategies.table import STRATEGIES, STRATEGIES_OF_PARTS
-from jaxal.task_kind import Assessment, Column, Measure, Predicting, Sight, Statistic, TaskKind
-from jaxal.tasks.measures import number, pool_of
+from jaxal.task_kind import Predicting, Sight, Statistic, TaskKind
 from jaxal.tasks.original_grid import to_original_grid, write_image
-from jaxal.tasks.pictures import draw_case
+from jaxal.tasks.overlap import DICE, POOLED_F1
+from jaxal.tasks.pictures import draw_case, draw_plane
 from jaxal.tasks.regions import WINDOWS_OF_GAIN, evaluation_sample, foreground, masked_entropy, region_of_interest, regions
 from jaxal.training import losses
-from jaxal.types import Case, Example, Seen
+from jaxal.types import Case, Example
 
 Array = jax.Array
 
@@ -72,177 +69,14 @@ STATISTICS: Mapping[str, Statistic] = {
 }
 
 
-# Assessment
-
-
-def success(labelled: Seen) -> float | None:
-    """Mean Dice of the cases that a network was trained on; None where there is no foreground to find, and none was found."""
-    dice = metrics.mean_foreground_dice(labelled.statistics["overlap"])
-    return None if np.isnan(dice).all() else float(np.mean(dice[~np.isnan(dice)]))
-
-
-def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any]:
-    """What a round's line in the ledger says of the network.
-
-    Raises:
-      UserError: Dice is undefined for every test case.
-    """
-    performance = _performance(test)
-    if not performance.by_group:
-        raise UserError(
-            f"None of the {len(test.cases)} test cases holds any foreground, and none was predicted, so there is no Dice to report. Another "
-            "--seed draws other test cases; more cases with the structure are needed."
-        )
-    return {
-        "dice": {
-            "overall": performance.overall,
-            "by_group": dict(performance.by_group),
-            "by_class": _by_class(test, classes),
-            "undefined": performance.undefined,
-        },
-        **fairness.entries(performance),
-        **calibration.entries(test.statistics["calibration"]),
-        "test": _by_case(test),
-        "labelled_dice": dict(_performance(labelled).by_group),
-    }
-
-
-def _performance(seen: Seen) -> fairness.GroupPerformance:
-    return fairness.group_performance(
-        metrics.mean_foreground_dice(seen.statistics["overlap"]), [case.group for case in seen.cases]
-    )
-
-
-def _by_class(seen: Seen, classes: Sequence[str]) -> dict[str, float]:
-    """Mean Dice of each class above 0 over the cases in which it is defined."""
-    dice = metrics.dice(seen.statistics["overlap"])
-    known = {name: dice[:, index][~np.isnan(dice[:, index])] for index, name in enumerate(classes)}
-    return {name: float(values.mean()) for name, values in list(known.items())[1:] if len(values)}
-
-
-def _by_case(seen: Seen) -> dict[str, dict[str, Any]]:
-    """Each case's group and Dice, None where it is undefined: what intervals over cases need."""
-    dice = metrics.mean_foreground_dice(seen.statistics["overlap"])
-    return {
-        case.id: {"group": case.group, "dice": None if np.isnan(value) else round(float(value), 6)}
-        for case, value in zip(seen.cases, dice, strict=True)
-    }
-
-
-class DiceCurve(NamedTuple):
-    """One run as the comparison sees it.
-
-    Attributes:
-      labelled, pool: see `task_kind.Curve`.
-      dice: of each test case after each round, `[rounds, cases]`; NaN where it is undefined.
-      groups: of the test cases, `[cases]`.
-      nll, ece: after the last round.
-    """
-
-    labelled: np.ndarray
-    pool: int | None
-    dice: np.ndarray
-    groups: np.ndarray
-    nll: float
-    ece: float
-
-    def levels(self) -> np.ndarray:
-        """See `task_kind.Curve`: mean Dice over the cases in which it is defined."""
-        return np.nanmean(self.dice, axis=-1)
-
-    def measures(self) -> dict[str, float]:
-        """See `task_kind.Curve`."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # Dice may be defined in no case of a group
-            by_dice = measures(self.dice[-1], self.groups)
-        return {**by_dice, "area": float(area_under(self.labelled, self.levels())), "nll": self.nll, "ece": self.ece}
-
-
-def curve_of(rounds: Sequence[Mapping[str, Any]]) -> DiceCurve:
-    """Reads a run's ledger."""
-    ids = sorted(rounds[0]["test"])
-    dice = [[np.nan if entry["test"][id_]["dice"] is None else entry["test"][id_]["dice"] for id_ in ids] for entry in rounds]
-    groups = [rounds[0]["test"][id_]["group"] for id_ in ids]
-    last = rounds[-1]
-    return DiceCurve(
-        np.array([entry["labelled"] for entry in rounds]),
-        pool_of(rounds),
-        np.array(dice),
-        np.array(groups),
-        last["nll"],
-        last["ece"],
-    )
-
-
-def measures(dice: np.ndarray, groups: np.ndarray) -> dict[str, float]:
-    """What the Dice of test cases, `[cases]`, of these groups, `[cases]`, comes to; of one group only the Dice."""
-    overall = float(np.nanmean(dice))
-    if len(np.unique(groups)) < 2:
-        return {"dice": overall}
-    by_group = {str(group): float(np.nanmean(dice[groups == group])) for group in np.unique(groups)}
-    disparity = sum(abs(value - overall) for value in by_group.values())
-    return {
-        "dice": overall,
-        **{f"dice_{group}": value for group, value in by_group.items()},
-        "worst_group": float(np.min(list(by_group.values()))),
-        "disparity": disparity,
-        "essp": overall / (1 + disparity),
-    }
-
-
-def _columns(groups: Sequence[str]) -> list[Column]:
-    if len(groups) < 2:
-        return [Column("Dice", lambda entry: number(entry["dice"]["overall"]))]
-    return [
-        Column("Dice", lambda entry: number(entry["dice"]["overall"])),
-        *map(_column_of_group, groups),
-        Column("disparity", lambda entry: number(entry.get("disparity"))),
-        Column("ESSP", lambda entry: number(entry.get("essp"))),
-    ]
-
-
-def _column_of_group(group: str) -> Column:
-    return Column(f"Dice {group}", lambda entry: number(entry["dice"]["by_group"].get(group)))
-
-
-ASSESSMENT = Assessment(
-    key="dice",
-    title="Dice",
-    labelled=("overlap",),
-    test=("overlap", "calibration"),
-    success=success,
-    success_title="Dice",
-    collapsed_below=0.02,  # as good as no foreground
-    entries=entries,
-    answered=lambda cases: {},
-    curve_of=curve_of,
-    measures={
-        "dice": Measure("Dice", "mean over all test cases after the last round"),
-        "worst_group": Measure("worst group", "lowest of the groups' mean Dice"),
-        "disparity": Measure(
-            "disparity Δ", "sum over groups of the distance from the overall Dice; with two groups the gap between them", True
-        ),
-        "essp": Measure("ESSP", "equity-scaled performance, Dice / (1 + Δ)"),
-        "area": Measure("area", "mean Dice over the learning curve"),
-        "nll": Measure("NLL", "negative log-likelihood a voxel, in nats", True),
-        "ece": Measure("ECE", "expected calibration error", True),
-    },
-    in_short=("dice", "worst_group", "disparity", "essp", "labels"),
-    columns=_columns,
-    queried="queried_by_group",
-    pictures="Above: outlines of the truth (green) and of the prediction when the case was chosen (red), in axial, coronal and sagittal "
-    "slices, where most of them is seen; the patient's left is on the left. Below: how unsure the prediction was.",
-)
-
-
 # Pictures and predictions
 
 
 def picture(sight: Sight) -> bytes | None:
-    """Slices of a volume with truth, prediction and where it is unsure; of label maps in two dimensions nothing so far."""
-    if len(sight.spacing_mm) != 3:
-        return None
-    return draw_case(sight.example, sight.predict(), sight.spacing_mm)
+    """Slices of a volume, or a plane image, with truth, prediction, where it is unsure, and what is asked for."""
+    if len(sight.spacing_mm) == 2:
+        return draw_plane(sight.example, sight.pixels, sight.predict(), sight.parts)
+    return draw_case(sight.example, sight.predict(), sight.spacing_mm, sight.parts)
 
 
 class _Predicted(NamedTuple):
@@ -313,7 +147,7 @@ SEGMENTATION = TaskKind(
     moments=uncertainty.CLASS_MOMENTS,
     statistics=STATISTICS,
     strategies=STRATEGIES,
-    assessment=ASSESSMENT,
+    assessment=DICE,
     picture=picture,
     predictions=predictions,
 )
@@ -321,4 +155,10 @@ SEGMENTATION = TaskKind(
 # Where parts of cases are asked for.
 SEGMENTATION_OF_PARTS = SEGMENTATION._replace(
     statistics={**STATISTICS, **windows.STATISTICS, **WINDOWS_OF_GAIN}, strategies=STRATEGIES_OF_PARTS, in_parts=True
+)
+
+# Plane images with masks, whose main measure is F1 of all pixels at once.
+IMAGE_SEGMENTATION = SEGMENTATION._replace(name="image segmentation", elements="pixels", assessment=POOLED_F1)
+IMAGE_SEGMENTATION_OF_PARTS = IMAGE_SEGMENTATION._replace(
+    statistics=SEGMENTATION_OF_PARTS.statistics, strategies=STRATEGIES_OF_PARTS, in_parts=True
 )

@@ -6,9 +6,9 @@ from typing import Any
 from jaxal.errors import UserError
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
-from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.tasks.segmentation import IMAGE_SEGMENTATION, SEGMENTATION
 
-KINDS: Mapping[str, TaskKind] = {kind.name: kind for kind in (SEGMENTATION, CLASSIFICATION)}
+KINDS: Mapping[str, TaskKind] = {kind.name: kind for kind in (SEGMENTATION, IMAGE_SEGMENTATION, CLASSIFICATION)}
 
 
 def kind_of(rounds: Sequence[Mapping[str, Any]]) -> TaskKind:

@@ -275,3 +275,30 @@ def test_errors_are_those_of_other_libraries(case):
     assert sorted_error(p.max(1), p.argmax(1) == y) == pytest.approx(case["uncertainty-calibration"]["top, equal mass"], abs=1e-5)
     marginal = np.mean([sorted_error(p[:, class_], y == class_) for class_ in range(p.shape[1])])
     assert marginal == pytest.approx(case["uncertainty-calibration"]["marginal, equal mass"], abs=1e-5)
+
+
+def test_overconfidence_has_a_sign_and_a_place():
+    """Of 100 elements 20 are 0.65 sure and half of them right, 80 are 0.95 sure and 78 right."""
+    count, confidence, correct = np.zeros(10), np.zeros(10), np.zeros(10)
+    count[[6, 9]], confidence[[6, 9]], correct[[6, 9]] = (20, 80), (13, 76), (10, 78)
+    found = calibration.overconfidence(count, confidence, correct)
+    assert (found.error, found.mean) == pytest.approx((0.05, 0.01))  # 0.03 too sure, 0.02 not sure enough
+    assert (found.low, found.high) == (0.6, 0.7)
+    assert found.worst == pytest.approx((20, 0.65, 0.5)) and found.others == pytest.approx((80, 0.95, 0.975))
+    alone = calibration.overconfidence(count[6:7], confidence[6:7], correct[6:7])
+    assert alone.mean == pytest.approx(0.15) and alone.others.elements == 0 and np.isnan(alone.others.correct)
+    perfect = calibration.overconfidence(count, confidence, confidence)
+    assert perfect.error == 0 and perfect.worst.elements == 80
+    with pytest.raises(ValueError, match="No element"):
+        calibration.overconfidence(count[:3], confidence[:3], correct[:3])
+
+
+def test_each_group_has_its_own_measures_and_one_group_none(rng):
+    logits, label = rng.normal(size=(2, 3, 60)).astype(np.float32), rng.integers(3, size=(2, 60))
+    sums = [COMPILED(*case, np.ones(60, bool)) for case in zip(logits, label, strict=True)]
+    found = calibration.entries_by_group({"A": sums[0], "B": sums[1]})
+    for group, of_group in zip("AB", sums, strict=True):
+        own = calibration.entries(of_group)
+        assert found["calibration_by_group"][group] == {name: own[name] for name in ("nll", "ece", "brier")}
+        assert found["reliability_by_group"][group] == own["reliability"]
+    assert calibration.entries_by_group({"": sums[0]}) == {}

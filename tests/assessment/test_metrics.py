@@ -92,3 +92,9 @@ def test_pooled_and_mean_f1_by_hand():
 def test_jaccard_of_misses():
     assert metrics.jaccard(counts_of([0, 0, 0], [0, 1, 1]))[1] == 0.0
     assert np.isnan(metrics.jaccard(counts_of([0, 0], [0, 0]))[1:]).all()
+
+
+def test_elements_of_classes_are_those_of_the_truth():
+    maps = [np.array(image["truth"]) for image in VALUES["images"]]
+    counted = metrics.elements_of_classes(counts_of_images())
+    assert counted.tolist() == [sum(int((truth == class_).sum()) for truth in maps) for class_ in range(3)]

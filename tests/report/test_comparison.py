@@ -7,14 +7,14 @@ from scipy import stats
 
 from jaxal.assessment import learning_curves
 from jaxal.report import comparison
-from jaxal.tasks import segmentation
-from jaxal.tasks.segmentation import DiceCurve
+from jaxal.tasks import overlap
+from jaxal.tasks.overlap import DiceCurve
 
 GROUPS = np.array(["A", "A", "B", "B"])
 
 
 def curve(*rounds, labelled=(8, 12, 16), groups=GROUPS):
-    return DiceCurve(np.array(labelled[: len(rounds)]), 40, np.array(rounds, float), groups, nll=0.2, ece=0.03)
+    return DiceCurve(np.array(labelled[: len(rounds)]), 40, np.array(rounds, float), groups, {"nll": 0.2, "ece": 0.03})
 
 
 def test_measures_worked_by_hand():
@@ -38,7 +38,7 @@ def test_labels_needed_at_the_ends():
 
 
 def test_undefined_cases_are_left_out_of_the_means():
-    measures = segmentation.measures(np.array([0.8, np.nan, 0.4, 0.4]), GROUPS)
+    measures = overlap.measures(np.array([0.8, np.nan, 0.4, 0.4]), GROUPS)
     assert measures["dice_A"] == 0.8
     assert measures["dice"] == pytest.approx(1.6 / 3)
     assert curve([0.8, np.nan, 0.4, 0.4]).levels() == pytest.approx([1.6 / 3])
@@ -52,7 +52,7 @@ def runs(rng, lead, seeds=4, cases=40):
         base = rng.uniform(0.5, 0.9, (3, cases))
         for name, more in (("entropy", 0.0), ("other", lead)):
             dice = np.clip(base + more + 0.01 * rng.standard_normal((3, cases)), 0, 1)
-            both[name][seed] = DiceCurve(np.array([8, 12, 16]), 40, dice, groups, 0.2, 0.03)
+            both[name][seed] = DiceCurve(np.array([8, 12, 16]), 40, dice, groups, {"nll": 0.2, "ece": 0.03})
     return both
 
 
@@ -166,7 +166,7 @@ def test_the_interval_of_labels_needed_ends_where_the_gaps_interval_reaches_the_
 def test_goals_need_the_full_line_of_every_seed(rng):
     both = runs(rng, 0.1, seeds=2)
     full = {
-        seed: DiceCurve(np.array([40]), 40, np.full((1, 40), level), np.repeat(["A", "B"], 20), 0.2, 0.03)
+        seed: DiceCurve(np.array([40]), 40, np.full((1, 40), level), np.repeat(["A", "B"], 20), {"nll": 0.2, "ece": 0.03})
         for seed, level in ((0, 0.7), (1, 0.7))
     }
     assert "labels" not in comparison.compare(both, {0: full[0]}, ())[0]["other"]

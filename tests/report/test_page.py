@@ -68,7 +68,8 @@ def test_the_slices_are_those_with_most_of_the_structure(rng):
 @pytest.fixture
 def without_charts(monkeypatch):
     """Charts take most of a report's time."""
-    monkeypatch.setattr(page.charts, "section", lambda runs, assessment: "")
+    for room in (page.charts, page.calibration):
+        monkeypatch.setattr(room, "section", lambda *given: "")
 
 
 def cells_of(text, heading):
@@ -278,17 +279,17 @@ def test_charts_of_many_strategies_fit_and_can_be_thinned_out(browser, images):
         return [...svg.querySelectorAll("text")].filter(text => {const own = text.getBoundingClientRect();
         return own.left < box.left - 1 || own.right > box.right + 1 || own.bottom > box.bottom + 1 || own.top < box.top - 1})
         .map(text => text.textContent)})"""
-    shown = "place => [...document.querySelectorAll(`[id='line-${place}']`)].filter(line => line.style.display !== 'none').length"
+    shown = "place => [...document.querySelector('section').querySelectorAll(`[id='line-${place}']`)].filter(line => line.style.display !== 'none').length"
     with opened(browser, images) as tab:
         assert tab.evaluate(outside) == []
-        assert tab.locator("figure").count() == 8
-        boxes = tab.locator(".keys input")
+        assert tab.locator("figure").count() == 9
+        boxes = tab.locator("section").first.locator(".keys input")
         assert boxes.count() == len(CLASSIFICATION_STRATEGIES) + 2
-        assert tab.evaluate(shown, 3) == tab.evaluate(shown, 4) == 5
+        assert tab.evaluate(shown, 3) == tab.evaluate(shown, 4) == 4
         boxes.nth(3).uncheck()
-        assert (tab.evaluate(shown, 3), tab.evaluate(shown, 4)) == (0, 5)
+        assert (tab.evaluate(shown, 3), tab.evaluate(shown, 4)) == (0, 4)
         boxes.nth(3).check()
-        assert tab.evaluate(shown, 3) == 5
+        assert tab.evaluate(shown, 3) == 4
         tab.set_viewport_size({"width": 360, "height": 740})
         assert tab.evaluate("document.documentElement.scrollWidth") <= 360
 

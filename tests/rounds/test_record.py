@@ -86,7 +86,8 @@ def test_without_foreground_there_is_no_dice():
 def test_each_class_gets_the_mean_of_the_cases_that_hold_it():
     hits, misses = np.array([[0, 8, 1], [0, 6, 0]]), np.array([[0, 2, 1], [0, 4, 0]])  # the second case has no third class
     counts = Overlap(hits, misses, misses)
-    seen = Seen(CASES[:2], {"overlap": counts, "calibration": SUMS})
+    sums = jax.tree.map(lambda part: part[:2], SUMS)
+    seen = Seen(CASES[:2], {"overlap": counts, "calibration": sums})
     names = ("background", "bone", "marrow")
     record = by_hand.record(SEGMENTATION, CASES, names, seen, seen, Decision(np.zeros(2), Query((), (), None), {}, {}))
     assert record["dice"]["by_class"] == pytest.approx({"bone": 0.7, "marrow": 0.5})

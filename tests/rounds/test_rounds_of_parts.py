@@ -10,6 +10,7 @@ from test_loop import CONFIG, Silent, run, task, without_seconds  # noqa: F401
 from jaxal.acquisition.regions import Search
 from jaxal.data.parts import read_unit
 from jaxal.data.scans.prepare import load_case, prepared_shape
+from jaxal.rounds.pictures import _parts_around, picture_path
 from jaxal.rounds.setup import open_run
 from jaxal.rounds.state import read_state
 from jaxal.strategies.contract import Context, Strategy
@@ -43,7 +44,12 @@ def test_boxes_are_asked_for_and_only_they_are_known(tmp_path, parts):
     assert first["labelled_elements"] == 4 * 512 and first["pool_elements"] == 512 * len(parts.splits.pool)
     assert first["pool"] == second["pool"] == len(parts.splits.pool) - 4  # none is wholly labelled, so all stay
     assert second["labelled"] == 4 + len(boxes_of(first["queried"]))
+    assert [sum(line["labelled_elements_by_class"].values()) for line in (first, second)] == [
+        line["labelled_elements"] for line in (first, second)
+    ]
     state = read_state(open_run(tmp_path, "entropy", config, parts, Silent()), 1)
+    foreground = sum(int((load_case(case, parts.dataset).label > 0).sum()) for case in state.labelled)
+    assert second["labelled_elements_by_class"]["ball"] == foreground
     for case in state.labelled:
         example = load_case(case, parts.dataset)
         expected = np.zeros(tiny.SHAPE, bool)
@@ -112,11 +118,23 @@ def test_what_is_hidden_of_a_case_never_reaches_training_or_a_query(tmp_path, pa
     assert any(label and label.parts for label in known.values())
 
 
+def test_every_box_of_a_query_is_drawn(tmp_path, parts):
+    first, _ = run(tmp_path, parts, "entropy", dataclasses.replace(CONFIG, query_size=5))
+    assert all(picture_path(tmp_path, 0, name).stat().st_size > 100 for name in first["queried"])
+
+
 def test_a_killed_run_goes_on_with_the_same_boxes(tmp_path, parts):
     config = dataclasses.replace(CONFIG, query_size=3)
     whole = run(tmp_path / "whole", parts, "power_bald", config)
     run(tmp_path / "cut", parts, "power_bald", dataclasses.replace(config, rounds=1))
     assert without_seconds(run(tmp_path / "cut", parts, "power_bald", config)) == without_seconds(whole)
+
+
+def test_each_part_has_a_picture_that_knows_the_others_of_its_case():
+    asked = ["a@0,0+2,2", "b@1,1+2,2", "a@4,4+2,2", "c"]
+    assert _parts_around("a@4,4+2,2", asked) == [((4, 4), (2, 2)), ((0, 0), (2, 2))]
+    assert _parts_around("b@1,1+2,2", asked) == [((1, 1), (2, 2))]
+    assert _parts_around("c", asked) == []
 
 
 def test_the_noise_of_clasp_wanes(parts):

@@ -112,7 +112,7 @@ def test_success_is_measured_against_a_constant_answer(rng):
 def curve(rng, rounds=3):
     label, _ = predictions(rng)
     probability = np.stack([rng.dirichlet(np.ones(3), 60) + 0.3 * step * np.eye(3)[label] for step in range(rounds)])
-    return AucCurve(np.array([10, 20, 40])[:rounds], 60, probability, label, 0.4, 0.1)
+    return AucCurve(np.array([10, 20, 40])[:rounds], 60, probability, label, {"nll": 0.4, "ece": 0.1})
 
 
 def test_a_curve_is_what_metrics_say(rng):
