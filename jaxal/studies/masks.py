@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import tyro
@@ -26,7 +26,7 @@ from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.studies import option_types, revisit, study, units
 from jaxal.studies.workers import alone
 from jaxal.task_kind import TaskKind
-from jaxal.tasks.plane import PLANE_SEGMENTATION, PLANE_SEGMENTATION_OF_PARTS
+from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION, IMAGE_SEGMENTATION_OF_PARTS
 from jaxal.training import losses
 from jaxal.training.config import TrainingConfig
 from jaxal.types import Array, Case, Example
@@ -75,7 +75,7 @@ class MaskArguments(units.UnitOptions, study.StudyArguments):
 
     @property
     def kind(self) -> TaskKind:
-        return PLANE_SEGMENTATION_OF_PARTS if self.of_parts else PLANE_SEGMENTATION
+        return IMAGE_SEGMENTATION_OF_PARTS if self.of_parts else IMAGE_SEGMENTATION
 
 
 def contour_loss(outputs: Mapping[str, Array], batch: Example, step: Array, steps: Array) -> Array:
@@ -213,6 +213,3 @@ def run(
     if revisit.is_asked_for(arguments):
         return revisit.run(arguments, preset, source, display)
     return study.run(arguments, preset, [source], out, display)
-
-
-Preset = Literal["smoke", "small", "paper"]

@@ -24,7 +24,7 @@ from jaxal.scoring.statistics import StatisticsConfig, View, of_classes
 from jaxal.strategies.table import STRATEGIES, STRATEGIES_OF_PARTS
 from jaxal.task_kind import Predicting, Sight, Statistic, TaskKind
 from jaxal.tasks.original_grid import to_original_grid, write_image
-from jaxal.tasks.overlap import DICE, POOLED_F1
+from jaxal.tasks.overlap import DICE
 from jaxal.tasks.pictures import draw_case, draw_plane
 from jaxal.tasks.regions import WINDOWS_OF_GAIN, evaluation_sample, foreground, masked_entropy, region_of_interest, regions
 from jaxal.training import losses
@@ -79,7 +79,7 @@ def picture(sight: Sight) -> bytes | None:
     return draw_case(sight.example, sight.predict(), sight.spacing_mm, sight.parts)
 
 
-class _Predicted(NamedTuple):
+class Predicted(NamedTuple):
     """One case's prediction: its label map, and Dice of each class above 0 on the original grid, NaN where it is undefined or unknown."""
 
     case: Case
@@ -107,17 +107,12 @@ def predictions(asked: Predicting) -> list[str]:
         dice = dict.fromkeys(asked.classes[1:], float("nan"))
         if scan.label:
             dice = _dice_on_the_original_grid(path, scan.label, asked.classes, asked.origin.ignore)
-        predicted.append(_Predicted(case, part, path, dice))
+        predicted.append(Predicted(case, part, path, dice))
         asked.progress(len(predicted), len(asked.cases))
     table = asked.folder / "predictions.csv"
-    _write_table(table, predicted)
-    lines = []
-    for part in ("labelled", "pool", "evaluation", "test", "new"):
-        values = [row.mean_dice for row in predicted if row.part == part and not np.isnan(row.mean_dice)]
-        if values:
-            lines.append(f"  {part:<10} mean Dice {np.mean(values):.3f} over {len(values)} cases")
+    write_table(table, predicted)
     folder = asked.folder / "predictions"
-    return [*lines, f"Label maps, each on the grid of the case's own files: {folder}", f"Dice of each: {table}"]
+    return [*in_short(predicted), f"Label maps, each on the grid of the case's own files: {folder}", f"Dice of each: {table}"]
 
 
 def _dice_on_the_original_grid(path: Path, label: Path, classes: Sequence[str], ignore: int | None) -> dict[str, float]:
@@ -127,7 +122,18 @@ def _dice_on_the_original_grid(path: Path, label: Path, classes: Sequence[str], 
     return dict(zip(classes[1:], metrics.dice(counts)[1:].tolist(), strict=True))
 
 
-def _write_table(path: Path, predicted: Sequence[_Predicted]) -> None:
+def in_short(predicted: Sequence[Predicted]) -> list[str]:
+    """A line for each part of the data: its mean Dice."""
+    lines = []
+    for part in ("labelled", "pool", "evaluation", "test", "new"):
+        values = [row.mean_dice for row in predicted if row.part == part and not np.isnan(row.mean_dice)]
+        if values:
+            lines.append(f"  {part:<10} mean Dice {np.mean(values):.3f} over {len(values)} cases")
+    return lines
+
+
+def write_table(path: Path, predicted: Sequence[Predicted]) -> None:
+    """Writes a row a case: its group and part of the data, and its Dice."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     classes = list(predicted[0].dice)
@@ -155,10 +161,4 @@ SEGMENTATION = TaskKind(
 # Where parts of cases are asked for.
 SEGMENTATION_OF_PARTS = SEGMENTATION._replace(
     statistics={**STATISTICS, **windows.STATISTICS, **WINDOWS_OF_GAIN}, strategies=STRATEGIES_OF_PARTS, in_parts=True
-)
-
-# Plane images with masks, whose main measure is F1 of all pixels at once.
-IMAGE_SEGMENTATION = SEGMENTATION._replace(name="image segmentation", elements="pixels", assessment=POOLED_F1)
-IMAGE_SEGMENTATION_OF_PARTS = IMAGE_SEGMENTATION._replace(
-    statistics=SEGMENTATION_OF_PARTS.statistics, strategies=STRATEGIES_OF_PARTS, in_parts=True
 )

@@ -6,7 +6,8 @@ from typing import Any
 from jaxal.errors import UserError
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
-from jaxal.tasks.segmentation import IMAGE_SEGMENTATION, SEGMENTATION
+from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION
+from jaxal.tasks.segmentation import SEGMENTATION
 
 KINDS: Mapping[str, TaskKind] = {kind.name: kind for kind in (SEGMENTATION, IMAGE_SEGMENTATION, CLASSIFICATION)}
 

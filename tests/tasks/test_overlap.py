@@ -11,9 +11,10 @@ from jaxal.assessment import calibration, metrics
 from jaxal.errors import UserError
 from jaxal.rounds.ledger import Ledger, read_runs
 from jaxal.strategies.contract import Decision
+from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION
 from jaxal.tasks.measures import CASES, shares_of
 from jaxal.tasks.overlap import DICE, POOLED_F1, PooledCurve, pooled_curve_of
-from jaxal.tasks.segmentation import IMAGE_SEGMENTATION, SEGMENTATION
+from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.tasks.table import kind_of
 from jaxal.types import Case, Seen
 
