@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxal import hosts
 from jaxal.acquisition.selection import Query, top_k
+from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.rounds.calibrated import calibrated
 from jaxal.rounds.networks import make_networks, train_all
@@ -164,9 +165,21 @@ def look_at_splits(
 
 
 def _given_by(strategies: Sequence[Strategy], run: Run, state: State, params: Params, evaluation: Seen) -> Mapping[str, Any]:
-    """What the strategies give the statistics of the pool."""
+    """What the strategies give the statistics of the pool.
+
+    Raises:
+      UserError: two of them give one statistic different numbers, so that one pass cannot serve both.
+    """
     context, head = _context(run, state), scoring_model(run).head(params)
-    return {name: value for strategy in strategies for name, value in strategy.given(context, head, evaluation).items()}
+    given: dict[str, Any] = {}
+    for strategy in strategies:
+        for name, value in strategy.given(context, head, evaluation).items():
+            if isinstance(value, float) and given.setdefault(name, value) != value:
+                raise UserError(
+                    f"Two strategies draw from {name!r} with the powers {given[name]:g} and {value:g}. Score them one by one."
+                )
+            given[name] = value
+    return given
 
 
 def _context(run: Run, state: State) -> Context:

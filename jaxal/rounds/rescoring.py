@@ -27,13 +27,15 @@ class Scores(NamedTuple):
 
     Attributes:
       round: whose network scored.
-      pool: the units that were not labelled in that round.
-      scores: by strategy, `[pool]`; high means "label me".
+      pool: the cases that were not wholly labelled in that round.
+      units: by strategy, what could be asked for: the pool's cases, or the parts of them that it would offer.
+      scores: by strategy, `[units]`; high means "label me".
       queries: by strategy, what it would ask for.
     """
 
     round: int
     pool: tuple[Unit, ...]
+    units: dict[str, tuple[Unit, ...]]
     scores: dict[str, np.ndarray]
     queries: dict[str, Query]
 
@@ -65,14 +67,20 @@ def score_round(run: Run, names: Sequence[str]) -> Scores:
     decisions = {name: decide_for(run, strategy, state, weights[0], looks) for name, strategy in chosen.items()}
     scores = {name: decision.scores for name, decision in decisions.items()}
     queries = {name: decision.query for name, decision in decisions.items()}
-    return Scores(state.round, tuple(state.pool), scores, queries)
+    units = {name: tuple(decision.units.values()) for name, decision in decisions.items()}
+    return Scores(state.round, tuple(state.pool), units, scores, queries)
 
 
 def write_scores(path: Path, of_pool: Scores) -> None:
-    """Writes a table: a row a unit, a column a strategy, all digits that the numbers have."""
+    """Writes a table: a row a unit, a column a strategy, all digits that the numbers have; empty where a strategy would not offer the part."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["case", "group", "round", *of_pool.scores])
-    for index, unit in enumerate(of_pool.pool):
-        writer.writerow([unit.id, unit.group, of_pool.round, *(repr(float(scores[index])) for scores in of_pool.scores.values())])
+    by_unit = [
+        {unit.id: repr(float(score)) for unit, score in zip(of_pool.units[name], scores, strict=True)}
+        for name, scores in of_pool.scores.items()
+    ]
+    every = {unit.id: unit for units in of_pool.units.values() for unit in units}
+    for id_, unit in sorted(every.items()):
+        writer.writerow([id_, unit.group, of_pool.round, *(scores.get(id_, "") for scores in by_unit)])
     write_text(path, text.getvalue())

@@ -1,5 +1,6 @@
 """Rounds that ask for parts of cases: what is asked for, what is then known, and what training makes of it."""
 
+import csv
 import dataclasses
 
 import numpy as np
@@ -10,6 +11,8 @@ from test_loop import CONFIG, Silent, run, task, without_seconds  # noqa: F401
 from jaxal.acquisition.regions import Search
 from jaxal.data.parts import read_unit
 from jaxal.data.scans.prepare import load_case, prepared_shape
+from jaxal.errors import UserError
+from jaxal.rounds import rescoring
 from jaxal.rounds.pictures import _parts_around, picture_path
 from jaxal.rounds.setup import open_run
 from jaxal.rounds.state import read_state
@@ -135,6 +138,21 @@ def test_each_part_has_a_picture_that_knows_the_others_of_its_case():
     assert _parts_around("a@4,4+2,2", asked) == [((4, 4), (2, 2)), ((0, 0), (2, 2))]
     assert _parts_around("b@1,1+2,2", asked) == [((1, 1), (2, 2))]
     assert _parts_around("c", asked) == []
+
+
+def test_a_finished_round_is_scored_again_part_by_part(tmp_path, parts):
+    """Each strategy offers parts of its own, and its row in the table is theirs."""
+    config = dataclasses.replace(CONFIG, query_size=3)
+    record = run(tmp_path, parts, "entropy", config)[-1]
+    work = open_run(tmp_path, "entropy", config, parts, Silent())
+    scored = rescoring.score_round(work, ["entropy", "random"])
+    assert list(scored.queries["entropy"].units) == record["queried"]
+    rescoring.write_scores(tmp_path / "scores.csv", scored)
+    rows = {row["case"]: row for row in csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())}
+    assert [float(rows[unit]["entropy"]) for unit in record["queried"]] == record["scores"]
+    assert {unit for unit, row in rows.items() if row["random"]} == {unit.id for unit in scored.units["random"]}
+    with pytest.raises(UserError, match=r"'windows_power_entropy' with the powers 1 and 2\. Score them one by one"):
+        rescoring.score_round(work, ["power_entropy", "power_entropy,power_beta=2"])
 
 
 def test_the_noise_of_clasp_wanes(parts):
