@@ -149,7 +149,9 @@ def digest_of(delivery: Delivery) -> str:
 def _confirmed(state: State, delivery: Delivery, digest: str) -> set[str]:
     """Codes for which this very file was refused before: the reader means it."""
     this = {"case": delivery.case, "reader": delivery.reader, "delivered": digest}
-    before = [event.fields for event in state.refused if this.items() <= event.fields.items()]
+    case = state.cases[delivery.case]
+    since = case.readings[delivery.reader].asked if case.asked_parts else ""  # an empty file says nothing of the next parts
+    before = [event.fields for event in state.refused if event.time >= since and this.items() <= event.fields.items()]
     return {fields["code"] for fields in before} & CONFIRMED_BY_REPEATING
 
 

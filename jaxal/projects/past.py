@@ -65,6 +65,7 @@ class Taken(NamedTuple):
       drawn_ml: volume of all classes.
       proposed_ml: that of the proposal it began from; NaN where it began from none, or where that volume is not known.
       had_proposal: whether it began from one.
+      parts: of the case that it tells of; 1 where that is all of it.
     """
 
     reader: str
@@ -72,6 +73,7 @@ class Taken(NamedTuple):
     drawn_ml: float
     proposed_ml: float
     had_proposal: bool
+    parts: int = 1
 
 
 class Past(NamedTuple):
@@ -133,6 +135,7 @@ def _taken(version: Version) -> Taken:
         float(sum(version.volumes_ml.values())),
         float(version.size[0]) if had_proposal and version.size else np.nan,
         had_proposal,
+        max(1, len(version.parts)),
     )
 
 
