@@ -207,13 +207,15 @@ each came from.
 Compares every file with what the log says of it: labels, queries, images. Says
 what was altered, is missing or too many; status 2 if anything.
 """,
-    "demo": """Usage: jaxal demo readers [--out FOLDER]
+    "demo": """Usage: jaxal demo readers [--out FOLDER] [--unit NAME]
 
 Tries the whole loop with simulated scans and readers, in three minutes on two
 cores, and says which pages to look at. Nothing is downloaded.
 
   --out FOLDER          default: runs/demo-readers; an earlier demo there is
                         replaced
+  --unit NAME           what readers are asked for: image (whole scans;
+                        default), slice or box
 """,
     "run": """Usage: jaxal run PROJECT --until WHAT [OPTIONS]
 

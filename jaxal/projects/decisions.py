@@ -75,7 +75,7 @@ def give_back(project: Project, ids: Sequence[str], why: str, by: str = "") -> l
             _check_cases(project, [id_])
             case = state.cases[id_]
             drawn = [version for version in case.of_attempt() if not name or version.name == name]
-            if not drawn and case.label:
+            if not drawn and case.counts:
                 drawn = [
                     version for version in case.versions if (version.reader in state.readers and not name) or version.name == name
                 ]

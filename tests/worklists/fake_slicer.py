@@ -157,7 +157,8 @@ def fake_slicer(old=False, full=False):
     slicer.jumps = []
     logic = types.SimpleNamespace(JumpSlicesToLocation=lambda r, a, s, centred: slicer.jumps.append((r, a, s)))
     slicer.modules = types.SimpleNamespace(
-        segmenteditor=types.SimpleNamespace(widgetRepresentation=lambda: widget), markups=types.SimpleNamespace(logic=lambda: logic)
+        segmenteditor=types.SimpleNamespace(widgetRepresentation=lambda: widget),
+        markups=types.SimpleNamespace(logic=lambda: logic),
     )
     return slicer
 

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxal.acquisition.regions import Search, best_windows, extent_of, power_noise, window_means
-from jaxal.arrays import key_of, numbers_of
+from jaxal.acquisition.regions import sizes_in
+from jaxal.arrays import numbers_of
 from jaxal.data.parts import mask_of
 from jaxal.data.scans.own_grid import Grids, grids_of, slices_lie_along, to_own_grid, to_prepared_grid
 from jaxal.projects.kind import Drawing, Size
@@ -86,14 +84,12 @@ def _is_within(part: Part, other: Part) -> bool:
 
 def draw_parts(project: Project, state: State, drawing: Drawing) -> dict[str, list[Part]]:
     """Draws parts at random, with the same chance for each place that has something to label, as `strategies.regions.random` does."""
-    size, key = asked_parts_of(project).size, key_of(project.settings.protocol.seed)
-    drawn = {}
+    size, seed, drawn = asked_parts_of(project).size, project.settings.protocol.seed, {}
     for id_, count in sorted(drawing.counts.items()):
         between = grids(project, project.cases[id_])
         known = [to_prepared_grid(part, between) for part in (*_known(state, drawing, id_), *drawing.besides.get(id_, ()))]
-        open_ = jnp.asarray(~mask_of(known, between.prepared))
-        of_case = jax.random.fold_in(key, int(numbers_of([f"parts of {drawing.name}: {id_}"])[0]))
-        windows = _windows_at_random(open_, Search(size, at_most=count), of_case)
+        rng = np.random.default_rng([seed % 2**64, *numbers_of([f"parts of {drawing.name}: {id_}"]).tolist()])
+        windows = windows_at_random(~mask_of(known, between.prepared), size, count, rng)
         drawn[id_] = distinct([to_own_grid(window, between) for window in windows])
     return drawn
 
@@ -102,12 +98,32 @@ def _known(state: State, drawing: Drawing, id_: str) -> tuple[Part, ...]:
     return state.cases[id_].parts_of(drawing.known[id_]) if id_ in drawing.known else ()
 
 
-def _windows_at_random(open_: jax.Array, search: Search, key: jax.Array) -> list[Part]:
-    extent = extent_of(jnp.ones_like(open_))
-    scores = power_noise(key, window_means(jnp.ones(open_.shape, jnp.float32), open_, extent, search), 0.0)
-    found = jax.tree.map(np.asarray, best_windows(scores, open_, extent, search))
-    there = np.flatnonzero(found.cost > 0)
-    return [(tuple(found.start[place].tolist()), tuple(found.size[place].tolist())) for place in there]
+def windows_at_random(open_: np.ndarray, size: Sequence[int], count: int, rng: np.random.Generator) -> list[Part]:
+    """Windows that do not overlap, one after the other from all places that have something to label, each with the same chance.
+
+    It is done here and not in a compiled program, because every shape of a scan would have to be compiled anew.
+
+    Args:
+      open_: elements that have no label yet, `[*shape]`, boolean.
+      size: of a window; zero is the whole axis.
+      count: windows; there are fewer where no place is left.
+      rng: of the draw.
+    """
+    window = sizes_in(open_.shape, size)
+    sums = open_.astype(np.int64)
+    for axis, length in enumerate(window):
+        before = np.insert(sums.cumsum(axis), 0, 0, axis)
+        sums = np.take(before, range(length, before.shape[axis]), axis) - np.take(
+            before, range(before.shape[axis] - length), axis
+        )
+    may_lie, drawn = sums > 0, list[Part]()
+    while len(drawn) < count and may_lie.any():
+        places = np.flatnonzero(may_lie)
+        start = np.unravel_index(int(places[rng.integers(len(places))]), may_lie.shape)
+        drawn.append((tuple(map(int, start)), window))
+        near = [slice(max(int(first) - length + 1, 0), int(first) + length) for first, length in zip(start, window, strict=True)]
+        may_lie[tuple(near)] = False
+    return drawn
 
 
 def known_at(project: Project, state: State, id_: str, label: str) -> Label | None:
