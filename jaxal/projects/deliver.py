@@ -111,6 +111,9 @@ def correct(project: Project, delivery: Delivery) -> Receipt:
     state = project.state()
     if delivery.case not in state.cases or state.cases[delivery.case].excluded is not None:
         raise Refused("unknown-case", f"{delivery.case!r} is no case of this project.")
+    case = state.cases[delivery.case]
+    if case.asked_parts and any(reading.is_open for reading in case.readings.values()):
+        raise Refused("not-open", f"{delivery.case}: other parts of it are being read. Correct it when they are in.")
     received = kind_of(project).receive(project, state, delivery, ())
     with project.log.held() as pen:
         state = project.state_of(pen.events)

@@ -126,7 +126,7 @@ def _label(state: State, event: Event) -> None:
             fields.get("volumes_ml", {}),
             fields.get("centres", {}),
             fields.get("category"),
-            () if fields["reader"] == EXISTING else case.asked_parts,
+            () if fields["reader"] == EXISTING else case.parts_for(fields["reader"]),
         )
     )
     if fields["reader"] == EXISTING:

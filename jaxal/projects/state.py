@@ -172,6 +172,10 @@ class CaseState:
         versions = self.versions_of(label)
         return tuple(part for version in versions for part in version.parts) if versions[0].parts else ()
 
+    def parts_for(self, reader: str) -> tuple[types.Part, ...]:
+        """The parts that a label of somebody would tell of: what was asked of them; of whom nothing was asked, such as a reviewer, all that counts."""
+        return self.parts_of(self.counts) if self.counts and reader not in self.readings else self.asked_parts
+
     @property
     def status(self) -> Literal["excluded", "disputed", "asked", "labelled", "unlabelled"]:
         if self.excluded is not None:

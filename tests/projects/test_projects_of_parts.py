@@ -18,8 +18,9 @@ from jaxal.data.simulated.readers import Reader
 from jaxal.errors import UserError
 from jaxal.labels.refusals import Refused
 from jaxal.projects import decisions
+from jaxal.projects.deliver import correct
 from jaxal.projects.export import export
-from jaxal.projects.kind import AskedUnits
+from jaxal.projects.kind import AskedUnits, Delivery
 from jaxal.projects.kinds import kind_of, kind_of_beginning
 from jaxal.projects.measures import parts_of_query, unseen
 from jaxal.projects.page import text_of
@@ -195,6 +196,23 @@ def test_what_comes_back_counts_no_more_and_its_own_part_is_asked_for_again(aske
     assert reopened.status == "asked" and reopened.counts == state.cases[case].counts
     assert set(reopened.asked_parts) == {*first, ((0, 0, free), (8, 8, 1))}
     assert not decisions.decide(asked.project, case, later, "Dr. Berg"), "it counts already"
+
+
+def test_a_reviewers_label_tells_of_all_that_counts(asked):
+    reading = asked.state.open_readings[0]
+    case, first = reading.case, parts_of(asked, reading.case)
+    correction = Delivery("Dr. Berg", case, saved(asked, case, np.ones(tiny.SHAPE)))
+    with pytest.raises(Refused, match="other parts of it are being read"):
+        correct(asked.project, correction)
+    asked.draw(reading.reader, case, path=saved(asked, case, np.zeros(tiny.SHAPE)), empty=True)
+    free = int(np.flatnonzero(~is_asked(asked, case)[0, 0])[0])
+    ask_again(asked, case, [[[0, 0, free], [8, 8, 1]]])
+    asked.draw("anna", case, path=saved(asked, case, np.zeros(tiny.SHAPE)), empty=True)
+    correct(asked.project, correction._replace(path=saved(asked, case, np.ones(tiny.SHAPE))))
+    state = asked.state
+    label = read_label(asked.project, state, case, state.cases[case].counts)
+    known = mask_of([*first, ((0, 0, free), (8, 8, 1))], tiny.SHAPE)
+    assert (label[known] == 1).all() and (label[~known] == IGNORE).all()
 
 
 def test_two_readers_of_a_part_become_one_label_of_it(begin):
@@ -377,5 +395,5 @@ def test_a_project_of_slices_begins_from_the_command_line(scans, tmp_path, quick
     assert main(["ask", folder]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "axial slices of 2 mm" in told and "asks for 6 parts of 2 cases: anna reads 2" in told
-    assert main(["start", folder, "--unit", "box"]) == 1
+    assert main(["start", folder, "--unit", "box"]) == 2
     assert "--unit is decided when a project is started" in " ".join(capsys.readouterr().err.split())

@@ -64,7 +64,7 @@ def expected_of(project: Project, state: State, delivery: Delivery, confirmed: C
 
 def _expected(project: Project, state: State, delivery: Delivery) -> Expected:
     scan = project.cases[delivery.case]
-    parts = state.cases[delivery.case].asked_parts
+    parts = state.cases[delivery.case].parts_for(delivery.reader)
     return Expected(
         case=scan.id,
         grid=grid_of(scan),
