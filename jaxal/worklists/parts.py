@@ -10,7 +10,9 @@ from jaxal.types import Part
 
 PLANES = ("sagittal", "coronal", "axial")  # across the axes left-right, back-front, foot-head
 SIDES = (("L", "R"), ("P", "A"), ("I", "S"))  # of zero millimetres, as viewers write them
-STRAIGHT = 1e-3  # of an axis's direction, by which it may differ from one of the world's and still be told by one number
+STRAIGHT = (
+    1e-3  # by which directions within a slice may lean out of one of the world's planes for the slice to be told by one number
+)
 
 
 def words_of(parts: Sequence[Part], grid: Grid) -> str:
@@ -54,15 +56,13 @@ def _slices(axis: int, first: int, count: int, grid: Grid) -> str:
 
 
 def _place_of_slice(axis: int, number: int, grid: Grid) -> str:
-    """Where a slice lies: one number where the world's axis is the slice's own, else its middle."""
+    """Where a slice lies: one number where it is the same in all of the slice, else its middle."""
     start = tuple(number if other == axis else 0 for other in range(3))
     size = tuple(1 if other == axis else length for other, length in enumerate(grid.shape))
     place = middle_of((start, size), grid)
-    direction = np.asarray(grid.affine)[:3, axis]
-    normal = np.abs(direction) / np.linalg.norm(direction)
-    world = int(normal.argmax())
-    others = [np.asarray(grid.affine)[world, other] for other in range(3) if other != axis]
-    is_straight = 1 - normal[world] < STRAIGHT and np.abs(others).max() < STRAIGHT * np.linalg.norm(direction)
+    directions = np.asarray(grid.affine)[:3, :3] / np.linalg.norm(np.asarray(grid.affine)[:3, :3], axis=0)
+    world = int(np.abs(directions[:, axis]).argmax())
+    is_straight = np.abs(np.delete(directions[world], axis)).max() < STRAIGHT
     return f"{_side(world, place[world])} mm" if is_straight else _place(place)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import nibabel
 import numpy as np
@@ -24,15 +25,17 @@ from jaxal.projects.kind import AskedUnits, Delivery
 from jaxal.projects.kinds import kind_of, kind_of_beginning
 from jaxal.projects.measures import parts_of_query, unseen
 from jaxal.projects.page import text_of
+from jaxal.projects.past import past_of
 from jaxal.projects.project import IGNORE
 from jaxal.projects.scans.labels import read_label, read_version
-from jaxal.projects.scans.parts import distinct, windows_at_random
-from jaxal.projects.settings import read_settings
+from jaxal.projects.scans.parts import arguments_of, distinct, windows_at_random
+from jaxal.projects.settings import OfParts, read_settings
 from jaxal.projects.simulated import World, play
 from jaxal.projects.status import in_words, status_of
 from jaxal.projects.worklists import worklist_of, write_all
 from jaxal.server.project_desk import ProjectDesk
 from jaxal.studies.scans import showing_on
+from jaxal.studies.units import search_for
 
 SLICES = AskedUnits("slice")
 PARTS = {"test_cases": 0, "double_share": 0.0, "units": SLICES}
@@ -61,7 +64,7 @@ def saved(made, case, labels):
     return path
 
 
-def ask_again(made, case, parts):
+def ask_again(made, case, parts, network=None):
     """The next query, which asks for parts of one case: as `ask` writes it into the log, without a network."""
     state, log = made.state, made.project.log
     number = len(state.rounds) + 1
@@ -69,7 +72,7 @@ def ask_again(made, case, parts):
     entry = {"case": case, "reader": "anna", "part": "strategy", "role": "training", "double": False, "proposal": True, "minutes": 2.0,
              "parts": parts, "at_random": []}  # fmt: skip
     with log.held() as pen:
-        pen.add("round", round=number, network=None, classes=list(state.classes), unasked=state.unasked(), **known)
+        pen.add("round", round=number, network=network, classes=list(state.classes), unasked=state.unasked(), **known)
         pen.add("asked", round=number, readings=[entry], query="")
 
 
@@ -198,6 +201,23 @@ def test_what_comes_back_counts_no_more_and_its_own_part_is_asked_for_again(aske
     assert not decisions.decide(asked.project, case, later, "Dr. Berg"), "it counts already"
 
 
+def test_minutes_of_each_part_are_spent_once(asked):
+    """Of a scan that was labelled in parts over two rounds, each round's network was trained on what came before it."""
+    reading = asked.state.open_readings[0]
+    case, minutes = reading.case, {}
+    for number in (1, 2):
+        asked.clock.wait(60)
+        asked.draw(
+            reading.reader if number == 1 else "anna", case, path=saved(asked, case, np.full(tiny.SHAPE, 1)), seconds=60 * number
+        )
+        free = int(
+            np.flatnonzero(~mask_of(asked.state.cases[case].parts_of(asked.state.cases[case].counts), tiny.SHAPE)[0, 0])[0]
+        )
+        ask_again(asked, case, [[[0, 0, free], [8, 8, 1]]], network=number - 1)
+        minutes[number + 1] = float(number)
+    assert past_of(asked.project).spent == minutes
+
+
 def test_a_reviewers_label_tells_of_all_that_counts(asked):
     reading = asked.state.open_readings[0]
     case, first = reading.case, parts_of(asked, reading.case)
@@ -280,6 +300,11 @@ def test_rounds_of_boxes_train_on_what_is_known_and_ask_for_what_is_not(begin, c
     (measured,) = unseen(made.project, state)
     assert measured.waiting == 0 and len(measured.cases) == 8 and measured.trained_on == 8
     assert sorted(measured.parts) == ["chosen"] * 6 + ["random"] * 2
+    for entry, scores in zip(second, measured.scores, strict=True):
+        box = tuple(slice(first, first + length) for first, length in zip(*entry.part, strict=True))
+        guess, truth = read(made.project.proposal_path(entry.case, 2, ".nii.gz"))[box], read(made.label(entry.case))[box]
+        drawn = guess.sum() + truth.sum()
+        np.testing.assert_allclose(scores, [2 * (guess & truth).sum() / drawn if drawn else np.nan])
     known = 8 * 27
     assert sum(measured.sizes.values()) == pytest.approx((16 * 512 - known) / 27, abs=2)
     ready = kind_of(made.project).ready(made.project, state, state.labels("training"), showing_on(made.watcher))
@@ -293,6 +318,49 @@ def test_rounds_of_boxes_train_on_what_is_known_and_ask_for_what_is_not(begin, c
     told = "\n".join(in_words(status_of(made.project)))
     assert "16 of 16 parts that were asked for are labelled; 5." in told
     assert "% of all voxels have a label" in text_of(made.project) and "labelled, %" in text_of(made.project)
+
+
+def test_a_strategy_that_looks_at_an_evaluation_set_gets_parts_of_some_scans_which_are_asked_for_no_more(begin):
+    made = begin(**{**PARTS, "strategy": "aeig", "size": 12})
+    entries = made.ask().asked["readings"]
+    (evaluation,) = {entry["case"] for entry in entries if entry["role"] == "evaluation"}
+    made.answer()
+    state = made.state
+    assert [id_ for id_, _ in state.labels("evaluation")] == [evaluation] and len(state.labels("training")) == 2
+    assert evaluation not in state.unasked() and {id_ for id_, _ in state.labels("training")} <= set(state.unasked())
+
+
+def test_scans_that_are_labelled_at_the_start_are_known_as_a_whole(begin, scans, tmp_path):
+    data = shutil.copytree(scans / "data", tmp_path / "data")
+    (data / "labelsTr").mkdir()
+    names = sorted(path.name for path in (scans / "truth").iterdir())[:3]
+    for name in names:
+        shutil.copy(scans / "truth" / name, data / "labelsTr" / name)
+    made = begin(**PARTS, data=data)
+    labelled = [name.split(".")[0] for name in names]
+    assert made.state.with_status("labelled") == labelled and not {*made.state.unasked()} & {*labelled}
+    assert status_of(made.project).parts.voxels == 3 * 512
+    decisions.reopen(made.project, labelled[:1], "look again", "anna")
+    assert made.state.cases[labelled[0]].asked_parts == ()
+    made.redraw("anna", labelled[0])
+    assert made.state.cases[labelled[0]].counts == "anna-1" and IGNORE not in read(made.project.label_path(labelled[0], "anna-1"))
+
+
+def test_who_gets_a_scan_from_another_reader_gets_its_parts(asked):
+    reading = asked.state.open_readings[0]
+    parts = parts_of(asked, reading.case)
+    other = decisions.skip(asked.project, reading.reader, reading.case)
+    assert other not in (None, reading.reader) and parts_of(asked, reading.case) == parts
+    asked.draw(other, reading.case, path=saved(asked, reading.case, np.ones(tiny.SHAPE)))
+    assert asked.state.cases[reading.case].versions[0].parts == parts
+
+
+@pytest.mark.parametrize(
+    "parts", [OfParts("box", (3, 4, 5)), OfParts("slice", (0, 2, 0), per_case=3), OfParts("slice", (0, 0, 1))]
+)
+def test_studies_search_for_the_parts_that_were_frozen(parts):
+    search = search_for(arguments_of(parts), (8, 8, 8), 10)
+    assert search.size == parts.size and search.at_most == (parts.per_case or 10)
 
 
 def test_windows_at_random_come_from_every_place_that_has_something_to_label():
