@@ -14,7 +14,7 @@ from jaxal.data.simulated.readers import Reader
 from jaxal.errors import UserError
 from jaxal.files import lock
 from jaxal.projects.ask import ask
-from jaxal.projects.kind import Beginning
+from jaxal.projects.kind import AskedUnits, Beginning
 from jaxal.projects.project import open_project
 from jaxal.projects.settings import Protocol
 from jaxal.projects.simulated import Clock, World, play
@@ -24,7 +24,7 @@ from jaxal.projects.written import refresh
 from jaxal.report.terminal import Display
 from jaxal.studies.scans import showing_on
 
-CASES, SPACING_MM, SIZE, ROUNDS = 40, 4.0, 8, 3
+CASES, SPACING_MM, SIZE, PARTS, ROUNDS = 40, 4.0, 8, 32, 3
 READERS = (
     Reader("anna", minutes=8.0),
     Reader("ben", "sloppy", minutes=12.0, waver=0.3),
@@ -40,6 +40,8 @@ class Arguments:
     """What to show."""
     out: Path = Path("runs/demo-readers")
     """Folder for scans, truth and project; an earlier demo there is replaced."""
+    unit: Literal["image", "slice", "box"] = "image"
+    """What readers are asked for: whole scans, slices or boxes of them."""
 
 
 def main(arguments: Arguments) -> int:
@@ -62,14 +64,17 @@ def _run(arguments: Arguments, display: Display) -> int:
         names = tuple(reader.name for reader in READERS)
         display.note(
             f"2. A project with three readers: jaxal start {out / 'project'} --data {out / 'scans'} --readers {','.join(names)}"
+            + ("" if arguments.unit == "image" else f" --unit {arguments.unit}")
         )
         clock, showing = Clock(), showing_on(display)
-        protocol = Protocol(size=SIZE)
-        beginning = Beginning(out / "scans", (), names, protocol, FolderConfig(need_labels=False), preset="smoke")
+        units, is_whole = AskedUnits(arguments.unit), arguments.unit == "image"
+        protocol = Protocol(size=SIZE) if is_whole else Protocol(size=PARTS, test_cases=0, double_share=0.0)
+        config = FolderConfig(need_labels=False)
+        beginning = Beginning(out / "scans", (), names, protocol, config, preset="smoke", units=units)
         start(out / "project", beginning, showing, clock)
         project = open_project(out / "project", clock)
         display.note(
-            f"3. {ROUNDS} queries of {SIZE} cases; anna draws well, ben's outlines waver, carla sometimes exchanges left and right:"
+            f"3. {ROUNDS} queries of {f'{SIZE} cases' if is_whole else f'{PARTS} parts'}; anna draws well, ben's outlines waver, carla sometimes exchanges left and right:"
         )
         play(
             project,

@@ -55,7 +55,16 @@ now.
                         choose from; default: as the data have them
   --readers NAMES       who draws or chooses, such as anna,ben
   --strategy NAME       how cases are chosen; default: aeig
-  --size N              cases a query; default: 10 scans, 50 images
+  --size N              cases a query, or parts; default: 10 scans, 40 parts
+                        of scans, 50 images
+  --unit NAME           what of scans is asked for at once: image (all of one;
+                        default), slice or box
+  --unit-size X Y Z     of a box in the network's voxels to the right, front and
+                        head, one number for all; of slices how thick they are;
+                        default: a quarter of each axis; one
+  --slice-axis N        along which slices lie: 0 left to right, 1 back to
+                        front, 2 foot to head; default: as the scans' own do
+  --per-case N          parts of a scan that a query chooses, at most
   --first random|k_center
                         how the first query is drawn: at random by group, or
                         far apart in an untrained network's features
@@ -63,10 +72,10 @@ now.
                         honestly how good the network is; default: 0.2
   --evaluation-share X  of the first query, kept for the strategy; default: 0.25
   --test-cases N        that stay out of training for good; default: 20 scans,
-                        100 images
+                        100 images; none where parts are asked for
   --double-share X      of the cases, read by two readers; default: 0.15
   --minutes X           that a reading takes, as you guess; default: 15 of a
-                        scan, a quarter of one of an image
+                        scan, 2 of a part, a quarter of one of an image
   --proposals shown|hidden
                         whether readers see what the network proposes; default:
                         shown for scans, hidden for images, where it only sways
@@ -100,7 +109,7 @@ have none, chooses, proposes labels, and writes each reader's worklist. The
 first query is drawn at random. Stopped or killed, the same command goes on and
 asks for the same cases.
 
-  --size N              cases of this query; default: the project's
+  --size N              cases or parts of this query; default: the project's
   --even-if-open        ask although readings of the last query are open
 """,
     "take": """Usage: jaxal take PROJECT [FILE...] [OPTIONS]
@@ -198,13 +207,15 @@ each came from.
 Compares every file with what the log says of it: labels, queries, images. Says
 what was altered, is missing or too many; status 2 if anything.
 """,
-    "demo": """Usage: jaxal demo readers [--out FOLDER]
+    "demo": """Usage: jaxal demo readers [--out FOLDER] [--unit NAME]
 
 Tries the whole loop with simulated scans and readers, in three minutes on two
 cores, and says which pages to look at. Nothing is downloaded.
 
   --out FOLDER          default: runs/demo-readers; an earlier demo there is
                         replaced
+  --unit NAME           what readers are asked for: image (whole scans;
+                        default), slice or box
 """,
     "run": """Usage: jaxal run PROJECT --until WHAT [OPTIONS]
 

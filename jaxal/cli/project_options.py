@@ -10,6 +10,7 @@ from jaxal.cli.serve import Serve
 from jaxal.projects.export import Layout
 from jaxal.projects.settings import Protocol
 from jaxal.studies import option_types
+from jaxal.studies.units import Name
 
 Folder = Annotated[Path, tyro.conf.Positional]
 Cases = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CASE...")]
@@ -37,7 +38,16 @@ class Start:
     strategy: str = Protocol.strategy
     """How cases are chosen (`jaxal strategies`)."""
     size: option_types.Number = None
-    """Cases a query. Default: 10 scans, 50 images."""
+    """Cases a query, or parts of them. Default: 10 scans, 40 parts of scans, 50 images."""
+    unit: Annotated[Name, tyro.conf.arg(metavar="{image,slice,box}")] = "image"
+    """What of scans is asked for at once: image, all of a scan; slice, one of its slices; box, a box of it."""
+    unit_size: option_types.Numbers = ()
+    """Voxels of a box along each axis to the right, front and head, one number for all; of a slice how thick it is. They are those of the network (`--spacing-mm`).
+    Default: a quarter of each axis; one."""
+    slice_axis: option_types.Number = None
+    """Axis along which slices lie one behind the other: 0 from left to right, 1 from back to front, 2 from foot to head. Default: that of the scans' own slices."""
+    per_case: option_types.Number = None
+    """Parts of one scan that the strategy chooses in a query, at most. Default: no limit."""
     first: Literal["random", "k_center"] = "random"
     """How the first query is drawn: at random by group, or far apart in an untrained network's features."""
     random_share: Share = Protocol.random_share
@@ -45,11 +55,12 @@ class Start:
     evaluation_share: Share = Protocol.evaluation_share
     """Of the first query, kept for the strategy's evaluation set."""
     test_cases: option_types.Number = None
-    """Every second case of the random shares stays out of training until there are so many. Default: 20 scans, 100 images."""
+    """Every second case of the random shares stays out of training until there are so many. Default: 20 scans, 100 images; none of which parts are
+    asked for."""
     double_share: Share = Protocol.double_share
     """Of the cases, read by two readers."""
     minutes: Annotated[float | None, tyro.conf.arg(metavar="MINUTES", help_behavior_hint="")] = None
-    """That a reading is guessed to take. Default: 15 of a scan, a quarter of an image."""
+    """That a reading is guessed to take. Default: 15 of a scan, 2 of a part, a quarter of an image."""
     proposals: Annotated[Literal["shown", "hidden"] | None, tyro.conf.arg(metavar="{shown,hidden}", help_behavior_hint="")] = None
     """Whether readers see what the network proposes. Default: shown for scans, where it saves drawing; hidden for images, where it only sways."""
     far_apart: Annotated[float, tyro.conf.arg(metavar="DICE")] = Protocol.far_apart
@@ -88,7 +99,7 @@ class Ask:
 
     project: Folder
     size: option_types.Number = None
-    """Cases of this query. Default: the project's."""
+    """Cases or parts of this query. Default: the project's."""
     even_if_open: bool = False
     """Ask although readings of the last query are open."""
 

@@ -47,9 +47,10 @@ def ask(given: Sequence[str]) -> int:
             reader: sum(entry["reader"] == reader for entry in readings)
             for reader in sorted({entry["reader"] for entry in readings})
         }
-        cases = len({entry["case"] for entry in readings})
+        asked_cases = {entry["case"]: len(entry.get("parts", ())) for entry in readings}
+        parts = f"{sum(asked_cases.values())} parts of " if project.asks_for_parts else ""
         display.note(
-            f"Round {round_.number} asks for {cases} cases: "
+            f"Round {round_.number} asks for {parts}{len(asked_cases)} cases: "
             + ", ".join(f"{name} reads {count}" for name, count in by_reader.items())
             + "."
         )

@@ -9,9 +9,10 @@ from jaxal.cli.project_options import Start
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.errors import UserError
 from jaxal.projects import start as starting
-from jaxal.projects.kind import Beginning, Kind
-from jaxal.projects.kinds import kind_of, kind_of_data
+from jaxal.projects.kind import AskedUnits, Beginning, Kind
+from jaxal.projects.kinds import kind_of, kind_of_beginning
 from jaxal.projects.project import open_project
+from jaxal.projects.scans.parts import parts_in_words
 from jaxal.projects.settings import NAME, Protocol
 from jaxal.projects.written import refresh
 from jaxal.report.terminal import Display
@@ -42,16 +43,18 @@ def _start(asked: Start, display: Display) -> int:
         patch_voxels=asked.patch_voxels or 0,
         need_labels=False,
     )
+    units = AskedUnits(asked.unit, tuple(asked.unit_size), asked.slice_axis, asked.per_case)
     beginning = Beginning(
         asked.data,
         option_types.split(asked.labels),
         option_types.split(asked.readers),
-        _protocol(asked, kind_of_data(asked.data)),
+        _protocol(asked, kind_of_beginning(asked.data, units)),
         config,
         asked.preset,
         asked.training,
         _pixels(asked.pixels),
         asked.weights,
+        units,
     )
     project = starting.start(asked.project, beginning, showing_on(display))
     state = project.state()
@@ -62,8 +65,10 @@ def _start(asked: Start, display: Display) -> int:
     if project.settings.of_scans:
         for why in project.settings.of_scans.plan.why:
             display.note(f"  {why}")
+    if project.asks_for_parts:
+        display.note(f"  {parts_in_words(project)}")
     refresh(project)
-    display.note(f"Next: `jaxal ask {asked.project}` asks for the first cases.")
+    display.note(f"Next: `jaxal ask {asked.project}` asks for the first {'parts' if project.asks_for_parts else 'cases'}.")
     return 0
 
 
@@ -118,7 +123,7 @@ def _change(asked: Start, display: Display) -> int:
         starting.add_class(project, asked.add_class, asked.old_labels)
         display.note(f"Classes: {', '.join(kind_of(project).named(project.state().classes))}.")
         if asked.old_labels == "ask":
-            counted = sum(case.label is not None for case in before.cases.values())
+            counted = sum(case.counts is not None for case in before.cases.values())
             display.note(
                 f"{counted} labels do not count any more, and {len(before.open_readings)} open readings are taken back, because nobody has looked "
                 "for the new class in them. All cases are asked for anew; what was drawn stays on disk."

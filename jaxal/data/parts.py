@@ -1,5 +1,6 @@
 """Parts of cases, such as a box of a volume: their names, and labels that are known only in some of them."""
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
@@ -47,6 +48,21 @@ def mask_in(parts: Sequence[Part] | None, first: Sequence[int], shape: Sequence[
     return mask
 
 
+def count_in(parts: Sequence[Part], shape: Sequence[int]) -> int:
+    """How many elements of an array lie in any of some parts; it makes no map of them, which a large scan's would be too slow for."""
+    cuts = []
+    for axis, length in enumerate(shape):
+        ends = {min(end, length) for start, size in parts for end in (start[axis], start[axis] + size[axis])}
+        cuts.append(sorted({0, length, *ends}))
+    cells = np.zeros([len(ends) - 1 for ends in cuts], bool)
+    for start, size in parts:
+        bounds = zip(cuts, start, size, strict=True)
+        spans = [slice(*np.searchsorted(ends, (begin, begin + part)).tolist()) for ends, begin, part in bounds]
+        cells[tuple(spans)] = True
+    volumes = functools.reduce(np.multiply.outer, [np.diff(np.array(ends, np.int64)) for ends in cuts])
+    return int(volumes[cells].sum())
+
+
 def holds(parts: Sequence[Part], places: np.ndarray) -> np.ndarray:
     """Which places, `[places, axes]`, lie in any of some parts, `[places]`."""
     inside = [((places >= start) & (places < np.add(start, size))).all(-1) for start, size in parts]
@@ -54,10 +70,14 @@ def holds(parts: Sequence[Part], places: np.ndarray) -> np.ndarray:
 
 
 def within_parts(example: Example, label: Label | None) -> Example:
-    """An example whose label is known only where parts of it were asked for; what is hidden reads zero."""
+    """An example whose label is known only where parts of it were asked for; what is hidden reads zero.
+
+    A label that has no map says where one is known, and not what it is: a strategy must know the one, and may not see the other.
+    """
     if label is None or label.parts is None:
         return example
-    labelled = example.labelled & mask_of(label.parts, example.labelled.shape)
+    known_at = example.inside if label.path is None else example.labelled
+    labelled = known_at & mask_of(label.parts, example.labelled.shape)
     known, *targets = (
         np.where(labelled, part, 0).astype(part.dtype) for part in (example.label, *(example.targets or {}).values())
     )

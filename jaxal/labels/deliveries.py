@@ -15,6 +15,7 @@ from jaxal.labels.naming import IGNORE, meanings
 from jaxal.labels.placing import AS_IT_LIES, Fit, Grid, Misfit, fit, is_whole, put, relabel, resampled, size_of
 from jaxal.labels.refusals import Note, Refused, listed
 from jaxal.labels.survey import Survey, centres, survey, volumes_ml
+from jaxal.types import Part
 
 _LARGER = 64  # times the case's voxels that a delivered map may have: a copy resampled to voxels of a quarter of the size
 
@@ -37,6 +38,8 @@ class Expected:
       partial: voxels may be marked as not annotated.
       hard: codes of notes that refuse a delivery in this project.
       limits: from where on something is odd.
+      parts: of the case that are asked for, on its grid; only they are checked and taken. Empty where all of it is asked for.
+      asked_for: these parts in words.
     """
 
     case: str
@@ -51,6 +54,8 @@ class Expected:
     partial: bool = False
     hard: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
+    parts: tuple[Part, ...] = ()
+    asked_for: str = ""
 
     def __post_init__(self) -> None:
         names = ["", *self.classes]
@@ -131,11 +136,15 @@ def _receive(
         notes = known.notes + _placing_notes(content.shape, way, expected.grid, trust_grid)
     counted = survey(labels, len(expected.classes))
     _check_emptiness(expected, counted, drawn)
+    if expected.parts:
+        labels = only_parts(labels, expected.parts)
+        _check_emptiness_of_parts(expected, counted, asked := survey(labels, len(expected.classes)))
     if drawn > (kept := int(counted.counts.sum()) + counted.ignored) and not resample:
         notes = [note for note in notes if note.code != "placed"]
         notes.append(Note("outside", f"{drawn - kept} of {drawn} drawn voxels lie outside of the scan and were left out."))
     kind, checksum = content.kind, content.sha256
     del content  # its memory, before the proposal takes its own
+    counted = asked if expected.parts else counted
     notes += _findings(labels, counted, expected)
     for note in notes:
         if note.code in expected.hard:
@@ -227,8 +236,28 @@ def _placing_notes(shape: tuple[int, ...], way: Fit | None, grid: Grid, trust_gr
     return [Note("placed", f"The file is {' and '.join(done)}; it was laid on the scan voxel by voxel, and nothing was lost.")]
 
 
+def only_parts(labels: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
+    """A map of which some parts are known, and the rest is not annotated, `[i, j, k]`, uint8."""
+    known = np.full(labels.shape, IGNORE, np.uint8, order="F")
+    for start, size in parts:
+        box = tuple(slice(first, first + length) for first, length in zip(start, size, strict=True))
+        known[box] = labels[box]
+    return known
+
+
+def _check_emptiness_of_parts(expected: Expected, counted: Survey, asked: Survey) -> None:
+    if asked.counts.any() or expected.empty_is_meant:
+        return
+    elsewhere = "Something is drawn elsewhere in the scan, which nobody asked for. " if counted.counts.any() else ""
+    raise Refused(
+        "empty",
+        f"Nothing is drawn in what was asked for: {expected.asked_for}. {elsewhere}If there is nothing to see there, confirm that; "
+        "otherwise draw there and save the segmentation again.",
+    )
+
+
 def _check_emptiness(expected: Expected, counted: Survey, drawn: int) -> None:
-    if counted.counts.any() or expected.empty_is_meant:
+    if counted.counts.any() or expected.empty_is_meant or (expected.parts and drawn == counted.ignored):
         return
     if drawn > counted.ignored:
         raise Refused(
@@ -241,7 +270,7 @@ def _check_emptiness(expected: Expected, counted: Survey, drawn: int) -> None:
 
 
 def _findings(labels: np.ndarray, counted: Survey, expected: Expected) -> list[Note]:
-    """The soft checks."""
+    """The soft checks. Of parts it is not known how large a class usually is in them, where it lies, or where it must be."""
     classes, history, limits = expected.classes, expected.history, expected.limits
     proposal = expected.proposal() if callable(expected.proposal) else expected.proposal
     notes: list[Note] = []
@@ -249,17 +278,23 @@ def _findings(labels: np.ndarray, counted: Survey, expected: Expected) -> list[N
     if proposal is not None:
         if proposal.shape != labels.shape:
             raise ValueError(f"{expected.case}: the proposal has shape {proposal.shape}, the scan {labels.shape}")
+        if expected.parts:
+            proposal = only_parts(proposal, expected.parts)
         is_same = all(np.array_equal(labels[..., k], proposal[..., k]) for k in range(labels.shape[2]))
         notes += findings.unchanged(is_same)
-    notes += findings.class_missing(counted, classes, history, limits)
+    if not expected.parts:
+        notes += findings.class_missing(counted, classes, history, limits)
     mirrored: list[Note] = []
     if proposal is not None and not is_same:
         notes += findings.far_from_proposal(findings.dice_with(labels, proposal, len(classes)), classes, limits)
         mirrored = findings.mirrored_to_proposal(labels, proposal, expected.grid.affine, len(classes))
-    notes += mirrored or findings.mirrored_to_usual(counted, expected.grid, classes, history, limits)
-    notes += findings.odd_volume(counted, expected.grid, classes, history, limits)
-    notes += findings.fragments(labels, counted, classes, limits)
-    notes += findings.left_out(labels, counted, classes)
+    if expected.parts:
+        notes += mirrored
+    else:
+        notes += mirrored or findings.mirrored_to_usual(counted, expected.grid, classes, history, limits)
+        notes += findings.odd_volume(counted, expected.grid, classes, history, limits)
+        notes += findings.fragments(labels, counted, classes, limits)
+        notes += findings.left_out(labels, counted, classes)
     notes += findings.too_fast(expected.minutes, history, limits)
     if expected.empty_is_meant and counted.counts.any():
         notes.append(

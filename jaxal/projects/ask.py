@@ -7,8 +7,7 @@ So a round that was killed asks for the same cases when it is asked again, whate
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,9 +17,10 @@ from jaxal.data.scans.folder import Showing
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.projects.assignment import assign
+from jaxal.projects.choice import Choice, parts_at_random, parts_of_strategy, record_of
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.measures import kept_apart
-from jaxal.projects.network import Working, embeddings, open_round
+from jaxal.projects.network import embeddings, open_round
 from jaxal.projects.project import Project, check_images, check_labels
 from jaxal.projects.settle import settle
 from jaxal.projects.state import ROLES, Round, State
@@ -29,32 +29,12 @@ from jaxal.rounds.protocol import beside, first_query, random_count
 from jaxal.types import Unit, Watcher
 
 
-class Choice(NamedTuple):
-    """What a round asks for.
-
-    Attributes:
-      chosen: by the strategy, best first.
-      at_random: drawn beside them.
-      roles: what labels will be used for that are not for training.
-      record: what is known of it, ready for JSON.
-      working: the round's network; None in a first query, which comes from none.
-      params: its weights.
-    """
-
-    chosen: Sequence[str]
-    at_random: Sequence[str]
-    roles: Mapping[str, str]
-    record: dict[str, Any]
-    working: Working | None = None
-    params: Any = None
-
-
 def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing, watcher: Watcher) -> Round:
     """Goes through one round, or finishes one that was killed; returns it.
 
     Args:
       project: whose.
-      size: cases of the query; the project's when left out.
+      size: cases or parts of the query; the project's when left out.
       even_if_open: whether to ask although readings of the last query are open.
       showing, watcher: are told how far the work is, and may end it.
 
@@ -79,7 +59,7 @@ def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing
         else _query(project, state, round_, showing, watcher)
     )
     if choice.working is not None:
-        seen = [id_ for id_, _ in (*round_.test, *round_.evaluation)]
+        seen = [id_ for id_, _ in (*round_.test, *round_.evaluation)] if not choice.parts else []
         asked = [*choice.chosen, *choice.at_random]
         with showing("proposals") as progress:
             kind_of(project).propose(project, choice.working, choice.params, [*asked, *seen], asked, progress)
@@ -113,14 +93,15 @@ def begin(project: Project, size: int | None, even_if_open: bool) -> None:
             )
         if size is not None and size < 1:
             raise UserError(f"--size is {size}; it must be at least 1.")
-        count = min(size or protocol.size, len(unasked))
+        count = size or protocol.size
+        count = min(count, len(unasked)) if kind_of(project).parts is None else count
         number = len(state.rounds) + 1
         training, needs_evaluation = state.labels("training"), kind_of(project).looks_at_evaluation(protocol.strategy)
         has_evaluation = any(case.role == "evaluation" and case.excluded is None for case in state.cases.values())
         first = not training or (not has_evaluation and (number == 1 or needs_evaluation))
         if needs_evaluation and not first:
             _check_evaluation(project, state)
-        at_random = 0 if first else random_count(protocol.shares, count, len(unasked))
+        at_random = 0 if first else random_count(protocol.shares, count, count)
         trained = sum(round_.fields["network"] is not None for round_ in state.rounds)
         pen.add(
             "round",
@@ -179,18 +160,23 @@ def can_ask(project: Project, state: State) -> bool:
 
 def _first_query(project: Project, state: State, round_: Round, showing: Showing, watcher: Watcher) -> Choice:
     """The query that no network has chosen: at random in proportion to the groups, or far apart in an untrained network's features."""
-    unasked, count, protocol = list(round_.fields["unasked"]), int(round_.fields["size"]), project.settings.protocol
+    unasked, protocol, kind = list(round_.fields["unasked"]), project.settings.protocol, kind_of(project)
+    count = min(kind.first_cases(int(round_.fields["size"])), len(unasked))
     groups = {id_: project.cases[id_].group for id_ in unasked}
-    shares = protocol.shares if not state.labels("evaluation") else dataclasses.replace(protocol.shares, evaluation=0.0)
+    wants_evaluation = kind.parts is None or kind.looks_at_evaluation(protocol.strategy)
+    has_evaluation = bool(state.labels("evaluation")) or not wants_evaluation
+    shares = dataclasses.replace(protocol.shares, evaluation=0.0) if has_evaluation else protocol.shares
     first = first_query(unasked, groups, count, shares, protocol.seed)
     roles = dict.fromkeys(first.evaluation, "evaluation")
     if protocol.first == "random":
         drawn = sorted([*first.training, *first.evaluation])
-        return Choice([], drawn, roles, {"why": "drawn at random, in proportion to the groups"})
+        choice = Choice([], drawn, roles, {"why": "drawn at random, in proportion to the groups"})
+        return choice if kind.parts is None else parts_at_random(project, state, round_, choice)
     # Evaluation needs a sample of all cases; the rest of the query is spread over the features.
     left = [id_ for id_ in unasked if id_ not in roles]
     far = _far_apart(project, state, left, first.evaluation, count - len(roles), showing, watcher)
-    return Choice(far, first.evaluation, roles, {"why": "far apart in the features of an untrained network (k-center)"})
+    choice = Choice(far, first.evaluation, roles, {"why": "far apart in the features of an untrained network (k-center)"})
+    return choice if kind.parts is None else parts_at_random(project, state, round_, choice)
 
 
 def _far_apart(
@@ -210,19 +196,13 @@ def _query(project: Project, state: State, round_: Round, showing: Showing, watc
     working = open_round(project, state, round_, unasked, showing, watcher)
     kept = [Unit(working.cases[id_]._replace(label=None)) for id_, _ in kept_apart(project, state, round_)]
     chosen = choose(working.run, working.state, kept)
+    if kind_of(project).parts is not None:
+        return parts_of_strategy(project, state, round_, working, chosen)
     drawn = [case for case in state.cases.values() if case.part == "random"]
     before = len(drawn), sum(case.role == "test" for case in drawn)
     number, count = round_.number, int(round_.fields["at_random"])
     rest = [id_ for id_ in unasked if id_ not in set(chosen.decision.query.units)]
     at_random, held_out = beside(rest, groups, count, before, protocol.shares, protocol.seed, number)
     query = chosen.decision.query
-    record = {
-        "strategy": dict(working.run.identity),
-        "scores": dict(zip(query.units, map(float, query.scores), strict=True)),
-        "score_gap": query.gap,
-        **chosen.decision.explanation,
-        "collapsed": chosen.failures,
-        "would_take": list(chosen.would_take),
-        "seconds": chosen.seconds,
-    }
-    return Choice(list(query.units), at_random, dict.fromkeys(held_out, "test"), record, working, chosen.params)
+    roles, record = dict.fromkeys(held_out, "test"), record_of(working, chosen)
+    return Choice(list(query.units), at_random, roles, record, working, chosen.params)

@@ -15,6 +15,7 @@ from jaxal.projects.kind import Size
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.project import Project
 from jaxal.projects.state import Round, State
+from jaxal.types import Part
 
 PAIRS_WANTED = 20  # of double readings: until there are so many, two a round at least
 DOUBLE_AT_LEAST = 2
@@ -27,6 +28,8 @@ class _Chosen(Protocol):
     def at_random(self) -> Sequence[str]: ...
     @property
     def roles(self) -> Mapping[str, str]: ...
+    @property
+    def parts(self) -> Mapping[str, Sequence[tuple[Part, bool]]]: ...
 
 
 def assign(project: Project, round_: Round, choice: _Chosen) -> list[dict[str, Any]]:
@@ -44,7 +47,8 @@ def assign(project: Project, round_: Round, choice: _Chosen) -> list[dict[str, A
     asked = [*choice.chosen, *choice.at_random]
     sizes = {} if first else kind_of(project).sizes(project, asked, round_.number)
     doubled = set(_doubled(project, state, round_, asked))
-    guessed = predicted_minutes(project, state, sizes, asked)
+    each = predicted_minutes(project, state, sizes, asked)
+    guessed = {id_: minutes * max(1, len(choice.parts.get(id_, ()))) for id_, minutes in each.items()}
     readers = share_out(
         asked,
         guessed,
@@ -68,11 +72,20 @@ def assign(project: Project, round_: Round, choice: _Chosen) -> list[dict[str, A
             and len(readers[id_]) == 1,  # a common proposal would make two readers agree
             "minutes": round(guessed[id_], 1),
             **({"size": list(sizes[id_])} if sizes else {}),
+            **_parts(choice.parts.get(id_, ())),
         }
         for id_ in asked
         for reader in readers[id_]
     ]
     return sorted(entries, key=lambda entry: (entry["reader"], order[entry["case"]]))
+
+
+def _parts(parts: Sequence[tuple[Part, bool]]) -> dict[str, Any]:
+    """What of a case is asked for, as the log has it; nothing where all of it is."""
+    if not parts:
+        return {}
+    places = [[list(start), list(size)] for (start, size), _ in parts]
+    return {"parts": places, "at_random": [place for place, (_, at_random) in enumerate(parts) if at_random]}
 
 
 def _when_it_began(project: Project, round_: Round) -> State:
@@ -82,10 +95,10 @@ def _when_it_began(project: Project, round_: Round) -> State:
 
 
 def predicted_minutes(project: Project, state: State, sizes: Mapping[str, Size], ids: Sequence[str]) -> dict[str, float]:
-    """Minutes that a reading of each case will take by an average reader: as guessed at the start until ten readings are known."""
+    """Minutes that a reading of each case, or of a part of it, will take by an average reader: as guessed at the start until ten readings are known."""
     guess = project.settings.protocol.minutes
     if not sizes:
-        known = [version.minutes for case in state.cases.values() for version in case.versions if version.minutes]
+        known = [version.minutes_each for case in state.cases.values() for version in case.versions if version.minutes_each]
         return dict.fromkeys(ids, float(np.median(known)) if len(known) >= of_minutes.FEWEST_READINGS else guess)
     rows, readers, known = [], [], []
     for case in state.cases.values():
@@ -109,7 +122,7 @@ def _loads(project: Project, state: State) -> dict[str, Reader]:
     load = dict.fromkeys(state.active, 0.0)
     for reading in state.open_readings:
         if reading.reader in load:
-            load[reading.reader] += project.settings.protocol.minutes
+            load[reading.reader] += project.settings.protocol.minutes * max(1, len(state.cases[reading.case].asked_parts))
     return {name: Reader(1.0, minutes) for name, minutes in load.items()}
 
 

@@ -4,7 +4,7 @@ import html
 from collections import Counter
 from collections.abc import Sequence
 
-from jaxal.projects.status import STATUSES, CaseStatus, Status
+from jaxal.projects.status import STATUSES, CaseStatus, Status, parts_in_words
 from jaxal.report.tables import Cell, Head, breakable, table
 
 WORDS = {
@@ -25,6 +25,7 @@ def section(status: Status) -> str:
     quiet = sum(case.status == "unlabelled" for case in status.cases) if len(status.cases) > MOST_PRINTED else 0
     parts = [
         '<section id="cases"><h2>Where every case stands</h2>',
+        f"<p>{parts_in_words(status.parts)}</p>" if status.parts is not None else "",
         _keys(status),
         *(_map(group, [case for case in status.cases if case.group == group], grouped) for group in groups),
         _counts(status, groups) if grouped else "",
@@ -90,6 +91,7 @@ def _table(status: Status, grouped: bool, hide_quiet: bool) -> str:
         "round",
         "readers",
         "label",
+        *(["labelled, %"] if status.parts is not None else []),
         "since",
         "minutes",
         "notes and reasons",
@@ -109,7 +111,8 @@ def _row(case: CaseStatus, grouped: bool, hide_quiet: bool) -> str:
         f'<td class="stands" data-value="{STATUSES.index(case.status)}"><i class="{case.status}"></i>{WORDS[case.status]}</td>',
         _number(case.round, 0),
         _text(", ".join(case.readers)),
-        _text(case.label or ""),
+        _text((case.label or "").replace("/", " + ")),
+        *([] if case.share is None else [_number(100 * case.share, 1)]),
         _text((case.accepted or "")[:10]),
         _number(case.minutes, 1 if case.minutes is None or case.minutes >= 1 else 2),
         _text(remarks),

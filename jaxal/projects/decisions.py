@@ -45,7 +45,7 @@ def reopen(project: Project, ids: Sequence[str], why: str, reader: str | None = 
             _check_reader(project, state, reader)
         for id_ in ids:
             case = state.cases[id_]
-            if case.label is None or case.excluded is not None:
+            if case.counts is None or case.excluded is not None:
                 raise UserError(f"{id_}: has no label that counts, so there is nothing to reopen; it is {case.status}.")
             if case.status == "asked":
                 continue
@@ -75,7 +75,7 @@ def give_back(project: Project, ids: Sequence[str], why: str, by: str = "") -> l
             _check_cases(project, [id_])
             case = state.cases[id_]
             drawn = [version for version in case.of_attempt() if not name or version.name == name]
-            if not drawn and case.label:
+            if not drawn and case.counts:
                 drawn = [
                     version for version in case.versions if (version.reader in state.readers and not name) or version.name == name
                 ]
@@ -90,6 +90,9 @@ def give_back(project: Project, ids: Sequence[str], why: str, by: str = "") -> l
                 raise UserError(
                     f"{id_}: its label was there at the start. `jaxal reopen {project.folder} {id_}` asks a reader for it."
                 )
+            waiting = sorted(reading.reader for reading in case.readings.values() if reading.is_open)
+            if drawn[0].parts and drawn[0].attempt != case.attempt and waiting:
+                raise UserError(f"{given}: other parts of the case are with {' and '.join(waiting)}. Return it when they are in.")
             pen.add("returned", case=id_, reader=drawn[0].reader, version=drawn[0].name, why=why, by=by)
             done.append((id_, drawn[0].reader))
     return done
@@ -190,7 +193,7 @@ def decide(project: Project, id_: str, version: str, by: str, why: str = "") -> 
         names = [known.name for known in case.versions]
         if version not in names:
             raise UserError(f"{id_}: has no version {version!r}; there are {', '.join(names) or 'none'}.")
-        is_new = case.label != version or bool(case.disputed)
+        is_new = version not in (case.counts or "").split("/") or bool(case.disputed)
         if is_new:
             pen.add("decided", case=id_, version=version, by=by, why=why)
         return is_new

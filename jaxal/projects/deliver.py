@@ -111,6 +111,9 @@ def correct(project: Project, delivery: Delivery) -> Receipt:
     state = project.state()
     if delivery.case not in state.cases or state.cases[delivery.case].excluded is not None:
         raise Refused("unknown-case", f"{delivery.case!r} is no case of this project.")
+    case = state.cases[delivery.case]
+    if case.asked_parts and any(reading.is_open for reading in case.readings.values()):
+        raise Refused("not-open", f"{delivery.case}: other parts of it are being read. Correct it when they are in.")
     received = kind_of(project).receive(project, state, delivery, ())
     with project.log.held() as pen:
         state = project.state_of(pen.events)
@@ -149,7 +152,9 @@ def digest_of(delivery: Delivery) -> str:
 def _confirmed(state: State, delivery: Delivery, digest: str) -> set[str]:
     """Codes for which this very file was refused before: the reader means it."""
     this = {"case": delivery.case, "reader": delivery.reader, "delivered": digest}
-    before = [event.fields for event in state.refused if this.items() <= event.fields.items()]
+    case = state.cases[delivery.case]
+    since = case.readings[delivery.reader].asked if case.asked_parts else ""  # an empty file says nothing of the next parts
+    before = [event.fields for event in state.refused if event.time >= since and this.items() <= event.fields.items()]
     return {fields["code"] for fields in before} & CONFIRMED_BY_REPEATING
 
 

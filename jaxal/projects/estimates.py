@@ -61,8 +61,8 @@ class Cost(NamedTuple):
     """What the next query would take.
 
     Attributes:
-      cases: that it asks for.
-      readings: more than cases, because some are read twice.
+      cases: or parts, that it asks for.
+      readings: of them; more than there are, because some are read twice.
       minutes: of all readings together.
       is_guess: whether this is the guess of the start, because too few readings are known.
     """
@@ -215,12 +215,12 @@ def _from_proposal(past: Past) -> list[VolumeBias]:
 
 
 def _cost(status: Status, past: Past) -> Cost | None:
-    cases = min(status.size, status.counts.get("unlabelled", 0))
+    cases = min(status.size, status.counts.get("unlabelled", 0) if status.parts is None else status.parts.left)
     present = sorted(reader.name for reader in status.readers if reader.present)
     if not cases or not present:
         return None
     readings = cases + round(past.doubled * cases)
-    known = [label for label in past.taken if label.minutes <= of_minutes.LONGEST]
+    known = [label._replace(minutes=label.minutes / label.parts) for label in past.taken if label.minutes <= of_minutes.LONGEST]
     model = of_minutes.fit(
         np.zeros((len(known), 0)), [label.reader for label in known], np.array([label.minutes for label in known])
     )

@@ -62,19 +62,21 @@ def _provenance(project: Project, state: State, labels: list[tuple[str, str]]) -
     rows = ["case\tversion\treaders\taccepted\tminutes\tround\tused_for\tsha256_or_class"]
     for id_, name in labels:
         case = state.cases[id_]
-        version = case.version(name)
-        of_attempt = [other for other in case.versions if other.attempt == version.attempt and other.reader in state.readers]
-        readers = sorted({other.reader for other in of_attempt}) if version.reader not in state.readers else [version.reader]
-        minutes = [other.minutes for other in of_attempt if other.minutes is not None]
+        versions, readers, minutes = case.versions_of(name), dict[str, None](), list[float]()
+        for version in versions:
+            of_attempt = [other for other in case.versions if other.attempt == version.attempt and other.reader in state.readers]
+            own = version.reader in state.readers
+            readers |= dict.fromkeys([version.reader] if own else sorted({other.reader for other in of_attempt}))
+            minutes += [other.minutes for other in of_attempt if other.minutes is not None]
         cells = [
             id_,
             name,
             ",".join(readers),
-            version.time,
+            max(version.time for version in versions),
             f"{sum(minutes):g}" if minutes else "",
-            str(version.round),
+            ",".join(str(version.round) for version in versions),
             str(case.role),
-            version.digest or str(version.category),
+            ",".join(version.digest or str(version.category) for version in versions),
         ]
         rows.append("\t".join(cells))
     return "\n".join(rows) + "\n"

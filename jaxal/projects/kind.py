@@ -24,13 +24,36 @@ from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
 from jaxal.studies.scans import Chosen
+from jaxal.studies.units import MORE_PARTS, Name, UnitOptions
 from jaxal.task_kind import TaskKind
-from jaxal.types import Case, Params
+from jaxal.types import Case, Label, Params, Part, Unit
 from jaxal.worklists.items import Item
 from jaxal.worklists.items import Kind as WorklistKind
 
 Progress = Callable[[int, int], None]
 CLASSES_AT_MOST = 254  # 255 means that nobody knows
+
+
+@dataclasses.dataclass(frozen=True)
+class AskedUnits:
+    """What a project is to ask for at once.
+
+    Attributes:
+      unit: cases as a whole, slices, or boxes.
+      unit_size: elements of a box along each axis, or how thick a slice is; as usual when empty.
+      slice_axis: along which slices lie; that of the scans' own slices when None.
+      per_case: parts of a case in a query, at most.
+    """
+
+    unit: Name = "image"
+    unit_size: tuple[int, ...] = ()
+    slice_axis: int | None = None
+    per_case: int | None = None
+
+    def options(self, slice_axis: int = 2) -> UnitOptions:
+        """As studies have them, with the axis of the scans' own slices where nobody named one."""
+        axis = slice_axis if self.slice_axis is None else self.slice_axis
+        return UnitOptions(self.unit, self.unit_size, axis, per_case=self.per_case)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +70,7 @@ class Beginning:
       start: how each round's training starts.
       pixels: height and width to which images are brought; the preset's when left out.
       weights: from which networks of images begin; drawn at random when left out.
+      units: what is asked for at once.
     """
 
     data: Path
@@ -58,6 +82,7 @@ class Beginning:
     start: Literal["scratch", "warm"] = "scratch"
     pixels: tuple[int, int] | None = None
     weights: Path | None = None
+    units: AskedUnits = AskedUnits()
 
 
 class Found(NamedTuple):
@@ -146,6 +171,7 @@ class Ready(NamedTuple):
       task: from what is to be learnt from which cases, how training starts, and what tells the data from others.
       members, batch_size: of the network's.
       plan: digest of how cases are prepared.
+      known: of cases that are asked for in parts, where a label is known and not what it is, by id; the rest is asked for as a whole.
     """
 
     cases: Mapping[str, Case]
@@ -153,6 +179,7 @@ class Ready(NamedTuple):
     members: MembersConfig
     batch_size: int
     plan: str
+    known: Mapping[str, Label] = MappingProxyType({})
 
 
 class Size(NamedTuple):
@@ -191,6 +218,36 @@ class Exporting(NamedTuple):
     progress: Progress
 
 
+class Drawing(NamedTuple):
+    """Parts that are to be drawn at random.
+
+    Attributes:
+      counts: of parts of each case.
+      known: the label that counts of each case, of those that have one.
+      besides: parts of cases that are asked for already.
+      name: of the draw, which tells it from others of the project.
+    """
+
+    counts: Mapping[str, int]
+    known: Mapping[str, str]
+    besides: Mapping[str, Sequence[Part]]
+    name: str
+
+
+class PartsOfCases(NamedTuple):
+    """What a kind does that asks for parts of cases.
+
+    Attributes:
+      own: parts of prepared cases as parts of the cases' own grids, by case; of parts within others only the others.
+      draw: parts at random, on the cases' own grids, by case; fewer where a case has no more that are not known.
+      scores: of proposals for cases, of rounds, in parts that have a label, `[how many, classes]`; NaN where a part has no such class.
+    """
+
+    own: Callable[[Project, Sequence[Unit]], dict[str, list[Part]]]
+    draw: Callable[[Project, State, Drawing], dict[str, list[Part]]]
+    scores: Callable[[Project, State, Sequence[tuple[str, int, Part]]], np.ndarray]
+
+
 class Kind(NamedTuple):
     """A kind of project.
 
@@ -217,6 +274,7 @@ class Kind(NamedTuple):
       picture: of such an item, as WebP, given the classes with their colours.
       problems: what is wrong with a version's content, in sentences.
       export: writes images, labels that count and their description into a folder.
+      parts: what it does besides where parts of cases are asked for; None where they are asked for as a whole.
     """
 
     name: WorklistKind
@@ -244,6 +302,11 @@ class Kind(NamedTuple):
     picture: Callable[[Item, Sequence[Any]], bytes]
     problems: Callable[[Project, State, Version], list[str]]
     export: Callable[[Project, State, Exporting], None]
+    parts: PartsOfCases | None = None
+
+    def first_cases(self, size: int) -> int:
+        """Of how many cases a first query is that asks for so many units: of parts several of each, because opening a case takes time, too."""
+        return size if self.parts is None else -(-size // MORE_PARTS)
 
     def named(self, classes: Sequence[str]) -> tuple[str, ...]:
         """Of all classes those that readers draw or choose."""

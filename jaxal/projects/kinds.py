@@ -7,14 +7,36 @@ from jaxal.data.images import layouts
 from jaxal.data.scans.layouts import ENDINGS
 from jaxal.errors import UserError
 from jaxal.projects.images.kind import IMAGES
-from jaxal.projects.kind import Kind
+from jaxal.projects.kind import AskedUnits, Kind
 from jaxal.projects.project import Project
-from jaxal.projects.scans.kind import SCANS
+from jaxal.projects.scans.kind import PARTS_OF_SCANS, SCANS
+from jaxal.studies.units import check_units
 
 
 def kind_of(project: Project) -> Kind:
     """The kind of a project that was started."""
-    return SCANS if project.settings.of_scans else IMAGES
+    if project.settings.of_scans is None:
+        return IMAGES
+    return PARTS_OF_SCANS if project.asks_for_parts else SCANS
+
+
+def kind_of_beginning(data: Path, units: AskedUnits) -> Kind:
+    """The kind of project that data are for, with what is to be asked for at once.
+
+    Raises:
+      UserError: see `kind_of_data`; or the data have no such units, or a number is out of range.
+    """
+    kind = kind_of_data(data)
+    if kind is IMAGES:
+        if units != AskedUnits():
+            raise UserError(
+                f"--unit {units.unit}: {data} holds images with one class, of which no part can be asked for. Leave it out."
+            )
+        return kind
+    check_units(units.options(), 3)
+    if units.slice_axis is not None and units.unit != "slice":
+        raise UserError("--slice-axis is for slices. Give --unit slice, too.")
+    return SCANS if units.unit == "image" else PARTS_OF_SCANS
 
 
 def kind_of_data(data: Path) -> Kind:

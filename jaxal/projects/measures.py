@@ -3,19 +3,23 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from jaxal.assessment.honest_curve import Honest, Stratum, honest_round
+from jaxal.data.parts import count_in
 from jaxal.projects.kind import Progress
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.project import Project
 from jaxal.projects.state import Round, State
+from jaxal.types import Case, Part, Unit
 
 
 class Unseen(NamedTuple):
-    """One round's network on cases that it was not trained on.
+    """One round's network on cases that it was not trained on, or on parts of cases.
 
     What had no label when it was trained falls into what the strategy put first and all the rest. Of the first all are labelled once the
     query is answered; the rest is known by a sample at random: the round's random share, and cases that are kept from training for
@@ -50,7 +54,10 @@ def unseen(project: Project, state: State, progress: Progress = lambda done, tot
     for done, round_ in enumerate(rounds):
         progress(done, len(rounds))
         put_first = set(query_of(project, round_.number).get("would_take", ()))
-        measured.append(_measure(project, state, round_, taken, put_first))
+        if kind_of(project).parts is None:
+            measured.append(_measure(project, state, round_, taken, put_first))
+        else:
+            measured.append(_measure_parts(project, state, round_))
         taken |= put_first
     progress(len(rounds), len(rounds))
     return measured
@@ -60,6 +67,8 @@ def kept_apart(project: Project, state: State, round_: Round) -> list[tuple[str,
     """Cases that a round's network is measured on besides its own random share: drawn at random, never trained on, and never looked at
     by the strategy.
     """
+    if kind_of(project).parts is not None:  # of its scans only parts are known
+        return []
     evaluation = () if kind_of(project).looks_at_evaluation(project.settings.protocol.strategy) else round_.evaluation
     return [*round_.test, *((id_, version) for id_, version in evaluation if state.cases[id_].part == "first")]
 
@@ -94,7 +103,7 @@ def _measure(project: Project, state: State, round_: Round, taken: set[str], put
 
     usable = [id_ for id_ in part_of if state.cases[id_].excluded is None]
     kind = kind_of(project)
-    known = [id_ for id_ in usable if state.cases[id_].label and kind.proposed(project, id_, round_.number)]
+    known = [id_ for id_ in usable if state.cases[id_].counts and kind.proposed(project, id_, round_.number)]
     left = {*round_.fields["unasked"], *(id_ for id_, part in part_of.items() if part == "kept")}
     return Unseen(
         round_.number,
@@ -104,8 +113,64 @@ def _measure(project: Project, state: State, round_: Round, taken: set[str], put
         tuple(stratum(id_) for id_ in known),
         dict(Counter(stratum(id_) for id_ in left if state.cases[id_].excluded is None)),
         len(usable) - len(known),
-        kind.scores(project, state, [(id_, round_.number, str(state.cases[id_].label)) for id_ in known]),
+        kind.scores(project, state, [(id_, round_.number, str(state.cases[id_].counts)) for id_ in known]),
     )
+
+
+def _measure_parts(project: Project, state: State, round_: Round) -> Unseen:
+    """Measures one round of a project that asks for parts, each by itself: those that the strategy chose, and those drawn at random.
+
+    The pool's parts overlap, so there is no number of them; it counts as many as its voxels without a label would fill.
+    """
+    kind, training, asked = kind_of(project), dict(round_.training), parts_of_query(state, round_)
+    known = [entry for entry in asked if is_known(state, entry) and kind.proposed(project, entry.case, round_.number)]
+    each = float(np.mean([prod(size) for _, (_, size), _ in asked])) if asked else 1.0
+    sizes = Counter((project.cases[entry.case].group, not entry.at_random) for entry in asked)
+    left = Counter[str]()
+    for id_ in round_.fields["unasked"]:
+        if state.cases[id_].excluded is None:
+            shape, label = project.cases[id_].shape, training.get(id_)
+            of_label = state.cases[id_].parts_of(label) if label else ()
+            left[project.cases[id_].group] += prod(shape) - count_in(of_label, shape)
+    for group, voxels in left.items():
+        sizes[group, False] = max(sizes[group, False], round(voxels / each) - sizes[group, True])
+    return Unseen(
+        round_.number,
+        sum(len(state.cases[id_].parts_of(label)) or 1 for id_, label in round_.training),
+        tuple(Unit(Case(entry.case, "", Path()), *entry.part).id for entry in known),
+        tuple("random" if entry.at_random else "chosen" for entry in known),
+        tuple((project.cases[entry.case].group, not entry.at_random) for entry in known),
+        {stratum: size for stratum, size in sizes.items() if size},
+        len(asked) - len(known),
+        kind.parts.scores(project, state, [(entry.case, round_.number, entry.part) for entry in known])
+        if kind.parts
+        else np.zeros((0, 0)),
+    )
+
+
+class AskedPart(NamedTuple):
+    """A part that a round asked for: of which case, where on its own grid, and whether it was drawn at random beside the strategy's choice."""
+
+    case: str
+    part: Part
+    at_random: bool
+
+
+def parts_of_query(state: State, round_: Round) -> list[AskedPart]:
+    """The parts that a round asked for, of all cases that were not left out, each once however many readers have it."""
+    asked = {}
+    for entry in (round_.asked or {"readings": ()})["readings"]:
+        for place, (start, size) in enumerate(entry.get("parts", ())):
+            if state.cases[entry["case"]].excluded is None:
+                part = AskedPart(entry["case"], (tuple(start), tuple(size)), place in entry["at_random"])
+                asked[part.case, part.part] = part
+    return list(asked.values())
+
+
+def is_known(state: State, asked: AskedPart) -> bool:
+    """Whether a label that counts tells of a part."""
+    case = state.cases[asked.case]
+    return case.counts is not None and (not case.parts_of(case.counts) or asked.part in case.parts_of(case.counts))
 
 
 def honest(measured: Unseen) -> Honest | None:

@@ -63,7 +63,8 @@ def open_round(project: Project, state: State, round_: Round, pool: Sequence[str
     )
     candidates = tuple(cases[id_] for id_ in sorted(pool))
     settings = project.settings
-    splits = Splits(tuple(sorted([*training, *candidates])), evaluation, test)
+    # A case that is labelled in parts is trained on and may be chosen.
+    splits = Splits(tuple(sorted({*training, *candidates})), evaluation, test)
     identity = {"project": settings.name, "cases": len(settings.cases), "plan": ready.plan, "classes": classes}
     start: Literal["scratch", "warm"] = "scratch" if _has_new_classes(state, round_) else settings.start
     task = ready.task(Chosen(splits, training), start, identity)
@@ -78,7 +79,7 @@ def open_round(project: Project, state: State, round_: Round, pool: Sequence[str
     )
     run = setup.open_run(project.folder / "rounds", settings.protocol.strategy, config, task, watcher)
     key = jax.random.fold_in(key_of(settings.protocol.seed), number)
-    units = [Unit(case._replace(label=None)) for case in candidates]
+    units = [Unit(case._replace(label=ready.known.get(case.id))) for case in candidates]
     return Working(run, rounds_state.State([], list(training), units, None, number, key), cases, round_.number)
 
 

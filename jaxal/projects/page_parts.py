@@ -60,8 +60,8 @@ def _paragraph(text: str) -> str:
     return f"<p>{html.escape(text)}</p>" if text else ""
 
 
-def _cell(estimate: Estimate, digits: int = 3, signed: bool = False) -> Cell:
-    """An estimate, its interval, and of how many cases it is."""
+def _cell(estimate: Estimate, digits: int = 3, signed: bool = False, unit: str = "case") -> Cell:
+    """An estimate, its interval, and of how many cases or parts of cases it is."""
     if np.isnan(estimate.value):
         return Cell(np.nan, "–")
     interval = (
@@ -69,7 +69,7 @@ def _cell(estimate: Estimate, digits: int = 3, signed: bool = False) -> Cell:
         if np.isnan(estimate.low)
         else (f"{number(estimate.low, digits, signed)}\u00a0to {number(estimate.high, digits, signed)}",)
     )
-    cases = (_counted(estimate.cases, "case"),) if estimate.cases else ()
+    cases = (_counted(estimate.cases, unit),) if estimate.cases else ()
     return Cell(estimate.value, number(estimate.value, digits, signed), (*interval, *cases))
 
 
@@ -144,9 +144,9 @@ def network(status: Status, estimates: Estimates) -> str:
         return _section("network", _paragraph(f"Nothing is known yet. {why}"))
     groups = _groups(points)
     about = (
-        f"{status.score.capitalize()} of each round's network by the readers' labels, on cases that it was not trained on: what its round asked for, "
-        "and a random share of all the rest, weighted by how many there are of each. So it speaks for all cases that had no label then. "
-        f"{OF_A_CLASS if status.score == ACCURACY.name else ''}Lines are intervals; an empty point has none, because fewer than {FEWEST} cases are known."
+        f"{status.score.capitalize()} of each round's network by the readers' labels, on {status.unit}s that it was not trained on: what its round asked for, "
+        f"and a random share of all the rest, weighted by how many there are of each. So it speaks for all {status.unit}s that had no label then. "
+        f"{OF_A_CLASS if status.score == ACCURACY.name else ''}Lines are intervals; an empty point has none, because fewer than {FEWEST} {status.unit}s are known."
     )
     return _section(
         "network",
@@ -205,7 +205,7 @@ def _curve(status: Status, estimates: Estimates, groups: Sequence[str]) -> str:
         Head("all classes"),
         *(Head(name) for name in classes),
         *(Head(f"group {group}" if group else "without a group") for group in groups),
-        Head("waiting", "cases whose labels are not there yet"),
+        Head("waiting", f"{status.unit}s whose labels are not there yet"),
     ]
     lines = []
     for point in reversed(estimates.curve):
@@ -215,7 +215,8 @@ def _curve(status: Status, estimates: Estimates, groups: Sequence[str]) -> str:
             of_classes = honest.by_class if classes else ()
             values = [honest.over_all, *of_classes, *(honest.by_group.get(group, UNKNOWN) for group in groups)]
         ends = Cell(point.trained_on, str(point.trained_on)), Cell(point.waiting, str(point.waiting))
-        lines.append((Head(f"round {point.round}", "", point.round), [ends[0], *map(_cell, values), ends[1]]))
+        told = [_cell(value, unit=status.unit) for value in values]
+        lines.append((Head(f"round {point.round}", "", point.round), [ends[0], *told, ends[1]]))
     return table("The honest curve", "network of", columns, lines)
 
 
@@ -303,7 +304,7 @@ def effort(status: Status, estimates: Estimates) -> str:
         interval = "" if np.isnan(cost.minutes.low) else f" ({duration(cost.minutes.low)} to {duration(cost.minutes.high)})"
         guess = ", which is a guess as long as so few readings are known" if cost.is_guess else ""
         lines.append(
-            f"The next query would ask for {_counted(cost.cases, 'case')} in {_counted(cost.readings, 'reading')} "
+            f"The next query would ask for {_counted(cost.cases, status.unit)} in {_counted(cost.readings, 'reading')} "
             f"and take about {duration(cost.minutes.value)}{interval}{guess}."
         )
     return _section("effort", _listed(lines))
@@ -319,6 +320,7 @@ def _listed(lines: Sequence[str]) -> str:
 def ahead(status: Status, estimates: Estimates) -> str:
     """What goals would still take, and what rules for stopping say."""
     left = len(status.cases) - status.counts.get("labelled", 0) - status.counts.get("excluded", 0)
+    left = left if status.parts is None else status.parts.left
     told = [f"{goal.sentence}{_beyond(goal, left)}" for goal in estimates.goals] or [
         f"How many labels {'an' if status.score == ACCURACY.name else 'a'} {status.score} of 0.9, say, would still take cannot be told before {FEWEST_ROUNDS} rounds have an interval."
     ]

@@ -65,6 +65,7 @@ class Taken(NamedTuple):
       drawn_ml: volume of all classes.
       proposed_ml: that of the proposal it began from; NaN where it began from none, or where that volume is not known.
       had_proposal: whether it began from one.
+      parts: of the case that it tells of; 1 where that is all of it.
     """
 
     reader: str
@@ -72,6 +73,7 @@ class Taken(NamedTuple):
     drawn_ml: float
     proposed_ml: float
     had_proposal: bool
+    parts: int = 1
 
 
 class Past(NamedTuple):
@@ -133,6 +135,7 @@ def _taken(version: Version) -> Taken:
         float(sum(version.volumes_ml.values())),
         float(version.size[0]) if had_proposal and version.size else np.nan,
         had_proposal,
+        max(1, len(version.parts)),
     )
 
 
@@ -157,20 +160,28 @@ def _pairs(project: Project, state: State, events: Sequence[Event]) -> tuple[Pai
 
 
 def _spent(state: State) -> dict[int, float]:
-    spent, before = {}, set[str]()
+    spent, before = {}, set[tuple[str, int | None]]()
     for round_ in state.rounds:
         if round_.fields["network"] is None:
             continue
-        new = {id_ for id_, _ in round_.training} - before
+        new = {attempt for id_, label in round_.training for attempt in _attempts(state, id_, label)} - before
         minutes = [
             version.minutes
-            for id_ in new
+            for id_, attempt in new
             for version in state.cases[id_].versions
-            if version.minutes is not None and version.minutes <= LONGEST  # longer ones hold a night
+            if attempt in (None, version.attempt)
+            and version.minutes is not None
+            and version.minutes <= LONGEST  # longer ones hold a night
         ]
         spent[round_.number] = float(np.sum(minutes)) if minutes else np.nan
         before |= new
     return spent
+
+
+def _attempts(state: State, id_: str, label: str) -> set[tuple[str, int | None]]:
+    """The attempts at a case that a label is of: of one that is asked for as a whole all, whatever their number; of parts each by itself."""
+    versions = state.cases[id_].versions_of(label)
+    return {(id_, version.attempt if version.parts else None) for version in versions}
 
 
 def _stable(project: Project, state: State) -> list[np.ndarray]:

@@ -48,7 +48,13 @@ class Project(NamedTuple):
 
     def state_of(self, events: Sequence) -> State:
         """Where it stood after these events."""
-        return replay(events, list(self.cases), self.settings.classes)
+        shapes = {id_: scan.shape for id_, scan in self.cases.items()} if self.asks_for_parts else {}
+        return replay(events, list(self.cases), self.settings.classes, shapes)
+
+    @property
+    def asks_for_parts(self) -> bool:
+        """Whether readers are asked for parts of cases."""
+        return self.settings.of_scans is not None and self.settings.of_scans.parts is not None
 
     def label_path(self, case: str, version: str) -> Path:
         return self.folder / "labels" / case / f"{version}.nii.gz"
@@ -133,21 +139,21 @@ def check_labels(project: Project, state: State, labels: Sequence[tuple[str, str
     Args:
       project: whose.
       state: of it.
-      labels: cases and versions.
+      labels: cases and versions; see `CaseState.counts`.
 
     Raises:
       UserError: a file is gone or was altered; the message says what to do.
     """
     for id_, name in labels:
-        version = state.cases[id_].version(name)
-        if version.category is not None:  # the log holds it, and no file
-            continue
-        path = project.label_path(id_, name)
-        what = "is missing" if not path.is_file() else "was altered after it was accepted"
-        if not path.is_file() or sha256_of(path) != version.digest:
-            raise UserError(
-                f"{path}: {what}. Restore it from a backup, or leave the case out: `jaxal exclude {project.folder} {id_} --why TEXT`."
-            )
+        for version in state.cases[id_].versions_of(name):
+            if version.category is not None:  # the log holds it, and no file
+                continue
+            path = project.label_path(id_, version.name)
+            what = "is missing" if not path.is_file() else "was altered after it was accepted"
+            if not path.is_file() or sha256_of(path) != version.digest:
+                raise UserError(
+                    f"{path}: {what}. Restore it from a backup, or leave the case out: `jaxal exclude {project.folder} {id_} --why TEXT`."
+                )
 
 
 def plain_name(case: str) -> str:

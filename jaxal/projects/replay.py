@@ -5,8 +5,8 @@ reader    name, present                           a reader is added, is away, or
 data      path                                    the data were moved
 class     name, old ("absent" or "ask")           a class is added; what it means for labels that were drawn before
 round     round, training, evaluation, test       what a round works with: written down before it trains
-asked     round, readings: case, reader, part, role, double
-                                                  a round's query; role is what the label will be used for
+asked     round, readings: case, reader, part, role, double, perhaps parts
+                                                  a round's query; role is what the label will be used for, parts what of the case is asked for
 opened    case, reader                            the reader has the case before him
 label     case, reader, version, perhaps category   a label was accepted; the class of an image is the category
 merged    case, version, of                       several readings were made one
@@ -21,21 +21,28 @@ reopened  case, reader, why                       a label is to be corrected; it
 excluded  case, why                               the case is unusable
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from jaxal.projects.log import Event
 from jaxal.projects.state import EXISTING, MERGED, OVERDUE, ROLES, SKIPPED, CaseState, Reading, Review, Round, State, Version
 
 
-def replay(events: Iterable[Event], cases: Sequence[str], classes: Sequence[str]) -> State:
+def replay(
+    events: Iterable[Event],
+    cases: Sequence[str],
+    classes: Sequence[str],
+    shapes: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> State:
     """The state after these events.
 
     Args:
       events: of the log.
       cases: ids of all cases.
       classes: names at the start, the background of scans included.
+      shapes: see `State`.
     """
-    state = State({id_: CaseState() for id_ in cases}, {}, list(classes))
+    state = State({id_: CaseState() for id_ in cases}, {}, list(classes), shapes=shapes)
     for event in events:
         state.events, state.last = event.number + 1, event.time
         change = _CHANGES.get(event.kind)
@@ -61,7 +68,7 @@ def _class(state: State, event: Event) -> None:
     state.classes.append(event.fields["name"])
     if event.fields["old"] == "ask":  # they may show it, and nobody has looked
         for case in state.cases.values():
-            case.label, case.readings, case.disputed = None, {}, ()
+            case.label, case.readings, case.disputed, case.earlier = None, {}, (), {}
 
 
 def _round(state: State, event: Event) -> None:
@@ -74,8 +81,7 @@ def _asked(state: State, event: Event) -> None:
     for entry in event.fields["readings"]:
         case = state.cases[entry["case"]]
         if not any(reading.round == event.fields["round"] for reading in case.readings.values()):
-            case.attempt += 1
-            case.readings, case.given_back = {}, set()
+            case.begin(tuple((tuple(start), tuple(size)) for start, size in entry.get("parts", ())))
         case.part, case.role = entry["part"], entry["role"]
         case.readings[entry["reader"]] = Reading(
             entry["case"],
@@ -120,6 +126,7 @@ def _label(state: State, event: Event) -> None:
             fields.get("volumes_ml", {}),
             fields.get("centres", {}),
             fields.get("category"),
+            () if fields["reader"] == EXISTING else case.parts_for(fields["reader"]),
         )
     )
     if fields["reader"] == EXISTING:
@@ -149,6 +156,7 @@ def _merged(state: State, event: Event) -> None:
             fields["classes"],
             None,
             category=fields.get("category"),
+            parts=case.asked_parts,
         )
     )
     case.label, case.disputed = fields["version"], ()
@@ -160,6 +168,10 @@ def _disputed(state: State, event: Event) -> None:
 
 def _decided(state: State, event: Event) -> None:
     case = state.cases[event.fields["case"]]
+    version = case.version(event.fields["version"])
+    if version.parts and version.attempt != case.attempt:  # it tells of other parts than those that are asked for now
+        case.earlier[version.attempt] = version.name
+        return
     case.readings = {
         name: reading for name, reading in case.readings.items() if reading.status != "asked"
     }  # nobody waits for these
@@ -174,8 +186,14 @@ def _reviewed(state: State, event: Event) -> None:
 def _returned(state: State, event: Event) -> None:
     case = state.cases[event.fields["case"]]
     version = case.version(event.fields["version"])
+    if version.parts and version.attempt != case.attempt:
+        case.earlier.pop(version.attempt, None)
+        case.begin(version.parts)
     reading = case.readings.get(version.reader)
-    if reading is None:  # of an attempt that is over
+    if reading is None and version.parts:
+        reading = Reading(version.case, version.reader, version.round, case.part or "again", False, "asked", event.time)
+        case.readings[version.reader] = reading
+    elif reading is None:  # of an attempt that is over
         reading = Reading(case.versions[0].case, version.reader, version.round, case.part or "again", False, "asked", event.time)
         case.attempt += 1
         case.readings = {version.reader: reading}
@@ -224,8 +242,7 @@ def _assigned(state: State, event: Event) -> None:
 
 def _reopened(state: State, event: Event) -> None:
     fields, case = event.fields, state.cases[event.fields["case"]]
-    case.attempt += 1
-    case.given_back = set()
+    case.begin(case.parts_of(case.counts) if case.counts else ())
     round_ = state.rounds[-1].number if state.rounds else 0
     case.readings = {
         fields["reader"]: Reading(

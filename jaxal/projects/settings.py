@@ -20,7 +20,7 @@ from jaxal.scoring.members import MembersConfig
 from jaxal.studies.presets import Preset
 from jaxal.training.config import TrainingConfig
 
-FORMAT = 1  # of project.json
+FORMAT = 2  # of project.json where parts of scans are asked for, which earlier versions cannot; of all else it is 1
 NAME = "project.json"
 
 
@@ -46,6 +46,21 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
+class OfParts:
+    """Which parts of scans are asked for, where they are.
+
+    Attributes:
+      unit: slices of the prepared scans, or boxes.
+      size: elements of a part along each axis of the prepared scans; zero is the whole axis.
+      per_case: parts of a case in a query, at most; no limit when None.
+    """
+
+    unit: Literal["slice", "box"]
+    size: tuple[int, ...]
+    per_case: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class OfScans:
     """What is frozen of scans, on which readers draw.
 
@@ -53,11 +68,13 @@ class OfScans:
       channels: names.
       plan: how scans are prepared.
       preset: sizes of network and training.
+      parts: of them that are asked for; None where scans are asked for as a whole.
     """
 
     channels: tuple[str, ...]
     plan: Plan
     preset: Preset
+    parts: OfParts | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +105,7 @@ class Protocol:
     Attributes:
       strategy: that chooses, perhaps with options.
       seed: of every draw.
-      size: cases a query; the first query has as many.
+      size: cases or parts a query; the first query has as many.
       first: how the first query is drawn: at random by group, or spread over an untrained network's features.
       random_share: of each query, drawn at random, unknown to the readers.
       evaluation_share: of the first query, kept for the strategy's evaluation set.
@@ -167,7 +184,7 @@ class Settings:
 
 def new_settings(**fields: Any) -> Settings:
     """Settings of this version."""
-    return Settings(format=FORMAT, numbers=NUMBERS, **fields)
+    return Settings(format=FORMAT if fields["of_scans"] and fields["of_scans"].parts else 1, numbers=NUMBERS, **fields)
 
 
 def version() -> str:
@@ -179,8 +196,11 @@ def version() -> str:
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
-    """Writes `project.json`."""
-    write_text(folder / NAME, json.dumps(dataclasses.asdict(settings), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Writes `project.json`; what older versions do not know is left out where it says nothing."""
+    stored = dataclasses.asdict(settings)
+    if stored["of_scans"] and stored["of_scans"]["parts"] is None:
+        del stored["of_scans"]["parts"]
+    write_text(folder / NAME, json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_settings(folder: Path) -> tuple[Settings, str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 
+from jaxal.data.parts import mask_of
 from jaxal.data.scans.folder import Showing
 from jaxal.data.simulated.readers import Reader, answers_now, drawn, minutes_taken
 from jaxal.errors import UserError
@@ -97,7 +98,9 @@ def _day(project: Project, world: World, look: int, told: Callable[[str], None])
         reader = readers[reading.reader]
         if not answers_now(reader, reading.case, look, seed):
             continue
-        attempt = 1 + sum(version.reader == reader.name for version in project.state().cases[reading.case].versions)
+        case = project.state().cases[reading.case]
+        before = [version for version in case.versions if not case.asked_parts or version.attempt == case.attempt]
+        attempt = 1 + sum(version.reader == reader.name for version in before)
         mark_opened(project, reader.name, [reading.case], "simulation")
         for again in (0, 1):
             world.clock.wait(60 * minutes_taken(reader, reading.case, attempt + again, seed))
@@ -116,6 +119,8 @@ def _drawn(project: Project, truth: Path, reader: Reader, case: str, attempt: in
     source = nibabel.nifti1.load(truth / f"{case}.nii.gz")
     left_right = nibabel.orientations.io_orientation(source.affine)[:, 0].tolist().index(0)
     labels = drawn(reader, case, np.asarray(source.dataobj).astype(np.uint8), left_right, attempt, seed)
+    if parts := project.state().cases[case].asked_parts:
+        labels = labels * mask_of(parts, labels.shape)  # nobody draws elsewhere
     path = project.reader_folder(reader.name) / "drawn" / f"{case}.seg.nrrd"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_seg_nrrd(path, labels, grid_of(project.cases[case]), project.state().classes[1:])

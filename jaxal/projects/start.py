@@ -1,5 +1,6 @@
 """The beginning of a project: every file is checked, what may not change is frozen, and labels that are there already are taken in."""
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from jaxal.errors import UserError
 from jaxal.files import lock
 from jaxal.projects.deliver import store
 from jaxal.projects.kind import Beginning, Found, Kind, check_classes
-from jaxal.projects.kinds import kind_of, kind_of_data
+from jaxal.projects.kinds import kind_of, kind_of_beginning
 from jaxal.projects.project import Project, check_images, open_project
 from jaxal.projects.settings import NAME, Protocol, version, write_settings
 from jaxal.projects.state import EXISTING, MERGED
@@ -35,7 +36,7 @@ def start(folder: Path, asked: Beginning, showing: Showing, now: Callable[[], fl
       UserError: a file is bad, or something that was given does not fit; nothing is left behind that would count as a project.
     """
     check_readers(asked.readers)
-    kind = kind_of_data(asked.data)
+    kind = kind_of_beginning(asked.data, asked.units)
     named_strategy(asked.protocol.strategy, kind.task.strategies)
     _check_protocol(asked.protocol, kind)
     with lock(folder):
@@ -165,10 +166,16 @@ def _check_protocol(protocol: Protocol, kind: Kind) -> None:
             raise UserError(f"--{name} is {share:g}; a share lies between 0 and 1.")
     if protocol.size < 1:
         raise UserError(f"--size is {protocol.size}; it must be at least 1.")
-    if kind.looks_at_evaluation(protocol.strategy) and not evaluation_count(protocol.shares, protocol.size):
+    if kind.looks_at_evaluation(protocol.strategy) and not evaluation_count(protocol.shares, kind.first_cases(protocol.size)):
+        least = next(size for size in itertools.count(2) if kind.first_cases(size) > 1)
         raise UserError(
             f"--strategy {protocol.strategy} looks at an evaluation set, which comes from the first query: --evaluation-share must be above 0 and "
-            "--size at least 2. Or take a strategy that needs none, such as entropy or bald."
+            f"--size at least {least}. Or take a strategy that needs none, such as entropy or bald."
+        )
+    if kind.parts and protocol.test_cases:
+        raise UserError(
+            f"--test-cases is {protocol.test_cases}: where parts of scans are asked for, no scan stays out of training for good, because one "
+            "part would cost the rest of it. Leave it out."
         )
     if not 0 <= protocol.far_apart <= 1:
         raise UserError(f"--far-apart is {protocol.far_apart:g}; a Dice lies between 0 and 1.")

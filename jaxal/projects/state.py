@@ -1,14 +1,19 @@
 """Where a project stands, as records. Nothing here is stored: it is the replay of the log (`replay.py`), so it cannot be out of date.
 
 A *reading* is what one reader is asked for once: a case, an attempt. A *version* is a label that somebody handed in, which is never
-changed. A case's *label* is the version that counts now.
+changed. A case's *label* is the version that counts now. Where parts of cases are asked for, each attempt asks for other parts of a case, and
+what counts are the versions of several attempts, which lie one over the other.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
+from math import prod
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from jaxal import types
+from jaxal.data.parts import count_in
 from jaxal.projects.log import Event
 
 Part = Literal["existing", "first", "strategy", "random", "again", "third"]  # how a case came to be asked for
@@ -38,6 +43,7 @@ class Version(NamedTuple):
       size: how much the proposal of its round showed, whether the reader saw it or not; see `assignment.Size`.
       volumes_ml, centres: of the classes that are in it, by name, where they are known; see `labels.survey`.
       category: the class of an image; None of what was drawn.
+      parts: of the case that it tells of, on its own grid; empty where it tells of all of it.
     """
 
     name: str
@@ -56,6 +62,12 @@ class Version(NamedTuple):
     volumes_ml: Mapping[str, float] = MappingProxyType({})
     centres: Mapping[str, Sequence[float]] = MappingProxyType({})
     category: str | None = None
+    parts: tuple[types.Part, ...] = ()
+
+    @property
+    def minutes_each(self) -> float | None:
+        """Minutes that each part took, or the case as a whole."""
+        return None if self.minutes is None else self.minutes / max(1, len(self.parts))
 
 
 @dataclasses.dataclass
@@ -107,13 +119,15 @@ class CaseState:
     Attributes:
       readings: of the present attempt, by reader.
       versions: all, oldest first.
-      label: name of the version that counts; None where there is none.
+      label: name of the version that counts, of the present attempt where parts are asked for; None where there is none.
       attempt: how often it was asked for.
       part, role: how it came to be asked for, and what its label is used for; None as long as it was not.
       excluded: why it is unusable, if it is.
       disputed: names of versions that differ too much, as long as nobody has decided.
       reviews: the last one of each version, by its name.
       given_back: readers who gave it back in the present attempt, and are not asked again.
+      asked_parts: of the case that the present attempt asks for, on its own grid; empty where it asks for all of it.
+      earlier: versions of earlier attempts that go on counting, by attempt, where this one asks for other parts.
     """
 
     readings: dict[str, Reading] = dataclasses.field(default_factory=dict)
@@ -126,6 +140,41 @@ class CaseState:
     disputed: tuple[str, ...] = ()
     reviews: dict[str, Review] = dataclasses.field(default_factory=dict)
     given_back: set[str] = dataclasses.field(default_factory=set)
+    asked_parts: tuple[types.Part, ...] = ()
+    earlier: dict[int, str] = dataclasses.field(default_factory=dict)
+
+    def begin(self, parts: tuple[types.Part, ...] = ()) -> None:
+        """Begins another attempt. Where it asks for parts, what is known of the case goes on counting."""
+        if parts and self.label:
+            self.earlier[self.version(self.label).attempt] = self.label
+            self.label = None
+        self.attempt += 1
+        self.readings, self.given_back, self.asked_parts = {}, set(), parts
+
+    @property
+    def counts(self) -> str | None:
+        """The label that counts: a version's name, or names of several, oldest first, parted by `/`; later ones lie over earlier ones."""
+        names = [*(name for _, name in sorted(self.earlier.items())), *([self.label] if self.label else [])]
+        whole = [place for place, name in enumerate(names) if not self.version(name).parts]
+        return "/".join(names[max(whole, default=0) :]) or None
+
+    def versions_of(self, label: str) -> list[Version]:
+        """The versions that make up a label, oldest first."""
+        return [self.version(name) for name in label.split("/")]
+
+    def digest_of(self, label: str) -> str:
+        """Tells a label's content from another's: the digest of its version, or of those of several."""
+        digests = [version.digest for version in self.versions_of(label)]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("/".join(digests).encode()).hexdigest()
+
+    def parts_of(self, label: str) -> tuple[types.Part, ...]:
+        """The parts of the case that a label tells of; none where it tells of all of it."""
+        versions = self.versions_of(label)
+        return tuple(part for version in versions for part in version.parts) if versions[0].parts else ()
+
+    def parts_for(self, reader: str) -> tuple[types.Part, ...]:
+        """The parts that a label of somebody would tell of: what was asked of them; of whom nothing was asked, such as a reviewer, all that counts."""
+        return self.parts_of(self.counts) if self.counts and reader not in self.readings else self.asked_parts
 
     @property
     def status(self) -> Literal["excluded", "disputed", "asked", "labelled", "unlabelled"]:
@@ -135,7 +184,7 @@ class CaseState:
             return "disputed"
         if any(reading.is_open for reading in self.readings.values()) or self.waits_for_merging:
             return "asked"
-        return "labelled" if self.label else "unlabelled"
+        return "labelled" if self.counts else "unlabelled"
 
     @property
     def waits_for_merging(self) -> bool:
@@ -191,6 +240,7 @@ class State:
       refused: events of deliveries that were refused.
       events: how many there are.
       last: time of the last one.
+      shapes: voxels of each case along its axes, where parts of cases are asked for; else empty.
     """
 
     cases: dict[str, CaseState]
@@ -202,6 +252,7 @@ class State:
     refused: list[Event] = dataclasses.field(default_factory=list)
     events: int = 0
     last: str = ""
+    shapes: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
 
     @property
     def present(self) -> list[str]:
@@ -231,11 +282,17 @@ class State:
     def labels(self, role: Role) -> list[tuple[str, str]]:
         """Cases of a role that have a label which counts, with its version, by id."""
         return [
-            (id_, case.label)
+            (id_, case.counts)
             for id_, case in sorted(self.cases.items())
-            if case.role == role and case.label and case.excluded is None
+            if case.role == role and case.counts and case.excluded is None
         ]
 
     def unasked(self) -> list[str]:
-        """Cases that may be asked for, by id."""
-        return [id_ for id_, case in sorted(self.cases.items()) if case.status == "unlabelled"]
+        """Cases that may be asked for, by id: those without a label, and of those that are asked for in parts what is not wholly labelled."""
+        return [id_ for id_, case in sorted(self.cases.items()) if case.status == "unlabelled" or self._has_more(id_, case)]
+
+    def _has_more(self, id_: str, case: CaseState) -> bool:
+        if id_ not in self.shapes or case.status != "labelled" or case.role != "training":
+            return False
+        parts = case.parts_of(str(case.counts))
+        return bool(parts) and count_in(parts, self.shapes[id_]) < prod(self.shapes[id_])

@@ -3,14 +3,16 @@
 import dataclasses
 import shlex
 from collections import Counter
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from jaxal.assessment.intervals import Estimate
+from jaxal.data.parts import count_in
 from jaxal.projects.kind import Progress
 from jaxal.projects.kinds import kind_of
-from jaxal.projects.measures import Unseen, agreement, honest, unseen
+from jaxal.projects.measures import Unseen, agreement, honest, is_known, parts_of_query, unseen
 from jaxal.projects.project import Project
 from jaxal.projects.state import MERGED, CaseState, Reading, State
 from jaxal.projects.take import is_handed_in
@@ -62,6 +64,7 @@ class CaseStatus:
       minutes: that its readings took.
       notes: codes of what was noted.
       why: reasons why it was returned or excluded.
+      share: of its voxels that are labelled, where parts of cases are asked for; else None.
     """
 
     id: str
@@ -74,6 +77,25 @@ class CaseStatus:
     minutes: float | None
     notes: tuple[str, ...]
     why: str
+    share: float | None = None
+
+
+class PartsStatus(NamedTuple):
+    """How far a project is that asks for parts of cases.
+
+    Attributes:
+      asked: parts that were asked for.
+      labelled: of these, those that have a label which counts.
+      voxels: that have a label, where nobody was asked included.
+      of: voxels of all cases that were not left out.
+      left: as many parts as the voxels without a label would fill, about.
+    """
+
+    asked: int
+    labelled: int
+    voxels: int
+    of: int
+    left: int
 
 
 class Todo(NamedTuple):
@@ -103,6 +125,7 @@ class Status:
       size: cases a query.
       least_gain: see `Protocol`.
       refused: deliveries that were refused, newest first: time, reader, case, sentence.
+      parts: how far it is where parts of cases are asked for; else None.
     """
 
     name: str
@@ -122,12 +145,20 @@ class Status:
     size: int
     least_gain: float | None
     refused: tuple[tuple[str, str, str, str], ...]
+    parts: PartsStatus | None = None
+
+    @property
+    def unit(self) -> str:
+        """What is asked for at once."""
+        return "case" if self.parts is None else "part"
 
 
 def status_of(project: Project, progress: Progress = lambda done, total: None) -> Status:
     """Reads how a project stands."""
     state = project.state()
-    minutes = [version.minutes for case in state.cases.values() for version in case.versions if version.minutes is not None]
+    versions = [version for case in state.cases.values() for version in case.versions]
+    minutes = [version.minutes for version in versions if version.minutes is not None]
+    each = [version.minutes_each for version in versions if version.minutes_each is not None]
     counts = Counter(case.status for case in state.cases.values())
     return Status(
         name=project.settings.name,
@@ -143,14 +174,35 @@ def status_of(project: Project, progress: Progress = lambda done, total: None) -
         unseen=tuple(unseen(project, state, progress)),
         agreement=tuple((id_, (first, second), scores) for id_, (first, second), scores in agreement(project, state)),
         minutes=float(np.sum(minutes)),
-        guess=float(np.median(minutes)) if minutes else project.settings.protocol.minutes,
+        guess=float(np.median(each)) if each else project.settings.protocol.minutes,
         size=project.settings.protocol.size,
         least_gain=project.settings.protocol.least_gain,
         refused=tuple(
             (event.time, event.fields["reader"], event.fields["case"], event.fields["sentence"])
             for event in reversed(state.refused)
         ),
+        parts=_parts(project, state) if project.asks_for_parts else None,
     )
+
+
+def _parts(project: Project, state: State) -> PartsStatus:
+    asked = [entry for round_ in state.rounds for entry in parts_of_query(state, round_)]
+    used = [id_ for id_, case in state.cases.items() if case.excluded is None]
+    voxels, of = sum(_voxels(project, state, id_) for id_ in used), sum(prod(project.cases[id_].shape) for id_ in used)
+    scans = project.settings.scans
+    size = scans.parts.size if scans.parts else ()
+    share = prod(min(part or length, length) / length for part, length in zip(size, scans.plan.largest, strict=True))
+    left = round((of - voxels) / (of / max(len(used), 1) * share)) if of else 0
+    return PartsStatus(len(asked), sum(is_known(state, entry) for entry in asked), voxels, of, left)
+
+
+def _voxels(project: Project, state: State, id_: str) -> int:
+    """Voxels of a case that a label tells of, those among them that it leaves out included."""
+    case, shape = state.cases[id_], project.cases[id_].shape
+    if case.counts is None:
+        return 0
+    parts = case.parts_of(case.counts)
+    return count_in(parts, shape) if parts else prod(shape)
 
 
 def todo(project: Project, state: State) -> list[Todo]:
@@ -169,11 +221,9 @@ def todo(project: Project, state: State) -> list[Todo]:
     elif readings := state.open_readings:
         things.append(_waiting_for(project, state, readings))
     elif state.unasked() and not disputed:
-        first = (
-            "the first cases"
-            if not state.rounds
-            else f"the next {min(project.settings.protocol.size, len(state.unasked()))} cases"
-        )
+        size = project.settings.protocol.size
+        following = f"{size} parts" if project.asks_for_parts else f"{min(size, len(state.unasked()))} cases"
+        first = f"the first {following.split()[1]}" if not state.rounds else f"the next {following}"
         things.append(Todo(f"Ask for {first}.", f"jaxal ask {folder}"))
     if not things:
         things.append(Todo("Every case is labelled or left out; nothing is left to ask for.", f"jaxal export {folder} OUT"))
@@ -230,11 +280,12 @@ def _case(project: Project, state: State, id_: str) -> CaseStatus:
         case.status,
         max(rounds) if rounds else None,
         tuple(sorted({*case.readings, *(version.reader for version in drawn)})),
-        case.label,
-        case.version(case.label).time if case.label else None,
+        case.counts,
+        max(version.time for version in case.versions_of(case.counts)) if case.counts else None,
         float(np.sum(minutes)) if minutes else None,
         tuple(dict.fromkeys(note for version in drawn for note in version.notes)),
         _why(case),
+        _voxels(project, state, id_) / prod(project.cases[id_].shape) if project.asks_for_parts else None,
     )
 
 
@@ -248,6 +299,7 @@ def to_json(status: Status) -> dict[str, Any]:
     """For programs; what is undefined is null."""
     record = dataclasses.asdict(dataclasses.replace(status, unseen=(), agreement=()))
     record["todo"] = [thing._asdict() for thing in status.todo]
+    record["parts"] = None if status.parts is None else status.parts._asdict()
     record["unseen"] = [
         {
             "round": measured.round,
@@ -275,6 +327,8 @@ def in_words(status: Status) -> list[str]:
     lines.append(
         f"{status.name}: {len(status.cases)} cases, {told}; {status.rounds} rounds, {status.minutes:.0f} minutes of reading known."
     )
+    if status.parts is not None:
+        lines.append(f"  {parts_in_words(status.parts)}")
     for reader in status.readers:
         minutes = "" if reader.minutes is None else f", {reader.minutes:.{1 if reader.minutes >= 1 else 2}f} minutes a case"
         returned = f" ({reader.returned} came back)" if reader.returned else ""
@@ -283,13 +337,19 @@ def in_words(status: Status) -> list[str]:
     for measured in status.unseen:
         estimate = honest(measured)
         lines.append(
-            f"  round {measured.round:<3} trained on {measured.trained_on:<4} {_told(status.score, estimate.over_all if estimate else None)}"
+            f"  round {measured.round:<3} trained on {measured.trained_on:<4} {_told(status.score, estimate.over_all if estimate else None, status.unit)}"
         )
     return lines
 
 
-def _told(score: str, estimate: Estimate | None) -> str:
+def parts_in_words(parts: PartsStatus) -> str:
+    """How far a project is that asks for parts, in a sentence."""
+    share = parts.voxels / max(parts.of, 1)
+    return f"{parts.labelled} of {parts.asked} parts that were asked for are labelled; {share:.{1 if share >= 0.001 else 2}%} of all voxels have a label."
+
+
+def _told(score: str, estimate: Estimate | None, unit: str) -> str:
     if estimate is None or np.isnan(estimate.value):
         return "no label of what it has not seen is there yet"
     interval = "" if np.isnan(estimate.low) else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
-    return f"{score} {estimate.value:.3f}{interval} on what it has not seen, from {estimate.cases} cases"
+    return f"{score} {estimate.value:.3f}{interval} on what it has not seen, from {estimate.cases} {unit}s"

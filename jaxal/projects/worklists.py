@@ -43,7 +43,9 @@ def _pictures(project: Project, state: State, worklist: Worklist) -> dict[str, b
             continue
         shown = "with" if item.proposal_nifti else "without"
         round_ = state.cases[item.case].readings[worklist.reader].round
-        path = project.folder / "cache" / "pictures" / f"{plain_name(item.case)}-r{round_:03d}-{shown}-{len(state.classes)}.webp"
+        of_parts = f"-parts-{item.reading}" if item.parts else ""
+        name = f"{plain_name(item.case)}-r{round_:03d}-{shown}-{len(state.classes)}{of_parts}.webp"
+        path = project.folder / "cache" / "pictures" / name
         if not path.is_file():
             try:
                 drawn = kind.picture(item, worklist.classes)
@@ -108,7 +110,7 @@ def _item(project: Project, state: State, data: Path, reading: Reading, place: i
         case=reading.case,
         images=dict(zip(project.channels, project.image_paths(reading.case, data), strict=False)),
         result=inbox / plain_name(reading.case),
-        reason=_reason(project, reading),
+        reason=_reason(project, state, reading),
         place=place,
         minutes=_minutes(state, reading),
         returned=_came_back(state, reading),
@@ -126,10 +128,14 @@ def _came_back(state: State, reading: Reading) -> tuple[str, ...]:
     return (str(refused[-1].fields["sentence"]),) if refused and reading.is_open else ()
 
 
-def _reason(project: Project, reading: Reading) -> str:
+def _reason(project: Project, state: State, reading: Reading) -> str:
     """Why the case is asked for, in words that do not tell a random draw from the strategy's choice, because readers must not know."""
     if reading.part == "again":
         return "A label of this case is to be corrected."
+    if state.cases[reading.case].asked_parts:
+        if reading.round == 1 or reading.part == "first":
+            return "The first parts are a sample of all."
+        return "Labels of these parts would help the network."
     if reading.round == 1 or reading.part == "first":
         return "The first cases are a sample of all."
     return "Its label would help the network" + (

@@ -154,6 +154,9 @@ class Desk(Protocol):
     def next_case(self, reader: str) -> str | None:
         """Reserves the reader's next case, which is `current_case` from then on, and stays so when asked again; None if nothing is left."""
 
+    def asked_for(self, reader: str, case: str) -> str:
+        """What of a case is asked of a reader, in words; empty where that is all of it."""
+
     def skip(self, reader: str, case: str) -> None:
         """The reader gives a case back."""
 

@@ -129,11 +129,11 @@ def _sample(site: Site, request: Request, reader: Person, strategy: str) -> dict
     if case is None:
         return {}
     image = site.desk.image(case)
-    now = int(time.time())
+    now, asked_for = int(time.time()), site.desk.asked_for(reader.name, case)
     return {
         "id": site.identity.id_for(request, case),
         "name": plain_name(image.file_name),
-        "PatientID": case,
+        "PatientID": f"{case}: {asked_for}" if asked_for else case,  # the extension shows it, and has no other place to say this
         "checksum": f"SHA256:{image.sha256}",
         "ts": now,
         "strategy": {strategy: {"ts": now, "client_id": reader.name}},

@@ -20,12 +20,13 @@ from jaxal.projects.kind import Delivery
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.measures import honest, unseen
 from jaxal.projects.project import IGNORE, Project, check_images, plain_name, sha256_of
-from jaxal.projects.scans.labels import grid_of, read_version
+from jaxal.projects.scans.labels import grid_of, label_file, read_version
 from jaxal.projects.settle import settle
 from jaxal.projects.state import MERGED, CaseState, Reading, State
 from jaxal.projects.worklists import in_order
 from jaxal.server.background import Background
 from jaxal.server.desk import Counts, Decision, Entry, Handed, Image, Receipt, Role, Standing, UnknownCase, Version
+from jaxal.worklists.parts import words_of
 
 _STANDING: Mapping[str, Standing] = {"approve": "approved", "flag": "flagged"}
 
@@ -146,6 +147,12 @@ class ProjectDesk:
         decisions.release(self._project, busiest, [reading.case for reading in last], "idle reader", reader)
         return self._readings(self._state(), reader)
 
+    def asked_for(self, reader: str, case: str) -> str:
+        self._check(case)
+        about = self._state().cases[case]
+        parts = about.asked_parts if reader in about.readings else ()
+        return words_of(parts, grid_of(self._project.cases[case])) if parts else ""
+
     def skip(self, reader: str, case: str) -> None:
         with self._one_at_a_time:
             decisions.skip(self._project, reader, case)
@@ -184,7 +191,8 @@ class ProjectDesk:
         if reader is not None and not any(r.is_open and r.reader == reader for r in state.cases[case].readings.values()):
             return None
         path = self._beginning(state, case)
-        return self._without_ignored(case, path) if path and path.parent == self._project.label_path(case, "").parent else path
+        labels = (self._project.label_path(case, "").parent, self._project.folder / "cache" / "labels")
+        return self._without_ignored(case, path) if path and path.parent in labels else path
 
     def _beginning(self, state: State, case: str) -> Path | None:
         """What a reader of this case begins with: their own label where it came back, else the network's proposal, if they may see it."""
@@ -192,10 +200,12 @@ class ProjectDesk:
         if not self._draws or len(readings) != 1 or len(state.cases[case].readings) > 1:
             return None
         if readings[0].status == "returned":
-            own = [version for version in state.cases[case].versions if version.reader == readings[0].reader]
-            label = own[-1].name if own else state.cases[case].label
+            about = state.cases[case]
+            mine = [version for version in about.versions if version.reader == readings[0].reader]
+            own = [version for version in mine if version.parts == about.asked_parts]
+            label = own[-1].name if own else about.counts
             if label:
-                return self._project.label_path(case, label)
+                return label_file(self._project, state, case, label)
         path = self._project.proposal_path(case, readings[0].round, ".nii.gz")
         return path if self._project.shows(readings[0]) and path.is_file() else None
 
@@ -269,9 +279,9 @@ class ProjectDesk:
         """Asks for another label, unless the one that is flagged counts no more and is no part of one that does."""
         state, why = self._state(), text.strip() or "the reviewer asks to look at it again"
         about = state.cases[case]
-        flagged, label = about.version(version), about.label
+        flagged, label, counting = about.version(version), about.label, (about.counts or "").split("/")
         is_part = flagged.attempt == about.attempt and (label is None or about.version(label).reader == MERGED)
-        if label != version and not is_part:
+        if version not in counting and not is_part:
             return
         if flagged.reader in state.readers:
             reading = about.readings.get(flagged.reader)
@@ -322,7 +332,7 @@ class ProjectDesk:
 
 
 def _is_complete(case: CaseState) -> bool:
-    return case.label is not None and case.status == "labelled"
+    return case.counts is not None and case.status == "labelled"
 
 
 def _delivery(handed: Handed) -> Delivery:

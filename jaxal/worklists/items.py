@@ -47,6 +47,18 @@ class Guess(NamedTuple):
     probability: float
 
 
+class AskedPart(NamedTuple):
+    """A part of a scan that is to be drawn in, where not all of it is.
+
+    Attributes:
+      words: by which a reader finds it (`parts.words_of_part`).
+      middle_mm: of it, to the right, to the front and to the head.
+    """
+
+    words: str
+    middle_mm: tuple[float, ...]
+
+
 class Item(NamedTuple):
     """A case that a reader is asked for.
 
@@ -65,6 +77,8 @@ class Item(NamedTuple):
       reading: the reader's how-manieth reading of the case this is. A case that came back keeps the number and opens with the reader's
         own work; one that is asked for anew has another and opens afresh.
       guess: the network's, of images with one class; None where readers shall not see one.
+      parts: of the scan that are to be drawn in; empty where all of it is.
+      mask: of these parts on the scan's own grid, `.nii.gz`: the first has the value 1, the second 2, and so on; None where there are none.
     """
 
     case: str
@@ -80,6 +94,8 @@ class Item(NamedTuple):
     state: State = "asked"
     reading: int = 1
     guess: Guess | None = None
+    parts: tuple[AskedPart, ...] = ()
+    mask: Path | None = None
 
     @property
     def image(self) -> Path:

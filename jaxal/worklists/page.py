@@ -138,6 +138,7 @@ def _card(item: Item, worklist: Worklist, folder: Path | None, picture: bytes | 
         f"<h2><span>{item.place}. {html.escape(item.case)}</span><small>{STATES[item.state]}{minutes}</small></h2>",
         *(f'<p class="returned">Returned because {html.escape(_lower(reason))}</p>' for reason in item.returned),
         f'<p class="reason">{html.escape(item.reason)}</p>',
+        _parts(item, folder) if item.state != "delivered" else "",
     ]
     if picture and item.state != "delivered":
         parts.append(_figure(item, worklist, picture))
@@ -150,9 +151,29 @@ def _card(item: Item, worklist: Worklist, folder: Path | None, picture: bytes | 
     return f'<section class="card {look}">{"".join(parts)}</section>'
 
 
+def _parts(item: Item, folder: Path | None) -> str:
+    """What of the case is asked for, where that is not all of it, and the file that shows it in any viewer."""
+    if not item.parts:
+        return ""
+    listed = "".join(f"<li>{html.escape(part.words)}</li>" for part in item.parts)
+    shown = (
+        ""
+        if item.mask is None or folder is None
+        else f"To see where that is, lay this file over the scan:{_copy(str(item.mask))}"
+    )
+    return (
+        f"<p>Draw all that is there in {'this part' if len(item.parts) == 1 else 'these parts'}, and only there; nothing else is taken:</p>"
+        f'<ol class="parts">{listed}</ol>{shown}'
+    )
+
+
 def _figure(item: Item, worklist: Worklist, picture: bytes) -> str:
     told = ""
-    if worklist.kind == "scans" and item.uncertainty:
+    if item.parts:
+        told = "Through the middle of the first part; white lines frame what is asked for"
+        told += ", with the outline of the network's proposal" if item.proposal_nifti else ""
+        told += "; below, yellow is where the network is unsure." if item.uncertainty else "."
+    elif worklist.kind == "scans" and item.uncertainty:
         told = "Through the most uncertain place, which the lines point at"
         told += "; above with the outline of the network's proposal" if item.proposal_nifti else ""
         told += "; below, yellow is where the network is unsure."

@@ -25,6 +25,7 @@ def draw_why(
     uncertainty: np.ndarray | None,
     spacing_mm: Sequence[float],
     colours: Sequence[tuple[int, int, int]],
+    asked: np.ndarray | None = None,
 ) -> bytes:
     """Three orthogonal slices through the most uncertain place as a WebP image, and below them, in warm colours, the uncertainty.
 
@@ -36,8 +37,12 @@ def draw_why(
       uncertainty: of the same shape; its largest value is the brightest.
       spacing_mm: of the voxels along each axis.
       colours: of the classes 1, 2 … in the proposal's outlines, red, green and blue.
+      asked: map of parts 1, 2 … of the same shape that are asked for; slices go through the middle of the first, and lines frame all.
     """
-    place = most_uncertain(uncertainty, spacing_mm) if uncertainty is not None else fullest(proposal, image.shape)
+    if asked is not None:
+        place = middle_of_part(asked)
+    else:
+        place = most_uncertain(uncertainty, spacing_mm) if uncertainty is not None else fullest(proposal, image.shape)
     low, high = grey_range(image)
     brightest = max(float(uncertainty.max()), 1e-6) if uncertainty is not None else 1.0
     columns = []
@@ -50,6 +55,10 @@ def draw_why(
             draw_outlines(rows[0], slice_of(proposal, place, axis, size), colours)
         if uncertainty is not None:
             rows.append(_warm(grey, np.clip(slice_of(uncertainty, place, axis, size) / brightest, 0, 1)))
+        if asked is not None:
+            for row in rows:
+                draw_outlines(row, _off_the_edge(slice_of(asked, place, axis, size) > 0), [CROSS])
+        elif uncertainty is not None:
             across, up = others
             at = (1 - (place[up] + 0.5) / image.shape[up]) * size[1], (place[across] + 0.5) / image.shape[across] * size[0]
             for row in rows:
@@ -77,6 +86,15 @@ def most_uncertain(uncertainty: np.ndarray, spacing_mm: Sequence[float]) -> tupl
     return x, y, z
 
 
+def middle_of_part(asked: np.ndarray) -> tuple[int, int, int]:
+    """The voxel in the middle of the first part of a map of parts; the map's own middle where it is empty."""
+    places = [np.flatnonzero((asked == 1).any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    x, y, z = (
+        int((ends[0] + ends[-1] + 1) // 2) if len(ends) else size // 2 for ends, size in zip(places, asked.shape, strict=True)
+    )
+    return x, y, z
+
+
 def picture_of(item: Item, classes: Sequence[Class]) -> bytes:
     """The picture of a case with its scan, proposal and uncertainty from their files.
 
@@ -100,7 +118,7 @@ def picture_of(item: Item, classes: Sequence[Class]) -> bytes:
         return other
 
     colours = [entry.rgb for entry in classes]
-    return draw_why(values, fitting(item.proposal_nifti), fitting(item.uncertainty), spacing, colours)
+    return draw_why(values, fitting(item.proposal_nifti), fitting(item.uncertainty), spacing, colours, fitting(item.mask))
 
 
 def click_image(path: Path) -> tuple[bytes, int]:
@@ -207,6 +225,13 @@ def _warm(grey: np.ndarray, unsure: np.ndarray) -> np.ndarray:
     """A grey picture under a heat: dark grey where the network is sure, orange to yellow where it is not."""
     heat = np.stack([grey * 120 + unsure * 135, grey * 120 * (1 - unsure) + 180 * unsure**2, grey * 120 * (1 - unsure)], -1)
     return np.clip(np.nan_to_num(heat), 0, 255).astype(np.uint8)
+
+
+def _off_the_edge(inside: np.ndarray) -> np.ndarray:
+    """A slice of a part that leaves the picture's edge free, so that its frame is seen where the part covers all of the slice."""
+    inside = inside.astype(np.uint8)
+    inside[[0, -1]] = inside[:, [0, -1]] = 0
+    return inside
 
 
 def _draw_cross(picture: np.ndarray, place: tuple[int, int]) -> None:

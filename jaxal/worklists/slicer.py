@@ -43,6 +43,8 @@ def _item(item: Item, folder: Path) -> dict[str, Any]:
         "images": [[channel, places(path)] for channel, path in item.images.items()],
         "proposal": places(item.proposal_seg),
         "uncertainty": places(item.uncertainty),
+        "parts": [[part.words, list(part.middle_mm)] for part in item.parts],
+        "mask": places(item.mask),
         "result": places(with_ending(item.result, ".seg.nrrd")),
         "answer": places(with_ending(item.result, ".json")),
         "unfinished": places(with_ending(item.unfinished, ".seg.nrrd")),

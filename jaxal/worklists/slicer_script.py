@@ -10,8 +10,8 @@ Calls of Slicer that it relies on, by where they are documented:
     `SetReferenceImageGeometryParameterFromVolumeNode`, `slicer.modules.segmenteditor.widgetRepresentation().self().editor`.
   Script repository, gui.md: `slicer.util.selectModule`, `slicer.util.mainWindow`, the node "Crosshair" with
     `CursorPositionModifiedEvent`, `GetStorageNode`, `AddDefaultStorageNode`, `SetFileName`, `--python-script`.
-  Script repository, volumes.md and models.md: `slicer.util.loadVolume` with `colorNodeID`, "vtkMRMLColorTableNodeWarm1".
-  slicer/util.py: properties `name`, `show`, `singleFile` of `loadVolume`; `setSliceViewerLayers`, `infoDisplay`, `errorDisplay`.
+  Script repository, volumes.md, models.md, markups.md: `loadVolume` with `colorNodeID`, "vtkMRMLColorTableNodeWarm1", `JumpSlicesToLocation`.
+  slicer/util.py: properties `name`, `show`, `singleFile`, `labelmap` of `loadVolume`; `setSliceViewerLayers`, `infoDisplay`, `errorDisplay`.
   API (apidocs.slicer.org): `vtkSegmentation.AddEmptySegment(id, name, color)`, `vtkOrientedImageData.IsEmpty`,
     `vtkMRMLStorableNode.GetModifiedSinceRead`, `qMRMLSegmentEditorWidget.setSegmentationNode`, `.setSourceVolumeNode` (before Slicer 5.2
     `.setMasterVolumeNode`), `vtkMRMLSegmentationStorageNode` (`saveNode` writes the whole grid of the image, not the drawn part).
@@ -191,8 +191,8 @@ class Session:
 
     def __init__(self, slicer, worklist=None, now=time.monotonic):
         self.slicer, self.worklist, self._now = slicer, WORKLIST if worklist is None else worklist, now
-        self.items, self.place = self.worklist["items"], -1
-        self.volumes, self.segmentation, self.unsure, self.clock = [], None, None, Clock(now=now)
+        self.items, self.place, self.part = self.worklist["items"], -1, -1
+        self.volumes, self.segmentation, self.unsure, self.asked, self.clock = [], None, None, None, Clock(now=now)
 
     @property
     def item(self):
@@ -216,11 +216,22 @@ class Session:
     def open(self, place, comment=""):
         """Closes the case that is open, and opens another; an error leaves none open, and the way on is free."""
         self.close(comment)
-        self.place, item = place, self.items[place]
+        self.place, self.part, item = place, -1, self.items[place]
         self.volumes = load_volumes(self.slicer, item)
         self.segmentation = load_segmentation(self.slicer, item, self.worklist["classes"], self.volumes[0])
         self.clock = Clock(self.notes(item).get("seconds", 0.0), self._now)
         show_case(self.slicer, self.volumes, self.segmentation)
+        if item["parts"]:
+            self.next_part()
+
+    def next_part(self):
+        """Colours what is asked for, where that is not all of the case, and moves the slice views to the next part of it."""
+        parts, path = self.item["parts"], located(self.item["mask"])
+        if path and self.asked is None:
+            self.asked = self.slicer.util.loadVolume(path, {"name": "asked for", "show": False, "labelmap": True})
+            self.slicer.util.setSliceViewerLayers(label=self.asked, labelOpacity=0.2)
+        self.part = (self.part + 1) % len(parts)
+        self.slicer.modules.markups.logic().JumpSlicesToLocation(*parts[self.part][1], True)
 
     def show_unsure(self, shown):
         """Lays the network's uncertainty over the image, or takes it away."""
@@ -276,10 +287,9 @@ class Session:
         if self.segmentation is not None:
             self.clock.touch()
             self.keep(comment)
-        for node in [*self.volumes, self.segmentation, self.unsure]:
-            if node is not None:
-                self.slicer.mrmlScene.RemoveNode(node)
-        self.volumes, self.segmentation, self.unsure = [], None, None
+        for node in filter(None, [*self.volumes, self.segmentation, self.unsure, self.asked]):
+            self.slicer.mrmlScene.RemoveNode(node)
+        self.volumes, self.segmentation, self.unsure, self.asked = [], None, None, None
 
 
 class Panel:
@@ -293,18 +303,19 @@ class Panel:
         inside = qt.QWidget()
         rows = qt.QVBoxLayout(inside)
         self.told, self.comment, self.nothing = qt.QLabel(), qt.QLineEdit(), qt.QCheckBox("Nothing to see here")
-        self.unsure = qt.QCheckBox("Show where the network is unsure")
+        self.unsure, self.next_part = qt.QCheckBox("Show where the network is unsure"), qt.QPushButton("Next part")
         self.told.setTextFormat(qt.Qt.PlainText)
         self.told.setWordWrap(True)
         self.comment.setPlaceholderText("Comment, without patients' names")
         hand_in, before, after = qt.QPushButton("Hand in"), qt.QPushButton("Previous case"), qt.QPushButton("Next case")
-        for widget in (self.told, self.unsure, self.nothing, self.comment, hand_in, before, after):
+        for widget in (self.told, self.next_part, self.unsure, self.nothing, self.comment, hand_in, before, after):
             rows.addWidget(widget)
         rows.addStretch(1)
         hand_in.connect("clicked()", self.hand_in)
         before.connect("clicked()", lambda: self.go(-1))
         after.connect("clicked()", lambda: self.go(1))
         self.unsure.connect("toggled(bool)", session.show_unsure)
+        self.next_part.connect("clicked()", session.next_part)
         self.dock.setWidget(inside)
         window.addDockWidget(qt.Qt.RightDockWidgetArea, self.dock)
         self.timer = qt.QTimer()
@@ -344,6 +355,7 @@ class Panel:
         self.nothing.setChecked(False)
         self.unsure.setChecked(False)
         self.unsure.setVisible(located(self.session.item["uncertainty"]) is not None)
+        self.next_part.setVisible(len(self.session.item["parts"]) > 1)
 
     def hand_in(self):
         """Hands in, and opens the next case."""
@@ -363,7 +375,7 @@ def told(item, place, count):
     """What a reader is told of a case."""
     lines = ["Case " + item["case"] + " (" + str(place + 1) + " of " + str(count) + ")"]
     lines += ["It came back: " + reason for reason in item["returned"]]
-    lines.append(item["reason"])
+    lines += [item["reason"], *("Draw only in " + words + "." for words, _ in item["parts"])]
     if item["minutes"] is not None:
         lines.append("About " + str(max(1, round(item["minutes"]))) + " minutes.")
     return "\n\n".join(lines)

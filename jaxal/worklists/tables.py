@@ -52,7 +52,8 @@ def csv_text(worklist: Worklist) -> str:
     """A table for 3D Slicer's extensions CART and CaseIterator, and for people.
 
     CART reads `uid`, each `volume_<channel>` and `segmentation_proposal`. CaseIterator reads `path`, `image` and `mask`, as its window names
-    them from the start; `path` is empty because the paths are whole. Its `ID` names the case while it loads.
+    them from the start; `path` is empty because the paths are whole. Its `ID` names the case while it loads. Where parts of scans are asked for,
+    `parts` tells them in words, and `asked_for` is the file that shows them.
     """
     columns = {channel: _volume_column(channel, place) for place, channel in enumerate(channels(worklist))}
     text = io.StringIO()
@@ -69,7 +70,8 @@ def csv_text(worklist: Worklist) -> str:
         "reason",
         "minutes",
     ]
-    rows = csv.DictWriter(text, [*head, "returned", "result"], lineterminator="\n", restval="")
+    of_parts = ["parts", "asked_for"] if any(item.parts for item in worklist.items) else []
+    rows = csv.DictWriter(text, [*head, "returned", "result", *of_parts], lineterminator="\n", restval="")
     rows.writeheader()
     for item in in_order(worklist.items):
         proposal = str(item.proposal_seg or item.proposal_nifti or "")
@@ -88,8 +90,13 @@ def csv_text(worklist: Worklist) -> str:
                 "minutes": "" if item.minutes is None else f"{item.minutes:.1f}",
                 "result": f"{item.result}.nii.gz" if worklist.kind == "scans" else "",
             }
+            | ({"parts": _words(item), "asked_for": str(item.mask or "")} if of_parts else {})
         )
     return text.getvalue()
+
+
+def _words(item: Item) -> str:
+    return "; ".join(part.words for part in item.parts)
 
 
 def _volume_column(channel: str, place: int) -> str:
@@ -112,7 +119,9 @@ def mitk_text(worklist: Worklist, folder: Path, labels: str = MITK_LABELS) -> st
     for item in in_order(worklist.items):
         if item.state == "delivered":
             continue
-        why = " ".join([*(f"Came back: {reason}" for reason in item.returned), item.reason])
+        where = [f"Draw only in {_words(item)}."] if item.parts else []
+        where += [f"To see where that is, add {relative(item.mask, folder)}."] if item.mask else []
+        why = " ".join([*(f"Came back: {reason}" for reason in item.returned), item.reason, *where])
         task = {"Name": item.case, "Description": html.escape(why, quote=False), "Image": relative(item.image, folder)}
         if item.proposal_nifti:
             task["Segmentation"] = relative(item.proposal_nifti, folder)

@@ -11,10 +11,12 @@ from made_projects import Clock, Made, Watcher
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.projects import start as starting
 from jaxal.projects.images import start as of_images
-from jaxal.projects.kind import Beginning
+from jaxal.projects.kind import AskedUnits, Beginning
 from jaxal.projects.scans import start as of_scans
 from jaxal.projects.settings import Protocol
 from jaxal.studies.scans import showing_on
+
+WHOLE = AskedUnits()
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +40,12 @@ def quick(monkeypatch):
 def begin(scans, tmp_path, quick):
     """Starts a project: `begin(readers=…, **protocol)`."""
 
-    def make(readers=("anna", "ben"), data=None, name="project", labels=(), config=None, **protocol):
+    def make(readers=("anna", "ben"), data=None, name="project", labels=(), config=None, units=WHOLE, **protocol):
         clock = Clock()
         folder = tmp_path / name
         asked = Beginning(
             data or scans / "data", labels, readers, Protocol(**{"size": 5, "strategy": "entropy", **protocol}),
-            config or FolderConfig(need_labels=False), "smoke",
+            config or FolderConfig(need_labels=False), "smoke", units=units,
         )  # fmt: skip
         starting.start(folder, asked, showing_on(Watcher()), clock)
         return Made(folder, scans / "truth", clock)

@@ -115,7 +115,7 @@ def fake_slicer(old=False, full=False):
     )
 
     def load_volume(path, properties):
-        assert Path(path).is_file() and properties.keys() <= {"name", "show", "singleFile", "colorNodeID"}
+        assert Path(path).is_file() and properties.keys() <= {"name", "show", "singleFile", "colorNodeID", "labelmap"}
         nodes.append(Node(properties["name"], "volume", path))
         return nodes[-1]
 
@@ -145,7 +145,7 @@ def fake_slicer(old=False, full=False):
         return nodes[-1]
 
     def set_layers(**given):
-        assert given.keys() <= {"background", "foreground", "foregroundOpacity", "fit"}
+        assert given.keys() <= {"background", "foreground", "foregroundOpacity", "fit", "label", "labelOpacity"}
         layers.update(given)
 
     slicer.mrmlScene = types.SimpleNamespace(AddNewNodeByClass=add_node, RemoveNode=nodes.remove)
@@ -154,7 +154,12 @@ def fake_slicer(old=False, full=False):
         selectModule=lambda name: layers.update(module=name), errorDisplay=shown.append, infoDisplay=shown.append,
     )  # fmt: skip
     widget = types.SimpleNamespace(self=lambda: types.SimpleNamespace(editor=editor))
-    slicer.modules = types.SimpleNamespace(segmenteditor=types.SimpleNamespace(widgetRepresentation=lambda: widget))
+    slicer.jumps = []
+    logic = types.SimpleNamespace(JumpSlicesToLocation=lambda r, a, s, centred: slicer.jumps.append((r, a, s)))
+    slicer.modules = types.SimpleNamespace(
+        segmenteditor=types.SimpleNamespace(widgetRepresentation=lambda: widget),
+        markups=types.SimpleNamespace(logic=lambda: logic),
+    )
     return slicer
 
 

@@ -11,6 +11,7 @@ import pytest
 from asked_cases import CLASSES, NASTY, scans
 
 from jaxal.worklists import slicer, slicer_script
+from jaxal.worklists.items import AskedPart
 from jaxal.worklists.tables import with_ending
 
 
@@ -375,3 +376,22 @@ def test_the_line_for_the_console_runs_the_script(worklist, monkeypatch, tmp_pat
     namespace = {"__name__": "__main__"}
     exec(slicer.console_line(folder / "slicer_worklist.py"), namespace)
     assert len(fake.shown) == 2 and namespace["HERE"] == str(folder)
+
+
+def test_parts_are_coloured_and_gone_to_one_after_the_other(worklist, tmp_path):
+    parts = (AskedPart("axial slice 3 of 20", (1.0, 2.0, 3.0)), AskedPart("axial slice 9 of 20", (1.0, 2.0, 9.0)))
+    mask = tmp_path / "asked.nii.gz"
+    mask.write_text("")
+    worklist.items[0] = worklist.items[0]._replace(parts=parts, mask=mask)
+    fake = fake_slicer.fake_slicer()
+    script = run(worklist)
+    open_ = script.Session(fake)
+    open_.open(0)
+    assert fake.jumps == [(1.0, 2.0, 3.0)] and fake.layers["label"].name == "asked for"
+    assert "Draw only in axial slice 9 of 20." in script.told(open_.item, 0, 2)
+    open_.next_part()
+    open_.next_part()
+    assert [place[2] for place in fake.jumps] == [3.0, 9.0, 3.0]
+    assert sum(node.name == "asked for" for node in fake.nodes) == 1
+    open_.open(1)
+    assert len(fake.jumps) == 3 and all(node.name != "asked for" for node in fake.nodes)

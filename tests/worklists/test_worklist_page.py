@@ -209,6 +209,20 @@ def test_a_case_without_uncertainty_shows_its_proposal_and_one_without_both_its_
         assert decoded(pictures.draw_why(values, None, None, (1.0, 1.0, 1.0), COLOURS)).shape == (240, 726, 3)
 
 
+def test_what_is_asked_for_is_framed_and_shown_through_its_middle():
+    asked = np.zeros((24, 24, 24), np.uint8)
+    asked[4:14, 6:18, 8:20] = 1
+    asked[20:, 20:, 20:] = 2
+    assert pictures.middle_of_part(asked) == (9, 12, 14)
+    picture = decoded(pictures.draw_why(np.zeros(asked.shape), None, None, (1.0, 1.0, 1.0), COLOURS, asked))[:, 1:241]
+    framed = np.argwhere(close_to(picture, (255, 255, 255)))
+    assert framed.min(0).tolist() == pytest.approx([60, 40], abs=3) and framed.max(0).tolist() == pytest.approx([179, 139], abs=3)
+    assert not close_to(picture[75:165, 55:125], (255, 255, 255)).any(), "inside, the scan is seen"
+    whole = np.ones(asked.shape, np.uint8)
+    edge = decoded(pictures.draw_why(np.zeros(asked.shape), None, None, (1.0, 1.0, 1.0), COLOURS, whole))[:, 1:241]
+    assert close_to(edge[1:4], (255, 255, 255)).any(), "a part that is all of the slice has a frame, too"
+
+
 def test_a_scan_stored_in_another_orientation_has_the_same_picture(tmp_path):
     item = write_scan(scans(tmp_path, NASTY[:1]))
     before = pictures.picture_of(item, CLASSES)

@@ -11,7 +11,7 @@ from jaxal.files import write_text
 from jaxal.labels.writing import write_nifti
 from jaxal.projects.kind import Exporting
 from jaxal.projects.project import IGNORE, Project
-from jaxal.projects.scans.labels import grid_of, read_version
+from jaxal.projects.scans.labels import grid_of, read_label
 from jaxal.projects.state import State
 
 
@@ -21,7 +21,7 @@ def write_scans(project: Project, state: State, exporting: Exporting) -> None:
     for done, (id_, version) in enumerate(exporting.labels):
         exporting.progress(done, len(exporting.labels))
         images, label = _places(project, layout, id_)
-        values = read_version(project, id_, version)
+        values = read_label(project, state, id_, version)
         unknown |= bool((values == IGNORE).any())
         values = np.where(values == IGNORE, len(state.classes), values)
         if layout == "decathlon" and len(project.cases[id_].images) > 1:

@@ -1,14 +1,15 @@
 """All that projects of scans do in a way of their own."""
 
 from jaxal.assessment.reader_error import DICE
-from jaxal.projects.kind import Kind
+from jaxal.projects.kind import Kind, PartsOfCases
 from jaxal.projects.scans.export import write_scans
 from jaxal.projects.scans.labels import dice_between, receive_map, settle_maps, strange_values
 from jaxal.projects.scans.measures import dice_between_rounds, dice_of_proposals, sizes_of_proposals
 from jaxal.projects.scans.network import is_proposed, ready, write_proposals
+from jaxal.projects.scans.parts import draw_parts, own_parts, scores_of_parts, sizes_are_unknown
 from jaxal.projects.scans.start import existing, find, freeze
 from jaxal.projects.scans.worklists import complete
-from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
 from jaxal.worklists.pictures import picture_of
 
 SCANS = Kind(
@@ -37,4 +38,12 @@ SCANS = Kind(
     picture=picture_of,
     problems=strange_values,
     export=write_scans,
+)
+PARTS_OF_SCANS = SCANS._replace(
+    task=SEGMENTATION_OF_PARTS,
+    size=40,
+    minutes=2.0,
+    test_cases=0,
+    sizes=sizes_are_unknown,
+    parts=PartsOfCases(own_parts, draw_parts, scores_of_parts),
 )

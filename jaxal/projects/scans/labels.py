@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -16,6 +17,7 @@ from jaxal.projects.kind import Delivery, Received, Settled, minutes_of
 from jaxal.projects.project import IGNORE, Project
 from jaxal.projects.settings import Source
 from jaxal.projects.state import MERGED, State, Version
+from jaxal.worklists.parts import words_of
 
 NEAR = 0.5  # of the Dice below which two readers are disputed: what two of three must reach for the three to be made one
 
@@ -62,9 +64,12 @@ def expected_of(project: Project, state: State, delivery: Delivery, confirmed: C
 
 def _expected(project: Project, state: State, delivery: Delivery) -> Expected:
     scan = project.cases[delivery.case]
+    parts = state.cases[delivery.case].parts_for(delivery.reader)
     return Expected(
         case=scan.id,
         grid=grid_of(scan),
+        parts=parts,
+        asked_for=words_of(parts, grid_of(scan)),
         classes=tuple(state.classes[1:]),
         others={other.id: grid_of(other) for other in project.settings.cases if other.id != scan.id},
         history=history_of(state),
@@ -92,8 +97,30 @@ def history_of(state: State) -> History:
 
 
 def read_version(project: Project, case: str, version: str) -> np.ndarray:
-    """A stored label on the case's own grid."""
+    """A stored version on the case's own grid."""
     return read_map(project.label_path(case, version))
+
+
+def read_label(project: Project, state: State, case: str, label: str) -> np.ndarray:
+    """A label that counts on the case's own grid: a version, or several that lie one over the other (`CaseState.counts`)."""
+    versions = state.cases[case].versions_of(label)
+    labels = read_version(project, case, versions[0].name)
+    for version in versions[1:]:
+        later = read_version(project, case, version.name)
+        for start, size in version.parts:
+            box = tuple(slice(first, first + length) for first, length in zip(start, size, strict=True))
+            labels[box] = later[box]
+    return labels
+
+
+def label_file(project: Project, state: State, case: str, label: str) -> Path:
+    """The file of a label that counts; of several versions it is made, and can be made anew."""
+    if "/" not in label:
+        return project.label_path(case, label)
+    path = project.folder / "cache" / "labels" / f"{case}-{state.cases[case].digest_of(label)[:16]}.nii.gz"
+    if not path.is_file():
+        write_nifti(path, read_label(project, state, case, label), grid_of(project.cases[case]))
+    return path
 
 
 def read_map(path: Any) -> np.ndarray:

@@ -11,21 +11,37 @@ from jaxal.files import write_text
 from jaxal.labels.survey import survey
 from jaxal.projects.kind import Size
 from jaxal.projects.project import IGNORE, Project
-from jaxal.projects.scans.labels import grid_of, read_map, read_version
+from jaxal.projects.scans.labels import grid_of, read_label, read_map
 from jaxal.projects.state import State
+from jaxal.types import Part
 
 
 def dice_of_proposals(project: Project, state: State, wanted: Sequence[tuple[str, int, str]]) -> np.ndarray:
     """Dice of a round's proposal for a case and a version of its label, on the case's own grid, `[how many, classes - 1]`."""
 
     def key(id_: str, round_: int, version: str) -> str:
-        return f"{id_}/r{round_:03d}/{state.cases[id_].version(version).digest[:16]}/{len(state.classes)}"
+        return f"{id_}/r{round_:03d}/{state.cases[id_].digest_of(version)[:16]}/{len(state.classes)}"
 
     def dice(id_: str, round_: int, version: str) -> list[float]:
         guess = read_map(project.proposal_path(id_, round_, ".nii.gz"))
-        return dice_of_maps(guess, read_version(project, id_, version), len(state.classes))
+        return dice_of_maps(guess, read_label(project, state, id_, version), len(state.classes))
 
     return _kept(project.folder / "cache" / "dice.json", wanted, key, dice, len(state.classes) - 1)
+
+
+def dice_in_parts(project: Project, state: State, wanted: Sequence[tuple[str, int, Part]]) -> np.ndarray:
+    """Dice of a round's proposal for a case and the label that counts of it, in a part that has one, `[how many, classes - 1]`."""
+
+    def key(id_: str, round_: int, part: Part) -> str:
+        case = state.cases[id_]
+        return f"{id_}/r{round_:03d}/{case.digest_of(str(case.counts))[:16]}/{len(state.classes)}/{part}"
+
+    def dice(id_: str, round_: int, part: Part) -> list[float]:
+        box = tuple(slice(first, first + length) for first, length in zip(*part, strict=True))
+        guess = read_map(project.proposal_path(id_, round_, ".nii.gz"))[box]
+        return dice_of_maps(guess, read_label(project, state, id_, str(state.cases[id_].counts))[box], len(state.classes))
+
+    return _kept(project.folder / "cache" / "dice-in-parts.json", wanted, key, dice, len(state.classes) - 1)
 
 
 def dice_between_rounds(project: Project, state: State, wanted: Sequence[tuple[str, int, int]]) -> np.ndarray:

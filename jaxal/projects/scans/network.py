@@ -13,13 +13,14 @@ from jaxal.data.scans.prepare import prepare, prepared_shape
 from jaxal.labels.writing import write_seg_nrrd
 from jaxal.projects.kind import Guessing, Progress, Ready
 from jaxal.projects.project import IGNORE, Project
-from jaxal.projects.scans.labels import grid_of
+from jaxal.projects.scans.labels import grid_of, label_file
+from jaxal.projects.scans.parts import arguments_of, known_at
 from jaxal.projects.state import State
 from jaxal.rounds.setup import Task
 from jaxal.scoring.members import predict
-from jaxal.studies.scans import Chosen, make_task
+from jaxal.studies.scans import Chosen, ScanArguments, make_task
 from jaxal.tasks.original_grid import to_original_grid, values_on_original_grid, write_image
-from jaxal.types import Params
+from jaxal.types import Case, Label, Params
 
 
 def ready(project: Project, state: State, labels: Sequence[tuple[str, str]], showing: Showing) -> Ready:
@@ -37,9 +38,9 @@ def ready(project: Project, state: State, labels: Sequence[tuple[str, str]], sho
         if state.cases[id_].excluded is not None:
             continue
         version = version_of.get(id_)
-        path = project.label_path(id_, version) if version else None
+        path = label_file(project, state, id_, version) if version else None
         files.append(Files(id_, scan.subject, project.image_paths(id_, data), path))
-        digest = state.cases[id_].version(version).digest[:16] if version else ""
+        digest = state.cases[id_].digest_of(version)[:16] if version else ""
         fingerprints[id_] = Fingerprint(scan.fingerprint, digest, f"{scan.fingerprint}{digest}")
     groups = {scan.subject: scan.group for scan in project.settings.cases}
     listing = ScanListing(project.settings.layout, scans.channels, tuple(state.classes), IGNORE, tuple(files))
@@ -47,11 +48,22 @@ def ready(project: Project, state: State, labels: Sequence[tuple[str, str]], sho
         dataset = prepare(listing, groups, scans.plan, project.prepared, fingerprints, progress)
     patch = None if scans.plan.whole else scans.plan.patch
 
-    def task(chosen: Chosen, start: Literal["scratch", "warm"], identity: Mapping[str, Any]) -> Task:
-        return make_task(folder.Ready(dataset, scans.plan, listing, "", None), scans.preset, chosen, start, identity, patch)
+    asked = ScanArguments() if scans.parts is None else arguments_of(scans.parts)
 
-    preset = scans.preset
-    return Ready({case.id: case for case in dataset.cases}, task, preset.members, preset.batch_size, scans.plan.digest())
+    def task(chosen: Chosen, start: Literal["scratch", "warm"], identity: Mapping[str, Any]) -> Task:
+        made = folder.Ready(dataset, scans.plan, listing, "", None)
+        return make_task(made, scans.preset, chosen, start, identity, patch, asked)
+
+    preset, known = scans.preset, {}
+    if scans.parts is not None:
+        known = {id_: label for id_, name in labels if (label := known_at(project, state, id_, name))}
+    cases = {case.id: _in_parts(case, known.get(case.id)) for case in dataset.cases}
+    return Ready(cases, task, preset.members, preset.batch_size, scans.plan.digest(), known)
+
+
+def _in_parts(case: Case, known: Label | None) -> Case:
+    """A case whose label knows in which parts it tells anything, so that patches are drawn around them."""
+    return case if known is None or case.label is None else case._replace(label=case.label._replace(parts=known.parts))
 
 
 def write_proposals(

@@ -1,6 +1,7 @@
 """The beginning of a project of scans: they are found, checked and planned for, and label maps that lie beside them are read."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 from jaxal.data.cases import fingerprint_of
 from jaxal.data.scans.folder import Showing, check_spacings, groups_of, look_at_all
 from jaxal.data.scans.layouts import Files, ScanListing, find_cases
-from jaxal.data.scans.plan import check_looks, make_plan
+from jaxal.data.scans.own_grid import slices_lie_along
+from jaxal.data.scans.plan import Plan, check_looks, make_plan
 from jaxal.data.scans.prepare import prepare
 from jaxal.data.scans.unlabelled import flat_scans, listed_scans
 from jaxal.errors import UserError
@@ -21,8 +23,9 @@ from jaxal.networks.unet import UNetConfig
 from jaxal.projects.kind import Beginning, Found, Received, check_classes
 from jaxal.projects.project import IGNORE, Project
 from jaxal.projects.scans.labels import grid_of, received_of
-from jaxal.projects.settings import OfScans, Protocol, Settings, Source, new_settings
+from jaxal.projects.settings import OfParts, OfScans, Protocol, Settings, Source, new_settings
 from jaxal.studies.presets import OWN_SCANS, Preset
+from jaxal.studies.units import search_for
 
 
 def find(asked: Beginning) -> Found:
@@ -55,6 +58,8 @@ def freeze(folder: Path, asked: Beginning, found: Found, showing: Showing) -> Se
     check_spacings(looks, listing)
     size, config = OWN_SCANS[asked.preset], asked.folder
     plan = make_plan(listing.channels, looks, config.patch_voxels or size.patch_voxels, config.spacing_mm or None, config.levels)
+    cases = tuple(_source(case, found.groups, files[case.id].image, found.root) for case in listing.cases)
+    parts = _parts(asked, plan, cases)
     bare = listing._replace(cases=tuple(case._replace(label=None) for case in listing.cases), ignore=IGNORE)
     with showing("preparing") as progress:
         prepare(bare, found.groups, plan, folder / "prepared", files, progress)
@@ -64,12 +69,27 @@ def freeze(folder: Path, asked: Beginning, found: Found, showing: Showing) -> Se
         data=str(found.root.resolve()),
         layout=listing.layout,
         classes=listing.classes,
-        cases=tuple(_source(case, found.groups, files[case.id].image, found.root) for case in listing.cases),
-        of_scans=OfScans(listing.channels, plan, preset),
+        cases=cases,
+        of_scans=OfScans(listing.channels, plan, preset, parts),
         of_images=None,
         start=asked.start,
         protocol=asked.protocol,
     )
+
+
+def _parts(asked: Beginning, plan: Plan, cases: Sequence[Source]) -> OfParts | None:
+    """Which parts of scans are asked for.
+
+    Raises:
+      UserError: a part is larger than the largest scan.
+    """
+    unit = asked.units.unit
+    if unit not in ("slice", "box"):
+        return None
+    usual = Counter(slices_lie_along(np.array(scan.affine)) for scan in cases)
+    axis = max(usual, key=lambda axis: (usual[axis], axis))
+    search = search_for(asked.units.options(axis), plan.largest, asked.protocol.size)
+    return OfParts("slice" if unit == "slice" else "box", search.size, asked.units.per_case)
 
 
 def existing(project: Project, found: Found, id_: str) -> Received:
