@@ -206,6 +206,8 @@ def dcan(config: DCANConfig, padded: bool = False) -> Model:
     entry, rest, channels = _Stem(config), _Tail(config), _mask_channels(config)
 
     def init(key: Array, example: Array) -> Any:
+        _require_multiples(config, example)
+
         def drawn(images: Array) -> Any:
             hidden, of_stem = entry.init_with_output(key, images, None)
             return {**of_stem["params"], **rest.init(key, hidden, None)["params"]}

@@ -2,5 +2,5 @@
 
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
 
-PLANE_SEGMENTATION = SEGMENTATION._replace(elements="pixels")
-PLANE_SEGMENTATION_OF_PARTS = SEGMENTATION_OF_PARTS._replace(elements="pixels")
+PLANE_SEGMENTATION = SEGMENTATION._replace(elements="pixels", plane=True)
+PLANE_SEGMENTATION_OF_PARTS = SEGMENTATION_OF_PARTS._replace(elements="pixels", plane=True)
