@@ -34,4 +34,4 @@ def averaged(average: Params, params: Params, step: Array, decay: float) -> Para
     """
     done = step.astype(jnp.float32)
     share = jnp.minimum(decay, (1.0 + done) / (10.0 + done))
-    return jax.tree.map(lambda before, now: before + (1.0 - share) * (now - before), average, params)
+    return jax.tree.map(lambda before, now: share * before + (1.0 - share) * now, average, params)
