@@ -210,6 +210,7 @@ class TaskKind(NamedTuple):
       predictions: writes what a network makes of every case; returns lines to show.
       undecided: settings that decide nothing here, as `section` or `section.name`; they are no part of a study's identity.
       in_parts: whether cases are asked for in parts, so that training meets labels that are known in some places only.
+      plane: whether images have two space axes. A CPU then takes a batch in one piece (`training.step.compiled_step`).
     """
 
     name: str
@@ -225,3 +226,4 @@ class TaskKind(NamedTuple):
     predictions: Callable[[Predicting], Iterable[str]]
     undecided: tuple[str, ...] = ()
     in_parts: bool = False
+    plane: bool = False

@@ -22,6 +22,7 @@ from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.api import measures
 from jaxal.data.simulated import brain
 from jaxal.networks import checked
+from jaxal.networks.dcan import DCANConfig, dcan
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.networks.windows import windowed
@@ -40,6 +41,7 @@ LIBRARY = Path(__file__).parents[1] / "jaxal"
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 COMPILERS = {"jit", "pmap", "filter_jit", "pallas_call"}  # what makes a program of a function
 SPACE, SIDE = (8, 8, 8), 32
+GLANDS = DCANConfig(architecture="small", entry="narrow", width=4, groups=2, features=4)
 
 
 class Program(NamedTuple):
@@ -88,7 +90,7 @@ def passes() -> Iterator[Program]:
         if config.networks > 1:
             params = jax.tree.map(lambda leaf: reals(config.networks, *leaf.shape), params)
         batch = batch_of(pass_._at_once, space, kind.dense, channels)
-        return of(pass_._run, params, KEY, batch, jax.ShapeDtypeStruct((pass_._at_once,), np.uint32))
+        return of(pass_._run, pass_._with_values(params), KEY, batch, jax.ShapeDtypeStruct((pass_._at_once,), np.uint32))
 
     samples, every = MembersConfig(dropout=3), MembersConfig(networks=2, flips=(0,), dropout=2)
     yield of_pass(SEGMENTATION, unet(small()), every, SPACE, 1)
@@ -97,6 +99,7 @@ def passes() -> Iterator[Program]:
     for dropout in ("head", "decoder"):
         plain = unet(small(dropout=dropout))
         yield of_pass(SEGMENTATION, windowed(plain, SPACE), samples, (12, 8, 8), 1, plain)
+    yield of_pass(SEGMENTATION, dcan(GLANDS, padded=True), samples, (SIDE, SIDE), 3)
     yield of_pass(CLASSIFICATION, resnet(ResNetConfig(width=8, groups=4)), samples, (SIDE, SIDE), 3)
     masked = resnet(tiny_images.NETWORK)._replace(masked_tail=True)
     yield of_pass(CLASSIFICATION, masked, every, (SIDE, SIDE), 3)
@@ -114,6 +117,7 @@ def trainings() -> Iterator[Program]:
             SPACE,
             1,
         ),  # its gradient comes in one piece, as all do on a GPU
+        (SEGMENTATION, dcan(dataclasses.replace(GLANDS, dtype="bfloat16")), varied, (SIDE, SIDE), 3),
         (CLASSIFICATION, resnet(ResNetConfig(width=8, groups=4)), dataclasses.replace(varied, dice=False), (SIDE, SIDE), 3),
     ]
     for kind, model, config, space, channels in nets:

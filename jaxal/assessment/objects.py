@@ -40,7 +40,7 @@ def objects_of(mask: np.ndarray) -> np.ndarray:
     return components
 
 
-def separated(foreground: np.ndarray, contour: np.ndarray, reach: float = 4.0, smallest: int = 20) -> np.ndarray:
+def separated(foreground: np.ndarray, contour: np.ndarray, reach: float = 5.0, smallest: int = 20) -> np.ndarray:
     """Objects that touch, told apart by their contours (Chen et al. 2016, arXiv 1604.02677).
 
     An object is a connected part of what is foreground and no contour. Then each takes back the foreground that its contour covered: an
@@ -49,7 +49,7 @@ def separated(foreground: np.ndarray, contour: np.ndarray, reach: float = 4.0, s
     Args:
       foreground, contour: probabilities, `[*shape]`. An element is foreground from one half on, and a contour from a fifth on, because a
         contour with a gap separates nothing.
-      reach: how far an object grows back, in elements; contours that were dilated by a disc of some radius reach one element further.
+      reach: how far an object grows back, in elements. Contours that were dilated by a disc take its radius and up to two elements more.
       smallest: number of elements that an object has before it grows; smaller ones are none.
 
     Returns:

@@ -185,8 +185,7 @@ def _joined(maps: list[_Map], strides: Sequence[int], join: Callable[[Array, Arr
     """All maps at the resolution of the first one: from the last one on each is enlarged by its stride and joined to the one before."""
     below = maps[-1]
     for finer, stride in zip(maps[-2::-1], strides[:0:-1], strict=True):
-        values = join(finer.values, enlarge(below.values, stride, below.inside))
-        below = _Map(only_inside(values, finer.inside), finer.inside)
+        below = _Map(join(finer.values, enlarge(below.values, stride, below.inside)), finer.inside)
     return below
 
 
@@ -206,6 +205,8 @@ def dcan(config: DCANConfig, padded: bool = False) -> Model:
     entry, rest, channels = _Stem(config), _Tail(config), _mask_channels(config)
 
     def init(key: Array, example: Array) -> Any:
+        _require_multiples(config, example)
+
         def drawn(images: Array) -> Any:
             hidden, of_stem = entry.init_with_output(key, images, None)
             return {**of_stem["params"], **rest.init(key, hidden, None)["params"]}

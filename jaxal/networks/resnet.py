@@ -167,8 +167,6 @@ def enter(config: ResNetConfig, inputs: Array, inside: Array | None = None) -> t
     if not config.shape.norm_first:
         hidden = normed(config, "norm1", hidden, inside)
     if config.entry == "wide":
-        if inside is not None:  # as beyond the border, where the pooling sees nothing
-            hidden = jnp.where(inside, hidden, -jnp.inf)
         hidden, inside = max_pool_overlapping(hidden), coarser(inside, 2)
     return only_inside(hidden, inside), inside
 

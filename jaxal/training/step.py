@@ -35,6 +35,7 @@ class Recipe(NamedTuple):
       auxiliary: an output with a loss of its own, which a strategy asked for.
       further: loss of the further outputs that the network has itself (`types.FurtherLoss`).
       in_parts: of the kind of task; an example's loss then weighs as much as it has labelled elements.
+      plane: of the kind of task; its images have two space axes.
     """
 
     model: Model
@@ -44,6 +45,12 @@ class Recipe(NamedTuple):
     auxiliary: Auxiliary | None = None
     further: FurtherLoss | None = None
     in_parts: bool = False
+    plane: bool = False
+
+    @property
+    def of_volumes(self) -> bool:
+        """Whether each example is a volume, with labels for its elements."""
+        return self.dense and not self.plane
 
 
 class TrainState(NamedTuple):
@@ -58,9 +65,10 @@ def make_mesh(recipe: Recipe, devices: Sequence[jax.Device]) -> Mesh:
     """The devices that train together: as many of those given as the batch can be divided among.
 
     On a CPU a volume is work enough for a device of its own, and its gradient a group of its own. Images stay together on one device, which
-    has all cores for its products: a ResNet-18's weights are large, and two devices that go through them took no less time than one.
+    has all cores for its products: a ResNet-18's weights are large, and two devices that go through them took no less time than one. One after the
+    other, in a loop, the gradients of images would take five times as long, because XLA has no fast gradient of a 2-D convolution there.
     """
-    parts = recipe.config.batch_size if recipe.dense or devices[0].platform != "cpu" else 1
+    parts = recipe.config.batch_size if recipe.of_volumes or devices[0].platform != "cpu" else 1
     count = max(number for number in range(1, len(devices) + 1) if parts % number == 0)
     return Mesh(np.array(devices[:count]), ("examples",))
 
@@ -73,7 +81,7 @@ def everywhere(mesh: Mesh) -> NamedSharding:
 @functools.lru_cache(maxsize=64)
 def compiled_step(recipe: Recipe, mesh: Mesh) -> jax.stages.Wrapped:
     """`take_step` on the devices of a mesh; it gives up the buffers of the state."""
-    alone = recipe.dense and recipe.config.batch_size > 1 and mesh.devices.flat[0].platform == "cpu"
+    alone = recipe.of_volumes and recipe.config.batch_size > 1 and mesh.devices.flat[0].platform == "cpu"
     groups = recipe.config.batch_size // mesh.size if alone else None
 
     def on_each(state: TrainState, key: Array, batch: Example, steps: Array, peak_rate: Array) -> TrainState:

@@ -54,7 +54,7 @@ class Trainer:
         further: FurtherLoss | None = None,
     ):
         self.model, self.config = model, config
-        self._recipe = Recipe(model, config, kind.loss, kind.dense, auxiliary, further, kind.in_parts)
+        self._recipe = Recipe(model, config, kind.loss, kind.dense, auxiliary, further, kind.in_parts, kind.plane)
         self._mesh = make_mesh(self._recipe, jax.local_devices())
         self._base_steps = config.warm_steps if warm else config.steps
         self._peak_rate = np.float32(config.warm_rate if warm else config.peak_rate)

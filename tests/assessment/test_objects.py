@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxal.assessment.objects import FoundObjects, found_objects, object_dice, objects_of
+from jaxal.assessment.objects import FoundObjects, found_objects, object_dice, objects_of, separated
+from jaxal.data.images.contours import contour_map
 
 
 def plain_dice(first, second):
@@ -95,3 +96,58 @@ def test_parts_that_touch_at_a_corner_are_one_object():
     objects = objects_of(mask)
     assert objects[0, 0] == objects[1, 1] != objects[3, 4]
     assert objects.max() == 2 and (objects[~mask] == 0).all()
+
+
+def discs(radius, *centres, shape=(40, 50)):
+    """The number of each pixel's disc; where two meet it is the first one's."""
+    rows, columns = np.indices(shape)
+    objects = np.zeros(shape, int)
+    for number, (row, column) in reversed(list(enumerate(centres, 1))):
+        objects[(rows - row) ** 2 + (columns - column) ** 2 <= radius**2] = number
+    return objects
+
+
+@pytest.mark.parametrize("radius", [1, 3])
+def test_contours_tell_touching_discs_apart_and_give_back_what_they_took(radius):
+    true = discs(9.0, (20, 15), (20, 32))
+    foreground, contour = (true > 0).astype(float), contour_map(true, radius).astype(float)
+    assert objects_of(true > 0).max() == 1
+    parts = separated(foreground, contour, radius + 2)
+    assert set(np.unique(parts)) == {0, 1, 2}
+    np.testing.assert_array_equal(parts > 0, true > 0)
+    assert object_dice(parts, true) > 0.99
+    np.testing.assert_array_equal(separated(foreground, np.zeros(true.shape)), objects_of(true > 0))
+
+
+def test_what_is_foreground_and_what_is_contour():
+    foreground, contour = np.full((1, 30), 0.5), np.full((1, 30), 0.199)
+    foreground[0, :2], contour[0, 10] = 0.499, 0.2
+    parts = separated(foreground, contour, reach=1, smallest=2)
+    assert parts[0].tolist() == [0] * 2 + [1] * 9 + [2] * 19  # what is as near to both goes to the first
+    np.testing.assert_array_equal(
+        separated(foreground, contour, reach=0.5, smallest=2)[0], np.where(np.arange(30) == 10, 0, parts[0])
+    )
+
+
+def test_small_objects_are_none_and_their_place_stays_empty():
+    true = discs(5.0, (2, 40), (20, 10), (20, 25))
+    true[true == 1] = 0
+    true[2, 36:40] = 1
+    foreground, contour = (true > 0).astype(float), np.zeros(true.shape)
+    np.testing.assert_array_equal(separated(foreground, contour, smallest=5), np.maximum(true - 1, 0))
+    np.testing.assert_array_equal(separated(foreground, contour, smallest=4), true)
+    assert not separated(foreground, contour, smallest=1000).any()
+    assert not separated(foreground, np.ones(true.shape)).any()
+
+
+def test_a_slanting_contour_of_one_element_separates():
+    foreground, contour = np.ones((20, 20)), np.eye(20)
+    parts = separated(foreground, contour, reach=0)
+    assert parts[0, 19] != parts[19, 0] and parts.max() == 2
+
+
+def test_objects_far_from_what_they_lost_do_not_get_it_back():
+    foreground, contour = np.ones((1, 40)), np.zeros((1, 40))
+    contour[0, 25:] = 1.0
+    parts = separated(foreground, contour, reach=4.0)
+    assert parts[0].tolist() == [1] * 29 + [0] * 11

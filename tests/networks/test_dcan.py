@@ -3,6 +3,7 @@
 import functools
 import operator
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from jaxal.data.images.contours import contour_map
 from jaxal.networks.conv import enlarge
 from jaxal.networks.dcan import DCANConfig, dcan, multiple_of
 from jaxal.networks.layers import draw_params
-from jaxal.networks.resnet import ResNetConfig, _Block, block_inputs, resnet
+from jaxal.networks.resnet import ResNetConfig, block_inputs, resnet, run_stage
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.tasks.segmentation import SEGMENTATION
@@ -185,18 +186,18 @@ def padded(values, room, rng):
     return jnp.asarray(image, jnp.float32), jnp.asarray(inside)
 
 
-def test_a_prediction_does_not_depend_on_the_padding(rng):
+@pytest.mark.parametrize("size", [(27, 14), (31, 16)])
+def test_a_prediction_does_not_depend_on_the_padding(rng, size):
+    """Of an image that ends within a cell of the deepest map, and of one that ends where the least room does."""
     model = dcan(DCANConfig(architecture="small", width=4, groups=2, features=4), padded=True)
-    params, images = fresh(model, IMAGES), IMAGES[:, :27, :14]  # cut within the cells of the deepest map
+    height, width = size
+    params, images = fresh(model, IMAGES), IMAGES[:, :height, :width]
     masks = model.draw_masks(KEY)
     least, more = (run(model, params, *padded(images, room, rng), masks) for room in ((32, 16), (48, 64)))
 
     def of_image(output):
-        return (
-            output.features[:, :27, :14],
-            {name: part[..., :27, :14] for name, part in output.auxiliary.items()},
-            output.embedding,
-        )
+        auxiliary = {name: part[..., :height, :width] for name, part in output.auxiliary.items()}
+        return output.features[:, :height, :width], auxiliary, output.embedding
 
     assert_alike(of_image(more), of_image(least))
 
@@ -207,19 +208,29 @@ def test_without_padding_it_is_the_same_network():
     assert_alike(run(dcan(SMALL, padded=True), params, IMAGES, everywhere), run(dcan(SMALL), params, IMAGES))
 
 
+class Stage(nn.Module):
+    config: ResNetConfig
+
+    @nn.compact
+    def __call__(self, values, inside):
+        return run_stage(self.config, 0, 2, values, inside)
+
+
 @pytest.mark.parametrize("architecture", ["resnet50_v2", "resnet18"])
-def test_blocks_do_not_depend_on_the_padding(rng, architecture):
+def test_stages_do_not_depend_on_the_padding(rng, architecture):
     """Of both versions, whose norms come first or last."""
     config = ResNetConfig(architecture=architecture, width=4, groups=2)
-    block, images = _Block(4, 2, config), rng.normal(size=(2, 5, 6, 4))
-    params = draw_params(KEY, jax.eval_shape(block.init, KEY, jnp.zeros((1, 4, 4, 4)))["params"])
-    apply, outputs = jax.jit(lambda *arguments: block.apply({"params": params}, *arguments)), []
+    stage, images = Stage(config), rng.normal(size=(2, 5, 6, 4))
+    params = draw_params(KEY, jax.eval_shape(stage.init, KEY, jnp.zeros((1, 4, 4, 4)), None)["params"])
+    apply, outputs = jax.jit(lambda *arguments: stage.apply({"params": params}, *arguments)), []
     for room in ((5, 6), (9, 12)):
         values, inside = padded(images, room, rng)
         entering = values if config.shape.norm_first else jnp.where(inside[..., None], values, 0)
-        outputs.append(apply(entering, inside[..., None])[:, :3, :3])
+        left, there = apply(entering, inside[..., None])
+        assert there.sum() == there[:, :3, :3].sum() == 2 * 3 * 3
+        outputs.append(left[:, :3, :3])
     assert_alike(outputs[1], outputs[0])
-    assert_alike(outputs[0], apply(jnp.asarray(images, jnp.float32)))
+    assert_alike(outputs[0], apply(jnp.asarray(images, jnp.float32), None)[0])
 
 
 # What is asked for

@@ -139,9 +139,9 @@ def test_a_training_step_does_not_depend_on_the_padding():
     )
     params = fresh(trainer.model, next(padded(2))[0])
     gradient = jax.jit(jax.grad(functools.partial(_loss, trainer._recipe)))
-    keys = jax.random.split(jax.random.key(1), 2)
+    keys, clock = jax.random.split(jax.random.key(1), 2), (jnp.int32(0), jnp.int32(1))
     alone, more = (
-        gradient(params, keys, keys, Example(image, (image[..., 0] > 0.5).astype(jnp.uint8), inside, inside))
+        gradient(params, clock, keys, keys, Example(image, (image[..., 0] > 0.5).astype(jnp.uint8), inside, inside), None)
         for image, inside, _ in padded(2)
     )
     for ours, theirs in zip(jax.tree.leaves(more), jax.tree.leaves(alone), strict=True):

@@ -92,3 +92,58 @@ def test_missing_the_only_structure_costs_nearly_all_of_dice():
     logits = jnp.array([[50.0] * 30, [-50.0] * 30])
     labels = jnp.arange(30) // 15
     assert float(losses.soft_dice(logits, labels, everything(30), jnp.array([False, True]))) > 0.9
+
+
+def test_binary_cross_entropy_equals_optax(rng):
+    logits = jnp.asarray(rng.normal(scale=30, size=(2, 50)), jnp.float32)
+    targets = jnp.asarray(rng.integers(0, 2, (2, 50)), jnp.uint8)
+
+    def ours(logits):
+        return losses.binary_cross_entropy(logits, targets, everything(targets.shape)).sum()
+
+    def theirs(logits):
+        return optax.sigmoid_binary_cross_entropy(logits, targets.astype(jnp.float32)).mean(-1).sum()
+
+    for mine, expected in zip(jax.value_and_grad(ours)(logits), jax.value_and_grad(theirs)(logits), strict=True):
+        np.testing.assert_allclose(np.asarray(mine), np.asarray(expected), rtol=1e-5, atol=1e-7)
+
+
+def test_the_loss_of_a_contour_aware_network_is_a_mean_over_what_is_labelled(rng):
+    """Of each output by itself, element by element; what is not labelled changes nothing."""
+    outputs = {name: rng.normal(size=shape).astype(np.float32) for name, shape in
+               {"side_objects": (2, 3, 4, 5, 6), "contour": (2, 5, 6), "side_contours": (2, 3, 5, 6)}.items()}  # fmt: skip
+    labels, contours = rng.integers(0, 4, (2, 5, 6)).astype(np.uint8), rng.integers(0, 2, (2, 5, 6)).astype(np.uint8)
+    labelled = rng.random((2, 5, 6)) < 0.6
+
+    def of_contours(logits, item):
+        probability = 1 / (1 + np.exp(-logits))
+        return -np.log(np.where(contours[item] > 0, probability, 1 - probability))[labelled[item]].mean()
+
+    expected = []
+    for item in range(2):
+        total = of_contours(outputs["contour"][item], item)
+        for side in range(3):
+            logits = outputs["side_objects"][item, side]
+            chosen = np.take_along_axis(logits, labels[item][None].astype(int), 0)[0]
+            total += 0.25 * (np.log(np.exp(logits).sum(0)) - chosen)[labelled[item]].mean()
+            total += 0.25 * of_contours(outputs["side_contours"][item, side], item)
+        expected.append(total)
+
+    def ours(labels, contours):
+        arrays = jax.tree.map(jnp.asarray, (outputs, labels, contours, labelled))
+        return np.asarray(losses.contour_aware(*arrays, jnp.float32(0.25)))
+
+    np.testing.assert_allclose(ours(labels, contours), expected, rtol=1e-5)
+    others = np.where(labelled, labels, (labels + 1) % 4), np.where(labelled, contours, 1 - contours)
+    np.testing.assert_array_equal(ours(*others), ours(labels, contours))
+
+
+def test_side_outputs_count_less_and_less():
+    """As in the paper's 1300 epochs, whatever the number of steps."""
+    places = [(0, 1.0), (299, 1.0), (300, 0.1), (599, 0.1), (600, 0.01), (900, 0.001), (1199, 0.001), (1200, 0.0), (1299, 0.0)]
+    for times in (1, 100):
+        for epoch, weight in places:
+            got = losses.auxiliary_weight(jnp.int32(epoch * times), jnp.int32(1300 * times))
+            assert float(got) == pytest.approx(weight)
+    few = [float(losses.auxiliary_weight(jnp.int32(step), jnp.int32(5))) for step in range(5)]
+    assert few == pytest.approx([1.0, 1.0, 0.1, 0.01, 0.001])

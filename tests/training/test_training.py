@@ -18,6 +18,7 @@ from jaxal.errors import OutOfMemory
 from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
 from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.plane import PLANE_SEGMENTATION, PLANE_SEGMENTATION_OF_PARTS
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training import step as training
 from jaxal.training import trainer as trainers
@@ -246,9 +247,24 @@ def test_as_many_devices_train_as_divide_the_batch(batch_size, devices, used, pl
             assert training.make_mesh(recipe, there).devices.tolist() == there[:used]
 
 
-def test_images_train_on_one_device_of_a_cpu():
-    recipe = Trainer(CLASSIFICATION, resnet(tiny_images.NETWORK), TrainingConfig(batch_size=4))._recipe
+@pytest.mark.parametrize("kind", [CLASSIFICATION, PLANE_SEGMENTATION, PLANE_SEGMENTATION_OF_PARTS])
+def test_images_train_on_one_device_of_a_cpu(kind):
+    recipe = Trainer(kind, resnet(tiny_images.NETWORK), TrainingConfig(batch_size=4))._recipe
     assert training.make_mesh(recipe, jax.devices()).size == 1
+
+
+def test_gradients_of_images_are_in_no_loop():
+    """Those of volumes are, one after the other."""
+    config = TrainingConfig(batch_size=4)
+    for kind, rank in ((PLANE_SEGMENTATION, 2), (SEGMENTATION, 3)):
+        batch = Example(np.zeros((4, *(8,) * rank, 1), np.float32), *np.zeros((3, 4, *(8,) * rank), np.uint8))
+        batch = batch._replace(inside=batch.inside > 0, labelled=batch.labelled > 0)
+        recipe = Trainer(kind, unet(dataclasses.replace(tiny.NETWORK, space_rank=rank)), config)._recipe
+        params = jax.eval_shape(recipe.model.init, jax.random.key(0), batch.image[:1])
+        state = jax.eval_shape(functools.partial(training.fresh_state, config), params)
+        step = training.compiled_step(recipe, training.make_mesh(recipe, jax.devices()))
+        program = str(jax.make_jaxpr(step)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2)))
+        assert ("while[" in program) == (kind is SEGMENTATION)
 
 
 def test_draws_know_their_step_and_place_alone(examples):
