@@ -56,7 +56,7 @@ def _write_image(path: Path, classes: np.ndarray, size: tuple[int, int]) -> None
 
 
 IMAGE_SEGMENTATION = SEGMENTATION._replace(
-    name="image segmentation", elements="pixels", assessment=POOLED_F1, predictions=predictions
+    name="image segmentation", elements="pixels", plane=True, assessment=POOLED_F1, predictions=predictions
 )
 IMAGE_SEGMENTATION_OF_PARTS = IMAGE_SEGMENTATION._replace(
     statistics=SEGMENTATION_OF_PARTS.statistics, strategies=STRATEGIES_OF_PARTS, in_parts=True

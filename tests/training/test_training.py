@@ -9,6 +9,7 @@ import pytest
 import scipy.linalg
 import tiny
 import tiny_images
+from jaxal.tasks.plane import PLANE_SEGMENTATION, PLANE_SEGMENTATION_OF_PARTS
 from scipy import ndimage
 
 from jaxal.assessment import metrics
@@ -18,7 +19,6 @@ from jaxal.errors import OutOfMemory
 from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
 from jaxal.tasks.classification import CLASSIFICATION
-from jaxal.tasks.plane import PLANE_SEGMENTATION, PLANE_SEGMENTATION_OF_PARTS
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training import step as training
 from jaxal.training import trainer as trainers
