@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxal.cli import classification, command, compare, probabilities, segmentation
+from jaxal.cli import classification, command, compare, image_segmentation, probabilities, segmentation
+from jaxal.data.images.masks import holds_masks
 from jaxal.errors import UserError
 from jaxal.hosts import HostsConfig
 from jaxal.rounds.ledger import Ledger
@@ -30,6 +31,17 @@ class OnScans(segmentation.Arguments):
 @dataclasses.dataclass(frozen=True)
 class OnImages(classification.Arguments):
     """Goes through rounds of active learning on images that have one class each."""
+
+    data: Annotated[Path | None, tyro.conf.Suppress] = None
+    score_only: Annotated[Path | None, tyro.conf.Suppress] = None
+    predict_only: Annotated[Path | None, tyro.conf.Suppress] = None
+    new: Annotated[Path | None, tyro.conf.Suppress] = None
+    new_out: Annotated[Path | None, tyro.conf.Suppress] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class OnMasks(image_segmentation.Arguments):
+    """Goes through rounds of active learning on images that have a mask each."""
 
     data: Annotated[Path | None, tyro.conf.Suppress] = None
     score_only: Annotated[Path | None, tyro.conf.Suppress] = None
@@ -67,6 +79,8 @@ class Predict:
 def simulate(data: Path, given: Sequence[str], plan: bool) -> int:
     """Runs a study on a folder, or plans it; the kind of task follows from the folder."""
     verb = f"jaxal {'plan' if plan else 'simulate'} DATA"
+    if data.is_dir() and holds_masks(data) and not plan:
+        return image_segmentation.main(dataclasses.replace(command.parse(OnMasks, verb, given), data=data))
     if any((data / name).is_file() for name in ("dataset.json", "dataset_description.json")):
         of_scans = command.parse(OnScans, verb, given)
         return segmentation.main(dataclasses.replace(of_scans, data=data, plan=plan))
@@ -126,6 +140,8 @@ def _on_run(run: Path, options: dict[str, Any]) -> int:
         rounds = []
     if not rounds or rounds[0]["task"] == "segmentation":
         return segmentation.main(segmentation.Arguments(**options))
+    if rounds[0]["task"] == "image segmentation":
+        return image_segmentation.main(image_segmentation.Arguments(**options))
     return classification.main(classification.Arguments(**options))
 
 
