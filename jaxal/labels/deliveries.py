@@ -281,7 +281,9 @@ def _findings(labels: np.ndarray, counted: Survey, expected: Expected) -> list[N
         if expected.parts:
             proposal = only_parts(proposal, expected.parts)
         is_same = all(np.array_equal(labels[..., k], proposal[..., k]) for k in range(labels.shape[2]))
-        notes += findings.unchanged(is_same)
+        notes += findings.unchanged(
+            is_same and not (expected.parts and not counted.counts.any())
+        )  # of nothing nothing was taken over
     if not expected.parts:
         notes += findings.class_missing(counted, classes, history, limits)
     mirrored: list[Note] = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxal.assessment.honest_curve import Honest, Stratum, honest_round
 from jaxal.data.parts import count_in
-from jaxal.projects.kind import Progress
+from jaxal.projects.kind import PartsOfCases, Progress
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.project import Project
 from jaxal.projects.state import Round, State
@@ -54,10 +54,10 @@ def unseen(project: Project, state: State, progress: Progress = lambda done, tot
     for done, round_ in enumerate(rounds):
         progress(done, len(rounds))
         put_first = set(query_of(project, round_.number).get("would_take", ()))
-        if kind_of(project).parts is None:
+        if (parts := kind_of(project).parts) is None:
             measured.append(_measure(project, state, round_, taken, put_first))
         else:
-            measured.append(_measure_parts(project, state, round_))
+            measured.append(_measure_parts(project, state, round_, parts))
         taken |= put_first
     progress(len(rounds), len(rounds))
     return measured
@@ -117,7 +117,7 @@ def _measure(project: Project, state: State, round_: Round, taken: set[str], put
     )
 
 
-def _measure_parts(project: Project, state: State, round_: Round) -> Unseen:
+def _measure_parts(project: Project, state: State, round_: Round, parts: PartsOfCases) -> Unseen:
     """Measures one round of a project that asks for parts, each by itself: those that the strategy chose, and those drawn at random.
 
     The pool's parts overlap, so there is no number of them; it counts as many as its voxels without a label would fill.
@@ -142,9 +142,7 @@ def _measure_parts(project: Project, state: State, round_: Round) -> Unseen:
         tuple((project.cases[entry.case].group, not entry.at_random) for entry in known),
         {stratum: size for stratum, size in sizes.items() if size},
         len(asked) - len(known),
-        kind.parts.scores(project, state, [(entry.case, round_.number, entry.part) for entry in known])
-        if kind.parts
-        else np.zeros((0, 0)),
+        parts.scores(project, state, [(entry.case, round_.number, entry.part) for entry in known]),
     )
 
 
