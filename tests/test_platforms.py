@@ -18,6 +18,7 @@ import tiny_images
 
 from jaxal import arrays
 from jaxal.acquisition import information, selection, uncertainty
+from jaxal.acquisition.regions import Search
 from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.api import measures
 from jaxal.data.simulated import brain
@@ -28,11 +29,13 @@ from jaxal.networks.unet import UNetConfig, unet
 from jaxal.networks.windows import windowed
 from jaxal.scoring import given, members, pool_pass
 from jaxal.scoring.members import MembersConfig
-from jaxal.scoring.pool_pass import Pass
+from jaxal.scoring.pool_pass import Given, Pass
+from jaxal.scoring.windows import GainStep
 from jaxal.strategies import diverse, informative
 from jaxal.tasks import classification
 from jaxal.tasks.classification import CLASSIFICATION
-from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.tasks.regions import WINDOWS_OF_GAIN
+from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
 from jaxal.training.config import TrainingConfig
 from jaxal.training.step import Recipe, compiled_step, fresh_state, make_mesh
 from jaxal.types import Example
@@ -64,6 +67,7 @@ def flags(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, bool)
 
 
+WINDOWS = Search((3, 4, 2), at_most=3)
 KEY = jax.eval_shape(lambda: jax.random.key(0))
 CANDIDATES = information.Candidates(reals(70, 5), reals(70, 3, 5))
 ITEMS = information.Items(reals(70, 4), reals(70, 3))
@@ -92,6 +96,16 @@ def passes() -> Iterator[Program]:
         batch = batch_of(pass_._at_once, space, kind.dense, channels)
         return of(pass_._run, pass_._with_values(params), KEY, batch, jax.ShapeDtypeStruct((pass_._at_once,), np.uint32))
 
+    def of_windows() -> Program:
+        kind, model, config = SEGMENTATION_OF_PARTS, unet(small()), dataclasses.replace(tiny.STATISTICS, windows=WINDOWS)
+        names = [name for name in kind.statistics if name.startswith("windows")]
+        pass_ = Pass(kind, model, names, samples, 1, config)
+        elements = information.Reference(reals(5, 40), reals(2, 40), reals(2, 40), reals(40), reals(40), reals(2))
+        gains = {name: GainStep(reals(), elements) for name in WINDOWS_OF_GAIN}
+        given = pass_._with_values(Given(jax.eval_shape(model.init, KEY, reals(1, *SPACE, 1)), gains))
+        batch = batch_of(pass_._at_once, SPACE, True)
+        return of(pass_._run, given, KEY, batch, jax.ShapeDtypeStruct((pass_._at_once,), np.uint32))
+
     samples, every = MembersConfig(dropout=3), MembersConfig(networks=2, flips=(0,), dropout=2)
     yield of_pass(SEGMENTATION, unet(small()), every, SPACE, 1)
     yield of_pass(SEGMENTATION, unet(small(dropout="decoder", dtype="bfloat16")), every, SPACE, 1)
@@ -99,6 +113,7 @@ def passes() -> Iterator[Program]:
     for dropout in ("head", "decoder"):
         plain = unet(small(dropout=dropout))
         yield of_pass(SEGMENTATION, windowed(plain, SPACE), samples, (12, 8, 8), 1, plain)
+    yield of_windows()
     yield of_pass(SEGMENTATION, dcan(GLANDS, padded=True), samples, (SIDE, SIDE), 3)
     yield of_pass(CLASSIFICATION, resnet(ResNetConfig(width=8, groups=4)), samples, (SIDE, SIDE), 3)
     masked = resnet(tiny_images.NETWORK)._replace(masked_tail=True)
