@@ -13,8 +13,9 @@ from jaxal.data.parts import read_unit
 from jaxal.data.scans.prepare import load_case, prepared_shape
 from jaxal.errors import UserError
 from jaxal.rounds import rescoring
-from jaxal.rounds.pictures import _parts_around, picture_path
+from jaxal.rounds.pictures import picture_path
 from jaxal.rounds.setup import open_run
+from jaxal.rounds.simulate import simulate
 from jaxal.rounds.state import read_state
 from jaxal.strategies.contract import Context, Strategy
 from jaxal.strategies.table import STRATEGIES_OF_PARTS
@@ -63,21 +64,37 @@ def test_boxes_are_asked_for_and_only_they_are_known(tmp_path, parts):
         assert (example.label[expected] == whole.label[expected]).all()
 
 
-@pytest.mark.parametrize("strategy", sorted(STRATEGIES_OF_PARTS))
-def test_every_strategy_asks_for_boxes_that_do_not_overlap(tmp_path, parts, strategy):
+def check_boxes(record, count):
+    """A query of so many boxes, of which none overlaps another."""
+    assert len(set(record["queried"])) == len(record["scores"]) == count and np.isfinite(record["scores"]).all()
+    for boxes in boxes_of(record["queried"]).values():
+        covered = np.zeros(tiny.SHAPE, int)
+        for start, size in boxes:
+            covered[tuple(slice(a, a + b) for a, b in zip(start, size, strict=True))] += 1
+        assert covered.max() == 1
+
+
+def test_every_strategy_asks_for_boxes_that_do_not_overlap(tmp_path, parts):
+    """All of them look at one network."""
+    config = dataclasses.replace(CONFIG, rounds=1, query_size=6)
+    (trained,) = run(tmp_path / "entropy" / "seed-0", parts, "entropy", config)
+    check_boxes(trained, 6)
+    for strategy in STRATEGIES_OF_PARTS:
+        sibling = tmp_path / "entropy" / "seed-0"
+        work = open_run(tmp_path / strategy / "seed-1", strategy, config, parts, Silent())
+        (record,) = simulate(work, sibling)
+        check_boxes(record, 6)
+        assert (record["queried"] == trained["queried"]) == (strategy == "entropy"), strategy
+
+
+def test_a_round_of_draws_goes_on_where_it_was(tmp_path, parts):
     config = dataclasses.replace(CONFIG, query_size=6)
-    records = run(tmp_path / "all", parts, strategy, config)
-    asked = [unit for record in records for unit in record["queried"]]
-    assert len(set(asked)) == len(asked) == 12
+    records = run(tmp_path / "all", parts, "clasp_pe", config)
     for record in records:
-        assert len(record["scores"]) == 6 and np.isfinite(record["scores"]).all()
-        for boxes in boxes_of(record["queried"]).values():
-            covered = np.zeros(tiny.SHAPE, int)
-            for start, size in boxes:
-                covered[tuple(slice(a, a + b) for a, b in zip(start, size, strict=True))] += 1
-            assert covered.max() == 1
-    again = run(tmp_path / "again", parts, strategy, dataclasses.replace(config, rounds=1))
-    assert without_seconds(again)[0]["queried"] == records[0]["queried"]
+        check_boxes(record, 6)
+    assert not set(records[0]["queried"]) & set(records[1]["queried"])
+    run(tmp_path / "again", parts, "clasp_pe", dataclasses.replace(config, rounds=1))
+    assert without_seconds(run(tmp_path / "again", parts, "clasp_pe", config)) == without_seconds(records)
 
 
 def test_a_budget_in_elements_is_never_exceeded(tmp_path, parts):
@@ -124,20 +141,6 @@ def test_what_is_hidden_of_a_case_never_reaches_training_or_a_query(tmp_path, pa
 def test_every_box_of_a_query_is_drawn(tmp_path, parts):
     first, _ = run(tmp_path, parts, "entropy", dataclasses.replace(CONFIG, query_size=5))
     assert all(picture_path(tmp_path, 0, name).stat().st_size > 100 for name in first["queried"])
-
-
-def test_a_killed_run_goes_on_with_the_same_boxes(tmp_path, parts):
-    config = dataclasses.replace(CONFIG, query_size=3)
-    whole = run(tmp_path / "whole", parts, "power_bald", config)
-    run(tmp_path / "cut", parts, "power_bald", dataclasses.replace(config, rounds=1))
-    assert without_seconds(run(tmp_path / "cut", parts, "power_bald", config)) == without_seconds(whole)
-
-
-def test_each_part_has_a_picture_that_knows_the_others_of_its_case():
-    asked = ["a@0,0+2,2", "b@1,1+2,2", "a@4,4+2,2", "c"]
-    assert _parts_around("a@4,4+2,2", asked) == [((4, 4), (2, 2)), ((0, 0), (2, 2))]
-    assert _parts_around("b@1,1+2,2", asked) == [((1, 1), (2, 2))]
-    assert _parts_around("c", asked) == []
 
 
 def test_a_finished_round_is_scored_again_part_by_part(tmp_path, parts):
