@@ -10,9 +10,9 @@ from jaxal.cli.help import VERBS
 from jaxal.errors import UserError
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy, options_of, summary_of
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
 
-TABLES = {"segmentation": STRATEGIES, "classification": CLASSIFICATION_STRATEGIES}
+TABLES = {"segmentation": STRATEGIES, "classification": CLASSIFICATION_STRATEGIES, "parts of cases": STRATEGIES_OF_PARTS}
 SPLITS = {"pool": "the pool", "labelled": "the labelled cases", "evaluation": "an evaluation set with labels"}
 STATISTICS = {
     "entropy": "the prediction's entropy",
@@ -33,10 +33,11 @@ STATISTICS = {
     "evaluation_sample": "features and classes of a sample of the elements",
     "overlap": "how predictions and labels overlap",
     "calibration": "how probabilities fit the labels",
+    "temperature": "how likely the labels are at several temperatures",
     "prediction": "the predicted probabilities",
     "member_probability": "each member's probabilities",
 }  # in plain words
-EVERY = {**STRATEGIES, **CLASSIFICATION_STRATEGIES, **STRATEGIES}
+EVERY = {**STRATEGIES_OF_PARTS, **CLASSIFICATION_STRATEGIES, **STRATEGIES}
 
 
 def strategies(names: Sequence[str]) -> str:
@@ -59,7 +60,7 @@ def _all_about(name: str) -> str:
     strategy, make = named_strategy(name, EVERY).strategy, EVERY[name.split(",")[0]]
     options = [f"{option.name}={option.default}" for option in inspect.signature(make).parameters.values()]
     looks = [
-        f"{SPLITS[split]}: {' and '.join(STATISTICS.get(need, need) for need in needs)}"
+        f"{SPLITS[split]}: {' and '.join(_told_of(need) for need in needs)}"
         for split, needs in strategy.needs._asdict().items()
         if needs
     ]
@@ -74,6 +75,12 @@ def _all_about(name: str) -> str:
     return "\n".join([*told_by_itself, "", *lines])
 
 
+def _told_of(statistic: str) -> str:
+    """What a statistic is; one of parts is called after the measure that their means are of."""
+    measure = statistic.removeprefix("windows_")
+    return STATISTICS.get(statistic) or f"the best windows by {STATISTICS.get(measure, measure.replace('_', ' '))}"
+
+
 def _wrapped(line: str) -> str:
     """A line of a docstring within 80 columns, its continuation set in further."""
     text = line.lstrip()
@@ -84,9 +91,9 @@ def _wrapped(line: str) -> str:
 def _cost(strategy: Strategy) -> str:
     """What a strategy costs a round besides the training."""
     from jaxal.tasks.classification import CLASSIFICATION
-    from jaxal.tasks.segmentation import SEGMENTATION
+    from jaxal.tasks.segmentation import SEGMENTATION_OF_PARTS
 
-    known = {**SEGMENTATION.statistics, **CLASSIFICATION.statistics}
+    known = {**SEGMENTATION_OF_PARTS.statistics, **CLASSIFICATION.statistics}
     parts = []
     if strategy.needs.pool:
         members = any(known[name].needs_members or known[name].needs_each_member for name in strategy.needs.pool)

@@ -18,6 +18,7 @@ from jaxal.tasks.segmentation import SEGMENTATION
 
 KEY = jax.random.key(7)
 MEMBERS = MembersConfig(dropout=4)
+OF_LABELS = {"overlap", "calibration", "evaluation_sample", "temperature"}  # what is of the labels themselves
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,7 @@ def test_the_pool_hides_its_labels(model, params, load, tiny_dataset):
     cases = tiny_dataset.cases[:4]
     unlabelled = [case._replace(label=None) for case in cases]
     assert load(unlabelled[0]).label.sum() == 0 and not load(unlabelled[0]).labelled.any()
-    names = [name for name in tiny.OF_LABEL_MAPS if name not in ("overlap", "calibration", "evaluation_sample")]
+    names = [name for name in tiny.OF_LABEL_MAPS if name not in OF_LABELS]
     pass_ = Pass(SEGMENTATION, model, names, MEMBERS, 2, tiny.STATISTICS)
     assert_equal(pass_(params, KEY, cases, load), pass_(params, KEY, unlabelled, load))
     counts = Pass(SEGMENTATION, model, ["overlap"], MEMBERS, 2, tiny.STATISTICS)(params, KEY, unlabelled, load)["overlap"]
@@ -165,7 +166,7 @@ def test_elements_without_a_label_are_scored_like_all_others(everything, model, 
 
     pass_ = Pass(SEGMENTATION, model, tiny.OF_LABEL_MAPS, MEMBERS, 2, tiny.STATISTICS)
     statistics = pass_(params, KEY, tiny_dataset.cases[:6], half_labelled)
-    for name in set(tiny.OF_LABEL_MAPS) - {"overlap", "calibration", "evaluation_sample"}:
+    for name in set(tiny.OF_LABEL_MAPS) - OF_LABELS:
         assert_equal(statistics[name], everything[name])
     assert statistics["calibration"].table.sum((-2, -1)).tolist() == [4 * 64] * 6
     assert statistics["evaluation_sample"].weights.sum(-1) == pytest.approx([8 * 64] * 6)

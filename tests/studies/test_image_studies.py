@@ -14,6 +14,7 @@ from jaxal.cli import command
 from jaxal.data.simulated import pretend
 from jaxal.report.comparison import compare_folder
 from jaxal.rounds.ledger import read_runs
+from jaxal.tasks.measures import OF_PROBABILITIES
 
 MODULES = {module.__name__.rpartition(".")[2]: module for module in (classification, digits, retinopathy, skin_lesions, tissue)}
 
@@ -49,7 +50,9 @@ def test_a_study_compares_strategies(study):
         np.add(runs["aeig", 0][0]["mass"], runs["aeig", 0][0]["gain"]), runs["aeig", 0][0]["scores"], rtol=1e-5
     )
     (comparison,) = compare_folder(folder / "out")
-    assert {"auc", "area", "labels", "share", "accuracy", "balanced_accuracy", "nll", "ece"} == comparison.table["aeig"].keys()
+    assert {"auc", "area", "labels", "share", "accuracy", "balanced_accuracy", *OF_PROBABILITIES} == comparison.table[
+        "aeig"
+    ].keys()
     assert "AUC" in output and "% of pool to 95 %" in output
     report = (folder / "out" / "report.html").read_text()
     for text in ("AUC by class", "Share of each class among the queried", "mass", "data:image/webp"):

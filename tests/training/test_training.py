@@ -9,7 +9,6 @@ import pytest
 import scipy.linalg
 import tiny
 import tiny_images
-from jaxal.tasks.plane import PLANE_SEGMENTATION, PLANE_SEGMENTATION_OF_PARTS
 from scipy import ndimage
 
 from jaxal.assessment import metrics
@@ -19,6 +18,7 @@ from jaxal.errors import OutOfMemory
 from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
 from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION, IMAGE_SEGMENTATION_OF_PARTS
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training import step as training
 from jaxal.training import trainer as trainers
@@ -247,7 +247,7 @@ def test_as_many_devices_train_as_divide_the_batch(batch_size, devices, used, pl
             assert training.make_mesh(recipe, there).devices.tolist() == there[:used]
 
 
-@pytest.mark.parametrize("kind", [CLASSIFICATION, PLANE_SEGMENTATION, PLANE_SEGMENTATION_OF_PARTS])
+@pytest.mark.parametrize("kind", [CLASSIFICATION, IMAGE_SEGMENTATION, IMAGE_SEGMENTATION_OF_PARTS])
 def test_images_train_on_one_device_of_a_cpu(kind):
     recipe = Trainer(kind, resnet(tiny_images.NETWORK), TrainingConfig(batch_size=4))._recipe
     assert training.make_mesh(recipe, jax.devices()).size == 1
@@ -256,7 +256,7 @@ def test_images_train_on_one_device_of_a_cpu(kind):
 def test_gradients_of_images_are_in_no_loop():
     """Those of volumes are, one after the other."""
     config = TrainingConfig(batch_size=4)
-    for kind, rank in ((PLANE_SEGMENTATION, 2), (SEGMENTATION, 3)):
+    for kind, rank in ((IMAGE_SEGMENTATION, 2), (SEGMENTATION, 3)):
         batch = Example(np.zeros((4, *(8,) * rank, 1), np.float32), *np.zeros((3, 4, *(8,) * rank), np.uint8))
         batch = batch._replace(inside=batch.inside > 0, labelled=batch.labelled > 0)
         recipe = Trainer(kind, unet(dataclasses.replace(tiny.NETWORK, space_rank=rank)), config)._recipe
