@@ -84,7 +84,9 @@ class _Places:
 
     def means(self, values: Array) -> Array:
         """Of a measure, `[elements]` to `[*shape]`."""
-        return regions.window_means(values.reshape(self._view.shape), self._open, self._extent, self._search)
+        # Else XLA would compute the measure anew for every shift of the sums.
+        values = jax.lax.optimization_barrier(values).reshape(self._view.shape)
+        return regions.window_means(values, self._open, self._extent, self._search)
 
     def sums(self, values: Array) -> Array:
         """Of what is in the image, labelled or not, `[elements]` to `[*shape]`."""
