@@ -63,14 +63,14 @@ class MaskPreset:
 
 
 TRAINING = TrainingConfig(
-    steps=200, warm_steps=100, batch_size=4, peak_rate=4e-3, flips=(0, 1), contrast=0.1, brightness=0.1, noise=0.05, attempts=2, average_decay=0.999
+    steps=500, warm_steps=200, batch_size=4, peak_rate=4e-3, flips=(0, 1), contrast=0.1, brightness=0.1, noise=0.05, attempts=2, average_decay=0.999
 )  # fmt: skip
 PRESETS = {
     "smoke": MaskPreset(
         64, (32, 32), 2, 4, 2, 0.15, 0.3, DCANConfig(architecture="small", width=8, features=8, entry="narrow"),
         dataclasses.replace(TRAINING, steps=60, warm_steps=20, attempts=1), MembersConfig(dropout=4),
     ),
-    "small": MaskPreset(128, (64, 64), 7, 2, 1, 0.12, 0.3, DCANConfig(), TRAINING, MembersConfig(dropout=30)),
+    "small": MaskPreset(128, (64, 64), 10, 2, 2, 0.12, 0.3, DCANConfig(), TRAINING, MembersConfig(dropout=30)),
     "paper": MaskPreset(
         784, (480, 480), 11, 10, 5, 0.12, 0.3, DCANConfig(architecture="resnet50_v2", width=64, features=32, dtype="bfloat16"),
         dataclasses.replace(TRAINING, steps=4000, warm_steps=1000, steps_per_case=60, batch_size=5, peak_rate=1e-3, attempts=4),
