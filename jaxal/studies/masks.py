@@ -104,9 +104,7 @@ def contour_loss(outputs: Mapping[str, Array], batch: Example, step: Array, step
 
 def choose_sizes(arguments: MaskArguments, preset: MaskPreset) -> MaskPreset:
     """The preset with what was asked for by option in its place."""
-    if arguments.of_parts and arguments.query_size is None:
-        more = units.MORE_PARTS * preset.query_size if arguments.query_elements is None else units.UNLIMITED
-        preset = dataclasses.replace(preset, query_size=more)
+    preset = dataclasses.replace(preset, query_size=units.query_size_of(arguments, arguments.query_size, preset.query_size))
     return study.choose_sizes(arguments, preset)
 
 

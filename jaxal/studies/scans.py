@@ -62,9 +62,7 @@ class ScanArguments(units.UnitOptions, study.StudyArguments):
 
 def choose_sizes(arguments: ScanArguments, preset: Preset) -> Preset:
     """The preset with what was asked for by option in its place."""
-    if arguments.of_parts and arguments.query_size is None:
-        more = units.MORE_PARTS * preset.query_size if arguments.query_elements is None else units.UNLIMITED
-        preset = dataclasses.replace(preset, query_size=more)
+    preset = dataclasses.replace(preset, query_size=units.query_size_of(arguments, arguments.query_size, preset.query_size))
     if arguments.dropout:
         preset = dataclasses.replace(preset, network=dataclasses.replace(preset.network, dropout=arguments.dropout))
     return study.choose_sizes(arguments, preset)

@@ -12,7 +12,9 @@ from jaxal.errors import UserError
 from jaxal.studies.option_types import Number, Numbers
 
 Name = Literal["image", "region", "slice", "box"]
-MORE_PARTS = 4  # parts in a query by default, for each whole case that would be in it; Li & Yin 2020 have 20 regions for 5 images
+MORE_PARTS = (
+    4  # parts in a query by default, for each whole case that would be in it; Li & Alstrøm 2020 have 20 regions for 5 images
+)
 SHARE = 4  # of each axis that a region or a box covers by default, as its denominator
 UNLIMITED = 10**6  # parts in a query whose budget is given in elements
 SPARE = 2  # times as many windows leave a case as a budget in elements pays for: those that are partly labelled cost less
@@ -73,6 +75,13 @@ def check_units(options: UnitOptions, rank: int) -> None:
         )
     if options.unit == "slice" and options.slice_axis not in range(rank):
         raise UserError(f"--slice-axis is {options.slice_axis}; images here have the axes 0 to {rank - 1}.")
+
+
+def query_size_of(options: UnitOptions, asked: int | None, cases: int) -> int:
+    """Units in a query: of parts, if no number was asked for, some for each whole case, or as many as a budget in elements pays for."""
+    if asked is not None or not options.of_parts:
+        return cases
+    return MORE_PARTS * cases if options.query_elements is None else UNLIMITED
 
 
 def search_for(options: UnitOptions, shape: Sequence[int], query_size: int) -> Search:

@@ -7,7 +7,7 @@ import pytest
 from jaxal.acquisition.regions import Search
 from jaxal.errors import UserError
 from jaxal.studies.scans import ScanArguments
-from jaxal.studies.units import UnitOptions, check_units, search_for
+from jaxal.studies.units import UnitOptions, check_units, query_size_of, search_for
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
 
 SHAPE = (40, 40, 32)
@@ -70,6 +70,11 @@ def test_what_does_not_go_with_the_images_is_refused(options, rank, told):
 def test_a_part_that_cannot_be_asked_for_is_refused(options, told):
     with pytest.raises(UserError, match=told):
         search_for(options, SHAPE, 12)
+
+
+def test_a_query_of_parts_has_four_for_each_case_unless_somebody_says_how_many():
+    assert query_size_of(UnitOptions(), None, 5) == 5 and query_size_of(UnitOptions("box"), None, 5) == 20
+    assert query_size_of(UnitOptions("box"), 7, 7) == 7 and query_size_of(UnitOptions("box", query_elements=9), None, 5) > 10**5
 
 
 def test_the_kind_of_task_follows_from_the_unit():
