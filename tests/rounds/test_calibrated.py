@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import optimize, special
 from test_loop import CONFIG, Silent, run, task  # noqa: F401
 
 from jaxal.errors import UserError
@@ -17,21 +17,22 @@ from jaxal.rounds.setup import open_run
 CALIBRATED = dataclasses.replace(CONFIG, rounds=1, calibrate="temperature")
 
 
-def logits_of(model, params, example):
-    output = model.tail(params, model.stem(params, example.image[None]), None)
-    kernel, bias = model.head(params)
-    return np.asarray(output.features[0], np.float64).reshape(-1, kernel.shape[0]) @ np.asarray(kernel) + np.asarray(bias)
-
-
-def likelihood(task, params, cases, factor=1.0):  # noqa: F811
-    """Mean of -log p of the true class."""
-    values = []
+def logits_of(task, params, cases):  # noqa: F811
+    """Of all elements of some cases, in double precision, and their classes."""
+    model, found = task.model, []
+    features = jax.jit(lambda params, image: model.tail(params, model.stem(params, image[None]), None).features)
+    kernel, bias = (np.asarray(part, np.float64) for part in model.head(params))
     for case in cases:
         example = task.load(case)
-        logits = logits_of(task.model, params, example) * factor
-        logits -= np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True)) + logits.max(-1, keepdims=True)
-        values.append(-logits[np.arange(len(logits)), example.label.reshape(-1)])
-    return float(np.mean(np.concatenate(values)))
+        of_case = np.asarray(features(params, example.image), np.float64).reshape(-1, len(kernel))
+        found.append((of_case @ kernel + bias, example.label.reshape(-1)))
+    logits, labels = zip(*found, strict=True)
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+def likelihood(logits, labels, factor=1.0):
+    """Mean of -log p of the true class."""
+    return -special.log_softmax(logits * factor, -1)[np.arange(len(labels)), labels].mean()
 
 
 def test_the_temperature_is_that_of_the_evaluation_set_and_all_is_measured_with_it(tmp_path, task):  # noqa: F811
@@ -39,17 +40,14 @@ def test_the_temperature_is_that_of_the_evaluation_set_and_all_is_measured_with_
     (plain,) = run(tmp_path / "without", task, "entropy", dataclasses.replace(CONFIG, rounds=1))
     work = open_run(tmp_path / "with", "entropy", CALIBRATED, task, Silent())
     params = make_networks(work)[0].restored(0)
-    best = optimize.minimize_scalar(
-        lambda log: likelihood(task, params, task.splits.evaluation, np.exp(-log)), bounds=(-2, 2), method="bounded"
-    )
+    known, tested = (logits_of(task, params, cases) for cases in (task.splits.evaluation, task.splits.test))
+    best = optimize.minimize_scalar(lambda log: likelihood(*known, np.exp(-log)), bounds=(-2, 2), method="bounded")
     (temperature,) = record["temperatures"]
     assert temperature == pytest.approx(np.exp(best.x), rel=1e-3) and temperature != pytest.approx(1, abs=0.02)
-    assert record["nll"] == pytest.approx(likelihood(task, params, task.splits.test, 1 / temperature), rel=1e-4)
-    assert plain["nll"] == pytest.approx(likelihood(task, params, task.splits.test), rel=1e-4)
+    assert record["nll"] == pytest.approx(likelihood(*tested, 1 / temperature), rel=1e-4)
+    assert plain["nll"] == pytest.approx(likelihood(*tested), rel=1e-4)
     assert record["dice"] == plain["dice"] and "temperatures" not in plain
-    entropies = [
-        mean_entropy(logits_of(task.model, params, task.load(work.cases[unit])) / temperature) for unit in record["queried"]
-    ]
+    entropies = [mean_entropy(logits_of(task, params, [work.cases[unit]])[0] / temperature) for unit in record["queried"]]
     np.testing.assert_allclose(record["scores"], entropies, rtol=1e-4)
     again = score_round(work, ["entropy"])
     assert again.queries["entropy"].units == tuple(record["queried"]) and again.queries["entropy"].scores == tuple(
