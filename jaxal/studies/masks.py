@@ -68,7 +68,7 @@ TRAINING = TrainingConfig(
 PRESETS = {
     "smoke": MaskPreset(
         64, (32, 32), 2, 4, 2, 0.15, 0.3, DCANConfig(architecture="small", width=8, features=8, entry="narrow"),
-        dataclasses.replace(TRAINING, steps=60, warm_steps=20, attempts=1), MembersConfig(dropout=4),
+        dataclasses.replace(TRAINING, steps=200, warm_steps=60, attempts=1), MembersConfig(dropout=4),
     ),
     "small": MaskPreset(128, (64, 64), 10, 2, 2, 0.12, 0.3, DCANConfig(), TRAINING, MembersConfig(dropout=30)),
     "paper": MaskPreset(
