@@ -25,16 +25,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jaxal import hosts
 from jaxal.cli import command
 from jaxal.data.scans.folder import FolderConfig, Ready
 from jaxal.data.simulated import brain
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash
-from jaxal.rounds.passes import stoppable
 from jaxal.studies import revisit, scans, study
 from jaxal.studies.presets import PRESETS, Preset
-from jaxal.studies.workers import alone
+from jaxal.studies.workers import Progress, made_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +82,12 @@ def read_data(arguments: Arguments, preset: Preset, display: terminal.Display) -
         everything = {**dataclasses.asdict(config), "generator": brain.GENERATOR}
         identity = {"simulation": {name: value for name, value in everything.items() if name != "bias"}}
         folder = arguments.cohorts / f"brain-{bias}-{preset.cases}-{preset.spacing_mm:g}mm-{config_hash(everything)}"
-        if hosts.is_leader() and not folder.is_dir():
-            with alone(arguments.cohorts, display):
-                if not folder.is_dir():
-                    with display.progress("simulating") as progress:
-                        brain.write_cohort(config, folder, stoppable(progress, display))
-                    display.note(f"Simulated {config.cases} brains into {folder}")
-        hosts.share_json(None)  # the others wait for the leader's files
+
+        def make(progress: Progress) -> str:
+            brain.write_cohort(config, folder, progress)
+            return f"Simulated {config.cases} brains into {folder}"
+
+        made_once(folder, make, display, "simulating")
     whole = FolderConfig(
         column, arguments.participants if arguments.data else None, patch_voxels=sys.maxsize, levels=preset.network.levels
     )

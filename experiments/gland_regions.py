@@ -5,7 +5,8 @@
 
 Li & Alstrøm 2020 ask readers for square regions of images instead of whole ones, and reach the same accuracy with about half of the pixels labelled. Here is
 their setting: a residual network with a contour-aware decoder, dropout in its last two stages, T samples of it, weights averaged over the
-training. Tissue is simulated (`jaxal/data/simulated/glands.py`); --data takes GlaS, ISIC or any folder of images with masks.
+training. The default, ten rounds, takes two and a half minutes on two cores once its programs are compiled. Two labelled images, 2.7 % of all pixels, give F1 of about
+0.87 on this tissue, so look for the second decimal; what regions save was not measured over seeds yet. Tissue is simulated (`jaxal/data/simulated/glands.py`); --data takes GlaS, ISIC or any folder of images with masks.
 """
 
 import dataclasses
@@ -13,16 +14,14 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from jaxal import hosts
 from jaxal.cli import command
 from jaxal.data.images.masks import MaskListing, find_masks
 from jaxal.data.simulated import glands
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash
-from jaxal.rounds.passes import stoppable
 from jaxal.studies import masks, revisit, study
 from jaxal.studies.masks import PRESETS
-from jaxal.studies.workers import alone
+from jaxal.studies.workers import Progress, made_once
 
 TISSUE = {
     "smoke": glands.GlandsConfig((16, 8, 0), (48, 64)),
@@ -62,13 +61,12 @@ def _simulated(arguments: Arguments, display: terminal.Display) -> tuple[MaskLis
     config = TISSUE[arguments.preset]
     everything = {**dataclasses.asdict(config), "generator": glands.GENERATOR}
     folder = arguments.cohorts / f"glands-{sum(config.parts)}-{config_hash(everything)}"
-    if hosts.is_leader() and not folder.is_dir():
-        with alone(arguments.cohorts, display):
-            if not folder.is_dir():
-                with display.progress("simulating") as progress:
-                    glands.write_glands(config, folder, stoppable(progress, display))
-                display.note(f"Simulated {sum(config.parts)} images into {folder}")
-    hosts.share_json(None)  # the others wait for the leader's files
+
+    def make(progress: Progress) -> str:
+        glands.write_glands(config, folder, progress)
+        return f"Simulated {sum(config.parts)} images into {folder}"
+
+    made_once(folder, make, display, "simulating")
     return find_masks(folder), {"simulation": everything}
 
 

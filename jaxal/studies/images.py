@@ -28,7 +28,7 @@ from jaxal.strategies.named import named_strategy
 from jaxal.studies import option_types, revisit, study, units
 from jaxal.studies.presets import OF_IMAGES, OF_IMAGES_AS_PUBLISHED
 from jaxal.studies.scans import Chosen
-from jaxal.studies.workers import alone
+from jaxal.studies.workers import Progress, alone, made_once
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
@@ -183,15 +183,15 @@ def run_folder(about: FolderStudy, arguments: Any, display: terminal.Display) ->
         arguments = revisit.with_options_of_run(arguments)
     data, preset = arguments.data, about.presets[arguments.preset]
     if data is None and about.pretend and arguments.preset == "smoke":
-        data = arguments.prepared / f"made-up-{about.name}"
-        if hosts.is_leader():
-            with alone(arguments.prepared, display):
-                if not data.is_dir():
-                    aside = data.with_name(f".{data.name}")  # a killed command leaves no half of it behind
-                    shutil.rmtree(aside, ignore_errors=True)
-                    about.pretend(aside).rename(data)
-                    display.note(f"No --data: made-up images are written into {data}.")
-        hosts.share_json(None)
+        data, pretend = arguments.prepared / f"made-up-{about.name}", about.pretend
+
+        def make(progress: Progress) -> str:
+            aside = data.with_name(f".{data.name}")  # a killed command leaves no half of it behind
+            shutil.rmtree(aside, ignore_errors=True)
+            pretend(aside).rename(data)
+            return f"No --data: made-up images are written into {data}."
+
+        made_once(data, make, display, "making up images")
         arguments = dataclasses.replace(arguments, data=data)
     elif data is None:
         raise UserError(f"--data DIR is needed. {about.meant}")

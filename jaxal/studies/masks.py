@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax.numpy as jnp
+import numpy as np
 import tyro
 
 from jaxal import hosts
-from jaxal.data.cases import Splits, initial_set, split
+from jaxal.data.cases import Splits, by_stratum, initial_set, split
 from jaxal.data.crops import random_crop
 from jaxal.data.images.masks import Grouping, MaskListing, find_masks
 from jaxal.data.images.segmented import SegmentedConfig, SegmentedImages, make_segmented
@@ -133,11 +134,11 @@ def draw_splits(
       UserError: the pool is too small, or a group has too few images.
     """
     cases, part_of = images.dataset.cases, {image.id: image.part for image in images.listing.images}
-    tested = tuple(case for case in cases if part_of[case.id].startswith("test"))
-    if tested and len(tested) < len(cases):
-        rest = [case for case in cases if case not in set(tested)]
-        evaluation = initial_set(rest, max(1, round(preset.evaluation * len(rest))), seed + 10**6)
-        splits = Splits(tuple(case for case in rest if case not in set(evaluation)), evaluation, tested)
+    is_tested = {case: part_of[case.id].startswith("test") for case in cases}
+    if any(is_tested.values()) and not all(is_tested.values()):
+        tested, rest = (tuple(case for case in cases if is_tested[case] == part) for part in (True, False))
+        evaluation = _evaluation_set(rest, preset.evaluation, seed)
+        splits = Splits(tuple(case for case in rest if case not in evaluation), tuple(sorted(evaluation)), tested)
     else:
         splits = split(cases, seed, preset.evaluation, preset.test)
     needed = preset.initial_size + (1 if arguments.of_parts else preset.query_size)
@@ -147,6 +148,12 @@ def draw_splits(
             f"{'' if arguments.of_parts else ' or --query-size'}, or add images."
         )
     return splits, initial_set(splits.pool, preset.initial_size, seed)
+
+
+def _evaluation_set(cases: Sequence[Case], share: float, seed: int) -> set[Case]:
+    """Draws a share of each group, of what is left beside a published test set."""
+    strata = by_stratum(cases, np.random.default_rng([seed, 3])).values()
+    return {case for members in strata for case in members[: max(1, round(share * len(members)))]}
 
 
 def make_task(
@@ -164,7 +171,7 @@ def make_task(
         return within_parts(images.load(case), case.label)
 
     in_memory, crop = kept(load), _crop_within(preset.crop, dataset.shape, multiple_of(network))
-    padded = any(images.pixels(case).shape[:2] != dataset.shape for case in dataset.cases)
+    padded = any(images.shape_of(case) != dataset.shape for case in dataset.cases)
     sections = {
         "data": identity,
         "sizes": {
@@ -192,7 +199,7 @@ def make_task(
         draw=lambda case, rng: random_crop(in_memory(case), case.label, crop, rng),
         pixels=images.pixels,
         origin=images,
-        shape_of=lambda case: images.pixels(case).shape[:2],
+        shape_of=images.shape_of,
         settings=decisive(arguments.kind, sections),
         contents=images.contents,
     )

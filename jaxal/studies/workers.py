@@ -17,10 +17,12 @@ from jaxal import claims, hosts
 from jaxal.errors import UserError
 from jaxal.report.terminal import Display
 from jaxal.rounds.ledger import FULL, Ledger
+from jaxal.rounds.passes import stoppable
 from jaxal.rounds.protocol import asked_units
 from jaxal.training.trainer import Interrupted
 from jaxal.types import Watcher
 
+Progress = Callable[[int, int], None]
 POLL_SECONDS = 1.0  # between two looks at what others have
 CLAIMS = ".claims"  # folder of claims, in that of the results
 SUMMARISED = "summarised"  # file there, whose time is that of the last summary
@@ -247,6 +249,24 @@ def alone(folder: Path, watcher: Watcher) -> Iterator[None]:
 
     with claims.alone(folder / CLAIMS / "making", wait=wait):
         yield
+
+
+def made_once(folder: Path, make: Callable[[Progress], str], display: Display, what: str) -> None:
+    """Makes a folder that is not there yet, by one of the workers and the leader of its hosts; the others wait for its files.
+
+    Args:
+      folder: appears only when it is complete, which `make` sees to.
+      make: makes it, tells how far it is, and returns a sentence for people.
+      display: where to show things.
+      what: is being done.
+    """
+    if hosts.is_leader() and not folder.is_dir():
+        with alone(folder.parent, display):
+            if not folder.is_dir():
+                with display.progress(what) as progress:
+                    told = make(stoppable(progress, display))
+                display.note(told)
+    hosts.share_json(None)
 
 
 def _pause(watcher: Watcher) -> None:

@@ -26,7 +26,7 @@ def predictions(asked: Predicting) -> list[str]:
 
     def objects() -> Iterator[CaseObjects]:
         for case, part in asked.cases:
-            shape = asked.origin.pixels(case).shape[:2]
+            shape = asked.origin.shape_of(case)
             classes = asked.predict(case)[:, : shape[0], : shape[1]].argmax(0).astype(np.uint8)
             path = asked.folder / "predictions" / f"{case.id}.png"
             with Image.open(sizes[case.id]) as image:

@@ -256,3 +256,11 @@ def test_an_accelerator_takes_as_many_items_at_once_as_fit(as_elsewhere, monkeyp
     elsewhere = selection._joint_entropy.__wrapped__(joint, weights, members)
     assert sizes == expected
     np.testing.assert_allclose(np.asarray(elsewhere), np.asarray(form(8, joint, weights, members)), rtol=1e-6)
+
+
+def test_what_costs_more_than_is_left_is_passed_over():
+    names, scores, costs = list("abcde"), np.array([5.0, 4, 3, 2, 1]), np.array([4.0, 7, 3, 4, 3])
+    assert top_k(names, scores, 9, costs, 10.0).units == ("a", "c", "e")  # b and then d do not fit any more
+    assert top_k(names, scores, 2, costs, 10.0).units == ("a", "c")
+    assert top_k(names, scores, 9, costs, 2.0).units == ()
+    assert top_k(names, scores, 2, costs, None).units == ("a", "b") and top_k(names, scores, 9, costs, 10.0).gap is None

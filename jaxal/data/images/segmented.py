@@ -53,6 +53,7 @@ class SegmentedImages(NamedTuple):
       load: reads one, padded at the far ends, normalised by mean and deviation of all images; `targets` has its `contour`.
       instances: of a labelled case, the number of the object at each pixel, `[h, w]` uint16 without padding, 0 where there is none.
       pixels: of a case as people see it, `[h, w, 3]` uint8 without padding.
+      shape_of: height and width of a case without padding.
       listing: of the folder that they came from, with the published split.
       scale: by which they were made smaller.
       mean, deviation: of each channel.
@@ -65,6 +66,7 @@ class SegmentedImages(NamedTuple):
     load: Callable[[Case], Example]
     instances: Callable[[Case], np.ndarray]
     pixels: Callable[[Case], np.ndarray]
+    shape_of: Callable[[Case], tuple[int, int]]
     listing: MaskListing
     scale: float
     mean: np.ndarray
@@ -105,8 +107,8 @@ def make_segmented(
     cases = tuple(_case(kept, image, files[image.id], recipe) for image in listing.images)
     about = [read_kept(case.image, f"{case.id}-{case.version}.about") for case in cases]
     mean, deviation = _normalisation(about)
-    largest = np.max([sums[2, :2] for sums in about], axis=0)
-    shape = tuple(int(-(-length // config.multiple) * config.multiple) for length in largest)
+    sizes = {case.id: (int(sums[2, 0]), int(sums[2, 1])) for case, sums in zip(cases, about, strict=True)}
+    shape = tuple(-(-length // config.multiple) * config.multiple for length in np.max(list(sizes.values()), axis=0).tolist())
     dataset = Dataset(cases, ("red", "green", "blue"), listing.names.classes, shape, (1 / scale, 1 / scale))
     contents = _contents(listing, files)
     return SegmentedImages(
@@ -114,6 +116,7 @@ def make_segmented(
         lambda case: _load(case, shape, mean, deviation),
         lambda case: _read_label(case, "instances"),
         lambda case: read_kept(case.image, f"{case.id}-{case.version}.pixels"),
+        lambda case: sizes[case.id],
         listing,
         scale,
         mean,

@@ -1,5 +1,6 @@
 """Cases resampled and normalised once, kept as plain arrays on disk, from which patches are read without reading the rest."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -146,8 +147,13 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
 
 
 def prepared_shape(case: Case) -> tuple[int, ...]:
-    """The size of a prepared case without its padding."""
-    return read_kept(case.image, f"{case.id}-{case.version}.image").shape[:-1]
+    """The size of a prepared case without its padding; a small case is read whole for it, so each is asked once."""
+    return _shape_of(case.image, f"{case.id}-{case.version}.image")
+
+
+@functools.lru_cache(maxsize=2**17)
+def _shape_of(path: Path, name: str) -> tuple[int, ...]:
+    return read_kept(path, name).shape[:-1]
 
 
 def is_padded(dataset: Dataset, size: Sequence[int]) -> bool:

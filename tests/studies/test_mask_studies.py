@@ -1,0 +1,104 @@
+"""Studies on images with a mask each, as the command line runs them."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxal.cli.main import main
+from jaxal.data.images.masks import find_masks
+from jaxal.data.images.segmented import SegmentedConfig, make_segmented
+from jaxal.data.simulated.glands import GlandsConfig, write_glands
+from jaxal.errors import UserError
+from jaxal.networks.dcan import DCANConfig
+from jaxal.rounds.ledger import Ledger
+from jaxal.scoring.members import MembersConfig
+from jaxal.studies import masks
+
+NETWORK = DCANConfig(architecture="small", width=4, groups=2, features=4, entry="narrow")
+TRAINING = dataclasses.replace(masks.TRAINING, steps=6, attempts=1, batch_size=2)
+TINY = masks.MaskPreset(48, (16, 16), 2, 2, 1, 0.2, 0.3, NETWORK, TRAINING, MembersConfig(dropout=2))
+
+
+@pytest.fixture(scope="module")
+def tissue(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tissue") / "glands"
+    write_glands(GlandsConfig((9, 3, 0), (40, 52)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tissue, tmp_path_factory):
+    return make_segmented(find_masks(tissue), tmp_path_factory.mktemp("prepared"), SegmentedConfig(longest_side=48, multiple=4))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(masks.PRESETS, "smoke", TINY)
+
+
+def test_regions_are_asked_for_and_the_run_is_predicted(tissue, tiny, tmp_path, capsys):
+    given = ["--preset", "smoke", "--strategy", "bald", "--unit", "region", "--unit-size", "12"]
+    places = ["--out", str(tmp_path / "out"), "--prepared", str(tmp_path / "prepared")]
+    assert main(["simulate", str(tissue), *given, *places]) == 0, capsys.readouterr().err
+    run = tmp_path / "out" / "images" / "bald" / "seed-0"
+    first, second = Ledger(run / "rounds.jsonl").read()
+    assert first["task"] == "image segmentation" and 0 <= first["f1"]["overall"] <= 1 and len(first["queried"]) == 4
+    assert all(unit.startswith("train_") and unit.endswith("+12,12") for unit in first["queried"])
+    assert set(first["test"]) == {"testA_1", "testA_2", "testA_3"}  # the published split
+    assert second["labelled_elements"] - first["labelled_elements"] == first["cost"] == 4 * 144
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["unit"]["size"] == [12, 12]
+    assert "labelled pixels" in (tmp_path / "out" / "report.html").read_text()
+    assert (run / "pictures" / "round-000" / f"{first['queried'][0]}.webp").is_file()
+    assert main(["predict", str(run)]) == 0
+    rows = {row["case"]: row for row in csv.DictReader((run / "predictions.csv").read_text().splitlines())}
+    assert len(rows) == 12 and rows["testA_1"]["part"] == "test"
+    drawn = np.asarray(Image.open(run / rows["testA_1"]["file"]))
+    assert drawn.shape == (40, 52) and set(np.unique(drawn)) <= {0, 1}  # of the size that the image came with
+    objects = {row["case"]: row for row in csv.DictReader((run / "objects.csv").read_text().splitlines())}
+    assert objects.keys() == rows.keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--unit", "box"], "--unit box: images here have 2 axes; it takes image or region"),
+        (["--unit", "region", "--unit-size", "64"], "--unit-size is 64 x 64; images have 40 x 48 elements"),
+        (
+            ["--unit", "region", "--query-elements", "9", "--unit-size", "4"],
+            "--query-elements is 9, but one region of 4 x 4 has 16",
+        ),
+        (["--initial-size", "20"], "The pool has 7 of 12 images"),
+        (["--strategy", "ripu"], "The strategy 'ripu' is for images that are asked for in parts"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_any_training(tissue, tiny, tmp_path, capsys, given, told):
+    places = ["--out", str(tmp_path / "out"), "--prepared", str(tmp_path / "prepared")]
+    assert main(["simulate", str(tissue), "--preset", "smoke", *given, *places]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_published_test_set_stays_and_the_rest_is_drawn_by_seed(images):
+    first, again, other = (masks.draw_splits(images, TINY, masks.MaskArguments(), seed) for seed in (0, 0, 1))
+    assert first == again != other
+    for splits, initial in (first, other):
+        assert [case.id for case in splits.test] == ["testA_1", "testA_2", "testA_3"]
+        assert len(splits.evaluation) == 2 and len(splits.pool) == 7 and not set(splits.pool) & set(splits.evaluation)
+        assert {case.group for case in splits.evaluation} == {case.group for case in initial} == {"benign", "malignant"}
+
+
+def test_without_a_published_split_all_parts_are_drawn(images):
+    unknown = images._replace(
+        listing=images.listing._replace(
+            images=tuple(image._replace(part="", subject=image.id) for image in images.listing.images)
+        ),
+        dataset=images.dataset._replace(cases=tuple(case._replace(subject=case.id) for case in images.dataset.cases)),
+    )
+    splits, _ = masks.draw_splits(unknown, TINY, masks.MaskArguments(), 0)
+    assert len(splits.test) == 4 and len({*splits.pool, *splits.evaluation, *splits.test}) == 12
+    with pytest.raises(UserError, match="The pool has 6 of 12 images"):
+        masks.draw_splits(unknown, dataclasses.replace(TINY, initial_size=6), masks.MaskArguments(), 0)
