@@ -208,6 +208,19 @@ def test_noise_of_power_zero_is_at_random_and_of_a_large_power_none():
     assert np.abs(np.bincount(squared, minlength=40) / 4000 - wanted / wanted.sum()).max() < 0.02
 
 
+def test_noise_draws_no_window_that_is_wholly_labelled():
+    """At random, too, where scores count nothing: every slot is filled as long as there is something to label."""
+    open_, inside, search = np.zeros((12, 12), bool), np.ones((12, 12), bool), Search((3, 3), at_most=4)
+    open_[::4, ::4] = True
+
+    def draw(key):
+        extent = regions.extent_of(inside)
+        means = regions.window_means(open_.astype(np.float32), open_, extent, search)
+        return regions.best_windows(regions.power_noise(key, means, 0.0), open_, extent, search).cost
+
+    assert (jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), 30)) > 0).all()
+
+
 def test_cases_in_a_batch_do_not_know_each_other():
     values = np.random.default_rng(3).random((3, 9, 8)).astype(np.float32)
     inside = np.ones((3, 9, 8), bool)

@@ -270,6 +270,27 @@ def test_patches_come_from_the_case_and_hold_foreground_as_asked(tmp_path):
     np.testing.assert_array_equal(first_drawn, second_drawn)
 
 
+def test_patches_of_a_case_that_is_labelled_in_parts(tmp_path):
+    """They lie around what has a label, at its foreground as often as asked, and know nothing of the rest."""
+    dataset = tiny.read(tiny.write_dataset(tmp_path / "data", cases=4, shape=(16, 12, 9)))
+    case = dataset.cases[0]
+    ball = np.argwhere(load_case(case, dataset).label)[0].tolist()
+    parts = (((12, 8, 6), (3, 3, 3)), (tuple(ball), (2, 1, 2)))
+    partly = case._replace(label=case.label._replace(parts=parts))
+    whole, rng, with_ball = load_case(partly, dataset), np.random.default_rng(0), 0
+    assert whole.labelled.sum() == 27 + 4 and whole.label.any()
+    for share in (0.0, 1.0):
+        for _ in range(30):
+            patch = draw_patch(partly, (5, 4, 4), share, rng)
+            (start,) = np.argwhere(whole.image[..., 0] == patch.image[0, 0, 0, 0])
+            window = tuple(slice(first, first + length) for first, length in zip(start, (5, 4, 4), strict=True))
+            np.testing.assert_array_equal(patch.labelled, whole.labelled[window])
+            np.testing.assert_array_equal(patch.label, whole.label[window])
+            assert patch.labelled.any()
+            with_ball += share * patch.label.any()
+    assert with_ball == 30
+
+
 def test_headers_are_parsed_by_one_thread_at_a_time(tmp_path, monkeypatch):
     """`ast.literal_eval`, by which NumPy reads a header, races in CPython before 3.11.8: SystemError in one of six studies."""
     parsing, most = [0], [0]

@@ -114,6 +114,7 @@ def test_each_class_has_windows_of_its_own(cases, params, tiny_dataset):
     for row, values in enumerate((entropy, probability[1] * entropy)):
         expected = plain_windows(lambda window, values=values: values[window].mean(), open_, 3)
         assert [tuple(start) for start in found.start[0, row].tolist()] == [at for _, at in expected]
+        np.testing.assert_allclose(np.exp(found.score[0, row] / 1e5), [score for score, _ in expected], rtol=1e-3)
 
 
 def test_the_power_that_a_strategy_gives_is_that_of_the_noise(cases, params, tiny_dataset):
