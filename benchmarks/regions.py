@@ -1,6 +1,7 @@
 """The best windows of a large map, and what asking for parts costs in the pass over a pool.
 
     python -m benchmarks.regions --out benchmarks/results/regions-cpu.json
+    python -m benchmarks.regions --passes bald --turns 40    # these passes alone
     python -m benchmarks.regions --quick
 
 Three measurements. The search of the best windows of a map of 512 x 512 x 300 at every position takes turns with scipy's uniform filter over the same map,
@@ -13,7 +14,7 @@ import argparse
 import functools
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.tasks.segmentation import SEGMENTATION_OF_PARTS
 
 WINDOW, AT_MOST = 16, 20
-PAIRS = {"entropy": "windows_entropy", "bald": "windows_bald", "variation_ratio": "windows_variation_ratio"}
+PASSES = ("entropy", "bald", "variation_ratio")
 
 
 def search(size: tuple[int, ...], values: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -116,13 +117,14 @@ def measure_dicts(side: int, turns: int) -> dict[str, Any]:
     }
 
 
-def measure_passes(folder: Path, sizes: Sizes, turns: int) -> list[dict[str, Any]]:
+def measure_passes(folder: Path, sizes: Sizes, turns: int, names: Sequence[str]) -> list[dict[str, Any]]:
     """What a pass costs whose result is windows, over one whose result is a number."""
     bench = make_bench(folder, sizes)
     side = tuple(max(1, length // 4) for length in bench.dataset.shape)
     config = StatisticsConfig(windows=Search(side, at_most=AT_MOST))
     cases, rows = bench.dataset.cases[:8], []
-    for whole, parts in PAIRS.items():
+    for whole in names:
+        parts = f"windows_{whole}"
         passes = {
             name: Pass(SEGMENTATION_OF_PARTS, bench.model, [name], MembersConfig(dropout=sizes.members), 1, config)
             for name in (whole, parts)
@@ -143,16 +145,19 @@ def measure_passes(folder: Path, sizes: Sizes, turns: int) -> list[dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, within a minute; no figures to quote")
-    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--turns", type=int, default=12)
+    parser.add_argument("--passes", nargs="+", choices=PASSES, help="these passes alone")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     use_all_cores()
     turns = 2 if options.quick else options.turns
     with tempfile.TemporaryDirectory() as name:
         keep_compiled(Path(name) / "compiled")
-        rows = [measure_search((64, 64, 40) if options.quick else (512, 512, 300), turns)]
-        rows.append(measure_dicts(100 if options.quick else 1000, max(2, turns // 3)))
-        rows += measure_passes(Path(name) / "pool", QUICK if options.quick else FULL, turns)
+        rows = []
+        if not options.passes:
+            rows.append(measure_search((64, 64, 40) if options.quick else (512, 512, 300), turns))
+            rows.append(measure_dicts(100 if options.quick else 1000, max(2, turns // 3)))
+        rows += measure_passes(Path(name) / "pool", QUICK if options.quick else FULL, turns, options.passes or PASSES)
     table = Table("what", "ratio", "quartiles", "besides")
     for row in rows:
         (measured,) = (value for label, value in row.items() if "_over_" in label)
