@@ -26,7 +26,7 @@ Table = Mapping[str, Make]
 _ONLY_FOR = (
     (STRATEGIES, "whose elements each have a class and that are asked for as a whole"),
     (CLASSIFICATION_STRATEGIES, "that have one class each"),
-    (STRATEGIES_OF_PARTS, "that are asked for in parts"),
+    (STRATEGIES_OF_PARTS, "that are asked for in parts (--unit)"),
 )
 
 
