@@ -39,7 +39,7 @@ class Arguments(masks.MaskArguments):
 
     strategy: study.option_types.strategies("clasp_pe,share=0.5") = ("bald",)  # type: ignore[valid-type]
     preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
-    """Sizes: smoke (every part, within a minute), small (five minutes), paper (for a GPU)."""
+    """Sizes: smoke (every part, within a minute), small (minutes on two cores), paper (for a GPU, untried)."""
     cohorts: Path = Path("runs/cohorts")
     """Where simulated tissue is kept, to be used again."""
 

@@ -23,7 +23,7 @@ class Arguments(masks.MaskArguments):
     """Decides which of your images, or which regions of them, to label next, and reports F1 of all pixels."""
 
     preset: Literal[tuple(masks.PRESETS)] = "small"  # type: ignore[valid-type]
-    """Sizes: smoke (every part, within a minute), small (128 pixels, two cores), paper (784 pixels, a GPU)."""
+    """Sizes: smoke (every part, within a minute), small (128 pixels, minutes on two cores), paper (784 pixels, for a GPU, untried)."""
 
 
 def main(arguments: Arguments) -> int:
