@@ -28,8 +28,8 @@ from jaxal.studies.workers import Progress, made_once
 
 TISSUE = {
     "smoke": glands.GlandsConfig((16, 8, 0), (48, 64)),
-    "small": glands.GlandsConfig(),
-    "paper": glands.GlandsConfig(shape=(528, 784)),
+    "small": glands.GlandsConfig(stain_variation=0.5, noise=12.0),
+    "paper": glands.GlandsConfig(shape=(528, 784), stain_variation=0.5, noise=12.0),
 }
 
 

@@ -155,6 +155,18 @@ class Assessment(NamedTuple):
     pictures: str
 
 
+class Prediction(NamedTuple):
+    """What one network without dropout makes of a case.
+
+    Attributes:
+      probability: `[classes, *shape]`, or `[classes]` of an image as a whole.
+      outputs: the network's further outputs by name, as they are (`types.Output.auxiliary`), without an axis of cases.
+    """
+
+    probability: np.ndarray
+    outputs: Mapping[str, np.ndarray]
+
+
 class Sight(NamedTuple):
     """What there is to draw of a case.
 
@@ -164,6 +176,7 @@ class Sight(NamedTuple):
       predict: `() -> probabilities` of one network without dropout; runs only if it is called.
       spacing_mm: of the elements along each axis.
       parts: that are asked for, where parts are: the one that the picture is of, then the others of the same case and query.
+      sure_below: entropy, as a share of its maximum, below which a prediction is kept as a pseudo-label; 0 where none is.
     """
 
     example: Example
@@ -171,6 +184,7 @@ class Sight(NamedTuple):
     predict: Callable[[], np.ndarray]
     spacing_mm: Sequence[float]
     parts: Sequence[Part] = ()
+    sure_below: float = 0.0
 
 
 class Predicting(NamedTuple):
@@ -179,7 +193,7 @@ class Predicting(NamedTuple):
     Attributes:
       folder: of the run, which the predictions go to.
       cases: with the part of the data that each is in: `labelled`, `pool`, `evaluation` or `test`, or `new`.
-      predict: `case -> probabilities` of one network without dropout, `[classes, *shape]` or `[classes]`.
+      predict: what the network makes of a case.
       classes: their names.
       origin: where the cases came from, as the kind of task needs it.
       progress: called with the number of cases done and of all.
@@ -187,7 +201,7 @@ class Predicting(NamedTuple):
 
     folder: Path
     cases: Sequence[tuple[Case, str]]
-    predict: Callable[[Case], np.ndarray]
+    predict: Callable[[Case], Prediction]
     classes: Sequence[str]
     origin: Any
     progress: Callable[[int, int], None]

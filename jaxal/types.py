@@ -103,12 +103,14 @@ class Label(NamedTuple):
       path: of a prepared label map; None where the label is a class.
       category: name of the class that the image has as a whole; empty for label maps.
       parts: where it is known; None where it is known as a whole.
+      guess: file of pseudo-labels that training takes for labels elsewhere (`data.guesses`); None where there are none.
     """
 
     version: str
     path: Path | None = None
     category: str = ""
     parts: tuple[Part, ...] | None = None
+    guess: Path | None = None
 
 
 class Case(NamedTuple):

@@ -104,6 +104,7 @@ _SOMETIMES: _Form = {
     "labelled_elements": int,
     "pool_elements": int,
     "labelled_elements_by_class": {},
+    "pseudo_labelled_elements": int,
     "brier": _NUMBER,
     "ece_classwise": _NUMBER,
     "reliability": {"count": list, "confidence": list, "correct": list},

@@ -10,16 +10,18 @@ import jax
 import numpy as np
 
 from jaxal import hosts
+from jaxal.data.guesses import with_guess, without_guess
 from jaxal.errors import UserError
 from jaxal.rounds.checkpoint import Checkpoints
 from jaxal.rounds.passes import run_pass
+from jaxal.rounds.pseudo_labels import with_pseudo_labels
 from jaxal.rounds.saving import beside
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.pool_pass import Pass
 from jaxal.training.step import trained_weights, with_weights
 from jaxal.training.trainer import Draw, Interrupted, Trainer, TrainState
-from jaxal.types import Array, Case, Params, Seen
+from jaxal.types import Array, Case, Example, Params, Seen
 
 Progress = Callable[[int, int], None]
 
@@ -224,7 +226,7 @@ class Network:
             return run.watcher.should_stop() or should_end()
 
         with beside(write) as save:  # durable at its end, before anything speaks of this training
-            draw, seconds = _draw(run, state.labelled), run.config.save_every_seconds
+            draw, seconds = _draw(run, with_pseudo_labels(run, round_, state.labelled)), run.config.save_every_seconds
             training = trainer.fit(key, len(state.labelled), draw, training, progress, should_stop, save, seconds)
             if int(training.step) > resumed_at:
                 save(training)
@@ -247,6 +249,12 @@ class Network:
 
 def _draw(run: Run, labelled: Sequence[Case]) -> Draw:
     if run.task.draw is None:
-        return lambda index, rng: run.load_labelled(labelled[index])
+        return lambda index, rng: _as_trained(run, labelled[index])
     draw = run.task.draw
     return lambda index, rng: draw(labelled[index], rng)
+
+
+def _as_trained(run: Run, case: Case) -> Example:
+    """A whole case; what is kept of it in memory does not know the round's pseudo-labels."""
+    guess = case.label.guess if case.label else None
+    return with_guess(run.load_labelled(without_guess(case)), guess)

@@ -4,13 +4,16 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from jaxal.data.parts import part_of, read_unit
 from jaxal.files import writing
-from jaxal.rounds.setup import Run
+from jaxal.rounds.pseudo_labels import threshold
+from jaxal.rounds.setup import Run, scoring_model
 from jaxal.rounds.state import State
 from jaxal.scoring.members import predict
 from jaxal.task_kind import Sight
-from jaxal.types import Params, Part
+from jaxal.types import Example, Params, Part
 
 PICTURES_A_ROUND = 12  # of the queried cases, best first
 
@@ -21,7 +24,7 @@ def picture_path(run: Path, round_: int, id_: str) -> Path:
 
 
 def draw_queried(run: Run, state: State, units: Sequence[str], params: Params) -> None:
-    """Draws the first units of a query, with their labels where somebody gave them already."""
+    """Draws the first units of a query, with their labels where somebody gave them already; `params` are those that score."""
     task, known = run.task, run.labels.ask(units[:PICTURES_A_ROUND])
     for name in units[:PICTURES_A_ROUND]:
         unit = read_unit(name, run.cases)
@@ -29,11 +32,16 @@ def draw_queried(run: Run, state: State, units: Sequence[str], params: Params) -
         case = unit.case._replace(label=known.get(name))
         example = task.load(case)
         pixels = task.pixels(case) if task.pixels else None
-        predict_case = functools.partial(predict, task.kind, task.model, params, example)
-        sight = Sight(example, pixels, predict_case, task.dataset.spacing_mm, _parts_around(name, units))
+        predict_case = functools.partial(_probability, run, params, example)
+        sure = threshold(run, state.round) if task.kind.in_parts else 0.0
+        sight = Sight(example, pixels, predict_case, task.dataset.spacing_mm, _parts_around(name, units), sure)
         picture = task.kind.picture(sight)
         if picture:
             _write_picture(picture_path(run.folder, state.round, name), picture)
+
+
+def _probability(run: Run, params: Params, example: Example) -> np.ndarray:
+    return predict(run.task.kind, scoring_model(run), params, example).probability
 
 
 def _parts_around(name: str, units: Sequence[str]) -> list[Part]:

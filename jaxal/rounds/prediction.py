@@ -4,14 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from jaxal.rounds.calibrated import calibrated
 from jaxal.rounds.networks import make_networks
 from jaxal.rounds.setup import Run, scoring_model
 from jaxal.rounds.state import last_finished
 from jaxal.scoring.members import predict
-from jaxal.task_kind import Predicting
+from jaxal.task_kind import Predicting, Prediction
 from jaxal.types import Case, Load, Model
 
 
@@ -31,7 +29,7 @@ def predict_round(run: Run, progress: Callable[[int, int], None]) -> list[str]:
     parts = {case: "labelled" if case.id in labelled else "pool" for case in task.splits.pool}
     parts |= dict.fromkeys(task.splits.evaluation, "evaluation") | dict.fromkeys(task.splits.test, "test")
 
-    def prediction(case: Case) -> np.ndarray:
+    def prediction(case: Case) -> Prediction:
         return predict(task.kind, scoring_model(run), params, task.load(case))
 
     asked = Predicting(run.folder, sorted(parts.items()), prediction, task.dataset.classes, task.origin, progress)
@@ -70,7 +68,7 @@ def predict_new(run: Run, new: NewCases, folder: Path, progress: Callable[[int, 
     (params,) = calibrated(run, state, [make_networks(run)[0].restored(state.round)])
     model = scoring_model(run, new.model)
 
-    def prediction(case: Case) -> np.ndarray:
+    def prediction(case: Case) -> Prediction:
         return predict(task.kind, model, params, new.load(case))
 
     cases = [(case, "new") for case in sorted(new.cases)]

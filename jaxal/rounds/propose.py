@@ -24,6 +24,7 @@ from jaxal.rounds.networks import make_networks, train_all
 from jaxal.rounds.passes import Passes, make_passes, run_pass
 from jaxal.rounds.pictures import draw_queried
 from jaxal.rounds.protocol import Beside, Shares, beside, random_count
+from jaxal.rounds.pseudo_labels import keep_pseudo_labels
 from jaxal.rounds.record import Finished, record_of
 from jaxal.rounds.setup import Run, scoring_model
 from jaxal.rounds.state import State
@@ -39,6 +40,7 @@ class Chosen(NamedTuple):
 
     Attributes:
       params: weights of the first network.
+      scoring: the same as `setup.scoring_model` takes them.
       labelled: what it was trained on, with the assessment's statistics.
       test: the test cases, with the assessment's statistics.
       decision: the strategy's.
@@ -49,6 +51,7 @@ class Chosen(NamedTuple):
     """
 
     params: Params
+    scoring: Params
     labelled: Seen
     test: Seen
     decision: Decision
@@ -69,11 +72,12 @@ def propose(run: Run, state: State) -> Query:
     config = dataclasses.replace(run.config, query_size=run.config.query_size - at_random)
     chosen = choose(run._replace(config=config), state)
     if hosts.is_leader():
-        draw_queried(run, state, chosen.decision.query.units, chosen.params)
+        draw_queried(run, state, chosen.decision.query.units, chosen.scoring)
+        pseudo_labels = keep_pseudo_labels(run, state, chosen.decision.query.units, chosen.scoring)
         finished = Finished(
             state.round, chosen.labelled, chosen.test, len(state.pool), chosen.decision, chosen.failures, chosen.seconds
         )
-        record = record_of(run, finished) | chosen.calibration
+        record = record_of(run, finished) | chosen.calibration | pseudo_labels
         if shares:
             drawn = _beside(run, state, shares, chosen.decision.query.units, at_random)
             record |= {"queried_at_random": list(drawn.drawn), "held_out": list(drawn.held_out)}
@@ -117,7 +121,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
         would_take = _would_take(run, state, passes, params, looks, kept) if kept else ()
     first, seen = trained[0], Seen(cases, test)
     told = {"temperatures": [round(float(one.temperature), 6) for one in params]} if run.config.calibrate != "none" else {}
-    return Chosen(first.params, first.labelled, seen, decision, first.failures, seconds, told, would_take)
+    return Chosen(first.params, params[0], first.labelled, seen, decision, first.failures, seconds, told, would_take)
 
 
 def _would_take(

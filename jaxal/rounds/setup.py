@@ -26,6 +26,21 @@ from jaxal.types import Case, Example, FurtherLoss, Labels, Load, Model, Watcher
 
 
 @dataclasses.dataclass(frozen=True)
+class PseudoLabels:
+    """What a network's own predictions are taken for in cases that readers label in parts (Wang et al. 2017, CEAL, arXiv 1701.03551).
+
+    Attributes:
+      train: whether the next round trains on them; they are kept in any case.
+      below: entropy, as a share of its maximum, below which an element counts as sure in the first round.
+      decay: by how much that falls from round to round.
+    """
+
+    train: bool = False
+    below: float = 0.05
+    decay: float = 0.0033
+
+
+@dataclasses.dataclass(frozen=True)
 class RoundsConfig:
     """How rounds are run.
 
@@ -34,6 +49,7 @@ class RoundsConfig:
       query_size: units a query, at most.
       calibrate: how networks are made as sure as they are right on the evaluation set before they score (`rounds.calibrated`).
       query_elements: elements a query asks for, at most; no limit when left out.
+      pseudo_labels: see `PseudoLabels`.
       seed: of the weights and every draw.
       start: whether each round trains from scratch or from the last round's weights.
       members: whose disagreement the strategies that ask for it measure; of its networks each is trained by itself, and the
@@ -53,6 +69,7 @@ class RoundsConfig:
     shares: Shares | None = None
     query_elements: int | None = None
     calibrate: Literal["none", "temperature"] = "none"
+    pseudo_labels: PseudoLabels = PseudoLabels()
 
 
 class Task(NamedTuple):

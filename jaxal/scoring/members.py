@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxal.arrays import Features, flat, logits_of
 from jaxal.cells import Cells
-from jaxal.task_kind import Moments, TaskKind
+from jaxal.task_kind import Moments, Prediction, TaskKind
 from jaxal.types import Example, Masks, Model, Params
 
 Array = jax.Array
@@ -291,13 +291,17 @@ def _moments_in_blocks(moments: Moments, at_once: int, features: Array, kernels:
     )
 
 
-def predict(kind: TaskKind, model: Model, params: Params, example: Example) -> np.ndarray:
-    """What one network makes of one example without dropout: probabilities `[classes, *shape]`, or `[classes]` of an image as a whole."""
-    return np.asarray(_predict(model, kind.moments, kind.dense, params, example.image, example.inside if kind.dense else None))
+def predict(kind: TaskKind, model: Model, params: Params, example: Example) -> Prediction:
+    """What one network makes of one example without dropout."""
+    inside = example.inside if kind.dense else None
+    probability, outputs = _predict(model, kind.moments, kind.dense, params, example.image, inside)
+    return Prediction(np.asarray(probability), {name: np.asarray(part[0]) for name, part in outputs.items()})
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _predict(model: Model, moments: Moments, dense: bool, params: Params, image: Array, inside: Array | None) -> Array:
+def _predict(
+    model: Model, moments: Moments, dense: bool, params: Params, image: Array, inside: Array | None
+) -> tuple[Array, Mapping[str, Array]]:
     output = model.tail(params, model.stem(params, image[None], None if inside is None else inside[None]), None)
     prediction = moments.prediction(moments.of_members(logits_of(flat(output), *model.head(params))))
-    return prediction.reshape(-1, *image.shape[:-1]) if dense else prediction[:, 0]
+    return prediction.reshape(-1, *image.shape[:-1]) if dense else prediction[:, 0], output.auxiliary

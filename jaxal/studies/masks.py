@@ -12,6 +12,7 @@ import tyro
 from jaxal import hosts
 from jaxal.data.cases import Splits, by_stratum, initial_set, split
 from jaxal.data.crops import random_crop
+from jaxal.data.guesses import with_guess, without_guess
 from jaxal.data.images.masks import Grouping, MaskListing, find_masks
 from jaxal.data.images.segmented import SegmentedConfig, SegmentedImages, make_segmented
 from jaxal.data.parts import within_parts
@@ -71,7 +72,7 @@ PRESETS = {
         64, (32, 32), 2, 4, 2, 0.15, 0.3, DCANConfig(architecture="small", width=8, features=8, entry="narrow"),
         dataclasses.replace(TRAINING, steps=200, warm_steps=60, attempts=1), MembersConfig(dropout=4),
     ),
-    "small": MaskPreset(128, (64, 64), 10, 2, 2, 0.12, 0.3, DCANConfig(), TRAINING, MembersConfig(dropout=30)),
+    "small": MaskPreset(128, (64, 64), 10, 1, 2, 0.12, 0.3, DCANConfig(), TRAINING, MembersConfig(dropout=30)),
     "paper": MaskPreset(
         784, (480, 480), 11, 10, 5, 0.12, 0.3, DCANConfig(architecture="resnet50_v2", width=64, features=32, dtype="bfloat16"),
         dataclasses.replace(TRAINING, steps=4000, warm_steps=1000, steps_per_case=60, batch_size=5, peak_rate=1e-3, attempts=4),
@@ -170,6 +171,10 @@ def make_task(
     def load(case: Case) -> Example:
         return within_parts(images.load(case), case.label)
 
+    def draw(case: Case, rng: np.random.Generator) -> Example:
+        guess = case.label.guess if case.label else None
+        return random_crop(with_guess(in_memory(without_guess(case)), guess), case.label, crop, rng)
+
     in_memory, crop = kept(load), _crop_within(preset.crop, dataset.shape, multiple_of(network))
     padded = any(images.shape_of(case) != dataset.shape for case in dataset.cases)
     sections = {
@@ -196,7 +201,7 @@ def make_task(
         training=preset.training,
         statistics=statistics,
         further=contour_loss,
-        draw=lambda case, rng: random_crop(in_memory(case), case.label, crop, rng),
+        draw=draw,
         pixels=images.pixels,
         origin=images,
         shape_of=images.shape_of,

@@ -21,7 +21,7 @@ from jaxal.report.levels import LEVELS
 from jaxal.rounds.ledger import FULL, read_runs
 from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.protocol import Shares
-from jaxal.rounds.setup import RoundsConfig, Task, open_run
+from jaxal.rounds.setup import PseudoLabels, RoundsConfig, Task, open_run
 from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
@@ -319,6 +319,7 @@ def rounds_config(arguments: StudyArguments, preset: Sizes) -> RoundsConfig:
         save_every_seconds=arguments.save_every,
         shares=arguments.shares,
         query_elements=getattr(arguments, "query_elements", None),
+        pseudo_labels=getattr(arguments, "sure", PseudoLabels()),
         calibrate=arguments.calibrate,
     )
 
@@ -334,10 +335,9 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
         value = getattr(arguments, name)
         if value is not None and value < smallest:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least {smallest}.")
-    if not arguments.stale_after > 0:
-        raise UserError(f"--stale-after is {arguments.stale_after:g}; it must be a number of seconds above 0.")
-    if not arguments.save_every > 0:
-        raise UserError(f"--save-every is {arguments.save_every:g}; it must be a number of seconds above 0.")
+    for option, seconds in (("--stale-after", arguments.stale_after), ("--save-every", arguments.save_every)):
+        if not seconds > 0:
+            raise UserError(f"{option} is {seconds:g}; it must be a number of seconds above 0.")
     if not arguments.strategy:
         raise UserError(f"--strategy names none; there are {', '.join(arguments.kind.strategies)}.")
     _check_strategies(arguments)

@@ -9,6 +9,7 @@ import tyro
 
 from jaxal.acquisition.regions import Search, sizes_in
 from jaxal.errors import UserError
+from jaxal.rounds.setup import PseudoLabels
 from jaxal.studies.option_types import Number, Numbers
 
 Name = Literal["image", "region", "slice", "box"]
@@ -38,10 +39,20 @@ class UnitOptions:
     """Parts of one case in a query, at most. Default: no limit."""
     query_elements: Number = None
     """Pixels or voxels without a label that a query asks for, at most, instead of --query-size. Default: no limit."""
+    pseudo_labels: bool = False
+    """Train, too, on what the last round's network was sure of in cases that are labelled in parts (CEAL). It is kept in any case."""
+    pseudo_threshold: float = PseudoLabels.below
+    """Entropy, as a share of its maximum, below which an element counts as sure in the first round."""
+    pseudo_decay: float = PseudoLabels.decay
+    """By how much that threshold falls from round to round."""
 
     @property
     def of_parts(self) -> bool:
         return self.unit != "image"
+
+    @property
+    def sure(self) -> PseudoLabels:
+        return PseudoLabels(self.pseudo_labels, self.pseudo_threshold, self.pseudo_decay)
 
 
 def check_units(options: UnitOptions, rank: int) -> None:
@@ -60,8 +71,17 @@ def check_units(options: UnitOptions, rank: int) -> None:
             raise UserError(f"--{name} is {value}; it must be at least 1.")
     if options.unit_size and min(options.unit_size) < 1:
         raise UserError(f"--unit-size is {_text(options.unit_size)}; it must be at least 1.")
+    if not 0 < options.pseudo_threshold <= 1:
+        raise UserError(f"--pseudo-threshold is {options.pseudo_threshold:g}; it must be above 0 and at most 1.")
+    if options.pseudo_decay < 0:
+        raise UserError(f"--pseudo-decay is {options.pseudo_decay:g}; it must not be negative.")
     if not options.of_parts:
-        given = {"--unit-size": options.unit_size, "--per-case": options.per_case, "--query-elements": options.query_elements}
+        given = {
+            "--unit-size": options.unit_size,
+            "--per-case": options.per_case,
+            "--query-elements": options.query_elements,
+            "--pseudo-labels": options.pseudo_labels,
+        }
         if alone := [name for name, value in given.items() if value]:
             raise UserError(f"{alone[0]} is for parts of cases. Give --unit slice, box or region, too.")
         return
@@ -118,7 +138,8 @@ def search_for(options: UnitOptions, shape: Sequence[int], query_size: int) -> S
 def settings_of(options: UnitOptions, search: Search | None, calibrate: str) -> dict[str, dict[str, Any]]:
     """Sections of a study's settings that say what is asked for and how networks are calibrated; none for whole cases and networks as they are."""
     unit = {"unit": {"name": options.unit, **search._asdict(), "query_elements": options.query_elements}} if search else {}
-    return unit | ({"calibration": {"method": calibrate}} if calibrate != "none" else {})
+    sure = {"pseudo_labels": dataclasses.asdict(options.sure)} if options.pseudo_labels else {}
+    return unit | sure | ({"calibration": {"method": calibrate}} if calibrate != "none" else {})
 
 
 def _text(numbers: Sequence[int]) -> str:

@@ -284,7 +284,7 @@ def predictions(asked: Predicting) -> list[str]:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "group", "part", "class", "predicted", *(f"probability_{name}" for name in asked.classes)])
     for done, (case, part) in enumerate(asked.cases, 1):
-        probability = asked.predict(case)
+        probability = asked.predict(case).probability
         numbers = [f"{value:.6g}" for value in probability]
         writer.writerow([case.id, case.group, part, case.category, asked.classes[int(probability.argmax())], *numbers])
         asked.progress(done, len(asked.cases))

@@ -5,21 +5,22 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.special import expit
 
 from jaxal.assessment import metrics
-from jaxal.assessment.objects import objects_of
+from jaxal.assessment.objects import objects_of, separated
 from jaxal.files import write_whole
 from jaxal.strategies.table import STRATEGIES_OF_PARTS
-from jaxal.task_kind import Predicting
+from jaxal.task_kind import Predicting, Prediction
 from jaxal.tasks.objects import CaseObjects, write_objects
 from jaxal.tasks.overlap import POOLED_F1
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS, Predicted, in_short, write_table
 
 
 def predictions(asked: Predicting) -> list[str]:
-    """Writes `predictions/ID.png` for every image, of its own size, each pixel the number of its class; `predictions.csv`; and `objects.csv`.
+    """Writes for every image, of its own size, `predictions/ID.png`, each pixel the number of its class, and `objects/ID.png`, of its object.
 
-    Dice is that of the prepared images, which may be smaller. Objects are connected parts of what is predicted as foreground.
+    `predictions.csv` has Dice of the prepared images, which may be smaller, and `objects.csv` how well single objects were found.
     """
     predicted: list[Predicted] = []
     sizes = {image.id: image.image for image in asked.origin.listing.images}
@@ -27,10 +28,13 @@ def predictions(asked: Predicting) -> list[str]:
     def objects() -> Iterator[CaseObjects]:
         for case, part in asked.cases:
             shape = asked.origin.shape_of(case)
-            classes = asked.predict(case)[:, : shape[0], : shape[1]].argmax(0).astype(np.uint8)
+            prediction = asked.predict(case)
+            classes = prediction.probability[:, : shape[0], : shape[1]].argmax(0).astype(np.uint8)
+            found = objects_in(prediction, shape)
             path = asked.folder / "predictions" / f"{case.id}.png"
             with Image.open(sizes[case.id]) as image:
                 _write_image(path, classes, image.size)
+                _write_image(asked.folder / "objects" / f"{case.id}.png", found.astype(np.uint16), image.size)
             dice = dict.fromkeys(asked.classes[1:], float("nan"))
             if case.label:
                 example = asked.origin.load(case)
@@ -40,18 +44,29 @@ def predictions(asked: Predicting) -> list[str]:
             predicted.append(Predicted(case, part, path, dice))
             asked.progress(len(predicted), len(asked.cases))
             if case.label:
-                yield CaseObjects(case.id, part, objects_of(classes > 0), asked.origin.instances(case))
+                yield CaseObjects(case.id, part, found, asked.origin.instances(case))
 
     lines = write_objects(asked.folder / "objects.csv", objects(), asked.origin.dataset.spacing_mm)
     table = asked.folder / "predictions.csv"
     write_table(table, predicted)
-    folder = asked.folder / "predictions"
-    return [*in_short(predicted), *lines, f"Label maps, of the images' own size: {folder}", f"Dice of each: {table}"]
+    where = f"{asked.folder / 'predictions'}, and numbers of objects: {asked.folder / 'objects'}"
+    return [*in_short(predicted), *lines, f"Label maps, of the images' own size: {where}", f"Dice of each: {table}"]
 
 
-def _write_image(path: Path, classes: np.ndarray, size: tuple[int, int]) -> None:
+def objects_in(prediction: Prediction, shape: tuple[int, ...]) -> np.ndarray:
+    """The number of each pixel's object, `[height, width]` without padding, 0 where there is none.
+
+    Objects are connected parts of the foreground, told apart by their contours where the network has learned any.
+    """
+    foreground = 1 - prediction.probability[0, : shape[0], : shape[1]]
+    if "contour" not in prediction.outputs:
+        return objects_of(foreground > 0.5)
+    return separated(foreground, expit(prediction.outputs["contour"][: shape[0], : shape[1]]))
+
+
+def _write_image(path: Path, numbers: np.ndarray, size: tuple[int, int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    enlarged = Image.fromarray(classes).resize(size, Image.Resampling.NEAREST)
+    enlarged = Image.fromarray(numbers).resize(size, Image.Resampling.NEAREST)
     write_whole(path, lambda file: enlarged.save(file, "PNG"))
 
 

@@ -271,7 +271,7 @@ DICE = Assessment(
     queried="queried_by_group",
     pictures="Above: outlines of the truth (green), where somebody gave it, and of the prediction when the case was chosen (red), in axial, coronal and "
     "sagittal slices, where most of them is seen; the patient's left is on the left. Below: how unsure the prediction was. Where a part of the case is "
-    "asked for, the slices go through its middle and its box is yellow.",
+    "asked for, the slices go through its middle, its box is yellow, and blue lines go around what the network is sure of.",
 )
 
 # For plane images, where F1 of all pixels at once is what papers give.
@@ -287,5 +287,5 @@ POOLED_F1 = DICE._replace(
     in_short=("f1", "worst_group", "disparity", "essp", "labels", "labelled_share"),
     columns=_columns_of("f1", "F1"),
     pictures="Left: outlines of the truth (green), where somebody gave it, and of the prediction when the image was chosen (red). Right: how unsure the "
-    "prediction was. Where a window of the image is asked for, it is yellow, and others of the same query are pale.",
+    "prediction was. Where a window of the image is asked for, it is yellow, others of the same query are pale, and blue lines go around what the network is sure of.",
 )

@@ -12,7 +12,7 @@ from jaxal.data.parts import mask_of
 from jaxal.types import Example, Part
 
 WIDEST, SMALLEST = 720, 160  # pixels
-TRUTH, PREDICTION = (64, 200, 96), (240, 80, 64)
+TRUTH, PREDICTION, SURE = (64, 200, 96), (240, 80, 64), (96, 170, 255)
 ASKED, ASKED_TOO = (
     (255, 214, 0),
     (222, 208, 140),
@@ -20,7 +20,11 @@ ASKED, ASKED_TOO = (
 
 
 def draw_case(
-    example: Example, probability: np.ndarray, spacing_mm: Sequence[float] = (1.0, 1.0, 1.0), parts: Sequence[Part] = ()
+    example: Example,
+    probability: np.ndarray,
+    spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
+    parts: Sequence[Part] = (),
+    sure_below: float = 0.0,
 ) -> bytes:
     """Two rows of three orthogonal slices as a WebP image: outlines of truth and prediction, and below the entropy of the prediction.
 
@@ -32,23 +36,25 @@ def draw_case(
       probability: `[classes, x, y, z]`.
       spacing_mm: of the voxels along each axis, so that millimetres have one length in all directions.
       parts: that are asked for, the picture's own first; others are not drawn, because they lie elsewhere.
+      sure_below: entropy, as a share of its maximum, below which a prediction is kept as a pseudo-label; lines go around them.
     """
     box = _without_padding(example.inside)
     example, probability = jax.tree.map(lambda part: part[box], example), probability[:, *box]
     predicted, entropy = probability.argmax(0), _entropy(probability)
     middle = _middle_of(parts[0]) if parts else _most_of((predicted > 0) | (example.label > 0), example.inside)
     steps = np.maximum(np.round(np.array(spacing_mm) / min(spacing_mm)), 1).astype(int)
-    frame = mask_of(parts[:1], predicted.shape)
+    frame, sure = mask_of(parts[:1], predicted.shape), _sure(predicted, entropy, sure_below)
     grey = _grey(example)
     top, bottom = [], []
     for axis in (2, 1, 0):  # axial, coronal, sagittal
         across, up = (int(steps[other]) for other in range(3) if other != axis)
-        image, truth, guess, unsure, asked = (
+        image, truth, guess, unsure, surely, asked = (
             np.rot90(np.take(values, middle[axis], axis).repeat(across, 0).repeat(up, 1))
-            for values in (grey, example.label, predicted, entropy, frame)
+            for values in (grey, example.label, predicted, entropy, sure, frame)
         )
         outlined = _outlined(np.repeat((200 * image).astype(np.uint8)[..., None], 3, axis=-1), truth, guess)
         warm = _warm(image, unsure)
+        warm[outline(surely)] = SURE
         for drawn in (outlined, warm):
             drawn[_around(asked)] = ASKED
         top.append(outlined)
@@ -57,7 +63,9 @@ def draw_case(
     return _packed(np.concatenate([_side_by_side(row, height) for row in (top, bottom)]))
 
 
-def draw_plane(example: Example, pixels: np.ndarray | None, probability: np.ndarray, parts: Sequence[Part] = ()) -> bytes:
+def draw_plane(
+    example: Example, pixels: np.ndarray | None, probability: np.ndarray, parts: Sequence[Part] = (), sure_below: float = 0.0
+) -> bytes:
     """A plane image as a WebP: on its left with outlines of truth and prediction, on its right the entropy of the prediction.
 
     Args:
@@ -65,6 +73,7 @@ def draw_plane(example: Example, pixels: np.ndarray | None, probability: np.ndar
       pixels: as people see it, `[height, width, 1 or 3]` uint8 without padding; the example's first channel where there are none.
       probability: `[classes, height, width]`.
       parts: windows that are asked for, the picture's own first.
+      sure_below: see `draw_case`.
     """
     box = _without_padding(example.inside)
     example, probability = jax.tree.map(lambda part: part[box], example), probability[:, *box]
@@ -73,8 +82,10 @@ def draw_plane(example: Example, pixels: np.ndarray | None, probability: np.ndar
     pixels = pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, axis=-1)
     smaller = 2 * pixels.shape[1] / WIDEST
     width = 1 + math.ceil(smaller) if smaller > 1 else 1  # lines survive where the picture is made smaller
-    outlined = _outlined(pixels.copy(), example.label, probability.argmax(0), width)
-    warm = _warm(pixels.mean(-1) / 255, _entropy(probability))
+    predicted, entropy = probability.argmax(0), _entropy(probability)
+    outlined = _outlined(pixels.copy(), example.label, predicted, width)
+    warm = _warm(pixels.mean(-1) / 255, entropy)
+    warm[outline(_sure(predicted, entropy, sure_below), width)] = SURE
     for place, part in reversed(list(enumerate(parts))):  # the picture's own last, so that none hides it
         frame = _around(mask_of([part], example.label.shape), width)
         for drawn in (outlined, warm):
@@ -85,6 +96,11 @@ def draw_plane(example: Example, pixels: np.ndarray | None, probability: np.ndar
 def _around(asked: np.ndarray, width: int = 1) -> np.ndarray:
     """The frame that lies around what is asked for, `[height, width]`, and hides nothing of it."""
     return ndimage.binary_dilation(asked, np.ones((3, 3)), iterations=width) & ~asked
+
+
+def _sure(predicted: np.ndarray, entropy: np.ndarray, below: float) -> np.ndarray:
+    """Elements that are kept as pseudo-labels, each class with a number of its own, 0 elsewhere."""
+    return np.where(entropy < below, predicted + 1, 0)
 
 
 def _middle_of(part: Part) -> list[int]:

@@ -75,8 +75,8 @@ STATISTICS: Mapping[str, Statistic] = {
 def picture(sight: Sight) -> bytes | None:
     """Slices of a volume, or a plane image, with truth, prediction, where it is unsure, and what is asked for."""
     if len(sight.spacing_mm) == 2:
-        return draw_plane(sight.example, sight.pixels, sight.predict(), sight.parts)
-    return draw_case(sight.example, sight.predict(), sight.spacing_mm, sight.parts)
+        return draw_plane(sight.example, sight.pixels, sight.predict(), sight.parts, sight.sure_below)
+    return draw_case(sight.example, sight.predict(), sight.spacing_mm, sight.parts, sight.sure_below)
 
 
 class Predicted(NamedTuple):
@@ -103,7 +103,7 @@ def predictions(asked: Predicting) -> list[str]:
     for case, part in asked.cases:
         scan, path = files[case.id], asked.folder / "predictions" / f"{case.id}.nii.gz"
         unpadded = tuple(slice(size) for size in prepared_shape(case))
-        write_image(path, to_original_grid(asked.predict(case)[:, *unpadded], scan.label or scan.images[0]))
+        write_image(path, to_original_grid(asked.predict(case).probability[:, *unpadded], scan.label or scan.images[0]))
         dice = dict.fromkeys(asked.classes[1:], float("nan"))
         if scan.label:
             dice = _dice_on_the_original_grid(path, scan.label, asked.classes, asked.origin.ignore)

@@ -161,7 +161,7 @@ def test_a_larger_case_in_the_folder_moves_no_other_prediction(tmp_path, patch_v
         task = make_task(ready, preset, Chosen(Splits((), (), ()), ()), "warm", {}, patch)
         examples = [task.load(case) for case in ready.dataset.cases[:4]]
         params = fresh(task.model, np.zeros((1, *(patch or ready.dataset.shape), 1), np.float32))
-        predictions.append([predict(task.kind, task.model, params, example)[:, :8, :9, :10] for example in examples])
+        predictions.append([predict(task.kind, task.model, params, example).probability[:, :8, :9, :10] for example in examples])
         for kind, ending in (("images", "_0000"), ("labels", "")):
             shutil.copy(larger / f"{kind}Tr" / f"case_004{ending}.nii.gz", folder / f"{kind}Tr")
         (folder / "participants.tsv").write_text((larger / "participants.tsv").read_text())
@@ -184,5 +184,5 @@ def test_new_scans_may_be_padded_where_the_old_ones_were_not(tmp_path):
         new = source.read_new(scans, Display(quiet=True))
         params = fresh(new.model, np.zeros((1, 8, 8, 8, 1), np.float32))
         small = next(case for case in new.cases if case.id == "small")
-        predictions.append(predict(SEGMENTATION, new.model, params, new.load(small))[:, :8, :8, :8])
+        predictions.append(predict(SEGMENTATION, new.model, params, new.load(small)).probability[:, :8, :8, :8])
     np.testing.assert_allclose(predictions[1], predictions[0], atol=2e-6)

@@ -60,11 +60,31 @@ def test_regions_are_asked_for_and_the_run_is_predicted(tissue, tiny, tmp_path, 
     assert drawn.shape == (40, 52) and set(np.unique(drawn)) <= {0, 1}  # of the size that the image came with
     objects = {row["case"]: row for row in csv.DictReader((run / "objects.csv").read_text().splitlines())}
     assert objects.keys() == rows.keys()
+    numbered = np.asarray(Image.open(run / "objects" / "testA_1.png"))
+    assert numbered.shape == (40, 52) and numbered.max() == int(objects["testA_1"]["found"]) + int(objects["testA_1"]["false"])
+    assert not numbered[drawn == 0].any()
+    assert len(list((run / "pseudo_labels" / "round-001").iterdir())) >= 1  # kept, and never trained on unless that is asked for
+
+
+def test_pseudo_labels_change_what_is_learnt(tissue, tiny, tmp_path):
+    levels = []
+    for number, more in enumerate([[], ["--pseudo-labels", "--pseudo-threshold", "1", "--pseudo-decay", "0"]]):
+        places = ["--out", str(tmp_path / f"out-{number}"), "--prepared", str(tmp_path / "prepared")]
+        given = ["--preset", "smoke", "--strategy", "random", "--unit", "region", "--unit-size", "12", *more]
+        assert main(["simulate", str(tissue), *given, *places]) == 0
+        levels.append([line["f1"] for line in Ledger(tmp_path / f"out-{number}/images/random/seed-0/rounds.jsonl").read()])
+    assert levels[0][0] == levels[1][0] and levels[0][1] != levels[1][1]
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        (["--pseudo-labels"], "--pseudo-labels is for parts of cases. Give --unit slice, box or region, too."),
+        (
+            ["--unit", "region", "--pseudo-threshold", "0"],
+            "--pseudo-threshold is 0; it must be above 0 and at most 1.",
+        ),
+        (["--unit", "region", "--pseudo-decay", "-1"], "--pseudo-decay is -1; it must not be negative."),
         (["--unit", "box"], "--unit box: images here have 2 axes; it takes image or region"),
         (["--unit", "region", "--unit-size", "64"], "--unit-size is 64 x 64; images have 40 x 48 elements"),
         (

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxal.data.cases import Dataset, Fingerprint
+from jaxal.data.guesses import with_guess
 from jaxal.data.parts import holds, mask_in, within_parts
 from jaxal.data.prepared import UNLABELLED, Kept, padded_example, read_kept
 from jaxal.data.scans.layouts import Files, ScanListing
@@ -143,7 +144,8 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     values = None if label is None else np.asarray(label[window])
     if values is not None and parts is not None:
         values = np.where(mask_in(parts, start, values.shape), values, UNLABELLED)
-    return padded_example(np.asarray(image[window]), values, patch)
+    example = padded_example(np.asarray(image[window]), values, patch)
+    return with_guess(example, case.label.guess if case.label else None, window)
 
 
 def prepared_shape(case: Case) -> tuple[int, ...]:

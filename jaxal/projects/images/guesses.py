@@ -25,7 +25,7 @@ def write_guesses(
     for done, id_ in enumerate(everything):
         progress(done, len(everything))
         if id_ not in guesses:
-            probability = predict(task.kind, task.model, params, task.load(guessing.cases[id_]))
+            probability = predict(task.kind, task.model, params, task.load(guessing.cases[id_])).probability
             guesses[id_] = [float(f"{value:.6g}") for value in probability]
     write_text(path, json.dumps(guesses, ensure_ascii=False) + "\n")
     progress(len(everything), len(everything))

@@ -121,4 +121,5 @@ def predictions(
 def _probability(guessing: Guessing, params: Params, id_: str) -> np.ndarray:
     """What a network makes of a case, `[classes, *shape]` of the prepared case without its padding."""
     task, case = guessing.task, guessing.cases[id_]
-    return predict(task.kind, task.model, params, task.load(case))[:, *(slice(size) for size in prepared_shape(case))]
+    probability = predict(task.kind, task.model, params, task.load(case)).probability
+    return probability[:, *(slice(size) for size in prepared_shape(case))]
