@@ -12,6 +12,7 @@ from jaxal.assessment.objects import found_objects, object_dice
 from jaxal.assessment.surfaces import distances_between
 from jaxal.files import write_text
 
+PARTS_OF_DATA = ("labelled", "pool", "evaluation", "test", "new")  # of the data, in the order in which they are told
 COLUMNS = ("object_dice", "object_f1", "found", "false", "missed", "hausdorff95_mm", "mean_distance_mm")
 
 
@@ -50,7 +51,8 @@ def write_objects(path: Path, cases: Iterable[CaseObjects], spacing_mm: Sequence
         writer.writerow([case.case, case.part, *("" if np.isnan(value) else f"{value:.6g}" for value in row)])
     write_text(path, text.getvalue())
     lines = []
-    for part, rows in scores.items():
+    for part in (part for part in PARTS_OF_DATA if part in scores):
+        rows = scores[part]
         dice, f1 = ([row[place] for row in rows if not np.isnan(row[place])] for place in (0, 1))
         if dice:
             lines.append(f"  {part:<10} object Dice {np.mean(dice):.3f}, object F1 {np.mean(f1):.3f} over {len(dice)} cases")

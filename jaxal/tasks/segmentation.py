@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 
 from jaxal.acquisition import uncertainty
 from jaxal.assessment import calibration, metrics
+from jaxal.assessment.surfaces import SurfaceDistances, distances_between
 from jaxal.data.scans.nifti import read_label
 from jaxal.data.scans.prepare import prepared_shape
 from jaxal.files import write_text
@@ -23,6 +25,7 @@ from jaxal.scoring import windows
 from jaxal.scoring.statistics import StatisticsConfig, View, of_classes
 from jaxal.strategies.table import STRATEGIES, STRATEGIES_OF_PARTS
 from jaxal.task_kind import Predicting, Sight, Statistic, TaskKind
+from jaxal.tasks.objects import PARTS_OF_DATA
 from jaxal.tasks.original_grid import to_original_grid, write_image
 from jaxal.tasks.overlap import DICE
 from jaxal.tasks.pictures import draw_case, draw_plane
@@ -79,13 +82,24 @@ def picture(sight: Sight) -> bytes | None:
     return draw_case(sight.example, sight.predict(), sight.spacing_mm, sight.parts, sight.sure_below)
 
 
+_UNKNOWN = SurfaceDistances(*[float("nan")] * 5)
+
+
 class Predicted(NamedTuple):
-    """One case's prediction: its label map, and Dice of each class above 0 on the original grid, NaN where it is undefined or unknown."""
+    """One case's prediction.
+
+    Attributes:
+      case, part: as `Predicting.cases` has them.
+      path: of its label map.
+      dice: of each class above 0 on the original grid, NaN where it is undefined or unknown.
+      apart: how far the surfaces of the same classes lie apart on that grid, in mm; none where the truth is unknown.
+    """
 
     case: Case
     part: str
     path: Path
     dice: dict[str, float]
+    apart: Mapping[str, SurfaceDistances] = MappingProxyType({})
 
     @property
     def mean_dice(self) -> float:
@@ -97,35 +111,43 @@ class Predicted(NamedTuple):
 def predictions(asked: Predicting) -> list[str]:
     """Writes `predictions/ID.nii.gz` for every case, on the grid of the case's own files, and `predictions.csv`.
 
-    Where a case has a label map, its Dice is that on the original grid.
+    Where a case has a label map, its Dice and the distances of surfaces are those on the original grid.
     """
     files, predicted = {case.id: case for case in asked.origin.cases}, []
     for case, part in asked.cases:
         scan, path = files[case.id], asked.folder / "predictions" / f"{case.id}.nii.gz"
         unpadded = tuple(slice(size) for size in prepared_shape(case))
         write_image(path, to_original_grid(asked.predict(case).probability[:, *unpadded], scan.label or scan.images[0]))
-        dice = dict.fromkeys(asked.classes[1:], float("nan"))
+        one = Predicted(case, part, path, dict.fromkeys(asked.classes[1:], float("nan")))
         if scan.label:
-            dice = _dice_on_the_original_grid(path, scan.label, asked.classes, asked.origin.ignore)
-        predicted.append(Predicted(case, part, path, dice))
+            one = _measured(one, scan.label, asked.origin.ignore)
+        predicted.append(one)
         asked.progress(len(predicted), len(asked.cases))
     table = asked.folder / "predictions.csv"
     write_table(table, predicted)
     folder = asked.folder / "predictions"
-    return [*in_short(predicted), f"Label maps, each on the grid of the case's own files: {folder}", f"Dice of each: {table}"]
+    told = f"Dice of each, and how far surfaces lie apart: {table}"
+    return [*in_short(predicted), f"Label maps, each on the grid of the case's own files: {folder}", told]
 
 
-def _dice_on_the_original_grid(path: Path, label: Path, classes: Sequence[str], ignore: int | None) -> dict[str, float]:
-    truth, guess = read_label(label).values, read_label(path).values
+def _measured(predicted: Predicted, label: Path, ignore: int | None) -> Predicted:
+    """A prediction with its measures on the original grid, over what is labelled."""
+    volume, guess, classes = read_label(label), read_label(predicted.path).values, list(predicted.dice)
+    truth = volume.values
     labelled = truth != ignore if ignore is not None else np.ones(truth.shape, bool)
-    counts = metrics.overlap_of_maps(guess, truth, len(classes), labelled)
-    return dict(zip(classes[1:], metrics.dice(counts)[1:].tolist(), strict=True))
+    dice = metrics.dice(metrics.overlap_of_maps(guess, truth, len(classes) + 1, labelled))[1:].tolist()
+    spacing_mm = np.sqrt((volume.affine[:3, :3] ** 2).sum(0)).tolist()
+    apart = {
+        name: distances_between((guess == number) & labelled, (truth == number) & labelled, spacing_mm)
+        for number, name in enumerate(classes, 1)
+    }
+    return predicted._replace(dice=dict(zip(classes, dice, strict=True)), apart=apart)
 
 
 def in_short(predicted: Sequence[Predicted]) -> list[str]:
     """A line for each part of the data: its mean Dice."""
     lines = []
-    for part in ("labelled", "pool", "evaluation", "test", "new"):
+    for part in PARTS_OF_DATA:
         values = [row.mean_dice for row in predicted if row.part == part and not np.isnan(row.mean_dice)]
         if values:
             lines.append(f"  {part:<10} mean Dice {np.mean(values):.3f} over {len(values)} cases")
@@ -133,13 +155,20 @@ def in_short(predicted: Sequence[Predicted]) -> list[str]:
 
 
 def write_table(path: Path, predicted: Sequence[Predicted]) -> None:
-    """Writes a row a case: its group and part of the data, and its Dice."""
+    """Writes a row a case: its group and part of the data, its Dice and, where any case has them, the distances of surfaces.
+
+    What is undefined, because a class is neither there nor predicted, or unknown, is left empty; a distance to nothing is `inf`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     classes = list(predicted[0].dice)
-    writer.writerow(["case", "group", "part", "dice", *(f"dice_{name}" for name in classes), "file"])
+    measured = classes if any(row.apart for row in predicted) else []
+    distances = [f"{what}_mm_{name}" for name in measured for what in ("hausdorff95", "mean_distance")]
+    writer.writerow(["case", "group", "part", "dice", *(f"dice_{name}" for name in classes), *distances, "file"])
     for row in predicted:
-        numbers = ["" if np.isnan(value) else f"{value:.4f}" for value in (row.mean_dice, *row.dice.values())]
+        apart = [row.apart.get(name, _UNKNOWN) for name in measured]
+        values = [row.mean_dice, *row.dice.values(), *(value for one in apart for value in (one.hausdorff95, one.mean))]
+        numbers = ["" if np.isnan(value) else f"{value:.4f}" for value in values]
         writer.writerow([row.case.id, row.case.group, row.part, *numbers, row.path.relative_to(path.parent)])
     write_text(path, text.getvalue())
 

@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 from folders import bids, decathlon
+from scipy import ndimage
 
 from experiments import compare, segmentation
 from jaxal.cli import command
@@ -177,6 +178,20 @@ def test_own_scans_in_patches_with_channels_classes_and_an_oblique_grid(tmp_path
     assert "nothing is left to score" in output
 
 
+def check_distances(row, name, predicted, true, spacing_mm):
+    """Against the distance of every pair of surface voxels."""
+    if not predicted.any() or not true.any():
+        expected = "inf" if predicted.any() or true.any() else ""
+        assert row[f"hausdorff95_mm_{name}"] == row[f"mean_distance_mm_{name}"] == expected
+        return
+    surfaces = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) * spacing_mm for mask in (predicted, true)]
+    pairs = np.linalg.norm(surfaces[0][:, None] - surfaces[1], axis=-1)
+    there, back = pairs.min(1), pairs.min(0)
+    worst = max(np.percentile(there, 95), np.percentile(back, 95))
+    assert float(row[f"hausdorff95_mm_{name}"]) == pytest.approx(worst, abs=1e-4)
+    assert float(row[f"mean_distance_mm_{name}"]) == pytest.approx(np.concatenate([there, back]).mean(), abs=1e-4)
+
+
 def check_predictions(folder, data, record):
     """All cases have one spacing, so nothing was resampled, and the Dice of the files is that of the ledger."""
     rows = {row["case"]: row for row in csv.DictReader((folder / "predictions.csv").read_text().splitlines())}
@@ -193,6 +208,9 @@ def check_predictions(folder, data, record):
         np.testing.assert_allclose(written.affine, source.affine, atol=1e-6)
         assert written.shape == source.shape
         assert written.header["qform_code"] == source.header["qform_code"]
+        masks = [np.asarray(image.dataobj) for image in (written, source)]
+        for number, name in enumerate(record["dice"]["by_class"], 1):
+            check_distances(row, name, masks[0] == number, masks[1] == number, nibabel.affines.voxel_sizes(source.affine))
         assert written.header["sform_code"] == source.header["sform_code"] == 1  # the label map's, not the image's
 
 
