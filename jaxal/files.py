@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fcntl
 import glob
-import io
 import os
 import threading
 import time
@@ -109,19 +108,18 @@ def why_no_file(path: Path) -> str:
     return "a folder, not a file" if path.is_dir() else "not a file" if path.exists() else "no such file"
 
 
-_parsing = threading.Lock()
+# Whoever parses the header of an array holds it, because `ast.literal_eval`, which NumPy uses for that, races in CPython before 3.11.8.
+PARSING = threading.Lock()
 
 
 def open_array(path: Path) -> np.ndarray:
     """Opens an array on disk without reading it.
 
-    One thread at a time parses a header, because `ast.literal_eval`, which NumPy uses for that, races in CPython before 3.11.8.
-
     Raises:
       UserError: the file is damaged.
     """
     try:
-        with _parsing:
+        with PARSING:
             return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise UserError(f"{path}: a prepared array that is damaged ({error}). Remove the file; it is made anew.") from error
@@ -134,14 +132,6 @@ def read_part(path: Path, begin: int, size: int) -> bytes:
         return os.pread(file, size, begin)
     finally:
         os.close(file)
-
-
-def array_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether the first axis varies fastest, and type, from the header of an `.npy` file of version 1; one thread at a time."""
-    file = io.BytesIO(header)
-    with _parsing:
-        np.lib.format.read_magic(file)
-        return np.lib.format.read_array_header_1_0(file)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ write the same file.
 
 import functools
 import hashlib
+import io
 import struct
 import zipfile
 import zlib
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxal.errors import UserError
-from jaxal.files import array_header, read_part, write_whole
+from jaxal.files import PARSING, read_part, write_whole
 
 SMALL_BYTES = 2**19  # arrays up to this size are packed; larger ones are read no faster from a shard than from a file
 SHARD_BYTES = 2**25  # a shard is written when so much waits; a kill loses less than that
@@ -98,7 +99,15 @@ def read_packed(path: Path, name: str) -> np.ndarray:
 
 _LOCAL_HEADER = 30  # bytes before a file's name in a zip archive
 _BEFORE_HEADER = 10  # bytes before the header of an `.npy` file of version 1; the last two are the header's length
-_header = functools.lru_cache(maxsize=4096)(array_header)  # most arrays of a shard have the same
+
+
+@functools.lru_cache(maxsize=4096)  # most arrays of a shard have the same
+def _header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the first axis varies fastest, and type, from the header of an `.npy` file of version 1."""
+    file = io.BytesIO(header)
+    with PARSING:
+        np.lib.format.read_magic(file)
+        return np.lib.format.read_array_header_1_0(file)
 
 
 class _Records(NamedTuple):
