@@ -6,6 +6,7 @@ A first study over a few cases loads and compiles everything. Then the process m
 study over all cases, which is shown not to fit.
 """
 
+import dataclasses
 import json
 import resource
 import sys
@@ -16,8 +17,13 @@ import numpy as np
 
 from experiments import segmentation
 from jaxal.cli import command
+from jaxal.studies.presets import PRESETS
 
 SHAPE, CHANNELS, FEW = (32, 32, 32), 27, 12
+SMOKE = PRESETS["smoke"]
+PRESETS["smoke"] = dataclasses.replace(
+    SMOKE, training=dataclasses.replace(SMOKE.training, steps=4, attempts=1)
+)  # how long says nothing of memory
 
 
 def write_cases(folder: Path, cases: int) -> Path:
