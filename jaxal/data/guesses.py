@@ -38,7 +38,7 @@ def write_guess(path: Path, classes: np.ndarray, targets: Mapping[str, np.ndarra
 
     Args:
       path: of the file.
-      classes: `[*shape]`.
+      classes: `[*shape]`, `UNLABELLED` in padding, too.
       targets: maps by name, `[*shape]` each, as `Example.targets` has them.
     """
     maps = {LABEL: classes, **{name: values.astype(np.uint8) for name, values in targets.items()}}
@@ -82,7 +82,7 @@ def with_guess(example: Example, path: Path | None, window: tuple[slice, ...] = 
         return example
     shape = example.label.shape
     maps = {name: _padded(values[window], shape) for name, values in read_guess(path).items()}
-    guessed = (maps[LABEL] != UNLABELLED) & example.inside & ~example.labelled
+    guessed = (maps[LABEL] != UNLABELLED) & ~example.labelled
     targets = example.targets and {
         name: np.where(guessed, maps[name], part).astype(part.dtype) if name in maps else part
         for name, part in example.targets.items()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from jaxal.acquisition import uncertainty
 from jaxal.assessment import calibration, metrics
@@ -136,7 +137,7 @@ def _measured(predicted: Predicted, label: Path, ignore: int | None) -> Predicte
     truth = volume.values
     labelled = truth != ignore if ignore is not None else np.ones(truth.shape, bool)
     dice = metrics.dice(metrics.overlap_of_maps(guess, truth, len(classes) + 1, labelled))[1:].tolist()
-    spacing_mm = np.sqrt((volume.affine[:3, :3] ** 2).sum(0)).tolist()
+    spacing_mm = voxel_sizes(volume.affine).tolist()
     apart = {
         name: distances_between((guess == number) & labelled, (truth == number) & labelled, spacing_mm)
         for number, name in enumerate(classes, 1)

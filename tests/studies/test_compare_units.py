@@ -67,7 +67,7 @@ def test_levels_that_some_seeds_had_from_the_start_or_never_reach(folders, capsy
     assert "10.7 ± 0.8, 1 from the start" in line  # 11.5, 10.5 and, from the start, 10
     assert ", 1 of 3 not" in line  # seed 0 ends at 0.90
     ratios = next(line for line in text.splitlines() if "parts / whole" in line)
-    assert "(2 seeds)" in ratios
+    assert "(2 seeds)" in ratios.split("|")[3] and "(2 seeds)" in ratios.split("|")[4]
 
 
 def test_folders_that_do_not_go_together_are_refused(folders, tmp_path, capsys):
