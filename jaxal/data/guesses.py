@@ -12,11 +12,10 @@ import numpy as np
 
 from jaxal.data.prepared import UNLABELLED
 from jaxal.errors import UserError
-from jaxal.files import write_whole
+from jaxal.files import PARSING, write_whole
 from jaxal.types import Case, Example
 
 LABEL = "label"  # the map of classes; others are named as the targets that they stand for
-MAPS_AT_ONCE = 256  # kept in memory
 
 
 def sure_classes(probability: np.ndarray, below: float) -> np.ndarray:
@@ -33,36 +32,41 @@ def sure_classes(probability: np.ndarray, below: float) -> np.ndarray:
     return np.where(entropy < below, probability.argmax(0), UNLABELLED).astype(np.uint8)
 
 
-def write_guess(path: Path, classes: np.ndarray, targets: Mapping[str, np.ndarray]) -> None:
+def write_guess(place: Path, classes: np.ndarray, targets: Mapping[str, np.ndarray]) -> None:
     """Writes what `sure_classes` says of a case, and further maps that its network was sure of as far.
 
     Args:
-      path: of the file.
+      place: of the files, which are named `PLACE.MAP.npy`; the classes' comes last and says that the others are there.
       classes: `[*shape]`, `UNLABELLED` in padding, too.
       targets: maps by name, `[*shape]` each, as `Example.targets` has them.
     """
-    maps = {LABEL: classes, **{name: values.astype(np.uint8) for name, values in targets.items()}}
-    write_whole(path, lambda file: np.savez_compressed(file, **maps))  # type: ignore[arg-type]
+    for name, values in [*targets.items(), (LABEL, classes)]:
+        write_whole(_file(place, name), functools.partial(np.save, arr=values.astype(np.uint8), allow_pickle=False))
 
 
-def read_guess(path: Path) -> Mapping[str, np.ndarray]:
-    """The maps of a case.
+def has_guess(place: Path) -> bool:
+    """Whether there are pseudo-labels of a case."""
+    return _file(place, LABEL).is_file()
+
+
+def read_guess(place: Path, name: str = LABEL) -> np.ndarray:
+    """One of the maps of a case, on disk until it is looked at.
 
     Raises:
       UserError: the file is gone or damaged.
     """
-    return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
-
-
-@functools.lru_cache(MAPS_AT_ONCE)
-def _read(path: Path, _written: int) -> Mapping[str, np.ndarray]:
+    path = _file(place, name)
     try:
-        with np.load(path, allow_pickle=False) as maps:
-            return {name: maps[name] for name in maps.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+        with PARSING:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"{path}: no pseudo-labels can be read there ({error}). They are made once a round; begin anew with --fresh."
         ) from error
+
+
+def _file(place: Path, name: str) -> Path:
+    return place.with_name(f"{place.name}.{name}.npy")
 
 
 def without_guess(case: Case) -> Case:
@@ -70,27 +74,30 @@ def without_guess(case: Case) -> Case:
     return case._replace(label=case.label._replace(guess=None)) if case.label and case.label.guess else case
 
 
-def with_guess(example: Example, path: Path | None, window: tuple[slice, ...] = ()) -> Example:
+def with_guess(example: Example, place: Path | None, window: tuple[slice, ...] = ()) -> Example:
     """An example, labelled too where a network was sure and no reader has labelled; for training alone.
 
     Args:
       example: as readers labelled it, or a patch of it.
-      path: of the case's pseudo-labels; None where there are none, and the example stays as it is.
+      place: of the case's pseudo-labels; None where there are none, and the example stays as it is.
       window: where the patch lies in the case; everything when left out.
     """
-    if path is None:
+    if place is None:
         return example
     shape = example.label.shape
-    maps = {name: _padded(values[window], shape) for name, values in read_guess(path).items()}
-    guessed = (maps[LABEL] != UNLABELLED) & ~example.labelled
-    targets = example.targets and {
-        name: np.where(guessed, maps[name], part).astype(part.dtype) if name in maps else part
-        for name, part in example.targets.items()
-    }
-    label = np.where(guessed, maps[LABEL], example.label).astype(example.label.dtype)
+    classes = _padded(read_guess(place)[window], shape)
+    guessed = (classes != UNLABELLED) & ~example.labelled
+
+    def joined(known: np.ndarray, name: str) -> np.ndarray:
+        if not _file(place, name).is_file():
+            return known
+        return np.where(guessed, _padded(read_guess(place, name)[window], shape), known).astype(known.dtype)
+
+    targets = example.targets and {name: joined(part, name) for name, part in example.targets.items()}
+    label = np.where(guessed, classes, example.label).astype(example.label.dtype)
     return example._replace(label=label, labelled=example.labelled | guessed, targets=targets)
 
 
 def _padded(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     room = [(0, length - part) for length, part in zip(shape, values.shape, strict=True)]
-    return np.pad(values, room, constant_values=UNLABELLED) if any(after for _, after in room) else values
+    return np.pad(values, room, constant_values=UNLABELLED) if any(after for _, after in room) else np.asarray(values)

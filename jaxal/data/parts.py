@@ -63,6 +63,23 @@ def count_in(parts: Sequence[Part], shape: Sequence[int]) -> int:
     return int(volumes[cells].sum())
 
 
+def cost_of(units: Iterable[Unit]) -> float:
+    """What it costs to label some units together: of parts, how many elements have no label yet, each of them once however parts overlap."""
+    total, asked = 0.0, dict[str, list[Part]]()
+    known: dict[str, list[Part]] = {}
+    for unit in units:
+        if not unit.size:
+            total += unit.cost
+            continue
+        asked.setdefault(unit.case.id, []).append((unit.start, unit.size))
+        known[unit.case.id] = list(unit.case.label.parts or ()) if unit.case.label else []
+    for id_, parts in asked.items():
+        every = [*known[id_], *parts]
+        room = np.max([np.add(start, size) for start, size in every], axis=0).tolist()
+        total += count_in(every, room) - (count_in(known[id_], room) if known[id_] else 0)
+    return total
+
+
 def holds(parts: Sequence[Part], places: np.ndarray) -> np.ndarray:
     """Which places, `[places, axes]`, lie in any of some parts, `[places]`."""
     inside = [((places >= start) & (places < np.add(start, size))).all(-1) for start, size in parts]

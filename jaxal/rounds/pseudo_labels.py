@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from jaxal.assessment.objects import CONTOUR
-from jaxal.data.guesses import sure_classes, write_guess
+from jaxal.data.guesses import has_guess, sure_classes, write_guess
 from jaxal.data.parts import mask_of, part_of
 from jaxal.data.prepared import UNLABELLED
 from jaxal.errors import UserError
@@ -56,13 +56,11 @@ def keep_pseudo_labels(run: Run, state: State, units: Sequence[str], params: Par
         prediction = predict(run.task.kind, scoring_model(run), params, example)
         classes = np.where(example.inside, sure_classes(prediction.probability, below), UNLABELLED)
         outputs = {name: prediction.outputs[name] for name in example.targets or {} if name in prediction.outputs}
-        write_guess(_path(folder, id_), classes, {name: expit(values) >= CONTOUR for name, values in outputs.items()})
+        write_guess(folder / id_, classes, {name: expit(values) >= CONTOUR for name, values in outputs.items()})
         count += int(((classes != UNLABELLED) & ~mask_of(parts, classes.shape)).sum())
-    for older in _folder(run, 0).parent.glob("round-*"):
-        if (
-            older.name < _folder(run, max(state.round - 1, 0)).name
-        ):  # that of the round before is what this round's training reads
-            shutil.rmtree(older, ignore_errors=True)
+    needed = {folder, _folder(run, state.round - 1)}  # this round's training, if it has to go on, reads those of the round before
+    for older in set(folder.parent.glob("round-*")) - needed:
+        shutil.rmtree(older, ignore_errors=True)
     return {"pseudo_labelled_elements": count}
 
 
@@ -78,19 +76,15 @@ def with_pseudo_labels(run: Run, round_: int, labelled: Sequence[Case]) -> list[
     for case in labelled:
         label = case.label
         if label is not None and label.parts is not None:
-            path = _path(folder, case.id)
-            if not path.is_file():
+            place = folder / case.id
+            if not has_guess(place):
                 raise UserError(
-                    f"{path}: the pseudo-labels of round {round_ - 1} are gone. Restore them, or begin anew with --fresh."
+                    f"{place}: the pseudo-labels of round {round_ - 1} are gone. Restore them, or begin anew with --fresh."
                 )
-            case = case._replace(label=label._replace(guess=path))
+            case = case._replace(label=label._replace(guess=place))
         cases.append(case)
     return cases
 
 
 def _folder(run: Run, round_: int) -> Path:
     return run.folder / FOLDER / f"round-{round_:03d}"
-
-
-def _path(folder: Path, id_: str) -> Path:
-    return folder / f"{id_.replace('/', '__')}.npz"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxal.data.parts import labelled_elements
+from jaxal.data.parts import cost_of, labelled_elements
 from jaxal.numbers import NUMBERS
 from jaxal.rounds.setup import Run
 from jaxal.strategies.contract import Decision
@@ -55,7 +55,7 @@ def record_of(run: Run, finished: Finished) -> dict[str, Any]:
         "queried": list(query.units),
         "queried_by_group": _counts(unit.group for unit in units),
         "queried_groups": {unit.id: unit.group for unit in units},
-        "cost": sum(unit.cost for unit in units),
+        "cost": cost_of(units),
         **_elements(run, labelled.cases),
         "scores": list(query.scores),
         "score_gap": query.gap,

@@ -14,9 +14,10 @@ import numpy as np
 
 from jaxal.acquisition import information, regions
 from jaxal.acquisition.regions import Windows
-from jaxal.acquisition.selection import Query
+from jaxal.acquisition.selection import Query, top_k
+from jaxal.data.parts import cost_of
 from jaxal.scoring.windows import GainStep
-from jaxal.strategies.contract import Context, Head, Needs, Strategy
+from jaxal.strategies.contract import Context, Head, Needs, Strategy, best
 from jaxal.strategies.informative import reference_of
 from jaxal.types import Collected, Seen, Unit
 
@@ -42,7 +43,26 @@ def by_windows(name: str, power: float | None = None) -> Strategy:
     def given(context: Context, head: Head, evaluation: Seen) -> dict[str, float]:
         return {} if power is None else {name: power}
 
-    return Strategy(Needs(pool=(name,)), score, cut=cut, given=given)
+    return Strategy(Needs(pool=(name,)), score, select=_best_within_budget, cut=cut, given=given)
+
+
+def _best_within_budget(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+    """The windows of highest score. What windows share that overlap is paid for once, so more of them are within a budget in elements."""
+    if context.cost_at_most is None:
+        return best(key, scores, statistics, context, budget)
+    order = top_k(context.ids, scores, len(context.pool))
+    units, left = {unit.id: unit for unit in context.pool}, context.cost_at_most
+    taken: dict[str, list[Unit]] = {}
+    chosen: list[tuple[str, float]] = []
+    for name, score in zip(order.units, order.scores, strict=True):
+        unit = units[name]
+        others = taken.setdefault(unit.case.id, [])
+        more = cost_of([*others, unit]) - cost_of(others) if any(_touch(unit, other) for other in others) else unit.cost
+        if len(chosen) < budget and more <= left:
+            chosen.append((name, score))
+            others.append(unit)
+            left -= more
+    return Query(tuple(name for name, _ in chosen), tuple(score for _, score in chosen), None)
 
 
 def units_of(windows: Windows, pool: Sequence[Unit]) -> list[Unit]:

@@ -8,7 +8,7 @@ import pytest
 from test_loop import CONFIG, Silent, run, task, without_seconds  # noqa: F401
 from test_rounds_of_parts import boxes_of, parts  # noqa: F401
 
-from jaxal.data.guesses import LABEL, read_guess
+from jaxal.data.guesses import read_guess
 from jaxal.data.parts import mask_of
 from jaxal.data.prepared import UNLABELLED
 from jaxal.errors import UserError
@@ -30,13 +30,13 @@ def test_what_the_network_is_sure_of_is_kept_of_every_case_that_is_asked_for_in_
     opened = open_run(tmp_path, "entropy", config(), parts, Silent())
     params, boxes, elements = make_networks(opened)[0].restored(0), boxes_of(record["queried"]), 0
     files = sorted((tmp_path / "pseudo_labels" / "round-000").iterdir())
-    assert [file.stem for file in files] == sorted(boxes)
-    for file in files:
-        probability = predict(parts.kind, parts.model, params, parts.load(opened.cases[file.stem])).probability
+    assert [file.name for file in files] == sorted(f"{id_}.label.npy" for id_ in boxes)
+    for id_ in boxes:
+        probability = predict(parts.kind, parts.model, params, parts.load(opened.cases[id_])).probability
         share = -(probability * np.log(probability)).sum(0) / np.log(2)
-        kept = read_guess(file)[LABEL]
+        kept = read_guess(files[0].parent / id_)
         assert ((kept != UNLABELLED) == (share < 0.9)).all() and (kept == probability.argmax(0))[share < 0.9].all()
-        elements += int(((share < 0.9) & ~mask_of(boxes[file.stem], share.shape)).sum())
+        elements += int(((share < 0.9) & ~mask_of(boxes[id_], share.shape)).sum())
     assert record["pseudo_labelled_elements"] == elements > 0
 
 

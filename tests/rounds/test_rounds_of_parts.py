@@ -100,6 +100,19 @@ def test_a_budget_in_elements_is_never_exceeded(tmp_path, parts):
         assert record["cost"] <= 70 and len(record["queried"]) >= 2
 
 
+def test_what_overlapping_boxes_share_is_paid_for_once(tmp_path, parts):
+    """Each is a voxel from the next, so their costs one by one are several times what is new."""
+    statistics = dataclasses.replace(parts.statistics, windows=Search((4, 4, 4), at_most=12, overlap=True))
+    task = parts._replace(statistics=statistics)  # noqa: F811
+    records = run(tmp_path / "units", task, "entropy", dataclasses.replace(CONFIG, rounds=3, query_size=6))
+    assert np.diff([record["labelled_elements"] for record in records]).tolist() == [record["cost"] for record in records[:-1]]
+    assert min(record["cost"] for record in records) < 6 * 64
+    (record,) = run(
+        tmp_path / "elements", task, "entropy", dataclasses.replace(CONFIG, rounds=1, query_size=99, query_elements=150)
+    )
+    assert record["cost"] <= 150 and len(record["queried"]) * 64 > 150  # more boxes than their costs one by one would allow
+
+
 def test_what_has_a_label_costs_nothing_again(tmp_path, parts):
     """Boxes that overlap earlier ones are asked for once more only for what is new in them, and the ledger counts that."""
     config = dataclasses.replace(CONFIG, rounds=4, query_size=8)
