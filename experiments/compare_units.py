@@ -9,7 +9,7 @@ tables (their table 1) and plots (figure 5).
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,10 +19,12 @@ import tyro
 from jaxal.assessment.intervals import student_mean
 from jaxal.assessment.learning_curves import at_round, first_reaching, spread
 from jaxal.cli import command
+from jaxal.data.parts import part_of
 from jaxal.errors import UserError
 from jaxal.report import terminal
 from jaxal.report.levels import AT_GOAL, LEVELS, SHARES
 from jaxal.rounds.ledger import FULL, RunOnDisk, read_runs
+from jaxal.tasks.measures import OF_PROBABILITIES
 from jaxal.tasks.table import kind_of
 
 
@@ -108,7 +110,7 @@ def lines_of_needs(whole: Curves, parts: Curves, goals: Sequence[Goal]) -> Itera
 
 def lines_of_calibration(whole: Curves, parts: Curves, goals: Sequence[Goal]) -> Iterator[str]:
     """A Markdown table: calibration where curves cross a goal, for each goal that some run of both units crosses."""
-    yield _row("strategy", "level", "unit", *(name.upper() for name in AT_GOAL), "seeds")
+    yield _row("strategy", "level", "unit", *(OF_PROBABILITIES[name].title for name in AT_GOAL), "seeds")
     yield _row(*["---"] * (4 + len(AT_GOAL)))
     for strategy in whole:
         for goal in goals:
@@ -136,7 +138,7 @@ def _needs(curves: Mapping[int, Curve], goal: Goal) -> str:
     start = sum(curve.level[0] >= goal.of_seed[seed] for seed, curve in curves.items())
     told = _spread(known, 1) if known else "–"
     missed = len(values) - len(known)
-    return told + (f", {missed} of {len(values)} not" if missed else "") + (f", {start} from the start" if start else "")
+    return told + (f", not in {missed} of {len(values)}" if missed else "") + (f", {start} from the start" if start else "")
 
 
 def _ratio(whole: Mapping[int, Curve], parts: Mapping[int, Curve], goal: Goal) -> str:
@@ -147,7 +149,9 @@ def _ratio(whole: Mapping[int, Curve], parts: Mapping[int, Curve], goal: Goal) -
     ratios = [np.log(needed(parts[seed], goal.of_seed[seed]) / needed(whole[seed], goal.of_seed[seed])) for seed in seeds]
     estimate = student_mean(np.array(ratios))
     interval = "" if np.isnan(estimate.low) else f" [{np.exp(estimate.low):.2f}, {np.exp(estimate.high):.2f}]"
-    return f"{np.exp(estimate.value):.2f}{interval}" + ("" if len(seeds) == len(whole) else f" ({len(seeds)} seeds)")
+    return f"{np.exp(estimate.value):.2f}{interval}" + (
+        "" if len(seeds) == len(whole) else f" ({len(seeds)} of {len(whole)} seeds)"
+    )
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
@@ -169,14 +173,23 @@ def draw(path: Path, whole: Curves, parts: Curves, title: str) -> None:
     figure, axes = pyplot.subplots(1, 1 + len(AT_GOAL), figsize=(4 * (1 + len(AT_GOAL)), 3.6), layout="constrained")
     for index, strategy in enumerate(whole):
         for name, curves, line in (("whole", whole[strategy], "--"), ("parts", parts[strategy], "-")):
-            share, level = (np.mean([getattr(curve, what) for curve in curves.values()], 0) for what in ("share", "level"))
+            rounds = min(
+                len(curve.level) for curve in curves.values()
+            )  # of a study that is not done yet, those that all seeds have
+
+            def mean(value: Callable[[Curve], np.ndarray], curves=curves, rounds=rounds) -> np.ndarray:
+                return np.mean([value(curve)[:rounds] for curve in curves.values()], 0)
+
+            level = mean(lambda curve: curve.level)
             look = {"color": f"C{index}", "ls": line, "marker": "o" if name == "parts" else "s", "ms": 3, "lw": 1.3}
-            axes[0].plot(share, level, label=f"{strategy}, {name}", **look)
+            axes[0].plot(mean(lambda curve: curve.share), level, label=f"{strategy}, {name}", **look)
             for axis, measure in zip(axes[1:], AT_GOAL, strict=True):
-                axis.plot(level, np.mean([curve.calibration[measure] for curve in curves.values()], 0), **look)
+                axis.plot(level, mean(lambda curve, measure=measure: curve.calibration[measure]), **look)
     axes[0].set(xlabel="labelled, % of all elements", ylabel=title, xscale="log")
+    for which in (axes[0].xaxis.set_major_formatter, axes[0].xaxis.set_minor_formatter):
+        which(lambda value, place: f"{value:g}")
     for axis, measure in zip(axes[1:], AT_GOAL, strict=True):
-        axis.set(xlabel=title, ylabel=f"{measure.upper()} (lower is better)")
+        axis.set(xlabel=title, ylabel=f"{OF_PROBABILITIES[measure].title} (lower is better)")
     axes[0].legend(fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
@@ -189,37 +202,74 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:
-    both = [read_runs(folder) for folder in (arguments.whole, arguments.parts)]
-    for folder, runs in zip((arguments.whole, arguments.parts), both, strict=True):
-        if not [run for run in runs if run.strategy != FULL]:
-            raise UserError(f"{folder}: holds no runs (SETTING/STRATEGY/seed-N/rounds.jsonl).")
+    if not arguments.levels:
+        raise UserError("--levels names none. Leave it out for the default.")
+    both = [_read(folder) for folder in (arguments.whole, arguments.parts)]
+    _check_units(arguments, both)
+    settings = sorted(set.intersection(*({run.setting for run in runs} for runs in both)))
+    for setting in settings:
+        if len(settings) > 1:
+            display.note(f"\n## {setting}\n")
+        plot = arguments.plot
+        if plot and len(settings) > 1:
+            plot = plot.with_name(f"{plot.stem}-{setting}{plot.suffix}")
+        _compare(arguments, [[run for run in runs if run.setting == setting] for runs in both], plot, display)
+    if not settings:
+        raise UserError(f"{arguments.whole} and {arguments.parts}: have no setting in common.")
+    return 0
+
+
+def _read(folder: Path) -> list[RunOnDisk]:
+    runs = read_runs(folder)
+    if not [run for run in runs if run.strategy != FULL]:
+        raise UserError(f"{folder}: holds no runs (SETTING/STRATEGY/seed-N/rounds.jsonl). Give the results folder of a study.")
+    return runs
+
+
+def _check_units(arguments: Arguments, both: Sequence[Sequence[RunOnDisk]]) -> None:
+    """Makes sure that the first study asked for whole cases and the second for parts, of the same kind of task."""
+    for folder, runs, of_parts in zip((arguments.whole, arguments.parts), both, (False, True), strict=True):
+        for run in runs:
+            named = [name for line in run.rounds for name in line["queried"]]
+            if run.strategy != FULL and named and bool(part_of(named[0])) != of_parts:
+                asked = ("whole cases", "parts of cases") if of_parts else ("parts of cases", "whole cases")
+                raise UserError(f"{folder}: asked for {asked[0]} ({named[0]}); a study that asked for {asked[1]} belongs here.")
+    kinds = [runs[0].rounds[0].get("task", "segmentation") for runs in both]
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            f"{arguments.whole} is of {kinds[0]}, {arguments.parts} of {kinds[1]}. Give two studies of the same data."
+        )
+
+
+def _compare(arguments: Arguments, both: Sequence[Sequence[RunOnDisk]], plot: Path | None, display: terminal.Display) -> None:
+    """The tables and the plot of one setting."""
     assessment = kind_of(both[0][0].rounds).assessment
-    full = {run.seed: run.rounds[-1][assessment.key]["overall"] for run in both[0] if run.strategy == FULL}
-    whole, parts = (_common(curves_of([run for run in runs if run.strategy != FULL], assessment.key), both) for runs in both)
+    full = {run.seed: run.rounds[-1][assessment.key]["overall"] for runs in both for run in runs if run.strategy == FULL}
+    strategies = [[run for run in runs if run.strategy != FULL] for runs in both]
+    whole, parts = _in_common([curves_of(runs, assessment.key) for runs in strategies])
     if not whole:
         raise UserError(f"{arguments.whole} and {arguments.parts}: have no strategy and seed in common.")
-    seeds = next(iter(whole.values()))
-    goals = goals_of(arguments.levels, full, list(seeds), assessment.title)
+    seeds = list(next(iter(whole.values())))
+    goals = goals_of(arguments.levels, full, seeds, assessment.title)
     display.note(
-        f"Labelled share of all elements in per cent, to reach each level; {len(seeds)} seeds, mean ± standard deviation:\n"
+        f"Labelled share of all elements in per cent, to reach each level: mean ± standard deviation over {len(seeds)} seed"
+        f"{'' if len(seeds) == 1 else 's'}. What parts need of what whole cases do is of seeds that crossed the level with both.\n"
     )
     display.note("\n".join(lines_of_needs(whole, parts, goals)))
     display.note("\nCalibration where curves cross a level, over the seeds on which both do:\n")
     display.note("\n".join(lines_of_calibration(whole, parts, goals)))
-    if arguments.plot:
-        draw(arguments.plot, whole, parts, assessment.title)
-        display.note(f"\nCurves: {arguments.plot}")
-    return 0
+    if len(goals) == len(arguments.levels):
+        display.note("\nNo shares of training on everything: not all seeds were trained so (--full True).")
+    if plot:
+        draw(plot, whole, parts, assessment.title)
+        display.note(f"\nCurves: {plot}")
 
 
-def _common(curves: Curves, both: Sequence[Sequence[RunOnDisk]]) -> dict[str, dict[int, Curve]]:
-    """The strategies and seeds that both studies have, as far as all of these strategies have the seed."""
-    has = [{(run.strategy, run.seed) for run in runs if run.strategy != FULL} for runs in both]
-    strategies = [name for name in curves if all(any(strategy == name for strategy, _ in one) for one in has)]
-    seeds = [
-        seed for seed in sorted({seed for _, seed in has[0]}) if all((name, seed) in one for one in has for name in strategies)
-    ]
-    return {name: {seed: curves[name][seed] for seed in seeds} for name in strategies} if seeds else {}
+def _in_common(both: Sequence[Curves]) -> list[dict[str, dict[int, Curve]]]:
+    """The strategies that both studies have, with the seeds that all of them have in both."""
+    names = [name for name in both[0] if name in both[1]]
+    seeds = sorted(set.intersection(*(set(curves[name]) for curves in both for name in names))) if names else []
+    return [{name: {seed: curves[name][seed] for seed in seeds} for name in names if seeds} for curves in both]
 
 
 if __name__ == "__main__":

@@ -86,6 +86,11 @@ def simulate(data: Path, given: Sequence[str], plan: bool) -> int:
         return segmentation.main(dataclasses.replace(of_scans, data=data, plan=plan))
     if plan:
         raise UserError(f"jaxal plan {data}: only studies of scans can be planned so far, and this folder holds none.")
+    if any(word.split("=")[0] == "--unit" for word in given):
+        raise UserError(
+            f"{data}: holds neither scans nor images with masks, and only of these can parts be asked for. docs/own-masks.md says how masks are "
+            "named; leave --unit out for images with one class each."
+        )
     return classification.main(dataclasses.replace(command.parse(OnImages, verb, given), data=data))
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jaxal.data.groups import columns_of
 from jaxal.data.images import layouts
+from jaxal.data.images.masks import holds_masks
 from jaxal.data.scans.layouts import ENDINGS
 from jaxal.errors import UserError
 from jaxal.projects.images.kind import IMAGES
@@ -26,6 +27,11 @@ def kind_of_beginning(data: Path, units: AskedUnits) -> Kind:
     Raises:
       UserError: see `kind_of_data`; or the data have no such units, or a number is out of range.
     """
+    if holds_masks(data):
+        raise UserError(
+            f"{data}: holds images with masks. A project asks readers for the class of an image, or for label maps of scans; of images with masks "
+            "it asks for nothing yet. `jaxal simulate` goes through rounds on them."
+        )
     kind = kind_of_data(data)
     if kind is IMAGES:
         if units != AskedUnits():

@@ -22,7 +22,7 @@ def random() -> Strategy:
 
 
 def foreground_random(*, power_beta: float = 1.0) -> Strategy:
-    """At random, with chances in proportion to a power of the predicted share of foreground: structure costs no uncertainty.
+    """At random, with chances in proportion to a power of the predicted share of foreground: a baseline that asks no network how unsure it is.
 
     Args:
       power_beta: the power; 0 draws all alike.

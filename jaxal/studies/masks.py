@@ -164,7 +164,8 @@ def make_task(
     dataset = images.dataset
     units.check_units(arguments, len(dataset.shape))
     splits, initial = draw_splits(images, preset, arguments, seed)
-    search = units.search_for(arguments, dataset.shape, preset.query_size) if arguments.of_parts else None
+    largest = tuple(np.max([images.shape_of(case) for case in dataset.cases], axis=0).tolist())
+    search = units.search_for(arguments, dataset.shape, preset.query_size, largest) if arguments.of_parts else None
     network = dataclasses.replace(preset.network, classes=len(dataset.classes))
     statistics = StatisticsConfig(roi_dilate=2, region_size=BLOCK, windows=search)
 
@@ -226,6 +227,11 @@ def run(
     """Runs a study on images with masks, or looks at one of its runs again; returns the exit status."""
     preset = choose_sizes(arguments, preset)
     images = read_images(listing, arguments.prepared / out.name, preset, display)
+    if len(images.empty) == len(images.dataset.cases):
+        raise UserError(
+            f"{listing.layout}: the masks of all {len(images.empty)} images hold no object, so there is nothing to learn. Look at the values in the "
+            "masks; docs/own-masks.md says what they mean."
+        )
     if images.empty:
         more = f" and {len(images.empty) - 5} more" if len(images.empty) > 5 else ""
         display.note(f"The masks of these images hold no object: {', '.join(images.empty[:5])}{more}.")

@@ -54,7 +54,7 @@ class StudyArguments:
     rounds: option_types.Number = None
     """Trainings; each ends with a query. A larger number extends an existing run. Default: the preset's."""
     query_size: option_types.Number = None
-    """Cases that are labelled after each round. Default: the preset's."""
+    """Cases, or with --unit parts of them, that are labelled after each round. Default: the preset's, of parts four times as many."""
     initial_size: option_types.Number = None
     """Cases that are labelled before the first round. Default: the preset's."""
     seed: int = 0

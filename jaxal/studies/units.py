@@ -13,9 +13,8 @@ from jaxal.rounds.setup import PseudoLabels
 from jaxal.studies.option_types import Number, Numbers
 
 Name = Literal["image", "region", "slice", "box"]
-MORE_PARTS = (
-    4  # parts in a query by default, for each whole case that would be in it; Li & Alstrøm 2020 have 20 regions for 5 images
-)
+# Parts in a query by default, for each whole case that would be in it; Li & Alstrøm 2020 have 20 regions for 5 images.
+MORE_PARTS = 4
 SHARE = 4  # of each axis that a region or a box covers by default, as its denominator
 UNLIMITED = 10**6  # parts in a query whose budget is given in elements
 SPARE = 2  # times as many windows leave a case as a budget in elements pays for: those that are partly labelled cost less
@@ -28,7 +27,7 @@ class UnitOptions:
     unit: Annotated[Name, tyro.conf.arg(metavar="{image,slice,box,region}")] = "image"
     """What is asked for at once: image, all of a case; slice, one of a volume's slices; box, a box of a volume; region, a window of a plane image."""
     unit_size: Numbers = ()
-    """Elements of a box or region along each axis, one number for all; of a slice how thick it is. Default: a quarter of each axis; one."""
+    """Elements of a box or region along each axis, one number for all; by default a quarter of each axis. Of a slice, how thick it is; by default one."""
     slice_axis: int = 2
     """Axis (0, 1, 2) along which slices lie one behind the other."""
     stride: int = 1
@@ -75,19 +74,27 @@ def check_units(options: UnitOptions, rank: int) -> None:
         raise UserError(f"--pseudo-threshold is {options.pseudo_threshold:g}; it must be above 0 and at most 1.")
     if options.pseudo_decay < 0:
         raise UserError(f"--pseudo-decay is {options.pseudo_decay:g}; it must not be negative.")
+    if options.slice_axis != UnitOptions.slice_axis and options.unit != "slice":
+        raise UserError("--slice-axis is for slices. Give --unit slice, too.")
     if not options.of_parts:
         given = {
             "--unit-size": options.unit_size,
             "--per-case": options.per_case,
             "--query-elements": options.query_elements,
+            "--stride": options.stride != UnitOptions.stride,
+            "--overlap": options.overlap != UnitOptions.overlap,
             "--pseudo-labels": options.pseudo_labels,
+            "--pseudo-threshold": options.pseudo_threshold != UnitOptions.pseudo_threshold,
+            "--pseudo-decay": options.pseudo_decay != UnitOptions.pseudo_decay,
         }
         if alone := [name for name, value in given.items() if value]:
             raise UserError(f"{alone[0]} is for parts of cases. Give --unit slice, box or region, too.")
         return
     fitting = {2: ("region",), 3: ("slice", "box")}[rank]
     if options.unit not in fitting:
-        raise UserError(f"--unit {options.unit}: images here have {rank} axes; it takes image or {' or '.join(fitting)}.")
+        raise UserError(
+            f"--unit {options.unit}: images here have {rank} axes; it takes {', '.join(('image', *fitting[:-1]))} or {fitting[-1]}."
+        )
     if len(options.unit_size) not in ((0, 1) if options.unit == "slice" else (0, 1, rank)):
         raise UserError(
             f"--unit-size is {_text(options.unit_size)}; it takes one number"
@@ -104,13 +111,14 @@ def query_size_of(options: UnitOptions, asked: int | None, cases: int) -> int:
     return MORE_PARTS * cases if options.query_elements is None else UNLIMITED
 
 
-def search_for(options: UnitOptions, shape: Sequence[int], query_size: int) -> Search:
+def search_for(options: UnitOptions, shape: Sequence[int], query_size: int, largest: Sequence[int] | None = None) -> Search:
     """Which windows are looked for.
 
     Args:
       options: checked.
       shape: of the cases, with their padding.
       query_size: parts in a query.
+      largest: length of the longest case along each axis, without padding; the shape when left out.
 
     Raises:
       UserError: a part is larger than the images, or dearer than the budget.
@@ -121,8 +129,9 @@ def search_for(options: UnitOptions, shape: Sequence[int], query_size: int) -> S
     else:
         size = options.unit_size or tuple(max(1, length // SHARE) for length in shape)
         size = size * len(shape) if len(size) == 1 else size
-    if any(part > length for part, length in zip(size, shape, strict=True)):
-        raise UserError(f"--unit-size is {_text(size)}; images have {_text(shape)} elements. Give less.")
+    largest = largest or shape
+    if any(part > length for part, length in zip(size, largest, strict=True)):
+        raise UserError(f"--unit-size is {_text(size)}; images have {_text(largest)} elements. Give less.")
     volume = prod(sizes_in(shape, size))
     count = query_size
     if options.query_elements is not None:
@@ -138,7 +147,7 @@ def search_for(options: UnitOptions, shape: Sequence[int], query_size: int) -> S
 def settings_of(options: UnitOptions, search: Search | None, calibrate: str) -> dict[str, dict[str, Any]]:
     """Sections of a study's settings that say what is asked for and how networks are calibrated; none for whole cases and networks as they are."""
     unit = {"unit": {"name": options.unit, **search._asdict(), "query_elements": options.query_elements}} if search else {}
-    sure = {"pseudo_labels": dataclasses.asdict(options.sure)} if options.pseudo_labels else {}
+    sure = {"pseudo_labels": dataclasses.asdict(options.sure)} if options.sure != PseudoLabels() else {}
     return unit | sure | ({"calibration": {"method": calibrate}} if calibrate != "none" else {})
 
 

@@ -44,9 +44,10 @@ def predictions(asked: Predicting) -> list[str]:
             predicted.append(Predicted(case, part, path, dice))
             asked.progress(len(predicted), len(asked.cases))
             if case.label:
-                yield CaseObjects(case.id, part, found, asked.origin.instances(case))
+                yield CaseObjects(case.id, part, found * labelled, asked.origin.instances(case) * labelled)
 
-    lines = write_objects(asked.folder / "objects.csv", objects(), asked.origin.dataset.spacing_mm)
+    spacing = asked.origin.dataset.spacing_mm  # in pixels of the images as they came
+    lines = write_objects(asked.folder / "objects.csv", objects(), spacing, "px")
     table = asked.folder / "predictions.csv"
     write_table(table, predicted)
     where = f"{asked.folder / 'predictions'}, and numbers of objects: {asked.folder / 'objects'}"
@@ -58,10 +59,10 @@ def objects_in(prediction: Prediction, shape: tuple[int, ...]) -> np.ndarray:
 
     Objects are connected parts of the foreground, told apart by their contours where the network has learned any.
     """
-    foreground = 1 - prediction.probability[0, : shape[0], : shape[1]]
+    foreground = prediction.probability[:, : shape[0], : shape[1]].argmax(0) > 0
     if "contour" not in prediction.outputs:
-        return objects_of(foreground > 0.5)
-    return separated(foreground, expit(prediction.outputs["contour"][: shape[0], : shape[1]]))
+        return objects_of(foreground)
+    return separated(foreground.astype(float), expit(prediction.outputs["contour"][: shape[0], : shape[1]]))
 
 
 def _write_image(path: Path, numbers: np.ndarray, size: tuple[int, int]) -> None:

@@ -13,7 +13,8 @@ from jaxal.assessment.surfaces import distances_between
 from jaxal.files import write_text
 
 PARTS_OF_DATA = ("labelled", "pool", "evaluation", "test", "new")  # of the data, in the order in which they are told
-COLUMNS = ("object_dice", "object_f1", "found", "false", "missed", "hausdorff95_mm", "mean_distance_mm")
+COLUMNS = ("object_dice", "object_f1", "found", "false", "missed")
+DISTANCES = ("hausdorff95", "mean_distance")
 
 
 class CaseObjects(NamedTuple):
@@ -30,7 +31,7 @@ class CaseObjects(NamedTuple):
     true: np.ndarray
 
 
-def write_objects(path: Path, cases: Iterable[CaseObjects], spacing_mm: Sequence[float]) -> list[str]:
+def write_objects(path: Path, cases: Iterable[CaseObjects], spacing: Sequence[float], unit: str) -> list[str]:
     """Writes a row a case, and returns lines to show, with the means of each part of the data.
 
     Object Dice and F1 are of single objects, distances of all objects' surface together. What is undefined, because a case neither has objects nor was
@@ -39,14 +40,15 @@ def write_objects(path: Path, cases: Iterable[CaseObjects], spacing_mm: Sequence
     Args:
       path: of the table.
       cases: one after the other, so that memory holds one.
-      spacing_mm: of the elements.
+      spacing: of the elements.
+      unit: that spacing is given in, such as `mm` or `px`; it stands in the names of columns.
     """
     scores: dict[str, list[list[float]]] = {}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "part", *COLUMNS])
+    writer.writerow(["case", "part", *COLUMNS, *(f"{name}_{unit}" for name in DISTANCES)])
     for case in cases:
-        row = _scores(case, spacing_mm)
+        row = _scores(case, spacing)
         scores.setdefault(case.part, []).append(row)
         writer.writerow([case.case, case.part, *("" if np.isnan(value) else f"{value:.6g}" for value in row)])
     write_text(path, text.getvalue())
@@ -59,7 +61,7 @@ def write_objects(path: Path, cases: Iterable[CaseObjects], spacing_mm: Sequence
     return [*lines, f"Objects of each case: {path}"]
 
 
-def _scores(case: CaseObjects, spacing_mm: Sequence[float]) -> list[float]:
+def _scores(case: CaseObjects, spacing: Sequence[float]) -> list[float]:
     found = found_objects(case.predicted, case.true)
-    apart = distances_between(case.predicted > 0, case.true > 0, spacing_mm)
+    apart = distances_between(case.predicted > 0, case.true > 0, spacing)
     return [object_dice(case.predicted, case.true), found.f1(), *found, apart.hausdorff95, apart.mean]

@@ -118,7 +118,7 @@ def test_the_extension_is_told_what_is_asked_for(asked):
 @pytest.mark.parametrize(
     ("units", "more", "sentence"),
     [
-        (AskedUnits("region"), {}, r"--unit region: images here have 3 axes; it takes image or slice or box"),
+        (AskedUnits("region"), {}, r"--unit region: images here have 3 axes; it takes image, slice or box"),
         (AskedUnits("box", (9,)), {}, r"--unit-size is 9 x 9 x 9; images have 8 x 8 x 8 elements"),
         (AskedUnits("slice", (2, 2)), {}, r"--unit-size is 2 x 2; it takes one number"),
         (AskedUnits("slice", slice_axis=3), {}, r"--slice-axis is 3"),

@@ -130,7 +130,7 @@ def _strange(path: Path, present: list[int], value: int, names: ClassNames) -> s
         advice = "JPEG changes values: save masks as PNG."
     else:
         place = f"in {names.source}" if names.source else "in a file classes.json"
-        advice = f"Name all classes {place}, or, if each object has a number of its own, say --instances."
+        advice = f"Name all classes {place}, or, if each object has a number of its own, say --instances True."
     binary = "" if names.values else " (or 255)"
     return f"{path}: the mask holds the values {shown}, but {value} is of no class; there are {classes}{binary}. {advice}"
 

@@ -171,7 +171,9 @@ def _paired(images: Mapping[str, Path], masks: Mapping[str, Path], need_masks: b
             f"{masks[id_]}: there is no image {id_!r} that it would be the mask of. Add the image, or remove the mask."
         )
     for id_ in sorted(images.keys() - masks.keys()) if need_masks else ():
-        raise UserError(f"{images[id_]}: has no mask. Add one (such as {id_}{MARKS[1]}.png), or leave the image out.")
+        beside = next(iter(masks.values())).parent if masks else images[id_].parent
+        named = f"{id_}{MARKS[1]}.png" if beside == images[id_].parent else f"{beside.name}/{id_}.png"
+        raise UserError(f"{images[id_]}: has no mask. Add one (such as {named}), or leave the image out.")
     return [Masked(id_, image, masks.get(id_)) for id_, image in images.items()]
 
 

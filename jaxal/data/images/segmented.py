@@ -247,13 +247,17 @@ def _case(kept: Kept, image: Masked, content: Fingerprint, recipe: _Recipe) -> C
 
 
 def _contents(listing: MaskListing, files: Mapping[str, Fingerprint]) -> dict[str, Any]:
+    paths = [path for image in listing.images for path in (image.image, image.mask) if path is not None]
+    folder = os.path.commonpath([path.parent for path in paths])
     cases = {
         image.id: {
             "group": image.group,
             "subject": image.subject,
             "image": files[image.id].image,
             "label": files[image.id].label,
-            "files": {path.name: path.stat().st_size for path in (image.image, image.mask) if path is not None},
+            "files": {
+                path.relative_to(folder).as_posix(): path.stat().st_size for path in (image.image, image.mask) if path is not None
+            },
         }
         for image in listing.images
     }
