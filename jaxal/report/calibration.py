@@ -37,11 +37,11 @@ def section(runs: Sequence[RunOnDisk], elements: str) -> str:
     ]
     if len(of_groups) <= FEW_CHARTS:
         figures, of_groups = figures + of_groups, []
-    folded = (
-        f'<details><summary>Reliability by group ({len(of_groups)} charts)</summary><div class="charts alike">{"".join(of_groups)}</div></details>'
-        if of_groups
-        else ""
-    )
+    between = range(1, max(len(run.rounds) for run in curves) - 1)
+    of_rounds = [
+        _figure(curves, names, f"Reliability after round {number}", _after_round(number), elements) for number in between
+    ]
+    folded = _folded("by group", of_groups) + _folded("in the rounds between", of_rounds)
     about = (
         f"How often what is predicted with some confidence is right; on the diagonal confidence can be believed, below it networks are surer than they are "
         f"right. Of all test cases and seeds; below each diagram how many {elements} its points stand for."
@@ -49,6 +49,16 @@ def section(runs: Sequence[RunOnDisk], elements: str) -> str:
     return (
         f"<section><h3>Calibration</h3><p>{html.escape(sentence(curves, elements))}</p><p>{about}</p>{keys(names)}"
         f'<div class="charts alike">{"".join(figures)}</div>{folded}</section>'
+    )
+
+
+def _folded(which: str, figures: Sequence[str]) -> str:
+    """Charts that are shown when they are asked for; nothing where there are none."""
+    if not figures:
+        return ""
+    charts = "1 chart" if len(figures) == 1 else f"{len(figures)} charts"
+    return (
+        f'<details><summary>Reliability {which} ({charts})</summary><div class="charts alike">{"".join(figures)}</div></details>'
     )
 
 
@@ -127,6 +137,10 @@ def _worst_group(runs: Sequence[RunOnDisk], name: str) -> str:
 
 def _after_last(run: RunOnDisk) -> Mapping[str, Any] | None:
     return run.rounds[-1].get("reliability")
+
+
+def _after_round(number: int) -> Find:
+    return lambda run: run.rounds[number].get("reliability") if number < len(run.rounds) else None
 
 
 def _of_group(group: str) -> Find:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxal.files import write_text
-from jaxal.report import asked, calibration, charts, lead, level_tables, results
+from jaxal.report import asked, calibration, charts, lead, level_tables, results, ways
 from jaxal.report.cases import Pictures
 from jaxal.report.comparison import Comparison, compare_runs
 from jaxal.report.looks import SCRIPT, STYLE
@@ -30,9 +30,8 @@ def write_report(folder: Path, unfinished: str = "", comparisons: Sequence[Compa
         queries = asked.asked_next(folder, of_setting, comparison.budget)
         sentences[setting] = _sentences(of_setting, comparison, queries, bool(unfinished))
         sections.append(_section(of_setting, comparison, queries, pictures))
-    body = "\n".join(
-        [f"<h1>{name}</h1>", _lead(sentences), f"<p>{html.escape(f'{_about(runs)} {unfinished}'.strip())}</p>", *sections]
-    )
+    about = f"{_about(runs)} {ways.sentences(folder)} {unfinished}"
+    body = "\n".join([f"<h1>{name}</h1>", _lead(sentences), f"<p>{html.escape(' '.join(about.split()))}</p>", *sections])
     path = folder / "report.html"
     write_text(
         path,

@@ -157,8 +157,9 @@ def _columns(assessment: Assessment, groups: Sequence[str]) -> list[Column]:
 
 
 def _labelled(record: Mapping[str, Any]) -> str:
-    """Cases, or where parts of them are asked for the share of elements."""
-    if "pool_elements" in record and any(map(part_of, asked_units(record))):
+    """Cases, or where parts of them are asked for, or were, the share of elements."""
+    counted = "pool_elements" in record
+    if counted and (any(map(part_of, asked_units(record))) or (not asked_units(record) and "pseudo_labelled_elements" in record)):
         return f"{share_of_elements(record):.1f} %"
     return str(record["labelled"])
 

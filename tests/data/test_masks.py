@@ -152,7 +152,7 @@ def spoil_pairs(folder, how):
 
 
 MISTAKES = {
-    "no mask": r"images/case_2\.png: has no mask\. Add one",
+    "no mask": r"images/case_2\.png: has no mask\. Add one \(such as masks/case_2\.png\)",
     "no image": r"masks/case_2\.png: there is no image 'case_2'",
     "two images": r"images/case_2\.png: case_2\.jpg beside it has the same name but for its ending",
     "two masks": r"masks/case_2_mask\.png: case_2\.png is a mask of the same image",

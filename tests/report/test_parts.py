@@ -256,12 +256,13 @@ def test_of_many_strategies_the_sentence_counts():
     )
 
 
-def test_reliability_is_drawn_of_the_first_and_the_last_round_and_of_each_group(text):
+def test_reliability_is_drawn_of_every_round_and_of_each_group(text):
     titles = re.findall(r"<h4>(Reliability.*?)</h4>", text)
     assert titles == [
         "Reliability after the first round", "Reliability after the last round", "Reliability after the last round, group A",
-        "Reliability after the last round, group B",
+        "Reliability after the last round, group B", "Reliability after round 1",
     ]  # fmt: skip
+    assert "<summary>Reliability in the rounds between (1 chart)</summary>" in text
     assert "After the last round entropy is" in text and "group B fares worst" in text
 
 

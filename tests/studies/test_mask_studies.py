@@ -86,7 +86,7 @@ def test_pseudo_labels_change_what_is_learnt(tissue, tiny, tmp_path):
         ),
         (["--unit", "region", "--pseudo-decay", "-1"], "--pseudo-decay is -1; it must not be negative."),
         (["--unit", "box"], "--unit box: images here have 2 axes; it takes image or region"),
-        (["--unit", "region", "--unit-size", "64"], "--unit-size is 64 x 64; images have 40 x 48 elements"),
+        (["--unit", "region", "--unit-size", "64"], "--unit-size is 64 x 64; images have 37 x 48 elements"),
         (
             ["--unit", "region", "--query-elements", "9", "--unit-size", "4"],
             "--query-elements is 9, but one region of 4 x 4 has 16",
@@ -100,6 +100,28 @@ def test_what_does_not_fit_is_told_before_any_training(tissue, tiny, tmp_path, c
     assert main(["simulate", str(tissue), "--preset", "smoke", *given, *places]) == 2
     assert told in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_masks_without_any_object_are_refused_before_any_training(tiny, tmp_path, capsys):
+    for number in range(8):
+        for folder, pixels in (("images", np.full((40, 40, 3), 30 * number)), ("masks", np.zeros((40, 40)))):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "data" / folder / f"{number}.png")
+    places = ["--out", str(tmp_path / "out"), "--prepared", str(tmp_path / "prepared")]
+    assert main(["simulate", str(tmp_path / "data"), "--preset", "smoke", *places]) == 2
+    assert "the masks of all 8 images hold no object, so there is nothing to learn" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_masks_has_no_regions(tmp_path, capsys):
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "a.png")
+    assert main(["simulate", str(tmp_path), "--unit", "region"]) == 2
+    assert "holds neither scans nor images with masks" in " ".join(capsys.readouterr().err.split())
+
+
+def test_readers_are_not_asked_for_masks_yet(tissue, tmp_path, capsys):
+    assert main(["start", str(tmp_path / "project"), "--data", str(tissue), "--readers", "anna"]) == 2
+    assert "holds images with masks" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_published_test_set_stays_and_the_rest_is_drawn_by_seed(images):

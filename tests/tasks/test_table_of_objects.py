@@ -24,6 +24,6 @@ def test_a_row_a_case_and_means_a_part(tmp_path):
         (1 + 9 / 21) / 2, 6
     )  # of true objects 9 of 21 pixels have 1, of predicted ones all
     assert float(rows["a"]["hausdorff95_px"]) > 3 and float(rows["b"]["hausdorff95_px"]) == 0
-    assert rows["c"]["object_dice"] == rows["c"]["mean_distance_mm"] == ""  # neither has any
+    assert rows["c"]["object_dice"] == rows["c"]["mean_distance_px"] == ""  # neither has any
     assert lines[0] == f"  test       object Dice {(1 + (1 + 9 / 21) / 2) / 2:.3f}, object F1 {(1 + 2 / 3) / 2:.3f} over 2 cases"
     assert len(lines) == 2
