@@ -14,7 +14,7 @@ from jaxal.data.cases import Splits, by_stratum, initial_set, split
 from jaxal.data.crops import random_crop
 from jaxal.data.guesses import with_guess, without_guess
 from jaxal.data.images.masks import Grouping, MaskListing, find_masks
-from jaxal.data.images.segmented import SegmentedConfig, SegmentedImages, make_segmented
+from jaxal.data.images.segmented import SegmentedConfig, SegmentedImages, make_new, make_segmented
 from jaxal.data.parts import within_parts
 from jaxal.data.stream import kept
 from jaxal.errors import UserError
@@ -22,6 +22,7 @@ from jaxal.networks.dcan import DCANConfig, dcan, multiple_of
 from jaxal.report import terminal
 from jaxal.rounds.identity import decisive
 from jaxal.rounds.passes import stoppable
+from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.statistics import StatisticsConfig
@@ -242,7 +243,15 @@ def run(
         "shape": list(images.dataset.shape),
         "classes": list(images.dataset.classes),
     }
-    source = study.Source("images", arguments, lambda seed: make_task(images, preset, arguments, told, seed))
+
+    def read_new(folder: Path, display: terminal.Display) -> NewCases:
+        with display.progress("preparing images") as progress:
+            place = arguments.prepared / folder.resolve().name
+            new = make_new(folder, images, place, multiple_of(preset.network), stoppable(progress, display))
+        network = dataclasses.replace(preset.network, classes=len(images.dataset.classes))
+        return NewCases(new.dataset.cases, new.load, new, dcan(network, padded=True))
+
+    source = study.Source("images", arguments, lambda seed: make_task(images, preset, arguments, told, seed), read_new)
     if revisit.is_asked_for(arguments):
         return revisit.run(arguments, preset, source, display)
     return study.run(arguments, preset, [source], out, display)

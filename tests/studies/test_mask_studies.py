@@ -66,6 +66,31 @@ def test_regions_are_asked_for_and_the_run_is_predicted(tissue, tiny, tmp_path, 
     assert len(list((run / "pseudo_labels" / "round-001").iterdir())) >= 1  # kept, and never trained on unless that is asked for
 
 
+def test_images_that_were_never_in_the_run_are_predicted_as_its_own_are(tissue, tiny, tmp_path, capsys):
+    """Images of the run come out as they did there, with their masks and alone; others may have another size."""
+    places = ["--out", str(tmp_path / "out"), "--prepared", str(tmp_path / "prepared")]
+    assert main(["simulate", str(tissue), "--preset", "smoke", "--strategy", "random", "--rounds", "1", *places]) == 0
+    run = tmp_path / "out" / "images" / "random" / "seed-0"
+    assert main(["predict", str(run)]) == 0
+    (tmp_path / "alone").mkdir()
+    for name in ("testA_1", "testA_2"):
+        Image.open(tissue / f"{name}.png").save(tmp_path / "alone" / f"{name}.png")
+    Image.fromarray(np.full((31, 70, 3), 99, np.uint8)).save(tmp_path / "alone" / "larger.png")
+    capsys.readouterr()
+    assert main(["predict", str(run), str(tmp_path / "alone")]) == 0, capsys.readouterr().err
+    assert main(["predict", str(run), str(tissue), "--out", str(tmp_path / "again")]) == 0
+    assert "new        mean Dice" in capsys.readouterr().out
+    known, again = (
+        {row["case"]: row for row in csv.DictReader((folder / "predictions.csv").read_text().splitlines())}
+        for folder in (run, tmp_path / "again")
+    )
+    assert {id_: row["dice"] for id_, row in known.items()} == {id_: row["dice"] for id_, row in again.items()}
+    for name in ("testA_1", "testA_2"):
+        drawn = [np.asarray(Image.open(folder / "predictions" / f"{name}.png")) for folder in (run, run / "new" / "alone")]
+        assert (drawn[0] == drawn[1]).all()
+    assert np.asarray(Image.open(run / "new" / "alone" / "predictions" / "larger.png")).shape == (31, 70)
+
+
 def test_pseudo_labels_change_what_is_learnt(tissue, tiny, tmp_path):
     levels = []
     for number, more in enumerate([[], ["--pseudo-labels", "--pseudo-threshold", "1", "--pseudo-decay", "0"]]):

@@ -17,7 +17,7 @@ from PIL import Image
 from jaxal.data.cases import Dataset, Fingerprint, fingerprint_of
 from jaxal.data.images.contours import contour_map
 from jaxal.data.images.mask_files import class_map, objects_of, read_image, read_mask, size_of
-from jaxal.data.images.masks import Masked, MaskListing
+from jaxal.data.images.masks import Masked, MaskListing, find_masks
 from jaxal.data.images.resizing import area_averaged, majority
 from jaxal.data.prepared import UNLABELLED, Kept, padded_example, read_kept
 from jaxal.errors import UserError
@@ -124,6 +124,31 @@ def make_segmented(
         tuple(case.id for case in cases if case.label and not _read_label(case, "pixels_of_class")[1:].any()),
         hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16],
         contents,
+    )
+
+
+def make_new(
+    folder: Path, like: SegmentedImages, prepared: Path, multiple: int, progress: Callable[[int, int], None]
+) -> SegmentedImages:
+    """Images that were never in a run, prepared as the run's own were; where they have masks, these mean what the run's do.
+
+    Args:
+      folder: in any of the layouts, or of images alone.
+      like: the run's images.
+      prepared: where arrays are kept.
+      multiple: see `SegmentedConfig`.
+      progress: called with images done and images in all.
+
+    Raises:
+      UserError: see `find_masks` and `make_segmented`.
+    """
+    listing = find_masks(folder, like.listing.instances, need_masks=False)
+    images = make_segmented(
+        listing._replace(names=like.listing.names), prepared, SegmentedConfig(like.scale, multiple=multiple), progress
+    )
+    shape = images.dataset.shape
+    return images._replace(
+        load=lambda case: _load(case, shape, like.mean, like.deviation), mean=like.mean, deviation=like.deviation
     )
 
 
