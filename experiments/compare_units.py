@@ -173,9 +173,8 @@ def draw(path: Path, whole: Curves, parts: Curves, title: str) -> None:
     figure, axes = pyplot.subplots(1, 1 + len(AT_GOAL), figsize=(4 * (1 + len(AT_GOAL)), 3.6), layout="constrained")
     for index, strategy in enumerate(whole):
         for name, curves, line in (("whole", whole[strategy], "--"), ("parts", parts[strategy], "-")):
-            rounds = min(
-                len(curve.level) for curve in curves.values()
-            )  # of a study that is not done yet, those that all seeds have
+            # Of a study that is not done yet, the rounds that all seeds have.
+            rounds = min(len(curve.level) for curve in curves.values())
 
             def mean(value: Callable[[Curve], np.ndarray], curves=curves, rounds=rounds) -> np.ndarray:
                 return np.mean([value(curve)[:rounds] for curve in curves.values()], 0)

@@ -13,9 +13,14 @@ import numpy as np
 from jaxal.data.prepared import UNLABELLED
 from jaxal.errors import UserError
 from jaxal.files import PARSING, write_whole
-from jaxal.types import Case, Example
+from jaxal.types import Case, Example, Label, Load
 
 LABEL = "label"  # the map of classes; others are named as the targets that they stand for
+
+
+def entropy_share(probability: np.ndarray) -> np.ndarray:
+    """The entropy of predictions as a share of its maximum, `[classes, *shape]` to `[*shape]` in [0, 1]."""
+    return -(probability * np.log(np.maximum(probability, 1e-12))).sum(0) / np.log(len(probability))
 
 
 def sure_classes(probability: np.ndarray, below: float) -> np.ndarray:
@@ -28,8 +33,7 @@ def sure_classes(probability: np.ndarray, below: float) -> np.ndarray:
     Returns:
       `[*shape]`, uint8.
     """
-    entropy = -(probability * np.log(np.maximum(probability, 1e-12))).sum(0) / np.log(len(probability))
-    return np.where(entropy < below, probability.argmax(0), UNLABELLED).astype(np.uint8)
+    return np.where(entropy_share(probability) < below, probability.argmax(0), UNLABELLED).astype(np.uint8)
 
 
 def write_guess(place: Path, classes: np.ndarray, targets: Mapping[str, np.ndarray]) -> None:
@@ -69,22 +73,23 @@ def _file(place: Path, name: str) -> Path:
     return place.with_name(f"{place.name}.{name}.npy")
 
 
-def without_guess(case: Case) -> Case:
-    """A case as its readers know it."""
-    return case._replace(label=case.label._replace(guess=None)) if case.label and case.label.guess else case
+def as_trained(load: Load, case: Case) -> Example:
+    """A case as training sees it; what `load` keeps in memory is what readers know, whatever the round."""
+    known = case._replace(label=case.label._replace(guess=None)) if case.label else case
+    return with_guess(load(known), case.label)
 
 
-def with_guess(example: Example, place: Path | None, window: tuple[slice, ...] = ()) -> Example:
+def with_guess(example: Example, label: Label | None, window: tuple[slice, ...] = ()) -> Example:
     """An example, labelled too where a network was sure and no reader has labelled; for training alone.
 
     Args:
       example: as readers labelled it, or a patch of it.
-      place: of the case's pseudo-labels; None where there are none, and the example stays as it is.
+      label: of the case; where it names no pseudo-labels, the example stays as it is.
       window: where the patch lies in the case; everything when left out.
     """
-    if place is None:
+    if label is None or label.guess is None:
         return example
-    shape = example.label.shape
+    place, shape = label.guess, example.label.shape
     classes = _padded(read_guess(place)[window], shape)
     guessed = (classes != UNLABELLED) & ~example.labelled
 
@@ -94,8 +99,8 @@ def with_guess(example: Example, place: Path | None, window: tuple[slice, ...] =
         return np.where(guessed, _padded(read_guess(place, name)[window], shape), known).astype(known.dtype)
 
     targets = example.targets and {name: joined(part, name) for name, part in example.targets.items()}
-    label = np.where(guessed, classes, example.label).astype(example.label.dtype)
-    return example._replace(label=label, labelled=example.labelled | guessed, targets=targets)
+    joint = np.where(guessed, classes, example.label).astype(example.label.dtype)
+    return example._replace(label=joint, labelled=example.labelled | guessed, targets=targets)
 
 
 def _padded(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -158,8 +158,8 @@ def _columns(assessment: Assessment, groups: Sequence[str]) -> list[Column]:
 
 def _labelled(record: Mapping[str, Any]) -> str:
     """Cases, or where parts of them are asked for, or were, the share of elements."""
-    counted = "pool_elements" in record
-    if counted and (any(map(part_of, asked_units(record))) or (not asked_units(record) and "pseudo_labelled_elements" in record)):
+    of_parts = "pseudo_labelled_elements" in record or any(map(part_of, asked_units(record)))  # older ledgers lack the entry
+    if of_parts and "pool_elements" in record:
         return f"{share_of_elements(record):.1f} %"
     return str(record["labelled"])
 

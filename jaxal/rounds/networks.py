@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxal import hosts
-from jaxal.data.guesses import with_guess, without_guess
+from jaxal.data.guesses import as_trained
 from jaxal.errors import UserError
 from jaxal.rounds.checkpoint import Checkpoints
 from jaxal.rounds.passes import run_pass
@@ -21,7 +21,7 @@ from jaxal.rounds.state import State
 from jaxal.scoring.pool_pass import Pass
 from jaxal.training.step import trained_weights, with_weights
 from jaxal.training.trainer import Draw, Interrupted, Trainer, TrainState
-from jaxal.types import Array, Case, Example, Params, Seen
+from jaxal.types import Array, Case, Params, Seen
 
 Progress = Callable[[int, int], None]
 
@@ -249,12 +249,6 @@ class Network:
 
 def _draw(run: Run, labelled: Sequence[Case]) -> Draw:
     if run.task.draw is None:
-        return lambda index, rng: _as_trained(run, labelled[index])
+        return lambda index, rng: as_trained(run.load_labelled, labelled[index])
     draw = run.task.draw
     return lambda index, rng: draw(labelled[index], rng)
-
-
-def _as_trained(run: Run, case: Case) -> Example:
-    """A whole case; what is kept of it in memory does not know the round's pseudo-labels."""
-    guess = case.label.guess if case.label else None
-    return with_guess(run.load_labelled(without_guess(case)), guess)

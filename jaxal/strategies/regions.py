@@ -51,18 +51,10 @@ def _best_within_budget(key: Array, scores: np.ndarray, statistics: Collected, c
     if context.cost_at_most is None:
         return best(key, scores, statistics, context, budget)
     order = top_k(context.ids, scores, len(context.pool))
-    units, left = {unit.id: unit for unit in context.pool}, context.cost_at_most
-    taken: dict[str, list[Unit]] = {}
-    chosen: list[tuple[str, float]] = []
-    for name, score in zip(order.units, order.scores, strict=True):
-        unit = units[name]
-        others = taken.setdefault(unit.case.id, [])
-        more = cost_of([*others, unit]) - cost_of(others) if any(_touch(unit, other) for other in others) else unit.cost
-        if len(chosen) < budget and more <= left:
-            chosen.append((name, score))
-            others.append(unit)
-            left -= more
-    return Query(tuple(name for name, _ in chosen), tuple(score for _, score in chosen), None)
+    units = {unit.id: unit for unit in context.pool}
+    query = _Query(context.cost_at_most, may_overlap=True)  # whether windows of a case do was decided when they were looked for
+    query.take({name: (score, units[name]) for name, score in zip(order.units, order.scores, strict=True)}, budget)
+    return Query(tuple(query.units), tuple(query.scores), None)
 
 
 def units_of(windows: Windows, pool: Sequence[Unit]) -> list[Unit]:
@@ -259,27 +251,36 @@ def _quotas(count: int, classes: int) -> list[int]:
 
 
 class _Query:
-    """Windows as they are taken, of which none overlaps another."""
+    """Windows as they are taken, within a budget of elements that have no label yet.
 
-    def __init__(self, cost_at_most: float | None):
+    Args:
+      cost_at_most: the budget; None where there is none.
+      may_overlap: whether windows may; what they share is paid for once.
+    """
+
+    def __init__(self, cost_at_most: float | None, may_overlap: bool = False):
         self.units: dict[str, Unit] = {}
         self.scores: list[float] = []
         self._left = math.inf if cost_at_most is None else cost_at_most
+        self._may_overlap = may_overlap
 
     def take(self, windows: Mapping[str, tuple[float, Unit]], count: int) -> None:
         """Takes so many of some windows, best first."""
         for id_, (score, unit) in windows.items():
             if count <= 0:
                 return
-            if unit.cost > self._left or any(_touch(unit, other) for other in self.units.values()):
+            touching = [other for other in self.units.values() if _touch(unit, other)]
+            cost = cost_of([*touching, unit]) - cost_of(touching) if touching else unit.cost
+            if cost > self._left or (touching and not self._may_overlap):
                 continue
             self.units[id_] = unit
             self.scores.append(score)
-            self._left -= unit.cost
+            self._left -= cost
             count -= 1
 
 
 def _touch(first: Unit, second: Unit) -> bool:
     """Whether two windows share an element."""
-    boxes = [np.array(part) for part in (first.start, first.size, second.start, second.size)]
-    return first.case == second.case and bool(regions.overlap(*boxes))
+    if first.case != second.case:
+        return False
+    return bool(regions.overlap(*(np.array(part) for part in (first.start, first.size, second.start, second.size))))

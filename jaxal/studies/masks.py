@@ -12,7 +12,7 @@ import tyro
 from jaxal import hosts
 from jaxal.data.cases import Splits, by_stratum, initial_set, split
 from jaxal.data.crops import random_crop
-from jaxal.data.guesses import with_guess, without_guess
+from jaxal.data.guesses import as_trained
 from jaxal.data.images.masks import Grouping, MaskListing, find_masks
 from jaxal.data.images.segmented import SegmentedConfig, SegmentedImages, make_new, make_segmented
 from jaxal.data.parts import within_parts
@@ -173,10 +173,6 @@ def make_task(
     def load(case: Case) -> Example:
         return within_parts(images.load(case), case.label)
 
-    def draw(case: Case, rng: np.random.Generator) -> Example:
-        guess = case.label.guess if case.label else None
-        return random_crop(with_guess(in_memory(without_guess(case)), guess), case.label, crop, rng)
-
     in_memory, crop = kept(load), _crop_within(preset.crop, dataset.shape, multiple_of(network))
     padded = any(images.shape_of(case) != dataset.shape for case in dataset.cases)
     sections = {
@@ -203,7 +199,7 @@ def make_task(
         training=preset.training,
         statistics=statistics,
         further=contour_loss,
-        draw=draw,
+        draw=lambda case, rng: random_crop(as_trained(in_memory, case), case.label, crop, rng),
         pixels=images.pixels,
         origin=images,
         shape_of=images.shape_of,

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from scipy import ndimage
 
+from jaxal.data.guesses import entropy_share
 from jaxal.data.parts import mask_of
 from jaxal.types import Example, Part
 
@@ -40,7 +41,7 @@ def draw_case(
     """
     box = _without_padding(example.inside)
     example, probability = jax.tree.map(lambda part: part[box], example), probability[:, *box]
-    predicted, entropy = probability.argmax(0), _entropy(probability)
+    predicted, entropy = probability.argmax(0), entropy_share(probability)
     middle = _middle_of(parts[0]) if parts else _most_of((predicted > 0) | (example.label > 0), example.inside)
     steps = np.maximum(np.round(np.array(spacing_mm) / min(spacing_mm)), 1).astype(int)
     frame, sure = mask_of(parts[:1], predicted.shape), _sure(predicted, entropy, sure_below)
@@ -82,7 +83,7 @@ def draw_plane(
     pixels = pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, axis=-1)
     smaller = 2 * pixels.shape[1] / WIDEST
     width = 1 + math.ceil(smaller) if smaller > 1 else 1  # lines survive where the picture is made smaller
-    predicted, entropy = probability.argmax(0), _entropy(probability)
+    predicted, entropy = probability.argmax(0), entropy_share(probability)
     outlined = _outlined(pixels.copy(), example.label, predicted, width)
     warm = _warm(pixels.mean(-1) / 255, entropy)
     warm[outline(_sure(predicted, entropy, sure_below), width)] = SURE
@@ -113,11 +114,6 @@ def _most_of(structure: np.ndarray, inside: np.ndarray) -> list[int]:
     if not structure.any():
         return [size // 2 for size in structure.shape]
     return [int(structure.sum(tuple(other for other in range(3) if other != axis)).argmax()) for axis in range(3)]
-
-
-def _entropy(probability: np.ndarray) -> np.ndarray:
-    """As a share of its maximum."""
-    return -(probability * np.log(np.maximum(probability, 1e-12))).sum(0) / np.log(len(probability))
 
 
 def _grey(example: Example) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 from jaxal.data.guesses import has_guess, read_guess, sure_classes, with_guess, write_guess
 from jaxal.data.prepared import UNLABELLED
 from jaxal.errors import UserError
-from jaxal.types import Example
+from jaxal.types import Example, Label
 
 
 def example(shape=(4, 5)):
@@ -15,6 +15,10 @@ def example(shape=(4, 5)):
     label = np.where(labelled, 1, 0).astype(np.uint8)
     inside = np.ones(shape, bool)
     return Example(np.zeros((*shape, 1), np.float32), label, inside, labelled, {"contour": label.copy(), "other": label.copy()})
+
+
+def guessed(place):
+    return Label("v", guess=place)
 
 
 def test_what_is_sure_has_little_entropy():
@@ -32,12 +36,12 @@ def test_readers_labels_come_first_and_padding_stays_unlabelled(tmp_path):
     classes = np.array([[0, 0, 1, 0], [0, 0, 1, 0], [0, 1, UNLABELLED, 1], [UNLABELLED] * 4], np.uint8)
     write_guess(tmp_path / "case", classes, {"contour": classes == 1})
     before = example()  # a column longer
-    taken = with_guess(before, tmp_path / "case")
+    taken = with_guess(before, guessed(tmp_path / "case"))
     assert taken.label.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [0, 1, 0, 1, 0], [0] * 5]
     assert taken.labelled.astype(int).tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 0], [1, 1, 0, 1, 0], [0] * 5]
     assert taken.targets["contour"].tolist() == taken.label.tolist() and taken.label.dtype == np.uint8
     assert taken.targets["other"] is before.targets["other"]
-    assert with_guess(before, None) is before
+    assert with_guess(before, None) is before and with_guess(before, Label("v")) is before
 
 
 def test_a_patch_takes_its_own_place(tmp_path):
@@ -45,7 +49,7 @@ def test_a_patch_takes_its_own_place(tmp_path):
     write_guess(tmp_path / "case", classes, {})
     patch = Example(np.zeros((2, 3, 1), np.float32), *(np.zeros((2, 3), kind) for kind in (np.uint8, bool, bool)))
     patch = patch._replace(inside=np.ones((2, 3), bool))
-    taken = with_guess(patch, tmp_path / "case", (slice(1, 3), slice(2, 5)))
+    taken = with_guess(patch, guessed(tmp_path / "case"), (slice(1, 3), slice(2, 5)))
     assert (taken.label == classes[1:3, 2:5]).all() and taken.labelled.all() and taken.targets is None
 
 

@@ -145,7 +145,7 @@ def draw_patch(case: Case, patch: Sequence[int], foreground_share: float, rng: n
     if values is not None and parts is not None:
         values = np.where(mask_in(parts, start, values.shape), values, UNLABELLED)
     example = padded_example(np.asarray(image[window]), values, patch)
-    return with_guess(example, case.label.guess if case.label else None, window)
+    return with_guess(example, case.label, window)
 
 
 def prepared_shape(case: Case) -> tuple[int, ...]:
