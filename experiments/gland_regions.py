@@ -7,7 +7,7 @@ Li & Alstrøm 2020 ask readers for square regions of images instead of whole one
 labelled. Here is their setting: a residual network with a contour-aware decoder, dropout in its last two stages, T samples of it, weights
 averaged over the training. Tissue is simulated (`jaxal/data/simulated/glands.py`); --data takes GlaS, ISIC or any folder of images with masks.
 
-The default, ten rounds, takes two and a half minutes on two cores once its programs are compiled. Tissue and sizes were chosen by looking at
+The default, ten rounds, takes three and a half minutes on two cores, simulation and compilation included. Tissue and sizes were chosen by looking at
 seed 0; from seed 1 on regions took 0.33 to 0.83 of the pixels that whole images took to reach the same F1 (`docs/study-regions.md`).
 """
 

@@ -182,6 +182,14 @@ def test_ledgers_that_do_not_count_classes_say_nothing_of_foreground(folder):
     assert compare_runs(SETTING, runs).foreground == {}
 
 
+def test_the_terminal_counts_elements_in_every_round_of_parts():
+    """Where nothing is left to ask for, and in training on everything, too, because the rows stand in one table."""
+    line = {"labelled": 13, "queried": [], "labelled_elements": 1000, "pool_elements": POOL}
+    assert terminal._labelled(line | {"pseudo_labelled_elements": 0}) == "100.0 %"
+    assert terminal._labelled(line | {"queried": ["a@1,2+3,4"], "labelled_elements": 300}) == "30.0 %"  # as older ledgers are
+    assert terminal._labelled(line | {"queried": ["a"]}) == "13"
+
+
 def test_measures_that_some_ledgers_lack_are_left_out(folder):
     runs = read_runs(folder)
     assert "brier" in compare_runs(SETTING, runs).table["random"]
