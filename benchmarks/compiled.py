@@ -43,7 +43,8 @@ from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.strategies.table import STRATEGIES
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.step import Recipe, compiled_step, fresh_state
+from jaxal.training.gradient import Recipe
+from jaxal.training.step import compiled_step, fresh_state
 from jaxal.types import Example, Model
 
 TARGETS = {"tpu-v5e": "v5e:2x2", "tpu-v6e": "v6e:2x2"}

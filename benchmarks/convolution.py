@@ -26,7 +26,8 @@ from jaxal.networks.conv import conv, conv_plain
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.step import Recipe, take_step
+from jaxal.training.gradient import Recipe
+from jaxal.training.step import take_step
 from jaxal.training.trainer import Trainer
 from jaxal.types import Example
 

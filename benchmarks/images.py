@@ -22,7 +22,8 @@ from jaxal.arrays import flat, logits_of
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.step import Recipe, take_step
+from jaxal.training.gradient import Recipe
+from jaxal.training.step import take_step
 from jaxal.training.trainer import Trainer
 from jaxal.types import Example
 

@@ -41,7 +41,8 @@ from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.step import Recipe, compiled_step, everywhere, fresh_state, make_mesh
+from jaxal.training.gradient import Recipe
+from jaxal.training.step import compiled_step, everywhere, fresh_state, make_mesh
 from jaxal.training.trainer import Trainer
 from jaxal.types import Example, Params
 

@@ -37,7 +37,8 @@ from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.regions import WINDOWS_OF_GAIN
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
 from jaxal.training.config import TrainingConfig
-from jaxal.training.step import Recipe, compiled_step, fresh_state, make_mesh
+from jaxal.training.gradient import Recipe
+from jaxal.training.step import compiled_step, fresh_state, make_mesh
 from jaxal.types import Example
 
 LIBRARY = Path(__file__).parents[1] / "jaxal"

@@ -19,7 +19,13 @@ FORMAT = 2  # of config.json; 1 is that of versions before 0.2, which does not n
 _ABSENT: Mapping[str, Any] = {
     "data": {"simulation": {"generator": 1}},
     "members": {"networks": 1, "flips": []},
-    "training": {"dice": True, "flips": [], "decay_per_epoch": None, "average_decay": None},
+    "training": {
+        "dice": True,
+        "flips": [],
+        "decay_per_epoch": None,
+        "average_decay": None,
+        "weighting": {"method": "erm", "by": "sampling", "dro": None},
+    },
 }
 # Format 1 names the options of all strategies. Those that were given to none are their strategies' own affair now.
 _STRATEGIES_OWN: Mapping[str, Any] = {

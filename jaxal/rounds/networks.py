@@ -21,6 +21,7 @@ from jaxal.rounds.state import State
 from jaxal.scoring.pool_pass import Pass
 from jaxal.training.step import trained_weights, with_weights
 from jaxal.training.trainer import Draw, Interrupted, Trainer, TrainState
+from jaxal.training.weighting import Membership, membership_of
 from jaxal.types import Array, Case, Params, Seen
 
 Progress = Callable[[int, int], None]
@@ -196,7 +197,8 @@ class Network:
 
     def _trainer(self, warm: bool) -> Trainer:
         task = self._run.task
-        return Trainer(task.kind, task.model, task.training, warm, self._run.strategy.auxiliary, task.further)
+        groups = len(task.dataset.groups)
+        return Trainer(task.kind, task.model, task.training, warm, self._run.strategy.auxiliary, task.further, groups)
 
     def _shared_fit(self, state: State, attempt: int, resume: bool) -> Params:
         """One training, on the leader; the other hosts get its weights."""
@@ -227,7 +229,8 @@ class Network:
 
         with beside(write) as save:  # durable at its end, before anything speaks of this training
             draw, seconds = _draw(run, with_pseudo_labels(run, round_, state.labelled)), run.config.save_every_seconds
-            training = trainer.fit(key, len(state.labelled), draw, training, progress, should_stop, save, seconds)
+            membership = _membership(run, state.labelled)
+            training = trainer.fit(key, len(state.labelled), draw, training, progress, should_stop, save, seconds, membership)
             if int(training.step) > resumed_at:
                 save(training)
         return trained_weights(training)
@@ -245,6 +248,13 @@ class Network:
         """Shapes and types of a round's state."""
         trainer, example = self._trainer(self._is_warm(round_)), self._run.load_labelled(self._run.task.initial[0])
         return jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))
+
+
+def _membership(run: Run, labelled: Sequence[Case]) -> Membership | None:
+    """Which groups labelled cases belong to, for methods of training that look at them."""
+    if run.task.training.weighting.method == "erm":
+        return None
+    return membership_of([case.group for case in labelled], [case.category for case in labelled], run.task.dataset.groups)
 
 
 def _draw(run: Run, labelled: Sequence[Case]) -> Draw:

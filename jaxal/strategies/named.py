@@ -8,15 +8,15 @@ import difflib
 import hashlib
 import importlib.util
 import inspect
-import math
 import sys
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple
 
 from jaxal.errors import UserError
+from jaxal.named_options import given_options, keywords_of
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
 
@@ -58,12 +58,12 @@ def named_strategy(text: str, table: Table, defaults: Mapping[str, Any] | None =
     row, *given = text.split(",")
     own_file = ".py:" in row
     make, source = _from_file(row) if own_file else (_from_table(row, table), None)
-    options = _options(row, make)
-    named = [option.partition("=")[0] for option in given]
-    if twice := [name for name in named if named.count(name) > 1]:
-        raise UserError(f"Strategy {text!r}: the option {twice[0]!r} is there twice.")
+    try:
+        options = keywords_of(row, make)
+    except (TypeError, NameError, ValueError) as error:
+        raise UserError(_broken(row, error)) from error
     values = {name: value for name, value in (defaults or {}).items() if name in options}
-    values |= dict(_parsed(text, options, *option.partition("=")[::2]) for option in given)
+    values |= given_options(f"Strategy {text!r}", options, given)
     try:
         strategy = make(**values)
     except UserError:
@@ -146,60 +146,3 @@ def _broken(place: str, error: BaseException) -> str:
         f", line {where.lineno} of {where.filename}" if where.filename.endswith(".py") and "jaxal" not in where.filename else ""
     )
     return f"{place}: does not run ({type(error).__name__}: {error}{line})."
-
-
-def _options(name: str, make: Make) -> dict[str, inspect.Parameter]:
-    """The keywords of a strategy's function; each must have a default and a type that a text can be read as."""
-    try:
-        hints = get_type_hints(make)
-        parameters = inspect.signature(make).parameters
-    except (TypeError, NameError, ValueError) as error:
-        raise UserError(_broken(name, error)) from error
-    for option in parameters.values():
-        if option.kind not in (option.POSITIONAL_OR_KEYWORD, option.KEYWORD_ONLY):
-            raise UserError(f"{name}: {option} is no option; write each one by its name.")
-        if option.default is option.empty:
-            raise UserError(f"{name}: the option {option.name!r} has no default; write {option.name}=…")
-    return {
-        option.name: option.replace(annotation=hints.get(option.name, type(option.default))) for option in parameters.values()
-    }
-
-
-def _parsed(text: str, options: Mapping[str, inspect.Parameter], name: str, value: str) -> tuple[str, Any]:
-    """An option and its value."""
-    if name not in options:
-        has = f"It has {', '.join(options)}." if options else "It has none."
-        raise UserError(f"Strategy {text!r}: there is no option {name!r}. {has}")
-    kind = options[name].annotation
-    possible = []
-    for choice in get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,):
-        for known, meaning in _choices(choice).items():
-            if value == known:
-                return name, meaning
-        with contextlib.suppress(ValueError):
-            return name, _read(choice, value)
-        possible += list(_choices(choice)) or [{int: "a whole number", float: "a number", Path: "a path"}.get(choice, "a text")]
-    raise UserError(f"Strategy {text!r}: {name} is {value!r}; it takes {' or '.join(possible)}.")
-
-
-def _choices(kind: Any) -> dict[str, Any]:
-    if kind is bool:
-        return {"true": True, "false": False}
-    if kind is type(None):
-        return {"none": None}
-    return {str(choice): choice for choice in get_args(kind)} if get_origin(kind) is Literal else {}
-
-
-def _read(kind: Any, value: str) -> Any:
-    """A text as a number, a path or a text.
-
-    Raises:
-      ValueError: it cannot be read so.
-    """
-    if kind in (str, Path) and value:
-        return kind(value)
-    if kind is int:
-        return int(value)
-    if kind is float and math.isfinite(number := float(value)):
-        return number
-    raise ValueError(value)

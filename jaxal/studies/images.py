@@ -31,7 +31,7 @@ from jaxal.studies.scans import Chosen
 from jaxal.studies.workers import Progress, alone, made_once
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
-from jaxal.training.config import TrainingConfig
+from jaxal.training.config import TrainingConfig, settings_of
 from jaxal.types import Case, Model
 
 STUDY = [
@@ -322,7 +322,7 @@ def make_source(
         "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
         "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
         "network": dataclasses.asdict(preset.network),
-        "training": {"start": arguments.training, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
+        "training": settings_of(preset.training, arguments.training),
         "strategy": options,
         **units.settings_of(units.UnitOptions(), None, arguments.calibrate),
     }

@@ -31,7 +31,7 @@ from jaxal.studies.workers import alone
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION, IMAGE_SEGMENTATION_OF_PARTS
 from jaxal.training import losses
-from jaxal.training.config import TrainingConfig
+from jaxal.training.config import TrainingConfig, settings_of
 from jaxal.types import Array, Case, Example
 
 BLOCK = 8  # pixels a side of a region, for information gain
@@ -184,7 +184,7 @@ def make_task(
         | {"crop": list(crop)},
         "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
         "network": dataclasses.asdict(network),
-        "training": {"start": arguments.training, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
+        "training": settings_of(preset.training, arguments.training),
         "statistics": {name: value for name, value in dataclasses.asdict(statistics).items() if name != "windows"},
         "strategy": {},
         **units.settings_of(arguments, search, arguments.calibrate),

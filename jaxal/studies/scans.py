@@ -29,6 +29,7 @@ from jaxal.studies.presets import Preset
 from jaxal.studies.workers import alone
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
+from jaxal.training.config import settings_of
 from jaxal.types import Case, Model
 
 FOREGROUND_SHARE = 1 / 3  # of patches that are drawn around the structure, as in nnU-Net
@@ -151,7 +152,7 @@ def make_task(
         | ({"shares": dataclasses.asdict(shares)} if shares else {}),
         "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
         "network": described,
-        "training": {"start": start, **dataclasses.asdict(preset.training), "flips": list(preset.training.flips)},
+        "training": settings_of(preset.training, start),
         "statistics": {name: value for name, value in dataclasses.asdict(statistics).items() if name != "windows"},
         "strategy": {},
         **units.settings_of(asked, search, asked.calibrate),

@@ -1,6 +1,9 @@
 """How a network is trained."""
 
 import dataclasses
+from typing import Any
+
+from jaxal.training.weighting import Weighting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,7 @@ class TrainingConfig:
       rotation_degrees, scaling: standard deviations of a random rotation about each axis and of the logarithm of a zoom.
       flips: space axes along which every second example is flipped.
       attempts: trainings with other keys before a collapse is reported and the best of them is gone on with.
+      weighting: how much groups of patients count.
       average_decay: of the weights' moving average over the steps, which then scores and is measured instead of the last step's weights.
     """
 
@@ -49,3 +53,17 @@ class TrainingConfig:
     flips: tuple[int, ...] = ()
     attempts: int = 3
     average_decay: float | None = None
+    weighting: Weighting = Weighting()  # noqa: RUF009 (frozen)
+
+
+def settings_of(config: TrainingConfig, start: str) -> dict[str, Any]:
+    """The settings of training that decide results, ready for JSON; groups are left out where they do not count, as before there was a choice.
+
+    Args:
+      config: of the training.
+      start: from scratch, or from the last round's weights.
+    """
+    settings = {"start": start, **dataclasses.asdict(config), "flips": list(config.flips)}
+    if config.weighting == Weighting():
+        del settings["weighting"]
+    return settings

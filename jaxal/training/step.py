@@ -1,11 +1,11 @@
-"""One optimizer step: the gradient of each group of examples, their sum in a fixed order, and AdamW.
+"""One optimizer step: the gradient of each piece of a batch, their sum in a fixed order, and AdamW.
 
-Devices share the groups. How a batch is cut into groups depends on the kind of task and the platform, never on the number of devices, and
-the groups' gradients are added in the order of the examples; so on a CPU no number depends on how many cores there are.
+Devices share the pieces. How a batch is cut into pieces depends on the kind of task and the platform, never on the number of devices, and
+the pieces' gradients are added in the order of the examples; so on a CPU no number depends on how many cores there are.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,56 +15,35 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxal.arrays import flat, logits_of
-from jaxal.training.augment import augment
 from jaxal.training.averaging import Averaging, averaged
 from jaxal.training.config import TrainingConfig
-from jaxal.types import Auxiliary, Example, FurtherLoss, Model, Params
+from jaxal.training.gradient import Course, Recipe, gradient_of
+from jaxal.training.weighting import Cohort, Shares, first_shares
+from jaxal.types import Example, Params
 
 Array = jax.Array
-Clock = tuple[Array, Array]  # steps done, steps in all
-
-
-class Recipe(NamedTuple):
-    """All that a step is compiled for; of equal ones there is one program.
-
-    Attributes:
-      model: the network.
-      config: how to train it.
-      loss, dense: of the kind of task (`task_kind.TaskKind`).
-      auxiliary: an output with a loss of its own, which a strategy asked for.
-      further: loss of the further outputs that the network has itself (`types.FurtherLoss`).
-      in_parts: of the kind of task; an example's loss then weighs as much as it has labelled elements.
-      plane: of the kind of task; its images have two space axes.
-    """
-
-    model: Model
-    config: TrainingConfig
-    loss: Callable[[TrainingConfig, Array, Example], Array]
-    dense: bool
-    auxiliary: Auxiliary | None = None
-    further: FurtherLoss | None = None
-    in_parts: bool = False
-    plane: bool = False
-
-    @property
-    def of_volumes(self) -> bool:
-        """Whether each example is a volume, with labels for its elements."""
-        return self.dense and not self.plane
 
 
 class TrainState(NamedTuple):
-    """What the next step needs."""
+    """What the next step needs.
+
+    Attributes:
+      params: weights.
+      optimizer: its state, perhaps with the weights' average.
+      step: steps done.
+      shares: of GroupDRO; None with other methods.
+    """
 
     params: Params
     optimizer: optax.OptState
     step: Array
+    shares: Shares | None = None
 
 
 def make_mesh(recipe: Recipe, devices: Sequence[jax.Device]) -> Mesh:
     """The devices that train together: as many of those given as the batch can be divided among.
 
-    On a CPU a volume is work enough for a device of its own, and its gradient a group of its own. Images stay together on one device, which
+    On a CPU a volume is work enough for a device of its own, and its gradient a piece of its own. Images stay together on one device, which
     has all cores for its products: a ResNet-18's weights are large, and two devices that go through them took no less time than one. One after the
     other, in a loop, the gradients of images would take five times as long, because XLA has no fast gradient of a 2-D convolution there.
     """
@@ -82,12 +61,14 @@ def everywhere(mesh: Mesh) -> NamedSharding:
 def compiled_step(recipe: Recipe, mesh: Mesh) -> jax.stages.Wrapped:
     """`take_step` on the devices of a mesh; it gives up the buffers of the state."""
     alone = recipe.of_volumes and recipe.config.batch_size > 1 and mesh.devices.flat[0].platform == "cpu"
-    groups = recipe.config.batch_size // mesh.size if alone else None
+    pieces = recipe.config.batch_size // mesh.size if alone else None
 
-    def on_each(state: TrainState, key: Array, batch: Example, steps: Array, peak_rate: Array) -> TrainState:
-        return take_step(recipe, state, key, batch, steps, peak_rate, groups, "examples")
+    def on_each(
+        state: TrainState, key: Array, batch: Example, steps: Array, peak_rate: Array, cohort: Cohort | None
+    ) -> TrainState:
+        return take_step(recipe, state, key, batch, steps, peak_rate, cohort, pieces, "examples")
 
-    in_specs = (P(), P(), P("examples"), P(), P())
+    in_specs = (P(), P(), P("examples"), P(), P(), Cohort(P("examples"), P("examples"), P()) if recipe.weighs else None)
     return jax.jit(jax.shard_map(on_each, mesh=mesh, check_vma=False, in_specs=in_specs, out_specs=P()), donate_argnums=0)
 
 
@@ -98,7 +79,8 @@ def take_step(
     batch: Example,
     steps: Array,
     peak_rate: Array,
-    groups: int | None = None,
+    cohort: Cohort | None = None,
+    pieces: int | None = None,
     axis: str | None = None,
 ) -> TrainState:
     """One optimizer step.
@@ -110,16 +92,17 @@ def take_step(
       batch: examples with a leading axis; on several devices, this one's share.
       steps: in all, integer.
       peak_rate: largest learning rate; with a decay by epochs the rate itself.
-      groups: of the examples at hand that yield a gradient of their own, one after the other; without it all come together.
+      cohort: the examples' groups of patients; None where all examples weigh alike.
+      pieces: of the examples at hand that yield a gradient of their own, one after the other; without it all come together.
       axis: name of the devices' axis, if there are several.
     """
     config = recipe.config
-    # XLA does not know that this is the number of groups. It would put a loop of one turn into the program around it, which gives it other
+    # XLA does not know that this is the number of pieces. It would put a loop of one turn into the program around it, which gives it other
     # last digits than a loop of several.
-    turns = jnp.where(steps >= 0, groups or 1, 0)
-    gradient = _gradient(
-        recipe, state.params, jax.random.fold_in(key, state.step), batch, (groups, turns, (state.step, steps)), axis
-    )
+    turns = jnp.where(steps >= 0, pieces or 1, 0)
+    course = Course(pieces, turns, (state.step, steps), axis)
+    step_key = jax.random.fold_in(key, state.step)
+    gradient, shares = gradient_of(recipe, state.params, state.shares, step_key, batch, cohort, course)
     own = state.optimizer.optimizer if isinstance(state.optimizer, Averaging) else state.optimizer
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
         updates, optimizer = _optimizer(config).update(gradient, own, state.params)
@@ -134,70 +117,7 @@ def take_step(
     if isinstance(state.optimizer, Averaging):
         assert config.average_decay is not None  # `fresh_state` made the state so
         optimizer = Averaging(optimizer, averaged(state.optimizer.average, params, state.step, config.average_decay))
-    return TrainState(params, optimizer, state.step + 1)
-
-
-def _gradient(
-    recipe: Recipe, params: Params, key: Array, batch: Example, course: tuple[int | None, Array, Clock], axis: str | None
-) -> Params:
-    """The gradient of the mean loss of all devices' examples: the mean of the groups' gradients, added in their order.
-
-    Args:
-      recipe, params, key, batch, axis: see `take_step`.
-      course: groups, their number as XLA knows it, and the clock.
-    """
-    groups, turns, clock = course
-    count, own = batch.image.shape[0], groups or 1
-    devices, place = (1, 0) if axis is None else (jax.lax.axis_size(axis), jax.lax.axis_index(axis))
-    keys = [jax.random.split(jax.random.fold_in(key, purpose), count * devices) for purpose in (0, 1)]
-    keys = [jax.lax.dynamic_slice_in_dim(part, place * count, count) for part in keys]
-    weights = _weights(batch, axis) if recipe.in_parts else None
-    if groups is None:
-        gradients = jax.tree.map(lambda part: part[None], jax.grad(_loss, 1)(recipe, params, clock, *keys, batch, weights))
-    else:
-        gradients = _one_by_one(recipe, params, clock, (*keys, batch, weights), groups, turns)
-    if devices > 1:
-        gradients = jax.tree.map(lambda part: jax.lax.all_gather(part, axis, tiled=True), gradients)
-    total = own * devices
-    return jax.tree.map(lambda part: functools.reduce(jnp.add, (part[group] for group in range(total))) / total, gradients)
-
-
-def _weights(batch: Example, axis: str | None) -> Array:
-    """How many labelled elements each example has, over their mean in the whole batch, `[examples]`: an element then weighs the same in all."""
-    counts = batch.labelled.reshape(len(batch.labelled), -1).sum(-1).astype(jnp.float32)
-    of_all = counts if axis is None else jax.lax.all_gather(counts, axis, tiled=True)
-    return counts / jnp.maximum(of_all.mean(), 1.0)
-
-
-def _one_by_one(
-    recipe: Recipe, params: Params, clock: Clock, examples: tuple[Array | Example | None, ...], groups: int, turns: Array
-) -> Params:
-    """Each group's own gradient, `[groups, ...]`, one after the other."""
-    parts = jax.tree.map(lambda part: part.reshape(groups, part.shape[0] // groups, *part.shape[1:]), examples)
-
-    def put(group: Array, gradients: Params) -> Params:
-        part = jax.tree.map(lambda all_: jax.lax.dynamic_index_in_dim(all_, group, keepdims=False), parts)
-        gradient = jax.grad(_loss, 1)(recipe, params, clock, *part)
-        return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, group, 0), gradients, gradient)
-
-    nothing = jax.tree.map(lambda part: jnp.zeros((groups, *part.shape), part.dtype), params)
-    return jax.lax.fori_loop(0, turns, put, nothing)
-
-
-def _loss(
-    recipe: Recipe, params: Params, clock: Clock, augment_keys: Array, mask_keys: Array, batch: Example, weights: Array | None
-) -> Array:
-    model = recipe.model
-    batch = jax.vmap(functools.partial(augment, recipe.config, recipe.dense))(augment_keys, batch)
-    masks = jax.vmap(model.draw_masks)(mask_keys)
-    inside = batch.inside if recipe.dense else None
-    output = model.tail(params, model.stem(params, batch.image, inside), masks)
-    losses = recipe.loss(recipe.config, logits_of(flat(output), *model.head(params, masks)), batch)
-    if recipe.further:
-        losses = losses + recipe.further(output.auxiliary, batch, *clock)
-    if recipe.auxiliary:
-        losses = losses + recipe.auxiliary.loss(output.auxiliary[recipe.auxiliary.name], losses, batch)
-    return losses.mean() if weights is None else (losses * weights).mean()
+    return TrainState(params, optimizer, state.step + 1, shares)
 
 
 def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
@@ -209,13 +129,13 @@ def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def fresh_state(config: TrainingConfig, params: Params) -> TrainState:
-    """The state before the first step."""
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def fresh_state(config: TrainingConfig, params: Params, groups: int | None = None) -> TrainState:
+    """The state before the first step; `groups` of patients have shares with GroupDRO."""
     optimizer = _optimizer(config).init(params)
     if config.average_decay is not None:
         optimizer = Averaging(optimizer, params)
-    return TrainState(params, optimizer, jnp.zeros((), jnp.int32))
+    return TrainState(params, optimizer, jnp.zeros((), jnp.int32), None if groups is None else first_shares(groups))
 
 
 def trained_weights(state: TrainState) -> Params:

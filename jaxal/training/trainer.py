@@ -17,7 +17,9 @@ from jaxal.data.stream import ahead, stacked
 from jaxal.errors import within_memory
 from jaxal.task_kind import TaskKind
 from jaxal.training.config import TrainingConfig
-from jaxal.training.step import Recipe, TrainState, compiled_step, everywhere, fresh_state, make_mesh
+from jaxal.training.gradient import Recipe
+from jaxal.training.step import TrainState, compiled_step, everywhere, fresh_state, make_mesh
+from jaxal.training.weighting import Cohort, Membership, Order, equal_weights
 from jaxal.types import Auxiliary, Example, FurtherLoss, Model, Params
 
 Array = jax.Array
@@ -42,6 +44,7 @@ class Trainer:
       warm: whether trainings start from the last round's weights.
       auxiliary: of the model's outputs that has a loss of its own (`networks.auxiliary.with_auxiliary`).
       further: loss of the outputs that the network has itself besides its task's.
+      groups: of patients in the whole data set; only methods that look at groups need to know.
     """
 
     def __init__(
@@ -52,9 +55,12 @@ class Trainer:
         warm: bool = False,
         auxiliary: Auxiliary | None = None,
         further: FurtherLoss | None = None,
+        groups: int = 1,
     ):
         self.model, self.config = model, config
-        self._recipe = Recipe(model, config, kind.loss, kind.dense, auxiliary, further, kind.in_parts, kind.plane)
+        weighting = config.weighting
+        self._recipe = Recipe(model, config, kind.loss, kind.dense, auxiliary, further, kind.in_parts, kind.plane, weighting)
+        self._groups = groups if weighting.dro else None
         self._mesh = make_mesh(self._recipe, jax.local_devices())
         self._base_steps = config.warm_steps if warm else config.steps
         self._peak_rate = np.float32(config.warm_rate if warm else config.peak_rate)
@@ -67,7 +73,7 @@ class Trainer:
         """A fresh state, from given weights or from weights drawn with the key."""
         if params is None:
             params = jax.jit(self.model.init)(key, jnp.asarray(example.image[None]))
-        return fresh_state(self.config, params)
+        return fresh_state(self.config, params, self._groups)
 
     def fit(
         self,
@@ -79,6 +85,7 @@ class Trainer:
         should_stop: Callable[[], bool] = lambda: False,
         save: Callable[[TrainState], None] | None = None,
         save_every_seconds: float = math.inf,
+        membership: Membership | None = None,
     ) -> TrainState:
         """Trains on from a state to the last step.
 
@@ -91,6 +98,7 @@ class Trainer:
           should_stop: asked after each step that was sent; when it says yes, the state after it is saved and `Interrupted` raised.
           save: writes a state, whose buffers the next step takes: what it keeps it must copy.
           save_every_seconds: between saves in passing.
+          membership: which groups the labelled cases belong to; methods other than ERM need it.
         """
         seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
         first, steps, due = int(state.step), self.steps(count), _Every(save_every_seconds)
@@ -98,13 +106,15 @@ class Trainer:
         state = jax.device_put(state, everywhere(self._mesh))
         running: collections.deque[Array] = collections.deque()  # a number that is there once its step is computed
         bound = _STEPS_AHEAD["cpu" if self._mesh.devices.flat[0].platform == "cpu" else "accelerator"]
-        for step, batch in enumerate(_batches(seed, first, steps, self.config.batch_size, count, draw), first):
-            rate = self._peak_rate * np.float32(self._decay(step, count))
+        order = Order(self.config.weighting, membership, count, seed, self.config.batch_size)
+        cohort_of = self._cohorts(order, membership)
+        for step, batch in enumerate(_batches(seed, first, steps, order, draw), first):
+            rate = self._peak_rate * np.float32(self._decay(step, order.count))
             is_last = step + 1 == steps
             with within_memory(
                 self._told(batch), "A smaller batch_size of the training, or smaller patches or images, need less."
             ):
-                state = take_step(state, key, batch, np.int32(steps), rate)
+                state = take_step(state, key, batch, np.int32(steps), rate, cohort_of(step))
                 running.append(jnp.copy(state.step) if bound else state.step)  # the next step takes the state's own
                 # Without a bound the loop runs dozens of steps ahead: no stop, and no time left.
                 while len(running) > (0 if is_last else bound):
@@ -119,6 +129,20 @@ class Trainer:
             if stopping:
                 raise Interrupted
         return _on_one_device(state)
+
+    def _cohorts(self, order: Order, membership: Membership | None) -> Callable[[int], Cohort | None]:
+        """What each step is told of the groups of its cases."""
+        if not self._recipe.weighs:
+            return lambda step: None
+        assert membership is not None
+        weighting, group, sizes = self.config.weighting, membership.group, membership.sizes.astype(np.float32)
+        weight = equal_weights(membership) if weighting.method == "balanced" else np.ones(len(group), np.float32)
+
+        def of_step(step: int) -> Cohort:
+            places = order.at(step)
+            return Cohort(group[places], weight[places], sizes)
+
+        return of_step
 
     def _told(self, batch: Example) -> str:
         count, *shape = batch.image.shape
@@ -139,21 +163,15 @@ def whole(examples: Sequence[Example]) -> Draw:
     return lambda index, rng: examples[index]
 
 
-def _batches(seed: list[int], first: int, steps: int, size: int, count: int, draw: Draw) -> Iterator[Example]:
+def _batches(seed: list[int], first: int, steps: int, order: Order, draw: Draw) -> Iterator[Example]:
     """The batches of steps `first` to `steps`, read ahead; each depends on its step alone."""
 
     def read(step: int) -> Example:
-        rngs = [np.random.default_rng([*seed, step, position, 1]) for position in range(size)]
-        return stacked([draw(index, rng) for index, rng in zip(_batch_indices(seed, step, size, count), rngs, strict=True)])
+        places = order.at(step)
+        rngs = [np.random.default_rng([*seed, step, position, 1]) for position in range(len(places))]
+        return stacked([draw(index, rng) for index, rng in zip(places, rngs, strict=True)])
 
     return ahead(range(first, steps), read)
-
-
-def _batch_indices(seed: list[int], step: int, size: int, count: int) -> list[int]:
-    """The cases of a step: every epoch goes through all of them in an order of its own."""
-    places = range(step * size, (step + 1) * size)
-    orders = {epoch: np.random.default_rng([*seed, epoch]).permutation(count) for epoch in {place // count for place in places}}
-    return [int(orders[place // count][place % count]) for place in places]
 
 
 class _Every:

@@ -21,7 +21,8 @@ from jaxal.scoring.pool_pass import Given, Pass
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.step import Recipe, fresh_state, take_step
+from jaxal.training.gradient import Recipe
+from jaxal.training.step import fresh_state, take_step
 from jaxal.types import Example
 
 VOLUME = UNetConfig(width=4, foreground_prior=0.4)

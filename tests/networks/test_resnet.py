@@ -16,7 +16,8 @@ from jaxal.networks.resnet import ResNetConfig, _Block, resnet
 from jaxal.networks.weights import network_of, read_weights, with_weights
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.step import Recipe, TrainState, fresh_state, take_step
+from jaxal.training.gradient import Recipe
+from jaxal.training.step import TrainState, fresh_state, take_step
 from jaxal.types import Example
 
 FIXTURE = json.loads((Path(__file__).parents[1] / "fixtures" / "resnet.json").read_text())

@@ -20,12 +20,14 @@ from jaxal.networks.unet import unet
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION, IMAGE_SEGMENTATION_OF_PARTS
 from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.training import gradient as gradients
 from jaxal.training import step as training
 from jaxal.training import trainer as trainers
 from jaxal.training.augment import _rotation, augment
 from jaxal.training.config import TrainingConfig
 from jaxal.training.step import TrainState, relative_rate
-from jaxal.training.trainer import Interrupted, Trainer, _batch_indices, _batches, whole
+from jaxal.training.trainer import Interrupted, Trainer, _batches, whole
+from jaxal.training.weighting import Order, Weighting
 from jaxal.types import Example
 
 
@@ -176,7 +178,7 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
     params = jax.tree.map(np.asarray, state.params)
     trained = trainer.fit(key, 4, whole(examples), state).params
     optimizer = optax.adamw(lambda step: config.peak_rate * 0.5 ** (step // 2), weight_decay=config.weight_decay)
-    gradient = jax.jit(jax.grad(functools.partial(training._loss, trainer._recipe)))
+    gradient = jax.jit(jax.grad(functools.partial(gradients._loss, trainer._recipe)))
     seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
 
     @jax.jit
@@ -186,10 +188,10 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
 
     with jax.numpy_dtype_promotion("standard"):
         memory = optimizer.init(params)
-        for step, batch in enumerate(_batches(seed, 0, 10, 2, 4, whole(examples))):
+        for step, batch in enumerate(_batches(seed, 0, 10, Order(Weighting(), None, 4, seed, 2), whole(examples))):
             own = jax.random.fold_in(key, step)
             keys = [jax.random.split(jax.random.fold_in(own, purpose), 2) for purpose in (0, 1)]
-            memory, params = one_step(gradient(params, (jnp.int32(step), jnp.int32(10)), *keys, batch, None), memory, params)
+            memory, params = one_step(gradient(params, (jnp.int32(step), jnp.int32(10)), gradients.Inputs(*keys, batch, None)), memory, params)
     for leaf, expected in zip(jax.tree.leaves(trained), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(expected), atol=2e-4)
 
@@ -207,22 +209,24 @@ def test_the_number_of_devices_changes_no_bit(examples, batch_size, in_a_hurry):
         assert mesh.size == (1 if batch_size == 3 else len(devices))
         state = jax.device_put(training.fresh_state(config, params), training.everywhere(mesh))
         for _ in range(3):
-            state = training.compiled_step(recipe, mesh)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2))
+            state = training.compiled_step(recipe, mesh)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2), None)
         states.append(jax.tree.map(np.asarray, state))
     for alone, shared in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(shared, alone, rtol=0, atol=1e-3 * np.abs(alone).max() if in_a_hurry else 0)
 
 
-@pytest.mark.parametrize("groups", [None, 2, 4])
-def test_groups_yield_the_gradient_of_the_mean_loss(trainer, examples, groups):
+@pytest.mark.parametrize("pieces", [None, 2, 4])
+def test_pieces_yield_the_gradient_of_the_mean_loss(trainer, examples, pieces):
     """Its size, too, which Adam would forgive."""
     batch = stacked(examples[:4])
     params, key = trainer.start(jax.random.key(0), examples[0]).params, jax.random.key(1)
     keys = [jax.random.split(jax.random.fold_in(key, purpose), 4) for purpose in (0, 1)]
     clock = jnp.int32(0), jnp.int32(12)
-    expected = jax.jit(jax.grad(functools.partial(training._loss, trainer._recipe)))(params, clock, *keys, batch, None)
-    course = groups, jnp.int32(groups or 1), clock
-    ours = jax.jit(lambda params: training._gradient(trainer._recipe, params, key, batch, course, None))(params)
+    expected = jax.jit(jax.grad(functools.partial(gradients._loss, trainer._recipe)))(
+        params, clock, gradients.Inputs(*keys, batch, None)
+    )
+    course = gradients.Course(pieces, jnp.int32(pieces or 1), clock, None)
+    ours, _ = jax.jit(lambda params: gradients.gradient_of(trainer._recipe, params, None, key, batch, None, course))(params)
     for leaf, plain in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(plain), rtol=0, atol=1e-5 * np.abs(plain).max() + 1e-8)
 
@@ -243,7 +247,7 @@ def test_as_many_devices_train_as_divide_the_batch(batch_size, devices, used, pl
     there = [OfPlatform(platform) for _ in range(devices)]
     for kind, model in ((SEGMENTATION, unet(tiny.NETWORK)), (CLASSIFICATION, resnet(tiny_images.NETWORK))):
         if kind is SEGMENTATION or platform == "gpu":
-            recipe = training.Recipe(model, TrainingConfig(batch_size=batch_size), kind.loss, kind.dense)
+            recipe = gradients.Recipe(model, TrainingConfig(batch_size=batch_size), kind.loss, kind.dense)
             assert training.make_mesh(recipe, there).devices.tolist() == there[:used]
 
 
@@ -263,7 +267,7 @@ def test_gradients_of_images_are_in_no_loop():
         params = jax.eval_shape(recipe.model.init, jax.random.key(0), batch.image[:1])
         state = jax.eval_shape(functools.partial(training.fresh_state, config), params)
         step = training.compiled_step(recipe, training.make_mesh(recipe, jax.devices()))
-        program = str(jax.make_jaxpr(step)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2)))
+        program = str(jax.make_jaxpr(step)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2), None))
         assert ("while[" in program) == (kind is SEGMENTATION)
 
 
@@ -286,7 +290,8 @@ def test_draws_know_their_step_and_place_alone(examples):
 
 
 def test_every_epoch_goes_through_all_cases():
-    drawn = [index for step in range(10) for index in _batch_indices([1, 2], step, 3, 5)]
+    order = Order(Weighting(), None, 5, [1, 2], 3)
+    drawn = [index for step in range(10) for index in order.at(step)]
     for epoch in range(6):
         assert sorted(drawn[5 * epoch : 5 * epoch + 5]) == list(range(5))
     assert drawn[:5] != drawn[5:10] or drawn[5:10] != drawn[10:15]

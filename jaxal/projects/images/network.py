@@ -18,6 +18,7 @@ from jaxal.projects.state import State
 from jaxal.rounds.setup import Task
 from jaxal.studies.images import make_task
 from jaxal.studies.scans import Chosen
+from jaxal.training.config import settings_of
 from jaxal.types import Label, Model
 
 WEIGHTS = "weights"  # of the project's folder: what networks begin from, with the ending that the file had
@@ -48,7 +49,7 @@ def ready(project: Project, now: State, labels: Sequence[tuple[str, str]], showi
             "data": identity,
             "members": {**dataclasses.asdict(of.members), "flips": list(of.members.flips)},
             "network": dataclasses.asdict(network),
-            "training": {"start": start, **dataclasses.asdict(of.training), "flips": list(of.training.flips)},
+            "training": settings_of(of.training, start),
             "strategy": {},
         }
         return make_task(images, _model(project, network), of.training, chosen, sections)

@@ -1,0 +1,87 @@
+"""Options behind a name, `aeig,renormalise=true` or `groupdro,step_size=0.1`: the keywords of the function that the name stands for, read as their types."""
+
+import contextlib
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from jaxal.errors import UserError
+
+
+def keywords_of(name: str, make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keywords of a function; each must have a default and a type that a text can be read as.
+
+    Raises:
+      UserError: one is no option or has no default.
+      TypeError, NameError, ValueError: its signature cannot be read.
+    """
+    hints = get_type_hints(make)
+    parameters = inspect.signature(make).parameters
+    for option in parameters.values():
+        if option.kind not in (option.POSITIONAL_OR_KEYWORD, option.KEYWORD_ONLY):
+            raise UserError(f"{name}: {option} is no option; write each one by its name.")
+        if option.default is option.empty:
+            raise UserError(f"{name}: the option {option.name!r} has no default; write {option.name}=…")
+    return {
+        option.name: option.replace(annotation=hints.get(option.name, type(option.default))) for option in parameters.values()
+    }
+
+
+def given_options(what: str, options: Mapping[str, inspect.Parameter], given: list[str]) -> dict[str, Any]:
+    """The values of options that follow a name.
+
+    Args:
+      what: has the options, for messages, such as `Strategy 'aeig,step=5'`.
+      options: that there are.
+      given: `NAME=VALUE` each.
+
+    Raises:
+      UserError: there is no such option, it is there twice, or it takes no such value.
+    """
+    named = [option.partition("=")[0] for option in given]
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise UserError(f"{what}: the option {twice[0]!r} is there twice.")
+    return dict(_parsed(what, options, *option.partition("=")[::2]) for option in given)
+
+
+def _parsed(what: str, options: Mapping[str, inspect.Parameter], name: str, value: str) -> tuple[str, Any]:
+    """An option and its value."""
+    if name not in options:
+        has = f"It has {', '.join(options)}." if options else "It has none."
+        raise UserError(f"{what}: there is no option {name!r}. {has}")
+    kind = options[name].annotation
+    possible = []
+    for choice in get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,):
+        for known, meaning in _choices(choice).items():
+            if value == known:
+                return name, meaning
+        with contextlib.suppress(ValueError):
+            return name, _read(choice, value)
+        possible += list(_choices(choice)) or [{int: "a whole number", float: "a number", Path: "a path"}.get(choice, "a text")]
+    raise UserError(f"{what}: {name} is {value!r}; it takes {' or '.join(possible)}.")
+
+
+def _choices(kind: Any) -> dict[str, Any]:
+    if kind is bool:
+        return {"true": True, "false": False}
+    if kind is type(None):
+        return {"none": None}
+    return {str(choice): choice for choice in get_args(kind)} if get_origin(kind) is Literal else {}
+
+
+def _read(kind: Any, value: str) -> Any:
+    """A text as a number, a path or a text.
+
+    Raises:
+      ValueError: it cannot be read so.
+    """
+    if kind in (str, Path) and value:
+        return kind(value)
+    if kind is int:
+        return int(value)
+    if kind is float and math.isfinite(number := float(value)):
+        return number
+    raise ValueError(value)

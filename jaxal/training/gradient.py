@@ -1,0 +1,235 @@
+"""The gradient of a batch: of the mean loss of its examples, or of the mean in which groups of patients have shares of their own.
+
+Devices share the pieces that a batch is cut into; their gradients are added in the order of the examples (`training.step`).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxal.arrays import flat, logits_of
+from jaxal.training.augment import augment
+from jaxal.training.config import TrainingConfig
+from jaxal.training.weighting import Cohort, GroupDRO, Shares, Weighting, example_weights, group_losses, next_shares
+from jaxal.types import Auxiliary, Example, FurtherLoss, Model, Params
+
+Array = jax.Array
+Clock = tuple[Array, Array]  # steps done, steps in all
+
+
+class Recipe(NamedTuple):
+    """All that a step is compiled for; of equal ones there is one program.
+
+    Attributes:
+      model: the network.
+      config: how to train it.
+      loss, dense: of the kind of task (`task_kind.TaskKind`).
+      auxiliary: an output with a loss of its own, which a strategy asked for.
+      further: loss of the further outputs that the network has itself (`types.FurtherLoss`).
+      in_parts: of the kind of task; an example's loss then weighs as much as it has labelled elements.
+      plane: of the kind of task; its images have two space axes.
+      weighting: how groups of patients count.
+    """
+
+    model: Model
+    config: TrainingConfig
+    loss: Callable[[TrainingConfig, Array, Example], Array]
+    dense: bool
+    auxiliary: Auxiliary | None = None
+    further: FurtherLoss | None = None
+    in_parts: bool = False
+    plane: bool = False
+    weighting: Weighting = Weighting()
+
+    @property
+    def dro(self) -> GroupDRO | None:
+        """How shares of groups follow their losses; None where groups have no shares."""
+        return self.weighting.dro
+
+    @property
+    def weighs(self) -> bool:
+        """Whether a step is told of its examples' groups."""
+        return self.weighting.weighs
+
+    @property
+    def of_volumes(self) -> bool:
+        """Whether each example is a volume, with labels for its elements."""
+        return self.dense and not self.plane
+
+
+class Inputs(NamedTuple):
+    """What is known of the examples at hand.
+
+    Attributes:
+      augment_keys, mask_keys: of each example, `[examples]`.
+      batch: the examples.
+      weights: what the loss of each is multiplied by, `[examples]`; None where all weigh alike, or where that follows from the losses.
+    """
+
+    augment_keys: Array
+    mask_keys: Array
+    batch: Example
+    weights: Array | None
+
+
+class Course(NamedTuple):
+    """How a step goes through its examples.
+
+    Attributes:
+      pieces: see `take_step`.
+      turns: their number as XLA knows it.
+      clock: steps done, and in all.
+      axis: name of the devices' axis, or None.
+    """
+
+    pieces: int | None
+    turns: Array
+    clock: Clock
+    axis: str | None
+
+
+def gradient_of(
+    recipe: Recipe,
+    params: Params,
+    shares: Shares | None,
+    key: Array,
+    batch: Example,
+    cohort: Cohort | None,
+    course: Course,
+) -> tuple[Params, Shares | None]:
+    """The gradient of the mean loss of all devices' examples, the mean of the pieces' gradients added in their order; and the groups' shares after it.
+
+    GroupDRO weighs examples by their losses. Where pieces have gradients of their own, these are weighed afterwards, else the losses of one
+    forward pass are weighed before its gradient is taken. So it costs no pass more than ERM.
+
+    Args:
+      recipe: see `Recipe`.
+      params: weights before the step.
+      shares: of the groups before the step, with GroupDRO.
+      key: of the step.
+      batch: the examples at hand.
+      cohort: their groups; None where all weigh alike.
+      course: how they are gone through.
+    """
+    count, axis = batch.image.shape[0], course.axis
+    devices, place = (1, 0) if axis is None else (jax.lax.axis_size(axis), jax.lax.axis_index(axis))
+    keys = [jax.random.split(jax.random.fold_in(key, purpose), count * devices) for purpose in (0, 1)]
+    augment_keys, mask_keys = (jax.lax.dynamic_slice_in_dim(part, place * count, count) for part in keys)
+    weights = _weights(recipe, batch, cohort, axis)
+    weigh = None
+    if recipe.dro:
+        assert cohort is not None and shares is not None
+        weigh = functools.partial(_robust_weights, recipe.dro, shares, _of_all(cohort, weights, axis))
+        weights = None
+    inputs = Inputs(augment_keys, mask_keys, batch, weights)
+    losses, shares = None, None
+    if course.pieces is None:
+        gradients, shares = _together(recipe, params, course, inputs, weigh)
+    else:
+        gradients, losses = _one_by_one(recipe, params, course, inputs)
+    if devices > 1:
+        gradients = jax.tree.map(lambda part: jax.lax.all_gather(part, axis, tiled=True), gradients)
+    if weigh and losses is not None:
+        of_pieces, shares = weigh(losses if axis is None else jax.lax.all_gather(losses, axis, tiled=True))
+        gradients = jax.tree.map(lambda part: part * of_pieces.reshape(-1, *[1] * (part.ndim - 1)), gradients)
+    total = (course.pieces or 1) * devices
+    return jax.tree.map(
+        lambda part: functools.reduce(jnp.add, (part[piece] for piece in range(total))) / total, gradients
+    ), shares
+
+
+def _weights(recipe: Recipe, batch: Example, cohort: Cohort | None, axis: str | None) -> Array | None:
+    """What each example's loss is multiplied by, `[examples]`; None where all weigh alike.
+
+    Of cases that are labelled in parts, it is how many labelled elements each has, over their mean in the whole batch: an element then weighs
+    the same in all.
+    """
+    weights = None if cohort is None else cohort.weight
+    if not recipe.in_parts:
+        return weights
+    counts = batch.labelled.reshape(len(batch.labelled), -1).sum(-1).astype(jnp.float32)
+    of_all = counts if axis is None else jax.lax.all_gather(counts, axis, tiled=True)
+    shares = counts / jnp.maximum(of_all.mean(), 1.0)
+    return shares if weights is None else shares * weights
+
+
+def _of_all(cohort: Cohort, weights: Array | None, axis: str | None) -> Cohort:
+    """The examples of all devices."""
+    mine = cohort if weights is None else cohort._replace(weight=weights)
+    if axis is None:
+        return mine
+    group, weight = (jax.lax.all_gather(part, axis, tiled=True) for part in (mine.group, mine.weight))
+    return Cohort(group, weight, mine.sizes)
+
+
+def _robust_weights(dro: GroupDRO, shares: Shares, cohort: Cohort, losses: Array) -> tuple[Array, Shares]:
+    """What each example of all devices weighs by the shares that follow from this batch's losses, `[examples]`; and these shares."""
+    loss, weight = group_losses(losses, cohort)
+    after = next_shares(dro, shares, loss, weight, cohort.sizes)
+    return example_weights(after.share, weight, cohort), after
+
+
+Weigh = Callable[[Array], tuple[Array, Shares]]
+
+
+def _together(
+    recipe: Recipe, params: Params, course: Course, inputs: Inputs, weigh: Weigh | None
+) -> tuple[Params, Shares | None]:
+    """The gradient of all examples at hand as one piece, `[1, ...]`."""
+    if weigh is None:
+        gradient, shares = jax.grad(_loss, 1)(recipe, params, course.clock, inputs), None
+    else:
+        axis = course.axis
+
+        def robust(params: Params) -> tuple[Array, Shares]:
+            losses = _losses(recipe, params, course.clock, inputs)
+            known = jax.lax.stop_gradient(losses)
+            weights, shares = weigh(known if axis is None else jax.lax.all_gather(known, axis, tiled=True))
+            if axis is not None:
+                weights = jax.lax.dynamic_slice_in_dim(weights, jax.lax.axis_index(axis) * len(losses), len(losses))
+            return (losses * weights).mean(), shares
+
+        gradient, shares = jax.grad(robust, has_aux=True)(params)
+    return jax.tree.map(lambda part: part[None], gradient), shares
+
+
+def _one_by_one(recipe: Recipe, params: Params, course: Course, inputs: Inputs) -> tuple[Params, Array | None]:
+    """Each piece's own gradient, `[pieces, ...]`, one after the other; and, where weights follow from them, the losses, `[pieces]`."""
+    pieces = course.pieces
+    assert pieces is not None and (recipe.dro is None or len(inputs.mask_keys) == pieces)
+    parts = jax.tree.map(lambda part: part.reshape(pieces, part.shape[0] // pieces, *part.shape[1:]), inputs)
+    of_piece = jax.grad(_loss, 1) if recipe.dro is None else jax.value_and_grad(_loss, 1)
+
+    def put(piece: Array, found: Any) -> Any:
+        part = jax.tree.map(lambda all_: jax.lax.dynamic_index_in_dim(all_, piece, keepdims=False), parts)
+        one = of_piece(recipe, params, course.clock, part)
+        return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, piece, 0), found, one)
+
+    nothing = jax.tree.map(lambda part: jnp.zeros((pieces, *part.shape), part.dtype), params)
+    if recipe.dro is None:
+        return jax.lax.fori_loop(0, course.turns, put, nothing), None
+    losses, gradients = jax.lax.fori_loop(0, course.turns, put, (jnp.zeros(pieces), nothing))
+    return gradients, losses
+
+
+def _loss(recipe: Recipe, params: Params, clock: Clock, inputs: Inputs) -> Array:
+    losses = _losses(recipe, params, clock, inputs)
+    return losses.mean() if inputs.weights is None else (losses * inputs.weights).mean()
+
+
+def _losses(recipe: Recipe, params: Params, clock: Clock, inputs: Inputs) -> Array:
+    """Of each example, `[examples]`."""
+    model = recipe.model
+    batch = jax.vmap(functools.partial(augment, recipe.config, recipe.dense))(inputs.augment_keys, inputs.batch)
+    masks = jax.vmap(model.draw_masks)(inputs.mask_keys)
+    inside = batch.inside if recipe.dense else None
+    output = model.tail(params, model.stem(params, batch.image, inside), masks)
+    losses = recipe.loss(recipe.config, logits_of(flat(output), *model.head(params, masks)), batch)
+    if recipe.further:
+        losses = losses + recipe.further(output.auxiliary, batch, *clock)
+    if recipe.auxiliary:
+        losses = losses + recipe.auxiliary.loss(output.auxiliary[recipe.auxiliary.name], losses, batch)
+    return losses
