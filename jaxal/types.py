@@ -100,8 +100,9 @@ class Label(NamedTuple):
 
     Attributes:
       version: changes when the label's content does.
-      path: of a prepared label map; None where the label is a class.
+      path: of a prepared label map; None where the label is a class or numbers.
       category: name of the class that the image has as a whole; empty for label maps.
+      values: numbers that the image has as a whole, in their own units; empty where it has none.
       parts: where it is known; None where it is known as a whole.
       guess: file of pseudo-labels that training takes for labels elsewhere (`data.guesses`); None where there are none.
     """
@@ -111,6 +112,7 @@ class Label(NamedTuple):
     category: str = ""
     parts: tuple[Part, ...] | None = None
     guess: Path | None = None
+    values: tuple[float, ...] = ()
 
 
 class Case(NamedTuple):

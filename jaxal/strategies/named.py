@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from jaxal.errors import UserError
 from jaxal.named_options import given_options, keywords_of
 from jaxal.strategies.contract import Strategy
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
 
 Make = Callable[..., Strategy]
 Table = Mapping[str, Make]
@@ -27,6 +27,7 @@ _ONLY_FOR = (
     (STRATEGIES, "whose elements each have a class and that are asked for as a whole"),
     (CLASSIFICATION_STRATEGIES, "that have one class each"),
     (STRATEGIES_OF_PARTS, "that are asked for in parts (--unit)"),
+    (REGRESSION_STRATEGIES, "that have numbers as a whole"),
 )
 
 

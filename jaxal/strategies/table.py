@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from jaxal.strategies import regions
+from jaxal.strategies import regions, values
 from jaxal.strategies.at_random import foreground_random, power_bald, power_entropy, random
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.diverse import badge, badge_of_images, coreset
@@ -46,6 +46,10 @@ CLASSIFICATION_STRATEGIES: Table = {
     "badge": badge_of_images,
     "batchbald": batchbald,
 }
+
+REGRESSION_STRATEGIES: Table = _named(
+    *(random, stratified_random, values.total_variance, values.epistemic_variance, values.bald, values.epig, coreset)
+)
 
 STRATEGIES_OF_PARTS: Table = _named(
     *(regions.random, regions.foreground_random, regions.least_confidence, regions.margin, regions.entropy, regions.mc_entropy),

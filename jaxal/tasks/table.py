@@ -7,9 +7,10 @@ from jaxal.errors import UserError
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION
+from jaxal.tasks.regression import REGRESSION
 from jaxal.tasks.segmentation import SEGMENTATION
 
-KINDS: Mapping[str, TaskKind] = {kind.name: kind for kind in (SEGMENTATION, IMAGE_SEGMENTATION, CLASSIFICATION)}
+KINDS: Mapping[str, TaskKind] = {kind.name: kind for kind in (SEGMENTATION, IMAGE_SEGMENTATION, CLASSIFICATION, REGRESSION)}
 
 
 def kind_of(rounds: Sequence[Mapping[str, Any]]) -> TaskKind:

@@ -191,7 +191,9 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
         for step, batch in enumerate(_batches(seed, 0, 10, Order(Weighting(), None, 4, seed, 2), whole(examples))):
             own = jax.random.fold_in(key, step)
             keys = [jax.random.split(jax.random.fold_in(own, purpose), 2) for purpose in (0, 1)]
-            memory, params = one_step(gradient(params, (jnp.int32(step), jnp.int32(10)), gradients.Inputs(*keys, batch, None)), memory, params)
+            memory, params = one_step(
+                gradient(params, (jnp.int32(step), jnp.int32(10)), gradients.Inputs(*keys, batch, None)), memory, params
+            )
     for leaf, expected in zip(jax.tree.leaves(trained), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(expected), atol=2e-4)
 

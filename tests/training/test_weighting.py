@@ -136,7 +136,9 @@ def test_groups_take_turns_and_each_goes_through_all_of_its_cases():
             assert sorted(own[epoch * size : (epoch + 1) * size]) == np.flatnonzero(MEMBERS.group == group).tolist()
     sampled = Order(named_method("balanced"), MEMBERS, 10, [1, 2], 7)
     assert sampled.count == 7 and len(set(sampled.at(0))) == 7 and sorted(sampled.at(0)) == sorted(sampled.at(5))
-    assert Order(named_method("balanced,by=weights"), MEMBERS, 10, [1, 2], 5).at(3) == Order(Weighting(), None, 10, [1, 2], 5).at(3)
+    assert Order(named_method("balanced,by=weights"), MEMBERS, 10, [1, 2], 5).at(3) == Order(Weighting(), None, 10, [1, 2], 5).at(
+        3
+    )
 
 
 def test_names_become_numbers():
@@ -200,9 +202,9 @@ def test_a_robust_step_has_the_gradient_of_the_groups_shares(volumes, of, pieces
     params, key = jax.jit(model.init)(jax.random.key(0), batch.image[:1]), jax.random.key(1)
     cohort = Cohort(np.array([0, 0, 1, 0], np.int32), np.ones(4, np.float32), SIZES)
     course = gradients.Course(pieces, jnp.int32(pieces or 1), (jnp.int32(0), jnp.int32(9)), None)
-    ours, shares = jax.jit(
-        lambda params: gradients.gradient_of(recipe, params, first_shares(4), key, batch, cohort, course)
-    )(params)
+    ours, shares = jax.jit(lambda params: gradients.gradient_of(recipe, params, first_shares(4), key, batch, cohort, course))(
+        params
+    )
     expected, share = plain_step_gradient(recipe, params, key, batch, cohort, first_shares(4))
     np.testing.assert_allclose(shares.share, share, rtol=1e-5)
     for leaf, plain in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
@@ -221,9 +223,7 @@ def test_the_number_of_devices_changes_no_bit_of_a_weighted_step(volumes, method
         start = training.fresh_state(config, params, 4 if recipe.dro else None)
         state = jax.device_put(start, training.everywhere(mesh))
         for _ in range(2):
-            state = training.compiled_step(recipe, mesh)(
-                state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2), cohort
-            )
+            state = training.compiled_step(recipe, mesh)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2), cohort)
         states.append(jax.tree.map(np.asarray, state))
     for alone, shared in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(shared, alone, rtol=0, atol=1e-3 * np.abs(alone).max() if in_a_hurry else 0)

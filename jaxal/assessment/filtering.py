@@ -1,0 +1,233 @@
+"""Whether a network knows when it is wrong, for every group: measures of what is left once uncertain predictions are dropped.
+
+Mehta, Shui & Arbel 2023 (PMLR 227, "Evaluating the Fairness of Deep Learning Uncertainty Estimates in Medical Image Analysis"): uncertainty is
+brought to [0, 100], predictions above a threshold are dropped, and groups are compared over what remains. Where the gap between groups grows
+as predictions are dropped, a group holds errors that the network is sure of. QU-BraTS (Mehta et al. 2022, arXiv 2112.10074) scores the same
+curves of segmentations.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxal.assessment.histograms import sums_by_place
+
+Array = jax.Array
+
+STEP = 2.5
+THRESHOLDS = STEP * np.arange(41)  # as QU-BraTS has them: 0 to 100
+
+
+def percent_of_entropy(entropy: Array, classes: int) -> Array:
+    """Entropy in nats as a share of its largest value, in percent: comparable between rounds, groups and tasks."""
+    return 100.0 * entropy / np.log(classes)
+
+
+def percent_of_range(uncertainty: np.ndarray) -> np.ndarray:
+    """Uncertainty without a largest value, such as a variance, brought to [0, 100] over all cases of a test set together; zero where all are equal."""
+    least, span = uncertainty.min(), np.ptp(uncertainty)
+    return np.zeros_like(uncertainty) if span == 0 else 100.0 * (uncertainty - least) / span
+
+
+# Segmentation: elements of each case are dropped
+
+
+class FilteredCounts(NamedTuple):
+    """Elements of a structure that are kept at each threshold, `[..., thresholds]`; those of cases stand beside each other.
+
+    Attributes:
+      true_positive, false_positive, false_negative: over all elements.
+      true_positive_inside, true_negative_inside: over those inside the organ, such as the brain.
+    """
+
+    true_positive: Array
+    false_positive: Array
+    false_negative: Array
+    true_positive_inside: Array
+    true_negative_inside: Array
+
+
+def first_threshold(uncertainty: Array) -> Array:
+    """Place of the lowest threshold that keeps an element, `[...]` to integers: it is kept where its uncertainty is not above the threshold."""
+    place = jnp.ceil(uncertainty / STEP).astype(jnp.int32)
+    # A quotient is rounded, and may fall on either side of a threshold that the uncertainty is close to.
+    one_lower, at = (STEP * (place - step).astype(uncertainty.dtype) for step in (1, 0))
+    place = place - (uncertainty <= one_lower).astype(jnp.int32) + (uncertainty > at).astype(jnp.int32)
+    return jnp.clip(place, 0, len(THRESHOLDS) - 1)
+
+
+def filtered_counts(uncertainty: Array, predicted: Array, truth: Array, counted: Array, inside: Array) -> FilteredCounts:
+    """Counts one structure's elements at all thresholds, in one pass over the elements.
+
+    Args:
+      uncertainty: in [0, 100], `[elements]`.
+      predicted, truth: whether an element is of the structure, `[elements]`, boolean.
+      counted: which elements are looked at, `[elements]`, boolean.
+      inside: which of them lie inside the organ, `[elements]`, boolean.
+    """
+    outcome = predicted.astype(jnp.int32) * 2 + truth.astype(
+        jnp.int32
+    )  # 0 true negative, 1 false negative, 2 false positive, 3 true positive
+    place = (first_threshold(uncertainty) * 2 + inside.astype(jnp.int32)) * 4 + outcome
+    counts, _ = sums_by_place(jnp.where(counted, place, -1), jnp.zeros_like(uncertainty), len(THRESHOLDS) * 8)
+    kept = jnp.cumsum(counts.reshape(len(THRESHOLDS), 2, 4), 0)
+    whole = kept.sum(1)
+    return FilteredCounts(whole[:, 3], whole[:, 2], whole[:, 1], kept[:, 1, 3], kept[:, 1, 0])
+
+
+def filtered_dice(counts: FilteredCounts) -> np.ndarray:
+    """Dice of what is kept at each threshold, `[..., thresholds]`; 1 where neither truth nor prediction holds the structure, as QU-BraTS has it."""
+    positive, false_positive, false_negative = (np.asarray(part, np.float64) for part in counts[:3])
+    size = 2 * positive + false_positive + false_negative
+    return np.where(size > 0, 2 * positive / np.maximum(size, 1), 1.0)
+
+
+def filtered_ratios(counts: FilteredCounts) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of true positives and of true negatives that are dropped at each threshold, `[..., thresholds]` each; zero where there are none."""
+    ratios = []
+    for part in (counts.true_positive_inside, counts.true_negative_inside):
+        kept = np.asarray(part, np.float64)
+        everything = kept[..., -1:]
+        ratios.append(np.where(everything > 0, (everything - kept) / np.maximum(everything, 1), 0.0))
+    return ratios[0], ratios[1]
+
+
+class QuBrats(NamedTuple):
+    """Areas under the curves over thresholds, over 100, `[...]`, and what they come to.
+
+    Attributes:
+      dice: of what is kept; more is better.
+      filtered_true_positives, filtered_true_negatives: of what is dropped although it was right; less is better.
+      score: (dice + (1 - filtered true positives) + (1 - filtered true negatives)) / 3.
+    """
+
+    dice: np.ndarray
+    filtered_true_positives: np.ndarray
+    filtered_true_negatives: np.ndarray
+    score: np.ndarray
+
+
+def qu_brats(dice: np.ndarray, true_positives: np.ndarray, true_negatives: np.ndarray) -> QuBrats:
+    """The score of QU-BraTS (Mehta et al. 2022, arXiv 2112.10074), by the trapezoid rule.
+
+    Args:
+      dice: see `filtered_dice`, `[..., thresholds]`.
+      true_positives, true_negatives: see `filtered_ratios`.
+    """
+
+    def area(curve: np.ndarray) -> np.ndarray:
+        return np.trapezoid(curve, THRESHOLDS, axis=-1) / THRESHOLDS[-1]
+
+    of_dice, of_positives, of_negatives = area(dice), area(true_positives), area(true_negatives)
+    return QuBrats(of_dice, of_positives, of_negatives, (of_dice + (1.0 - of_positives) + (1.0 - of_negatives)) / 3.0)
+
+
+# Groups over thresholds
+
+
+class FilteredCurve(NamedTuple):
+    """A metric over what is kept, as fewer and fewer predictions are.
+
+    Attributes:
+      axis: thresholds, falling from 100, or shares that are dropped, rising from 0, `[points]`.
+      overall: the metric over all that is kept, `[points]`; NaN where nothing is.
+      by_group: the same of each group, `[points]` each. Once a group is empty the curves end: all groups are NaN from there on.
+      kept: share of all cases or elements that is kept, `[points]`.
+    """
+
+    axis: np.ndarray
+    overall: np.ndarray
+    by_group: Mapping[str, np.ndarray]
+    kept: np.ndarray
+
+    @property
+    def gap(self) -> np.ndarray:
+        """Best less worst group, `[points]`; with two groups the fairness gap |EM0 - EM1| of the paper; NaN where the curve has ended."""
+        values = np.array(list(self.by_group.values()))
+        return np.ptp(values, axis=0) if len(values) else np.full(len(self.axis), np.nan)
+
+
+Metric = Callable[[np.ndarray], float]  # of the cases whose places are given
+
+
+def curve_by_threshold(metric: Metric, uncertainty: np.ndarray, groups: Sequence[str]) -> FilteredCurve:
+    """A metric of cases that are dropped as a whole, such as images with one class, over falling thresholds.
+
+    Args:
+      metric: of the cases at some places, an array of integers that is not empty.
+      uncertainty: of each case, in [0, 100], `[cases]`.
+      groups: of each case, `[cases]`.
+    """
+    axis = THRESHOLDS[::-1]
+    return _curve(metric, axis, [uncertainty <= threshold for threshold in axis], groups)
+
+
+def curve_by_share(metric: Metric, uncertainty: np.ndarray, groups: Sequence[str], points: int = 41) -> FilteredCurve:
+    """The same over the share of cases that is dropped, the most uncertain first; of equals the later ones.
+
+    Arguments are those of `curve_by_threshold`; `points` are shares from 0 to 1.
+    """
+    axis, rank = np.linspace(0.0, 1.0, points), np.empty(len(uncertainty), int)
+    rank[np.argsort(uncertainty, kind="stable")] = np.arange(len(uncertainty))
+    return _curve(metric, axis, [rank < round((1.0 - share) * len(rank)) for share in axis], groups)
+
+
+def _curve(metric: Metric, axis: np.ndarray, kept: Sequence[np.ndarray], groups: Sequence[str]) -> FilteredCurve:
+    group_of, names = np.asarray(groups), sorted(set(groups))
+    by_group: dict[str, list[float]] = {name: [] for name in names}
+    overall, ended = [], False
+    for here in kept:
+        places = {name: np.flatnonzero(here & (group_of == name)) for name in names}
+        ended = ended or not all(map(len, places.values()))
+        overall.append(metric(np.flatnonzero(here)) if here.any() else np.nan)
+        for name in names:
+            by_group[name].append(np.nan if ended else metric(places[name]))
+    shares = np.array([here.mean() for here in kept])
+    return FilteredCurve(axis, np.array(overall), {name: np.array(values) for name, values in by_group.items()}, shares)
+
+
+def curve_of_cases(values: np.ndarray, kept: np.ndarray, groups: Sequence[str]) -> FilteredCurve:
+    """A metric that each case has at each threshold, such as Dice of the elements that are kept: its mean over the cases of each group.
+
+    Args:
+      values: `[cases, thresholds]`, thresholds rising; NaN where a case has none.
+      kept: share of each case's elements that is kept, `[cases, thresholds]`.
+      groups: of each case, `[cases]`.
+    """
+    group_of, falling = np.asarray(groups), values[:, ::-1]
+    by_group = {name: _mean(falling[group_of == name]) for name in sorted(set(groups))}
+    return FilteredCurve(THRESHOLDS[::-1], _mean(falling), by_group, kept.mean(0)[::-1])
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Over cases, without those that are NaN; NaN where all are."""
+    defined = ~np.isnan(values)
+    total = np.where(defined, values, 0.0).sum(0)
+    return np.where(defined.any(0), total / np.maximum(defined.sum(0), 1), np.nan)
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray], groups: Sequence[str], draws: int = 500, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95 % interval of a statistic of test cases, drawn again with replacement within each group (Efron 1979).
+
+    Args:
+      statistic: of the cases at some places, `[points]`.
+      groups: of each case, `[cases]`.
+      draws: how many.
+      seed: of the draws.
+
+    Returns:
+      Lower and upper ends, `[points]` each; NaN where the statistic is undefined in more than half of the draws.
+    """
+    rng, group_of = np.random.default_rng(seed), np.asarray(groups)
+    places = [np.flatnonzero(group_of == name) for name in sorted(set(groups))]
+    drawn = np.array([statistic(np.concatenate([rng.choice(part, len(part)) for part in places])) for _ in range(draws)])
+    known = ~np.isnan(drawn)
+    often = known.mean(0) > 0.5
+    filled = np.where(often[None], drawn, 0.0)
+    low, high = np.nanquantile(np.where(known | ~often[None], filled, np.nan), [0.025, 0.975], axis=0)
+    return np.where(often, low, np.nan), np.where(often, high, np.nan)
