@@ -60,6 +60,7 @@ def _of_params(model: Model) -> dict[str, Any]:
         kernel, bias = model.head(params.params, masks)
         factor = jnp.concatenate([params.deviation, jnp.ones_like(params.deviation)])
         offset = jnp.concatenate([params.centre, 2.0 * jnp.log(params.deviation)])
-        return kernel * factor, bias * factor + offset
+        of_bias, offset = (jnp.broadcast_to(part, bias.shape) for part in (factor, offset))
+        return kernel * jnp.broadcast_to(factor, kernel.shape), bias * of_bias + offset
 
     return {"stem": stem, "tail": tail, "head": head}

@@ -64,6 +64,8 @@ def test_information_of_pairs_is_that_of_two_normal_numbers(rng):
                 joint = np.cov(pool[place, :, target], evaluation[other, :, target], bias=True)
                 joint = joint + np.diag([noise[place, target], of_others[other, target]])
                 expected[place] += 0.5 * np.log(joint[0, 0] * joint[1, 1] / np.linalg.det(joint)) / 4
-    ours = jax.jit(values.information_of_pairs)(*(jnp.asarray(part, jnp.float32) for part in (pool, noise, evaluation, of_others)))
+    ours = jax.jit(values.information_of_pairs)(
+        *(jnp.asarray(part, jnp.float32) for part in (pool, noise, evaluation, of_others))
+    )
     np.testing.assert_allclose(ours, expected, rtol=1e-4)
     assert int(np.argmax(ours)) == 1

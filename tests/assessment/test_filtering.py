@@ -1,5 +1,7 @@
 """Filtered metrics against plain loops, and QU-BraTS against a transcription of the challenge's definition."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +31,7 @@ def challenge(uncertainty, predicted, truth, brain):
         curves["negative"].append((everything_negative - kept_negative) / (everything_negative + 1e-12))
     areas = {}
     for name, curve in curves.items():
-        areas[name] = sum(2.5 * (a + b) / 2 for a, b in zip(curve[:-1], curve[1:], strict=True)) / 100
+        areas[name] = sum(2.5 * (a + b) / 2 for a, b in itertools.pairwise(curve)) / 100
     return areas, (areas["dice"] + (1 - areas["positive"]) + (1 - areas["negative"])) / 3
 
 
@@ -74,7 +76,11 @@ def test_a_curve_by_hand():
     curve = filtering.curve_by_threshold(lambda places: float(RIGHT[places].mean()), UNCERTAINTY, GROUPS)
     at = {float(threshold): place for place, threshold in enumerate(curve.axis)}
     assert curve.axis[0] == 100.0 and curve.axis[-1] == 0.0
-    for threshold, overall, a, b, kept in [(100, 3 / 6, 0.5, 0.5, 1.0), (70, 3 / 5, 2 / 3, 0.5, 5 / 6), (20, 2 / 3, 0.5, 1.0, 0.5)]:
+    for threshold, overall, a, b, kept in [
+        (100, 3 / 6, 0.5, 0.5, 1.0),
+        (70, 3 / 5, 2 / 3, 0.5, 5 / 6),
+        (20, 2 / 3, 0.5, 1.0, 0.5),
+    ]:
         place = at[threshold]
         assert curve.overall[place] == pytest.approx(overall) and curve.kept[place] == pytest.approx(kept)
         assert (curve.by_group["a"][place], curve.by_group["b"][place]) == pytest.approx((a, b))
@@ -83,7 +89,9 @@ def test_a_curve_by_hand():
 
 
 def test_an_empty_group_ends_the_curves_of_all():
-    curve = filtering.curve_by_threshold(lambda places: float(RIGHT[places].mean()), UNCERTAINTY + [0, 0, 0, 0, 30, 30], GROUPS)
+    curve = filtering.curve_by_threshold(
+        lambda places: float(RIGHT[places].mean()), UNCERTAINTY + np.array([0, 0, 0, 0, 30, 30]), GROUPS
+    )
     below = curve.axis < 40  # group b has nothing left
     assert np.isnan(curve.by_group["a"][below]).all() and np.isnan(curve.gap[below]).all()
     assert not np.isnan(curve.overall[curve.axis == 10.0]).any()
