@@ -155,6 +155,18 @@ class Assessment(NamedTuple):
     pictures: str
 
 
+class Curves(NamedTuple):
+    """How a network's uncertainty is assessed over what is left once uncertain predictions are dropped (`tasks/curves.py`).
+
+    Attributes:
+      statistic: to collect over the test cases, of all members.
+      entries: `(test, classes, configuration of the statistics) -> curves by name`, ready for JSON.
+    """
+
+    statistic: str
+    entries: Callable[[Seen, Sequence[str], Any], dict[str, Any]]
+
+
 class Prediction(NamedTuple):
     """What one network without dropout makes of a case.
 
@@ -222,6 +234,7 @@ class TaskKind(NamedTuple):
       assessment: how networks are assessed.
       picture: a queried case as a WebP image; None where there is nothing to see.
       predictions: writes what a network makes of every case; returns lines to show.
+      curves: whether the network knows when it is wrong.
       undecided: settings that decide nothing here, as `section` or `section.name`; they are no part of a study's identity.
       in_parts: whether cases are asked for in parts, so that training meets labels that are known in some places only.
       plane: whether images have two space axes. A CPU then takes a batch in one piece (`training.step.compiled_step`).
@@ -238,6 +251,7 @@ class TaskKind(NamedTuple):
     assessment: Assessment
     picture: Callable[[Sight], bytes | None]
     predictions: Callable[[Predicting], Iterable[str]]
+    curves: Curves
     undecided: tuple[str, ...] = ()
     in_parts: bool = False
     plane: bool = False

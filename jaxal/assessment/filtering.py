@@ -41,6 +41,7 @@ class FilteredCounts(NamedTuple):
     Attributes:
       true_positive, false_positive, false_negative: over all elements.
       true_positive_inside, true_negative_inside: over those inside the organ, such as the brain.
+      kept: all of them, whatever they are.
     """
 
     true_positive: Array
@@ -48,6 +49,7 @@ class FilteredCounts(NamedTuple):
     false_negative: Array
     true_positive_inside: Array
     true_negative_inside: Array
+    kept: Array
 
 
 def first_threshold(uncertainty: Array) -> Array:
@@ -75,7 +77,7 @@ def filtered_counts(uncertainty: Array, predicted: Array, truth: Array, counted:
     counts, _ = sums_by_place(jnp.where(counted, place, -1), jnp.zeros_like(uncertainty), len(THRESHOLDS) * 8)
     kept = jnp.cumsum(counts.reshape(len(THRESHOLDS), 2, 4), 0)
     whole = kept.sum(1)
-    return FilteredCounts(whole[:, 3], whole[:, 2], whole[:, 1], kept[:, 1, 3], kept[:, 1, 0])
+    return FilteredCounts(whole[:, 3], whole[:, 2], whole[:, 1], kept[:, 1, 3], kept[:, 1, 0], whole.sum(-1))
 
 
 def filtered_dice(counts: FilteredCounts) -> np.ndarray:
@@ -150,43 +152,81 @@ class FilteredCurve(NamedTuple):
         return np.ptp(values, axis=0) if len(values) else np.full(len(self.axis), np.nan)
 
 
-Metric = Callable[[np.ndarray], float]  # of the cases whose places are given
+# `(places [cases], kept [points, cases] boolean) -> [points]`: of the cases at these places those that are kept at each point; NaN where none is.
+Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def curve_by_threshold(metric: Metric, uncertainty: np.ndarray, groups: Sequence[str]) -> FilteredCurve:
+def mean_of_kept(values: np.ndarray) -> Metric:
+    """The mean over the kept cases of a number that each has, `[cases]`, such as whether it was right."""
+
+    def metric(places: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        return _ratio(kept @ values[places], kept.sum(-1))
+
+    return metric
+
+
+def mean_over_classes(values: np.ndarray, label: np.ndarray, classes: int) -> Metric:
+    """The mean over the kept cases of each class, in the mean over the classes that are left: `[cases]` both."""
+    of_class = label[:, None] == np.arange(classes)
+
+    def metric(places: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        means = _ratio(kept @ (of_class * values[:, None])[places], kept @ of_class[places].astype(float))
+        return _ratio(np.where(np.isnan(means), 0.0, means).sum(-1), (~np.isnan(means)).sum(-1))
+
+    return metric
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.where(below > 0, above / np.where(below > 0, below, 1.0), np.nan)
+
+
+def curve_by_threshold(
+    metric: Metric, uncertainty: np.ndarray, groups: Sequence[str], places: np.ndarray | None = None
+) -> FilteredCurve:
     """A metric of cases that are dropped as a whole, such as images with one class, over falling thresholds.
 
     Args:
-      metric: of the cases at some places, an array of integers that is not empty.
+      metric: of cases.
       uncertainty: of each case, in [0, 100], `[cases]`.
       groups: of each case, `[cases]`.
+      places: of the cases that are looked at, perhaps several times; all of them once when left out.
     """
     axis = THRESHOLDS[::-1]
-    return _curve(metric, axis, [uncertainty <= threshold for threshold in axis], groups)
+    return _curve(metric, axis, lambda values: values[None, :] <= axis[:, None], uncertainty, np.asarray(groups), places)
 
 
-def curve_by_share(metric: Metric, uncertainty: np.ndarray, groups: Sequence[str], points: int = 41) -> FilteredCurve:
+def curve_by_share(
+    metric: Metric, uncertainty: np.ndarray, groups: Sequence[str], places: np.ndarray | None = None, points: int = 41
+) -> FilteredCurve:
     """The same over the share of cases that is dropped, the most uncertain first; of equals the later ones.
 
     Arguments are those of `curve_by_threshold`; `points` are shares from 0 to 1.
     """
-    axis, rank = np.linspace(0.0, 1.0, points), np.empty(len(uncertainty), int)
-    rank[np.argsort(uncertainty, kind="stable")] = np.arange(len(uncertainty))
-    return _curve(metric, axis, [rank < round((1.0 - share) * len(rank)) for share in axis], groups)
+    axis = np.linspace(0.0, 1.0, points)
+
+    def kept(values: np.ndarray) -> np.ndarray:
+        rank = np.empty(len(values), int)
+        rank[np.argsort(values, kind="stable")] = np.arange(len(values))
+        return rank[None, :] < np.round((1.0 - axis) * len(rank))[:, None]
+
+    return _curve(metric, axis, kept, uncertainty, np.asarray(groups), places)
 
 
-def _curve(metric: Metric, axis: np.ndarray, kept: Sequence[np.ndarray], groups: Sequence[str]) -> FilteredCurve:
-    group_of, names = np.asarray(groups), sorted(set(groups))
-    by_group: dict[str, list[float]] = {name: [] for name in names}
-    overall, ended = [], False
-    for here in kept:
-        places = {name: np.flatnonzero(here & (group_of == name)) for name in names}
-        ended = ended or not all(map(len, places.values()))
-        overall.append(metric(np.flatnonzero(here)) if here.any() else np.nan)
-        for name in names:
-            by_group[name].append(np.nan if ended else metric(places[name]))
-    shares = np.array([here.mean() for here in kept])
-    return FilteredCurve(axis, np.array(overall), {name: np.array(values) for name, values in by_group.items()}, shares)
+def _curve(
+    metric: Metric,
+    axis: np.ndarray,
+    kept_of: Callable[[np.ndarray], np.ndarray],
+    uncertainty: np.ndarray,
+    group_of: np.ndarray,
+    places: np.ndarray | None,
+) -> FilteredCurve:
+    places = np.arange(len(uncertainty)) if places is None else places
+    kept, here = kept_of(uncertainty[places]), group_of[places]
+    of_group = {str(name): kept & (here == name)[None, :] for name in np.unique(group_of)}
+    empty = np.any([~part.any(-1) for part in of_group.values()], axis=0)
+    ended = np.maximum.accumulate(empty)
+    by_group = {name: np.where(ended, np.nan, metric(places, part)) for name, part in of_group.items()}
+    return FilteredCurve(axis, metric(places, kept), by_group, kept.mean(-1))
 
 
 def curve_of_cases(values: np.ndarray, kept: np.ndarray, groups: Sequence[str]) -> FilteredCurve:
@@ -221,8 +261,11 @@ def bootstrap(
       seed: of the draws.
 
     Returns:
-      Lower and upper ends, `[points]` each; NaN where the statistic is undefined in more than half of the draws.
+      Lower and upper ends, `[points]` each; NaN where the statistic is undefined in more than half of the draws, or nothing is drawn.
     """
+    if draws == 0:
+        nothing = np.full(len(statistic(np.arange(len(groups)))), np.nan)
+        return nothing, nothing
     rng, group_of = np.random.default_rng(seed), np.asarray(groups)
     places = [np.flatnonzero(group_of == name) for name in sorted(set(groups))]
     drawn = np.array([statistic(np.concatenate([rng.choice(part, len(part)) for part in places])) for _ in range(draws)])

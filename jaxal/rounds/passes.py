@@ -15,12 +15,16 @@ from jaxal.types import Array, Case, Collected, Load, Model, Params, Watcher
 
 
 class Passes(NamedTuple):
-    """One pass for each split, None where nothing is to be computed of it; that of the labelled cases takes params as they were trained."""
+    """One pass for each split, None where nothing is to be computed of it; that of the labelled cases takes params as they were trained.
+
+    `curves` is over the test cases, too, with all of the round's networks.
+    """
 
     pool: Pass | None
     labelled: Pass
     evaluation: Pass | None
     test: Pass
+    curves: Pass | None
 
 
 def make_passes(run: Run, needs: Needs, more_members: int = 0) -> Passes:
@@ -43,6 +47,7 @@ def make_passes(run: Run, needs: Needs, more_members: int = 0) -> Passes:
         make((*assessment.labelled, *needs.labelled), model=task.model),
         make(needs.evaluation) if needs.evaluation else None,
         make(assessment.test),
+        make((task.kind.curves.statistic,), config.members.networks) if config.uncertainty_curves else None,
     )
 
 

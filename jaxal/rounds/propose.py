@@ -32,7 +32,7 @@ from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import stack_networks
 from jaxal.scoring.pool_pass import Given
 from jaxal.strategies.contract import Context, Decision, Strategy, decide
-from jaxal.types import Collected, Params, Seen, Unit
+from jaxal.types import Array, Collected, Params, Seen, Unit
 
 
 class Chosen(NamedTuple):
@@ -46,7 +46,7 @@ class Chosen(NamedTuple):
       decision: the strategy's.
       failures: trainings that collapsed.
       seconds: by phase.
-      calibration: entry of the ledger: by what temperature each network's logits were divided; none where that was not asked for.
+      told: entries of the ledger that were asked for: by what temperature each network's logits were divided, uncertainty curves.
       would_take: of cases that are never trained on, those that the strategy would have chosen, had they been in the pool.
     """
 
@@ -57,7 +57,7 @@ class Chosen(NamedTuple):
     decision: Decision
     failures: int
     seconds: dict[str, float]
-    calibration: dict[str, Any]
+    told: dict[str, Any]
     would_take: tuple[str, ...] = ()
 
 
@@ -77,7 +77,7 @@ def propose(run: Run, state: State) -> Query:
         finished = Finished(
             state.round, chosen.labelled, chosen.test, len(state.pool), chosen.decision, chosen.failures, chosen.seconds
         )
-        record = record_of(run, finished) | chosen.calibration | pseudo_labels
+        record = record_of(run, finished) | chosen.told | pseudo_labels
         if shares:
             drawn = _beside(run, state, shares, chosen.decision.query.units, at_random)
             record |= {"queried_at_random": list(drawn.drawn), "held_out": list(drawn.held_out)}
@@ -112,6 +112,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     with _timed(seconds, "evaluate"):
         params = calibrated(run, state, [network.params for network in trained])
         test = run_pass(passes.test, params[0], key, cases, run.task.load, run.watcher, "evaluating")
+        told = _curves(run, passes, params, key)
     with _timed(seconds, "score"):
         if run.strategy.last_network:
             params += calibrated(run, state, [networks[0].restored(state.round - 1)]) if state.round else params[:1]
@@ -120,8 +121,17 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
         decision = decide_for(run, run.strategy, state, params[0], looks)
         would_take = _would_take(run, state, passes, params, looks, kept) if kept else ()
     first, seen = trained[0], Seen(cases, test)
-    told = {"temperatures": [round(float(one.temperature), 6) for one in params]} if run.config.calibrate != "none" else {}
+    told |= {"temperatures": [round(float(one.temperature), 6) for one in params]} if run.config.calibrate != "none" else {}
     return Chosen(first.params, params[0], first.labelled, seen, decision, first.failures, seconds, told, would_take)
+
+
+def _curves(run: Run, passes: Passes, params: Sequence[Params], key: Array) -> dict[str, Any]:
+    """Whether the round's networks know when they are wrong, for the ledger; nothing where that is not asked for."""
+    task, cases = run.task, run.task.splits.test
+    if passes.curves is None:
+        return {}
+    seen = run_pass(passes.curves, stack_networks(params), key, cases, task.load, run.watcher, "measuring uncertainty")
+    return {"uncertainty_curves": task.kind.curves.entries(Seen(cases, seen), task.dataset.classes, task.statistics)}
 
 
 def _would_take(

@@ -57,6 +57,7 @@ class RoundsConfig:
       batch_size: cases scored at once on each device.
       save_every_seconds: between checkpoints within a training; decides what a kill costs, never a result.
       shares: what is drawn at random beside the strategy's choice, as in a project with readers; nothing when left out.
+      uncertainty_curves: whether each round's networks are asked, over the test cases, if they know when they are wrong.
     """
 
     rounds: int
@@ -70,6 +71,7 @@ class RoundsConfig:
     query_elements: int | None = None
     calibrate: Literal["none", "temperature"] = "none"
     pseudo_labels: PseudoLabels = PseudoLabels()
+    uncertainty_curves: bool = False
 
 
 class Task(NamedTuple):

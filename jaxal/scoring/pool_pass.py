@@ -314,9 +314,9 @@ def _evaluate(program: _Program, given: Given, key: Array, examples: Example, nu
 
     inside, labelled = (part.reshape(len(part), -1) for part in (examples.inside, examples.labelled))
     label = examples.label.reshape(len(examples.label), -1).astype(program.label_type)
-    views = View(
-        features, certain.embedding, certain.auxiliary, logits, single, members, each, inside, labelled, label, case_keys, (), None
-    )  # fmt: skip
+    image = examples.image.reshape(len(examples.image), -1, examples.image.shape[-1])
+    parts = (features, certain.embedding, certain.auxiliary, logits, single, members, each, inside, labelled, label, case_keys)
+    views = View(*parts, (), None, image)
     by_item = moments.item_axes
     of_members = None if members is None else by_item, None if each is None else 1
-    return jax.vmap(of_case, (View._make((0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None, None)),))(views)
+    return jax.vmap(of_case, (View._make((0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None, None, 0)),))(views)

@@ -31,6 +31,7 @@ class StatisticsConfig:
       regions_at_most: regions of a case that are kept, those with most of the region of interest.
       evaluation_samples: elements drawn from each evaluation case, half of them near the structure.
       windows: which parts of a case may be asked for; None where cases are asked for as a whole.
+      regions: structures whose uncertainty is assessed, by name, as unions of classes; each class above 0 by itself when empty.
     """
 
     roi_dilate: int = 2
@@ -40,6 +41,7 @@ class StatisticsConfig:
     regions_at_most: int = 128
     evaluation_samples: int = 128
     windows: Search | None = None
+    regions: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 class View(NamedTuple):
@@ -61,6 +63,7 @@ class View(NamedTuple):
       key: random key of this case, from the round and the case's id.
       shape: of the image, Python integers with product `elements`.
       given: what the strategy gives this statistic in a round, such as the power of a noise; None for one that takes nothing.
+      image: `[elements, channels]` of the image, as the network sees it.
     """
 
     features: Features
@@ -76,6 +79,7 @@ class View(NamedTuple):
     key: Array
     shape: tuple[int, ...]
     given: Any
+    image: Array
 
 
 class Regions(NamedTuple):

@@ -185,7 +185,9 @@ def make_task(
         "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
         "network": dataclasses.asdict(network),
         "training": settings_of(preset.training, arguments.training),
-        "statistics": {name: value for name, value in dataclasses.asdict(statistics).items() if name != "windows"},
+        "statistics": {
+            name: value for name, value in dataclasses.asdict(statistics).items() if name not in ("windows", "regions")
+        },
         "strategy": {},
         **units.settings_of(arguments, search, arguments.calibrate),
     }

@@ -153,7 +153,9 @@ def make_task(
         "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
         "network": described,
         "training": settings_of(preset.training, start),
-        "statistics": {name: value for name, value in dataclasses.asdict(statistics).items() if name != "windows"},
+        "statistics": {
+            name: value for name, value in dataclasses.asdict(statistics).items() if name not in ("windows", "regions")
+        },
         "strategy": {},
         **units.settings_of(asked, search, asked.calibrate),
     }

@@ -15,13 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import information, uncertainty
-from jaxal.assessment import calibration, fairness, metrics
+from jaxal.assessment import calibration, fairness, filtering, metrics
 from jaxal.assessment.learning_curves import area_under
 from jaxal.cells import Cells
 from jaxal.files import write_text
 from jaxal.scoring.statistics import EvaluationSample, Regions, View, of_classes
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
-from jaxal.task_kind import Assessment, Budget, Column, Measure, Predicting, Sight, Statistic, TaskKind
+from jaxal.task_kind import Assessment, Budget, Column, Curves, Measure, Predicting, Sight, Statistic, TaskKind
+from jaxal.tasks.curves import of_dropped_cases
 from jaxal.tasks.measures import CASES, OF_PROBABILITIES, number, probabilities_of
 from jaxal.tasks.pictures import draw_image
 from jaxal.training import losses
@@ -90,6 +91,19 @@ def log_probability(view: View, config: Any) -> Array:
     return jax.nn.log_softmax(view.logits[:, 0])
 
 
+class Joined(NamedTuple):
+    """What an image is, and what all members together take it for; attributes as of `Prediction`."""
+
+    label: Array
+    probability: Array
+    labelled: Array
+
+
+def joined(view: View, config: Any) -> Joined:
+    """What the image is and what all members together take it for."""
+    return Joined(view.label[0], uncertainty.mean_probability(view.members)[:, 0], view.labelled[0])
+
+
 STATISTICS: Mapping[str, Statistic] = {
     **of_classes(whole_image),
     "regions": Statistic(regions, needs_features=True),
@@ -97,6 +111,7 @@ STATISTICS: Mapping[str, Statistic] = {
     "prediction": Statistic(prediction),
     "member_probability": Statistic(member_probability, needs_members=True, needs_each_member=True),
     "calibration": Statistic(log_probability),
+    "joined": Statistic(joined, needs_members=True),
 }
 
 
@@ -270,6 +285,32 @@ ASSESSMENT = Assessment(
 )
 
 
+# Uncertainty
+
+
+def curves(test: Seen, classes: Sequence[str], config: Any) -> dict[str, Any]:
+    """Accuracy, that of each class, and AUC of what all members together predict, over the images that are kept."""
+    seen = test.statistics["joined"]
+    known = np.asarray(seen.labelled, bool)
+    label, probability = np.asarray(seen.label)[known], np.asarray(seen.probability, np.float64)[known]
+    groups = [case.group for case, is_known in zip(test.cases, known.tolist(), strict=True) if is_known]
+    entropy = -(probability * np.log(np.maximum(probability, 1e-37))).sum(-1)
+    uncertain = np.clip(filtering.percent_of_entropy(entropy, len(classes)), 0.0, 100.0)
+    right = (probability.argmax(-1) == label).astype(float)
+
+    def auc(places: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        return np.array([_macro(metrics.one_vs_rest_auc(probability[places[here]], label[places[here]])) for here in kept])
+
+    asked = {
+        "accuracy": filtering.mean_of_kept(right),
+        "balanced accuracy": filtering.mean_over_classes(right, label, len(classes)),
+    }
+    for place, name in enumerate(classes):
+        asked[f"accuracy of {name}"] = filtering.mean_over_classes(right, np.where(label == place, 0, -1), 1)
+    found = {name: of_dropped_cases(name, metric, uncertain, groups) for name, metric in asked.items()}
+    return {**found, "AUC": of_dropped_cases("AUC", auc, uncertain, groups, draws=0)}  # whose draws would take minutes
+
+
 # Pictures and predictions
 
 
@@ -305,5 +346,6 @@ CLASSIFICATION = TaskKind(
     assessment=ASSESSMENT,
     picture=picture,
     predictions=predictions,
+    curves=Curves("joined", curves),
     undecided=("statistics", "training.dice"),
 )

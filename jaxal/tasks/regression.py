@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import values
-from jaxal.assessment import coverage, fairness
+from jaxal.assessment import coverage, fairness, filtering
 from jaxal.assessment.learning_curves import area_under
 from jaxal.files import write_text
 from jaxal.scoring.statistics import View
 from jaxal.strategies.table import REGRESSION_STRATEGIES
-from jaxal.task_kind import Assessment, Budget, Column, Measure, Predicting, Sight, Statistic, TaskKind
+from jaxal.task_kind import Assessment, Budget, Column, Curves, Measure, Predicting, Sight, Statistic, TaskKind
+from jaxal.tasks.curves import of_dropped_cases
 from jaxal.tasks.measures import CASES, number
 from jaxal.types import Case, Example, Seen
 
@@ -63,11 +64,19 @@ class Predicted(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """What members take a case for, `[targets]` each: their mean, how they disagree, and the variance that they predict in the mean."""
+    """What members take a case for, and what it is, `[targets]` each.
+
+    Attributes:
+      mean: of the members.
+      epistemic, aleatoric: how they disagree, and the variance that they predict in the mean.
+      label, labelled: as of `Predicted`.
+    """
 
     mean: Array
     epistemic: Array
     aleatoric: Array
+    label: Array
+    labelled: Array
 
 
 def predicted(view: View, config: Any) -> Predicted:
@@ -79,7 +88,8 @@ def predicted(view: View, config: Any) -> Predicted:
 def spread(view: View, config: Any) -> Spread:
     """How sure the members are."""
     of = (values.mean_value, values.epistemic_variance, values.aleatoric_variance)
-    return Spread(*(measure(view.members)[:, 0] for measure in of))
+    mean, epistemic, aleatoric = (measure(view.members)[:, 0] for measure in of)
+    return Spread(mean, epistemic, aleatoric, view.label, view.labelled)
 
 
 def member_values(view: View, config: Any) -> Array:
@@ -283,6 +293,27 @@ ASSESSMENT = Assessment(
 )
 
 
+# Uncertainty
+
+
+def curves(test: Seen, classes: Sequence[str], config: Any) -> dict[str, Any]:
+    """RMSE of each target over the cases whose total variance of that target is small enough, of all members together."""
+    found = test.statistics["spread"]
+    known = np.asarray(np.asarray(found.labelled, bool).all(-1))
+    label, mean = (np.asarray(part, np.float64)[known] for part in (found.label, found.mean))
+    variance = (np.asarray(found.epistemic, np.float64) + np.asarray(found.aleatoric, np.float64))[known]
+    groups = [case.group for case, is_known in zip(test.cases, known.tolist(), strict=True) if is_known]
+
+    def error(target: int) -> filtering.Metric:
+        squared = filtering.mean_of_kept((label[:, target] - mean[:, target]) ** 2)
+        return lambda places, kept: np.sqrt(squared(places, kept))
+
+    return {
+        name: of_dropped_cases(f"RMSE of {name}", error(target), filtering.percent_of_range(variance[:, target]), groups, True)
+        for target, name in enumerate(classes)
+    }
+
+
 # Predictions
 
 
@@ -330,5 +361,6 @@ REGRESSION = TaskKind(
     assessment=ASSESSMENT,
     picture=picture,
     predictions=predictions,
+    curves=Curves("spread", curves),
     undecided=("statistics", "training.dice", "training.foreground_weight"),
 )

@@ -5,7 +5,9 @@ cases, and predictions on the grids that the cases came with.
 """
 
 import csv
+import functools
 import io
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +19,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from jaxal.acquisition import uncertainty
-from jaxal.assessment import calibration, metrics
+from jaxal.assessment import calibration, filtering, metrics
 from jaxal.assessment.surfaces import SurfaceDistances, distances_between
 from jaxal.data.scans.nifti import read_label
 from jaxal.data.scans.prepare import prepared_shape
@@ -25,14 +27,15 @@ from jaxal.files import write_text
 from jaxal.scoring import windows
 from jaxal.scoring.statistics import StatisticsConfig, View, of_classes
 from jaxal.strategies.table import STRATEGIES, STRATEGIES_OF_PARTS
-from jaxal.task_kind import Predicting, Sight, Statistic, TaskKind
+from jaxal.task_kind import Curves, Predicting, Sight, Statistic, TaskKind
+from jaxal.tasks.curves import of_dropped_elements
 from jaxal.tasks.objects import PARTS_OF_DATA
 from jaxal.tasks.original_grid import to_original_grid, write_image
 from jaxal.tasks.overlap import DICE
 from jaxal.tasks.pictures import draw_case, draw_plane
 from jaxal.tasks.regions import WINDOWS_OF_GAIN, evaluation_sample, foreground, masked_entropy, region_of_interest, regions
 from jaxal.training import losses
-from jaxal.types import Case, Example
+from jaxal.types import Case, Example, Seen
 
 Array = jax.Array
 
@@ -62,6 +65,44 @@ def calibration_sums(view: View, config: StatisticsConfig) -> calibration.Calibr
     return calibration.calibration_sums(view.logits, view.label, view.labelled)
 
 
+def structures(classes: int, config: StatisticsConfig) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The structures whose uncertainty is assessed: unions of classes that were named, or each class above 0, whose names are then empty."""
+    return config.regions or tuple(("", (number,)) for number in range(1, classes))
+
+
+def filtered(view: View, config: StatisticsConfig) -> filtering.FilteredCounts:
+    """What of each structure is kept at each threshold of the members' entropy, `[structures, thresholds]` each.
+
+    Inside the organ is where the first channel is not at its lowest value: scans of brains are zero outside of them, and in others that is nearly
+    everything.
+    """
+    probability = uncertainty.mean_probability(view.members)
+    best, brightness = probability.argmax(0), view.image[:, 0]
+    lowest = jnp.where(view.inside, brightness, jnp.inf).min()
+    organ = view.inside & (brightness > lowest)
+
+    def of(classes: tuple[int, ...]) -> filtering.FilteredCounts:
+        share = functools.reduce(operator.add, (probability[number] for number in classes))
+        entropy = uncertainty.probability_entropy(jnp.stack([share, 1.0 - share]))
+        predicted, truth = (
+            functools.reduce(operator.or_, (which == number for number in classes)) for which in (best, view.label)
+        )
+        return filtering.filtered_counts(filtering.percent_of_entropy(entropy, 2), predicted, truth, view.labelled, organ)
+
+    found = [of(classes) for _, classes in structures(len(probability), config)]
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *found)
+
+
+def curves(test: Seen, classes: Sequence[str], config: StatisticsConfig) -> dict[str, Any]:
+    """Dice and QU-BraTS of each structure over what is kept."""
+    counts, groups, found = test.statistics["filtered"], [case.group for case in test.cases], {}
+    for place, (name, numbers) in enumerate(structures(len(classes), config)):
+        title = name or classes[numbers[0]]
+        of_structure = jax.tree.map(lambda part, place=place: np.asarray(part)[:, place], counts)
+        found[title] = of_dropped_elements(f"Dice of {title}", of_structure, groups)
+    return found
+
+
 STATISTICS: Mapping[str, Statistic] = {
     **of_classes(region_of_interest),
     "masked_entropy": Statistic(masked_entropy),
@@ -70,6 +111,7 @@ STATISTICS: Mapping[str, Statistic] = {
     "evaluation_sample": Statistic(evaluation_sample, needs_features=True),
     "overlap": Statistic(overlap),
     "calibration": Statistic(calibration_sums),
+    "filtered": Statistic(filtered, needs_members=True),
 }
 
 
@@ -186,6 +228,7 @@ SEGMENTATION = TaskKind(
     assessment=DICE,
     picture=picture,
     predictions=predictions,
+    curves=Curves("filtered", curves),
 )
 
 # Where parts of cases are asked for.

@@ -55,8 +55,9 @@ def test_qu_brats_is_the_challenges(rng, predicted_share, true_share):
 def test_elements_that_are_not_counted_change_nothing(rng):
     uncertainty, counted = rng.uniform(0, 100, 50).astype(np.float32), rng.random(50) < 0.6
     predicted, truth, brain = (rng.random(50) < 0.5 for _ in range(3))
-    whole = filtering.filtered_counts(uncertainty, predicted, truth, counted, brain)
-    part = filtering.filtered_counts(*(values[counted] for values in (uncertainty, predicted, truth, counted, brain)))
+    counts_of = jax.jit(filtering.filtered_counts)
+    whole = counts_of(uncertainty, predicted, truth, counted, brain)
+    part = counts_of(*(values[counted] for values in (uncertainty, predicted, truth, counted, brain)))
     for one, other in zip(whole, part, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -73,7 +74,7 @@ RIGHT = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 
 
 def test_a_curve_by_hand():
-    curve = filtering.curve_by_threshold(lambda places: float(RIGHT[places].mean()), UNCERTAINTY, GROUPS)
+    curve = filtering.curve_by_threshold(filtering.mean_of_kept(RIGHT), UNCERTAINTY, GROUPS)
     at = {float(threshold): place for place, threshold in enumerate(curve.axis)}
     assert curve.axis[0] == 100.0 and curve.axis[-1] == 0.0
     for threshold, overall, a, b, kept in [
@@ -89,9 +90,7 @@ def test_a_curve_by_hand():
 
 
 def test_an_empty_group_ends_the_curves_of_all():
-    curve = filtering.curve_by_threshold(
-        lambda places: float(RIGHT[places].mean()), UNCERTAINTY + np.array([0, 0, 0, 0, 30, 30]), GROUPS
-    )
+    curve = filtering.curve_by_threshold(filtering.mean_of_kept(RIGHT), UNCERTAINTY + np.array([0, 0, 0, 0, 30, 30]), GROUPS)
     below = curve.axis < 40  # group b has nothing left
     assert np.isnan(curve.by_group["a"][below]).all() and np.isnan(curve.gap[below]).all()
     assert not np.isnan(curve.overall[curve.axis == 10.0]).any()
@@ -99,9 +98,22 @@ def test_an_empty_group_ends_the_curves_of_all():
 
 
 def test_shares_drop_the_most_uncertain_first():
-    curve = filtering.curve_by_share(lambda places: float(len(places)), UNCERTAINTY, GROUPS, points=7)
+    def count(places, kept):
+        return np.where(kept.any(-1), kept.sum(-1), np.nan)
+
+    curve = filtering.curve_by_share(count, UNCERTAINTY, GROUPS, points=7)
     assert curve.overall[:6].tolist() == [6, 5, 4, 3, 2, 1] and np.isnan(curve.overall[6])
     assert curve.by_group["b"][:2].tolist() == [2.0, 2.0] and curve.by_group["b"][2] == 1.0
+
+
+def test_classes_count_alike_and_those_of_which_none_is_left_do_not():
+    label = np.array([0, 0, 0, 1, 1, 2])
+    metric = filtering.mean_over_classes(RIGHT, label, 4)
+    kept = np.array([[True] * 6, [True, True, False, True, False, False], [False] * 6])
+    found = metric(np.arange(6), kept)
+    assert found[:2].tolist() == pytest.approx([(2 / 3 + 0.0 + 1.0) / 3, (1.0 + 0.0) / 2]) and np.isnan(found[2])
+    twice = metric(np.array([0, 0, 2]), np.ones((1, 3), bool))
+    assert twice.tolist() == pytest.approx([2 / 3])
 
 
 def test_cases_with_a_metric_each_are_averaged_by_group():
