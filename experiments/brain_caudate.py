@@ -30,7 +30,7 @@ from jaxal.data.scans.folder import FolderConfig, Ready
 from jaxal.data.simulated import brain
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash
-from jaxal.studies import revisit, scans, study
+from jaxal.studies import common_options, revisit, scans, study
 from jaxal.studies.presets import PRESETS, Preset
 from jaxal.studies.workers import Progress, made_once
 
@@ -59,7 +59,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         arguments = revisit.with_options_of_run(arguments)
     name = arguments.data.resolve().name if arguments.data else arguments.preset
     out = arguments.out or Path("runs") / f"brain_caudate-{name}"
-    study.check_options(arguments, arguments.data, out)
+    common_options.check_options(arguments, arguments.data, out)
     preset = scans.choose_sizes(arguments, PRESETS[arguments.preset])
     if revisit.is_asked_for(arguments):
         return revisit.run(arguments, preset, _sources(arguments, preset, display)[0], display)

@@ -21,7 +21,7 @@ from jaxal.data.images.masks import MaskListing, find_masks
 from jaxal.data.simulated import glands
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash
-from jaxal.studies import masks, revisit, study
+from jaxal.studies import common_options, masks, revisit, study
 from jaxal.studies.masks import PRESETS
 from jaxal.studies.workers import Progress, made_once
 
@@ -53,7 +53,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         arguments = revisit.with_options_of_run(arguments)
     name = arguments.data.resolve().name if arguments.data else f"{arguments.preset}-{arguments.unit}"
     out = arguments.out or Path("runs") / f"gland_regions-{name}"
-    study.check_options(arguments, arguments.data, out)
+    common_options.check_options(arguments, arguments.data, out)
     listing, identity = (masks.read_listing(arguments), {}) if arguments.data else _simulated(arguments, display)
     return masks.run(arguments, PRESETS[arguments.preset], listing, identity, out, display)
 

@@ -15,7 +15,7 @@ from typing import Literal
 from jaxal.cli import command
 from jaxal.errors import UserError
 from jaxal.report import terminal
-from jaxal.studies import masks, revisit, study
+from jaxal.studies import common_options, masks, revisit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     if arguments.data is None:
         raise UserError("--data DIR is needed: the folder of images with masks (docs/own-masks.md says what it may look like).")
     out = arguments.out or Path("runs") / f"image-segmentation-{arguments.data.resolve().name}-{arguments.preset}"
-    study.check_options(arguments, arguments.data, out)
+    common_options.check_options(arguments, arguments.data, out)
     return masks.run(arguments, masks.PRESETS[arguments.preset], masks.read_listing(arguments), {}, out, display)
 
 

@@ -34,7 +34,7 @@ from jaxal.report import terminal
 from jaxal.rounds.setup import Task
 from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies.named import named_strategy
-from jaxal.studies import option_types, revisit, scans, study
+from jaxal.studies import common_options, option_types, revisit, scans, study
 from jaxal.studies.presets import OWN_SCANS, OwnScans, Preset
 from jaxal.training.trainer import Interrupted, Trainer
 
@@ -75,7 +75,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     if arguments.data is None:
         raise UserError("--data DIR is needed: the folder of scans (docs/own-data.md says what it may look like).")
     out = arguments.out or Path("runs") / f"segmentation-{arguments.data.resolve().name}-{arguments.preset}"
-    study.check_options(arguments, arguments.data, out)
+    common_options.check_options(arguments, arguments.data, out)
     for option, value in (("patch-voxels", arguments.patch_voxels), ("quantiles", arguments.quantiles)):
         if value is not None and value < LEAST[option]:
             raise UserError(f"--{option} is {value}; it must be at least {LEAST[option]}.")
@@ -178,7 +178,7 @@ def _plan(
     networks = preset.members.networks
     minutes = (networks * steps * step + seen * seconds_a_case) / 60
     runs = len(set(arguments.strategy)) * arguments.seeds
-    full = arguments.seeds if study.trains_full(arguments, out) else 0
+    full = arguments.seeds if common_options.trains_full(arguments, out) else 0
     everything = full * (networks * trainer.steps(len(task.splits.pool)) * step + seen * seconds_a_case) / 60
     windows = len(window_starts(ready.dataset.shape, patch, 0.5)) if patch else 1
     padded = " x ".join(map(str, ready.dataset.shape))

@@ -25,7 +25,7 @@ from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
-from jaxal.studies import option_types, revisit, study, units
+from jaxal.studies import common_options, option_types, revisit, study, units
 from jaxal.studies.presets import OF_IMAGES, OF_IMAGES_AS_PUBLISHED
 from jaxal.studies.scans import Chosen
 from jaxal.studies.workers import Progress, alone, made_once
@@ -106,7 +106,7 @@ class ImageSizes(ImagePreset):
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageArguments(study.StudyArguments):
+class ImageArguments(common_options.StudyArguments):
     """Options of studies on images."""
 
     strategy: option_types.strategies("aeig,step=sign") = ("aeig",)  # type: ignore[valid-type]
@@ -172,7 +172,7 @@ def run_without_download(
     if revisit.is_asked_for(arguments):
         arguments = revisit.with_options_of_run(arguments)
     out = arguments.out or Path("runs") / f"{name}-{arguments.preset}"
-    study.check_options(arguments, None, out)
+    common_options.check_options(arguments, None, out)
     return run(arguments, presets[arguments.preset], make(arguments), False, {"name": name}, out, display)
 
 
@@ -196,7 +196,7 @@ def run_folder(about: FolderStudy, arguments: Any, display: terminal.Display) ->
     elif data is None:
         raise UserError(f"--data DIR is needed. {about.meant}")
     out = arguments.out or Path("runs") / f"{about.name}-{data.stem if arguments.data else 'made-up'}-{arguments.preset}"
-    study.check_options(arguments, data, out)
+    common_options.check_options(arguments, data, out)
     size = getattr(arguments, "size", ())
     if size:
         if len(size) != 2 or min(size) < 8 or max(size) > 4096:
@@ -214,7 +214,7 @@ def with_study(arguments: ImageArguments) -> ImageArguments:
 
 def choose_sizes(arguments: ImageArguments, preset: ImagePreset, listing: Listing) -> ImageSizes:
     """The preset with what was asked for by option in its place, and sizes in images."""
-    preset = study.choose_sizes(arguments, preset)
+    preset = common_options.choose_sizes(arguments, preset)
     if any(axis not in (0, 1) for axis in preset.members.flips):
         raise UserError(
             f"--flips {' '.join(map(str, preset.members.flips))}: images have the axes 0 (up and down) and 1 (left and right)."

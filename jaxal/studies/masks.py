@@ -26,7 +26,7 @@ from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.studies import option_types, revisit, study, units
+from jaxal.studies import common_options, option_types, revisit, study, units
 from jaxal.studies.workers import alone
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION, IMAGE_SEGMENTATION_OF_PARTS
@@ -44,7 +44,7 @@ class MaskPreset:
     Attributes:
       longest_side: to which images are made smaller, in pixels.
       crop: height and width of what is trained on; a smaller image is padded.
-      rounds, initial_size: see `study.StudyArguments`.
+      rounds, initial_size: see `common_options.StudyArguments`.
       query_size: images a query; of parts there are four for each.
       evaluation, test: shares of the images, where there is no published split.
       network, training: configuration.
@@ -83,7 +83,7 @@ PRESETS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskArguments(units.UnitOptions, study.StudyArguments):
+class MaskArguments(units.UnitOptions, common_options.StudyArguments):
     """Options of studies on images with masks."""
 
     data: option_types.Place = None
@@ -108,7 +108,7 @@ def contour_loss(outputs: Mapping[str, Array], batch: Example, step: Array, step
 def choose_sizes(arguments: MaskArguments, preset: MaskPreset) -> MaskPreset:
     """The preset with what was asked for by option in its place."""
     preset = dataclasses.replace(preset, query_size=units.query_size_of(arguments, arguments.query_size, preset.query_size))
-    return study.choose_sizes(arguments, preset)
+    return common_options.choose_sizes(arguments, preset)
 
 
 def read_listing(arguments: MaskArguments) -> MaskListing:

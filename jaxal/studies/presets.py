@@ -28,7 +28,7 @@ class Preset:
     Attributes:
       cases: simulated subjects, half of them in group B.
       spacing_mm: voxel size of the simulation.
-      rounds, query_size, initial_size: see `study.StudyArguments`.
+      rounds, query_size, initial_size: see `common_options.StudyArguments`.
       evaluation, test: shares of the cases that go to these splits.
       network, training: configuration.
       members: whose disagreement uncertainty is.

@@ -16,15 +16,15 @@ from jaxal.rounds.passes import stoppable
 from jaxal.rounds.setup import Run, Task, open_run
 from jaxal.rounds.state import last_finished
 from jaxal.scoring.journal import Journal
-from jaxal.studies import study
+from jaxal.studies import common_options, study
 from jaxal.studies.configuration import settle_config
 from jaxal.studies.workers import held
 
-A = TypeVar("A", bound=study.StudyArguments)
+A = TypeVar("A", bound=common_options.StudyArguments)
 AS_IT_WAS = "Only with the data and the version that it was made with can the run be used again."
 
 
-def is_asked_for(arguments: study.StudyArguments) -> bool:
+def is_asked_for(arguments: common_options.StudyArguments) -> bool:
     return bool(arguments.score_only or arguments.predict_only)
 
 
@@ -45,7 +45,7 @@ def with_options_of_run(arguments: A) -> A:
         for field in dataclasses.fields(arguments):
             # Where data lies may change, because its content is compared.
             moved = field.name == "data" and getattr(arguments, "data", None) is not None
-            if field.name in options and field.name not in study.NOT_OF_THE_RUN and not moved:
+            if field.name in options and field.name not in common_options.NOT_OF_THE_RUN and not moved:
                 value = options[field.name]
                 if isinstance(value, list):
                     value = tuple(value)
@@ -77,12 +77,16 @@ def _fits(value: Any, kind: Any) -> bool:
     return value is None if kind in (None, type(None)) else True
 
 
-def run(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: terminal.Display) -> int:
+def run(
+    arguments: common_options.StudyArguments, preset: common_options.Sizes, source: study.Source, display: terminal.Display
+) -> int:
     """Scores the pool of the run that was asked for, or predicts all of its cases; returns the exit status."""
     return (_score if arguments.score_only else _predict)(arguments, preset, source, display)
 
 
-def _open(folder: Path, arguments: study.StudyArguments, preset: study.Sizes, task: Task, display: terminal.Display) -> Run:
+def _open(
+    folder: Path, arguments: common_options.StudyArguments, preset: common_options.Sizes, task: Task, display: terminal.Display
+) -> Run:
     """The run in a folder, made sure of that it was made with this data and these settings."""
     settle_config(folder.resolve().parents[2] / "config.json", task, AS_IT_WAS, older_numbers=True)
     name, lines = folder.resolve().parent.name, Ledger(folder / "rounds.jsonl").read()
@@ -92,10 +96,12 @@ def _open(folder: Path, arguments: study.StudyArguments, preset: study.Sizes, ta
             raise UserError(
                 f"{folder}: its networks have an auxiliary head of a strategy of your own, which is not kept for looking at a run again."
             )
-    return open_run(folder, name, study.rounds_config(arguments, preset), task, display)
+    return open_run(folder, name, common_options.rounds_config(arguments, preset), task, display)
 
 
-def _score(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: terminal.Display) -> int:
+def _score(
+    arguments: common_options.StudyArguments, preset: common_options.Sizes, source: study.Source, display: terminal.Display
+) -> int:
     """Scores the pool of the run that `arguments.score_only` names; returns the exit status."""
     folder = arguments.score_only
     assert folder is not None
@@ -112,7 +118,9 @@ def _score(arguments: study.StudyArguments, preset: study.Sizes, source: study.S
     return 0
 
 
-def _predict(arguments: study.StudyArguments, preset: study.Sizes, source: study.Source, display: terminal.Display) -> int:
+def _predict(
+    arguments: common_options.StudyArguments, preset: common_options.Sizes, source: study.Source, display: terminal.Display
+) -> int:
     """Predicts every case by the run that `arguments.predict_only` names; returns the exit status."""
     folder = arguments.predict_only
     assert folder is not None
@@ -134,7 +142,9 @@ def _predict(arguments: study.StudyArguments, preset: study.Sizes, source: study
     return 0
 
 
-def _new_cases(arguments: study.StudyArguments, source: study.Source, display: terminal.Display) -> prediction.NewCases | None:
+def _new_cases(
+    arguments: common_options.StudyArguments, source: study.Source, display: terminal.Display
+) -> prediction.NewCases | None:
     """The cases of `arguments.new`, ready for the run's network; None where there are none to predict."""
     if arguments.new is None:
         return None
@@ -147,6 +157,6 @@ def _new_cases(arguments: study.StudyArguments, source: study.Source, display: t
     return source.read_new(arguments.new, display)
 
 
-def _folder_of_new(arguments: study.StudyArguments) -> Path:
+def _folder_of_new(arguments: common_options.StudyArguments) -> Path:
     assert arguments.new is not None and arguments.predict_only is not None
     return arguments.new_out or arguments.predict_only / "new" / arguments.new.resolve().name

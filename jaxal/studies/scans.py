@@ -24,7 +24,7 @@ from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.protocol import Shares, first_query
 from jaxal.rounds.setup import Task
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.studies import option_types, study, units
+from jaxal.studies import common_options, option_types, study, units
 from jaxal.studies.presets import Preset
 from jaxal.studies.workers import alone
 from jaxal.task_kind import TaskKind
@@ -37,7 +37,7 @@ SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is
 
 
 @dataclasses.dataclass(frozen=True)
-class ScanArguments(units.UnitOptions, study.StudyArguments):
+class ScanArguments(units.UnitOptions, common_options.StudyArguments):
     """Options of studies on scans."""
 
     initial: Literal["balanced", "imbalanced"] = "imbalanced"
@@ -66,7 +66,7 @@ def choose_sizes(arguments: ScanArguments, preset: Preset) -> Preset:
     preset = dataclasses.replace(preset, query_size=units.query_size_of(arguments, arguments.query_size, preset.query_size))
     if arguments.dropout:
         preset = dataclasses.replace(preset, network=dataclasses.replace(preset.network, dropout=arguments.dropout))
-    return study.choose_sizes(arguments, preset)
+    return common_options.choose_sizes(arguments, preset)
 
 
 def read_folder(folder: Path, prepared: Path, config: FolderConfig, display: terminal.Display) -> Ready:
