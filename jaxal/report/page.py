@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxal.files import write_text
-from jaxal.report import asked, calibration, charts, lead, level_tables, results, ways
+from jaxal.report import asked, calibration, charts, lead, level_tables, results, uncertainty, ways
 from jaxal.report.cases import Pictures
 from jaxal.report.comparison import Comparison, compare_runs
 from jaxal.report.looks import SCRIPT, STYLE
@@ -69,6 +69,7 @@ def _section(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Sequenc
             results.by_class(runs, assessment),
             charts.section(runs, assessment, budget),
             calibration.section(runs, kind.elements if kind.dense else "images"),
+            uncertainty.section(runs),
             "" if shown_first else next_cases,
             pictures.section(runs, assessment),
         ]
