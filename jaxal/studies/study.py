@@ -32,12 +32,14 @@ class Source(NamedTuple):
       arguments: the study's, for this setting alone.
       task: splits, initial set and network for a seed.
       read_new: finds and prepares cases of a folder that are not of this data, and shows how far it is; None where there can be none.
+      full: what the run on everything is called, among the strategies.
     """
 
     name: str
     arguments: StudyArguments
     task: Callable[[int], Task]
     read_new: Callable[[Path, terminal.Display], NewCases] | None = None
+    full: str = FULL
 
 
 def finish(out: Path, display: terminal.Display, levels: Sequence[float] = LEVELS) -> None:
@@ -70,32 +72,32 @@ def run(
     started = time.perf_counter()
     seeds, names = range(arguments.seed, arguments.seed + arguments.seeds), list(dict.fromkeys(arguments.strategy))
     # Everything that can be refused is refused before anything is written.
-    tasks = {(source.name, seed): source.task(seed) for source in sources for seed in seeds}
-    for task in tasks.values():
-        check_method(arguments.method, task.dataset.groups)
+    tasks = {(place, seed): source.task(seed) for place, source in enumerate(sources) for seed in seeds}
+    for (place, _), task in tasks.items():
+        check_method(sources[place].arguments.method, task.dataset.groups)
     if arguments.fresh and out.is_dir() and any(out.iterdir()) and hosts.is_leader():
         display.note(f"Set {out} aside as {set_aside(out)}.")
     if hosts.is_leader():
-        settle_config(out / "config.json", tasks[sources[0].name, seeds[0]], older_numbers=arguments.older_numbers)
+        settle_config(out / "config.json", tasks[0, seeds[0]], older_numbers=arguments.older_numbers)
         for name, text in (notes or {}).items():
             write_text(out / name, text)
     full, reporting = trains_full(arguments, out), _Reporting(out)
-    runs = [(seed, source, name) for seed in seeds for source in sources for name in ([FULL] if full else []) + names]
+    runs = [(seed, place, name) for seed in seeds for place in range(len(sources)) for name in ([FULL] if full else []) + names]
     pieces = [
-        Piece(out / source.name / name_of_folder(name, source.arguments) / f"seed-{seed}", preset.rounds)
-        for seed, source, name in runs
+        Piece(out / sources[place].name / name_of_folder(name, sources[place]) / f"seed-{seed}", preset.rounds)
+        for seed, place, name in runs
     ]
 
     if hosts.is_leader():
         note_runs(out, pieces)
 
     def do(work: Work) -> None:
-        seed, source, name = runs[work.number]
+        seed, place, name = runs[work.number]
         if len(runs) > 1:
             display.note(f"[{work.number + 1} of {len(runs)}]")
-        arguments_of_run = dataclasses.replace(source.arguments, seed=seed)
+        arguments_of_run = dataclasses.replace(sources[place].arguments, seed=seed)
         folder = pieces[work.number].folder
-        _run_strategy(name, folder, arguments_of_run, preset, tasks[source.name, seed], work, reporting)
+        _run_strategy(name, folder, arguments_of_run, preset, tasks[place, seed], work, reporting)
 
     others = shared(pieces, out, arguments.stale_after, display, do)
     if hosts.is_leader():
@@ -123,9 +125,9 @@ class _Reporting:
             self._due = time.monotonic() + 9 * (time.monotonic() - start)
 
 
-def name_of_folder(name: str, arguments: StudyArguments) -> str:
+def name_of_folder(name: str, source: Source) -> str:
     """What a strategy's folder among the results is called."""
-    return FULL if name == FULL else named_strategy(name, arguments.kind.strategies).name
+    return source.full if name == FULL else named_strategy(name, source.arguments.kind.strategies).name
 
 
 def _run_strategy(
