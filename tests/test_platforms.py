@@ -110,10 +110,8 @@ def passes() -> Iterator[Program]:
     samples, every = MembersConfig(dropout=3), MembersConfig(networks=2, flips=(0,), dropout=2)
     yield of_pass(SEGMENTATION, unet(small()), every, SPACE, 1)
     yield of_pass(SEGMENTATION, unet(small(dropout="decoder", dtype="bfloat16")), every, SPACE, 1)
-    yield of_pass(SEGMENTATION, unet(small(dropout="bottleneck")), samples, SPACE, 1)
-    for dropout in ("head", "decoder"):
-        plain = unet(small(dropout=dropout))
-        yield of_pass(SEGMENTATION, windowed(plain, SPACE), samples, (12, 8, 8), 1, plain)
+    plain = unet(small())
+    yield of_pass(SEGMENTATION, windowed(plain, SPACE), samples, (12, 8, 8), 1, plain)
     yield of_windows()
     yield of_pass(SEGMENTATION, dcan(GLANDS, padded=True), samples, (SIDE, SIDE), 3)
     yield of_pass(CLASSIFICATION, resnet(ResNetConfig(width=8, groups=4)), samples, (SIDE, SIDE), 3)

@@ -126,7 +126,8 @@ def _use_compilation_cache() -> None:
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         processor = hashlib.sha256(_processor().encode()).hexdigest()[:8]
         jax.config.update("jax_compilation_cache_dir", str(home / "jaxal" / f"jaxlib-{jaxlib.__version__}-{processor}"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     warnings.filterwarnings("ignore", message=".*persistent compilation cache.*")  # a cache that fails costs time, nothing else
 
 

@@ -96,8 +96,7 @@ def test_windows_lie_within_the_case_however_it_is_padded(filled, at_the_end, rn
     np.testing.assert_array_equal(output.embedding, alone.embedding)
 
 
-@pytest.mark.parametrize("at_once", [2, 3, 50])
-@pytest.mark.parametrize("broken", [[], [5], [0, 9]])
+@pytest.mark.parametrize(("at_once", "broken"), [(2, [0, 9]), (3, []), (3, [5]), (50, [0, 9])])
 def test_several_windows_at_once_add_up_to_what_each_adds(at_once, broken, rng):
     """Whichever are needed, however full the last turn is; and what the network makes of the others is NaN."""
     plain, patch, space = unet(UNetConfig(width=2, levels=2)), (4, 4, 4), (16, 6, 4)
@@ -153,7 +152,7 @@ def test_volumes_smaller_than_the_patch_are_refused():
         windowed(pointwise(), PATCH, 1.0)
 
 
-@pytest.mark.parametrize("dropout", ["head", "decoder", "bottleneck"])
+@pytest.mark.parametrize("dropout", ["head", "decoder"])
 def test_dropout_samples_see_the_blend(dropout, rng):
     """Moments of the members are those of logits blended sample by sample."""
     patch = (4, 4, 4)
@@ -172,13 +171,13 @@ def test_dropout_samples_see_the_blend(dropout, rng):
         )
     )(params, volume)
     weight = gaussian_weights(patch)
-    total = 0.0
+    total, run = 0.0, jax.jit(lambda params, seen, masks: plain.tail(params, plain.stem(params, seen), masks))
     for number in range(3):
         masks = plain.draw_masks(jax.random.fold_in(jax.random.fold_in(jax.random.key(1), 0), number))
         blended, weights = np.zeros((2, 6, 4, 4)), np.zeros((6, 4, 4))
         for start in window_starts((6, 4, 4), patch, 0.5):
             first = int(start[0])
-            output = plain.tail(params, plain.stem(params, volume[:, first : first + 4]), masks)
+            output = run(params, volume[:, first : first + 4], masks)
             logits = np.asarray(logits_of(flat(output), *plain.head(params, masks)))[0].reshape(2, *patch)
             blended[:, first : first + 4] += weight * logits
             weights[first : first + 4] += weight

@@ -35,7 +35,7 @@ def cache(tmp_path_factory, undisturbed):
 
 @pytest.mark.parametrize(
     ("start", "after"),
-    [("scratch", ("checkpoints", "rounds.jsonl")), ("warm", ("rounds.jsonl",))],
+    [("scratch", "checkpoints"), ("warm", "rounds.jsonl")],
 )
 def test_sigkill(start, after, tiny_folder, tmp_path, cache, undisturbed):
     expected = undisturbed[start]
@@ -43,8 +43,8 @@ def test_sigkill(start, after, tiny_folder, tmp_path, cache, undisturbed):
     print(f"seed {seed}")  # shown if the test fails
     rng, arguments = random.Random(seed), killing.command(tiny_folder, tmp_path / "out", STRATEGY, "--training", start)
     folder = tmp_path / "out" / killing.SETTING / STRATEGY / "seed-0"
-    for file in after:  # in the first training, or once the first of three rounds is done
-        assert killing.kill(arguments, cache, rng.uniform(0.0, 0.5), after=folder / file)
+    # In the first training, or once the first of three rounds is done.
+    assert killing.kill(arguments, cache, rng.uniform(0.0, 0.5), after=folder / after)
     status, output = killing.here(arguments)
     assert status == 0, output
     assert killing.rounds(tmp_path / "out", STRATEGY) == expected

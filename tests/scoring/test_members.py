@@ -64,14 +64,16 @@ def check_moments(moments, p):
     np.testing.assert_allclose(np.asarray(uncertainty.expected_entropy(moments)), expected_entropy, atol=2e-5)
 
 
-@pytest.mark.parametrize("dropout", ["head", "decoder", "bottleneck"])
 @pytest.mark.parametrize(
-    "config",
+    ("dropout", "config"),
     [
-        MembersConfig(dropout=3),
-        MembersConfig(networks=3, dropout=0),
-        MembersConfig(flips=(0, 2), dropout=0),
-        MembersConfig(networks=2, flips=(1,), dropout=2),
+        ("head", MembersConfig(dropout=3)),
+        ("decoder", MembersConfig(dropout=3)),
+        ("bottleneck", MembersConfig(dropout=3)),
+        ("head", MembersConfig(networks=3, dropout=0)),
+        ("decoder", MembersConfig(flips=(0, 2), dropout=0)),
+        ("head", MembersConfig(networks=2, flips=(1,), dropout=2)),
+        ("bottleneck", MembersConfig(networks=2, flips=(1,), dropout=2)),
     ],
 )
 def test_moments_equal_those_of_whole_forwards(rng, dropout, config):
@@ -119,8 +121,10 @@ def test_members_of_an_image_with_one_class_equal_whole_forwards(rng, config):
     check_moments(moments, expected)
 
 
-@pytest.mark.parametrize("network", ["decoder", "bottleneck", "image"])
-@pytest.mark.parametrize(("samples", "turns"), [(1, 6), (2, 3), (5, 2), (100, 1)])  # five do not divide six
+@pytest.mark.parametrize(
+    ("network", "samples", "turns"),
+    [("decoder", 1, 6), ("bottleneck", 2, 3), ("image", 5, 2), ("decoder", 100, 1), ("image", 100, 1)],  # five do not divide six
+)
 def test_samples_at_once_are_those_one_by_one(rng, as_elsewhere, monkeypatch, network, samples, turns):
     """As an accelerator takes them: as many at once as fit and divide all of them."""
     config, dense = MembersConfig(dropout=6), network != "image"
@@ -130,8 +134,9 @@ def test_samples_at_once_are_those_one_by_one(rng, as_elsewhere, monkeypatch, ne
         model, shape = resnet(ResNetConfig(architecture="small", width=8, groups=4, entry="narrow", classes=3)), (8, 8)
     each, params = stacked_params(model, 1, shape)
     images = jnp.asarray(rng.normal(size=(2, *shape, 1)), jnp.float32)
-    hidden = model.stem(params, images)
-    around = first_prediction(model, params, hidden)
+    hidden, around = jax.jit(lambda params, images: (seen := model.stem(params, images), first_prediction(model, params, seen)))(
+        params, images
+    )
     leave = around[:, 0].size * model.head(params)[0].shape[0] if dense else 0
     numbers = max(leave, sum(leaf.size for leaf in jax.tree.leaves(hidden)))
     monkeypatch.setattr(members, "_NUMBERS_AT_ONCE", samples * numbers + numbers // 2)
@@ -139,10 +144,11 @@ def test_samples_at_once_are_those_one_by_one(rng, as_elsewhere, monkeypatch, ne
     counted = stream._replace(model=model._replace(draw_masks=lambda key: drawn.append(key) or model.draw_masks(key)))
     expected = plain(model, each, images, config)
     if dense:
-        check_moments(member_moments(stream, params, images, hidden, KEY, around), expected)
+        check_moments(jax.jit(lambda: member_moments(stream, params, images, hidden, KEY, around))(), expected)
         loop = jax.make_jaxpr(lambda: member_moments(counted, params, images, hidden, KEY, around))()
     else:
-        np.testing.assert_allclose(np.asarray(member_probabilities(stream, params, images, hidden, KEY)), expected, atol=2e-5)
+        probability = jax.jit(lambda: member_probabilities(stream, params, images, hidden, KEY))()
+        np.testing.assert_allclose(np.asarray(probability), expected, atol=2e-5)
         loop = jax.make_jaxpr(lambda: member_probabilities(counted, params, images, hidden, KEY))()
     lengths = [equation.params["length"] for equation in loop.eqns if equation.primitive.name == "scan"]
     assert drawn and lengths in ([turns], [] if turns == 1 else None)

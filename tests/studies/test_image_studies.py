@@ -30,9 +30,9 @@ def run(name, tmp_path, *more, preset="smoke"):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Three strategies and two seeds of the digits."""
+    """Two strategies and two seeds of the digits."""
     folder = tmp_path_factory.mktemp("digits")
-    status, output = run("digits", folder, "--strategy", "random", "aeig", "batchbald", "--seeds", "2")
+    status, output = run("digits", folder, "--strategy", "random", "aeig", "--seeds", "2")
     assert status == 0, output
     return folder, output
 
@@ -40,7 +40,7 @@ def study(tmp_path_factory):
 def test_a_study_compares_strategies(study):
     folder, output = study
     runs = {(run.strategy, run.seed): run.rounds for run in read_runs(folder / "out")}
-    assert set(runs) == {(name, seed) for name in ("full", "random", "aeig", "batchbald") for seed in (0, 1)}
+    assert set(runs) == {(name, seed) for name in ("full", "random", "aeig") for seed in (0, 1)}
     for rounds in runs.values():
         for line in rounds:
             assert 0 <= line["auc"]["overall"] <= 1
@@ -65,7 +65,7 @@ def test_the_same_command_trains_nothing_and_more_rounds_extend(study, tmp_path)
     folder, _ = study
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     before = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("rounds.jsonl")}
-    status, output = run("digits", tmp_path, "--strategy", "random", "aeig", "batchbald", "--seeds", "2")
+    status, output = run("digits", tmp_path, "--strategy", "random", "aeig", "--seeds", "2")
     assert status == 0, output
     assert {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("rounds.jsonl")} == before
     status, output = run("digits", tmp_path, "--strategy", "aeig", "--rounds", "3")
@@ -113,9 +113,9 @@ def test_other_settings_and_options_that_cannot_be_are_refused(study):
         assert message in " ".join(output.split())
 
 
-@pytest.mark.parametrize("name", ["retinopathy", "skin_lesions"])
-def test_studies_of_the_paper_on_made_up_images(tmp_path, name):
-    status, output = run(name, tmp_path, "--strategy", "aeig")
+@pytest.mark.parametrize(("name", "strategy"), [("retinopathy", "aeig"), ("skin_lesions", "batchbald")])
+def test_studies_of_the_paper_on_made_up_images(tmp_path, name, strategy):
+    status, output = run(name, tmp_path, "--strategy", strategy)
     assert status == 0, output
     (run_on_disk,) = read_runs(tmp_path / "out")
     assert len(run_on_disk.rounds) == 2

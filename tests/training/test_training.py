@@ -58,8 +58,9 @@ def test_learns_the_ball(examples):
     model = unet(dataclasses.replace(tiny.NETWORK, levels=2))  # so that pooling, decoder and skip learn, too
     trainer = Trainer(SEGMENTATION, model, dataclasses.replace(tiny.TRAINING, steps=60))
     state = fit(trainer, examples)
+    run = jax.jit(lambda params, image: model.tail(params, model.stem(params, image), None))
     for example in examples:
-        output = model.tail(state.params, model.stem(state.params, example.image[None]), None)
+        output = run(state.params, example.image[None])
         kernel, bias = model.head(state.params)
         logits = (np.asarray(output.features[0]).reshape(-1, kernel.shape[0]) @ np.asarray(kernel) + np.asarray(bias)).T
         counts = metrics.overlap(
