@@ -209,7 +209,9 @@ def _tumour(config: TumoursConfig, rng: np.random.Generator, anatomy: np.ndarray
     return _as_shares(config.spacing_mm, enhancing, necrotic, oedema)
 
 
-def _centre(config: TumoursConfig, rng: np.random.Generator, anatomy: np.ndarray, mask: np.ndarray, margin_mm: float) -> np.ndarray:
+def _centre(
+    config: TumoursConfig, rng: np.random.Generator, anatomy: np.ndarray, mask: np.ndarray, margin_mm: float
+) -> np.ndarray:
     """A place in white matter, in mm from the box's corner, at least some margin within the box; if none is found, the last that was tried."""
     room = np.minimum(margin_mm, 0.4 * brain.BOX_SIZE_MM)
     for _ in range(PLACES):
@@ -224,7 +226,9 @@ def _as_shares(spacing_mm: float, enhancing: np.ndarray, necrotic: np.ndarray, o
     """Shares of voxels from depths below outlines, in mm; oedema without islands that do not touch the core."""
     pieces, _ = ndimage.label((oedema > 0) | (enhancing > 0) | (necrotic > 0))
     main = np.argmax(np.bincount(pieces[(enhancing > 0) | (necrotic > 0)]))
-    return Parts(*(np.clip(0.5 + np.where(pieces == main, depth, -np.inf) / spacing_mm, 0, 1) for depth in (enhancing, necrotic, oedema)))
+    return Parts(
+        *(np.clip(0.5 + np.where(pieces == main, depth, -np.inf) / spacing_mm, 0, 1) for depth in (enhancing, necrotic, oedema))
+    )
 
 
 def _seen(config: TumoursConfig, rng: np.random.Generator, anatomy: np.ndarray, parts: Parts, uptake: float) -> np.ndarray:
