@@ -104,14 +104,14 @@ def existing(project: Project, found: Found, id_: str) -> Received:
     assert case.label is not None
     expected = Expected(case.id, grid_of(project.cases[case.id]), listing.classes[1:], empty_is_meant=True, partial=True)
     try:
-        delivered = receive(case.label, expected, names=_names_of_values(listing))
+        delivered = receive(case.label, expected, names=names_of_values(listing))
     except Refused as refused:
         raise UserError(f"{case.label}: {refused.sentence}") from refused
     received = received_of(project, id_, delivered)
     return received._replace(fields={**received.fields, "delivered": delivered.sha256})
 
 
-def _names_of_values(listing: ScanListing) -> list[str]:
+def names_of_values(listing: ScanListing) -> list[str]:
     """What the values 1, 2, … of label maps are called; one that means nothing gets a name that no class has, and is refused where it occurs."""
     names = dict(zip(listing.class_values, listing.classes, strict=True))
     if listing.ignore is not None:
