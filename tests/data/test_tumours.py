@@ -130,6 +130,12 @@ def test_outside_the_brain_everything_is_zero_and_nothing_within(both):
         assert patient.images.dtype == np.int16 and patient.label.dtype == np.uint8
 
 
+def test_within_the_brain_a_scanner_that_sees_nothing_does_not_make_background(monkeypatch):
+    monkeypatch.setattr(brain, "scan", lambda clean, shading, gain, noise: np.zeros_like(clean))
+    images = tumours.simulate(dataclasses.replace(QUIET, spacing_mm=4.0), 0).images
+    assert set(np.unique(images)) == {0, 1} and (images == 1).mean() > 0.9
+
+
 def test_smooth_fields_are_cubic_splines_between_knots():
     rng = np.random.default_rng(0)
     field = tumours.smooth_field(rng, (32, 32, 26), 16.0)
