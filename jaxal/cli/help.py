@@ -31,7 +31,7 @@ Decides which medical scans to label next.
     + """
 DATA is a folder of scans (nnU-Net's layout, the Decathlon's, BIDS or BraTS) or
 of images of one class each; the kind of task follows from it. RUN is the folder
-of one run, RESULTS/SETTING/STRATEGY/seed-N. `jaxal VERB --help` tells of a verb.
+of one run, RESULTS/SETTING/STRATEGY/seed-N. `jaxal VERB --help` tells of VERB.
 """
     + STATUS
 )
