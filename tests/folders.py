@@ -65,3 +65,18 @@ def table(folder, groups, column="group"):
 def change_description(folder, **entries):
     path = folder / "dataset.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def brats(folder, cases=6, late=False, affine=OBLIQUE, grades=("",)):
+    """Cases of BraTS with six voxels of necrotic core, six of oedema and twelve of enhancing tumour, on 8 x 8 x 6."""
+    mark, channels, values = (
+        ("-", ("t1n", "t1c", "t2w", "t2f"), (0, 1, 2, 3)) if late else ("_", ("t1", "t1ce", "t2", "flair"), (0, 1, 2, 4))
+    )
+    for index in range(cases):
+        name = f"BraTS-GLI-{index // 2:05d}-{index % 2:03d}" if late else f"BraTS19_X_{index}_1"
+        image, label = volumes(index, channels=4, classes=4)
+        place = folder / grades[index % len(grades)] / name
+        for number, channel in enumerate(channels):
+            save(place / f"{name}{mark}{channel}.nii.gz", image[..., number], affine)
+        save(place / f"{name}{mark}seg.nii.gz", np.array(values, np.uint8)[label], affine)
+    return folder

@@ -29,15 +29,15 @@ Decides which medical scans to label next.
 """
     + PROJECT_USAGE
     + """
-DATA is a folder of scans (nnU-Net's layout, the Decathlon's or BIDS) or of
-images of one class each; the kind of task follows from it. RUN is the folder of
-one run, RESULTS/SETTING/STRATEGY/seed-N. `jaxal VERB --help` tells of a verb.
+DATA is a folder of scans (nnU-Net's layout, the Decathlon's, BIDS or BraTS) or
+of images of one class each; the kind of task follows from it. RUN is the folder
+of one run, RESULTS/SETTING/STRATEGY/seed-N. `jaxal VERB --help` tells of VERB.
 """
     + STATUS
 )
 
 _ON_DATA = """DATA is a folder of scans in nnU-Net's layout, the Decathlon's (both have a
-dataset.json) or BIDS (dataset_description.json), or of images: a table
+dataset.json), BIDS (dataset_description.json) or BraTS, or of images: a table
 images.csv, one folder a class, a MedMNIST file, Kaggle's diabetic retinopathy
 or ISIC 2018. It is only read. All its cases need labels, which are given out as
 if readers drew them.
@@ -48,7 +48,8 @@ if readers drew them.
   --query-size N        cases that are labelled after each round
   --initial-size N      cases that are labelled before the first
   --preset NAME         smoke (a minute), small (two cores) or paper (a GPU)
-  --group-column NAME   column that names each case's group of patients
+  --group-column NAME   column that names each case's group of patients; of
+                        scans volume:CLASS --bins MM3 groups by a volume
   --out FOLDER          where results go; default: a folder below runs/
   --fresh               set an existing results folder aside and begin anew
 

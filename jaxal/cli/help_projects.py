@@ -46,9 +46,10 @@ a project that is there: adds readers, or a class, or notes where its data lie
 now.
 
   PROJECT               folder for the project; new
-  --data DIR            scans in nnU-Net's layout, the Decathlon's or BIDS, with
-                        or without labels; a folder of NIfTI files; or a table
-                        of them (.csv: case, a column a channel, label, group).
+  --data DIR            scans as nnU-Net, Decathlon, BIDS or BraTS have them,
+                        with or without labels; a folder of NIfTI files; or a
+                        table of them (.csv: case, a column a channel, label,
+                        group).
                         Or images: a folder, where folders in it may be called
                         like classes, or images.csv (path, label, group)
   --labels NAMES        what is to be drawn, such as liver,tumour, or classes to

@@ -3,7 +3,7 @@
     python -m jaxal.cli.segmentation --data DIR --strategy random weighted_entropy aeig --group-column sex --seeds 3
     python -m jaxal.cli.segmentation --data DIR --group-column age --bins 60 75 --plan
 
-DIR is in nnU-Net's layout, the Medical Segmentation Decathlon's or BIDS (`jaxal/data/scans/layouts.py` shows all three). Groups
+DIR is in nnU-Net's layout, the Medical Segmentation Decathlon's, BIDS or BraTS (`jaxal/data/scans/layouts.py` shows all). Groups
 of patients are optional: a column of `participants.tsv` names them. DIR is read only: cases are resampled and normalised once, into
 --prepared. What was derived from the data, and why, is written to `plan.json` in the results folder. Labels are taken from the
 folder, as if readers gave them on demand: the study tells which strategy would have been worth following.
@@ -51,7 +51,7 @@ class Arguments(scans.ScanArguments):
     preset: Literal[tuple(OWN_SCANS)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (every part, within minutes), small (two cores), paper (a GPU)."""
     bins: Annotated[tuple[str, ...], tyro.conf.arg(metavar="EDGE...", help_behavior_hint="")] = ()
-    """Edges that cut a --group-column of numbers into groups, such as 60 75 or 60,75."""
+    """Edges that cut a --group-column of numbers, or of volumes in mm³, into groups, such as 60 75 or 60,75."""
     quantiles: option_types.Number = None
     """Groups of equal size for a --group-column of many different numbers, where no --bins are given. Default: two."""
     channels: option_types.Names = ()

@@ -9,6 +9,7 @@ import tyro
 
 from jaxal.cli import classification, command, compare, image_segmentation, probabilities, segmentation
 from jaxal.data.images.masks import holds_masks
+from jaxal.data.scans.layouts import holds_data_set
 from jaxal.errors import UserError
 from jaxal.hosts import HostsConfig
 from jaxal.rounds.ledger import Ledger
@@ -81,7 +82,7 @@ def simulate(data: Path, given: Sequence[str], plan: bool) -> int:
     verb = f"jaxal {'plan' if plan else 'simulate'} DATA"
     if data.is_dir() and holds_masks(data) and not plan:
         return image_segmentation.main(dataclasses.replace(command.parse(OnMasks, verb, given), data=data))
-    if any((data / name).is_file() for name in ("dataset.json", "dataset_description.json")):
+    if holds_data_set(data):
         of_scans = command.parse(OnScans, verb, given)
         return segmentation.main(dataclasses.replace(of_scans, data=data, plan=plan))
     if plan:

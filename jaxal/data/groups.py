@@ -1,7 +1,7 @@
 """Groups of patients from a column of `participants.tsv`: names as they stand, numbers in bins."""
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,32 +33,21 @@ def read_groups(
     Raises:
       UserError: the table is not there or not understood, or the column makes no groups.
     """
-    if quantiles is not None and quantiles < 2:
-        raise UserError(f"--quantiles is {quantiles}; it must be at least 2.")
+    check_quantiles(quantiles, bins)
     values = _column(path, column, only)
     numbers = _numbers(values)
     cut = numbers is not None and (bool(bins) or len(set(values.values())) > GROUPS_AT_MOST)
-    if quantiles is not None and (bins or not cut):
-        why = (
-            "--bins are given"
-            if bins
-            else f"the column {column!r} holds {'few different numbers' if numbers is not None else 'names'}"
+    if quantiles is not None and not cut:
+        what = "few different numbers" if numbers is not None else "names"
+        raise UserError(
+            f"--quantiles {quantiles} cuts a column of many different numbers, but the column {column!r} holds {what}. Leave it out."
         )
-        raise UserError(f"--quantiles {quantiles} cuts a column of many different numbers, but {why}. Leave it out.")
     if bins and numbers is None:
         odd = next(value for value in values.values() if _number(value) is None)
         raise UserError(f"{path}: --bins cut numbers, but the column {column!r} holds {odd!r}.")
     different = set(values.values())
     if numbers is not None and cut:
-        parts = quantiles or 2
-        edges = tuple(bins) or tuple(np.quantile(numbers, np.arange(1, parts) / parts))
-        if not bins and len(set(edges)) < len(edges):
-            raise UserError(
-                f"{path}: too many values of the column {column!r} are the same for --quantiles {parts}; give --bins."
-            )
-        if list(edges) != sorted(set(edges)):
-            raise UserError(f"--bins are {' '.join(f'{edge:g}' for edge in edges)}; expected rising numbers.")
-        groups = {id_: _bin(float(value), edges) for id_, value in values.items()}
+        groups = in_bins({id_: float(value) for id_, value in values.items()}, bins, quantiles, f"{path}: the column {column!r}")
     elif len(different) > GROUPS_AT_MOST:
         raise UserError(
             f"{path}: the column {column!r} holds {len(different)} different values, such as {sorted(different)[0]!r}. Groups are few "
@@ -67,6 +56,39 @@ def read_groups(
     else:
         groups = values
     return groups
+
+
+def check_quantiles(quantiles: int | None, bins: Sequence[float]) -> None:
+    """Makes sure that quantiles can be cut at.
+
+    Raises:
+      UserError: they are fewer than two, or there are edges, too.
+    """
+    if quantiles is not None and quantiles < 2:
+        raise UserError(f"--quantiles is {quantiles}; it must be at least 2.")
+    if quantiles is not None and bins:
+        raise UserError(f"--quantiles {quantiles} cuts a column of many different numbers, but --bins are given. Leave it out.")
+
+
+def in_bins(numbers: Mapping[str, float], bins: Sequence[float], quantiles: int | None, named: str) -> dict[str, str]:
+    """The bin of each number, such as `<60`, `60-75` and `>=75`.
+
+    Args:
+      numbers: by what they are of.
+      bins: edges between bins, rising; a number on an edge belongs to the upper one.
+      quantiles: bins of equal sizes, where no edges are given; two when left out.
+      named: what the numbers are, for messages.
+
+    Raises:
+      UserError: the edges do not rise, or too many numbers are the same.
+    """
+    parts = quantiles or 2
+    edges = tuple(bins) or tuple(np.quantile(list(numbers.values()), np.arange(1, parts) / parts))
+    if not bins and len(set(edges)) < len(edges):
+        raise UserError(f"{named}: too many values are the same for --quantiles {parts}; give --bins.")
+    if list(edges) != sorted(set(edges)):
+        raise UserError(f"--bins are {' '.join(f'{edge:g}' for edge in edges)}; expected rising numbers.")
+    return {id_: _bin(number, edges) for id_, number in numbers.items()}
 
 
 def columns_of(path: Path, mark: str = "\t") -> list[str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from jaxal.data.groups import columns_of
 from jaxal.data.images import layouts
 from jaxal.data.images.masks import holds_masks
-from jaxal.data.scans.layouts import ENDINGS
+from jaxal.data.scans.layouts import holds_data_set
+from jaxal.data.scans.listing import ENDINGS
 from jaxal.errors import UserError
 from jaxal.projects.images.kind import IMAGES
 from jaxal.projects.kind import AskedUnits, Kind
@@ -57,7 +58,7 @@ def kind_of_data(data: Path) -> Kind:
         )
     if data.is_file():
         return IMAGES if data.suffix == ".csv" and "path" in columns_of(data, ",") else SCANS
-    if not data.is_dir() or any((data / name).is_file() for name in ("dataset.json", "dataset_description.json")):
+    if not data.is_dir() or holds_data_set(data):
         return SCANS
     if (data / "images.csv").is_file() or layouts.is_known_layout(data):
         return IMAGES

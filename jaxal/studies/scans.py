@@ -43,7 +43,8 @@ class ScanArguments(units.UnitOptions, common_options.StudyArguments):
     initial: Literal["balanced", "imbalanced"] = "imbalanced"
     """Whether the groups share the initial set equally, or the smallest group gets a tenth of it (B in the simulation)."""
     group_column: option_types.Name = None
-    """Column of the table of participants that names each case's group. Default: group; without it nobody has a group."""
+    """Column of the table of participants that names each case's group, or volume:CLASS, the volume of a class in mm³. Default: group; without it
+    nobody has a group."""
     participants: option_types.Place = None
     """The table of participants, tab-separated, with a column participant_id. Default: participants.tsv in the folder of scans."""
     dropout: Annotated[Dropout | None, tyro.conf.arg(metavar="{head,decoder,bottleneck}", help_behavior_hint="")] = None

@@ -1,6 +1,7 @@
 """Label maps on the grids that the cases came with."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
@@ -12,17 +13,18 @@ from jaxal.data.scans.resampling import most_probable, resample
 from jaxal.files import writing
 
 
-def to_original_grid(probability: np.ndarray, source: Path) -> nibabel.Nifti1Image:
+def to_original_grid(probability: np.ndarray, source: Path, values: Sequence[int] = ()) -> nibabel.Nifti1Image:
     """The most probable class on the grid of a file, axes, affine and all.
 
     Args:
       probability: `[classes, *shape]` of the prepared case, without padding.
       source: the label map or image whose grid it is.
+      values: of the classes in the map; their numbers when left out.
     """
     original = open_image(source)
     turned = _turned_shape(original)
     winner = most_probable(resample(share, turned, order=1) for share in probability)  # one class at a time in memory
-    return _as_stored(winner, original)
+    return _as_stored(np.array(values, np.uint8)[winner] if values else winner, original)
 
 
 def values_on_original_grid(values: np.ndarray, source: Path) -> nibabel.Nifti1Image:

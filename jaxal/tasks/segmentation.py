@@ -21,7 +21,8 @@ from nibabel.affines import voxel_sizes
 from jaxal.acquisition import uncertainty
 from jaxal.assessment import calibration, filtering, metrics
 from jaxal.assessment.surfaces import SurfaceDistances, distances_between
-from jaxal.data.scans.nifti import read_label
+from jaxal.data.prepared import UNLABELLED
+from jaxal.data.scans.listing import ScanListing, read_classes
 from jaxal.data.scans.prepare import prepared_shape
 from jaxal.files import write_text
 from jaxal.scoring import windows
@@ -160,10 +161,11 @@ def predictions(asked: Predicting) -> list[str]:
     for case, part in asked.cases:
         scan, path = files[case.id], asked.folder / "predictions" / f"{case.id}.nii.gz"
         unpadded = tuple(slice(size) for size in prepared_shape(case))
-        write_image(path, to_original_grid(asked.predict(case).probability[:, *unpadded], scan.label or scan.images[0]))
+        probability = asked.predict(case).probability[:, *unpadded]
+        write_image(path, to_original_grid(probability, scan.label or scan.images[0], asked.origin.values))
         one = Predicted(case, part, path, dict.fromkeys(asked.classes[1:], float("nan")))
         if scan.label:
-            one = _measured(one, scan.label, asked.origin.ignore)
+            one = _measured(one, scan.label, asked.origin)
         predicted.append(one)
         asked.progress(len(predicted), len(asked.cases))
     table = asked.folder / "predictions.csv"
@@ -173,11 +175,11 @@ def predictions(asked: Predicting) -> list[str]:
     return [*in_short(predicted), f"Label maps, each on the grid of the case's own files: {folder}", told]
 
 
-def _measured(predicted: Predicted, label: Path, ignore: int | None) -> Predicted:
+def _measured(predicted: Predicted, label: Path, listing: ScanListing) -> Predicted:
     """A prediction with its measures on the original grid, over what is labelled."""
-    volume, guess, classes = read_label(label), read_label(predicted.path).values, list(predicted.dice)
-    truth = volume.values
-    labelled = truth != ignore if ignore is not None else np.ones(truth.shape, bool)
+    volume, guess = read_classes(label, listing), read_classes(predicted.path, listing).values
+    truth, classes = volume.values, list(predicted.dice)
+    labelled = truth != UNLABELLED
     dice = metrics.dice(metrics.overlap_of_maps(guess, truth, len(classes) + 1, labelled))[1:].tolist()
     spacing_mm = voxel_sizes(volume.affine).tolist()
     apart = {

@@ -1,4 +1,4 @@
-"""The three layouts, and what is refused in them with one clear message."""
+"""The layouts that have a description, and what is refused in them with one clear message."""
 
 import json
 import os

@@ -24,7 +24,7 @@ from jaxal.tasks.original_grid import to_original_grid
 
 
 def look(shape, spacing_mm, intensities=((1.0,), (2.0,))):
-    return Look(shape, spacing_mm, np.array(intensities), np.array([True, True]), np.array([False]))
+    return Look(shape, spacing_mm, np.array(intensities), np.array([True, True]), np.array([False]), np.zeros(2))
 
 
 def test_the_spacing_is_the_median():

@@ -15,9 +15,11 @@ import numpy as np
 
 from jaxal.data.cases import Dataset, Fingerprint, fingerprint_of
 from jaxal.data.groups import columns_of, read_groups
-from jaxal.data.scans.layouts import ScanListing, find_cases, ids_by_name
+from jaxal.data.scans.layouts import find_cases, ids_by_name
+from jaxal.data.scans.listing import ScanListing
 from jaxal.data.scans.plan import Look, Plan, check_looks, look_at, make_plan
 from jaxal.data.scans.prepare import prepare
+from jaxal.data.scans.volumes import PREFIX, class_asked, groups_by_volume
 from jaxal.errors import UserError
 from jaxal.files import write_whole
 
@@ -34,7 +36,8 @@ class FolderConfig:
     """How a folder is to be read.
 
     Attributes:
-      group_column: column of the table of participants that names each case's group; `group`, if there is one, when left out.
+      group_column: column of the table of participants that names each case's group; `group`, if there is one, when left out. `volume:CLASS`
+        takes the volume of a class in mm³ for a number of each case.
       participants: that table; `participants.tsv` in the folder when left out.
       bins: edges that cut a column of numbers into groups.
       quantiles: groups of equal size for a column of many numbers, where no edges are given.
@@ -101,7 +104,8 @@ def make_ready(
       UserError: anything that would fail or mislead later; the message names the file, what it holds and what to do.
     """
     listing = find_cases(folder, config.channels or None, config.need_labels)
-    column, groups = groups_of(folder, config, listing)
+    measured = class_asked(config.group_column, config.participants, listing)
+    column, of_subjects = (config.group_column, {}) if measured is not None else groups_of(folder, config, listing)
     files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
     plan = config.plan
     with holding():
@@ -109,13 +113,16 @@ def make_ready(
             looks = look_at_all(listing, files, prepared / "looks", progress)
         check_looks(looks, listing)
         check_spacings(looks, listing)
+        groups = {case.id: of_subjects.get(case.subject, "") for case in listing.cases}
+        if measured is not None:
+            groups = groups_by_volume(looks, listing, measured, config.bins, config.quantiles)
         if plan is None:
             plan = make_plan(listing.channels, looks, config.patch_voxels, config.spacing_mm or None, config.levels)
         with showing("preparing") as progress:
             dataset = prepare(listing, groups, plan, prepared, files, progress)
-    whole = [listing.channels, listing.classes, listing.ignore, sorted((id_, content.whole) for id_, content in files.items())]
+    whole = [*listing.meaning, sorted((id_, content.whole) for id_, content in files.items())]
     digest = hashlib.sha256(json.dumps(whole).encode())
-    digest.update(json.dumps(sorted((case.id, groups.get(case.subject, "")) for case in listing.cases)).encode())
+    digest.update(json.dumps(sorted(groups.items())).encode())
     constant = [
         f"{case.id} ({channel})"
         for case, look in zip(listing.cases, looks, strict=True)
@@ -129,7 +136,7 @@ def make_ready(
 def _contents(folder: Path, listing: ScanListing, groups: Mapping[str, str], files: Mapping[str, Fingerprint]) -> dict[str, Any]:
     cases = {
         case.id: {
-            "group": groups.get(case.subject, ""),
+            "group": groups[case.id],
             "image": files[case.id].image,
             "label": files[case.id].label,
             "files": {
@@ -140,14 +147,23 @@ def _contents(folder: Path, listing: ScanListing, groups: Mapping[str, str], fil
         }
         for case in listing.cases
     }
-    return {"channels": list(listing.channels), "classes": list(listing.classes), "ignore": listing.ignore, "cases": cases}
+    about = {"channels": list(listing.channels), "classes": list(listing.classes), "ignore": listing.ignore}
+    return {**about, **({"values": list(listing.values)} if listing.values else {}), "cases": cases}
 
 
 def groups_of(folder: Path, config: FolderConfig, listing: ScanListing) -> tuple[str | None, dict[str, str]]:
-    """The column that names the groups, and each subject's; without a table or a column `group`, nobody has one."""
+    """The column that names the groups, and each subject's; without a table or a column `group`, nobody has one.
+
+    Raises:
+      UserError: the table does not name the groups, or they are asked for by volume, which is known from label maps alone.
+    """
     table, column = config.participants or folder / "participants.tsv", config.group_column
     if column == "":
         raise UserError("--group-column is empty; it takes the name of a column. Leave it out for the column 'group'.")
+    if column and column.startswith(PREFIX):
+        raise UserError(
+            f"--group-column {column}: groups by volume are for studies; a project's label maps come later. Name a column of a table."
+        )
     if not (column or config.participants or config.bins) and "group" not in columns_of(table):
         return None, {}
     # In BIDS subjects without a label map are usual; elsewhere one is a mistake, which is told below.
@@ -173,7 +189,7 @@ def look_at_all(
       UserError: a file is bad.
     """
     looks: list[Look] = []
-    meaning = hashlib.sha256(json.dumps([listing.channels, listing.classes, listing.ignore]).encode()).hexdigest()[:8]
+    meaning = hashlib.sha256(json.dumps(listing.meaning).encode()).hexdigest()[:8]
     for case in listing.cases:
         path = kept / f"{case.id}-{files[case.id].whole}-{meaning}.npz"
         look = _stored_look(path)
@@ -211,7 +227,10 @@ def _stored_look(path: Path) -> Look | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             shape, spacing = stored["shape"].tolist(), stored["spacing_mm"].tolist()
-            return Look(tuple(shape), tuple(spacing), stored["intensities"], stored["classes"], stored["constant"])
+            found = (
+                stored[name] for name in ("intensities", "classes", "constant", "volumes_mm3")
+            )  # versions before kept no volumes
+            return Look(tuple(shape), tuple(spacing), *found)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

@@ -13,6 +13,7 @@ BIDS, raw plus one derivatives folder of label maps
     DIR/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz                            one file a channel; sessions may be absent
     DIR/derivatives/TOOL/sub-01/ses-1/anat/sub-01_ses-1_..._dseg.nii.gz
     DIR/derivatives/TOOL/dseg.tsv     index and name of each class; may be absent
+BraTS, which has no description       see `brats.py`
 
 The group of each case, or of each subject in BIDS, is a column of DIR/participants.tsv (`groups.py`).
 """
@@ -22,45 +23,28 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxal.data.groups import read_rows
+from jaxal.data.scans.brats import find_brats, holds_brats
+from jaxal.data.scans.listing import CLASSES_AT_MOST, ENDINGS, Files, ScanListing
 from jaxal.errors import UserError
 from jaxal.files import path_within, why_no_file
 
-CLASSES_AT_MOST = 255  # the 256th number of a prepared label map means that a voxel is not annotated
-ENDINGS = (".nii.gz", ".nii")
-MEANT = "--data expects nnU-Net's layout, the Medical Segmentation Decathlon's (both have a dataset.json) or BIDS (dataset_description.json)."
+MEANT = (
+    "--data expects nnU-Net's layout, the Medical Segmentation Decathlon's (both have a dataset.json), BIDS (dataset_description.json) or that of BraTS "
+    "(CASE/CASE_t1.nii.gz or CASE/CASE-t1n.nii.gz)."
+)
+DESCRIPTIONS = ("dataset.json", "dataset_description.json")
 
 
-class Files(NamedTuple):
-    """One case: its id, whose scan it is, its image files and its label map, if it has one."""
-
-    id: str
-    subject: str
-    images: tuple[Path, ...]
-    label: Path | None
-
-
-class ScanListing(NamedTuple):
-    """What a folder of scans holds.
-
-    Attributes:
-      layout: its name.
-      channels, classes: names; class 0 is background.
-      ignore: the value in label maps that means "not annotated", if there is one.
-      cases: sorted by id.
-    """
-
-    layout: str
-    channels: tuple[str, ...]
-    classes: tuple[str, ...]
-    ignore: int | None
-    cases: tuple[Files, ...]
+def holds_data_set(folder: Path) -> bool:
+    """Whether a folder is in one of the layouts, by its names alone."""
+    return any((folder / name).is_file() for name in DESCRIPTIONS) or holds_brats(folder)
 
 
 def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels: bool = True) -> ScanListing:
-    """Finds the cases of a folder in any of the three layouts.
+    """Finds the cases of a folder in any of the layouts.
 
     Args:
       folder: the data set.
@@ -79,16 +63,18 @@ def find_cases(folder: Path, channels: Sequence[str] | None = None, need_labels:
             if "channel_names" not in description and "modality" in description
             else _nnunet(folder, description, need_labels)
         )
-        if channels:
-            raise UserError(
-                f"--channels chooses among the images of a BIDS folder; {folder} is in {listing.layout}'s layout, which takes all."
-            )
     elif (folder / "dataset_description.json").is_file():
         listing = _bids(folder, channels, need_labels)
+    elif holds_brats(folder):
+        listing = find_brats(folder, need_labels)
     else:
         named = "the current folder, for --data is empty or a dot, " if folder == Path() else ""
         raise UserError(
             f"{folder.resolve() if named else folder}: {named}holds no dataset.json and no dataset_description.json. {MEANT}"
+        )
+    if channels and listing.layout != "BIDS":
+        raise UserError(
+            f"--channels chooses among the images of a BIDS folder; {folder} is in {listing.layout}'s layout, which takes all."
         )
     twice = [id_ for id_, count in Counter(case.id for case in listing.cases).items() if count > 1]
     if twice:

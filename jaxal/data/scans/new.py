@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxal.data.cases import Dataset, fingerprint_of
 from jaxal.data.scans.folder import Ready, Showing, look_at_all
-from jaxal.data.scans.layouts import ScanListing, find_cases
+from jaxal.data.scans.layouts import find_cases, holds_data_set
+from jaxal.data.scans.listing import ScanListing
 from jaxal.data.scans.plan import resampled_shape
 from jaxal.data.scans.prepare import prepare
 from jaxal.data.scans.unlabelled import flat_scans
@@ -44,7 +45,8 @@ def read_new_scans(folder: Path, ready: Ready, prepared: Path, showing: Showing)
         raise UserError(
             f"{folder}: its label maps name the classes {', '.join(listing.classes)}, but the network knows {', '.join(ready.listing.classes)}."
         )
-    listing = listing._replace(classes=ready.listing.classes)
+    if listing.classes != ready.listing.classes:  # it has no label maps, so whatever its description names is in no file
+        listing = listing._replace(classes=ready.listing.classes, values=ready.listing.values)
     files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
     with showing("checking files") as progress:
         looks = look_at_all(listing, files, prepared / "looks", progress)
@@ -59,7 +61,7 @@ def read_new_scans(folder: Path, ready: Ready, prepared: Path, showing: Showing)
 def _find(folder: Path, like: ScanListing) -> ScanListing:
     if not folder.is_dir():
         raise UserError(f"{folder}: {'a file, not a folder' if folder.exists() else 'no such folder'}.")
-    if (folder / "dataset.json").is_file() or (folder / "dataset_description.json").is_file():
+    if holds_data_set(folder):
         channels = like.channels if (folder / "dataset_description.json").is_file() else None
         listing = find_cases(folder, channels, need_labels=False)
         if not listing.cases:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxal.data.scans.layouts import Files, ScanListing
-from jaxal.data.scans.nifti import Volume, read_image, read_label
+from jaxal.data.prepared import UNLABELLED
+from jaxal.data.scans.listing import Files, ScanListing, read_classes
+from jaxal.data.scans.nifti import Volume, read_image
 from jaxal.errors import UserError
 
 SAMPLES_A_CASE = 2000  # foreground voxels of which intensities are looked at
@@ -30,6 +31,7 @@ class Look(NamedTuple):
       intensities: of foreground voxels drawn at random, `[samples, channels]`.
       classes: which classes are there, `[classes]`, boolean.
       constant: which channels have one value everywhere, `[channels]`, boolean.
+      volumes_mm3: of each class, `[classes]`; zeros without a label map.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +39,7 @@ class Look(NamedTuple):
     intensities: np.ndarray
     classes: np.ndarray
     constant: np.ndarray
+    volumes_mm3: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,13 +92,13 @@ class Plan:
 
 
 def read_checked(case: Files, listing: ScanListing) -> tuple[Volume, Volume | None]:
-    """One case's channels, `[x, y, z, channels]`, and its label map, if it has one, checked against each other.
+    """One case's channels, `[x, y, z, channels]`, and its label map as numbers of classes, if it has one, checked against each other.
 
     Raises:
       UserError: grids differ, a channel is missing or a label is unknown.
     """
     parts = [read_image(path) for path in case.images]
-    label = read_label(case.label) if case.label else None
+    label = read_classes(case.label, listing) if case.label else None
     grid, place = (label, case.label) if label else (parts[0], case.images[0])
     shape = grid.values.shape[:3]
     for path, part in zip(case.images, parts, strict=True):
@@ -109,12 +112,6 @@ def read_checked(case: Files, listing: ScanListing) -> tuple[Volume, Volume | No
     image = np.concatenate([part.values for part in parts], axis=-1)
     if image.shape[-1] != len(listing.channels):
         raise UserError(f"{case.images[0]}: {image.shape[-1]} channels, but the data set has {', '.join(listing.channels)}.")
-    if label:
-        unknown = [int(value) for value in np.unique(label.values) if value >= len(listing.classes) and value != listing.ignore]
-        if unknown:
-            raise UserError(
-                f"{case.label}: holds the label {unknown[-1]}, which the data set does not name (its labels are 0 to {len(listing.classes) - 1})."
-            )
     return Volume(image, grid.affine), label
 
 
@@ -133,13 +130,14 @@ def look_at(case: Files, listing: ScanListing) -> Look:
     shape = image.values.shape[:3]
     constant = np.ptp(image.values, axis=(0, 1, 2)) == 0
     if label is None:
-        none = np.zeros((0, image.values.shape[-1]), image.values.dtype)
-        return Look(shape, spacing_of(image.affine), none, np.zeros(len(listing.classes), bool), constant)
-    foreground = np.flatnonzero((label.values > 0) & (label.values != (listing.ignore or 0)))
+        none, absent = np.zeros((0, image.values.shape[-1]), image.values.dtype), np.zeros(len(listing.classes), bool)
+        return Look(shape, spacing_of(image.affine), none, absent, constant, absent.astype(np.float64))
+    foreground = np.flatnonzero((label.values > 0) & (label.values != UNLABELLED))
     drawn = np.random.default_rng(0).choice(foreground, min(SAMPLES_A_CASE, foreground.size), replace=False)
     intensities = image.values.reshape(-1, image.values.shape[-1])[np.sort(drawn)]
-    occurs = np.bincount(label.values.reshape(-1), minlength=256)[: len(listing.classes)] > 0
-    return Look(shape, spacing_of(image.affine), intensities, occurs, constant)
+    voxels = np.bincount(label.values.reshape(-1), minlength=256)[: len(listing.classes)]
+    voxel_mm3 = abs(float(np.linalg.det(image.affine[:3, :3])))
+    return Look(shape, spacing_of(image.affine), intensities, voxels > 0, constant, voxels * voxel_mm3)
 
 
 def check_looks(looks: Sequence[Look], listing: ScanListing) -> None:
@@ -287,5 +285,6 @@ def to_json(plan: Plan, listing: ScanListing) -> dict[str, Any]:
         "channels": listing.channels,
         "classes": listing.classes,
         "ignore": listing.ignore,
+        **({"values": listing.values} if listing.values else {}),
         **dataclasses.asdict(plan),
     }

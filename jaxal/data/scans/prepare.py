@@ -10,7 +10,7 @@ from jaxal.data.cases import Dataset, Fingerprint
 from jaxal.data.guesses import with_guess
 from jaxal.data.parts import holds, mask_in, within_parts
 from jaxal.data.prepared import UNLABELLED, Kept, padded_example, read_kept
-from jaxal.data.scans.layouts import Files, ScanListing
+from jaxal.data.scans.listing import Files, ScanListing
 from jaxal.data.scans.plan import Plan, Scaling, read_checked, resampled_shape, spacing_of
 from jaxal.data.scans.resampling import resample, resample_label
 from jaxal.types import Case, Example, Label
@@ -35,7 +35,7 @@ def prepare(
 
     Args:
       listing: of the data set.
-      groups: of each subject.
+      groups: of the cases, by their ids.
       plan: how.
       folder: where arrays go; made if it is not there.
       fingerprints: of each case's files.
@@ -46,7 +46,8 @@ def prepare(
     """
     folder.mkdir(parents=True, exist_ok=True)
     kept = Kept(folder, plan.digest())
-    meaning = f"{len(listing.classes)}-{listing.ignore}-{LABELS}"
+    values = "".join(f"-{value}" for value in listing.values)
+    meaning = f"{len(listing.classes)}-{listing.ignore}-{LABELS}{values}"
     try:
         for done, case in enumerate(listing.cases, 1):
             content = fingerprints[case.id]
@@ -58,7 +59,7 @@ def prepare(
                 progress(done, len(listing.cases))
     finally:
         kept.packing.flush()  # what was done before a bad scan stays done
-    cases = [_case(kept, case, groups.get(case.subject, ""), fingerprints[case.id], meaning) for case in listing.cases]
+    cases = [_case(kept, case, groups.get(case.id, ""), fingerprints[case.id], meaning) for case in listing.cases]
     sizes = zip(plan.patch, plan.largest, plan.multiples, strict=True)
     shape = tuple(max(size, -(-largest // multiple) * multiple) for size, largest, multiple in sizes)
     return Dataset(tuple(sorted(cases)), listing.channels, listing.classes, shape, plan.spacing_mm)
@@ -83,8 +84,7 @@ def _prepare_case(case: Files, listing: ScanListing, plan: Plan, kept: Kept, ima
     if label is None or label_name is None or kept.has(f"{label_name}.label"):
         return
     classes = len(listing.classes)
-    marked = np.where(label.values == listing.ignore, classes, label.values) if listing.ignore is not None else label.values
-    labels = resample_label(marked, shape)
+    labels = resample_label(np.where(label.values == UNLABELLED, classes, label.values), shape)
     labels = np.where(labels == classes, UNLABELLED, labels).astype(np.uint8)
     kept.add({f"{label_name}.places": _places(labels, classes), f"{label_name}.label": labels})
 

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from jaxal.data.groups import read_rows
-from jaxal.data.scans.layouts import ENDINGS, Files
+from jaxal.data.scans.listing import ENDINGS, Files
 from jaxal.errors import UserError
 from jaxal.files import path_within, why_no_file
 
@@ -32,7 +32,7 @@ def flat_scans(folder: Path, channels: int | None = None) -> list[Files]:
     if not paths:
         raise UserError(
             f"{folder}: holds no scans. Expected NIfTI files CASE_0000.nii.gz, one for each channel, or CASE.nii.gz, or a data set with dataset.json or "
-            "dataset_description.json."
+            "dataset_description.json, or cases of BraTS."
         )
     numbered = {stem: stem.rpartition("_") for stem in paths}
     if not all(case and number.isdigit() and len(number) == 4 for case, _, number in numbered.values()):

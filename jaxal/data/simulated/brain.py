@@ -45,6 +45,8 @@ TEMPLATE_SPACING_MM = 1
 MARGIN_MM = 24.0  # the fields reach this far beyond the box, so that nothing is sampled outside them
 FIELD_SPACING_MM = 4.0
 SQUARINGS = 6
+SUBJECT_COMPONENTS = 10
+GAIN_SPREAD = 0.2  # standard deviation of the logarithm of the scanner's gain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,8 +150,8 @@ def integrate(velocity: Array) -> Array:
     Returns:
       Displacement `[3, x, y, z]` in voxels: the flow of the field after unit time is `x -> x + displacement(x)`.
     """
-    grid = _grid(velocity.shape[1:])
-    return jax.lax.fori_loop(0, SQUARINGS, lambda _, half: half + sample(half, grid + half), velocity / 2**SQUARINGS)
+    points = grid(velocity.shape[1:])
+    return jax.lax.fori_loop(0, SQUARINGS, lambda _, half: half + sample(half, points + half), velocity / 2**SQUARINGS)
 
 
 def sample(volumes: Array, points: Array) -> Array:
@@ -163,7 +165,7 @@ def jacobian_determinant(points: Array) -> Array:
     return jnp.linalg.det(jnp.moveaxis(rows, (0, 1), (-2, -1)))
 
 
-def subject_basis(shape: tuple[int, int, int], components: int = 10, smooth_mm: float = 14.0) -> np.ndarray:
+def subject_basis(shape: tuple[int, int, int], components: int = SUBJECT_COMPONENTS, smooth_mm: float = 14.0) -> np.ndarray:
     """Orthogonal random smooth velocity fields `[components, 3, x, y, z]`, each of unit root mean square."""
     noise = np.random.default_rng(20230).standard_normal((components, 3, *shape))
     smooth = ndimage.gaussian_filter(noise, (0, 0, *(smooth_mm / FIELD_SPACING_MM,) * 3), mode="reflect")
@@ -192,7 +194,8 @@ def bias_field(window: np.ndarray, direction: np.ndarray, centre: np.ndarray, sp
     return np.stack([slope[2][1] - slope[1][2], slope[0][2] - slope[2][0], slope[1][0] - slope[0][1]]).astype(np.float32)
 
 
-def _grid(shape: tuple[int, ...]) -> Array:
+def grid(shape: tuple[int, ...]) -> Array:
+    """Voxel coordinates of a grid, `[axes, *shape]`."""
     return jnp.stack(jnp.meshgrid(*(jnp.arange(size, dtype=jnp.float32) for size in shape), indexing="ij"))
 
 
@@ -230,17 +233,17 @@ class _Draw(NamedTuple):
 
 def _draw(config: BrainConfig, index: int) -> _Draw:
     rng = np.random.default_rng([config.seed, index])
-    components = _fields().subject.shape[0]
     return _Draw(
-        _truncated(rng, 3.5, components),
-        float(_truncated(rng, 2.0, 1)[0]),
+        truncated(rng, 3.5, SUBJECT_COMPONENTS),
+        float(truncated(rng, 2.0, 1)[0]),
         rng.standard_normal((2, *config.shape), np.float32),
         rng.standard_normal((3, 3, 3)).astype(np.float32),
         float(rng.standard_normal()),
     )
 
 
-def _truncated(rng: np.random.Generator, limit: float, count: int) -> np.ndarray:
+def truncated(rng: np.random.Generator, limit: float, count: int) -> np.ndarray:
+    """Standard normal numbers between `-limit` and `limit`, `[count]`."""
     return stats.truncnorm.rvs(-limit, limit, size=count, random_state=rng).astype(np.float32)
 
 
@@ -249,18 +252,28 @@ def simulate(config: BrainConfig, index: int) -> Subject:
     template, fields, draw = load_template(), _fields(), _draw(config, index)
     biased = index % len(GROUPS) == 1 and config.bias != "none"
     coefficient = BIAS_MEAN[config.bias] + draw.bias if biased else 0.0
-    spectrum = np.sqrt(0.8 ** np.arange(len(draw.subject)))
-    weights = draw.subject * spectrum / np.linalg.norm(spectrum)
-    subject_velocity = -config.subject_mm / FIELD_SPACING_MM * np.tensordot(weights, fields.subject, 1)
+    subject_velocity = velocity_of(draw.subject, config.subject_mm)
     bias_velocity = -config.bias_mm * coefficient / FIELD_SPACING_MM * fields.bias
     smooth = max(0.0, config.spacing_mm / TEMPLATE_SPACING_MM - 1) * 0.4  # against aliasing in coarser grids
     volumes = np.stack([_smoothed("image", smooth), _smoothed("label", smooth)])
     velocities = np.stack([subject_velocity, bias_velocity]).astype(np.float32)
     first_mm = (BOX_ORIGIN_MM - template.origin_mm).astype(np.float32)
-    (image, share), jacobian_min = _warp(config.shape, volumes, velocities, first_mm, np.float32(config.spacing_mm))
-    return Subject(
-        _scan(config, draw, np.asarray(image)), np.asarray(share > 0.5, np.uint8), float(jacobian_min), float(coefficient)
-    )
+    (image, share), jacobian_min = warp(config.shape, volumes, velocities, first_mm, np.float32(config.spacing_mm))
+    shading = shading_field(draw.shading, config.shading, config.shape)
+    seen = scan(np.asarray(image), shading, draw.gain, config.noise * draw.noise)
+    return Subject(seen, np.asarray(share > 0.5, np.uint8), float(jacobian_min), float(coefficient))
+
+
+def velocity_of(coefficients: np.ndarray, subject_mm: float) -> np.ndarray:
+    """The velocity of a subject effect, `[3, x, y, z]` in voxels of the coarse grid; later components weigh less.
+
+    Args:
+      coefficients: `[SUBJECT_COMPONENTS]`, about standard normal.
+      subject_mm: root mean square of the displacement at full strength.
+    """
+    spectrum = np.sqrt(0.8 ** np.arange(len(coefficients)))
+    weights = coefficients * spectrum / np.linalg.norm(spectrum)
+    return -subject_mm / FIELD_SPACING_MM * np.tensordot(weights, _fields().subject, 1)
 
 
 @functools.cache
@@ -270,29 +283,40 @@ def _smoothed(name: str, sigma: float) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _warp(shape: tuple[int, ...], volumes: Array, velocities: Array, first_mm: Array, spacing_mm: Array) -> tuple[Array, Array]:
+def warp(shape: tuple[int, ...], volumes: Array, velocities: Array, first_mm: Array, spacing_mm: Array) -> tuple[Array, Array]:
     """Warps volumes by the subject effect after the bias effect, sampled on a grid of this shape; smallest Jacobian determinant.
 
     The local effect belongs to the template's space and the subject effect carries it along: template(bias(subject(x))). That
     is the conjugation by which SimBA moves the effect into the subject's space, written as a pull-back.
     """
     flows = jax.vmap(integrate)(velocities)
-    points = (_grid(shape) * spacing_mm + first_mm.reshape(3, 1, 1, 1)) / FIELD_SPACING_MM
+    points = (grid(shape) * spacing_mm + first_mm.reshape(3, 1, 1, 1)) / FIELD_SPACING_MM
     for flow in flows:
         points = points + sample(flow, points)
     jacobian = jacobian_determinant(points * (FIELD_SPACING_MM / spacing_mm))
     return sample(volumes, points * (FIELD_SPACING_MM / TEMPLATE_SPACING_MM)), jacobian.min()
 
 
-def _scan(config: BrainConfig, draw: _Draw, clean: np.ndarray) -> np.ndarray:
-    """Smooth shading, the scanner's gain and the Rician noise of magnitude images, rounded to whole numbers."""
-    waves = [np.cos(np.pi * np.arange(3)[:, None] * (np.arange(size) + 0.5) / size) for size in config.shape]
-    amplitudes = draw.shading.copy()
-    amplitudes[0, 0, 0] = 0.0
-    field = np.einsum("ijk,ix,jy,kz->xyz", amplitudes, *waves)
-    shaded = clean * np.exp(config.shading * field / field.std())
-    real, imaginary = config.noise * draw.noise
-    return np.round(1000.0 * np.exp(0.2 * draw.gain) * np.hypot(shaded + real, imaginary)).astype(np.float32)
+def scan(clean: np.ndarray, shading: np.ndarray, gain: float, noise: np.ndarray) -> np.ndarray:
+    """What a scanner makes of one channel: smooth shading, its gain and the Rician noise of magnitude images, rounded to whole numbers.
+
+    Args:
+      clean: `[x, y, z]`, the brightest tissue about one.
+      shading: logarithm of the intensity field, `[x, y, z]`; see `shading_field`.
+      gain: in standard deviations of its logarithm.
+      noise: of the real and the imaginary part, `[2, x, y, z]`, in units of `clean`.
+    """
+    real, imaginary = noise
+    return np.round(1000.0 * np.exp(GAIN_SPREAD * gain) * np.hypot(clean * np.exp(shading) + real, imaginary)).astype(np.float32)
+
+
+def shading_field(amplitudes: np.ndarray, strength: float, shape: tuple[int, ...]) -> np.ndarray:
+    """A smooth field, `[x, y, z]`, of standard deviation `strength`: cosines with these amplitudes, `[3, 3, 3]`, without the constant one."""
+    waves = [np.cos(np.pi * np.arange(3)[:, None] * (np.arange(size) + 0.5) / size) for size in shape]
+    varying = amplitudes.copy()
+    varying[0, 0, 0] = 0.0
+    field = np.einsum("ijk,ix,jy,kz->xyz", varying, *waves)
+    return strength * field / field.std()
 
 
 def write_cohort(config: BrainConfig, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:

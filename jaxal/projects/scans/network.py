@@ -8,7 +8,7 @@ import numpy as np
 from jaxal.data.cases import Fingerprint
 from jaxal.data.scans import folder
 from jaxal.data.scans.folder import Showing
-from jaxal.data.scans.layouts import Files, ScanListing
+from jaxal.data.scans.listing import Files, ScanListing
 from jaxal.data.scans.prepare import prepare, prepared_shape
 from jaxal.labels.writing import write_seg_nrrd
 from jaxal.projects.kind import Guessing, Progress, Ready
@@ -42,7 +42,7 @@ def ready(project: Project, state: State, labels: Sequence[tuple[str, str]], sho
         files.append(Files(id_, scan.subject, project.image_paths(id_, data), path))
         digest = state.cases[id_].digest_of(version)[:16] if version else ""
         fingerprints[id_] = Fingerprint(scan.fingerprint, digest, f"{scan.fingerprint}{digest}")
-    groups = {scan.subject: scan.group for scan in project.settings.cases}
+    groups = {scan.id: scan.group for scan in project.settings.cases}
     listing = ScanListing(project.settings.layout, scans.channels, tuple(state.classes), IGNORE, tuple(files))
     with showing("preparing") as progress:
         dataset = prepare(listing, groups, scans.plan, project.prepared, fingerprints, progress)

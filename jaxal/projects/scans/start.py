@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxal.data.cases import fingerprint_of
 from jaxal.data.scans.folder import Showing, check_spacings, groups_of, look_at_all
-from jaxal.data.scans.layouts import Files, ScanListing, find_cases
+from jaxal.data.scans.layouts import find_cases, holds_data_set
+from jaxal.data.scans.listing import Files, ScanListing
 from jaxal.data.scans.own_grid import slices_lie_along
 from jaxal.data.scans.plan import Plan, check_looks, make_plan
 from jaxal.data.scans.prepare import prepare
@@ -62,7 +63,7 @@ def freeze(folder: Path, asked: Beginning, found: Found, showing: Showing) -> Se
     parts = _parts(asked, plan, cases)
     bare = listing._replace(cases=tuple(case._replace(label=None) for case in listing.cases), ignore=IGNORE)
     with showing("preparing") as progress:
-        prepare(bare, found.groups, plan, folder / "prepared", files, progress)
+        prepare(bare, {}, plan, folder / "prepared", files, progress)
     preset = _preset(asked.preset, plan.levels, plan.pooling, asked.protocol, len(listing.cases), plan.spacing_mm)
     return new_settings(
         name=folder.resolve().name,
@@ -101,15 +102,21 @@ def existing(project: Project, found: Found, id_: str) -> Received:
     listing: ScanListing = found.listing
     case = next(case for case in listing.cases if case.id == id_)
     assert case.label is not None
-    classes = listing.classes[1:]
-    names = classes if listing.ignore is None else (*classes, "ignore")
-    expected = Expected(case.id, grid_of(project.cases[case.id]), classes, empty_is_meant=True, partial=True)
+    expected = Expected(case.id, grid_of(project.cases[case.id]), listing.classes[1:], empty_is_meant=True, partial=True)
     try:
-        delivered = receive(case.label, expected, names=names)
+        delivered = receive(case.label, expected, names=names_of_values(listing))
     except Refused as refused:
         raise UserError(f"{case.label}: {refused.sentence}") from refused
     received = received_of(project, id_, delivered)
     return received._replace(fields={**received.fields, "delivered": delivered.sha256})
+
+
+def names_of_values(listing: ScanListing) -> list[str]:
+    """What the values 1, 2, … of label maps are called; one that means nothing gets a name that no class has, and is refused where it occurs."""
+    names = dict(zip(listing.class_values, listing.classes, strict=True))
+    if listing.ignore is not None:
+        names[listing.ignore] = "ignore"
+    return [names.get(value, f"value {value}") for value in range(1, max(names) + 1)]
 
 
 def _find(asked: Beginning) -> tuple[ScanListing, Mapping[str, str], Path]:
@@ -121,14 +128,14 @@ def _find(asked: Beginning) -> tuple[ScanListing, Mapping[str, str], Path]:
         return ScanListing("table", channels, wanted, None, tuple(sorted(cases))), groups, data.parent
     if not data.is_dir():
         raise UserError(f"--data {data}: {'a file, but no table (.csv or .tsv)' if data.exists() else 'no such folder'}.")
-    if any((data / name).is_file() for name in ("dataset.json", "dataset_description.json")):
+    if holds_data_set(data):
         listing = find_cases(data, asked.folder.channels or None, need_labels=False)
         if asked.labels and set(listing.classes[1:]) != set(wanted[1:]):
             if any(case.label for case in listing.cases):
                 raise UserError(
                     f"--labels names {', '.join(wanted[1:])}, but the label maps of {data} hold {', '.join(listing.classes[1:])}. Leave --labels out."
                 )
-            listing = listing._replace(classes=wanted)
+            listing = listing._replace(classes=wanted, values=())
     else:
         cases = flat_scans(data)
         count = len(cases[0].images)
