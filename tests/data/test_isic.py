@@ -1,17 +1,20 @@
 """ISIC 2019 with its metadata: classes, lesions, groups from one column or several, and what does not fit."""
 
 import csv
+import dataclasses
 import shutil
 
 import pytest
 from PIL import Image
 
+from jaxal.cli.classification import STUDY, Arguments
 from jaxal.data.groups import Grouping
 from jaxal.data.images import isic
 from jaxal.data.images.layouts import find_images, is_known_layout
 from jaxal.data.images.listing import check_listing
 from jaxal.data.images.unlabelled import find_unlabelled
 from jaxal.errors import UserError
+from jaxal.studies import images
 
 # Image, class, age, site, lesion, sex; in the order of their names.
 ROWS = (
@@ -155,3 +158,25 @@ def test_a_table_of_images_has_the_same_bins_quantiles_and_choice(tmp_path):
         groups(tmp_path, "age")
     listing = find_unlabelled(tmp_path, (), "sex")
     assert {image.group for image in listing.images} == {"f", "m"}
+
+
+class Display:
+    """What a run tells."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_the_command_cuts_leaves_out_and_says_so(folder, tmp_path):
+    given = {"data": folder, "group_column": "sex,age_approx", "bins": ("60",), "without_group": "leave-out"}
+    arguments, display = Arguments(**given), Display()
+    listing = STUDY.read(folder, arguments)
+    assert {image.group for image in listing.images} == {"female, <60", "female, >=60", "male, >=60"}
+    with pytest.raises(UserError, match=r"The pool|Class 'MEL' has"):  # so few images make no splits
+        images.run(arguments, STUDY.presets["smoke"], listing, None, {}, tmp_path / "out", display)
+    assert display.notes == list(listing.notes) and "2 of 6 images" in display.notes[0]
+    with pytest.raises(UserError, match="--bins is old; it takes numbers"):
+        STUDY.read(folder, dataclasses.replace(arguments, bins=("old",)))

@@ -117,6 +117,71 @@ def asymmetry(image):
     return len(there ^ turned) / len(there)
 
 
+PLAIN = dermoscopy.Traits(0.6, 0.0, 0.0, 0.1, 0.5, 0.3, 0.0)
+LIGHT = dermoscopy.Scene(0.12, 0.0, 1.0, 0.0, 0.0)
+
+
+def drawn(traits=PLAIN, scene=LIGHT, size=64, count=6):
+    """Pictures of lesions of these traits, which differ in what is drawn by chance."""
+    rngs = [(np.random.default_rng([1, seed]), np.random.default_rng([2, seed])) for seed in range(count)]
+    return np.stack([dermoscopy.photograph(*pair, (size, size), traits, scene) for pair in rngs]).astype(float)
+
+
+def rough(images):
+    """How much the middle differs from its own neighbourhood."""
+    grey = images.mean(-1)
+    return middle(grey - ndimage.gaussian_filter(grey, (0, 3, 3))).std()
+
+
+def jagged(images):
+    """How much a ring at the outline differs from place to place."""
+    y, x = np.indices((64, 64)) - 31.5
+    grey = images.mean(-1)
+    return (grey - ndimage.gaussian_filter(grey, (0, 4, 4)))[:, np.abs(np.hypot(y, x) - 17) < 1.5].std()
+
+
+def reddest(images):
+    return middle(images[..., 0] - images[..., 1]).max((1, 2)).mean()
+
+
+def brightest(images):
+    return middle(images.mean(-1)).max((1, 2)).mean()
+
+
+def darkest(images):
+    return -middle(images.mean(-1)).min((1, 2)).mean()
+
+
+@pytest.mark.parametrize(
+    ("trait", "measure", "least"),
+    [
+        ("network", rough, 6),
+        ("streaks", jagged, 4),
+        ("vessels", reddest, 10),
+        ("points", reddest, 10),
+        ("scale", brightest, 25),
+        ("cysts", brightest, 25),
+        ("openings", darkest, 10),
+        ("dots", darkest, 15),
+        ("unevenness", lambda images: middle(images.mean(-1)).std((1, 2)).mean(), 5),
+        ("asymmetry", lambda images: np.mean([asymmetry(image) for image in images]), 0.1),
+        ("irregularity", lambda images: np.mean([asymmetry(image) for image in images]), 0.06),
+    ],
+)
+def test_each_trait_is_seen(trait, measure, least):
+    """Against a plain reddish brown disc."""
+    assert measure(drawn(PLAIN._replace(**{trait: 1.0}))) > measure(drawn()) + least
+
+
+def test_hairs_noise_and_light_are_those_asked_for():
+    noisy = drawn(scene=LIGHT._replace(noise=5.0)) - drawn()
+    assert abs(noisy.std() - 5) < 0.4 and abs(noisy.mean()) < 0.3
+    shade = {size: (drawn(size=size) - drawn(scene=LIGHT._replace(hairs=1.0), size=size)).mean() for size in (32, 128)}
+    assert shade[128] > 2 and abs(shade[32] / shade[128] - 1) < 0.45  # thinner than a pixel, and no darker as a whole
+    bare = drawn(PLAIN._replace(melanin=0.0, blood=0.0), count=12).mean((0, 3))
+    assert bare[24:40, 24:40].mean() > 1.08 * bare[[0, 0, -1, -1], [0, -1, 0, -1]].mean()  # a vignette
+
+
 def test_traits_are_those_of_the_kind_until_kinds_overlap():
     traits = np.array([draw_traits(np.random.default_rng(number), "NV", 0.0) for number in range(200)])
     typical = np.array(KINDS["NV"])

@@ -137,7 +137,11 @@ class _Canvas(NamedTuple):
     def spots(self, places: np.ndarray, radii: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         """Soft round spots, `[h, w]`: the sum of bells at `places`, `[n, 2]`, no narrower than the pixels can show."""
         places, radii, strengths = (np.asarray(given, np.float32) for given in (places, radii, strengths))
-        radii = np.maximum(radii, 0.6 * self.pixel)[:, None]
+        shown = np.maximum(radii, 0.6 * self.pixel)
+        strengths = (
+            strengths * (radii / shown) ** 2
+        )  # a spot that is smaller than a pixel is as dark as a whole, not at its middle
+        radii = shown[:, None]
         rows = np.exp(-0.5 * ((self.y.T - places[:, :1]) / radii) ** 2) * strengths[:, None]
         return rows.T @ np.exp(-0.5 * ((self.x - places[:, 1:]) / radii) ** 2)
 
@@ -181,7 +185,7 @@ def _vessels(rng: np.random.Generator, canvas: _Canvas, traits: Traits) -> np.nd
             widths.append(np.linspace(0.03, 0.018, 18))
     width = np.concatenate(widths) * traits.radius
     spacing = 1.3 * traits.radius / 40
-    bells = canvas.spots(np.concatenate(lines), width, np.full(len(width), 0.8) * spacing / np.maximum(width, 0.6 * canvas.pixel))
+    bells = canvas.spots(np.concatenate(lines), width, np.full(len(width), 0.8) * spacing / width)
     return 1 - np.exp(-1.5 * bells)
 
 
@@ -226,8 +230,8 @@ def _hairs(view: np.random.Generator, canvas: _Canvas) -> np.ndarray:
     for _ in range(int(view.integers(1, 7))):
         lines.append(_curve(view, view.uniform(-1.2, 0.6, 2), direction + view.normal(0, 0.4), 1.8, 0.5, 90))
     places = np.concatenate(lines)
-    width = np.full(len(places), 0.014)
-    return 1 - np.exp(-canvas.spots(places, width, 0.9 * 0.02 / np.maximum(width, 0.6 * canvas.pixel)))
+    width = np.full(len(places), 0.016)
+    return 1 - np.exp(-canvas.spots(places, width, 1.4 * 0.02 / width))
 
 
 def photograph(
