@@ -257,12 +257,12 @@ def photograph(
     amounts[0] += melanin * (1 + 0.06 * canvas.coarse[3] + 0.05 * canvas.fine[2]) + 0.05 * furrows
     amounts[1] += 0.14 * float(np.exp(0.25 * np.clip(own.standard_normal(), -2, 2)))
     amounts[1] += 0.03 * canvas.coarse[2] + 0.02 * canvas.fine[0]
+    vignette = 1 - float(view.uniform(0.05, 0.3)) * ((canvas.y**2 + canvas.x**2) / 2)
+    gain = 243 * np.exp(0.06 * view.standard_normal() + 0.015 * view.standard_normal(3)).astype(np.float32)
     if view.random() < scene.hairs:
         amounts[0] += 1.5 * _hairs(view, canvas)
     light = np.exp(-(ABSORPTION.T @ np.maximum(amounts, 0).reshape(3, -1))).reshape(amounts.shape)
     around = float(np.exp(-0.4 * melanin)) * REFLECTING[:, None, None]
     light += scene.contrast * reflecting * (around - light)
-    vignette = 1 - float(view.uniform(0.05, 0.3)) * ((canvas.y**2 + canvas.x**2) / 2)
-    gain = 243 * np.exp(0.06 * view.standard_normal() + 0.015 * view.standard_normal(3)).astype(np.float32)
     grey = light * vignette * gain[:, None, None] + scene.noise * view.standard_normal(light.shape, np.float32)
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8).transpose(1, 2, 0).copy()
