@@ -14,7 +14,7 @@ import sys
 from typing import Literal
 
 from jaxal.cli import command
-from jaxal.data.images.layouts import SKIN_MEANT, read_skin_lesions
+from jaxal.data.images.isic import SKIN_MEANT, read_skin_lesions
 from jaxal.data.simulated import pretend
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.scoring.members import MembersConfig

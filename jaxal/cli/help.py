@@ -38,9 +38,9 @@ of one run, RESULTS/SETTING/STRATEGY/seed-N. `jaxal VERB --help` tells of VERB.
 
 _ON_DATA = """DATA is a folder of scans in nnU-Net's layout, the Decathlon's (both have a
 dataset.json), BIDS (dataset_description.json) or BraTS, or of images: a table
-images.csv, one folder a class, a MedMNIST file, Kaggle's diabetic retinopathy
-or ISIC 2018. It is only read. All its cases need labels, which are given out as
-if readers drew them.
+images.csv, one folder a class, a MedMNIST file, Kaggle's diabetic retinopathy,
+ISIC 2018 or ISIC 2019. It is only read. All its cases need labels, which are
+given out as if readers drew them.
 
   --strategy NAME...    how cases are chosen (`jaxal strategies` lists them)
   --seeds N             how often everything is repeated

@@ -14,7 +14,6 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,7 +49,7 @@ class Arguments(scans.ScanArguments):
     """The folder of scans; needed, but for --score-only and --predict-only."""
     preset: Literal[tuple(OWN_SCANS)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (every part, within minutes), small (two cores), paper (a GPU)."""
-    bins: Annotated[tuple[str, ...], tyro.conf.arg(metavar="EDGE...", help_behavior_hint="")] = ()
+    bins: option_types.Edges = ()
     """Edges that cut a --group-column of numbers, or of volumes in mm³, into groups, such as 60 75 or 60,75."""
     quantiles: option_types.Number = None
     """Groups of equal size for a --group-column of many different numbers, where no --bins are given. Default: two."""
@@ -89,7 +88,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     config = FolderConfig(
         arguments.group_column,
         arguments.participants,
-        _edges(arguments.bins),
+        option_types.edges(arguments.bins),
         arguments.quantiles,
         arguments.channels,
         arguments.spacing_mm,
@@ -114,13 +113,6 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         return revisit.run(arguments, preset, source, display)
     plan = json.dumps(to_json(ready.plan, ready.listing), indent=2) + "\n"
     return study.run(arguments, preset, [source], out, display, {"plan.json": plan})
-
-
-def _edges(bins: Sequence[str]) -> tuple[float, ...]:
-    try:
-        return tuple(float(edge) for text in bins for edge in text.split(","))
-    except ValueError as error:
-        raise UserError(f"--bins is {' '.join(bins)}; it takes numbers, such as 60 75 or 60,75.") from error
 
 
 def _preset(size: OwnScans, ready: Ready) -> Preset:

@@ -1,8 +1,9 @@
-"""Groups of patients from a column of `participants.tsv`: names as they stand, numbers in bins."""
+"""Groups of patients from columns of a table: names as they stand, numbers in bins, several columns together."""
 
 import csv
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -10,31 +11,155 @@ from jaxal.errors import UserError
 from jaxal.files import why_no_file
 
 GROUPS_AT_MOST = 12
+MISSING = ("", "n/a")  # BIDS writes the second where nobody knows a value
+WithoutGroup = Literal["refuse", "leave-out"]
 
 
 _MARKS = {",": "commas", ";": "semicolons", "\t": "tabs", " ": "spaces"}
 
 
+class Grouping(NamedTuple):
+    """Which column names the groups, and how numbers there are cut; see `make_groups`.
+
+    Attributes:
+      column: `group`, if there is one, when left out (of GlaS ` grade (GlaS)`); several are separated by commas, and each combination of their
+        values is a group.
+      bins, quantiles: edges, or the number of groups of equal size.
+      without: of images, whether those that have no value in the column are a mistake or are left out.
+    """
+
+    column: str | None = None
+    bins: Sequence[float] = ()
+    quantiles: int | None = None
+    without: WithoutGroup = "refuse"
+
+
 def read_groups(
     path: Path, column: str, bins: Sequence[float] = (), quantiles: int | None = None, only: Collection[str] | None = None
 ) -> dict[str, str]:
-    """The group of each participant.
-
-    A column of names gives its names. A column of numbers with more than `GROUPS_AT_MOST` different ones, or with `bins`, is cut into
-    bins: at the edges given, or else at quantiles of the participants.
+    """The group of each participant; see `make_groups`.
 
     Args:
       path: of the table with a column `participant_id`; its columns are separated by tabs, in a `.csv` by commas.
-      column: that names the groups.
-      bins: edges between bins, rising; a value on an edge belongs to the upper one.
-      quantiles: bins of equal numbers of participants, where no edges are given; at least two, and two when left out.
+      column: that names the groups; several are separated by commas.
+      bins, quantiles: see `make_groups`.
       only: participants that count; all when left out.
 
     Raises:
-      UserError: the table is not there or not understood, or the column makes no groups.
+      UserError: the table is not there or not understood, a participant has no group, or the column makes no groups.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path}: {why_no_file(path)}. It names each case's group: tab-separated, a column participant_id and a column {column!r}."
+        )
+    names, rows = read_rows(path, "," if path.suffix == ".csv" else "\t")
+    columns = columns_named(column, names)
+    for needed in ("participant_id", *columns):
+        if needed not in names:
+            raise UserError(
+                f"{path}: has no column {needed!r}; its columns are {', '.join(map(repr, names)) or 'none'}. See --group-column."
+            )
+    values: dict[str, dict[str, str]] = {}
+    for line, row in rows:
+        id_ = row["participant_id"]
+        if only is not None and id_ not in only:
+            continue
+        if id_ in values:
+            raise UserError(f"{path}, line {line}: the case {id_!r} is listed twice.")
+        values[id_] = {name: (row[name] or "").strip() for name in columns}
+        if empty := [name for name, value in values[id_].items() if value in MISSING]:
+            raise UserError(
+                f"{path}, line {line}: the case {id_!r} has no group in the column {empty[0]!r}. Fill it in or leave the case out."
+            )
+    return make_groups(path, values, columns, bins, quantiles)
+
+
+def columns_named(column: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The columns that `--group-column` stands for: a table's column of that name, else all that it lists, separated by commas."""
+    if column in names:
+        return (column,)
+    return tuple(dict.fromkeys(part.strip() for part in column.split(",") if part.strip())) or (column,)
+
+
+def make_groups(
+    source: object,
+    values: Mapping[str, Mapping[str, str]],
+    columns: Sequence[str],
+    bins: Sequence[float] = (),
+    quantiles: int | None = None,
+) -> dict[str, str]:
+    """The group of each case, from rows of a table that were read.
+
+    A column of names gives its names. A column of numbers with more than `GROUPS_AT_MOST` different ones, or with `bins`, is cut into
+    bins: at the edges given, or else at quantiles of the cases. Of several columns each combination that occurs is a group, such as
+    `female, >=60`; `bins` and `quantiles` are for the one that holds numbers.
+
+    Args:
+      source: the table, for messages.
+      values: each case's value in each of the columns; none is missing.
+      columns: that name the groups.
+      bins: edges between bins, rising; a value on an edge belongs to the upper one.
+      quantiles: bins of equal numbers of cases, where no edges are given; at least two, and two when left out.
+
+    Raises:
+      UserError: the columns make no groups, or too many.
     """
     check_quantiles(quantiles, bins)
-    values = _column(path, column, only)
+    by_column = {column: {id_: row[column] for id_, row in values.items()} for column in columns}
+    asked = _column_to_cut(source, by_column) if bins or quantiles else None
+    parts = [
+        _groups_of(source, column, of, bins if column == asked else (), quantiles if column == asked else None)
+        for column, of in by_column.items()
+    ]
+    groups = {id_: ", ".join(part[id_] for part in parts) for id_ in values}
+    different = set(groups.values())
+    if len(different) > GROUPS_AT_MOST:
+        raise UserError(
+            f"{source}: the columns {', '.join(map(repr, columns))} make {len(different)} groups, such as {min(different)!r}. Groups are few "
+            f"(at most {GROUPS_AT_MOST}): name fewer columns as --group-column, or cut numbers into fewer bins (--bins)."
+        )
+    return groups
+
+
+def check_several(groups: Collection[str], column: str) -> None:
+    """Makes sure that there are groups to tell apart, for what compares or weighs them.
+
+    Args:
+      groups: of all cases.
+      column: that they come from.
+
+    Raises:
+      UserError: all cases are in one group, or there are none.
+    """
+    different = set(groups)
+    if len(different) > 1:
+        return
+    (name,) = different or {""}
+    told = f"all {len(groups)} cases are of the group {name!r}" if name else "no case has a group"
+    raise UserError(
+        f"--group-column {column}: {told}, and at least two groups are needed. Name another column, or cut its numbers elsewhere (--bins)."
+    )
+
+
+def _column_to_cut(source: object, by_column: Mapping[str, Mapping[str, str]]) -> str:
+    """The column that bins are for: the only one, else the only one of numbers, of many different ones if there are several."""
+    if len(by_column) == 1:
+        return next(iter(by_column))
+    numeric = [column for column, values in by_column.items() if _numbers(values) is not None]
+    many = [column for column in numeric if len(set(by_column[column].values())) > GROUPS_AT_MOST]
+    candidates = many or numeric
+    if len(candidates) != 1:
+        told = (
+            f"{' and '.join(map(repr, candidates))} hold them" if candidates else f"{', '.join(map(repr, by_column))} hold names"
+        )
+        raise UserError(f"{source}: --bins and --quantiles cut one column of numbers, but {told}. Name one column of numbers.")
+    return candidates[0]
+
+
+def _groups_of(
+    source: object, column: str, values: Mapping[str, str], bins: Sequence[float], quantiles: int | None
+) -> Mapping[str, str]:
+    """The groups that one column makes; see `make_groups`."""
     numbers = _numbers(values)
     cut = numbers is not None and (bool(bins) or len(set(values.values())) > GROUPS_AT_MOST)
     if quantiles is not None and not cut:
@@ -44,18 +169,16 @@ def read_groups(
         )
     if bins and numbers is None:
         odd = next(value for value in values.values() if _number(value) is None)
-        raise UserError(f"{path}: --bins cut numbers, but the column {column!r} holds {odd!r}.")
+        raise UserError(f"{source}: --bins cut numbers, but the column {column!r} holds {odd!r}.")
     different = set(values.values())
     if numbers is not None and cut:
-        groups = in_bins({id_: float(value) for id_, value in values.items()}, bins, quantiles, f"{path}: the column {column!r}")
-    elif len(different) > GROUPS_AT_MOST:
+        return in_bins({id_: float(value) for id_, value in values.items()}, bins, quantiles, f"{source}: the column {column!r}")
+    if len(different) > GROUPS_AT_MOST:
         raise UserError(
-            f"{path}: the column {column!r} holds {len(different)} different values, such as {sorted(different)[0]!r}. Groups are few "
+            f"{source}: the column {column!r} holds {len(different)} different values, such as {min(different)!r}. Groups are few "
             f"(at most {GROUPS_AT_MOST}): name another --group-column."
         )
-    else:
-        groups = values
-    return groups
+    return values
 
 
 def check_quantiles(quantiles: int | None, bins: Sequence[float]) -> None:
@@ -125,32 +248,6 @@ def read_rows(path: Path, mark: str = "\t") -> tuple[list[str], list[tuple[int, 
     return names, rows
 
 
-def _column(path: Path, column: str, only: Collection[str] | None) -> dict[str, str]:
-    if not path.is_file():
-        raise UserError(
-            f"{path}: {why_no_file(path)}. It names each case's group: tab-separated, a column participant_id and a column {column!r}."
-        )
-    names, rows = read_rows(path, "," if path.suffix == ".csv" else "\t")
-    for needed in ("participant_id", column):
-        if needed not in names:
-            raise UserError(
-                f"{path}: has no column {needed!r}; its columns are {', '.join(map(repr, names)) or 'none'}. See --group-column."
-            )
-    groups: dict[str, str] = {}
-    for line, row in rows:
-        id_, group = row["participant_id"], (row[column] or "").strip()
-        if only is not None and id_ not in only:
-            continue
-        if id_ in groups:
-            raise UserError(f"{path}, line {line}: the case {id_!r} is listed twice.")
-        if group in ("", "n/a"):
-            raise UserError(
-                f"{path}, line {line}: the case {id_!r} has no group in the column {column!r}. Fill it in or leave the case out."
-            )
-        groups[id_] = group
-    return groups
-
-
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -159,7 +256,7 @@ def _number(text: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _numbers(values: dict[str, str]) -> list[float] | None:
+def _numbers(values: Mapping[str, str]) -> list[float] | None:
     numbers = [_number(value) for value in values.values()]
     finite = [number for number in numbers if number is not None]
     return finite if len(finite) == len(numbers) else None

@@ -352,6 +352,8 @@ def run(
     What can be refused is refused before any image is decoded, which may take an hour.
     """
     check_listing(listing)
+    for note in listing.notes:
+        display.note(note)
     if preset.images and len(listing.images) > preset.images:
         everything, listing = len(listing.images), part_of(listing, preset.images)
         display.note(f"Of {everything} images {len(listing.images)} are taken, as many as the preset has.")

@@ -12,8 +12,9 @@ import tyro
 from jaxal import hosts
 from jaxal.data.cases import Splits, by_stratum, initial_set, split
 from jaxal.data.crops import random_crop
+from jaxal.data.groups import Grouping
 from jaxal.data.guesses import as_trained
-from jaxal.data.images.masks import Grouping, MaskListing, find_masks
+from jaxal.data.images.masks import MaskListing, find_masks
 from jaxal.data.images.segmented import SegmentedConfig, SegmentedImages, make_new, make_segmented
 from jaxal.data.parts import within_parts
 from jaxal.data.stream import kept
@@ -114,7 +115,7 @@ def choose_sizes(arguments: MaskArguments, preset: MaskPreset) -> MaskPreset:
 def read_listing(arguments: MaskArguments) -> MaskListing:
     """The images of the folder that was asked for."""
     assert arguments.data is not None
-    return find_masks(arguments.data, arguments.instances, grouping=Grouping(arguments.group_column, (), None))
+    return find_masks(arguments.data, arguments.instances, grouping=Grouping(arguments.group_column))
 
 
 def read_images(listing: MaskListing, folder: Path, preset: MaskPreset, display: terminal.Display) -> SegmentedImages:

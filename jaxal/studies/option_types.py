@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from jaxal.errors import UserError
+
 
 def _whole(words: list[str]) -> int:
     try:
@@ -27,6 +29,21 @@ Reals = Annotated[tuple[float, ...], tyro.conf.arg(metavar="NUMBER...")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...", help_behavior_hint="")]
 Place = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+
+
+Edges = Annotated[tuple[str, ...], tyro.conf.arg(metavar="EDGE...", help_behavior_hint="")]
+
+
+def edges(bins: Sequence[str]) -> tuple[float, ...]:
+    """`60 75` or `60,75` as two numbers.
+
+    Raises:
+      UserError: one is no number.
+    """
+    try:
+        return tuple(float(edge) for edge in split(bins))
+    except ValueError as error:
+        raise UserError(f"--bins is {' '.join(bins)}; it takes numbers, such as 60 75 or 60,75.") from error
 
 
 def split(names: Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import pytest
 import tiny
 from folders import table
 
-from jaxal.data.groups import read_groups
+from jaxal.data.groups import check_several, make_groups, read_groups
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.errors import UserError
 
@@ -94,3 +94,56 @@ def test_one_group_or_none_is_legal(tmp_path, change, groups, column):
     change(folder / "participants.tsv")
     ready = make_ready(folder, tmp_path / "prepared", FolderConfig())
     assert (ready.dataset.groups, ready.group_column) == (groups, column)
+
+
+PEOPLE = {
+    f"p{place:02d}": {"sex": sex, "age": str(age), "site": site}
+    for place, (sex, age, site) in enumerate([("F", 20, "a"), ("F", 70, "b"), ("M", 59, "a"), ("M", 60, "a")])
+}
+
+
+def test_each_combination_of_several_columns_is_a_group():
+    assert list(make_groups("the table", PEOPLE, ("sex", "age"), (60,)).values()) == ["F, <60", "F, >=60", "M, <60", "M, >=60"]
+    assert list(make_groups("the table", PEOPLE, ("site", "sex")).values()) == ["a, F", "b, F", "a, M", "a, M"]
+    many = {str(place): {"code": str(place % 2), "age": str(place)} for place in range(14)}
+    of_many = set(make_groups("the table", many, ("code", "age"), quantiles=3).values())
+    assert of_many == {f"{code}, {age}" for code in "01" for age in ("<4.33333", "4.33333-8.66667", ">=8.66667")}
+
+
+@pytest.mark.parametrize(
+    ("columns", "bins", "message"),
+    [
+        (("sex", "site"), (60,), "the table: --bins and --quantiles cut one column of numbers, but 'sex', 'site' hold names"),
+        (("age", "code"), (60,), "cut one column of numbers, but 'age' and 'code' hold them"),
+        (("sex", "id"), (), "the columns 'sex', 'id' make 14 groups, such as 'F, t'. Groups are few .at most 12"),
+    ],
+)
+def test_columns_that_do_not_go_together(columns, bins, message):
+    people = {name: {**row, "code": str(place)} for place, (name, row) in enumerate(PEOPLE.items())}
+    if "id" in columns:
+        people = {str(place): {"sex": "FM"[place % 2], "id": "tuvwxyz"[place // 2]} for place in range(14)}
+    with pytest.raises(UserError, match=message):
+        make_groups("the table", people, columns, bins)
+
+
+def test_scans_take_several_columns_and_a_name_with_a_comma(tmp_path):
+    path = tmp_path / "participants.tsv"
+    path.write_text("participant_id\tsex\tage, years\np0\tF\t30\np1\tM\t70\np2\tM\t20\n")
+    assert list(read_groups(path, "age, years", (60,)).values()) == ["<60", ">=60", "<60"]
+    with pytest.raises(UserError, match="has no column 'age'"):
+        read_groups(path, "sex,age")
+    path.write_text("participant_id\tsex\tage\np0\tF\t30\np1\tM\t70\np2\tM\tn/a\n")
+    assert read_groups(path, "sex, age", (60,), only={"p0", "p1"}) == {"p0": "F, <60", "p1": "M, >=60"}
+    with pytest.raises(UserError, match=r"line 4: the case 'p2' has no group in the column 'age'. Fill it in"):
+        read_groups(path, "sex,age", (60,))
+
+
+def test_one_group_is_told_of_where_several_are_needed():
+    check_several(["F", "M", "F"], "sex")
+    for groups, told in (
+        (["F", "F"], "all 2 cases are of the group 'F'"),
+        (["", ""], "no case has a group"),
+        ([], "no case has a group"),
+    ):
+        with pytest.raises(UserError, match=f"--group-column sex: {told}, and at least two groups are needed"):
+            check_several(groups, "sex")

@@ -6,7 +6,8 @@ import re
 import pytest
 from mask_folders import HEAD, glas, isic, numbers_of, pairs, picture, save
 
-from jaxal.data.images.masks import Grouping, find_masks, holds_masks
+from jaxal.data.groups import Grouping
+from jaxal.data.images.masks import find_masks, holds_masks
 from jaxal.errors import UserError
 
 

@@ -3,10 +3,7 @@
 Kaggle's diabetic retinopathy detection (kaggle.com/c/diabetic-retinopathy-detection)
     DIR/trainLabels.csv               image,level
     DIR/train/10_left.jpeg            or beside the table; both eyes are one subject
-ISIC 2018, task 3 (challenge.isic-archive.com/data)
-    DIR/ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv      image,MEL,NV,BCC,AKIEC,BKL,DF,VASC
-    DIR/ISIC2018_Task3_Training_Input/ISIC_0024306.jpg
-    DIR/ISIC2018_Task3_Training_LesionGroupings.csv                                      perhaps; a lesion is one subject
+ISIC 2018, task 3, and ISIC 2019 (`isic.py` shows both)
 MedMNIST
     FILE.npz                          {train,val,test}_{images,labels}
 A table
@@ -15,74 +12,78 @@ Folders
     DIR/CLASS/IMAGE.png               one folder a class
 """
 
-import csv
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jaxal.data.groups import GROUPS_AT_MOST, columns_of
+from jaxal.data.groups import Grouping, columns_named, columns_of
+from jaxal.data.images import isic
 from jaxal.data.images.listing import CLASSES_AT_MOST, Listed, Listing
+from jaxal.data.images.tables import ENDINGS, file_of, files_by_stem, read_table_rows, with_groups
 from jaxal.errors import UserError
 from jaxal.files import path_within
 
-ENDINGS = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 UNREAD = (".gif", ".dcm", ".heic", ".avif", ".jp2", ".ppm", ".pgm", ".nii", ".nii.gz")  # images, too, and so not passed over
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}  # names of folders that are no classes
 RETINOPATHY_CLASSES = ("no DR", "mild", "moderate", "severe", "proliferative")
-SKIN_CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 RETINOPATHY_MEANT = (
     "Diabetic retinopathy: download train.zip and trainLabels.csv of kaggle.com/c/diabetic-retinopathy-detection, and give as --data a folder that "
     "holds trainLabels.csv (image,level) and the images as train/10_left.jpeg, or beside the table."
 )
-SKIN_MEANT = (
-    "Skin lesions: download the training data and ground truth of task 3 of ISIC 2018 (challenge.isic-archive.com/data/#2018), and give as --data a "
-    "folder that holds ISIC2018_Task3_Training_GroundTruth.csv (image,MEL,NV,BCC,AKIEC,BKL,DF,VASC; in a folder of its own or not), "
-    "ISIC2018_Task3_Training_Input/ISIC_0024306.jpg and so on, and ISIC2018_Task3_Training_LesionGroupings.csv, without which images of one lesion may "
-    "be in two splits."
-)
 MEANT = (
-    "--data expects a table images.csv (path,label), one folder a class, a MedMNIST .npz, Kaggle's diabetic retinopathy (trainLabels.csv) or ISIC 2018, "
-    "task 3 (ISIC2018_Task3_Training_GroundTruth.csv)."
+    "--data expects a table images.csv (path,label), one folder a class, a MedMNIST .npz, Kaggle's diabetic retinopathy (trainLabels.csv), ISIC 2018, "
+    f"task 3 ({isic.TRUTH}) or ISIC 2019 ({isic.TRUTH_2019})."
 )
 
 
-def find_images(folder: Path, group_column: str | None = None) -> Listing:
+def find_images(folder: Path, grouping: Grouping | None = None) -> Listing:
     """Finds the images of a folder in any of the layouts.
 
     Args:
       folder: the data set, or a MedMNIST file.
-      group_column: of `images.csv`, the column that names each image's group of patients.
+      grouping: of patients, by columns of `images.csv` or of ISIC 2019's metadata.
 
     Raises:
       UserError: it is in none of the layouts, or a table does not fit; the message names file and line.
     """
-    if group_column == "":
-        raise UserError("--group-column is empty; it takes the name of a column of images.csv.")
+    grouping = grouping or Grouping()
+    _check_grouping(grouping)
     if folder.suffix == ".npz" and folder.is_file():
         listing = read_medmnist(folder)
     elif not folder.is_dir():
         raise UserError(f"--data {folder}: no such folder.")
     elif (folder / "images.csv").is_file():
-        return read_table(folder, group_column)
+        return read_table(folder, grouping)
     elif (folder / "trainLabels.csv").is_file():
         listing = read_retinopathy(folder)
-    elif _isic_table(folder) is not None:
-        listing = read_skin_lesions(folder)
+    elif isic.find_table(folder, isic.TRUTH):
+        listing = isic.read_skin_lesions(folder)
+    elif isic.find_table(folder, isic.TRUTH_2019):
+        return isic.read_skin_lesions_2019(folder, grouping)
     else:
         listing = read_folders(folder)
-    if group_column:
+    if grouping.column:
         raise UserError(
-            f"--group-column names a column of images.csv; {folder} is in the layout {listing.layout}, which has no groups."
+            f"--group-column names a column of images.csv or of ISIC 2019's metadata; {folder} is in the layout {listing.layout}, which has no groups."
         )
     return listing
 
 
+def _check_grouping(grouping: Grouping) -> None:
+    """Makes sure that nothing is asked of groups that no column names."""
+    if grouping.column == "":
+        raise UserError("--group-column is empty; it takes the name of a column of the table.")
+    given = {"bins": bool(grouping.bins), "quantiles": bool(grouping.quantiles), "without-group": grouping.without != "refuse"}
+    if not grouping.column and (idle := [name for name, is_given in given.items() if is_given]):
+        raise UserError(f"--{idle[0]} is about groups, and no --group-column names them. Name one, or leave --{idle[0]} out.")
+
+
 def is_known_layout(folder: Path) -> bool:
     """Whether a folder is in a layout whose table tells every image's class."""
-    return (folder / "trainLabels.csv").is_file() or _isic_table(folder) is not None
+    return (folder / "trainLabels.csv").is_file() or any(isic.find_table(folder, name) for name in (isic.TRUTH, isic.TRUTH_2019))
 
 
 def read_retinopathy(folder: Path) -> Listing:
@@ -91,77 +92,47 @@ def read_retinopathy(folder: Path) -> Listing:
     if not table.is_file():
         raise UserError(f"{folder}: holds no trainLabels.csv. {RETINOPATHY_MEANT}")
     files = files_by_stem(folder / "train" if (folder / "train").is_dir() else folder)
-    for source, row in _rows(table, ("image", "level")):
+    for source, row in read_table_rows(table, ("image", "level")):
         level = row["level"]
         if level not in [str(number) for number in range(len(RETINOPATHY_CLASSES))]:
             raise UserError(
                 f"{source}: the level of {row['image']!r} is {level!r}; it must be 0 to {len(RETINOPATHY_CLASSES) - 1}."
             )
         subject = row["image"].rpartition("_")[0] or row["image"]
-        file = _file_of(row["image"], files, source)
+        file = file_of(row["image"], files, source)
         images.append(Listed(row["image"], RETINOPATHY_CLASSES[int(level)], "", subject, file, source))
     return Listing("Kaggle diabetic retinopathy", RETINOPATHY_CLASSES, tuple(sorted(images)))
 
 
-def read_skin_lesions(folder: Path) -> Listing:
-    """ISIC 2018, task 3: seven kinds of lesion."""
-    table, images = _isic_table(folder), []
-    if table is None:
-        raise UserError(f"{folder}: holds no ISIC2018_Task3_Training_GroundTruth.csv. {SKIN_MEANT}")
-    inside = folder / "ISIC2018_Task3_Training_Input"
-    files = files_by_stem(inside if inside.is_dir() else folder)
-    lesions = {}
-    for groupings in folder.rglob("ISIC2018_Task3_Training_LesionGroupings.csv"):
-        lesions = {row["image"]: row["lesion_id"] for _, row in _rows(groupings, ("image", "lesion_id"))}
-    for source, row in _rows(table, ("image", *SKIN_CLASSES)):
-        marked = [name for name in SKIN_CLASSES if row[name] in ("1", "1.0")]
-        if len(marked) != 1:
-            raise UserError(f"{source}: {row['image']!r} has {len(marked)} classes marked with 1; it must have one.")
-        file = _file_of(row["image"], files, source)
-        images.append(Listed(row["image"], marked[0], "", lesions.get(row["image"], row["image"]), file, source))
-    return Listing("ISIC 2018, task 3", SKIN_CLASSES, tuple(sorted(images)))
-
-
-def read_table(folder: Path, group_column: str | None = None, need_labels: bool = True, table: Path | None = None) -> Listing:
+def read_table(folder: Path, grouping: Grouping | None = None, need_labels: bool = True, table: Path | None = None) -> Listing:
     """A table of paths and classes; classes are numbered in alphabetical order, numbers by size.
 
     Args:
       folder: that paths are relative to.
-      group_column: names each image's group of patients.
+      grouping: of patients, by columns of the table.
       need_labels: whether every line must have a class; else there may be none, and a column `group` need not be asked for by name.
       table: `images.csv` in the folder when left out.
 
     Raises:
       UserError: a column or a value is missing, or there are too many groups.
     """
-    table, images = table or folder / "images.csv", []
-    if group_column is None and not need_labels and "group" in columns_of(table, ","):
-        group_column = "group"
-    needed = ("path", *(["label"] if need_labels else []), *([group_column] if group_column else []))
-    for source, row in _rows(table, needed):
+    table, grouping, images = table or folder / "images.csv", grouping or Grouping(), []
+    names = columns_of(table, ",") if grouping.column or not need_labels else []
+    if grouping.column is None and "group" in names:
+        grouping = grouping._replace(column="group")
+    columns = columns_named(grouping.column, names) if grouping.column else ()
+    rows = {}
+    for source, row in read_table_rows(table, ("path", *(["label"] if need_labels else [])), columns):
         file = path_within(folder, row["path"], source)
         if "\\" in row["path"] and not file.exists():
             raise UserError(
                 f"{source}: the path {row['path']!r} is written with backslashes. Write it with /, which all systems understand."
             )
-        images.append(
-            Listed(
-                row["path"],
-                row["label"] if need_labels else row.get("label", ""),
-                row[group_column] if group_column else "",
-                row.get("subject") or row["path"],
-                file,
-                source,
-            )
-        )
-    groups = {image.group for image in images}
-    if len(groups) > GROUPS_AT_MOST:
-        raise UserError(
-            f"{table}: the column {group_column!r} holds {len(groups)} different values. Groups are few (at most {GROUPS_AT_MOST}): join them, "
-            "or name another --group-column."
-        )
-    classes = sorted({image.category for image in images} - {""}, key=_numbers_by_size)
-    return Listing("images.csv", tuple(classes), tuple(sorted(images)))
+        images.append(Listed(row["path"], row.get("label", ""), "", row.get("subject") or row["path"], file, source))
+        rows[row["path"]] = row
+    found, notes = with_groups(table, images, rows, columns, grouping)
+    classes = sorted({image.category for image in found} - {""}, key=_numbers_by_size)
+    return Listing("images.csv", tuple(classes), tuple(sorted(found)), notes=notes)
 
 
 def read_folders(folder: Path) -> Listing:
@@ -241,64 +212,6 @@ def read_medmnist(file: Path) -> Listing:
         Listed(f"{place:0{width}d}", str(label), source=f"{file}, image {place}") for place, label in enumerate(labels)
     )
     return Listing("MedMNIST", tuple(str(number) for number in range(int(labels.max()) + 1)), images, pixels)
-
-
-def _isic_table(folder: Path) -> Path | None:
-    return next(iter(sorted(folder.rglob("ISIC2018_Task3_Training_GroundTruth.csv"))), None)
-
-
-def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """The lines of a table, each with a text that says where it stands."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            _check_head(table, list(reader.fieldnames or []), columns)
-            for row in reader:
-                source = f"{table}, line {reader.line_num}"
-                if None in row:
-                    raise UserError(
-                        f"{source}: has more fields than there are columns. Put fields that hold a comma into double quotes."
-                    )
-                empty = [name for name in columns if not (row[name] or "").strip()]
-                if empty:
-                    raise UserError(f"{source}: the column {empty[0]!r} is empty.")
-                yield source, {name: (value or "").strip() for name, value in row.items() if name}
-            if reader.line_num < 2:
-                raise UserError(f"{table}: holds no lines below its head.")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: cannot be read ({error}). Save it as comma-separated text in UTF-8.") from error
-
-
-def _check_head(table: Path, names: Sequence[str], columns: Sequence[str]) -> None:
-    others = {";": "semicolons", "\t": "tabs"}
-    if len(names) == 1 and (separated := next((others[mark] for mark in others if mark in names[0]), None)):
-        raise UserError(f"{table}: its columns are separated by {separated}; save it with commas.")
-    if missing := [name for name in columns if name not in names]:
-        listed = ", ".join(map(repr, names)) or "none"
-        raise UserError(f"{table}: has no column {missing[0]!r}; its columns are {listed}. Rename one of them, or add it.")
-
-
-def files_by_stem(folder: Path) -> dict[str, Path]:
-    """The image files of a folder by their names without ending.
-
-    Raises:
-      UserError: two differ in nothing but their ending.
-    """
-    by_stem: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
-            if path.stem in by_stem:
-                raise UserError(
-                    f"{path}: {by_stem[path.stem].name} beside it has the same name but for its ending. Remove one of them."
-                )
-            by_stem[path.stem] = path
-    return by_stem
-
-
-def _file_of(id_: str, files: Mapping[str, Path], source: str) -> Path:
-    if id_ not in files:
-        raise UserError(f"{source}: names the image {id_!r}, but there is no such file ({', '.join(ENDINGS)}).")
-    return files[id_]
 
 
 def _numbers_by_size(name: str) -> tuple[int, float, str]:

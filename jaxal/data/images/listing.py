@@ -42,12 +42,14 @@ class Listing(NamedTuple):
       classes: in the order of their numbers.
       images: sorted by id.
       pixels: of all images, `[images, height, width(, channels)]` uint8, in that order, where they came as an array.
+      notes: what whoever works with them should know, such as how many were left out.
     """
 
     layout: str
     classes: tuple[str, ...]
     images: tuple[Listed, ...]
     pixels: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def check_listing(listing: Listing) -> None:

@@ -21,9 +21,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxal.data.groups import columns_of, read_groups, read_rows
+from jaxal.data.groups import Grouping, columns_of, read_groups, read_rows
 from jaxal.data.images.class_names import DEFAULT, ClassNames, read_class_names
-from jaxal.data.images.layouts import ENDINGS, UNREAD, files_by_stem
+from jaxal.data.images.layouts import UNREAD
+from jaxal.data.images.tables import ENDINGS, files_by_stem
 from jaxal.errors import UserError
 
 MARKS = ("_anno", "_mask", "_segmentation", "_label")  # at the end of a mask's name, however it is spelt
@@ -69,19 +70,6 @@ class MaskListing(NamedTuple):
     names: ClassNames
     instances: bool
     images: tuple[Masked, ...]
-
-
-class Grouping(NamedTuple):
-    """Which column names the groups, and how numbers there are cut; see `groups.read_groups`.
-
-    Attributes:
-      column: `group`, if there is one, when left out; of GlaS ` grade (GlaS)`.
-      bins, quantiles: edges, or the number of groups of equal size.
-    """
-
-    column: str | None = None
-    bins: Sequence[float] = ()
-    quantiles: int | None = None
 
 
 def find_masks(

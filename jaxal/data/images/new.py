@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxal.data.images.decoded import ImageSet, decode
-from jaxal.data.images.layouts import ENDINGS
 from jaxal.data.images.listing import Listed
+from jaxal.data.images.tables import ENDINGS
 from jaxal.errors import UserError
 from jaxal.types import Case, Example, Label
 

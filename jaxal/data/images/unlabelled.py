@@ -10,8 +10,10 @@ Folders
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxal.data.groups import Grouping
 from jaxal.data.images.decoded import Listed, Listing
-from jaxal.data.images.layouts import ENDINGS, UNREAD, read_table
+from jaxal.data.images.layouts import UNREAD, read_table
+from jaxal.data.images.tables import ENDINGS
 from jaxal.errors import UserError
 
 
@@ -29,7 +31,7 @@ def find_unlabelled(data: Path, classes: Sequence[str], group_column: str | None
     folder = data.parent if data.suffix == ".csv" else data
     table = data if data.suffix == ".csv" else folder / "images.csv"
     if table.is_file():
-        listing = read_table(folder, group_column, need_labels=False, table=table)
+        listing = read_table(folder, Grouping(group_column), need_labels=False, table=table)
     elif group_column:
         raise UserError(f"--group-column names a column of images.csv, and {folder} holds no such table.")
     else:

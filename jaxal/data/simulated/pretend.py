@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxal.data.images.layouts import RETINOPATHY_CLASSES, SKIN_CLASSES
+from jaxal.data.images.isic import SKIN_CLASSES
+from jaxal.data.images.layouts import RETINOPATHY_CLASSES
 
 SIDE = 48
 SHARES = (0.4, 0.2, 0.2, 0.1, 0.1)  # of the retinopathy's grades; of the lesions each has as many

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from jaxal.data.cases import file_fingerprint
+from jaxal.data.groups import Grouping
 from jaxal.data.images.decoded import Frozen, check_alike, is_colour, make_images
 from jaxal.data.images.layouts import find_images, is_known_layout
 from jaxal.data.images.listing import Listing, check_files
@@ -41,7 +42,7 @@ def find(asked: Beginning) -> Found:
     root = asked.data if asked.data.is_dir() else asked.data.parent
     column = asked.folder.group_column
     if asked.data.is_dir() and is_known_layout(asked.data):
-        listing = find_images(asked.data, column)
+        listing = find_images(asked.data, Grouping(column))
         if asked.labels and set(asked.labels) != set(listing.classes):
             raise UserError(
                 f"--labels names {', '.join(asked.labels)}, but {root} has {', '.join(listing.classes)}. Leave it out."
