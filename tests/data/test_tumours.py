@@ -44,7 +44,7 @@ def test_groups_follow_each_other_as_evenly_as_their_shares_allow():
 def test_the_enhancing_volume_decides_the_group(edge_mm3):
     config = dataclasses.replace(QUIET, edge_mm3=edge_mm3)
     for small, (low, high) in {True: (1 / 6, 7 / 8), False: (9 / 8, 4)}.items():
-        volumes = [volume(patient, ENHANCING) for patient in of_group(small, config, 3)]
+        volumes = [volume(patient, ENHANCING) for patient in of_group(small, config, 2)]
         assert all(low * edge_mm3 - 50 < mm3 < min(high * edge_mm3, 18_000) + 150 for mm3 in volumes)  # to some voxels of 16 mm³
         assert all((mm3 < edge_mm3) == small for mm3 in volumes)
 
