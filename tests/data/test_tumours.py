@@ -44,14 +44,15 @@ def test_groups_follow_each_other_as_evenly_as_their_shares_allow():
 def test_the_enhancing_volume_decides_the_group(edge_mm3):
     config = dataclasses.replace(QUIET, edge_mm3=edge_mm3)
     for small, (low, high) in {True: (1 / 6, 7 / 8), False: (9 / 8, 4)}.items():
-        volumes = [volume(patient, ENHANCING) for patient in of_group(small, config, 3)]
-        assert all(low * edge_mm3 - 50 < mm3 < high * edge_mm3 + 150 for mm3 in volumes)  # to some voxels of 16 mm³
+        volumes = [volume(patient, ENHANCING) for patient in of_group(small, config, 2)]
+        assert all(low * edge_mm3 - 50 < mm3 < min(high * edge_mm3, 18_000) + 150 for mm3 in volumes)  # to some voxels of 16 mm³
         assert all((mm3 < edge_mm3) == small for mm3 in volumes)
 
 
 def test_an_edge_that_the_box_cannot_hold_is_refused():
-    with pytest.raises(UserError, match=r"edge_mm3 is 40000, so a patient would have .* mm³ of enhancing tumour"):
-        of_group(False, dataclasses.replace(QUIET, edge_mm3=40_000.0), 1)
+    for edge_mm3 in (900.0, 11_000.0):
+        with pytest.raises(UserError, match=f"edge_mm3 is {edge_mm3:g}; expected 1000 to 10000 mm³"):
+            TumoursConfig(cases=1, edge_mm3=edge_mm3)
 
 
 def test_a_patient_depends_on_the_seed_and_its_number_alone(both):

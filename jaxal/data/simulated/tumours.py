@@ -6,7 +6,7 @@ core's outer shell takes up contrast agent and is bright in T1ce alone; what it 
 fluid, and is bright in T2 and FLAIR. Vessels take up contrast agent, too. The tumour displaces nothing, which real ones do.
 
 The volume of enhancing tumour is drawn, and the core grows until it has it. So the two groups lie apart: up to 7/8 of `edge_mm3`, and from
-9/8 of it. Studies of real tumours cut at 7000 mm³; in a box of 80 x 80 x 64 mm 4000 mm³ is as good. A small enhancing volume is not a small copy of a large one: its shell is
+9/8 of it to 18000 mm³ at most. Studies of real tumours cut at 7000 mm³; in a box of 80 x 80 x 64 mm 4000 mm³ is as good. A small enhancing volume is not a small copy of a large one: its shell is
 thinner, open in places, and takes up less contrast agent, as in gliomas of lower grade.
 
 It is no model of disease. It serves to compare strategies and to try out networks, and figures on it say nothing of real tumours.
@@ -38,7 +38,8 @@ THINNEST_MM = 2.2  # the mean thickness of the shell of a small core
 HOLES = {True: 0.40, False: 0.18}  # how much the shell's thickness varies, as a share of it
 UPTAKES = {True: (0.30, 0.55), False: (0.50, 0.90)}  # what contrast agent adds to T1
 REACH_MM = (4.0, 11.0)  # of oedema around the core
-RADIUS_AT_MOST_MM = 24.0  # of a core: a larger one would leave the box
+EDGES_MM3, VOLUME_AT_MOST_MM3 = (1000.0, 10_000.0), 18_000.0  # larger tumours would leave the box
+RADIUS_AT_MOST_MM = 32.0  # of a core, half of the box's shortest side
 SEARCHED = 14  # halvings of the core's radius
 PLACES = 400  # that are tried until one lies in white matter
 
@@ -59,12 +60,15 @@ class TumoursConfig:
       cases: number of patients.
       spacing_mm: voxel size; the box is 80 x 80 x 64 mm.
       small_share: of patients whose enhancing tumour is smaller than the edge; they follow the others as evenly as the share allows.
-      edge_mm3: of the enhancing volume, between the two groups; about 2000 to 7000 mm³ make sense in this box.
+      edge_mm3: of the enhancing volume, between the two groups; about 2000 to 7000 mm³ make sense in this box, 1000 to 10000 are taken.
       subject_mm: root mean square of the subject effect's displacement at full strength.
       noise: standard deviation of the scanner noise as a share of the template's brightest tissue.
       shading: amplitude of each channel's smooth multiplicative intensity field.
       variation: standard deviation of the looks of a tumour's parts, which each patient has of its own.
       seed: of the draws. A patient depends on the seed and its own number alone.
+
+    Raises:
+      UserError: the edge is not within its bounds.
     """
 
     cases: int
@@ -76,6 +80,14 @@ class TumoursConfig:
     shading: float = 0.12
     variation: float = 0.06
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        low, high = EDGES_MM3
+        if not low <= self.edge_mm3 <= high:
+            raise UserError(
+                f"edge_mm3 is {self.edge_mm3:g}; expected {low:g} to {high:g} mm³, since tumours must be seen and fit into the box of "
+                "80 x 80 x 64 mm. Choose another edge."
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -116,11 +128,7 @@ def is_small(config: TumoursConfig, index: int) -> bool:
 
 
 def simulate(config: TumoursConfig, index: int) -> Patient:
-    """Simulates one patient; patient `index` is the same however many there are.
-
-    Raises:
-      UserError: the box holds no tumour of the volume that was drawn.
-    """
+    """Simulates one patient; patient `index` is the same however many there are."""
     rng, small = np.random.default_rng([config.seed, 3, index]), is_small(config, index)
     anatomy, mask = _anatomy(config, brain.truncated(rng, 3.5, brain.SUBJECT_COMPONENTS))
     parts = _tumour(config, rng, anatomy, mask, small)
@@ -167,13 +175,9 @@ def _spline(knots: int, size: int) -> np.ndarray:
 
 
 def _tumour(config: TumoursConfig, rng: np.random.Generator, anatomy: np.ndarray, mask: np.ndarray, small: bool) -> Parts:
-    """A tumour whose enhancing volume is what was drawn for its group.
-
-    Raises:
-      UserError: the box holds no such tumour.
-    """
-    low, high = np.log(config.edge_mm3 * np.array(VOLUMES[small]))
-    wanted = float(np.exp(rng.uniform(low, high)))
+    """A tumour whose enhancing volume is what was drawn for its group, to some voxels."""
+    low, high = np.minimum(config.edge_mm3 * np.array(VOLUMES[small]), VOLUME_AT_MOST_MM3)
+    wanted = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     share, reach = rng.uniform(*SHELLS[small]), rng.uniform(*REACH_MM)
     axes = np.exp(0.15 * brain.truncated(rng, 2.0, 3))
     bumps = 0.11 * smooth_field(rng, config.shape, 16.0) + 0.05 * smooth_field(rng, config.shape)
@@ -183,7 +187,7 @@ def _tumour(config: TumoursConfig, rng: np.random.Generator, anatomy: np.ndarray
     centre = _centre(config, rng, anatomy, mask, margin_mm=8.0 + np.cbrt(solid))
     points = (np.indices(config.shape) + 0.5) * config.spacing_mm - centre.reshape(3, 1, 1, 1)
     distance = np.sqrt(((points / axes.reshape(3, 1, 1, 1)) ** 2).sum(0))
-    voxel = config.spacing_mm**3
+    voxel_mm3 = config.spacing_mm**3
 
     def core(radius: float) -> tuple[np.ndarray, np.ndarray]:
         """The core's enhancing shell and what is within, as depths in mm below their outlines; negative outside."""
@@ -194,13 +198,8 @@ def _tumour(config: TumoursConfig, rng: np.random.Generator, anatomy: np.ndarray
     smallest, largest = 0.0, RADIUS_AT_MOST_MM
     for _ in range(SEARCHED):
         radius = (smallest + largest) / 2
-        enough = np.count_nonzero(core(radius)[0] > 0) * voxel >= wanted
+        enough = np.count_nonzero(core(radius)[0] > 0) * voxel_mm3 >= wanted
         smallest, largest = (smallest, radius) if enough else (radius, largest)
-    if largest == RADIUS_AT_MOST_MM:
-        raise UserError(
-            f"edge_mm3 is {config.edge_mm3:g}, so a patient would have {wanted:.0f} mm³ of enhancing tumour, which the box of 80 x 80 x 64 mm does not "
-            "hold. Choose an edge of at most about 7000."
-        )
     enhancing, necrotic = core(largest)
     white = ndimage.gaussian_filter(np.clip((anatomy - GREY) / (WHITE - GREY), 0, 1), 2.5 / config.spacing_mm)
     spread = (largest + reach * (0.45 + 1.1 * white)) * (1 + bumps + fingers * reach / (largest + reach)) - distance
@@ -254,9 +253,6 @@ def write_tumours(config: TumoursConfig, folder: Path, progress: Callable[[int, 
       config: of the patients.
       folder: must not exist.
       progress: called with the number of patients written and of all.
-
-    Raises:
-      UserError: the box holds no tumours of such volumes.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
