@@ -75,20 +75,33 @@ class Inputs(NamedTuple):
     weights: Array | None
 
 
+class Cut(NamedTuple):
+    """How a batch is cut.
+
+    Attributes:
+      pieces: of the examples at hand that yield a gradient of their own, one after the other; None where all come together.
+      axis: name of the devices' axis; None where there is one device.
+    """
+
+    pieces: int | None = None
+    axis: str | None = None
+
+
+WHOLE = Cut()
+
+
 class Course(NamedTuple):
     """How a step goes through its examples.
 
     Attributes:
-      pieces: see `take_step`.
-      turns: their number as XLA knows it.
+      cut: of the batch.
+      turns: number of pieces as XLA knows it.
       clock: steps done, and in all.
-      axis: name of the devices' axis, or None.
     """
 
-    pieces: int | None
+    cut: Cut
     turns: Array
     clock: Clock
-    axis: str | None
 
 
 def gradient_of(
@@ -114,7 +127,7 @@ def gradient_of(
       cohort: their groups; None where all weigh alike.
       course: how they are gone through.
     """
-    count, axis = batch.image.shape[0], course.axis
+    count, axis = batch.image.shape[0], course.cut.axis
     devices, place = (1, 0) if axis is None else (jax.lax.axis_size(axis), jax.lax.axis_index(axis))
     keys = [jax.random.split(jax.random.fold_in(key, purpose), count * devices) for purpose in (0, 1)]
     augment_keys, mask_keys = (jax.lax.dynamic_slice_in_dim(part, place * count, count) for part in keys)
@@ -126,7 +139,7 @@ def gradient_of(
         weights = None
     inputs = Inputs(augment_keys, mask_keys, batch, weights)
     losses, shares = None, None
-    if course.pieces is None:
+    if course.cut.pieces is None:
         gradients, shares = _together(recipe, params, course, inputs, weigh)
     else:
         gradients, losses = _one_by_one(recipe, params, course, inputs)
@@ -135,7 +148,7 @@ def gradient_of(
     if weigh and losses is not None:
         of_pieces, shares = weigh(losses if axis is None else jax.lax.all_gather(losses, axis, tiled=True))
         gradients = jax.tree.map(lambda part: part * of_pieces.reshape(-1, *[1] * (part.ndim - 1)), gradients)
-    total = (course.pieces or 1) * devices
+    total = (course.cut.pieces or 1) * devices
     return jax.tree.map(
         lambda part: functools.reduce(jnp.add, (part[piece] for piece in range(total))) / total, gradients
     ), shares
@@ -182,7 +195,7 @@ def _together(
     if weigh is None:
         gradient, shares = jax.grad(_loss, 1)(recipe, params, course.clock, inputs), None
     else:
-        axis = course.axis
+        axis = course.cut.axis
 
         def robust(params: Params) -> tuple[Array, Shares]:
             losses = _losses(recipe, params, course.clock, inputs)
@@ -198,7 +211,7 @@ def _together(
 
 def _one_by_one(recipe: Recipe, params: Params, course: Course, inputs: Inputs) -> tuple[Params, Array | None]:
     """Each piece's own gradient, `[pieces, ...]`, one after the other; and, where weights follow from them, the losses, `[pieces]`."""
-    pieces = course.pieces
+    pieces = course.cut.pieces
     assert pieces is not None and (recipe.dro is None or len(inputs.mask_keys) == pieces)
     parts = jax.tree.map(lambda part: part.reshape(pieces, part.shape[0] // pieces, *part.shape[1:]), inputs)
     of_piece = jax.grad(_loss, 1) if recipe.dro is None else jax.value_and_grad(_loss, 1)

@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxal.training.averaging import Averaging, averaged
 from jaxal.training.config import TrainingConfig
-from jaxal.training.gradient import Course, Recipe, gradient_of
+from jaxal.training.gradient import WHOLE, Course, Cut, Recipe, gradient_of
 from jaxal.training.weighting import Cohort, Shares, first_shares
 from jaxal.types import Example, Params
 
@@ -66,7 +66,7 @@ def compiled_step(recipe: Recipe, mesh: Mesh) -> jax.stages.Wrapped:
     def on_each(
         state: TrainState, key: Array, batch: Example, steps: Array, peak_rate: Array, cohort: Cohort | None
     ) -> TrainState:
-        return take_step(recipe, state, key, batch, steps, peak_rate, cohort, pieces, "examples")
+        return take_step(recipe, state, key, batch, steps, peak_rate, cohort, Cut(pieces, "examples"))
 
     in_specs = (P(), P(), P("examples"), P(), P(), Cohort(P("examples"), P("examples"), P()) if recipe.weighs else None)
     return jax.jit(jax.shard_map(on_each, mesh=mesh, check_vma=False, in_specs=in_specs, out_specs=P()), donate_argnums=0)
@@ -80,8 +80,7 @@ def take_step(
     steps: Array,
     peak_rate: Array,
     cohort: Cohort | None = None,
-    pieces: int | None = None,
-    axis: str | None = None,
+    cut: Cut = WHOLE,
 ) -> TrainState:
     """One optimizer step.
 
@@ -93,14 +92,13 @@ def take_step(
       steps: in all, integer.
       peak_rate: largest learning rate; with a decay by epochs the rate itself.
       cohort: the examples' groups of patients; None where all examples weigh alike.
-      pieces: of the examples at hand that yield a gradient of their own, one after the other; without it all come together.
-      axis: name of the devices' axis, if there are several.
+      cut: how the batch is cut into pieces and shared by devices.
     """
     config = recipe.config
     # XLA does not know that this is the number of pieces. It would put a loop of one turn into the program around it, which gives it other
     # last digits than a loop of several.
-    turns = jnp.where(steps >= 0, pieces or 1, 0)
-    course = Course(pieces, turns, (state.step, steps), axis)
+    turns = jnp.where(steps >= 0, cut.pieces or 1, 0)
+    course = Course(cut, turns, (state.step, steps))
     step_key = jax.random.fold_in(key, state.step)
     gradient, shares = gradient_of(recipe, state.params, state.shares, step_key, batch, cohort, course)
     own = state.optimizer.optimizer if isinstance(state.optimizer, Averaging) else state.optimizer

@@ -228,7 +228,7 @@ def test_pieces_yield_the_gradient_of_the_mean_loss(trainer, examples, pieces):
     expected = jax.jit(jax.grad(functools.partial(gradients._loss, trainer._recipe)))(
         params, clock, gradients.Inputs(*keys, batch, None)
     )
-    course = gradients.Course(pieces, jnp.int32(pieces or 1), clock, None)
+    course = gradients.Course(gradients.Cut(pieces), jnp.int32(pieces or 1), clock)
     ours, _ = jax.jit(lambda params: gradients.gradient_of(trainer._recipe, params, None, key, batch, None, course))(params)
     for leaf, plain in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(plain), rtol=0, atol=1e-5 * np.abs(plain).max() + 1e-8)

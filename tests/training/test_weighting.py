@@ -201,7 +201,7 @@ def test_a_robust_step_has_the_gradient_of_the_groups_shares(volumes, of, pieces
     recipe, batch = Trainer(kind, model, config, groups=4)._recipe, stacked(volumes if of == "volumes" else images())
     params, key = jax.jit(model.init)(jax.random.key(0), batch.image[:1]), jax.random.key(1)
     cohort = Cohort(np.array([0, 0, 1, 0], np.int32), np.ones(4, np.float32), SIZES)
-    course = gradients.Course(pieces, jnp.int32(pieces or 1), (jnp.int32(0), jnp.int32(9)), None)
+    course = gradients.Course(gradients.Cut(pieces), jnp.int32(pieces or 1), (jnp.int32(0), jnp.int32(9)))
     ours, shares = jax.jit(lambda params: gradients.gradient_of(recipe, params, first_shares(4), key, batch, cohort, course))(
         params
     )
