@@ -61,10 +61,10 @@ def test_a_field_and_its_negative_undo_each_other():
     fields = brain._fields()
     velocity = jnp.asarray(1.5 * fields.subject[0] / 4.0)
     forth, back = brain.integrate(velocity), brain.integrate(-velocity)
-    there = brain._grid(velocity.shape[1:]) + forth
+    there = brain.grid_points(velocity.shape[1:]) + forth
     again = there + brain.sample(back, there)
     middle = (slice(None), *(slice(6, -6),) * 3)
-    np.testing.assert_allclose(np.asarray(again)[middle], np.asarray(brain._grid(velocity.shape[1:]))[middle], atol=0.02)
+    np.testing.assert_allclose(np.asarray(again)[middle], np.asarray(brain.grid_points(velocity.shape[1:]))[middle], atol=0.02)
 
 
 def test_jacobian_of_a_linear_map():

@@ -19,9 +19,7 @@ of published studies were is not known; `strong` and `weak` are this project's o
 import dataclasses
 import functools
 import json
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -32,6 +30,7 @@ from jax.scipy.ndimage import map_coordinates
 from scipy import ndimage, stats
 
 from jaxal.data.scans.nifti import Volume, write_volume
+from jaxal.files import whole_folder
 
 Array = jax.Array
 Bias = Literal["strong", "weak", "none"]
@@ -148,7 +147,7 @@ def integrate(velocity: Array) -> Array:
     Returns:
       Displacement `[3, x, y, z]` in voxels: the flow of the field after unit time is `x -> x + displacement(x)`.
     """
-    grid = _grid(velocity.shape[1:])
+    grid = grid_points(velocity.shape[1:])
     return jax.lax.fori_loop(0, SQUARINGS, lambda _, half: half + sample(half, grid + half), velocity / 2**SQUARINGS)
 
 
@@ -192,7 +191,8 @@ def bias_field(window: np.ndarray, direction: np.ndarray, centre: np.ndarray, sp
     return np.stack([slope[2][1] - slope[1][2], slope[0][2] - slope[2][0], slope[1][0] - slope[0][1]]).astype(np.float32)
 
 
-def _grid(shape: tuple[int, ...]) -> Array:
+def grid_points(shape: tuple[int, ...]) -> Array:
+    """The coordinates of a grid's own voxels, `[3, x, y, z]`."""
     return jnp.stack(jnp.meshgrid(*(jnp.arange(size, dtype=jnp.float32) for size in shape), indexing="ij"))
 
 
@@ -218,7 +218,7 @@ def _fields() -> _Fields:
     return _Fields(subject_basis(window.shape), bias, template.origin_mm)
 
 
-class _Draw(NamedTuple):
+class Draw(NamedTuple):
     """Everything random about one subject. NumPy's streams are the same in every version, so cohorts can be made again."""
 
     subject: np.ndarray  # [components], coefficients of the subject effect
@@ -228,10 +228,11 @@ class _Draw(NamedTuple):
     gain: float  # logarithm of the scanner's gain, in standard deviations
 
 
-def _draw(config: BrainConfig, index: int) -> _Draw:
+def draw_subject(config: BrainConfig, index: int) -> Draw:
+    """Draws all that is random about a subject, whatever the cohort's size."""
     rng = np.random.default_rng([config.seed, index])
     components = _fields().subject.shape[0]
-    return _Draw(
+    return Draw(
         _truncated(rng, 3.5, components),
         float(_truncated(rng, 2.0, 1)[0]),
         rng.standard_normal((2, *config.shape), np.float32),
@@ -246,21 +247,39 @@ def _truncated(rng: np.random.Generator, limit: float, count: int) -> np.ndarray
 
 def simulate(config: BrainConfig, index: int) -> Subject:
     """Simulates one subject of a cohort; subject `index` is the same whatever the cohort's size or bias."""
-    template, fields, draw = load_template(), _fields(), _draw(config, index)
+    draw = draw_subject(config, index)
     biased = index % len(GROUPS) == 1 and config.bias != "none"
     coefficient = BIAS_MEAN[config.bias] + draw.bias if biased else 0.0
+    bias_velocity = -config.bias_mm * coefficient / FIELD_SPACING_MM * _fields().bias
+    velocities = np.stack([subject_velocity(config, draw), bias_velocity])
+    (image, share), jacobian_min = warp(config, ("image", "label"), velocities)
+    return Subject(scan(config, draw, image), np.asarray(share > 0.5, np.uint8), jacobian_min, float(coefficient))
+
+
+def subject_velocity(config: BrainConfig, draw: Draw) -> np.ndarray:
+    """The subject effect's velocity, `[3, x, y, z]` in voxels of the fields' grid."""
     spectrum = np.sqrt(0.8 ** np.arange(len(draw.subject)))
     weights = draw.subject * spectrum / np.linalg.norm(spectrum)
-    subject_velocity = -config.subject_mm / FIELD_SPACING_MM * np.tensordot(weights, fields.subject, 1)
-    bias_velocity = -config.bias_mm * coefficient / FIELD_SPACING_MM * fields.bias
+    return -config.subject_mm / FIELD_SPACING_MM * np.tensordot(weights, _fields().subject, 1)
+
+
+def warp(config: BrainConfig, names: Sequence[str], velocities: np.ndarray) -> tuple[np.ndarray, float]:
+    """Warps parts of the template by velocities of the fields' grid, the first one last, as a subject of the cohort is warped.
+
+    Args:
+      config: whose shape and spacing the result has.
+      names: of the template's volumes.
+      velocities: `[effects, 3, x, y, z]` in voxels of the fields' grid; they pull back, so a volume at x shows what the template has
+        at the end of the flow that begins at x.
+
+    Returns:
+      The volumes, `[names, *config.shape]`, and the smallest Jacobian determinant of the map; it folds where that is not positive.
+    """
     smooth = max(0.0, config.spacing_mm / TEMPLATE_SPACING_MM - 1) * 0.4  # against aliasing in coarser grids
-    volumes = np.stack([_smoothed("image", smooth), _smoothed("label", smooth)])
-    velocities = np.stack([subject_velocity, bias_velocity]).astype(np.float32)
-    first_mm = (BOX_ORIGIN_MM - template.origin_mm).astype(np.float32)
-    (image, share), jacobian_min = _warp(config.shape, volumes, velocities, first_mm, np.float32(config.spacing_mm))
-    return Subject(
-        _scan(config, draw, np.asarray(image)), np.asarray(share > 0.5, np.uint8), float(jacobian_min), float(coefficient)
-    )
+    volumes = np.stack([_smoothed(name, smooth) for name in names])
+    first_mm = (BOX_ORIGIN_MM - load_template().origin_mm).astype(np.float32)
+    warped, jacobian_min = _warp(config.shape, volumes, velocities.astype(np.float32), first_mm, np.float32(config.spacing_mm))
+    return np.asarray(warped), float(jacobian_min)
 
 
 @functools.cache
@@ -277,14 +296,14 @@ def _warp(shape: tuple[int, ...], volumes: Array, velocities: Array, first_mm: A
     is the conjugation by which SimBA moves the effect into the subject's space, written as a pull-back.
     """
     flows = jax.vmap(integrate)(velocities)
-    points = (_grid(shape) * spacing_mm + first_mm.reshape(3, 1, 1, 1)) / FIELD_SPACING_MM
+    points = (grid_points(shape) * spacing_mm + first_mm.reshape(3, 1, 1, 1)) / FIELD_SPACING_MM
     for flow in flows:
         points = points + sample(flow, points)
     jacobian = jacobian_determinant(points * (FIELD_SPACING_MM / spacing_mm))
     return sample(volumes, points * (FIELD_SPACING_MM / TEMPLATE_SPACING_MM)), jacobian.min()
 
 
-def _scan(config: BrainConfig, draw: _Draw, clean: np.ndarray) -> np.ndarray:
+def scan(config: BrainConfig, draw: Draw, clean: np.ndarray) -> np.ndarray:
     """Smooth shading, the scanner's gain and the Rician noise of magnitude images, rounded to whole numbers."""
     waves = [np.cos(np.pi * np.arange(3)[:, None] * (np.arange(size) + 0.5) / size) for size in config.shape]
     amplitudes = draw.shading.copy()
@@ -306,9 +325,7 @@ def write_cohort(config: BrainConfig, folder: Path, progress: Callable[[int, int
     Raises:
       ValueError: a map folds somewhere (its Jacobian determinant is not positive); the effects are then too strong.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with whole_folder(folder) as aside:
         (aside / "imagesTr").mkdir()
         (aside / "labelsTr").mkdir()
         affine = np.diag([*(config.spacing_mm,) * 3, 1.0])
@@ -338,11 +355,3 @@ def write_cohort(config: BrainConfig, folder: Path, progress: Callable[[int, int
         }
         (aside / "dataset.json").write_text(json.dumps(description, indent=2) + "\n")
         (aside / "participants.tsv").write_text("\n".join(rows) + "\n")
-        aside.chmod(0o755)
-        try:
-            aside.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # another process finished the same cohort first: its files are as good
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
