@@ -1,7 +1,7 @@
 """Groups of patients from a column of `participants.tsv`: names as they stand, numbers in bins."""
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +33,25 @@ def read_groups(
     Raises:
       UserError: the table is not there or not understood, or the column makes no groups.
     """
+    return cut_into_groups(path, column, _column(path, column, only), bins, quantiles)
+
+
+def cut_into_groups(
+    path: Path, column: str, values: Mapping[str, str], bins: Sequence[float] = (), quantiles: int | None = None
+) -> dict[str, str]:
+    """The group of each participant from a column that has been read; see `read_groups`.
+
+    Args:
+      path: of the table, for messages.
+      column: for messages.
+      values: that the column holds, by participant.
+      bins, quantiles: see `read_groups`.
+
+    Raises:
+      UserError: the column makes no groups.
+    """
     if quantiles is not None and quantiles < 2:
         raise UserError(f"--quantiles is {quantiles}; it must be at least 2.")
-    values = _column(path, column, only)
     numbers = _numbers(values)
     cut = numbers is not None and (bool(bins) or len(set(values.values())) > GROUPS_AT_MOST)
     if quantiles is not None and (bins or not cut):
@@ -65,7 +81,7 @@ def read_groups(
             f"(at most {GROUPS_AT_MOST}): name another --group-column."
         )
     else:
-        groups = values
+        groups = dict(values)
     return groups
 
 
@@ -137,7 +153,7 @@ def _number(text: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _numbers(values: dict[str, str]) -> list[float] | None:
+def _numbers(values: Mapping[str, str]) -> list[float] | None:
     numbers = [_number(value) for value in values.values()]
     finite = [number for number in numbers if number is not None]
     return finite if len(finite) == len(numbers) else None
