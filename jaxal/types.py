@@ -105,6 +105,7 @@ class Label(NamedTuple):
       values: numbers that the image has as a whole, in their own units; empty where it has none.
       parts: where it is known; None where it is known as a whole.
       guess: file of pseudo-labels that training takes for labels elsewhere (`data.guesses`); None where there are none.
+      values: the case's number for each target, as the table has them; empty where the label is none of numbers.
     """
 
     version: str
@@ -145,7 +146,8 @@ class Example(NamedTuple):
 
     Attributes:
       image: `[*shape, channels]`, float32.
-      label: `[*shape]` uint8, or a number for the image as a whole; zero where it is not known.
+      label: `[*shape]` uint8, or for the image as a whole the number of its class, uint8, or a number for each target, `[targets]` float32;
+        zero where it is not known.
       inside: which elements belong to the image and not to its padding, boolean, of the label's shape; they are scored.
       labelled: which elements have a label, boolean, of the label's shape; they are trained on and measured.
       targets: further maps by name that outputs besides the classes are trained on, a dict of `[*shape]` arrays; None where there are none.

@@ -20,7 +20,7 @@ class Dataset(NamedTuple):
     Attributes:
       cases: sorted by id.
       channels: name of each channel.
-      classes: name of each class; index 0 is background.
+      classes: name of each class, index 0 is background; of cases that have numbers, name of each target.
       shape: common size of all cases, in voxels, after padding at the far ends.
       spacing_mm: common voxel size along each axis.
     """

@@ -72,8 +72,8 @@ class DCANConfig:
 
     @property
     def encoder(self) -> ResNetConfig:
-        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(ResNetConfig)}
-        return ResNetConfig(**shared)
+        own, theirs = ({field.name for field in dataclasses.fields(config)} for config in (self, ResNetConfig))
+        return ResNetConfig(**{name: getattr(self, name) for name in own & theirs})
 
     @property
     def strides(self) -> tuple[int, ...]:

@@ -21,18 +21,19 @@ def dtype_here(on_cpu: Dtype) -> Dtype:
 
 
 class Conv(nn.Module):
-    """A convolution without bias."""
+    """A convolution without bias; `by_axes` is that of `conv.conv`."""
 
     features: int
     window: tuple[int, ...]
     dtype: Any
     stride: int = 1
+    by_axes: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         shape = (*self.window, inputs.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.zeros, shape, jnp.float32)
-        return conv(inputs, kernel.astype(self.dtype), self.stride)
+        return conv(inputs, kernel.astype(self.dtype), self.stride, self.by_axes)
 
 
 class Norm(nn.Module):
@@ -121,6 +122,15 @@ class FrozenNorm(nn.Module):
         return (inputs * scale.reshape(*lead, -1) + offset.reshape(*lead, -1)).astype(inputs.dtype)
 
 
+class PRelu(nn.Module):
+    """A rectifier with a slope below zero that is learnt, one a channel (He et al. 2015, arXiv 1502.01852, eq. 1)."""
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        slope = self.param("slope", nn.initializers.zeros, (inputs.shape[-1],), jnp.float32).astype(inputs.dtype)
+        return jnp.where(inputs > 0, inputs, slope.reshape(*(1,) * (inputs.ndim - 1), -1) * inputs)
+
+
 def trainable(params: Params) -> Any:
     """Which leaves training may change: all but those of `FrozenNorm`, which tell it by their names."""
     return jax.tree_util.tree_map_with_path(lambda path, leaf: not path[-1].key.startswith("frozen_"), params)
@@ -152,8 +162,11 @@ def draw_params(key: Array, shapes: Params) -> Params:
                 drawn.append(jnp.ones_like(values))
             case "bias" | "frozen_bias":
                 drawn.append(jnp.zeros_like(values))
+            case "slope":  # of `PRelu`, as its paper begins
+                drawn.append(jnp.full_like(values, 0.25))
             case name:
-                raise ValueError(f"A parameter is called {name!r}; how it is drawn is known of kernel, corners, scale and bias.")
+                known = "kernel, corners, scale, bias and slope"
+                raise ValueError(f"A parameter is called {name!r}; how it is drawn is known of {known}.")
     return jax.tree.unflatten(tree, drawn)
 
 

@@ -63,6 +63,8 @@ def with_weights(model: Model, config: ResNetConfig, state: Mapping[str, np.ndar
     """
     if config.norm != "frozen":
         raise ValueError("Weights with batch norms need the norm 'frozen'.")
+    if (config.space_rank, config.activation) != (2, "relu"):
+        raise ValueError("Weights of torchvision are those of images and of 'relu'; leave space_rank and activation as they are.")
     folded = _folded(state, path)
     example = jax.ShapeDtypeStruct((1, 64, 64, channels), np.float32)
     shapes = _by_name(jax.eval_shape(model.init, jax.random.key(0), example))

@@ -200,6 +200,8 @@ def write_settings(folder: Path, settings: Settings) -> None:
     stored = dataclasses.asdict(settings)
     if stored["of_scans"] and stored["of_scans"]["parts"] is None:
         del stored["of_scans"]["parts"]
+    if settings.of_images:
+        stored["of_images"]["network"] = settings.of_images.network.described
     write_text(folder / NAME, json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -321,7 +321,7 @@ def make_source(
         },
         "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
         "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
-        "network": dataclasses.asdict(preset.network),
+        "network": preset.network.described,
         "training": settings_of(preset.training, arguments.training),
         "strategy": options,
         **units.settings_of(units.UnitOptions(), None, arguments.calibrate),

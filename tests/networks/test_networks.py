@@ -100,8 +100,29 @@ def test_images_smaller_than_the_window_are_convolved_alike(rng, space, window, 
     traced = jax.jit(fast.conv, static_argnums=2).trace(inputs, kernel, stride)
     small = window > 1 and -(-min(space) // stride) < window
     assert ("stablehlo.convolution" in traced.lower(lowering_platforms=("cpu",)).as_text()) == (window > 1 and not small)
-    with pytest.raises(ValueError, match="stride"):
-        fast.conv(jnp.zeros((1, 4, 4, 4, 1)), jnp.zeros((3, 3, 3, 1, 1)), 2)
+
+
+@pytest.mark.parametrize(
+    ("space", "window", "stride"), [((5, 4, 7), (3, 3, 3), 2), ((3, 9, 2), (7, 5, 3), 2), ((2, 1, 4), (3, 3, 3), 1)]
+)
+def test_strides_and_small_volumes_are_convolved_by_axes(rng, space, window, stride):
+    """In double precision, with its gradient; on accelerators the platform's own operation runs."""
+    with jax.enable_x64(True):
+        inputs, kernel = jnp.asarray(rng.normal(size=(2, *space, 3))), jnp.asarray(rng.normal(size=(*window, 3, 4)))
+        form = functools.partial(fast.conv, stride=stride, by_axes=True)
+        plain = functools.partial(fast.conv_plain, stride=stride)
+        ours, theirs = (
+            jax.jit(lambda inputs, kernel, form=form: jax.vjp(form, inputs, kernel)[1](jnp.sin(form(inputs, kernel))))(
+                inputs, kernel
+            )
+            for form in (form, plain)
+        )
+        assert form(inputs, kernel).shape == (2, *(-(-length // stride) for length in space), 4)
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-11)
+        traced = jax.jit(form).trace(inputs, kernel)
+    lowered = [traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "cuda")]
+    assert ["stablehlo.convolution" in text for text in lowered] == [False, True]
 
 
 @pytest.mark.parametrize("tile_bytes", [1, 9_000, 25_000, 80_000])
@@ -179,13 +200,13 @@ def test_max_pool_equals_a_loop(rng):
         fast.max_pool(jnp.zeros((1, 3, 4, 1)))
 
 
-@pytest.mark.parametrize("space", [(8, 8), (5, 8), (1, 2)])
+@pytest.mark.parametrize("space", [(8, 8), (5, 8), (1, 2), (4, 3, 5)])
 def test_overlapping_cells_are_pooled_as_flax_does(rng, space):
     """The gradient, too; and on accelerators Flax's own operation runs."""
     inputs = jnp.asarray(rng.normal(size=(2, *space, 3)), jnp.float32)
 
     def plain(inputs):
-        return nn.max_pool(inputs, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        return nn.max_pool(inputs, (3,) * len(space), (2,) * len(space), padding=((1, 1),) * len(space))
 
     def total(form, inputs):
         outputs = form(inputs)

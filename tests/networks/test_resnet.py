@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +12,8 @@ from safetensors.numpy import save_file
 
 from jaxal.arrays import logits_of
 from jaxal.errors import UserError
-from jaxal.networks.layers import draw_params
-from jaxal.networks.resnet import ResNetConfig, _Block, resnet
+from jaxal.networks.layers import PRelu, draw_params
+from jaxal.networks.resnet import SHAPES, ResNetConfig, Shape, _Block, enter, resnet
 from jaxal.networks.weights import network_of, read_weights, with_weights
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
@@ -184,6 +185,139 @@ def test_settings_that_cannot_be_are_refused():
         ResNetConfig(width=30, groups=4)
     with pytest.raises(ValueError, match="dropout_rate"):
         ResNetConfig(dropout_rate=1.0)
+    with pytest.raises(ValueError, match="space_rank is 4"):
+        ResNetConfig(space_rank=4)
     settings = config(norm="group")
     with pytest.raises(ValueError, match="frozen"):
         with_weights(resnet(settings), settings, {}, Path("weights.npz"))
+    for others in (config(space_rank=3), config(activation="prelu")):
+        with pytest.raises(ValueError, match="leave space_rank and activation"):
+            with_weights(resnet(others), others, {}, Path("weights.npz"))
+
+
+def of_volumes(architecture="resnet18", **more):
+    """The network of Mehta, Shui & Arbel, by default narrower."""
+    return ResNetConfig(
+        **{
+            "classes": 4,
+            "architecture": architecture,
+            "width": 4,
+            "space_rank": 3,
+            "norm": "instance",
+            "activation": "prelu",
+            **more,
+        }
+    )
+
+
+def plain_features(params, volumes, blocks):
+    """Pooled features of a residual network of volumes, as He et al. write it, in the platform's own operations."""
+
+    def convolved(values, layer, stride):
+        kernel = layer["kernel"]
+        padding = [(size // 2, size // 2) for size in kernel.shape[:3]]
+        return jax.lax.conv_general_dilated(values, kernel, (stride,) * 3, padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+
+    def norm(values, layer):
+        away = values - values.mean((1, 2, 3), keepdims=True)
+        scaled = away / jnp.sqrt(jnp.square(away).mean((1, 2, 3), keepdims=True) + 1e-5)
+        return scaled * layer["scale"].reshape(1, 1, 1, 1, -1) + layer["bias"].reshape(1, 1, 1, 1, -1)
+
+    def prelu(values, layer):
+        return jnp.maximum(values, 0) + layer["slope"].reshape(1, 1, 1, 1, -1) * jnp.minimum(values, 0)
+
+    hidden = prelu(norm(convolved(volumes, params["conv1"], 2), params["norm1"]), params["prelu1"])
+    padding = ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0))
+    hidden = jax.lax.reduce_window(hidden, -jnp.inf, jax.lax.max, (1, 3, 3, 3, 1), (1, 2, 2, 2, 1), padding)
+    for name, stride in blocks:
+        layers = params[name]
+        inner = prelu(norm(convolved(hidden, layers["conv1"], stride), layers["norm1"]), layers["prelu1"])
+        inner = norm(convolved(inner, layers["conv2"], 1), layers["norm2"])
+        if "shortcut_conv" in layers:
+            hidden = norm(convolved(hidden, layers["shortcut_conv"], stride), layers["shortcut_norm"])
+        hidden = prelu(inner + hidden, layers["prelu2"])
+    return hidden.mean((1, 2, 3))
+
+
+def test_volumes_are_seen_as_plain_operations_see_them(rng, monkeypatch):
+    """Odd sides, weights that are not those of a beginning, and the gradient of all weights."""
+    monkeypatch.setitem(SHAPES, "small", Shape((1, 1), bottleneck=False))
+    model = resnet(of_volumes("small", groups=3))  # of instance norm groups say nothing
+    volumes = jnp.asarray(rng.normal(size=(2, 17, 14, 11, 2)), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), volumes)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0.3, 0.3, leaf.shape), jnp.float32), shapes)
+
+    def ours(params):
+        output = model.tail(params, model.stem(params, volumes), None)
+        return jnp.sin(output.features).sum(), output.features
+
+    def theirs(params):
+        features = plain_features(params, volumes, [("layer1_0", 1), ("layer2_0", 2)])
+        return jnp.sin(features).sum(), features
+
+    (_, features), gradient = jax.jit(jax.value_and_grad(ours, has_aux=True))(params)
+    (_, expected), plain_gradient = jax.jit(jax.value_and_grad(theirs, has_aux=True))(params)
+    np.testing.assert_allclose(np.asarray(features), np.asarray(expected), rtol=1e-4, atol=1e-5)
+    for (path, one), other in zip(jax.tree_util.tree_leaves_with_path(gradient), jax.tree.leaves(plain_gradient), strict=True):
+        np.testing.assert_allclose(
+            np.asarray(one), np.asarray(other), rtol=0, atol=2e-4 * max(np.abs(other).max(), 1e-3), err_msg=str(path)
+        )
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient["layer2_0"]))
+
+
+def test_the_papers_network_has_the_layers_of_he_et_al():
+    """Weights by hand: 343 + 4 blocks of 27 x 64 x 64 at first, and a shortcut of one voxel wherever channels double."""
+    model = resnet(of_volumes(width=64, dropout_rate=0.2))
+    params = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 40, 40, 32, 1), np.float32))
+    kernels = 343 * 64 + 4 * 27 * 64**2
+    kernels += sum(27 * (wide // 2) * wide + 3 * 27 * wide**2 + (wide // 2) * wide for wide in (128, 256, 512))
+    rectified = [64, *(wide for wide in (64, 128, 256, 512) for _ in range(4))]  # 17 layers, each with a norm and slopes
+    counted = kernels + 2 * sum([*rectified, 128, 256, 512]) + sum(rectified) + 512 * 4 + 4
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == counted
+    assert params["conv1"]["kernel"].shape == (7, 7, 7, 1, 64)
+    assert params["layer4_1"]["prelu2"]["slope"].shape == (512,)
+    assert model.draw_masks(jax.random.key(0))["head"].shape == (512,)
+
+
+def test_a_learnt_slope_begins_at_a_quarter():
+    values = jnp.array([[-2.0, -2.0, 3.0]])
+    params = draw_params(jax.random.key(0), jax.eval_shape(PRelu().init, jax.random.key(0), values)["params"])
+    np.testing.assert_array_equal(np.asarray(PRelu().apply({"params": params}, values)), [[-0.5, -0.5, 3.0]])
+    learnt = {"slope": jnp.array([0.0, 2.0, 9.0])}
+    np.testing.assert_array_equal(np.asarray(PRelu().apply({"params": learnt}, values)), [[0.0, -4.0, 3.0]])
+
+
+def test_what_is_outside_of_a_volume_reaches_nothing(rng):
+    """The first layers of a volume, and of the same one beside padding that holds anything."""
+    small = jnp.asarray(rng.normal(size=(1, 4, 5, 6, 2)), jnp.float32)
+    padded = jnp.full((1, 8, 8, 8, 2), 7.0).at[:, :4, :5, :6].set(small)
+    inside = jnp.zeros((1, 8, 8, 8, 1), bool).at[:, :4, :5, :6].set(True)
+    settings = of_volumes("small", entry="narrow")
+
+    class First(nn.Module):
+        @nn.compact
+        def __call__(self, volumes, inside=None):
+            hidden, inside = enter(settings, volumes, inside)
+            return _Block(8, 2, settings)(hidden, inside)
+
+    params = draw_params(jax.random.key(0), jax.eval_shape(First().init, jax.random.key(0), small)["params"])
+    see = jax.jit(lambda params: [First().apply({"params": params}, *images) for images in ((small,), (padded, inside))])
+    alone, beside = see(params)
+    np.testing.assert_allclose(np.asarray(beside[:, :2, :3, :3]), np.asarray(alone), atol=1e-5)
+    assert (np.asarray(beside[:, 2:]) == 0).all()
+
+
+def test_volumes_that_a_network_cannot_see_are_refused():
+    model = resnet(of_volumes())
+    with pytest.raises(ValueError, match="32 x 32 x 20 leave one element to the last stage"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 20, 1)))
+    with pytest.raises(ValueError, match="expected 3 space axes"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
+    jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 33, 32, 20, 1)))
+
+
+def test_settings_that_say_nothing_are_written_as_before_there_was_a_choice():
+    """Folders and projects of earlier versions go on, and versions that know no volumes read what is of images."""
+    assert not {"space_rank", "activation"} & ResNetConfig().described.keys()
+    assert ResNetConfig(**config(norm="group").described) == config(norm="group")
+    assert of_volumes().described["space_rank"] == 3 and ResNetConfig(**of_volumes().described) == of_volumes()

@@ -27,7 +27,8 @@ SPACINGS_APART, SPACING_AT_MOST = 50.0, 100.0  # times the median; millimetres
 Showing = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]  # from what is done to who is told how far it is
 
 
-def _silently(what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+def silently(what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    """Shows nothing."""
     return contextlib.nullcontext(lambda done, total: None)
 
 
@@ -43,7 +44,8 @@ class FolderConfig:
       quantiles: groups of equal size for a column of many numbers, where no edges are given.
       channels: in BIDS, the suffixes to take; all when empty.
       spacing_mm: voxel size along each axis instead of one derived from the data.
-      patch_voxels: of a patch, at most; cases that are larger are trained on in patches and scored in windows.
+      patch_voxels: of a patch, at most; cases that are larger are trained on in patches and scored in windows. None where cases must be seen
+        whole, however large.
       levels: of the network; derived from the data when left out.
       need_labels: whether a case without a label map is a mistake.
       plan: made before, and kept whatever labels have come since.
@@ -55,10 +57,28 @@ class FolderConfig:
     quantiles: int | None = None
     channels: tuple[str, ...] = ()
     spacing_mm: tuple[float, ...] = ()
-    patch_voxels: int = 2**17
+    patch_voxels: int | None = 2**17
     levels: int | None = None
     need_labels: bool = True
     plan: Plan | None = None
+
+
+class ListedFolder(NamedTuple):
+    """Cases that were found and are to be made ready.
+
+    Attributes:
+      folder: that their files lie in.
+      listing: of them.
+      group_column: that the groups were taken from; None where there are no groups.
+      groups: of each subject.
+      measured: class by whose volume cases are grouped instead; None where they are not.
+    """
+
+    folder: Path
+    listing: ScanListing
+    group_column: str | None
+    groups: Mapping[str, str]
+    measured: int | None = None
 
 
 class Ready(NamedTuple):
@@ -88,7 +108,7 @@ def make_ready(
     folder: Path,
     prepared: Path,
     config: FolderConfig,
-    showing: Showing = _silently,
+    showing: Showing = silently,
     holding: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Ready:
     """Finds, checks, plans and prepares; what was done before for the same files and configuration is not done again.
@@ -105,7 +125,19 @@ def make_ready(
     """
     listing = find_cases(folder, config.channels or None, config.need_labels)
     measured = class_asked(config.group_column, config.participants, listing)
-    column, of_subjects = (config.group_column, {}) if measured is not None else groups_of(folder, config, listing)
+    column, groups = (config.group_column, {}) if measured is not None else groups_of(folder, config, listing)
+    return make_listed_ready(ListedFolder(folder, listing, column, groups, measured), prepared, config, showing, holding)
+
+
+def make_listed_ready(
+    listed: ListedFolder,
+    prepared: Path,
+    config: FolderConfig,
+    showing: Showing = silently,
+    holding: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+) -> Ready:
+    """Checks, plans and prepares cases that were found before; arguments and errors are those of `make_ready`."""
+    folder, listing, column, of_subjects, measured = listed
     files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
     plan = config.plan
     with holding():

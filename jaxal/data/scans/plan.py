@@ -154,7 +154,7 @@ def check_looks(looks: Sequence[Look], listing: ScanListing) -> None:
 def make_plan(
     channels: Sequence[str],
     looks: Sequence[Look],
-    patch_voxels: int,
+    patch_voxels: int | None,
     spacing_mm: Sequence[float] | None = None,
     levels: int | None = None,
 ) -> Plan:
@@ -163,7 +163,7 @@ def make_plan(
     Args:
       channels: names.
       looks: at every case.
-      patch_voxels: at most so many, for the device's memory and the time of a step.
+      patch_voxels: at most so many, for the device's memory and the time of a step; None where cases must be seen whole.
       spacing_mm, levels: instead of those derived from the data.
     """
     why: list[str] = []
@@ -177,7 +177,9 @@ def make_plan(
         levels, pooling = _resolutions(median, spacing, why)
     multiple = np.array(_multiples(pooling, levels, len(spacing)))
     patch = -(-largest // multiple) * multiple
-    if np.prod(patch) > patch_voxels:
+    if patch_voxels is None:
+        why.append(f"patch {_numbers(patch)}: the largest case, since each is seen whole")
+    elif np.prod(patch) > patch_voxels:
         patch = _patch(median, patch_voxels, multiple)
         why.append(
             f"patch {_numbers(patch)}: the median case's proportions within {patch_voxels} voxels; scored in overlapping windows"

@@ -19,9 +19,7 @@ of published studies were is not known; `strong` and `weak` are this project's o
 import dataclasses
 import functools
 import json
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -32,6 +30,7 @@ from jax.scipy.ndimage import map_coordinates
 from scipy import ndimage, stats
 
 from jaxal.data.scans.nifti import Volume, write_volume
+from jaxal.files import whole_folder
 
 Array = jax.Array
 Bias = Literal["strong", "weak", "none"]
@@ -221,7 +220,7 @@ def _fields() -> _Fields:
     return _Fields(subject_basis(window.shape), bias, template.origin_mm)
 
 
-class _Draw(NamedTuple):
+class Draw(NamedTuple):
     """Everything random about one subject. NumPy's streams are the same in every version, so cohorts can be made again."""
 
     subject: np.ndarray  # [components], coefficients of the subject effect
@@ -231,9 +230,10 @@ class _Draw(NamedTuple):
     gain: float  # logarithm of the scanner's gain, in standard deviations
 
 
-def _draw(config: BrainConfig, index: int) -> _Draw:
+def draw_subject(config: BrainConfig, index: int) -> Draw:
+    """Draws all that is random about a subject, whatever the cohort's size."""
     rng = np.random.default_rng([config.seed, index])
-    return _Draw(
+    return Draw(
         truncated(rng, 3.5, SUBJECT_COMPONENTS),
         float(truncated(rng, 2.0, 1)[0]),
         rng.standard_normal((2, *config.shape), np.float32),
@@ -249,19 +249,13 @@ def truncated(rng: np.random.Generator, limit: float, count: int) -> np.ndarray:
 
 def simulate(config: BrainConfig, index: int) -> Subject:
     """Simulates one subject of a cohort; subject `index` is the same whatever the cohort's size or bias."""
-    template, fields, draw = load_template(), _fields(), _draw(config, index)
+    draw = draw_subject(config, index)
     biased = index % len(GROUPS) == 1 and config.bias != "none"
     coefficient = BIAS_MEAN[config.bias] + draw.bias if biased else 0.0
-    subject_velocity = velocity_of(draw.subject, config.subject_mm)
-    bias_velocity = -config.bias_mm * coefficient / FIELD_SPACING_MM * fields.bias
-    smooth = max(0.0, config.spacing_mm / TEMPLATE_SPACING_MM - 1) * 0.4  # against aliasing in coarser grids
-    volumes = np.stack([_smoothed("image", smooth), _smoothed("label", smooth)])
-    velocities = np.stack([subject_velocity, bias_velocity]).astype(np.float32)
-    first_mm = (BOX_ORIGIN_MM - template.origin_mm).astype(np.float32)
-    (image, share), jacobian_min = warp(config.shape, volumes, velocities, first_mm, np.float32(config.spacing_mm))
-    shading = shading_field(draw.shading, config.shading, config.shape)
-    seen = scan(np.asarray(image), shading, draw.gain, config.noise * draw.noise)
-    return Subject(seen, np.asarray(share > 0.5, np.uint8), float(jacobian_min), float(coefficient))
+    bias_velocity = -config.bias_mm * coefficient / FIELD_SPACING_MM * _fields().bias
+    velocities = np.stack([velocity_of(draw.subject, config.subject_mm), bias_velocity])
+    (image, share), jacobian_min = warp_template(config, ("image", "label"), velocities)
+    return Subject(scan_of(config, draw, image), np.asarray(share > 0.5, np.uint8), jacobian_min, float(coefficient))
 
 
 def velocity_of(coefficients: np.ndarray, subject_mm: float) -> np.ndarray:
@@ -274,6 +268,30 @@ def velocity_of(coefficients: np.ndarray, subject_mm: float) -> np.ndarray:
     spectrum = np.sqrt(0.8 ** np.arange(len(coefficients)))
     weights = coefficients * spectrum / np.linalg.norm(spectrum)
     return -subject_mm / FIELD_SPACING_MM * np.tensordot(weights, _fields().subject, 1)
+
+
+def warp_template(config: BrainConfig, names: Sequence[str], velocities: np.ndarray) -> tuple[np.ndarray, float]:
+    """Warps parts of the template by velocities of the fields' grid, the first one last, as a subject of the cohort is warped.
+
+    Args:
+      config: whose shape and spacing the result has.
+      names: of the template's volumes.
+      velocities: `[effects, 3, x, y, z]` in voxels of the fields' grid; they pull back, so a volume at x shows what the template has
+        at the end of the flow that begins at x.
+
+    Returns:
+      The volumes, `[names, *config.shape]`, and the smallest Jacobian determinant of the map; it folds where that is not positive.
+    """
+    smooth = max(0.0, config.spacing_mm / TEMPLATE_SPACING_MM - 1) * 0.4  # against aliasing in coarser grids
+    volumes = np.stack([_smoothed(name, smooth) for name in names])
+    first_mm = (BOX_ORIGIN_MM - load_template().origin_mm).astype(np.float32)
+    warped, jacobian_min = warp(config.shape, volumes, velocities.astype(np.float32), first_mm, np.float32(config.spacing_mm))
+    return np.asarray(warped), float(jacobian_min)
+
+
+def scan_of(config: BrainConfig, draw: Draw, clean: np.ndarray) -> np.ndarray:
+    """What a subject's scanner makes of one channel; see `scan`."""
+    return scan(clean, shading_field(draw.shading, config.shading, config.shape), draw.gain, config.noise * draw.noise)
 
 
 @functools.cache
@@ -330,9 +348,7 @@ def write_cohort(config: BrainConfig, folder: Path, progress: Callable[[int, int
     Raises:
       ValueError: a map folds somewhere (its Jacobian determinant is not positive); the effects are then too strong.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with whole_folder(folder) as aside:
         (aside / "imagesTr").mkdir()
         (aside / "labelsTr").mkdir()
         affine = np.diag([*(config.spacing_mm,) * 3, 1.0])
@@ -362,11 +378,3 @@ def write_cohort(config: BrainConfig, folder: Path, progress: Callable[[int, int
         }
         (aside / "dataset.json").write_text(json.dumps(description, indent=2) + "\n")
         (aside / "participants.tsv").write_text("\n".join(rows) + "\n")
-        aside.chmod(0o755)
-        try:
-            aside.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # another process finished the same cohort first: its files are as good
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -12,8 +12,6 @@ It is no model of disease. It serves to compare strategies and to try out networ
 import dataclasses
 import functools
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+
+from jaxal.files import whole_folder
 
 GENERATOR = 1  # raised whenever the same configuration would make other images
 PARTS = ("train", "testA", "testB")
@@ -298,10 +298,8 @@ def write_glands(config: GlandsConfig, folder: Path, progress: Callable[[int, in
       folder: must not exist.
       progress: called with the number of images written and of all.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     names = [f"{part}_{place}" for part, count in zip(PARTS, config.parts, strict=True) for place in range(1, count + 1)]
-    try:
+    with whole_folder(folder) as aside:
         rows = ["name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)"]
         for number, name in enumerate(names):
             tissue = simulate(config, number)
@@ -313,11 +311,3 @@ def write_glands(config: GlandsConfig, folder: Path, progress: Callable[[int, in
                 progress(number + 1, len(names))
         (aside / "Grade.csv").write_text("\n".join(rows) + "\n")
         (aside / "simulated.json").write_text(json.dumps({"generator": GENERATOR, **dataclasses.asdict(config)}, indent=2) + "\n")
-        aside.chmod(0o755)
-        try:
-            aside.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # another process finished the same images first: its files are as good
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

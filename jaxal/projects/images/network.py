@@ -48,7 +48,7 @@ def ready(project: Project, now: State, labels: Sequence[tuple[str, str]], showi
         sections = {
             "data": identity,
             "members": {**dataclasses.asdict(of.members), "flips": list(of.members.flips)},
-            "network": dataclasses.asdict(network),
+            "network": network.described,
             "training": settings_of(of.training, start),
             "strategy": {},
         }
