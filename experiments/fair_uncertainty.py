@@ -16,19 +16,20 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxal.cli import command
-from jaxal.data.simulated import lesions, tumours
+from jaxal.data.simulated import atrophy, lesions, tumours
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.networks.unet import UNetConfig
-from jaxal.report import terminal
+from jaxal.report import methods, terminal
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import common_options, fair, fair_tasks, option_types
 from jaxal.studies.fair import FairPreset
 from jaxal.training.config import TrainingConfig
 
-TASKS = {"tumour": fair_tasks.tumour, "lesion": fair_tasks.lesion}
+TASKS = {"tumour": fair_tasks.tumour, "lesion": fair_tasks.lesion, "cognition": fair_tasks.cognition}
 FEW = MembersConfig(networks=2, dropout=3)
 UNET = UNetConfig(width=8, foreground_prior=0.05)
 RESNET = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
+RESNET_3D = ResNetConfig(architecture="small", width=8, entry="narrow", norm="instance", space_rank=3, activation="prelu")
 PRESETS = {
     ("tumour", "smoke"): FairPreset(tumours.TumoursConfig(24, 5.0, small_share=0.4), UNetConfig(width=4), TrainingConfig(steps=20, attempts=1), members=FEW),
     ("tumour", "small"): FairPreset(tumours.TumoursConfig(140, small_share=0.25), UNET, TrainingConfig(steps=300, batch_size=2)),
@@ -39,6 +40,12 @@ PRESETS = {
     ("lesion", "small"): FairPreset(
         lesions.LesionsConfig(2400, dark_share=0.2), RESNET, TrainingConfig(steps=400, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0, flips=(0, 1)),
         size=(64, 64), batch_size=64,
+    ),
+    ("cognition", "smoke"): FairPreset(
+        atrophy.AtrophyConfig(60, 5.0), dataclasses.replace(RESNET_3D, width=4), TrainingConfig(steps=20, batch_size=8, attempts=1), members=FEW, folds=5,
+    ),
+    ("cognition", "small"): FairPreset(
+        atrophy.AtrophyConfig(300, 4.0), RESNET_3D, TrainingConfig(steps=300, batch_size=16, peak_rate=3e-3), folds=5,
     ),
 }  # fmt: skip
 
@@ -84,9 +91,11 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     )
     for task in TASKS if arguments.study else [arguments.task]:
         preset = common_options.choose_sizes(arguments, PRESETS[task, arguments.preset])
-        methods = fair.all_methods() if arguments.study else [arguments.method]
-        sources = fair.make_sources(task, TASKS[task](asked, preset, display), arguments, preset, methods)
+        asked_methods = fair.all_methods() if arguments.study else [arguments.method]
+        sources = fair.make_sources(task, TASKS[task](asked, preset, display), arguments, preset, asked_methods)
         fair.run(arguments, preset, sources, out / task if arguments.study or not arguments.out else out, display)
+    if arguments.study:
+        display.note(f"Tasks and methods: {methods.write_methods(out, list(TASKS))}")
     return 0
 
 

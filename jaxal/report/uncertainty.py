@@ -41,8 +41,8 @@ def section(runs: Sequence[RunOnDisk]) -> str:
         return ""
     measures = list(dict.fromkeys(name for of in lines.values() for line in of for name in curves_of(line)))
     shown, folded = measures[:FEW_CHARTS], measures[FEW_CHARTS:]
-    parts = [_measure(lines, name) for name in shown]
-    more = "".join(_measure(lines, name) for name in folded)
+    parts = [charts_of(lines, name) for name in shown]
+    more = "".join(charts_of(lines, name) for name in folded)
     of_rounds = _rounds(chosen, measures[0])
     return (
         f"<section><h3>What the networks know of their errors</h3><p>{html.escape(sentence(lines, measures[0]))}</p>"
@@ -80,7 +80,7 @@ def gap_of(lines: Sequence[Mapping[str, Any]], measure: str) -> Gap:
     return Gap(float(gaps[:, 0].mean()), float(gaps[:, at].mean()), float(kept[:, at].mean()))
 
 
-def _measure(lines: Lines, measure: str) -> str:
+def charts_of(lines: Lines, measure: str) -> str:
     """The metric overall, the gap, and the metric of each group, over thresholds; and the gap over shares where there are such curves."""
     known = {name: [curves_of(line)[measure] for line in of if measure in curves_of(line)] for name, of in lines.items()}
     first = next(curves[0] for curves in known.values() if curves)

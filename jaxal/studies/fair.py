@@ -13,6 +13,7 @@ import numpy as np
 from jaxal.data.cases import Splits
 from jaxal.data.groups import check_several
 from jaxal.errors import UserError
+from jaxal.networks.resnet import ResNetConfig
 from jaxal.report import terminal
 from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
@@ -166,7 +167,8 @@ def sections_of(identity: Mapping[str, Any], preset: FairPreset, training: Mappi
     """
     sizes = {"test": preset.test, "folds": preset.folds, "batch_size": preset.batch_size}
     members = {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)}
-    network = dataclasses.asdict(preset.network)
+    of_images = isinstance(preset.network, ResNetConfig)
+    network = preset.network.described if of_images else dataclasses.asdict(preset.network)
     return {"data": identity, "sizes": sizes, "members": members, "network": network, "training": training, "strategy": {}}
 
 

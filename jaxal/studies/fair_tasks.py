@@ -8,25 +8,32 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from jaxal import hosts
 from jaxal.data.cases import Splits
 from jaxal.data.groups import Grouping
-from jaxal.data.images.isic import SKIN_MEANT_2019
 from jaxal.data.images.layouts import find_images
 from jaxal.data.scans.brats import REGIONS
 from jaxal.data.scans.folder import FolderConfig
-from jaxal.data.simulated import lesions, tumours
+from jaxal.data.scans.targets import load_targets, make_targets_ready
+from jaxal.data.simulated import atrophy, lesions, tumours
 from jaxal.networks.resnet import resnet
+from jaxal.networks.scaled import with_scale
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash, decisive
 from jaxal.rounds.setup import Task
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.studies import common_options, fair, images, scans
 from jaxal.studies.fair import FairPreset, Prepared
-from jaxal.studies.workers import Progress, made_once
+from jaxal.studies.workers import Progress, alone, made_once
 from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.regression import REGRESSION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig, settings_of
 from jaxal.types import Model
+
+TARGETS = ("ADAS13", "MMSE")
 
 
 class Asked(NamedTuple):
@@ -148,4 +155,39 @@ def lesion(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
     return Prepared(found.dataset.cases, column, task)
 
 
-MEANT = {"lesion": SKIN_MEANT_2019}
+def cognition(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepared:
+    """Clinical scores from brain MRI; groups by age."""
+    table, targets = asked.data, asked.targets or TARGETS
+    identity: dict[str, Any] = {}
+    column, bins = asked.group_column or "age", asked.bins
+    if table is None:
+        folder, identity = _simulated(asked, "atrophy", preset.simulation, atrophy.GENERATOR, atrophy.write_atrophy, display)
+        table = folder / "participants.tsv"
+    if column == "age" and not bins:
+        bins = (atrophy.OLD_FROM,)  # as in the paper
+    prepared, config = asked.arguments.prepared / table.resolve().parent.name, FolderConfig(column, bins=bins)
+
+    if hosts.is_leader():
+        ready = make_targets_ready(table, targets, prepared, config, scans.showing_on(display), lambda: alone(prepared, display))
+    hosts.share_json(None)  # the others find the leader's files
+    if not hosts.is_leader():
+        ready = make_targets_ready(table, targets, prepared, config)
+    identity |= {"fingerprint": ready.fingerprint, "group_column": column, "bins": list(bins), "targets": list(targets)}
+    network = resnet(dataclasses.replace(preset.network, classes=2 * len(targets)))
+
+    def task(splits: Splits, training: TrainingConfig) -> Task:
+        known = np.array([case.label.values for case in splits.pool if case.label])
+        return Task(
+            kind=REGRESSION,
+            model=with_scale(network, tuple(known.mean(0).tolist()), tuple(known.std(0).tolist())),
+            dataset=ready.dataset,
+            splits=splits,
+            initial=splits.pool,
+            load=lambda case: load_targets(case, ready.dataset),
+            training=training,
+            origin=ready.listing,
+            settings=decisive(REGRESSION, fair.sections_of(identity, preset, settings_of(training, "scratch"))),
+            contents=ready.contents,
+        )
+
+    return Prepared(ready.dataset.cases, column, task)

@@ -1,0 +1,174 @@
+"""One page on methods of training over several tasks: what each costs and gains, with all predictions and without the uncertain ones."""
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxal.assessment.intervals import Estimate, student_mean
+from jaxal.files import write_text
+from jaxal.report import tables, uncertainty
+from jaxal.report.charts import keys
+from jaxal.report.looks import SCRIPT, STYLE
+from jaxal.rounds.ledger import RunOnDisk, read_runs
+from jaxal.tasks.curves import array_of, curves_of
+
+BASE = "erm"  # what other methods are compared with
+MEASURES_AT_MOST = 3  # of a task, that the table has
+
+
+class Row(NamedTuple):
+    """One measure of one task by one method, over seeds.
+
+    Attributes:
+      task, measure, method: names.
+      lower_is_better: whether less of the measure is better.
+      overall, worst: the measure over all test cases, and of the group where it is worst, in the mean over seeds.
+      gap: between groups with all predictions.
+      against: that less the gap of `BASE`, seed by seed; unknown for `BASE` itself.
+      change: the gap where predictions of more than half of the largest uncertainty are dropped, less that with all of them.
+      kept: share of predictions that is kept there.
+    """
+
+    task: str
+    measure: str
+    method: str
+    lower_is_better: bool
+    overall: float
+    worst: float
+    gap: Estimate
+    against: Estimate
+    change: Estimate
+    kept: float
+
+
+def rows_of(task: str, runs: Sequence[RunOnDisk]) -> list[Row]:
+    """All measures of one task by all methods, `BASE` first."""
+    lines = {(run.strategy, run.seed): run.rounds[-1] for run in runs if curves_of(run.rounds[-1])}
+    methods = sorted({method for method, _ in lines}, key=lambda method: (method != BASE, method))
+    measures = list(dict.fromkeys(name for line in lines.values() for name in curves_of(line)))[:MEASURES_AT_MOST]
+    return [_row(task, measure, method, lines) for measure in measures for method in methods]
+
+
+def _row(task: str, measure: str, method: str, lines: Mapping[tuple[str, int], Mapping[str, Any]]) -> Row:
+    curves = {key: curves_of(line)[measure] for key, line in lines.items() if measure in curves_of(line)}
+    own = {seed: curve for (of, seed), curve in curves.items() if of == method}
+    base = {seed: curve for (of, seed), curve in curves.items() if of == BASE}
+    lower = next(iter(own.values()))["lower_is_better"]
+    of_groups = [[values[0] for values in curve["by_threshold"]["by_group"].values()] for curve in own.values()]
+    worst = [max(values) if lower else min(values) for values in of_groups]
+    at = next(iter(own.values()))["by_threshold"]["axis"].index(uncertainty.HALFWAY)
+    gaps = {seed: array_of(curve["by_threshold"]["gap"]) for seed, curve in own.items()}
+    shared = sorted(own.keys() & base.keys()) if method != BASE else []
+    against = [gaps[seed][0] - array_of(base[seed]["by_threshold"]["gap"])[0] for seed in shared]
+    return Row(
+        task,
+        measure,
+        method,
+        lower,
+        float(np.mean([curve["by_threshold"]["overall"][0] for curve in own.values()])),
+        float(np.mean(worst)),
+        student_mean(np.array([gap[0] for gap in gaps.values()])),
+        student_mean(np.array(against)),
+        student_mean(np.array([gap[at] - gap[0] for gap in gaps.values()])),
+        float(np.mean([curve["by_threshold"]["kept"][at] for curve in own.values()])),
+    )
+
+
+HEADS = (
+    tables.Head("overall", "the measure over all test cases, mean over seeds"),
+    tables.Head("worst group", "the measure of the group where it is worst"),
+    tables.Head("gap", "between groups, with all predictions; in brackets the 95 % interval over seeds"),
+    tables.Head("gap less ERM's", "seed by seed; below zero the method brings groups closer"),
+    tables.Head(
+        "gap, uncertain dropped",
+        "change of the gap where predictions of more than 50 % uncertainty are dropped; above zero one group holds sure errors",
+    ),
+    tables.Head("kept", "share of predictions that is kept there"),
+)
+
+
+def table_of(rows: Sequence[Row]) -> str:
+    """The table of tasks and methods."""
+    lines = []
+    for row in rows:
+        cells = [tables.Cell(row.overall, f"{row.overall:.3f}"), tables.Cell(row.worst, f"{row.worst:.3f}")]
+        for estimate, kind in ((row.gap, ""), (row.against, _kind(row.against)), (row.change, _kind(row.change))):
+            shown = "–" if np.isnan(estimate.value) else f"{estimate.value:.3f}"
+            cells.append(tables.Cell(estimate.value, shown, _interval(estimate), kind))
+        cells.append(tables.Cell(row.kept, "–" if np.isnan(row.kept) else f"{100 * row.kept:.0f}\u00a0%"))
+        lines.append((tables.Head(f"{row.task}, {row.measure}: {row.method}"), cells))
+    return tables.table("methods", "task, measure: method", HEADS, lines) + tables.meanings(HEADS)
+
+
+def _kind(estimate: Estimate) -> str:
+    """Whether a difference of gaps is beyond doubt: lower is better."""
+    if np.isnan(estimate.low):
+        return ""
+    return "better" if estimate.high < 0 else "worse" if estimate.low > 0 else ""
+
+
+def _interval(estimate: Estimate) -> tuple[str, ...]:
+    return () if np.isnan(estimate.low) else (f"[{estimate.low:.3f}, {estimate.high:.3f}]",)
+
+
+def sentence(rows: Sequence[Row]) -> str:
+    """What was found, as plain text: which methods bring groups closer beyond doubt, and where dropping what is uncertain sets them apart."""
+    others = [row for row in rows if row.method != BASE]
+    if not others:
+        return "Only one method has been run, so there is nothing to compare yet."
+    closer, wider = ([row for row in others if _kind(row.against) == kind] for kind in ("better", "worse"))
+    told = []
+    for found, verb in ((closer, "smaller"), (wider, "larger")):
+        if found:
+            listed = "; ".join(
+                f"{row.task}, {row.measure}: {row.method} {row.against.value:+.3f} {_interval(row.against)[0]}" for row in found
+            )
+            told.append(
+                f"Gaps between groups are {verb} than with {BASE} beyond doubt in {len(found)} of {len(others)} comparisons: {listed}."
+            )
+    if not told:
+        told = [
+            f"In none of {len(others)} comparisons is the gap between groups smaller or larger than with {BASE} beyond doubt."
+        ]
+    sure = [row for row in rows if _kind(row.change) == "worse"]
+    if sure:
+        listed = ", ".join(f"{row.task}, {row.measure} by {row.method}" for row in sure)
+        told.append(
+            f"Dropping uncertain predictions widens the gap beyond doubt for {listed}: one group holds errors that the networks are sure of."
+        )
+    else:
+        told.append("Nowhere does dropping uncertain predictions widen the gap beyond doubt.")
+    return " ".join(told)
+
+
+def write_methods(out: Path, tasks: Sequence[str]) -> Path:
+    """Writes `report.html` above the folders of several tasks."""
+    runs = {task: read_runs(out / task) for task in tasks if (out / task).is_dir()}
+    rows = [row for task, of in runs.items() for row in rows_of(task, of)]
+    seeds = sorted({run.seed for of in runs.values() for run in of})
+    sections = [_task(task, of) for task, of in runs.items() if of]
+    name, told = html.escape(out.resolve().name), html.escape(sentence(rows))
+    counted = f"{sum(map(len, runs.values()))} runs, seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}."
+    body = f'<h1>{name}</h1><p class="lead">{told}</p><p>{counted} Every number is of test cases, in equal numbers of each group.</p>{table_of(rows)}'
+    path = out / "report.html"
+    write_text(
+        path,
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<title>{name}</title><link rel="icon" href="data:,"><style>{STYLE}</style></head>'
+        f"<body><main>{body}{''.join(sections)}</main><script>{SCRIPT}</script></body></html>\n",
+    )
+    return path
+
+
+def _task(task: str, runs: Sequence[RunOnDisk]) -> str:
+    methods = sorted({run.strategy for run in runs})
+    lines = {
+        method: [run.rounds[-1] for run in runs if run.strategy == method and curves_of(run.rounds[-1])] for method in methods
+    }
+    measures = list(dict.fromkeys(name for of in lines.values() for line in of for name in curves_of(line)))[:MEASURES_AT_MOST]
+    figures = "".join(uncertainty.charts_of(lines, measure) for measure in measures)
+    link = f'<p><a href="{html.escape(task)}/report.html">All of {html.escape(task)}</a></p>'
+    return f"<h2>{html.escape(task)}</h2>{keys(methods)}{figures}{link}"
