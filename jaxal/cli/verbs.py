@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxal.cli import classification, command, compare, image_segmentation, probabilities, segmentation
+from jaxal.cli import classification, command, compare, image_segmentation, probabilities, regression, segmentation
 from jaxal.data.images.masks import holds_masks
 from jaxal.data.scans.layouts import holds_data_set
 from jaxal.errors import UserError
@@ -52,6 +52,17 @@ class OnMasks(image_segmentation.Arguments):
 
 
 @dataclasses.dataclass(frozen=True)
+class OnTable(regression.Arguments):
+    """Goes through rounds of active learning on scans that have numbers as a whole."""
+
+    data: Annotated[Path | None, tyro.conf.Suppress] = None
+    score_only: Annotated[Path | None, tyro.conf.Suppress] = None
+    predict_only: Annotated[Path | None, tyro.conf.Suppress] = None
+    new: Annotated[Path | None, tyro.conf.Suppress] = None
+    new_out: Annotated[Path | None, tyro.conf.Suppress] = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Score:
     """Scores what a run has not labelled, into the run's scores.csv."""
 
@@ -80,6 +91,8 @@ class Predict:
 def simulate(data: Path, given: Sequence[str], plan: bool) -> int:
     """Runs a study on a folder, or plans it; the kind of task follows from the folder."""
     verb = f"jaxal {'plan' if plan else 'simulate'} DATA"
+    if data.suffix in (".tsv", ".csv") and not plan:
+        return regression.main(dataclasses.replace(command.parse(OnTable, verb, given), data=data))
     if data.is_dir() and holds_masks(data) and not plan:
         return image_segmentation.main(dataclasses.replace(command.parse(OnMasks, verb, given), data=data))
     if holds_data_set(data):

@@ -8,32 +8,24 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from jaxal import hosts
 from jaxal.data.cases import Splits
 from jaxal.data.groups import Grouping
 from jaxal.data.images.layouts import find_images
 from jaxal.data.scans.brats import REGIONS
 from jaxal.data.scans.folder import FolderConfig
-from jaxal.data.scans.targets import load_targets, make_targets_ready
 from jaxal.data.simulated import atrophy, lesions, tumours
 from jaxal.networks.resnet import resnet
-from jaxal.networks.scaled import with_scale
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash, decisive
 from jaxal.rounds.setup import Task
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.studies import common_options, fair, images, scans
+from jaxal.studies import common_options, fair, images, scans, targets
 from jaxal.studies.fair import FairPreset, Prepared
-from jaxal.studies.workers import Progress, alone, made_once
+from jaxal.studies.workers import Progress, made_once
 from jaxal.tasks.classification import CLASSIFICATION
-from jaxal.tasks.regression import REGRESSION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig, settings_of
 from jaxal.types import Model
-
-TARGETS = ("ADAS13", "MMSE")
 
 
 class Asked(NamedTuple):
@@ -157,7 +149,7 @@ def lesion(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
 
 def cognition(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepared:
     """Clinical scores from brain MRI; groups by age."""
-    table, targets = asked.data, asked.targets or TARGETS
+    table, named = asked.data, asked.targets or targets.TARGETS
     identity: dict[str, Any] = {}
     column, bins = asked.group_column or "age", asked.bins
     if table is None:
@@ -165,29 +157,12 @@ def cognition(asked: Asked, preset: FairPreset, display: terminal.Display) -> Pr
         table = folder / "participants.tsv"
     if column == "age" and not bins:
         bins = (atrophy.OLD_FROM,)  # as in the paper
-    prepared, config = asked.arguments.prepared / table.resolve().parent.name, FolderConfig(column, bins=bins)
-
-    if hosts.is_leader():
-        ready = make_targets_ready(table, targets, prepared, config, scans.showing_on(display), lambda: alone(prepared, display))
-    hosts.share_json(None)  # the others find the leader's files
-    if not hosts.is_leader():
-        ready = make_targets_ready(table, targets, prepared, config)
-    identity |= {"fingerprint": ready.fingerprint, "group_column": column, "bins": list(bins), "targets": list(targets)}
-    network = resnet(dataclasses.replace(preset.network, classes=2 * len(targets)))
+    prepared = asked.arguments.prepared / table.resolve().parent.name
+    ready = targets.read_table(table, named, prepared, FolderConfig(column, bins=bins), display)
+    identity |= {"fingerprint": ready.fingerprint, "group_column": column, "bins": list(bins), "targets": list(named)}
 
     def task(splits: Splits, training: TrainingConfig) -> Task:
-        known = np.array([case.label.values for case in splits.pool if case.label])
-        return Task(
-            kind=REGRESSION,
-            model=with_scale(network, tuple(known.mean(0).tolist()), tuple(known.std(0).tolist())),
-            dataset=ready.dataset,
-            splits=splits,
-            initial=splits.pool,
-            load=lambda case: load_targets(case, ready.dataset),
-            training=training,
-            origin=ready.listing,
-            settings=decisive(REGRESSION, fair.sections_of(identity, preset, settings_of(training, "scratch"))),
-            contents=ready.contents,
-        )
+        sections = fair.sections_of(identity, preset, settings_of(training, "scratch"))
+        return targets.make_task(ready, preset.network, splits, splits.pool, training, sections)
 
     return Prepared(ready.dataset.cases, column, task)
