@@ -21,7 +21,7 @@ from jaxal.networks.resnet import ResNetConfig
 from jaxal.networks.unet import UNetConfig
 from jaxal.report import methods, terminal
 from jaxal.scoring.members import MembersConfig
-from jaxal.studies import common_options, fair, fair_tasks, option_types
+from jaxal.studies import common_options, fair, fair_tasks, option_types, revisit
 from jaxal.studies.fair import FairPreset
 from jaxal.training.config import TrainingConfig
 
@@ -80,6 +80,8 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:
+    if revisit.is_asked_for(arguments):
+        arguments = revisit.with_options_of_run(arguments)
     out = arguments.out or Path("runs") / f"fair_uncertainty-{arguments.preset}"
     asked = fair_tasks.Asked(
         arguments,
@@ -93,6 +95,8 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         preset = common_options.choose_sizes(arguments, PRESETS[task, arguments.preset])
         asked_methods = fair.all_methods() if arguments.study else [arguments.method]
         sources = fair.make_sources(task, TASKS[task](asked, preset, display), arguments, preset, asked_methods)
+        if revisit.is_asked_for(arguments):
+            return revisit.run(arguments, preset, sources[0], display)
         fair.run(arguments, preset, sources, out / task if arguments.study or not arguments.out else out, display)
     if arguments.study:
         display.note(f"Tasks and methods: {methods.write_methods(out, list(TASKS))}")

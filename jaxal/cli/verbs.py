@@ -161,6 +161,8 @@ def _on_run(run: Path, options: dict[str, Any]) -> int:
         return segmentation.main(segmentation.Arguments(**options))
     if rounds[0]["task"] == "image segmentation":
         return image_segmentation.main(image_segmentation.Arguments(**options))
+    if rounds[0]["task"] == "regression":
+        return regression.main(regression.Arguments(**options))
     return classification.main(classification.Arguments(**options))
 
 
