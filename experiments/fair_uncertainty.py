@@ -17,6 +17,7 @@ import tyro
 
 from jaxal.cli import command
 from jaxal.data.simulated import atrophy, lesions, tumours
+from jaxal.errors import UserError
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.networks.unet import UNetConfig
 from jaxal.report import methods, terminal
@@ -27,26 +28,40 @@ from jaxal.training.config import TrainingConfig
 
 TASKS = {"tumour": fair_tasks.tumour, "lesion": fair_tasks.lesion, "cognition": fair_tasks.cognition}
 FEW = MembersConfig(networks=2, dropout=3)
-UNET = UNetConfig(width=8, foreground_prior=0.05)
+UNET = UNetConfig(width=8)
 RESNET = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
 RESNET_3D = ResNetConfig(architecture="small", width=8, entry="narrow", norm="instance", space_rank=3, activation="prelu")
+SHORT = TrainingConfig(steps=20, batch_size=8, attempts=1)
+OF_TUMOURS = TrainingConfig(steps=300, batch_size=2)
+OF_LESIONS = TrainingConfig(steps=400, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0, flips=(0, 1))
+OF_SCORES = TrainingConfig(steps=300, batch_size=16, peak_rate=3e-3, dice=False)
+# The paper's: Adam at these rates, which fall by 0.5 % an epoch, weights that decay by 1e-5.
+PUBLISHED = TrainingConfig(batch_size=64, peak_rate=5e-4, decay_per_epoch=0.995, weight_decay=1e-5, clip_norm=None)
 PRESETS = {
-    ("tumour", "smoke"): FairPreset(tumours.TumoursConfig(24, 5.0, small_share=0.4), UNetConfig(width=4), TrainingConfig(steps=20, attempts=1), members=FEW),
-    ("tumour", "small"): FairPreset(tumours.TumoursConfig(140, small_share=0.25), UNET, TrainingConfig(steps=300, batch_size=2)),
-    ("lesion", "smoke"): FairPreset(
-        lesions.LesionsConfig(160, (24, 24), dark_share=0.3), dataclasses.replace(RESNET, width=8), TrainingConfig(steps=20, batch_size=8, dice=False, attempts=1),
-        members=FEW, size=(24, 24),
-    ),
-    ("lesion", "small"): FairPreset(
-        lesions.LesionsConfig(2400, dark_share=0.2), RESNET, TrainingConfig(steps=400, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0, flips=(0, 1)),
-        size=(64, 64), batch_size=64,
-    ),
-    ("cognition", "smoke"): FairPreset(
-        atrophy.AtrophyConfig(60, 5.0), dataclasses.replace(RESNET_3D, width=4), TrainingConfig(steps=20, batch_size=8, attempts=1), members=FEW, folds=5,
-    ),
-    ("cognition", "small"): FairPreset(
-        atrophy.AtrophyConfig(300, 4.0), RESNET_3D, TrainingConfig(steps=300, batch_size=16, peak_rate=3e-3), folds=5,
-    ),
+    "smoke": {
+        "tumour": FairPreset(tumours.TumoursConfig(24, 5.0, small_share=0.4), UNetConfig(width=4), dataclasses.replace(SHORT, batch_size=2), members=FEW),
+        "lesion": FairPreset(lesions.LesionsConfig(160, (24, 24), dark_share=0.3), dataclasses.replace(RESNET, width=8), SHORT, members=FEW, size=(24, 24)),
+        "cognition": FairPreset(atrophy.AtrophyConfig(60, 5.0), dataclasses.replace(RESNET_3D, width=4), SHORT, members=FEW, folds=5),
+    },
+    "small": {
+        "tumour": FairPreset(tumours.TumoursConfig(140, small_share=0.25), UNET, OF_TUMOURS, batch_size=1),
+        "lesion": FairPreset(lesions.LesionsConfig(2400, dark_share=0.2), RESNET, OF_LESIONS, size=(64, 64), batch_size=64),
+        "cognition": FairPreset(atrophy.AtrophyConfig(300, 4.0), RESNET_3D, OF_SCORES, folds=5),
+    },
+    "paper": {
+        "tumour": FairPreset(
+            tumours.TumoursConfig(258, 1.0, small_share=0.23), UNetConfig(width=32, levels=4, dtype="bfloat16"),
+            dataclasses.replace(PUBLISHED, steps=24_000, batch_size=2, peak_rate=2e-4), batch_size=1,
+        ),
+        "lesion": FairPreset(
+            lesions.LesionsConfig(25_000, (224, 224)), ResNetConfig(dtype="bfloat16"), dataclasses.replace(PUBLISHED, steps=30_000, dice=False),
+            size=(224, 224), batch_size=64,
+        ),
+        "cognition": FairPreset(
+            atrophy.AtrophyConfig(603, 1.0), ResNetConfig(norm="instance", space_rank=3, activation="prelu", dtype="bfloat16"),
+            dataclasses.replace(PUBLISHED, steps=12_000, batch_size=8, peak_rate=2e-4, dice=False), folds=5,
+        ),
+    },
 }  # fmt: skip
 
 
@@ -70,8 +85,18 @@ class Arguments(common_options.StudyArguments):
     """Columns of the table that are to be predicted. Default: ADAS13 MMSE."""
     cohorts: Path = Path("runs/cohorts")
     """Where simulated data are kept, to be used again."""
-    strategy: tyro.conf.Suppress[tuple[str, ...]] = ()
     uncertainty_curves: Annotated[bool, tyro.conf.Suppress] = True
+    # There is one training on everything, and so no query, whatever these say elsewhere.
+    strategy: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    rounds: Annotated[int | None, tyro.conf.Suppress] = None
+    query_size: Annotated[int | None, tyro.conf.Suppress] = None
+    initial_size: Annotated[int | None, tyro.conf.Suppress] = None
+    training: Annotated[Literal["scratch", "warm"], tyro.conf.Suppress] = "scratch"
+    full: Annotated[bool | None, tyro.conf.Suppress] = True
+    score_only: Annotated[Path | None, tyro.conf.Suppress] = None
+    new: Annotated[Path | None, tyro.conf.Suppress] = None
+    new_out: Annotated[Path | None, tyro.conf.Suppress] = None
+    calibrate: Annotated[Literal["none", "temperature"], tyro.conf.Suppress] = "none"
 
 
 def main(arguments: Arguments) -> int:
@@ -83,6 +108,9 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     if revisit.is_asked_for(arguments):
         arguments = revisit.with_options_of_run(arguments)
     out = arguments.out or Path("runs") / f"fair_uncertainty-{arguments.preset}"
+    common_options.check_numbers(arguments, arguments.data, out)
+    if arguments.study and arguments.data:
+        raise UserError("--study simulates the data of all tasks; --data is of one. Give --task, too, without --study.")
     asked = fair_tasks.Asked(
         arguments,
         arguments.data,
@@ -92,7 +120,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         arguments.targets,
     )
     for task in TASKS if arguments.study else [arguments.task]:
-        preset = common_options.choose_sizes(arguments, PRESETS[task, arguments.preset])
+        preset = common_options.choose_sizes(arguments, PRESETS[arguments.preset][task])
         asked_methods = fair.all_methods() if arguments.study else [arguments.method]
         sources = fair.make_sources(task, TASKS[task](asked, preset, display), arguments, preset, asked_methods)
         if revisit.is_asked_for(arguments):

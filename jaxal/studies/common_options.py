@@ -178,6 +178,15 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
     Raises:
       UserError: a number is out of range, there is no such strategy, or results would be written among the scans.
     """
+    if not arguments.strategy:
+        raise UserError(f"--strategy names none; there are {', '.join(arguments.kind.strategies)}.")
+    _check_strategies(arguments)
+    check_numbers(arguments, data, out)
+
+
+def check_numbers(arguments: StudyArguments, data: Path | None, out: Path) -> None:
+    """The same, but for strategies, of which a study on everything has none."""
+    named_method(arguments.method)
     least = {"rounds": 1, "query_size": 1, "initial_size": 1, "batch_size": 1, "seeds": 1, "seed": 0}
     for name, smallest in least.items():
         value = getattr(arguments, name)
@@ -186,9 +195,6 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
     for option, seconds in (("--stale-after", arguments.stale_after), ("--save-every", arguments.save_every)):
         if not seconds > 0:
             raise UserError(f"{option} is {seconds:g}; it must be a number of seconds above 0.")
-    if not arguments.strategy:
-        raise UserError(f"--strategy names none; there are {', '.join(arguments.kind.strategies)}.")
-    _check_strategies(arguments)
     if data is None:
         return
     scans = data.resolve()
