@@ -58,7 +58,7 @@ PRESETS = {
         evaluation=0.2,
         test=0.3,
         network=UNetConfig(width=4),
-        training=TrainingConfig(steps=60, warm_steps=20),
+        training=TrainingConfig(steps=30, warm_steps=20),
         members=MembersConfig(dropout=4),
     ),
     "demo": Preset(

@@ -40,18 +40,27 @@ def tiny(monkeypatch):
     monkeypatch.setitem(masks.PRESETS, "smoke", TINY)
 
 
-def test_regions_are_asked_for_and_the_run_is_predicted(tissue, tiny, tmp_path, capsys):
-    given = ["--preset", "smoke", "--strategy", "bald", "--unit", "region", "--unit-size", "12"]
-    places = ["--out", str(tmp_path / "out"), "--prepared", str(tmp_path / "prepared")]
-    assert main(["simulate", str(tissue), *given, *places]) == 0, capsys.readouterr().err
-    run = tmp_path / "out" / "images" / "bald" / "seed-0"
+@pytest.fixture(scope="module")
+def finished(tissue, tmp_path_factory):
+    """The folder of a study that asks for regions, and of its run."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(masks.PRESETS, "smoke", TINY)
+        given = ["--preset", "smoke", "--strategy", "bald", "--unit", "region", "--unit-size", "12"]
+        places = ["--out", str(folder / "out"), "--prepared", str(folder / "prepared")]
+        assert main(["simulate", str(tissue), *given, *places]) == 0
+    return folder / "out", folder / "out" / "images" / "bald" / "seed-0"
+
+
+def test_regions_are_asked_for_and_the_run_is_predicted(finished, tiny, capsys):
+    out, run = finished
     first, second = Ledger(run / "rounds.jsonl").read()
     assert first["task"] == "image segmentation" and 0 <= first["f1"]["overall"] <= 1 and len(first["queried"]) == 4
     assert all(unit.startswith("train_") and unit.endswith("+12,12") for unit in first["queried"])
     assert set(first["test"]) == {"testA_1", "testA_2", "testA_3"}  # the published split
     assert second["labelled_elements"] - first["labelled_elements"] == first["cost"] == 4 * 144
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["unit"]["size"] == [12, 12]
-    assert "labelled pixels" in (tmp_path / "out" / "report.html").read_text()
+    assert json.loads((out / "config.json").read_text())["unit"]["size"] == [12, 12]
+    assert "labelled pixels" in (out / "report.html").read_text()
     assert (run / "pictures" / "round-000" / f"{first['queried'][0]}.webp").is_file()
     assert main(["predict", str(run)]) == 0
     rows = {row["case"]: row for row in csv.DictReader((run / "predictions.csv").read_text().splitlines())}
@@ -66,11 +75,9 @@ def test_regions_are_asked_for_and_the_run_is_predicted(tissue, tiny, tmp_path, 
     assert len(list((run / "pseudo_labels" / "round-001").iterdir())) >= 1  # kept, and never trained on unless that is asked for
 
 
-def test_images_that_were_never_in_the_run_are_predicted_as_its_own_are(tissue, tiny, tmp_path, capsys):
+def test_images_that_were_never_in_the_run_are_predicted_as_its_own_are(tissue, finished, tiny, tmp_path, capsys):
     """Images of the run come out as they did there, with their masks and alone; others may have another size."""
-    places = ["--out", str(tmp_path / "out"), "--prepared", str(tmp_path / "prepared")]
-    assert main(["simulate", str(tissue), "--preset", "smoke", "--strategy", "random", "--rounds", "1", *places]) == 0
-    run = tmp_path / "out" / "images" / "random" / "seed-0"
+    _, run = finished
     assert main(["predict", str(run)]) == 0
     (tmp_path / "alone").mkdir()
     for name in ("testA_1", "testA_2"):

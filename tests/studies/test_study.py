@@ -125,7 +125,7 @@ def test_the_first_network_is_trained_once_a_seed(tiny_folder, tmp_path, monkeyp
     arguments = killing.command(tiny_folder, tmp_path / "out", "random", "--rounds", "1", "--full", "False")
     arguments.insert(arguments.index("random") + 1, "entropy")
     assert killing.here(arguments)[0] == 0
-    assert trained == [(4, 0), (4, 60)]  # the second one finds all of its steps done
+    assert trained == [(4, 0), (4, 30)]  # the second one finds all of its steps done
     of_random, of_entropy = (killing.rounds(tmp_path / "out", name)[0] for name in ("random", "entropy"))
     assert of_random["test"] == of_entropy["test"]
 
