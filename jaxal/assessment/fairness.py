@@ -63,7 +63,12 @@ def entries(performance: GroupPerformance) -> dict[str, float]:
     """What the ledger says of fairness; nothing where no group has the metric, since a gap of zero would be praise."""
     if not performance.by_group:
         return {}
-    return {"disparity": disparity(performance), "gap": gap(performance), "essp": equity_scaled(performance)}
+    return {
+        "disparity": disparity(performance),
+        "gap": gap(performance),
+        "essp": equity_scaled(performance),
+        "essp_by_deviation": equity_scaled_by_deviation(performance),
+    }
 
 
 def group_weights(

@@ -91,47 +91,46 @@ def charts_of(lines: Lines, measure: str) -> str:
 
     figures = [
         _figure(known, title, lambda curve: curve["by_threshold"]["overall"]),
-        _figure(known, f"Gap between groups, {title}", lambda curve: curve["by_threshold"]["gap"], ("gap_low", "gap_high")),
+        _figure(known, f"Gap between groups, {title}", _gap, band=True),
         *(_figure(known, f"{title}, group {group}", of_group(group)) for group in groups),
     ]
-    if "by_share" in first:
-        figures.append(
-            _figure(
-                known,
-                f"Gap over the share dropped, {title}",
-                lambda curve: curve["by_share"]["gap"],
-                (),
-                "share dropped",
-                "by_share",
-            )
-        )
+    # Of elements, each threshold keeps a share of all; of cases, curves over shares drop as many with every network.
+    by_share = (lambda curve: curve["by_share"]["gap"]) if "by_share" in first else _gap
+    figures.append(_figure(known, f"Gap over the share dropped, {title}", by_share, _dropped, "share dropped"))
     return f'<div class="charts">{"".join(figures)}</div>'
+
+
+def _gap(curve: Mapping[str, Any]) -> Sequence[float | None]:
+    return curve["by_threshold"]["gap"]
+
+
+def _below_100(curve: Mapping[str, Any]) -> np.ndarray:
+    return 100.0 - array_of(curve["by_threshold"]["axis"])
+
+
+def _dropped(curve: Mapping[str, Any]) -> np.ndarray:
+    return array_of(curve["by_share"]["axis"]) if "by_share" in curve else 1.0 - array_of(curve["by_threshold"]["kept"])
 
 
 def _figure(
     known: Mapping[str, Sequence[Mapping[str, Any]]],
     title: str,
     find: Find,
-    band: Sequence[str] = (),
+    place: Callable[[Mapping[str, Any]], np.ndarray] = _below_100,
     across: str = ACROSS,
-    kind: str = "by_threshold",
+    band: bool = False,
 ) -> str:
     def draw(axis: Any) -> None:
         for index, curves in enumerate(known.values()):
             if not curves:
                 continue
-            points = array_of(curves[0][kind]["axis"])
-            points = 100.0 - points if kind == "by_threshold" else points
+            points, line = _mean(list(map(place, curves))), f"line-{index}"
             axis.plot(
-                points,
-                _mean([array_of(find(curve)) for curve in curves]),
-                gid=f"line-{index}",
-                lw=1.4,
-                **look(index) | {"marker": ""},
+                points, _mean([array_of(find(curve)) for curve in curves]), gid=line, lw=1.4, **look(index) | {"marker": ""}
             )
             if band and len(known) <= FEW_CHARTS:
-                low, high = (_mean([array_of(curve[kind][end]) for curve in curves]) for end in band)
-                axis.fill_between(points, low, high, alpha=0.15, color=look(index)["color"], lw=0, gid=f"line-{index}")
+                low, high = (_mean([array_of(curve["by_threshold"][end]) for curve in curves]) for end in ("gap_low", "gap_high"))
+                axis.fill_between(points, low, high, alpha=0.15, color=look(index)["color"], lw=0, gid=line)
 
     return chart(draw, title, across)
 
@@ -153,7 +152,7 @@ def _rounds(runs: Sequence[RunOnDisk], measure: str) -> str:
             name: [curves_of(line)[measure] for of, line in lines if of == name and measure in curves_of(line)] for name in names
         }
         if any(known.values()):
-            figures.append(_figure(known, f"Gap between groups after round {number}", lambda curve: curve["by_threshold"]["gap"]))
+            figures.append(_figure(known, f"Gap between groups after round {number}", _gap))
     return _fold("The gap after every round", f'<div class="charts">{"".join(figures)}</div>') if figures else ""
 
 

@@ -31,6 +31,10 @@ _ONLY_FOR = (
 )
 
 
+# Strategies of information gain whose formula is a sum over the classes that a label may be.
+_OVER_CLASSES = ("eig", "aeig", "uig", "cfig", "mass")
+
+
 class Named(NamedTuple):
     """A strategy that was asked for.
 
@@ -97,6 +101,11 @@ def _from_table(name: str, table: Table) -> Make:
     if name.endswith(".py"):
         raise UserError(f"{name}: names a file and no function. Write {name}:FUNCTION.")
     if name not in table:
+        if table is REGRESSION_STRATEGIES and name in _OVER_CLASSES:
+            raise UserError(
+                f"The strategy {name!r} weighs each class that a label may be, and a number has no list of them. Of numbers, epig is the "
+                f"information gain. There are {', '.join(table)}."
+            )
         for known, images in _ONLY_FOR:
             if name in known:
                 raise UserError(f"The strategy {name!r} is for images {images}, and these are not. There are {', '.join(table)}.")

@@ -195,7 +195,7 @@ def test_scores_are_those_of_members_one_by_one(task):
 
 
 def test_information_gain_over_classes_is_refused():
-    with pytest.raises(UserError, match="The strategy 'aeig' is for images"):
+    with pytest.raises(UserError, match="'aeig' weighs each class that a label may be"):
         named_strategy("aeig", REGRESSION_STRATEGIES)
 
 
