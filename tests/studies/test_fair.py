@@ -1,10 +1,19 @@
 """Splits in which groups are tested alike, and the study of fair training as the command line runs it."""
 
+import contextlib
+import csv
+import io
+import json
 from collections import Counter
 
 import pytest
 
+from experiments import fair_uncertainty
+from jaxal.cli import command
+from jaxal.cli.main import main
+from jaxal.data.simulated.atrophy import AtrophyConfig, write_atrophy
 from jaxal.errors import UserError
+from jaxal.rounds.ledger import read_runs
 from jaxal.studies.fair import fold, split_equally
 from jaxal.types import Case
 
@@ -55,3 +64,127 @@ def test_seeds_go_through_the_folds_of_one_partition():
 def test_groups_that_are_too_small_are_told_of(made, message):
     with pytest.raises(UserError, match=message):
         fold(made, 0, 5)
+
+
+# As the command line runs it
+
+
+def run(folder, *options):
+    """The command within this process: its exit status and what it said."""
+    places = ("--out", folder / "out", "--prepared", folder / "prepared", "--cohorts", folder / "cohorts", "--preset", "smoke")
+    output, given = io.StringIO(), [str(part) for part in (*places, *options)]
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        try:
+            status = fair_uncertainty.main(command.parse(fair_uncertainty.Arguments, fair_uncertainty.__name__, given))
+        except SystemExit as stopped:
+            status = stopped.code
+    return status, " ".join(output.getvalue().replace("│", " ").split())
+
+
+@pytest.fixture(scope="module")
+def lesions(tmp_path_factory):
+    """Two methods, one after the other in one folder."""
+    folder = tmp_path_factory.mktemp("lesions")
+    for method in ("erm", "groupdro,step_size=0.5"):
+        status, output = run(folder, "--task", "lesion", "--method", method)
+        assert status == 0, output
+    return folder
+
+
+def test_methods_stand_beside_each_other(lesions):
+    runs = {run.strategy: run.rounds for run in read_runs(lesions / "out")}
+    assert set(runs) == {"erm", "groupdro,step_size=0.5"}
+    erm, robust = (runs[name][0] for name in sorted(runs))
+    assert erm["test"].keys() == robust["test"].keys() and erm["test"] != robust["test"]
+    assert len(set(Counter(case["group"] for case in erm["test"].values()).values())) == 1  # as many of each group
+    assert "weighting" not in json.loads((lesions / "out" / "config.json").read_text())["training"]
+    assert {"accuracy", "balanced accuracy", "AUC"} <= erm["uncertainty_curves"].keys()
+    report = (lesions / "out" / "report.html").read_text()
+    assert "What the networks know of their errors" in report and "groupdro,step_size=0.5" in report
+
+
+def test_the_same_command_trains_nothing_and_a_run_is_predicted_again(lesions):
+    ledger = lesions / "out" / "lesion" / "erm" / "seed-0" / "rounds.jsonl"
+    before = ledger.read_text()
+    assert run(lesions, "--task", "lesion", "--method", "erm")[0] == 0 and ledger.read_text() == before
+    status, output = run(lesions, "--predict-only", ledger.parent)
+    assert status == 0, output
+    rows = {row["image"]: row for row in csv.DictReader((ledger.parent / "predictions.csv").read_text().splitlines())}
+    known = json.loads(before)["test"]
+    assert {id_ for id_, row in rows.items() if row["part"] == "test"} == set(known)
+
+
+def test_tumours_are_measured_in_their_three_regions(tmp_path):
+    status, output = run(tmp_path, "--task", "tumour", "--method", "balanced")
+    assert status == 0, output
+    (found,) = read_runs(tmp_path / "out")
+    curves = found.rounds[0]["uncertainty_curves"]
+    assert list(curves) == ["whole tumour", "tumour core", "enhancing tumour"]
+    assert set(curves["tumour core"]["qu_brats"]["by_group"]) == {"<4000", ">=4000"}
+    assert 0 < curves["whole tumour"]["qu_brats"]["overall"]["score"] <= 1
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scores") / "adni"
+    write_atrophy(AtrophyConfig(40, 8.0, share_young=0.4), folder)
+    return folder / "participants.tsv"
+
+
+def test_scores_are_predicted_fold_by_fold(scores, tmp_path):
+    status, output = run(tmp_path, "--task", "cognition", "--data", scores, "--seeds", "2", "--targets", "MMSE")
+    assert status == 0, output
+    first, second = (found.rounds[0] for found in read_runs(tmp_path / "out"))
+    assert list(first["uncertainty_curves"]) == list(first["rmse"]) == ["MMSE"]
+    assert not first["test"].keys() & second["test"].keys()
+    assert set(first["r2"]["by_group"]) == {"<70", ">=70"}
+
+
+def test_scores_are_asked_for_by_any_strategy(scores, tmp_path, capsys):
+    places = ["--out", str(tmp_path / "out"), "--prepared", str(tmp_path / "prepared"), "--preset", "smoke"]
+    given = [
+        "--strategy",
+        "epig",
+        "--group-column",
+        "age",
+        "--bins",
+        "70",
+        "--initial-size",
+        "8",
+        "--method",
+        "balanced,by=weights",
+    ]
+    assert main(["simulate", str(scores), *given, *places]) == 0, capsys.readouterr().err
+    (found,) = read_runs(tmp_path / "out")
+    assert [line["labelled"] for line in found.rounds] == [8, 12] and set(found.rounds[1]["queried_values"]) == set(
+        found.rounds[1]["queried"]
+    )
+    folder = tmp_path / "out" / "scans" / "epig" / "seed-0"
+    assert main(["predict", str(folder)]) == 0, capsys.readouterr().err
+    rows = {row["case"]: row for row in csv.DictReader((folder / "predictions.csv").read_text().splitlines())}
+    for id_, known in found.rounds[-1]["test"].items():
+        assert float(rows[id_]["ADAS13_predicted"]) == pytest.approx(known["mean"][0], rel=1e-3, abs=1e-3)
+    assert main(["simulate", str(scores), "--strategy", "aeig", *places]) == 2
+    assert "epig is the information gain" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "dro"), "There is no method 'dro'. There are erm, balanced, groupdro."),
+        (("--study", "--data", "."), "--study simulates the data of all tasks"),
+        (("--seeds", "0"), "--seeds is 0"),
+        (("--samples", "0", "--networks", "1"), "--uncertainty-curves needs members that can disagree"),
+        (
+            ("--task", "cognition", "--data", "TABLE", "--group-column", "sex", "--targets", "MMSE", "age", "--bins", "5"),
+            "--bins cut numbers",
+        ),
+        (("--task", "cognition", "--data", "TABLE", "--targets", "ADAS"), "has no column 'ADAS', which --targets names"),
+        (("--task", "cognition", "--data", "TABLE", "--group-column", "weight"), "has no column 'weight'"),
+        (("--task", "cognition", "--data", "TABLE", "--bins", "200"), "all 40 cases are of the group '<200'"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_message(options, message, scores, tmp_path):
+    status, output = run(tmp_path, *(str(scores) if option == "TABLE" else option for option in options))
+    assert status == 2 and message in output, output
+    assert not (tmp_path / "out").exists()
