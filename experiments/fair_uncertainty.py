@@ -21,6 +21,7 @@ from jaxal.errors import UserError
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.networks.unet import UNetConfig
 from jaxal.report import methods, terminal
+from jaxal.report.uncertainty import HALFWAY
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import common_options, fair, fair_tasks, option_types, revisit
 from jaxal.studies.fair import FairPreset
@@ -83,6 +84,8 @@ class Arguments(common_options.StudyArguments):
     """Edges that cut a --group-column of numbers into groups. Default: as in the paper."""
     targets: option_types.Names = ()
     """Columns of the table that are to be predicted. Default: ADAS13 MMSE."""
+    threshold: float = HALFWAY
+    """Uncertainty, from 0 to 100, above which predictions are dropped in the table of --study; curves have all thresholds."""
     cohorts: Path = Path("runs/cohorts")
     """Where simulated data are kept, to be used again."""
     uncertainty_curves: Annotated[bool, tyro.conf.Suppress] = True
@@ -109,6 +112,8 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         arguments = revisit.with_options_of_run(arguments)
     out = arguments.out or Path("runs") / f"fair_uncertainty-{arguments.preset}"
     common_options.check_numbers(arguments, arguments.data, out)
+    if not 0 <= arguments.threshold <= 100:
+        raise UserError(f"--threshold is {arguments.threshold:g}; it must be from 0 to 100.")
     if arguments.study and arguments.data:
         raise UserError("--study simulates the data of all tasks; --data is of one. Give --task, too, without --study.")
     asked = fair_tasks.Asked(
@@ -127,7 +132,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
             return revisit.run(arguments, preset, sources[0], display)
         fair.run(arguments, preset, sources, out / task if arguments.study or not arguments.out else out, display)
     if arguments.study:
-        display.note(f"Tasks and methods: {methods.write_methods(out, list(TASKS))}")
+        display.note(f"Tasks and methods: {methods.write_methods(out, list(TASKS), arguments.threshold)}")
     return 0
 
 

@@ -28,7 +28,7 @@ class Row(NamedTuple):
       overall, worst: the measure over all test cases, and of the group where it is worst, in the mean over seeds.
       gap: between groups with all predictions.
       against: that less the gap of `BASE`, seed by seed; unknown for `BASE` itself.
-      change: the gap where predictions of more than half of the largest uncertainty are dropped, less that with all of them.
+      change: the gap where predictions above the threshold are dropped, less that with all of them.
       kept: share of predictions that is kept there.
     """
 
@@ -44,22 +44,23 @@ class Row(NamedTuple):
     kept: float
 
 
-def rows_of(task: str, runs: Sequence[RunOnDisk]) -> list[Row]:
-    """All measures of one task by all methods, `BASE` first."""
+def rows_of(task: str, runs: Sequence[RunOnDisk], threshold: float = uncertainty.HALFWAY) -> list[Row]:
+    """All measures of one task by all methods, `BASE` first; `threshold` is the uncertainty above which predictions are dropped."""
     lines = {(run.strategy, run.seed): run.rounds[-1] for run in runs if curves_of(run.rounds[-1])}
     methods = sorted({method for method, _ in lines}, key=lambda method: (method != BASE, method))
     measures = list(dict.fromkeys(name for line in lines.values() for name in curves_of(line)))[:MEASURES_AT_MOST]
-    return [_row(task, measure, method, lines) for measure in measures for method in methods]
+    return [_row(task, measure, method, lines, threshold) for measure in measures for method in methods]
 
 
-def _row(task: str, measure: str, method: str, lines: Mapping[tuple[str, int], Mapping[str, Any]]) -> Row:
+def _row(task: str, measure: str, method: str, lines: Mapping[tuple[str, int], Mapping[str, Any]], threshold: float) -> Row:
     curves = {key: curves_of(line)[measure] for key, line in lines.items() if measure in curves_of(line)}
     own = {seed: curve for (of, seed), curve in curves.items() if of == method}
     base = {seed: curve for (of, seed), curve in curves.items() if of == BASE}
     lower = next(iter(own.values()))["lower_is_better"]
     of_groups = [[values[0] for values in curve["by_threshold"]["by_group"].values()] for curve in own.values()]
     worst = [max(values) if lower else min(values) for values in of_groups]
-    at = next(iter(own.values()))["by_threshold"]["axis"].index(uncertainty.HALFWAY)
+    axis = array_of(next(iter(own.values()))["by_threshold"]["axis"])
+    at = int(np.abs(axis - threshold).argmin())
     gaps = {seed: array_of(curve["by_threshold"]["gap"]) for seed, curve in own.items()}
     shared = sorted(own.keys() & base.keys()) if method != BASE else []
     against = [gaps[seed][0] - array_of(base[seed]["by_threshold"]["gap"])[0] for seed in shared]
@@ -84,7 +85,7 @@ HEADS = (
     tables.Head("gap less ERM's", "seed by seed; below zero the method brings groups closer"),
     tables.Head(
         "gap, uncertain dropped",
-        "change of the gap where predictions of more than 50 % uncertainty are dropped; above zero one group holds sure errors",
+        "change of the gap where predictions above the threshold are dropped; above zero one group holds sure errors",
     ),
     tables.Head("kept", "share of predictions that is kept there"),
 )
@@ -144,15 +145,15 @@ def sentence(rows: Sequence[Row]) -> str:
     return " ".join(told)
 
 
-def write_methods(out: Path, tasks: Sequence[str]) -> Path:
-    """Writes `report.html` above the folders of several tasks."""
+def write_methods(out: Path, tasks: Sequence[str], threshold: float = uncertainty.HALFWAY) -> Path:
+    """Writes `report.html` above the folders of several tasks; `threshold` is the uncertainty above which predictions are dropped in its table."""
     runs = {task: read_runs(out / task) for task in tasks if (out / task).is_dir()}
-    rows = [row for task, of in runs.items() for row in rows_of(task, of)]
+    rows = [row for task, of in runs.items() for row in rows_of(task, of, threshold)]
     seeds = sorted({run.seed for of in runs.values() for run in of})
     sections = [_task(task, of) for task, of in runs.items() if of]
     name, told = html.escape(out.resolve().name), html.escape(sentence(rows))
     counted = f"{sum(map(len, runs.values()))} runs, seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}."
-    body = f'<h1>{name}</h1><p class="lead">{told}</p><p>{counted} Every number is of test cases, in equal numbers of each group.</p>{table_of(rows)}'
+    body = f'<h1>{name}</h1><p class="lead">{told}</p><p>{counted} Every number is of test cases, in equal numbers of each group. Where uncertain predictions are dropped, they are those of more than {threshold:g} % uncertainty.</p>{table_of(rows)}'
     path = out / "report.html"
     write_text(
         path,

@@ -174,6 +174,7 @@ def test_scores_are_asked_for_by_any_strategy(scores, tmp_path, capsys):
         (("--method", "dro"), "There is no method 'dro'. There are erm, balanced, groupdro."),
         (("--study", "--data", "."), "--study simulates the data of all tasks"),
         (("--seeds", "0"), "--seeds is 0"),
+        (("--threshold", "101"), "--threshold is 101; it must be from 0 to 100."),
         (("--samples", "0", "--networks", "1"), "--uncertainty-curves needs members that can disagree"),
         (
             ("--task", "cognition", "--data", "TABLE", "--group-column", "sex", "--targets", "MMSE", "age", "--bins", "5"),
