@@ -21,7 +21,7 @@ from jaxal.data.images.masks import MaskListing, find_masks
 from jaxal.data.simulated import glands
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash
-from jaxal.studies import common_options, masks, revisit, study
+from jaxal.studies import common_options, masks, option_types, revisit
 from jaxal.studies.masks import PRESETS
 from jaxal.studies.workers import Progress, made_once
 
@@ -36,7 +36,7 @@ TISSUE = {
 class Arguments(masks.MaskArguments):
     """Decides which images, or which regions of them, to label next; here for glands."""
 
-    strategy: study.option_types.strategies("clasp_pe,share=0.5") = ("bald",)  # type: ignore[valid-type]
+    strategy: option_types.strategies("clasp_pe,share=0.5") = ("bald",)  # type: ignore[valid-type]
     preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
     """Sizes: smoke (every part, within a minute), small (minutes on two cores), paper (for a GPU, untried)."""
     cohorts: Path = Path("runs/cohorts")

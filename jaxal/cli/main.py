@@ -12,6 +12,8 @@ from jaxal.cli.help import HELP, USAGE, VERBS
 from jaxal.cli.help_projects import PROJECT_VERBS
 from jaxal.cli.huge_pages import use_huge_pages
 
+FILES = (".npz", ".tsv", ".csv")  # that are data sets: MedMNIST's, tables of scans and numbers
+
 
 def console() -> int:
     """The command as a process of its own."""
@@ -81,7 +83,7 @@ def _on_data(verb: str, words: list[str], asks_for_help: bool) -> int:
         return 0
     if not words or words[0].startswith("-"):
         return _refuse(f"jaxal {verb} DATA …: the DATA comes first. `jaxal {verb} --help` tells what it is.")
-    is_there = words[0] and (Path(words[0]).is_dir() or (Path(words[0]).is_file() and words[0].endswith(".npz")))  # MedMNIST's
+    is_there = words[0] and (Path(words[0]).is_dir() or (Path(words[0]).is_file() and words[0].endswith(FILES)))
     if not is_there:
         return _refuse(f"jaxal {verb} {_no_folder(words[0])}")
     return _run(lambda verbs: verbs.simulate(Path(words[0]), words[1:], verb == "plan"))

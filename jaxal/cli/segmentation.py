@@ -36,6 +36,7 @@ from jaxal.strategies.named import named_strategy
 from jaxal.studies import common_options, option_types, revisit, scans, study
 from jaxal.studies.presets import OWN_SCANS, OwnScans, Preset
 from jaxal.training.trainer import Interrupted, Trainer
+from jaxal.training.weighting import Weighting
 
 EVALUATION, TEST = 0.15, 0.35  # shares of each group's subjects
 LEAST = {"patch-voxels": 64, "quantiles": 2}
@@ -157,7 +158,7 @@ def _plan(
     display.note(f"channels {', '.join(ready.dataset.channels)}; classes {', '.join(ready.dataset.classes)}")
     for reason in ready.plan.why:
         display.note(f"  {reason}")
-    trainer = Trainer(task.kind, task.model, task.training)
+    trainer = Trainer(task.kind, task.model, dataclasses.replace(task.training, weighting=Weighting()))  # a step costs the same
     case = task.initial[0]
     draw_of_case = task.draw
     draw = (lambda index, rng: draw_of_case(case, rng)) if draw_of_case else (lambda index, rng: task.load(case))

@@ -229,8 +229,8 @@ class Network:
 
         with beside(write) as save:  # durable at its end, before anything speaks of this training
             draw, seconds = _draw(run, with_pseudo_labels(run, round_, state.labelled)), run.config.save_every_seconds
-            membership = _membership(run, state.labelled)
-            training = trainer.fit(key, len(state.labelled), draw, training, progress, should_stop, save, seconds, membership)
+            labelled = _membership(run, state.labelled)
+            training = trainer.fit(key, labelled, draw, training, progress, should_stop, save, seconds)
             if int(training.step) > resumed_at:
                 save(training)
         return trained_weights(training)
@@ -250,10 +250,10 @@ class Network:
         return jax.eval_shape(lambda: trainer.start(jax.random.key(0), example))
 
 
-def _membership(run: Run, labelled: Sequence[Case]) -> Membership | None:
-    """Which groups labelled cases belong to, for methods of training that look at them."""
+def _membership(run: Run, labelled: Sequence[Case]) -> int | Membership:
+    """How many labelled cases there are; for methods of training that look at groups, which ones they belong to."""
     if run.task.training.weighting.method == "erm":
-        return None
+        return len(labelled)
     return membership_of([case.group for case in labelled], [case.category for case in labelled], run.task.dataset.groups)
 
 

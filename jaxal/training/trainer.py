@@ -78,28 +78,27 @@ class Trainer:
     def fit(
         self,
         key: Array,
-        count: int,
+        labelled: int | Membership,
         draw: Draw,
         state: TrainState,
         progress: Callable[[int, int], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         save: Callable[[TrainState], None] | None = None,
         save_every_seconds: float = math.inf,
-        membership: Membership | None = None,
     ) -> TrainState:
         """Trains on from a state to the last step.
 
         Args:
           key: of the round and attempt.
-          count: labelled cases.
+          labelled: how many labelled cases there are, or which groups they belong to, as methods other than ERM need to know.
           draw: makes an example of a labelled case, whole or a patch at random; read ahead while the device works.
           state: from `start` or a checkpoint; its buffers are given up.
           progress: called with the steps done and the steps in all; a step is done when the device has computed it.
           should_stop: asked after each step that was sent; when it says yes, the state after it is saved and `Interrupted` raised.
           save: writes a state, whose buffers the next step takes: what it keeps it must copy.
           save_every_seconds: between saves in passing.
-          membership: which groups the labelled cases belong to; methods other than ERM need it.
         """
+        membership, count = (None, labelled) if isinstance(labelled, int) else (labelled, len(labelled.group))
         seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
         first, steps, due = int(state.step), self.steps(count), _Every(save_every_seconds)
         take_step = compiled_step(self._recipe, self._mesh)

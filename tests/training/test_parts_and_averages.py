@@ -14,6 +14,7 @@ from jaxal.data.scans.prepare import load_case
 from jaxal.data.stream import stacked
 from jaxal.networks.unet import unet
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
+from jaxal.training import gradient as gradients
 from jaxal.training import step as training
 from jaxal.training.averaging import averaged
 from jaxal.training.trainer import Trainer, whole
@@ -30,15 +31,15 @@ def examples(tiny_dataset):
     return [first, second._replace(labelled=known, label=np.where(known, second.label, 0).astype(np.uint8))]
 
 
-@pytest.mark.parametrize("groups", [None, 2])
-def test_an_element_weighs_the_same_in_all_examples(examples, groups):
+@pytest.mark.parametrize("pieces", [None, 2])
+def test_an_element_weighs_the_same_in_all_examples(examples, pieces):
     """The gradient is that of the mean over all labelled elements of the batch, however they are spread over its examples."""
     config = dataclasses.replace(tiny.TRAINING, dice=False, contrast=0.0, brightness=0.0, noise=0.0)
     recipe = Trainer(SEGMENTATION_OF_PARTS, MODEL._replace(draw_masks=lambda key: {}, head=head_of(MODEL)), config)._recipe
     batch = stacked(examples)
     params = jax.jit(MODEL.init)(jax.random.key(0), batch.image[:1])
-    course = groups, jnp.int32(groups or 1), (jnp.int32(0), jnp.int32(9))
-    ours = jax.jit(lambda params: training._gradient(recipe, params, jax.random.key(1), batch, course, None))(params)
+    course = gradients.Course(gradients.Cut(pieces), jnp.int32(pieces or 1), (jnp.int32(0), jnp.int32(9)))
+    ours, _ = jax.jit(lambda params: gradients.gradient_of(recipe, params, None, jax.random.key(1), batch, None, course))(params)
 
     def plain(params):
         logits = logits_of(flat(MODEL.tail(params, MODEL.stem(params, batch.image), None)), *MODEL.head(params))
@@ -118,8 +119,8 @@ def test_a_further_loss_sees_the_outputs_the_examples_and_how_far_training_is(ex
         logits = logits_of(flat(output), *MODEL.head(params))
         return (SEGMENTATION.loss(config, logits, batch) + further(output.auxiliary, batch, jnp.int32(1), jnp.int32(4))).mean()
 
-    course = None, jnp.int32(1), (jnp.int32(1), jnp.int32(4))
-    ours = jax.jit(lambda params: training._gradient(recipe, params, jax.random.key(1), batch, course, None))(params)
+    course = gradients.Course(gradients.WHOLE, jnp.int32(1), (jnp.int32(1), jnp.int32(4)))
+    ours, _ = jax.jit(lambda params: gradients.gradient_of(recipe, params, None, jax.random.key(1), batch, None, course))(params)
     for leaf, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(jax.jit(jax.grad(plain))(params)), strict=True):
         np.testing.assert_allclose(leaf, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max() + 1e-8)
 

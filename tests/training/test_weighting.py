@@ -233,19 +233,18 @@ def test_a_robust_training_resumes_to_the_last_bit_and_its_shares_are_learnt(vol
     config = dataclasses.replace(tiny.TRAINING, weighting=groupdro(step_size=1.0))
     trainer, key = Trainer(SEGMENTATION, unet(tiny.NETWORK), config, groups=2), jax.random.key(0)
     members = Membership(np.array([0, 1, 0, 0], np.int32), np.zeros(4, np.int32), 2)
-    expected = trainer.fit(key, 4, whole(volumes), trainer.start(key, volumes[0]), membership=members)
+    expected = trainer.fit(key, members, whole(volumes), trainer.start(key, volumes[0]))
     assert abs(float(expected.shares.share[0]) - 0.5) > 1e-3
     saved, calls = [], iter(range(100))
     with pytest.raises(Interrupted):
         trainer.fit(
             key,
-            4,
+            members,
             whole(volumes),
             trainer.start(key, volumes[0]),
             should_stop=lambda: next(calls) == 5,
             save=lambda state: saved.append(jax.tree.map(np.asarray, state)),
-            membership=members,
         )
-    again = trainer.fit(key, 4, whole(volumes), saved[-1], membership=members)
+    again = trainer.fit(key, members, whole(volumes), saved[-1])
     for leaf, other in zip(jax.tree.leaves(again), jax.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(np.asarray(leaf), np.asarray(other))
