@@ -10,9 +10,14 @@ from jaxal.cli.help import VERBS
 from jaxal.errors import UserError
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy, options_of, summary_of
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
 
-TABLES = {"segmentation": STRATEGIES, "classification": CLASSIFICATION_STRATEGIES, "parts of cases": STRATEGIES_OF_PARTS}
+TABLES = {
+    "segmentation": STRATEGIES,
+    "classification": CLASSIFICATION_STRATEGIES,
+    "parts of cases": STRATEGIES_OF_PARTS,
+    "regression": REGRESSION_STRATEGIES,
+}
 SPLITS = {"pool": "the pool", "labelled": "the labelled cases", "evaluation": "an evaluation set with labels"}
 STATISTICS = {
     "entropy": "the prediction's entropy",
@@ -36,8 +41,12 @@ STATISTICS = {
     "temperature": "how likely the labels are at several temperatures",
     "prediction": "the predicted probabilities",
     "member_probability": "each member's probabilities",
+    "filtered": "how predictions and labels overlap where the members are sure",
+    "joined": "the members' mean probabilities",
+    "spread": "the numbers that members predict, and their variances",
+    "member_values": "the numbers that each member predicts",
 }  # in plain words
-EVERY = {**STRATEGIES_OF_PARTS, **CLASSIFICATION_STRATEGIES, **STRATEGIES}
+EVERY = {**REGRESSION_STRATEGIES, **STRATEGIES_OF_PARTS, **CLASSIFICATION_STRATEGIES, **STRATEGIES}
 
 
 def strategies(names: Sequence[str]) -> str:
@@ -91,9 +100,10 @@ def _wrapped(line: str) -> str:
 def _cost(strategy: Strategy) -> str:
     """What a strategy costs a round besides the training."""
     from jaxal.tasks.classification import CLASSIFICATION
+    from jaxal.tasks.regression import REGRESSION
     from jaxal.tasks.segmentation import SEGMENTATION_OF_PARTS
 
-    known = {**SEGMENTATION_OF_PARTS.statistics, **CLASSIFICATION.statistics}
+    known = {**REGRESSION.statistics, **SEGMENTATION_OF_PARTS.statistics, **CLASSIFICATION.statistics}
     parts = []
     if strategy.needs.pool:
         members = any(known[name].needs_members or known[name].needs_each_member for name in strategy.needs.pool)

@@ -20,8 +20,9 @@ import jaxal
 from jaxal.cli import probabilities, telling, verbs
 from jaxal.cli.help import HELP, USAGE, VERBS
 from jaxal.cli.main import main
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES
 from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.regression import REGRESSION
 from jaxal.tasks.segmentation import SEGMENTATION
 
 ROOT = Path(__file__).parents[2]
@@ -268,7 +269,7 @@ def test_every_strategy_is_listed_and_told_of(capsys):
     assert main(["strategies"]) == 0
     listed = capsys.readouterr().out
     assert max(map(len, listed.splitlines())) <= 80
-    for name in {*STRATEGIES, *CLASSIFICATION_STRATEGIES}:
+    for name in {*STRATEGIES, *CLASSIFICATION_STRATEGIES, *REGRESSION_STRATEGIES}:
         assert f"\n{name}: " in f"\n{listed}"
         assert main(["strategies", name]) == 0
     told = capsys.readouterr().out
@@ -276,7 +277,7 @@ def test_every_strategy_is_listed_and_told_of(capsys):
     plain = " ".join(told.split())
     assert "Looks at: the pool: predictions and features, averaged over regions" in plain
     assert "; an evaluation set with labels: features and classes of a sample" in plain
-    assert {*SEGMENTATION.statistics, *CLASSIFICATION.statistics} <= telling.STATISTICS.keys()
+    assert {*SEGMENTATION.statistics, *CLASSIFICATION.statistics, *REGRESSION.statistics} <= telling.STATISTICS.keys()
     assert main(["score", "--help"]) == 0
     assert "jaxal.score(model, params, images" in capsys.readouterr().out
     assert "Costs: a forward of each case of the pool; a forward of each evaluation case" in told
