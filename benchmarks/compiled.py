@@ -146,7 +146,7 @@ def _training(setting: Setting, model: Model, devices: list[jax.Device]) -> jax.
 
     state = placed(jax.eval_shape(lambda params: fresh_state(config, params), params), P())
     number, rate = placed((jax.ShapeDtypeStruct((), np.int32), jax.ShapeDtypeStruct((), np.float32)), P())
-    return compiled_step(recipe, mesh).lower(state, placed(key, P()), placed(examples, P("examples")), number, rate)
+    return compiled_step(recipe, mesh).lower(state, placed(key, P()), placed(examples, P("examples")), number, rate, None)
 
 
 def floor_bytes(setting: Setting, levels: int = 3) -> float:

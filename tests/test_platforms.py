@@ -39,6 +39,7 @@ from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
 from jaxal.training.config import TrainingConfig
 from jaxal.training.gradient import Recipe
 from jaxal.training.step import compiled_step, fresh_state, make_mesh
+from jaxal.training.weighting import Cohort, groupdro
 from jaxal.types import Example
 
 LIBRARY = Path(__file__).parents[1] / "jaxal"
@@ -127,7 +128,7 @@ def trainings() -> Iterator[Program]:
         (
             SEGMENTATION,
             unet(small()),
-            TrainingConfig(batch_size=1),
+            TrainingConfig(batch_size=1, weighting=groupdro()),
             SPACE,
             1,
         ),  # its gradient comes in one piece, as all do on a GPU
@@ -135,12 +136,14 @@ def trainings() -> Iterator[Program]:
         (CLASSIFICATION, resnet(ResNetConfig(width=8, groups=4)), dataclasses.replace(varied, dice=False), (SIDE, SIDE), 3),
     ]
     for kind, model, config, space, channels in nets:
-        recipe = Recipe(model, config, kind.loss, kind.dense)
+        recipe = Recipe(model, config, kind.loss, kind.dense, weighting=config.weighting)
         params = jax.eval_shape(model.init, KEY, reals(1, *space, channels))
-        state = jax.eval_shape(functools.partial(fresh_state, config), params)
+        state = jax.eval_shape(lambda params, own=recipe: fresh_state(own.config, params, 2 if own.dro else None), params)
+        whole = jax.ShapeDtypeStruct((config.batch_size,), np.int32), reals(config.batch_size), reals(2)
+        cohort = Cohort(*whole) if recipe.weighs else None
         batch = batch_of(config.batch_size, space, kind.dense, channels)
         step = compiled_step(recipe, make_mesh(recipe, jax.local_devices()))
-        yield of(step, state, KEY, batch, np.int32(10), np.float32(1e-3))
+        yield of(step, state, KEY, batch, np.int32(10), np.float32(1e-3), cohort)
 
 
 def fresh() -> Iterator[Program]:

@@ -97,5 +97,20 @@ def _evaluate(
     nothing = jnp.zeros((0,))
     single = moments.of_members(logits[None])
     unlabelled, label = jnp.zeros(inside.shape, bool), jnp.zeros(inside.shape, jnp.int32)
-    view = View(nothing, nothing, {}, logits, single, total, each, inside, unlabelled, label, key, shape, None, nothing)
+    view = View(
+        nothing,
+        nothing,
+        {},
+        logits,
+        single,
+        total,
+        each,
+        inside,
+        unlabelled,
+        label,
+        key,
+        shape,
+        None,
+        jnp.zeros((*inside.shape, 1)),
+    )
     return {name: statistic.evaluate(view, config) for name, statistic in statistics}

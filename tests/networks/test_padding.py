@@ -24,7 +24,7 @@ from jaxal.studies.presets import PRESETS
 from jaxal.studies.scans import Chosen, make_source, make_task
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.step import _loss
+from jaxal.training.gradient import Inputs, _loss
 from jaxal.training.trainer import Trainer
 from jaxal.types import Example
 
@@ -143,7 +143,7 @@ def test_a_training_step_does_not_depend_on_the_padding():
     gradient = jax.jit(jax.grad(functools.partial(_loss, trainer._recipe)))
     keys, clock = jax.random.split(jax.random.key(1), 2), (jnp.int32(0), jnp.int32(1))
     alone, more = (
-        gradient(params, clock, keys, keys, Example(image, (image[..., 0] > 0.5).astype(jnp.uint8), inside, inside), None)
+        gradient(params, clock, Inputs(keys, keys, Example(image, (image[..., 0] > 0.5).astype(jnp.uint8), inside, inside), None))
         for image, inside, _ in padded(2)
     )
     for ours, theirs in zip(jax.tree.leaves(more), jax.tree.leaves(alone), strict=True):

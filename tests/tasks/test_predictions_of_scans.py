@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from jaxal.data.scans.listing import ScanListing
 from jaxal.tasks.segmentation import Predicted, _measured, write_table
 from jaxal.types import Case
 
@@ -34,7 +35,9 @@ def measured(tmp_path):
         write(tmp_path / "predictions" / "case.nii.gz", guess),
         dict.fromkeys("xyz", 0.0),
     )
-    return _measured(one, write(tmp_path / "truth.nii.gz", truth), IGNORE)
+    return _measured(
+        one, write(tmp_path / "truth.nii.gz", truth), ScanListing("test", ("T1",), ("background", *"xyz"), IGNORE, ())
+    )
 
 
 def test_distances_are_in_millimetres_of_the_file(measured):
