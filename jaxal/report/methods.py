@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxal.assessment.intervals import Estimate, student_mean
+from jaxal.assessment.intervals import FEWEST, Estimate, student_mean
 from jaxal.files import write_text
 from jaxal.report import tables, uncertainty
 from jaxal.report.charts import keys
@@ -120,6 +120,8 @@ def sentence(rows: Sequence[Row]) -> str:
     others = [row for row in rows if row.method != BASE]
     if not others:
         return "Only one method has been run, so there is nothing to compare yet."
+    if all(np.isnan(row.against.low) for row in others):
+        return f"Fewer than {FEWEST} seeds say nothing beyond doubt: run the same command with --seeds {FEWEST} or more."
     closer, wider = ([row for row in others if _kind(row.against) == kind] for kind in ("better", "worse"))
     told = []
     for found, verb in ((closer, "smaller"), (wider, "larger")):

@@ -69,6 +69,8 @@ def test_the_page_says_which_method_helps_and_where_errors_are_sure(tmp_path):
     assert "smaller than with erm beyond doubt in 1 of 2 comparisons: tumour, ball: groupdro -0.09" in text
     assert "widens the gap beyond doubt for tumour, ball by erm, tumour, ball by balanced" in text
     assert 'href="tumour/report.html"' in text and "<svg" in text and "lesion" not in text
+    few = {"erm": ERM[:2], "groupdro": DRO[:2]}
+    assert "Fewer than 3 seeds say nothing" in methods.sentence(methods.rows_of("t", read_runs(write(tmp_path / "few", few))))
     assert "nothing to compare" in methods.sentence(methods.rows_of("t", read_runs(write(tmp_path / "one", {"erm": ERM}))))
 
 
