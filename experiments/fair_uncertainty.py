@@ -6,6 +6,9 @@
 After Mehta, Shui & Arbel 2023 (PMLR 227): three tasks, three methods of training, an ensemble of three networks with twenty dropout samples each.
 Uncertain predictions are dropped, more and more of them, and the gap between groups is looked at over what remains. Data are simulated in the layouts
 of BraTS, ISIC 2019 and ADNI; --data takes real ones.
+
+One method with one seed took 116 s for tumours, simulation included, 206 s for lesions and 93 s for scores on two idle cores. The study of five
+seeds has not been measured yet.
 """
 
 import dataclasses
