@@ -29,6 +29,7 @@ from jaxal.scoring.members import MembersConfig
 from jaxal.studies import common_options, fair, fair_tasks, option_types, revisit
 from jaxal.studies.fair import FairPreset
 from jaxal.training.config import TrainingConfig
+from jaxal.training.weighting import METHODS
 
 TASKS = {"tumour": fair_tasks.tumour, "lesion": fair_tasks.lesion, "cognition": fair_tasks.cognition}
 FEW = MembersConfig(networks=2, dropout=3)
@@ -129,7 +130,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     )
     for task in TASKS if arguments.study else [arguments.task]:
         preset = common_options.choose_sizes(arguments, PRESETS[arguments.preset][task])
-        asked_methods = fair.all_methods() if arguments.study else [arguments.method]
+        asked_methods = list(METHODS) if arguments.study else [arguments.method]
         sources = fair.make_sources(task, TASKS[task](asked, preset, display), arguments, preset, asked_methods)
         if revisit.is_asked_for(arguments):
             return revisit.run(arguments, preset, sources[0], display)

@@ -105,7 +105,6 @@ class Label(NamedTuple):
       values: numbers that the image has as a whole, in their own units; empty where it has none.
       parts: where it is known; None where it is known as a whole.
       guess: file of pseudo-labels that training takes for labels elsewhere (`data.guesses`); None where there are none.
-      values: the case's number for each target, as the table has them; empty where the label is none of numbers.
     """
 
     version: str

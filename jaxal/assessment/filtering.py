@@ -223,8 +223,7 @@ def _curve(
     places = np.arange(len(uncertainty)) if places is None else places
     kept, here = kept_of(uncertainty[places]), group_of[places]
     of_group = {str(name): kept & (here == name)[None, :] for name in np.unique(group_of)}
-    empty = np.any([~part.any(-1) for part in of_group.values()], axis=0)
-    ended = np.maximum.accumulate(empty)
+    ended = np.any([~part.any(-1) for part in of_group.values()], axis=0)  # and stays so, since ever fewer are kept
     by_group = {name: np.where(ended, np.nan, metric(places, part)) for name, part in of_group.items()}
     return FilteredCurve(axis, metric(places, kept), by_group, kept.mean(-1))
 

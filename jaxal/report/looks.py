@@ -1,4 +1,6 @@
-"""How the report looks, in a window and on paper, and what it does by itself: its style sheet and its script."""
+"""How the report looks, in a window and on paper, and what it does by itself: its style sheet, its script, and the page around them."""
+
+import html
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1d2126;--soft:#5b6570;--line:#d9dee4;--back:#fff;--card:#f6f8fa;--good:#12705c;--bad:#a3312a}
@@ -85,3 +87,12 @@ rows.sort((a,b)=>{const x=value(a),y=value(b),less=x<y?-1:x>y?1:0;return up?less
 for(const box of document.querySelectorAll(".keys input"))box.addEventListener("change",()=>{for(const line of box.closest("section").querySelectorAll(`[id="${box.dataset.line}"]`))line.style.display=box.checked?"":"none"});
 addEventListener("beforeprint",()=>document.querySelectorAll("details").forEach(part=>part.open=true));
 """
+
+
+def document(title: str, body: str) -> str:
+    """A page that needs nothing else; `title` is escaped here, `body` is HTML."""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<title>{html.escape(title)}</title><link rel="icon" href="data:,"><style>{STYLE}</style></head>'
+        f"<body><main>{body}</main><script>{SCRIPT}</script></body></html>\n"
+    )

@@ -11,7 +11,7 @@ from jaxal.assessment.intervals import FEWEST, Estimate, student_mean
 from jaxal.files import write_text
 from jaxal.report import tables, uncertainty
 from jaxal.report.charts import keys
-from jaxal.report.looks import SCRIPT, STYLE
+from jaxal.report.looks import document
 from jaxal.rounds.ledger import RunOnDisk, read_runs
 from jaxal.tasks.curves import array_of, curves_of
 
@@ -152,17 +152,15 @@ def write_methods(out: Path, tasks: Sequence[str], threshold: float = uncertaint
     runs = {task: read_runs(out / task) for task in tasks if (out / task).is_dir()}
     rows = [row for task, of in runs.items() for row in rows_of(task, of, threshold)]
     seeds = sorted({run.seed for of in runs.values() for run in of})
-    sections = [_task(task, of) for task, of in runs.items() if of]
-    name, told = html.escape(out.resolve().name), html.escape(sentence(rows))
+    sections = "".join(_task(task, of) for task, of in runs.items() if of)
     counted = f"{sum(map(len, runs.values()))} runs, seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}."
-    body = f'<h1>{name}</h1><p class="lead">{told}</p><p>{counted} Every number is of test cases, in equal numbers of each group. Where uncertain predictions are dropped, they are those of more than {threshold:g} % uncertainty.</p>{table_of(rows)}'
-    path = out / "report.html"
-    write_text(
-        path,
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<title>{name}</title><link rel="icon" href="data:,"><style>{STYLE}</style></head>'
-        f"<body><main>{body}{''.join(sections)}</main><script>{SCRIPT}</script></body></html>\n",
+    about = (
+        f"{counted} Every number is of test cases, in equal numbers of each group. Where uncertain predictions are dropped, they are those of more than "
+        f"{threshold:g} % uncertainty."
     )
+    name, path = out.resolve().name, out / "report.html"
+    lead = f'<h1>{html.escape(name)}</h1><p class="lead">{html.escape(sentence(rows))}</p><p>{about}</p>'
+    write_text(path, document(name, f"{lead}{table_of(rows)}{sections}"))
     return path
 
 

@@ -8,7 +8,7 @@ from jaxal.files import write_text
 from jaxal.report import asked, calibration, charts, lead, level_tables, results, uncertainty, ways
 from jaxal.report.cases import Pictures
 from jaxal.report.comparison import Comparison, compare_runs
-from jaxal.report.looks import SCRIPT, STYLE
+from jaxal.report.looks import document
 from jaxal.rounds.ledger import RunOnDisk, read_runs
 from jaxal.tasks.table import kind_of
 
@@ -33,12 +33,7 @@ def write_report(folder: Path, unfinished: str = "", comparisons: Sequence[Compa
     about = f"{_about(runs)} {ways.sentences(folder)} {unfinished}"
     body = "\n".join([f"<h1>{name}</h1>", _lead(sentences), f"<p>{html.escape(' '.join(about.split()))}</p>", *sections])
     path = folder / "report.html"
-    write_text(
-        path,
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<title>{name}</title><link rel="icon" href="data:,"><style>{STYLE}</style></head>'
-        f"<body><main>{body}</main><script>{SCRIPT}</script></body></html>\n",
-    )
+    write_text(path, document(folder.resolve().name, body))
     return path
 
 

@@ -17,14 +17,13 @@ from jaxal.types import Array, Case, Collected, Load, Model, Params, Watcher
 class Passes(NamedTuple):
     """One pass for each split, None where nothing is to be computed of it; that of the labelled cases takes params as they were trained.
 
-    `curves` is over the test cases, too, with all of the round's networks.
+    That of the test cases takes all of the round's networks where uncertainty curves are asked for, else the first one.
     """
 
     pool: Pass | None
     labelled: Pass
     evaluation: Pass | None
     test: Pass
-    curves: Pass | None
 
 
 def make_passes(run: Run, needs: Needs, more_members: int = 0) -> Passes:
@@ -46,8 +45,9 @@ def make_passes(run: Run, needs: Needs, more_members: int = 0) -> Passes:
         make(needs.pool, config.members.networks + more_members) if needs.pool else None,
         make((*assessment.labelled, *needs.labelled), model=task.model),
         make(needs.evaluation) if needs.evaluation else None,
-        make(assessment.test),
-        make((task.kind.curves.statistic,), config.members.networks) if config.uncertainty_curves else None,
+        make((*assessment.test, task.kind.curves.statistic), config.members.networks)
+        if config.uncertainty_curves
+        else make(assessment.test),
     )
 
 

@@ -32,7 +32,7 @@ from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import stack_networks
 from jaxal.scoring.pool_pass import Given
 from jaxal.strategies.contract import Context, Decision, Strategy, decide
-from jaxal.types import Array, Collected, Params, Seen, Unit
+from jaxal.types import Collected, Params, Seen, Unit
 
 
 class Chosen(NamedTuple):
@@ -111,8 +111,8 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     cases = run.task.splits.test
     with _timed(seconds, "evaluate"):
         params = calibrated(run, state, [network.params for network in trained])
-        test = run_pass(passes.test, params[0], key, cases, run.task.load, run.watcher, "evaluating")
-        told = _curves(run, passes, params, key)
+        tested = stack_networks(params) if run.config.uncertainty_curves else params[0]
+        seen = Seen(cases, run_pass(passes.test, tested, key, cases, run.task.load, run.watcher, "evaluating"))
     with _timed(seconds, "score"):
         if run.strategy.last_network:
             params += calibrated(run, state, [networks[0].restored(state.round - 1)]) if state.round else params[:1]
@@ -120,18 +120,16 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     with _timed(seconds, "select"):
         decision = decide_for(run, run.strategy, state, params[0], looks)
         would_take = _would_take(run, state, passes, params, looks, kept) if kept else ()
-    first, seen = trained[0], Seen(cases, test)
+    first, told = trained[0], _curves(run, seen)
     told |= {"temperatures": [round(float(one.temperature), 6) for one in params]} if run.config.calibrate != "none" else {}
     return Chosen(first.params, params[0], first.labelled, seen, decision, first.failures, seconds, told, would_take)
 
 
-def _curves(run: Run, passes: Passes, params: Sequence[Params], key: Array) -> dict[str, Any]:
+def _curves(run: Run, test: Seen) -> dict[str, Any]:
     """Whether the round's networks know when they are wrong, for the ledger; nothing where that is not asked for."""
-    task, cases = run.task, run.task.splits.test
-    if passes.curves is None:
+    if not run.config.uncertainty_curves:
         return {}
-    seen = run_pass(passes.curves, stack_networks(params), key, cases, task.load, run.watcher, "measuring uncertainty")
-    return {"uncertainty_curves": task.kind.curves.entries(Seen(cases, seen), task.dataset.classes, task.statistics)}
+    return {"uncertainty_curves": run.task.kind.curves.entries(test, run.task.dataset.classes, run.task.statistics)}
 
 
 def _would_take(

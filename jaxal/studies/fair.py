@@ -19,7 +19,7 @@ from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import common_options, study
 from jaxal.training.config import TrainingConfig
-from jaxal.training.weighting import METHODS, named_method
+from jaxal.training.weighting import named_method
 from jaxal.types import Case
 
 ENSEMBLE = MembersConfig(networks=3, dropout=20)  # of the paper: three networks, twenty samples each
@@ -181,8 +181,3 @@ def run(
 ) -> int:
     """Trains by every method with every seed; returns the exit status."""
     return study.run(dataclasses.replace(arguments, full=True, strategy=()), preset, sources, out, display)
-
-
-def all_methods() -> tuple[str, ...]:
-    """The methods of the paper, with their own options as they are."""
-    return tuple(METHODS)

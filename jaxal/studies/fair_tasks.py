@@ -4,7 +4,6 @@ Each is read from the layout in which the data are published, or simulated in th
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ from jaxal.studies.workers import Progress, made_once
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig, settings_of
-from jaxal.types import Model
 
 
 class Asked(NamedTuple):
@@ -73,7 +71,7 @@ def tumour(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
         bins = bins or (config.edge_mm3,)
     elif column.startswith("volume:") and not bins:
         bins = (7000.0,)  # as in the paper
-    whole = FolderConfig(column, bins=bins, patch_voxels=sys.maxsize, levels=preset.network.levels)
+    whole = FolderConfig(column, bins=bins, patch_voxels=None, levels=preset.network.levels)
     ready = scans.read_folder(folder, asked.arguments.prepared / folder.resolve().name, whole, display)
     identity |= {
         "fingerprint": ready.fingerprint,
@@ -81,8 +79,7 @@ def tumour(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
         "bins": list(bins),
         "classes": list(ready.dataset.classes),
     }
-    regions = tuple(REGIONS.items()) if len(ready.dataset.classes) == 4 and ready.listing.layout == "BraTS" else ()
-    network = dataclasses.replace(preset.network, classes=len(ready.dataset.classes))
+    regions = tuple(REGIONS.items()) if ready.listing.layout == "BraTS" else ()
 
     def task(splits: Splits, training: TrainingConfig) -> Task:
         sections = {
@@ -91,7 +88,7 @@ def tumour(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
         }
         return Task(
             kind=SEGMENTATION,
-            model=scans.network_for(ready.dataset, dataclasses.replace(preset, network=network), None),  # type: ignore[arg-type]
+            model=scans.network_for(ready.dataset, preset.network, None),
             dataset=ready.dataset,
             splits=splits,
             initial=splits.pool,
@@ -128,7 +125,7 @@ def lesion(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
         "size": list(preset.size),
         "classes": list(classes),
     }
-    model: Model = resnet(dataclasses.replace(preset.network, classes=len(classes)))
+    model = resnet(dataclasses.replace(preset.network, classes=len(classes)))
 
     def task(splits: Splits, training: TrainingConfig) -> Task:
         return Task(

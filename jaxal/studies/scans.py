@@ -15,7 +15,7 @@ from jaxal.data.scans.folder import FolderConfig, Ready, Showing, make_ready
 from jaxal.data.scans.new import read_new_scans
 from jaxal.data.scans.prepare import draw_patch, is_padded, load_case, prepared_shape
 from jaxal.errors import UserError
-from jaxal.networks.unet import Dropout, unet
+from jaxal.networks.unet import Dropout, UNetConfig, unet
 from jaxal.networks.windows import windowed
 from jaxal.report import terminal
 from jaxal.rounds.identity import decisive
@@ -121,9 +121,9 @@ class Chosen(NamedTuple):
     initial: Sequence[Case]
 
 
-def network_for(dataset: Dataset, preset: Preset, patch: tuple[int, ...] | None) -> Model:
+def network_for(dataset: Dataset, config: UNetConfig, patch: tuple[int, ...] | None) -> Model:
     """The network for these cases: through windows where it sees patches, and with an eye on padding where it sees any."""
-    config = dataclasses.replace(preset.network, classes=len(dataset.classes))
+    config = dataclasses.replace(config, classes=len(dataset.classes))
     network = unet(config, is_padded(dataset, patch or dataset.shape), is_packed=jax.default_backend() == "tpu")
     return windowed(network, patch) if patch else network
 
@@ -162,7 +162,7 @@ def make_task(
     }
     return Task(
         kind=asked.kind,
-        model=network_for(dataset, preset, patch),
+        model=network_for(dataset, preset.network, patch),
         dataset=dataset,
         splits=chosen.splits,
         initial=chosen.initial,
@@ -244,7 +244,7 @@ def make_source(
     def read_new(folder: Path, display: terminal.Display) -> NewCases:
         prepared = arguments.prepared / folder.resolve().name
         new = read_new_scans(folder, ready, prepared, showing_on(display))
-        model = network_for(new.dataset, preset, patch)
+        model = network_for(new.dataset, preset.network, patch)
         return NewCases(new.dataset.cases, lambda case: load_case(case, new.dataset), new.listing, model)
 
     setting = f"{name}-{arguments.initial}" if len(ready.dataset.groups) > 1 else name

@@ -26,7 +26,14 @@ MEMBERS = MembersConfig(networks=2, dropout=3)
 def test_a_segmentations_curves_are_those_of_all_members(tiny_dataset):
     """Each voxel of each case, with the mean of six members computed one by one."""
     model, cases = unet(tiny.NETWORK), tiny_dataset.cases[:4]
-    example = load_case(cases[0], tiny_dataset)
+
+    def load(case):  # as of a brain without its skull
+        example = load_case(case, tiny_dataset)
+        image = example.image.copy()
+        image[:, :3] = image.min()
+        return example._replace(image=image)
+
+    example = load(cases[0])
     each = [jax.jit(model.init)(jax.random.key(seed), example.image[None]) for seed in (0, 1)]
     noise = [0.3 * jax.random.normal(jax.random.key(9 + seed), each[0]["kernel"].shape) for seed in (0, 1)]
     each = [{**params, "kernel": kernel} for params, kernel in zip(each, noise, strict=True)]
@@ -34,7 +41,7 @@ def test_a_segmentations_curves_are_those_of_all_members(tiny_dataset):
     config = dataclasses.replace(tiny.STATISTICS, regions=(("ball", (1,)), ("all", (0, 1))))
     key = jax.random.key(3)
     pass_ = Pass(SEGMENTATION, model, ["filtered"], MEMBERS, 2, config)
-    found = pass_(stacked, key, cases, lambda case: load_case(case, tiny_dataset))["filtered"]
+    found = pass_(stacked, key, cases, load)["filtered"]
     forward = jax.jit(
         lambda params, image, masks: jax.nn.softmax(
             jnp.einsum(
@@ -44,7 +51,7 @@ def test_a_segmentations_curves_are_those_of_all_members(tiny_dataset):
         )
     )
     for place, case in enumerate(cases):
-        example = load_case(case, tiny_dataset)
+        example = load(case)
         members = [
             forward(
                 params,

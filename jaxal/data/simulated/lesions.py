@@ -15,8 +15,6 @@ It is no model of disease. It serves to compare strategies and to try out networ
 import csv
 import dataclasses
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +25,7 @@ from PIL import Image
 from jaxal.data.images.isic import COLUMNS_2019, INPUT_2019, METADATA_2019, SKIN_CLASSES_2019, TRUTH_2019
 from jaxal.data.simulated.dermoscopy import Scene, Traits, photograph
 from jaxal.errors import UserError
+from jaxal.files import whole_folder
 
 GENERATOR = 1  # raised whenever the same configuration would make other images
 TONES = ("light", "dark")
@@ -174,11 +173,9 @@ def write_lesions(config: LesionsConfig, folder: Path, progress: Callable[[int, 
       UserError: the configuration makes no images.
     """
     check_config(config)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     truths: list[tuple[str, ...]] = [("image", *SKIN_CLASSES_2019, "UNK")]
     metadata: list[tuple[str, ...]] = [(*COLUMNS_2019, "skin_tone")]
-    try:
+    with whole_folder(folder) as aside:
         (aside / INPUT_2019).mkdir()
         for number in range(config.images):
             lesion, name = simulate(config, number), f"ISIC_{number + 1:07d}"
@@ -195,11 +192,3 @@ def write_lesions(config: LesionsConfig, folder: Path, progress: Callable[[int, 
             with (aside / name).open("w", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows(rows)
         (aside / "simulated.json").write_text(json.dumps({"generator": GENERATOR, **dataclasses.asdict(config)}, indent=2) + "\n")
-        aside.chmod(0o755)
-        try:
-            aside.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # another process finished the same images first: its files are as good
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

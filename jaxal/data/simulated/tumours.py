@@ -15,8 +15,6 @@ It is no model of disease. It serves to compare strategies and to try out networ
 import dataclasses
 import functools
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +25,7 @@ from scipy import ndimage
 from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.data.simulated import brain
 from jaxal.errors import UserError
+from jaxal.files import whole_folder
 
 GENERATOR = 1  # raised whenever the same configuration would make other patients
 CHANNELS = ("t1", "t1ce", "t2", "flair")  # as the files' names have them
@@ -254,11 +253,9 @@ def write_tumours(config: TumoursConfig, folder: Path, progress: Callable[[int, 
       folder: must not exist.
       progress: called with the number of patients written and of all.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     affine = np.diag([*(config.spacing_mm,) * 3, 1.0])
     affine[:3, 3] = brain.BOX_ORIGIN_MM
-    try:
+    with whole_folder(folder) as aside:
         for index in range(config.cases):
             patient, name = simulate(config, index), f"BraTS19_SIM_{index + 1:04d}_1"
             (aside / name).mkdir()
@@ -268,11 +265,3 @@ def write_tumours(config: TumoursConfig, folder: Path, progress: Callable[[int, 
             if progress:
                 progress(index + 1, config.cases)
         (aside / "simulated.json").write_text(json.dumps({"generator": GENERATOR, **dataclasses.asdict(config)}, indent=2) + "\n")
-        aside.chmod(0o755)
-        try:
-            aside.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # another process finished the same patients first: its files are as good
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
