@@ -165,11 +165,7 @@ def write_methods(out: Path, tasks: Sequence[str], threshold: float = uncertaint
 
 
 def _task(task: str, runs: Sequence[RunOnDisk]) -> str:
-    methods = sorted({run.strategy for run in runs})
-    lines = {
-        method: [run.rounds[-1] for run in runs if run.strategy == method and curves_of(run.rounds[-1])] for method in methods
-    }
-    measures = list(dict.fromkeys(name for of in lines.values() for line in of for name in curves_of(line)))[:MEASURES_AT_MOST]
-    figures = "".join(uncertainty.charts_of(lines, measure) for measure in measures)
+    lines, measures = uncertainty.last_lines(runs)
+    figures = "".join(uncertainty.charts_of(lines, measure) for measure in measures[:MEASURES_AT_MOST])
     link = f'<p><a href="{html.escape(task)}/report.html">All of {html.escape(task)}</a></p>'
-    return f"<h2>{html.escape(task)}</h2>{keys(methods)}{figures}{link}"
+    return f"<h2>{html.escape(task)}</h2>{keys(list(lines))}{figures}{link}"

@@ -38,8 +38,16 @@ def write_report(folder: Path, unfinished: str = "", comparisons: Sequence[Compa
 
 
 def _sentences(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Sequence[asked.Asked], unfinished: bool) -> str:
+    if _trained_on_all(runs):
+        lines, measures = uncertainty.last_lines(runs)
+        return html.escape(uncertainty.sentence(lines, measures[0]))
     first = lead.sentence(runs, comparison, queries, unfinished)
     return html.escape(f"{first} {lead.groups_sentence(comparison)}".strip())
+
+
+def _trained_on_all(runs: Sequence[RunOnDisk]) -> bool:
+    """Whether the runs never asked for a label, because all were there, but for what networks know of their errors."""
+    return all(run.rounds[0].get("pool") == 0 for run in runs) and bool(uncertainty.last_lines(runs)[1])
 
 
 def _lead(sentences: dict[str, str]) -> str:
@@ -54,6 +62,15 @@ def _section(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Sequenc
     """All of one setting; the queries of many runs come late, because they would bury what was found."""
     kind, budget, shown_first = kind_of(runs[0].rounds), comparison.budget, len(queries) <= asked.FEW
     assessment, next_cases = kind.assessment, asked.section(queries, budget)
+    calibrated = calibration.section(runs, kind.elements if kind.dense else "images")
+    if _trained_on_all(runs):
+        parts = [
+            uncertainty.section(runs),
+            results.comparison_section(comparison),
+            results.by_class(runs, assessment),
+            calibrated,
+        ]
+        return "\n".join([f"<h2>{html.escape(comparison.setting)}</h2>", *parts])
     return "\n".join(
         [
             f"<h2>{html.escape(comparison.setting)}</h2>",
@@ -63,7 +80,7 @@ def _section(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Sequenc
             results.by_round(runs, assessment, budget),
             results.by_class(runs, assessment),
             charts.section(runs, assessment, budget),
-            calibration.section(runs, kind.elements if kind.dense else "images"),
+            calibrated,
             uncertainty.section(runs),
             "" if shown_first else next_cases,
             pictures.section(runs, assessment),

@@ -34,12 +34,10 @@ class Gap(NamedTuple):
 
 def section(runs: Sequence[RunOnDisk]) -> str:
     """Charts and tables of one setting; nothing where no ledger has uncertainty curves."""
-    chosen = [run for run in runs if run.strategy != FULL] or list(runs)
-    names = sorted({run.strategy for run in chosen})
-    lines = {name: [run.rounds[-1] for run in chosen if run.strategy == name and curves_of(run.rounds[-1])] for name in names}
-    if not any(lines.values()):
+    lines, measures = last_lines(runs)
+    if not measures:
         return ""
-    measures = list(dict.fromkeys(name for of in lines.values() for line in of for name in curves_of(line)))
+    names, chosen = list(lines), [run for run in runs if run.strategy in lines]
     shown, folded = measures[:FEW_CHARTS], measures[FEW_CHARTS:]
     parts = [charts_of(lines, name) for name in shown]
     more = "".join(charts_of(lines, name) for name in folded)
@@ -52,10 +50,18 @@ def section(runs: Sequence[RunOnDisk]) -> str:
     )
 
 
+def last_lines(runs: Sequence[RunOnDisk]) -> tuple[Lines, list[str]]:
+    """The last lines that have curves, by strategy, of training on everything only where there is nothing else; and the measures that they have."""
+    chosen = [run for run in runs if run.strategy != FULL] or list(runs)
+    names = sorted({run.strategy for run in chosen})
+    lines = {name: [run.rounds[-1] for run in chosen if run.strategy == name and curves_of(run.rounds[-1])] for name in names}
+    return lines, list(dict.fromkeys(name for of in lines.values() for line in of for name in curves_of(line)))
+
+
 def sentence(lines: Lines, measure: str) -> str:
     """How far groups are apart with all predictions, and without the uncertain ones, as plain text."""
     gaps = {name: gap_of(of, measure) for name, of in lines.items() if of}
-    title = next(iter(curves_of(next(iter(of for of in lines.values() if of))[0]).values()))["title"]
+    title = next(curves_of(line)[measure]["title"] for of in lines.values() for line in of if measure in curves_of(line))
     least = min(gaps, key=lambda name: np.inf if np.isnan(gaps[name].whole) else gaps[name].whole)
     if np.isnan(gaps[least].whole):
         return f"{title}: there are no groups to compare."

@@ -1,5 +1,7 @@
 """What the report and the page on methods say of ledgers whose gaps are known."""
 
+import json
+
 import numpy as np
 import pytest
 from ledgers import record
@@ -88,6 +90,17 @@ def test_curves_that_end_are_drawn_and_told_as_far_as_they_go(tmp_path):
     assert np.isnan(uncertainty.gap_of([run.rounds[-1] for run in runs], "ball").halfway)
     text = uncertainty.section(runs)
     assert "0.210 apart" in text and "grows" not in text.split("</p>")[0]
+
+
+def test_a_study_of_training_on_everything_begins_with_what_the_networks_know(tmp_path):
+    """And speaks of no label that could be asked for; one with a pool begins as ever."""
+    write(tmp_path, {"erm": ERM, "groupdro": DRO})
+    assert "What to label next" in page.write_report(tmp_path).read_text()
+    for path in tmp_path.rglob("rounds.jsonl"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"pool": 0}) + "\n")
+    text = page.write_report(tmp_path).read_text()
+    assert "apart with groupdro, least of all" in text.split('class="lead"')[1].split("</p>")[0]
+    assert "What to label next" not in text and "know of their errors" in text
 
 
 def test_ledgers_without_curves_have_no_section(tmp_path):
