@@ -90,7 +90,12 @@ now.
                         says that more is not worth it
   --preset NAME         smoke, small (two cores; default) or paper (a GPU)
   --training NAME       scratch, or warm: from the last round's weights
-  --group-column NAME   column that names each case's group of patients
+  --group-column NAME   column that names each case's group of patients; with
+                        --bins EDGE..., one of numbers
+  --without-group refuse|leave-out
+                        images that have no value there; default: refuse
+  --method NAME         how groups count in training: erm (default), balanced
+                        or groupdro
   --participants FILE   the table that has it
   --channels NAMES      in BIDS, which images; of plain files, their names
   --spacing-mm X Y Z    voxel size for the network; default: from the data

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxal.cli.serve import Serve
+from jaxal.data.groups import WithoutGroup
 from jaxal.projects.export import Layout
 from jaxal.projects.settings import Protocol
 from jaxal.studies import option_types
@@ -79,6 +80,13 @@ class Start:
     """Train every round from scratch, or from the last round's weights."""
     group_column: option_types.Name = None
     """Column of the table of participants that names each case's group of patients. Default: group, if there is one."""
+    bins: option_types.Edges = ()
+    """Edges that cut a --group-column of numbers into groups, such as 60 75 or 60,75."""
+    without_group: WithoutGroup = "refuse"
+    """What becomes of images that have no value in --group-column: none may be without (refuse), or they are left out and counted (leave-out)."""
+    method: Annotated[str, tyro.conf.arg(metavar="NAME[,OPTION=VALUE...]")] = "erm"
+    """How groups of patients count in training: erm, every case alike; balanced, as many cases of each group; groupdro, the group with the highest
+    loss most."""
     participants: option_types.Place = None
     """That table. Default: participants.tsv in the data."""
     channels: option_types.Names = ()

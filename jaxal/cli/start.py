@@ -38,6 +38,7 @@ def _start(asked: Start, display: Display) -> int:
     config = FolderConfig(
         group_column=asked.group_column,
         participants=asked.participants,
+        bins=option_types.edges(asked.bins),
         channels=option_types.split(asked.channels),
         spacing_mm=asked.spacing_mm,
         patch_voxels=asked.patch_voxels or 0,
@@ -55,8 +56,10 @@ def _start(asked: Start, display: Display) -> int:
         _pixels(asked.pixels),
         asked.weights,
         units,
+        asked.method,
+        asked.without_group,
     )
-    project = starting.start(asked.project, beginning, showing_on(display))
+    project = starting.start(asked.project, beginning, showing_on(display), tell=display.note)
     state = project.state()
     labelled = state.with_status("labelled")
     display.note(

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from jaxal.assessment.reader_error import Judged
+from jaxal.data.groups import WithoutGroup
 from jaxal.data.scans.folder import FolderConfig, Showing
 from jaxal.errors import UserError
 from jaxal.labels.refusals import Note
@@ -71,6 +72,8 @@ class Beginning:
       pixels: height and width to which images are brought; the preset's when left out.
       weights: from which networks of images begin; drawn at random when left out.
       units: what is asked for at once.
+      method: how groups of patients count in training, perhaps with options.
+      without_group: what becomes of images that have no value in the column of groups.
     """
 
     data: Path
@@ -83,6 +86,8 @@ class Beginning:
     pixels: tuple[int, int] | None = None
     weights: Path | None = None
     units: AskedUnits = AskedUnits()
+    method: str = "erm"
+    without_group: WithoutGroup = "refuse"
 
 
 class Found(NamedTuple):
@@ -93,12 +98,14 @@ class Found(NamedTuple):
       labelled: ids of the cases that have a label already.
       root: folder that all paths are below.
       groups: of patients, by subject, where the listing does not say them.
+      notes: sentences on what was left out.
     """
 
     listing: Any
     labelled: Sequence[str]
     root: Path
     groups: Mapping[str, str] = MappingProxyType({})
+    notes: Sequence[str] = ()
 
 
 class Delivery(NamedTuple):

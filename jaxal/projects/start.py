@@ -23,7 +23,13 @@ FIRST_LABELS_AT_LEAST = 8  # that were there at the start, for the first query t
 _SIMPLE = re.compile(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*")
 
 
-def start(folder: Path, asked: Beginning, showing: Showing, now: Callable[[], float] = time.time) -> Project:
+def start(
+    folder: Path,
+    asked: Beginning,
+    showing: Showing,
+    now: Callable[[], float] = time.time,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Project:
     """Starts a project.
 
     Args:
@@ -31,6 +37,7 @@ def start(folder: Path, asked: Beginning, showing: Showing, now: Callable[[], fl
       asked: what it is to be.
       showing: tells how far the work is.
       now: the present time in seconds.
+      tell: is told what of the data was left out.
 
     Raises:
       UserError: a file is bad, or something that was given does not fit; nothing is left behind that would count as a project.
@@ -43,6 +50,8 @@ def start(folder: Path, asked: Beginning, showing: Showing, now: Callable[[], fl
         if (folder / NAME).exists() and not is_unfinished(folder):
             raise UserError(f"{folder}: holds a project already. `jaxal status {folder}` tells how it stands.")
         found = kind.find(asked)
+        for note in found.notes:
+            tell(note)
         if not (folder / NAME).exists():
             write_settings(folder, kind.freeze(folder, asked, found, showing))
         project = open_project(folder, now)

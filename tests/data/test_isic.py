@@ -91,7 +91,7 @@ def test_groups_are_cut_and_images_without_one_are_counted(folder):
     assert "AK or BKL or DF or VASC or SCC" in notes[1]  # whose images were left out
     with pytest.raises(UserError, match="1 of 6 images have no value in the column 'age_approx', 'ISIC_0000006' the first"):
         groups(folder, "age_approx", (60,))
-    with pytest.raises(UserError, match=r"1 of 6 images have no value .* studies take --without-group leave-out"):
+    with pytest.raises(UserError, match=r"1 of 6 images have no value .* leave these images out: --without-group leave-out"):
         groups(folder, "sex")
 
 
@@ -156,7 +156,7 @@ def test_a_table_of_images_has_the_same_bins_quantiles_and_choice(tmp_path):
     assert groups(tmp_path, "age,sex", (10,), None, "leave-out")[0][9:11] == ["<10, m", ">=10, f"]
     with pytest.raises(UserError, match=r"images.csv: 1 of 21 images have no value in the column 'age', '20.png' the first"):
         groups(tmp_path, "age")
-    listing = find_unlabelled(tmp_path, (), "sex")
+    listing = find_unlabelled(tmp_path, (), Grouping("sex"))
     assert {image.group for image in listing.images} == {"f", "m"}
 
 

@@ -40,12 +40,12 @@ def quick(monkeypatch):
 def begin(scans, tmp_path, quick):
     """Starts a project: `begin(readers=…, **protocol)`."""
 
-    def make(readers=("anna", "ben"), data=None, name="project", labels=(), config=None, units=WHOLE, **protocol):
+    def make(readers=("anna", "ben"), data=None, name="project", labels=(), config=None, units=WHOLE, method="erm", **protocol):
         clock = Clock()
         folder = tmp_path / name
         asked = Beginning(
             data or scans / "data", labels, readers, Protocol(**{"size": 5, "strategy": "entropy", **protocol}),
-            config or FolderConfig(need_labels=False), "smoke", units=units,
+            config or FolderConfig(need_labels=False), "smoke", units=units, method=method,
         )  # fmt: skip
         starting.start(folder, asked, showing_on(Watcher()), clock)
         return Made(folder, scans / "truth", clock)
@@ -69,16 +69,26 @@ def begin_images(tmp_path, monkeypatch):
     quick = dataclasses.replace(smoke, size=(8, 8), network=tiny_images.NETWORK, training=training)
     monkeypatch.setitem(of_images.OWN_IMAGES, "smoke", quick)
 
-    def make(readers=("anna", "ben"), data=None, name="project", labels=tiny_images.CLASSES, config=None, **protocol):
+    def make(
+        readers=("anna", "ben"),
+        data=None,
+        name="project",
+        labels=tiny_images.CLASSES,
+        config=None,
+        without_group="refuse",
+        **protocol,
+    ):
         truth = write_images(tmp_path / "images") if not (tmp_path / "images").exists() else truths[0]
         truths.append(truth)
         clock, folder = Clock(), tmp_path / name
         usual = {"size": 10, "strategy": "entropy", "proposals": False, "minutes": 0.25}
         asked = Beginning(
-            data or tmp_path / "images", labels, readers, Protocol(**{**usual, **protocol}), config or FolderConfig(need_labels=False), "smoke"
+            data or tmp_path / "images", labels, readers, Protocol(**{**usual, **protocol}), config or FolderConfig(need_labels=False), "smoke",
+            without_group=without_group,
         )  # fmt: skip
-        starting.start(folder, asked, showing_on(Watcher()), clock)
+        starting.start(folder, asked, showing_on(Watcher()), clock, told.append)
         return MadeImages(folder, truth, clock)
 
-    truths = []
+    truths, told = [], []
+    make.told = told
     return make

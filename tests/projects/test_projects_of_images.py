@@ -4,6 +4,7 @@ import csv
 import html
 import itertools
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -87,6 +88,18 @@ def test_a_table_tells_classes_groups_and_subjects_where_they_are_known(begin_im
     }
     with pytest.raises(UserError, match="has the class 'common', and --labels names a, b"):
         begin_images(data=tmp_path / "data", labels=("a", "b"), name="other")
+
+
+def test_ages_make_groups_and_images_without_one_are_left_out(begin_images, tmp_path):
+    names = sorted(write_images(tmp_path / "data"))
+    rows = [f"{name},{'' if place == 3 else 40 + place}" for place, name in enumerate(names)]
+    (tmp_path / "data" / "images.csv").write_text("\n".join(["path,age", *rows]) + "\n")
+    config = FolderConfig(group_column="age", bins=(60.0,), need_labels=False)
+    with pytest.raises(UserError, match=r"'age'.*--without-group leave-out"):
+        begin_images(data=tmp_path / "data", config=config)
+    made = begin_images(data=tmp_path / "data", config=config, without_group="leave-out")
+    assert Counter(image.group for image in made.project.settings.cases) == {"<60": 19, ">=60": 20}
+    assert len(begin_images.told) == 1 and "1" in begin_images.told[0]
 
 
 @pytest.mark.parametrize(

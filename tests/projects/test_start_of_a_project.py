@@ -14,6 +14,8 @@ from jaxal.data.scans.folder import FolderConfig
 from jaxal.errors import UserError
 from jaxal.projects.project import open_project
 from jaxal.projects.start import add_class, add_readers, is_unfinished, move_data
+from jaxal.training import trainer
+from jaxal.training.weighting import Order, named_method
 
 
 def flat(scans, folder):
@@ -60,6 +62,41 @@ def test_a_table_of_paths(begin, scans, tmp_path):
     assert made.project.channels == ("T1",) and {scan.group for scan in made.project.settings.cases} == {"X", "Y"}
     (case,) = made.state.with_status("labelled")
     assert np.array_equal(read(made.project.label_path(case, "data-1")), read(made.label(case)))
+
+
+def test_a_tables_column_of_numbers_is_cut_into_groups(begin, scans, tmp_path):
+    data = flat(scans, tmp_path / "flat")
+    rows = [f"{path.name.removesuffix('.nii.gz')},{path.name},{50 + n}" for n, path in enumerate(sorted(data.iterdir()))]
+    table = data / "scans.csv"
+    table.write_text("\n".join(["case,T1,age", *rows]) + "\n")
+    by_age = FolderConfig(group_column="age", bins=(60.0,), need_labels=False)
+    made = begin(data=table, labels=("ball",), config=by_age)
+    assert made.project.channels == ("T1",)
+    assert [scan.group for scan in made.project.settings.cases] == ["<60"] * 10 + [">=60"] * 6
+    with pytest.raises(UserError, match="has no column 'sex'; its columns are 'case', 'T1', 'age'"):
+        begin(data=table, labels=("ball",), config=FolderConfig(group_column="sex", need_labels=False), name="other")
+    table.write_text(table.read_text().replace(",50\n", ",\n"))
+    with pytest.raises(UserError, match=r"line 2: the case '.*' has no group in the column 'age'"):
+        begin(data=table, labels=("ball",), config=by_age, name="other")
+
+
+def test_a_method_of_training_is_decided_at_the_start(begin, scans, tmp_path, monkeypatch):
+    known = []
+
+    def order(weighting, membership, *rest):
+        known.append((weighting.method, membership.sizes.tolist()))
+        return Order(weighting, membership, *rest)
+
+    monkeypatch.setattr(trainer, "Order", order)
+    made = begin(method="groupdro,step_size=0.5")
+    assert open_project(made.folder).settings.scans.preset.training.weighting == named_method("groupdro,step_size=0.5")
+    made.ask()
+    made.answer()
+    made.ask()
+    assert known[0][0] == "groupdro" and sorted(known[0][1]) == [2, 2], "four of five labels are trained on, two of each group"
+    assert "weighting" not in (begin(name="usual").folder / "project.json").read_text()
+    with pytest.raises(UserError, match="no case has a group"):
+        begin(data=flat(scans, tmp_path / "flat"), labels=("ball",), method="balanced", name="flat-project")
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def with_groups(
     named, without = " or ".join(map(repr, columns)), {image.id for image in lacking}
     if lacking and (grouping.without == "refuse" or len(lacking) == len(images)):
         advice = (
-            "Fill them in, or leave these images out: studies take --without-group leave-out."
+            "Fill them in, or leave these images out: --without-group leave-out."
             if len(lacking) < len(images)
             else "Fill them in, or name another --group-column."
         )

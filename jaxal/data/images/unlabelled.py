@@ -17,13 +17,13 @@ from jaxal.data.images.tables import ENDINGS
 from jaxal.errors import UserError
 
 
-def find_unlabelled(data: Path, classes: Sequence[str], group_column: str | None = None) -> Listing:
+def find_unlabelled(data: Path, classes: Sequence[str], grouping: Grouping | None = None) -> Listing:
     """Finds images whose classes need not be known; their category is empty where they are not.
 
     Args:
       data: the folder, or its table.
       classes: of which readers choose; as the table has them when empty.
-      group_column: of the table, names each image's group of patients; `group`, if there is one, when left out.
+      grouping: which column of the table names each image's group of patients.
 
     Raises:
       UserError: there are no images, nothing tells the classes, or a label is none of them.
@@ -31,8 +31,8 @@ def find_unlabelled(data: Path, classes: Sequence[str], group_column: str | None
     folder = data.parent if data.suffix == ".csv" else data
     table = data if data.suffix == ".csv" else folder / "images.csv"
     if table.is_file():
-        listing = read_table(folder, Grouping(group_column), need_labels=False, table=table)
-    elif group_column:
+        listing = read_table(folder, grouping, need_labels=False, table=table)
+    elif grouping and grouping.column:
         raise UserError(f"--group-column names a column of images.csv, and {folder} holds no such table.")
     else:
         listing = _read_files(folder, classes)

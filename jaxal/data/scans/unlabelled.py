@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from jaxal.data.groups import read_rows
+from jaxal.data.groups import MISSING, Grouping, columns_named, make_groups, read_rows
 from jaxal.data.scans.listing import ENDINGS, Files
 from jaxal.errors import UserError
 from jaxal.files import path_within, why_no_file
@@ -52,25 +52,34 @@ def flat_scans(folder: Path, channels: int | None = None) -> list[Files]:
     ]
 
 
-def listed_scans(table: Path) -> tuple[tuple[str, ...], list[Files], dict[str, str]]:
+def listed_scans(table: Path, grouping: Grouping) -> tuple[tuple[str, ...], list[Files], dict[str, str]]:
     """The scans of a table (`.csv` or `.tsv`): columns `case`, one for each channel, and perhaps `label`, `subject` and `group`.
 
     Paths are relative to the table's folder.
 
+    Args:
+      table: its path.
+      grouping: which columns make the groups instead of `group`; they are no channels.
+
     Returns:
-      Names of the channels, the scans, and each subject's group where the table has that column.
+      Names of the channels, the scans, and each subject's group where the table tells one.
 
     Raises:
-      UserError: a column or a file is missing, or a case is there twice.
+      UserError: a column, a value or a file is missing, or a case is there twice.
     """
     names, rows = read_rows(table, "," if table.suffix == ".csv" else "\t")
-    known = ("case", "label", "subject", "group")
+    columns = columns_named(grouping.column or "group", names)
+    if (missing := set(columns) - set(names)) and (grouping.column or grouping.bins):
+        raise UserError(
+            f"{table}: has no column {min(missing)!r}; its columns are {', '.join(map(repr, names))}. See --group-column."
+        )
+    known = ("case", "label", "subject", "group", *columns)
     channels = tuple(name for name in names if name not in known)
     if "case" not in names or not channels:
         raise UserError(
             f"{table}: expected a column 'case' and one for each channel, such as 'image'; the columns are {', '.join(names) or 'none'}."
         )
-    cases, groups = [], {}
+    cases, values = [], {}
     for line, row in rows:
         if not (id_ := (row.get("case") or "").strip()):
             raise UserError(f"{table}, line {line}: the column 'case' is empty.")
@@ -82,13 +91,19 @@ def listed_scans(table: Path) -> tuple[tuple[str, ...], list[Files], dict[str, s
         label = (row.get("label") or "").strip()
         subject = (row.get("subject") or "").strip() or id_
         cases.append(Files(id_, subject, tuple(images), _file(table, line, label) if label else None))
-        if "group" in names:
-            groups[subject] = (row.get("group") or "").strip()
+        if not missing:
+            values[subject] = {name: (row.get(name) or "").strip() for name in columns}
+            if grouping.column and (empty := [name for name, value in values[subject].items() if value in MISSING]):
+                raise UserError(
+                    f"{table}, line {line}: the case {id_!r} has no group in the column {empty[0]!r}. Fill it in or leave the case out."
+                )
     if twice := [id_ for id_, count in Counter(case.id for case in cases).items() if count > 1]:
         raise UserError(f"{table}: lists the case {twice[0]!r} twice. Ids must differ.")
     if not cases:
         raise UserError(f"{table}: lists no case.")
-    return channels, cases, groups
+    if grouping.column or grouping.bins:
+        return channels, cases, make_groups(table, values, columns, grouping.bins)
+    return channels, cases, {subject: of["group"] for subject, of in values.items()}
 
 
 def _file(table: Path, line: int, given: str) -> Path:

@@ -21,7 +21,9 @@ from jaxal.projects.images.network import WEIGHTS, state_of
 from jaxal.projects.kind import Beginning, Found, Received, check_classes
 from jaxal.projects.project import Project
 from jaxal.projects.settings import OfImages, Settings, Source, new_settings
+from jaxal.studies.common_options import check_method
 from jaxal.studies.images import OWN_IMAGES
+from jaxal.training.weighting import named_method
 
 SMALLEST, LARGEST = 8, 4096  # pixels of a side
 
@@ -40,18 +42,19 @@ def find(asked: Beginning) -> Found:
         if given:
             raise UserError(f"--{name} is for scans, and {asked.data} holds images.")
     root = asked.data if asked.data.is_dir() else asked.data.parent
-    column = asked.folder.group_column
+    grouping = Grouping(asked.folder.group_column, asked.folder.bins, without=asked.without_group)
     if asked.data.is_dir() and is_known_layout(asked.data):
-        listing = find_images(asked.data, Grouping(column))
+        listing = find_images(asked.data, grouping)
         if asked.labels and set(asked.labels) != set(listing.classes):
             raise UserError(
                 f"--labels names {', '.join(asked.labels)}, but {root} has {', '.join(listing.classes)}. Leave it out."
             )
     else:
-        listing = find_unlabelled(asked.data, asked.labels, column)
+        listing = find_unlabelled(asked.data, asked.labels, grouping)
     check_classes(listing.classes)
     check_files(listing)
-    return Found(listing, [image.id for image in listing.images if image.category], root)
+    check_method(asked.method, sorted({image.group for image in listing.images}))
+    return Found(listing, [image.id for image in listing.images if image.category], root, notes=listing.notes)
 
 
 def freeze(folder: Path, asked: Beginning, found: Found, showing: Showing) -> Settings:
@@ -89,7 +92,7 @@ def freeze(folder: Path, asked: Beginning, found: Found, showing: Showing) -> Se
         tuple(map(float, images.mean)),
         tuple(map(float, images.deviation)),
         network,
-        preset.training,
+        dataclasses.replace(preset.training, weighting=named_method(asked.method)),
         preset.members,
         preset.batch_size,
     )

@@ -1,5 +1,6 @@
 """The beginning of a project of scans: they are found, checked and planned for, and label maps that lie beside them are read."""
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ import nibabel
 import numpy as np
 
 from jaxal.data.cases import fingerprint_of
+from jaxal.data.groups import Grouping
 from jaxal.data.scans.folder import Showing, check_spacings, groups_of, look_at_all
 from jaxal.data.scans.layouts import find_cases, holds_data_set
 from jaxal.data.scans.listing import Files, ScanListing
@@ -24,9 +26,11 @@ from jaxal.networks.unet import UNetConfig
 from jaxal.projects.kind import Beginning, Found, Received, check_classes
 from jaxal.projects.project import IGNORE, Project
 from jaxal.projects.scans.labels import grid_of, received_of
-from jaxal.projects.settings import OfParts, OfScans, Protocol, Settings, Source, new_settings
+from jaxal.projects.settings import OfParts, OfScans, Settings, Source, new_settings
+from jaxal.studies.common_options import check_method
 from jaxal.studies.presets import OWN_SCANS, Preset
 from jaxal.studies.units import search_for
+from jaxal.training.weighting import named_method
 
 
 def find(asked: Beginning) -> Found:
@@ -38,9 +42,12 @@ def find(asked: Beginning) -> Found:
     for name, given in (("pixels", asked.pixels), ("weights", asked.weights)):
         if given:
             raise UserError(f"--{name} is for images, and {asked.data} holds scans.")
+    if asked.without_group != "refuse":
+        raise UserError(f"--without-group is for images, and {asked.data} holds scans.")
     listing, groups, root = _find(asked)
     if not listing.cases:
         raise UserError(f"{asked.data}: holds no scans.")
+    check_method(asked.method, sorted({groups.get(case.subject, "") for case in listing.cases}))
     labelled = [case.id for case in listing.cases if case.label]
     return Found(listing, labelled, root, groups)
 
@@ -64,7 +71,7 @@ def freeze(folder: Path, asked: Beginning, found: Found, showing: Showing) -> Se
     bare = listing._replace(cases=tuple(case._replace(label=None) for case in listing.cases), ignore=IGNORE)
     with showing("preparing") as progress:
         prepare(bare, {}, plan, folder / "prepared", files, progress)
-    preset = _preset(asked.preset, plan.levels, plan.pooling, asked.protocol, len(listing.cases), plan.spacing_mm)
+    preset = _preset(asked, plan, len(listing.cases))
     return new_settings(
         name=folder.resolve().name,
         data=str(found.root.resolve()),
@@ -123,7 +130,7 @@ def _find(asked: Beginning) -> tuple[ScanListing, Mapping[str, str], Path]:
     """The scans, each subject's group, and the folder that all paths are below."""
     data, wanted = asked.data, ("background", *(name for name in asked.labels if name.casefold() != "background"))
     if data.is_file() and data.suffix in (".csv", ".tsv"):
-        channels, cases, groups = listed_scans(data)
+        channels, cases, groups = listed_scans(data, Grouping(asked.folder.group_column, asked.folder.bins))
         _need_labels(asked)
         return ScanListing("table", channels, wanted, None, tuple(sorted(cases))), groups, data.parent
     if not data.is_dir():
@@ -168,19 +175,17 @@ def _source(case: Files, groups: Mapping[str, str], fingerprint: str, root: Path
     )
 
 
-def _preset(
-    name: str, levels: int, pooling: tuple[tuple[int, ...], ...], protocol: Protocol, cases: int, spacing_mm: Sequence[float]
-) -> Preset:
-    size = OWN_SCANS[name]
+def _preset(asked: Beginning, plan: Plan, cases: int) -> Preset:
+    size, protocol = OWN_SCANS[asked.preset], asked.protocol
     return Preset(
         cases=cases,
-        spacing_mm=min(spacing_mm),
+        spacing_mm=min(plan.spacing_mm),
         rounds=1,
         query_size=protocol.size,
         initial_size=protocol.size,
         evaluation=protocol.evaluation_share,
         test=0.0,
-        network=UNetConfig(width=size.width, levels=levels, pooling=pooling, dtype=dtype_here("float32")),
-        training=size.training,
+        network=UNetConfig(width=size.width, levels=plan.levels, pooling=plan.pooling, dtype=dtype_here("float32")),
+        training=dataclasses.replace(size.training, weighting=named_method(asked.method)),
         members=size.members,
     )
