@@ -94,14 +94,19 @@ class Display:
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     def _lines(self, what: str) -> Callable[[int, int], None]:
-        start = last = time.monotonic()
+        last = time.monotonic()
+        first: tuple[int, float] | None = None  # what was done when, at first: it holds what is compiled, or was done before
 
         def report(done: int, total: int) -> None:
-            nonlocal last
+            nonlocal last, first
             now = time.monotonic()
-            if now - last >= SECONDS_BETWEEN_LINES and 0 < done < total:
+            if first is None and done > 0:
+                first = done, now
+            if now - last >= SECONDS_BETWEEN_LINES and first is not None and done < total:
                 last = now
-                self.note(f"  {what}: {done} of {total}, {(now - start) / done * (total - done):.0f} s left")
+                before, since = first
+                left = f", {(now - since) / (done - before) * (total - done):.0f} s left" if done > before else ""
+                self.note(f"  {what}: {done} of {total}{left}")
 
         return report
 
