@@ -25,6 +25,7 @@ from jaxal.data.simulated import brain
 from jaxal.networks import checked
 from jaxal.networks.dcan import DCANConfig, dcan
 from jaxal.networks.resnet import ResNetConfig, resnet
+from jaxal.networks.scaled import with_scale
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.networks.windows import windowed
 from jaxal.scoring import given, members, pool_pass
@@ -32,9 +33,11 @@ from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Given, Pass
 from jaxal.scoring.windows import GainStep
 from jaxal.strategies import diverse, informative
+from jaxal.task_kind import TaskKind
 from jaxal.tasks import classification
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.regions import WINDOWS_OF_GAIN
+from jaxal.tasks.regression import REGRESSION
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
 from jaxal.training.config import TrainingConfig
 from jaxal.training.gradient import Recipe
@@ -47,6 +50,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 COMPILERS = {"jit", "pmap", "filter_jit", "pallas_call"}  # what makes a program of a function
 SPACE, SIDE = (8, 8, 8), 32
 GLANDS = DCANConfig(architecture="small", entry="narrow", width=4, groups=2, features=4)
+SCORES = ResNetConfig(4, "small", width=4, entry="narrow", norm="instance", space_rank=3, activation="prelu")
 
 
 class Program(NamedTuple):
@@ -76,8 +80,10 @@ ITEMS = information.Items(reals(70, 4), reals(70, 3))
 REFERENCE = information.Reference(reals(5, 40), reals(3, 40), reals(3, 40), reals(40), reals(40), reals(3))
 
 
-def batch_of(count: int, space: tuple[int, ...], dense: bool, channels: int = 1) -> Example:
-    mapped = (count, *space) if dense else (count,)
+def batch_of(count: int, space: tuple[int, ...], kind: TaskKind, channels: int = 1) -> Example:
+    if kind is REGRESSION:
+        return Example(reals(count, *space, channels), reals(count, 2), flags(count, 2), flags(count, 2))
+    mapped = (count, *space) if kind.dense else (count,)
     return Example(reals(count, *space, channels), jax.ShapeDtypeStruct(mapped, np.uint8), flags(*mapped), flags(*mapped))
 
 
@@ -95,7 +101,7 @@ def passes() -> Iterator[Program]:
         params = jax.eval_shape((plain or model).init, KEY, reals(1, *SPACE[: len(space)], channels))
         if config.networks > 1:
             params = jax.tree.map(lambda leaf: reals(config.networks, *leaf.shape), params)
-        batch = batch_of(pass_._at_once, space, kind.dense, channels)
+        batch = batch_of(pass_._at_once, space, kind, channels)
         return of(pass_._run, pass_._with_values(params), KEY, batch, jax.ShapeDtypeStruct((pass_._at_once,), np.uint32))
 
     def of_windows() -> Program:
@@ -105,7 +111,7 @@ def passes() -> Iterator[Program]:
         elements = information.Reference(reals(5, 40), reals(2, 40), reals(2, 40), reals(40), reals(40), reals(2))
         gains = {name: GainStep(reals(), elements) for name in WINDOWS_OF_GAIN}
         given = pass_._with_values(Given(jax.eval_shape(model.init, KEY, reals(1, *SPACE, 1)), gains))
-        batch = batch_of(pass_._at_once, SPACE, True)
+        batch = batch_of(pass_._at_once, SPACE, kind)
         return of(pass_._run, given, KEY, batch, jax.ShapeDtypeStruct((pass_._at_once,), np.uint32))
 
     samples, every = MembersConfig(dropout=3), MembersConfig(networks=2, flips=(0,), dropout=2)
@@ -118,6 +124,7 @@ def passes() -> Iterator[Program]:
     yield of_pass(CLASSIFICATION, resnet(ResNetConfig(width=8, groups=4)), samples, (SIDE, SIDE), 3)
     masked = resnet(tiny_images.NETWORK)._replace(masked_tail=True)
     yield of_pass(CLASSIFICATION, masked, every, (SIDE, SIDE), 3)
+    yield of_pass(REGRESSION, with_scale(resnet(SCORES), (20.0, 26.0), (9.0, 3.0)), samples, SPACE, 1)
 
 
 def trainings() -> Iterator[Program]:
@@ -134,14 +141,15 @@ def trainings() -> Iterator[Program]:
         ),  # its gradient comes in one piece, as all do on a GPU
         (SEGMENTATION, dcan(dataclasses.replace(GLANDS, dtype="bfloat16")), varied, (SIDE, SIDE), 3),
         (CLASSIFICATION, resnet(ResNetConfig(width=8, groups=4)), dataclasses.replace(varied, dice=False), (SIDE, SIDE), 3),
+        (REGRESSION, resnet(SCORES), TrainingConfig(dice=False), SPACE, 1),
     ]
     for kind, model, config, space, channels in nets:
-        recipe = Recipe(model, config, kind.loss, kind.dense, weighting=config.weighting)
+        recipe = Recipe(model, config, kind.loss, kind.dense)
         params = jax.eval_shape(model.init, KEY, reals(1, *space, channels))
         state = jax.eval_shape(lambda params, own=recipe: fresh_state(own.config, params, 2 if own.dro else None), params)
         whole = jax.ShapeDtypeStruct((config.batch_size,), np.int32), reals(config.batch_size), reals(2)
         cohort = Cohort(*whole) if recipe.weighs else None
-        batch = batch_of(config.batch_size, space, kind.dense, channels)
+        batch = batch_of(config.batch_size, space, kind, channels)
         step = compiled_step(recipe, make_mesh(recipe, jax.local_devices()))
         yield of(step, state, KEY, batch, np.int32(10), np.float32(1e-3), cohort)
 

@@ -103,9 +103,23 @@ def keys(names: Sequence[str]) -> str:
 
 
 def chart(
-    draw: Callable[[Any], None], title: str, label: str, height: float = 3.2, below: Callable[[Any], None] | None = None
+    draw: Callable[[Any], None],
+    title: str,
+    label: str,
+    height: float = 3.2,
+    below: Callable[[Any], None] | None = None,
+    is_plain: bool = False,
 ) -> str:
-    """A figure with a title and an axis, and perhaps a second one `below` it that has the same values across."""
+    """A figure with a title and an axis, and perhaps a second one `below` it that has the same values across.
+
+    Args:
+      draw: draws on the axis.
+      title: above the figure.
+      label: of the axis across.
+      height: in inches.
+      below: draws on the second axis.
+      is_plain: whether numbers of up to five digits are all that stands beside the axis. Its margins are known then, and it is drawn in half the time.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -115,8 +129,16 @@ def chart(
         drawn = [draw, below] if below else [draw]
         heights = (3, 1)[: len(drawn)]
         figure, axes = plt.subplots(
-            len(drawn), 1, sharex=True, squeeze=False, height_ratios=heights, figsize=(4.6, height), layout="constrained"
+            len(drawn),
+            1,
+            sharex=True,
+            squeeze=False,
+            height_ratios=heights,
+            figsize=(4.6, height),
+            layout=None if is_plain else "constrained",
         )
+        if is_plain:
+            figure.subplots_adjust(left=0.13, right=0.98, bottom=0.45 / height, top=1 - 0.08 / height)
         for axis, draw_part in zip(axes.flat, drawn, strict=True):
             draw_part(axis)
             axis.grid(alpha=0.25)

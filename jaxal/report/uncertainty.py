@@ -40,7 +40,7 @@ def section(runs: Sequence[RunOnDisk]) -> str:
     names, chosen = list(lines), [run for run in runs if run.strategy in lines]
     shown, folded = measures[:FEW_CHARTS], measures[FEW_CHARTS:]
     parts = [charts_of(lines, name) for name in shown]
-    more = "".join(charts_of(lines, name) for name in folded)
+    more = "".join(charts_of(lines, name, groups=False) for name in folded)
     of_rounds = _rounds(chosen, measures[0])
     return (
         f"<section><h3>What the networks know of their errors</h3><p>{html.escape(sentence(lines, measures[0]))}</p>"
@@ -86,11 +86,11 @@ def gap_of(lines: Sequence[Mapping[str, Any]], measure: str) -> Gap:
     return Gap(float(gaps[:, 0].mean()), float(gaps[:, at].mean()), float(kept[:, at].mean()))
 
 
-def charts_of(lines: Lines, measure: str) -> str:
-    """The metric overall, the gap, and the metric of each group, over thresholds; and the gap over shares where there are such curves."""
+def charts_of(lines: Lines, measure: str, groups: bool = True) -> str:
+    """The metric overall and the gap over thresholds; with `groups`, too, the metric of each, and the gap over the share that is dropped."""
     known = {name: [curves_of(line)[measure] for line in of if measure in curves_of(line)] for name, of in lines.items()}
     first = next(curves[0] for curves in known.values() if curves)
-    groups, title = sorted(first["by_threshold"]["by_group"]), first["title"]
+    title = first["title"]
 
     def of_group(group: str) -> Find:
         return lambda curve: curve["by_threshold"]["by_group"][group]
@@ -98,8 +98,10 @@ def charts_of(lines: Lines, measure: str) -> str:
     figures = [
         _figure(known, title, lambda curve: curve["by_threshold"]["overall"]),
         _figure(known, f"Gap between groups, {title}", _gap, band=True),
-        *(_figure(known, f"{title}, group {group}", of_group(group)) for group in groups),
     ]
+    if not groups:
+        return f'<div class="charts">{"".join(figures)}</div>'
+    figures += [_figure(known, f"{title}, group {group}", of_group(group)) for group in sorted(first["by_threshold"]["by_group"])]
     # Of elements, each threshold keeps a share of all; of cases, curves over shares drop as many with every network.
     by_share = (lambda curve: curve["by_share"]["gap"]) if "by_share" in first else _gap
     figures.append(_figure(known, f"Gap over the share dropped, {title}", by_share, _dropped, "share dropped"))
@@ -138,7 +140,7 @@ def _figure(
                 low, high = (_mean([array_of(curve["by_threshold"][end]) for curve in curves]) for end in ("gap_low", "gap_high"))
                 axis.fill_between(points, low, high, alpha=0.15, color=look(index)["color"], lw=0, gid=line)
 
-    return chart(draw, title, across)
+    return chart(draw, title, across, is_plain=True)
 
 
 def _mean(curves: Sequence[np.ndarray]) -> np.ndarray:

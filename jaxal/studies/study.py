@@ -115,7 +115,7 @@ class _Reporting:
     """Writes the report after a round, but for rounds so short that it would take more than a tenth of the time."""
 
     def __init__(self, out: Path):
-        self._out, self._due = out, time.monotonic() + 5.0  # of a study of seconds the end will do
+        self._out, self._due = out, time.monotonic() + 30.0  # of a study of seconds the end will do
 
     def __call__(self) -> None:
         start = time.monotonic()

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxal.arrays import flat, logits_of
 from jaxal.training.augment import augment
 from jaxal.training.config import TrainingConfig
-from jaxal.training.weighting import Cohort, GroupDRO, Shares, Weighting, example_weights, group_losses, next_shares
+from jaxal.training.weighting import Cohort, GroupDRO, Shares, example_weights, group_losses, next_shares
 from jaxal.types import Auxiliary, Example, FurtherLoss, Model, Params
 
 Array = jax.Array
@@ -31,7 +31,6 @@ class Recipe(NamedTuple):
       further: loss of the further outputs that the network has itself (`types.FurtherLoss`).
       in_parts: of the kind of task; an example's loss then weighs as much as it has labelled elements.
       plane: of the kind of task; its images have two space axes.
-      weighting: how groups of patients count.
     """
 
     model: Model
@@ -42,17 +41,16 @@ class Recipe(NamedTuple):
     further: FurtherLoss | None = None
     in_parts: bool = False
     plane: bool = False
-    weighting: Weighting = Weighting()
 
     @property
     def dro(self) -> GroupDRO | None:
         """How shares of groups follow their losses; None where groups have no shares."""
-        return self.weighting.dro
+        return self.config.weighting.dro
 
     @property
     def weighs(self) -> bool:
         """Whether a step is told of its examples' groups."""
-        return self.weighting.weighs
+        return self.config.weighting.weighs
 
     @property
     def of_volumes(self) -> bool:

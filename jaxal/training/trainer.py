@@ -5,6 +5,7 @@ it is for (round, attempt, step), so that a training resumed at any step goes on
 """
 
 import collections
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from jaxal.task_kind import TaskKind
 from jaxal.training.config import TrainingConfig
 from jaxal.training.gradient import Recipe
 from jaxal.training.step import TrainState, compiled_step, everywhere, fresh_state, make_mesh
-from jaxal.training.weighting import Cohort, Membership, Order, equal_weights
+from jaxal.training.weighting import Cohort, Membership, Order, Weighting, equal_weights
 from jaxal.types import Auxiliary, Example, FurtherLoss, Model, Params
 
 Array = jax.Array
@@ -58,9 +59,10 @@ class Trainer:
         groups: int = 1,
     ):
         self.model, self.config = model, config
-        weighting = config.weighting
-        self._recipe = Recipe(model, config, kind.loss, kind.dense, auxiliary, further, kind.in_parts, kind.plane, weighting)
-        self._groups = groups if weighting.dro else None
+        # Where a method decides only which cases come, the program is that of ERM.
+        compiled = config if config.weighting.weighs else dataclasses.replace(config, weighting=Weighting())
+        self._recipe = Recipe(model, compiled, kind.loss, kind.dense, auxiliary, further, kind.in_parts, kind.plane)
+        self._groups = groups if config.weighting.dro else None
         self._mesh = make_mesh(self._recipe, jax.local_devices())
         self._base_steps = config.warm_steps if warm else config.steps
         self._peak_rate = np.float32(config.warm_rate if warm else config.peak_rate)
@@ -73,7 +75,7 @@ class Trainer:
         """A fresh state, from given weights or from weights drawn with the key."""
         if params is None:
             params = jax.jit(self.model.init)(key, jnp.asarray(example.image[None]))
-        return fresh_state(self.config, params, self._groups)
+        return fresh_state(self._recipe.config, params, self._groups)
 
     def fit(
         self,

@@ -77,13 +77,3 @@ def test_without_groups_nothing_is_said_of_fairness(capsys):
     header, row = capsys.readouterr().out.splitlines()[-2:]
     assert header.split()[:5] == ["round", "labelled", "Dice", "train", "s"]
     assert row.split()[:3] == ["0", "8", "0.750"]
-
-
-def test_progress_in_a_log_says_how_long_it_takes(capsys, monkeypatch):
-    clock = iter([0.0, 20.0, 25.0, 40.0])
-    monkeypatch.setattr(report.time, "monotonic", lambda: next(clock))
-    display = report.Display(Console(force_terminal=False, width=100))
-    with display.progress("scoring") as progress:
-        for done in (1, 2, 4):
-            progress(done, 8)
-    assert capsys.readouterr().out.splitlines() == ["  scoring: 1 of 8, 140 s left", "  scoring: 4 of 8, 40 s left"]
