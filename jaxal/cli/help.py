@@ -101,7 +101,8 @@ makes of scans or images that were never in the run.
   RUN                   folder of one run, RESULTS/SETTING/STRATEGY/seed-N
   NEW_SCANS             a data set with or without label maps, or a folder of
                         NIfTI files (CASE_0000.nii.gz a channel, or
-                        CASE.nii.gz); for networks of images, of image files
+                        CASE.nii.gz); for networks of images, of image files;
+                        for networks that predict numbers, another table
   --out FOLDER          for predictions of new ones; default: RUN/new/NAME
   --data FOLDER         where the run's own data lie now, if they were moved
 """

@@ -81,7 +81,7 @@ class Predict:
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of one run, RESULTS/SETTING/STRATEGY/seed-N."""
     new: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NEW_SCANS]", help_behavior_hint="")] = None
-    """Folder of scans or images that were never in the run, with or without labels."""
+    """Folder of scans or images that were never in the run, with or without labels; of scans with numbers another table."""
     out: option_types.Place = None
     """Folder for the predictions of new ones. Default: a folder below the run's new/, named after theirs."""
     data: option_types.Place = None

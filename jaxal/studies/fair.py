@@ -15,6 +15,7 @@ from jaxal.data.groups import check_several
 from jaxal.errors import UserError
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.report import terminal
+from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import common_options, study
@@ -61,11 +62,13 @@ class Prepared(NamedTuple):
       cases: all of them, each with a label.
       group_column: that the groups come from, for messages.
       task: of the splits, whose pool is all labelled, and of a configuration of training.
+      read_new: reads cases that are not of these data.
     """
 
     cases: Sequence[Case]
     group_column: str
     task: Callable[[Splits, TrainingConfig], Task]
+    read_new: Callable[[Path, terminal.Display], NewCases]
 
 
 def split_equally(cases: Sequence[Case], seed: int, share: float) -> Splits:
@@ -152,7 +155,7 @@ def make_sources(
             # The method is the name of the run's folder, so it is none of the settings that all runs share.
             return made._replace(training=dataclasses.replace(preset.training, weighting=named_method(method)))
 
-        return study.Source(name, dataclasses.replace(arguments, method=method), task, full=method)
+        return study.Source(name, dataclasses.replace(arguments, method=method), task, prepared.read_new, method)
 
     return [source(method) for method in methods]
 

@@ -101,7 +101,8 @@ def tumour(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
             contents=ready.contents,
         )
 
-    return Prepared(ready.dataset.cases, column, task)
+    read_new = scans.reader_of_new(ready, preset.network, asked.arguments.prepared, None)
+    return Prepared(ready.dataset.cases, column, task, read_new)
 
 
 def lesion(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepared:
@@ -141,7 +142,7 @@ def lesion(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
             contents=found.contents,
         )
 
-    return Prepared(found.dataset.cases, column, task)
+    return Prepared(found.dataset.cases, column, task, images.reader_of_new(found))
 
 
 def cognition(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepared:
@@ -162,4 +163,4 @@ def cognition(asked: Asked, preset: FairPreset, display: terminal.Display) -> Pr
         sections = fair.sections_of(identity, preset, settings_of(training, "scratch"))
         return targets.make_task(ready, preset.network, splits, splits.pool, training, sections)
 
-    return Prepared(ready.dataset.cases, column, task)
+    return Prepared(ready.dataset.cases, column, task, targets.reader_of_new(ready, asked.arguments.prepared))

@@ -331,11 +331,12 @@ def make_source(
         chosen = Chosen(*draw_splits(images.dataset.cases, preset, seed))
         return make_task(images, model, preset.training, chosen, sections, options)
 
-    def read_new(folder: Path, display: terminal.Display) -> NewCases:
-        cases, load = read_new_images(folder, images)
-        return NewCases(cases, load, None)
+    return study.Source("images", arguments, task, reader_of_new(images))
 
-    return study.Source("images", arguments, task, read_new)
+
+def reader_of_new(images: ImageSet) -> Callable[[Path, terminal.Display], NewCases]:
+    """What reads another folder of images for a network of these."""
+    return lambda folder, display: NewCases(*read_new_images(folder, images), None)
 
 
 def run(

@@ -159,4 +159,5 @@ def _new_cases(
 
 def _folder_of_new(arguments: common_options.StudyArguments) -> Path:
     assert arguments.new is not None and arguments.predict_only is not None
-    return arguments.new_out or arguments.predict_only / "new" / arguments.new.resolve().name
+    new = arguments.new.resolve()
+    return arguments.new_out or arguments.predict_only / "new" / (new.stem if new.is_file() else new.name)

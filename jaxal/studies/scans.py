@@ -241,11 +241,25 @@ def make_source(
     def task(seed: int) -> Task:
         return prepare_task(arguments, preset, ready, identity, seed, patch)
 
-    def read_new(folder: Path, display: terminal.Display) -> NewCases:
-        prepared = arguments.prepared / folder.resolve().name
-        new = read_new_scans(folder, ready, prepared, showing_on(display))
-        model = network_for(new.dataset, preset.network, patch)
+    setting = f"{name}-{arguments.initial}" if len(ready.dataset.groups) > 1 else name
+    return study.Source(setting, arguments, task, reader_of_new(ready, preset.network, arguments.prepared, patch))
+
+
+def reader_of_new(
+    ready: Ready, network: UNetConfig, prepared: Path, patch: tuple[int, ...] | None
+) -> Callable[[Path, terminal.Display], NewCases]:
+    """What reads another folder of scans for a network of these.
+
+    Args:
+      ready: prepared scans that it was trained on.
+      network: its configuration.
+      prepared: folder for prepared scans.
+      patch: voxels that it sees at once, where cases are larger.
+    """
+
+    def read(folder: Path, display: terminal.Display) -> NewCases:
+        new = read_new_scans(folder, ready, prepared / folder.resolve().name, showing_on(display))
+        model = network_for(new.dataset, network, patch)
         return NewCases(new.dataset.cases, lambda case: load_case(case, new.dataset), new.listing, model)
 
-    setting = f"{name}-{arguments.initial}" if len(ready.dataset.groups) > 1 else name
-    return study.Source(setting, arguments, task, read_new)
+    return read

@@ -1,7 +1,7 @@
 """What studies on scans with numbers share: their options, and how a table of scans and numbers becomes a task of regression."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,14 @@ import numpy as np
 from jaxal import hosts
 from jaxal.data.cases import Splits, initial_set, split
 from jaxal.data.scans.folder import FolderConfig, Ready
+from jaxal.data.scans.new import read_new_table
 from jaxal.data.scans.targets import load_targets, make_targets_ready
 from jaxal.errors import UserError
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.scaled import with_scale
 from jaxal.report import terminal
 from jaxal.rounds.identity import decisive
+from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import common_options, option_types, revisit, scans, study
@@ -164,7 +166,22 @@ def make_source(arguments: TargetArguments, preset: TargetPreset, ready: Ready) 
         initial = initial_set(splits.pool, preset.initial_size, seed)
         return make_task(ready, preset.network, splits, initial, preset.training, sections)
 
-    return study.Source("scans", arguments, task)
+    return study.Source("scans", arguments, task, reader_of_new(ready, arguments.prepared))
+
+
+def reader_of_new(ready: Ready, prepared: Path) -> Callable[[Path, terminal.Display], NewCases]:
+    """What reads another table of scans for a network of these.
+
+    Args:
+      ready: prepared scans that it was trained on.
+      prepared: folder for prepared scans.
+    """
+
+    def read(table: Path, display: terminal.Display) -> NewCases:
+        new = read_new_table(table, ready, prepared / table.resolve().parent.name, scans.showing_on(display))
+        return NewCases(new.dataset.cases, lambda case: load_targets(case, new.dataset), new.listing)
+
+    return read
 
 
 def run(arguments: TargetArguments, display: terminal.Display) -> int:
@@ -173,8 +190,6 @@ def run(arguments: TargetArguments, display: terminal.Display) -> int:
         arguments = revisit.with_options_of_run(arguments)
     if arguments.data is None:
         raise UserError(f"--data TABLE is needed. {MEANT}")
-    if arguments.new:
-        raise UserError("--new is for scans with label maps and for images; new cases of a table cannot be predicted yet.")
     table, preset = arguments.data, getattr(arguments, "preset", "small")
     out = arguments.out or Path("runs") / f"regression-{table.resolve().parent.name}-{preset}"
     common_options.check_options(arguments, None, out)

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 from collections import Counter
 
 import pytest
@@ -164,8 +165,37 @@ def test_scores_are_asked_for_by_any_strategy(scores, tmp_path, capsys):
     rows = {row["case"]: row for row in csv.DictReader((folder / "predictions.csv").read_text().splitlines())}
     for id_, known in found.rounds[-1]["test"].items():
         assert float(rows[id_]["ADAS13_predicted"]) == pytest.approx(known["mean"][0], rel=1e-3, abs=1e-3)
+    _predict_new(scores, folder, capsys)
     assert main(["simulate", str(scores), "--strategy", "aeig", *places]) == 2
     assert "epig is the information gain" in " ".join(capsys.readouterr().err.split())
+
+
+def _predict_new(scores, run_folder, capsys):
+    """Scans of another table are predicted as the run's own; their numbers may be unknown."""
+    header, *lines = scores.read_text().splitlines()
+    names = header.split("\t")
+    kept = [names.index(name) for name in ("participant_id", "image", "ADAS13")]
+    rows = ["\t".join(line.split("\t")[place] for place in kept) for line in (header, *lines)]
+    (scores.parent / "new.tsv").write_text("\n".join(rows) + "\n")
+    own = {row["case"]: row for row in csv.DictReader((run_folder / "predictions.csv").read_text().splitlines())}
+    assert main(["predict", str(run_folder), str(scores.parent / "new.tsv")]) == 0, capsys.readouterr().err
+    (path,) = run_folder.glob("new/*/predictions.csv")
+    new = {row["case"]: row for row in csv.DictReader(path.read_text().splitlines())}
+    assert new.keys() == own.keys()
+    assert all(
+        row["part"] == "new" and row["ADAS13"] == row["MMSE"] == "" for row in new.values()
+    )  # of one the numbers are unknown
+    assert all(
+        float(new[id_]["MMSE_predicted"]) == pytest.approx(float(row["MMSE_predicted"]), rel=1e-4) for id_, row in own.items()
+    )
+    shutil.copy(scores, scores.parent / "all.tsv")
+    assert main(["predict", str(run_folder), str(scores.parent / "all.tsv"), "--out", str(run_folder / "elsewhere")]) == 0
+    rows = csv.DictReader((run_folder / "elsewhere" / "predictions.csv").read_text().splitlines())
+    assert {row["case"]: row["MMSE"] for row in rows} == {id_: row["MMSE"] for id_, row in own.items()}
+    capsys.readouterr()
+    (scores.parent / "bad.tsv").write_text(scores.read_text().replace("\timage\t", "\tscan\t"))
+    assert main(["predict", str(run_folder), str(scores.parent / "bad.tsv")]) == 2
+    assert "has no column 'image', which --channels names" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

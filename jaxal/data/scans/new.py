@@ -12,6 +12,7 @@ from jaxal.data.scans.layouts import find_cases, holds_data_set
 from jaxal.data.scans.listing import ScanListing
 from jaxal.data.scans.plan import resampled_shape
 from jaxal.data.scans.prepare import prepare
+from jaxal.data.scans.targets import label_of, read_targets
 from jaxal.data.scans.unlabelled import flat_scans
 from jaxal.errors import UserError
 
@@ -47,6 +48,33 @@ def read_new_scans(folder: Path, ready: Ready, prepared: Path, showing: Showing)
         )
     if listing.classes != ready.listing.classes:  # it has no label maps, so whatever its description names is in no file
         listing = listing._replace(classes=ready.listing.classes, values=ready.listing.values)
+    return _prepared_like(listing, ready, prepared, showing)
+
+
+def read_new_table(table: Path, ready: Ready, prepared: Path, showing: Showing) -> NewScans:
+    """Reads a table of scans for a network that predicts numbers and was trained on others.
+
+    Args:
+      table: as `targets.read_targets` has it; numbers may be missing. A case of which all are known has them as its label.
+      ready: the data set that the network was trained on.
+      prepared: where prepared cases are kept.
+      showing: tells how far the work is.
+
+    Raises:
+      UserError: the table lists none, or is not understood, or a file is bad.
+    """
+    read = read_targets(table, ready.dataset.classes, ready.listing.channels, need_values=False)
+    new = _prepared_like(read.listing, ready, prepared, showing)
+    values = dict(zip((case.id for case in read.listing.cases), read.values, strict=True))
+    cases = tuple(
+        case._replace(label=label_of(values[case.id]) if np.isfinite(values[case.id]).all() else None)
+        for case in new.dataset.cases
+    )
+    return new._replace(dataset=new.dataset._replace(cases=cases, classes=read.targets))
+
+
+def _prepared_like(listing: ScanListing, ready: Ready, prepared: Path, showing: Showing) -> NewScans:
+    """Scans that were found, checked and prepared by the plan of those that the network was trained on."""
     files = {case.id: fingerprint_of(case.images, case.label) for case in listing.cases}
     with showing("checking files") as progress:
         looks = look_at_all(listing, files, prepared / "looks", progress)

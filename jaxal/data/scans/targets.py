@@ -56,23 +56,26 @@ class TargetTable(NamedTuple):
     rows: Mapping[str, tuple[int, Mapping[str, str]]]
 
 
-def read_targets(table: Path, targets: Sequence[str], channels: Sequence[str] = ()) -> TargetTable:
+def read_targets(table: Path, targets: Sequence[str], channels: Sequence[str] = (), need_values: bool = True) -> TargetTable:
     """Reads a table of targets; no image is read.
 
     Args:
       table: with columns separated by commas in a `.csv`, else by tabs.
       targets: names of the columns of numbers that are to be predicted.
       channels: names of the columns of image files; `image` when left out.
+      need_values: whether every case must have its numbers; else a column may be missing or empty, and a number that is unknown is NaN.
 
     Raises:
       UserError: a column or a file is missing, a value is no finite number, a target has one value in all cases, or a case is there twice; the
         message names table, line and column.
     """
+    if not targets:
+        raise UserError(f"{table}: nothing says what is to be predicted; name columns of numbers in --targets.")
     channels = tuple(channels) or ("image",)
     if not table.is_file():
         raise UserError(f"{table}: {why_no_file(table)}. It lists a case a line: {', '.join([IDS[1], *channels, *targets])}.")
     names, lines = read_rows(table, "," if table.suffix == ".csv" else "\t")
-    _check_columns(table, names, tuple(targets), channels)
+    _check_columns(table, names, tuple(targets) if need_values else tuple(name for name in targets if name in names), channels)
     cases: dict[str, Files] = {}
     rows: dict[str, tuple[int, Mapping[str, str]]] = {}
     values: dict[str, list[float]] = {}
@@ -83,14 +86,16 @@ def read_targets(table: Path, targets: Sequence[str], channels: Sequence[str] = 
                 f"{table}, line {line}: the case {case.id!r} is listed twice, first in line {rows[case.id][0]}. Ids must differ."
             )
         cases[case.id], rows[case.id] = case, (line, row)
-        values[case.id] = [_value(table, rows[case.id], target) for target in targets]
+        values[case.id] = [
+            _value(table, rows[case.id], target) if need_values or _is_known(row, target) else np.nan for target in targets
+        ]
     if not cases:
         raise UserError(f"{table}: lists no case.")
     _check_files(table, list(cases.values()), rows)
     listing = ScanListing("table", channels, (), None, tuple(sorted(cases.values())))
     in_order = np.array([values[case.id] for case in listing.cases])
     for target, column in zip(targets, in_order.T, strict=True):
-        if (column == column[0]).all():
+        if need_values and (column == column[0]).all():
             raise UserError(
                 f"{table}: the column {target!r} is {column[0]:g} in all {len(column)} cases, so there is nothing to learn. Leave it out of --targets."
             )
@@ -99,8 +104,6 @@ def read_targets(table: Path, targets: Sequence[str], channels: Sequence[str] = 
 
 def _check_columns(table: Path, names: Sequence[str], targets: Sequence[str], channels: Sequence[str]) -> None:
     columns = f"its columns are {', '.join(map(repr, names)) or 'none'}"
-    if not targets:
-        raise UserError(f"{table}: nothing says what is to be predicted; name columns of numbers in --targets; {columns}.")
     if not set(IDS) & set(names):
         raise UserError(f"{table}: has no column 'participant_id' and none 'case', so cases have no names; {columns}.")
     for option, wanted in (("--channels", channels), ("--targets", targets)):
@@ -144,6 +147,10 @@ def _check_files(table: Path, cases: Sequence[Files], rows: Mapping[str, tuple[i
                     f"{table}, line {rows[case.id][0]}: {path} is a file of the case {seen[path]!r}, too. Each file must be of one case and channel."
                 )
             seen[path] = case.id
+
+
+def _is_known(row: Mapping[str, str], target: str) -> bool:
+    return (row.get(target) or "").strip().lower() not in EMPTY
 
 
 def _value(table: Path, row: tuple[int, Mapping[str, str]], target: str) -> float:
