@@ -48,8 +48,9 @@ given out as if readers drew them.
   --query-size N        cases that are labelled after each round
   --initial-size N      cases that are labelled before the first
   --preset NAME         smoke (a minute), small (two cores) or paper (a GPU)
-  --group-column NAME   column that names each case's group of patients; of
-                        scans volume:CLASS --bins MM3 groups by a volume
+  --group-column NAME   column that names each case's group of patients; --bins
+                        EDGE... cuts one of numbers; of scans volume:CLASS
+                        --bins MM3 groups by a volume
   --out FOLDER          where results go; default: a folder below runs/
   --fresh               set an existing results folder aside and begin anew
 

@@ -93,6 +93,10 @@ class MaskArguments(units.UnitOptions, common_options.StudyArguments):
     """Whether each object in a mask has a number of its own. Default: found out."""
     group_column: option_types.Name = None
     """Column of the table of participants that names each image's group. Default: group, and the grade in GlaS."""
+    bins: option_types.Edges = ()
+    """Edges that cut a --group-column of numbers into groups, such as 60 75 or 60,75."""
+    quantiles: option_types.Number = None
+    """Groups of equal size for a --group-column of many different numbers, where no --bins are given. Default: two."""
 
     @property
     def kind(self) -> TaskKind:
@@ -115,7 +119,8 @@ def choose_sizes(arguments: MaskArguments, preset: MaskPreset) -> MaskPreset:
 def read_listing(arguments: MaskArguments) -> MaskListing:
     """The images of the folder that was asked for."""
     assert arguments.data is not None
-    return find_masks(arguments.data, arguments.instances, grouping=Grouping(arguments.group_column))
+    grouping = Grouping(arguments.group_column, option_types.edges(arguments.bins), arguments.quantiles)
+    return find_masks(arguments.data, arguments.instances, grouping=grouping)
 
 
 def read_images(listing: MaskListing, folder: Path, preset: MaskPreset, display: terminal.Display) -> SegmentedImages:

@@ -9,6 +9,7 @@ from mask_folders import HEAD, glas, isic, numbers_of, pairs, picture, save
 from jaxal.data.groups import Grouping
 from jaxal.data.images.masks import find_masks, holds_masks
 from jaxal.errors import UserError
+from jaxal.studies.masks import MaskArguments, read_listing
 
 
 def test_the_layout_of_glas(tmp_path):
@@ -121,6 +122,8 @@ def test_groups_and_subjects_stand_in_a_table(tmp_path):
         assert [image.subject for image in images] == ["p0", "p0", "p1", "p1"]
         binned = find_masks(folder, grouping=Grouping("age", bins=(60,))).images
         assert [image.group for image in binned] == ["<60", "<60", ">=60", ">=60"]
+        asked = MaskArguments(data=folder, group_column="age", bins=("60,80",))
+        assert [image.group for image in read_listing(asked).images] == ["<60", "<60", "60-80", ">=80"]
         (folder / name).unlink()
     assert {image.group for image in find_masks(folder).images} == {""}
     with pytest.raises(UserError, match=r"participants\.tsv: no such file.*a column 'sex'"):
