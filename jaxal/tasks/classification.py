@@ -301,14 +301,19 @@ def curves(test: Seen, classes: Sequence[str], config: Any) -> dict[str, Any]:
     def auc(places: np.ndarray, kept: np.ndarray) -> np.ndarray:
         return np.array([_macro(metrics.one_vs_rest_auc(probability[places[here]], label[places[here]])) for here in kept])
 
-    asked = {
+    over_all = {
         "accuracy": filtering.mean_of_kept(right),
         "balanced accuracy": filtering.mean_over_classes(right, label, len(classes)),
     }
-    for place, name in enumerate(classes):
-        asked[f"accuracy of {name}"] = filtering.mean_over_classes(right, np.where(label == place, 0, -1), 1)
-    found = {name: of_dropped_cases(name, metric, uncertain, groups) for name, metric in asked.items()}
-    return {**found, "AUC": of_dropped_cases("AUC", auc, uncertain, groups, draws=0)}  # whose draws would take minutes
+    of_classes = {
+        f"accuracy of {name}": filtering.mean_over_classes(right, np.where(label == place, 0, -1), 1)
+        for place, name in enumerate(classes)
+    }
+    return {
+        **{name: of_dropped_cases(name, metric, uncertain, groups) for name, metric in over_all.items()},
+        "AUC": of_dropped_cases("AUC", auc, uncertain, groups, draws=0),  # whose draws would take minutes
+        **{name: of_dropped_cases(name, metric, uncertain, groups) for name, metric in of_classes.items()},
+    }
 
 
 # Pictures and predictions
