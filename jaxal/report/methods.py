@@ -1,6 +1,12 @@
-"""One page on methods of training over several tasks: what each costs and gains, with all predictions and without the uncertain ones."""
+"""Methods of training over several tasks: what each costs and gains, with all predictions and without the uncertain ones.
 
+It is a page, a table for other programs, and a picture of the gaps.
+"""
+
+import csv
 import html
+import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,7 +154,13 @@ def sentence(rows: Sequence[Row]) -> str:
 
 
 def write_methods(out: Path, tasks: Sequence[str], threshold: float = uncertainty.HALFWAY) -> Path:
-    """Writes `report.html` above the folders of several tasks; `threshold` is the uncertainty above which predictions are dropped in its table."""
+    """Writes `report.html`, `methods.tsv` and `gaps.png` above the folders of several tasks; returns the first.
+
+    Args:
+      out: folder that holds a folder of runs for each task.
+      tasks: their names; those that have not been run are left out.
+      threshold: uncertainty above which predictions are dropped in the table.
+    """
     runs = {task: read_runs(out / task) for task in tasks if (out / task).is_dir()}
     rows = [row for task, of in runs.items() for row in rows_of(task, of, threshold)]
     seeds = sorted({run.seed for of in runs.values() for run in of})
@@ -158,10 +170,57 @@ def write_methods(out: Path, tasks: Sequence[str], threshold: float = uncertaint
         f"{counted} Every number is of test cases, in equal numbers of each group. Where uncertain predictions are dropped, they are those of more than "
         f"{threshold:g} % uncertainty."
     )
+    write_text(out / "methods.tsv", _tsv(rows))
+    plot_gaps({task: of for task, of in runs.items() if of}, out / "gaps.png")
     name, path = out.resolve().name, out / "report.html"
     lead = f'<h1>{html.escape(name)}</h1><p class="lead">{html.escape(sentence(rows))}</p><p>{about}</p>'
     write_text(path, document(name, f"{lead}{table_of(rows)}{sections}"))
     return path
+
+
+def _tsv(rows: Sequence[Row]) -> str:
+    """The table with every digit; what is unknown is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    estimates = ("gap", "against", "change")
+    ends = [f"{name}{end}" for name in estimates for end in ("", "_low", "_high")]
+    writer.writerow(["task", "measure", "method", "lower_is_better", "overall", "worst", *ends, "kept"])
+    for row in rows:
+        numbers = [row.overall, row.worst]
+        for name in estimates:
+            estimate: Estimate = getattr(row, name)
+            numbers += [estimate.value, estimate.low, estimate.high]
+        told = ["" if np.isnan(number) else f"{number:.6g}" for number in (*numbers, row.kept)]
+        writer.writerow([row.task, row.measure, row.method, str(row.lower_is_better).lower(), *told])
+    return text.getvalue()
+
+
+def plot_gaps(runs: Mapping[str, Sequence[RunOnDisk]], path: Path) -> None:
+    """Draws the gap between groups over what is dropped: a row of panels for each task, one for each measure, the lines means over seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = {task: uncertainty.last_lines(of) for task, of in runs.items()}
+    columns = min(MEASURES_AT_MOST, max(len(measures) for _, measures in found.values()))
+    with matplotlib.rc_context({"text.parse_math": False}):
+        figure, axes = plt.subplots(
+            len(found), columns, figsize=(3.6 * columns + 0.4, 2.6 * len(found) + 0.5), squeeze=False, layout="constrained"
+        )
+        for row, (task, (lines, measures)) in zip(axes, found.items(), strict=True):
+            for axis, measure in zip(row, measures, strict=False):
+                uncertainty.draw_gaps(axis, lines, measure)
+                axis.set_title(f"{task}: {measure}", fontsize=9)
+            for axis in row[len(measures) :]:
+                axis.remove()
+        figure.supxlabel(uncertainty.ACROSS, fontsize=9)
+        figure.supylabel("gap between groups", fontsize=9)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+        aside = path.with_name(f".{path.name}.{os.getpid()}.png")
+        figure.savefig(aside, dpi=130)
+        plt.close(figure)
+    os.replace(aside, path)
 
 
 def _task(task: str, runs: Sequence[RunOnDisk]) -> str:

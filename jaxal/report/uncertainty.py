@@ -108,6 +108,20 @@ def charts_of(lines: Lines, measure: str, groups: bool = True) -> str:
     return f'<div class="charts">{"".join(figures)}</div>'
 
 
+def draw_gaps(axis: Any, lines: Lines, measure: str) -> None:
+    """The gap over thresholds of one measure, a line for each method, its mean over seeds, with the lowest and highest seed behind it."""
+    for index, (name, of) in enumerate(lines.items()):
+        curves = [curves_of(line)[measure] for line in of if measure in curves_of(line)]
+        if not curves:
+            continue
+        points, gaps, style = _below_100(curves[0]), np.array([array_of(_gap(curve)) for curve in curves]), look(index)
+        axis.plot(points, gaps.mean(0), label=name, lw=1.4, **style | {"marker": ""})
+        axis.fill_between(points, gaps.min(0), gaps.max(0), color=style["color"], alpha=0.12, lw=0)
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
 def _gap(curve: Mapping[str, Any]) -> Sequence[float | None]:
     return curve["by_threshold"]["gap"]
 

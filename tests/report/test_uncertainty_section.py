@@ -1,10 +1,12 @@
 """What the report and the page on methods say of ledgers whose gaps are known."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 from ledgers import record
+from PIL import Image
 
 from jaxal.assessment.filtering import THRESHOLDS
 from jaxal.report import methods, page, uncertainty
@@ -67,6 +69,11 @@ def test_rows_are_means_over_seeds_with_paired_differences(tmp_path):
 def test_the_page_says_which_method_helps_and_where_errors_are_sure(tmp_path):
     write(tmp_path / "tumour", {"erm": ERM, "groupdro": DRO, "balanced": ERM[::-1]})
     path = methods.write_methods(tmp_path, ["tumour", "lesion"])  # of which one has not been run
+    lines = list(csv.DictReader((tmp_path / "methods.tsv").read_text().splitlines(), delimiter="\t"))
+    assert [line["method"] for line in lines] == ["erm", "balanced", "groupdro"]
+    assert lines[0]["against"] == "" and float(lines[2]["against"]) == pytest.approx(-0.0975)
+    with Image.open(tmp_path / "gaps.png") as picture:
+        assert picture.size[0] > 300
     text = path.read_text()
     assert "smaller than with erm beyond doubt in 1 of 2 comparisons: tumour, ball: groupdro -0.09" in text
     assert "widens the gap beyond doubt for tumour, ball by erm, tumour, ball by balanced" in text
