@@ -17,13 +17,14 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxal.assessment.filtering import STEP, THRESHOLDS
 from jaxal.cli import command
 from jaxal.data.simulated import atrophy, lesions, tumours
 from jaxal.errors import UserError
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.networks.unet import UNetConfig
 from jaxal.report import methods, terminal
-from jaxal.report.uncertainty import HALFWAY
+from jaxal.report.gaps import HALFWAY
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import common_options, fair, fair_tasks, option_types, revisit
 from jaxal.studies.fair import FairPreset
@@ -89,7 +90,7 @@ class Arguments(common_options.StudyArguments):
     targets: option_types.Names = ()
     """Columns of the table that are to be predicted. Default: ADAS13 MMSE."""
     threshold: float = HALFWAY
-    """Uncertainty, from 0 to 100, above which predictions are dropped in the table of --study; curves have all thresholds."""
+    """Uncertainty above which predictions are dropped in the table of --study, from 0 to 100 in steps of 2.5; curves have all of them."""
     cohorts: Path = Path("runs/cohorts")
     """Where simulated data are kept, to be used again."""
     uncertainty_curves: Annotated[bool, tyro.conf.Suppress] = True
@@ -101,8 +102,6 @@ class Arguments(common_options.StudyArguments):
     training: Annotated[Literal["scratch", "warm"], tyro.conf.Suppress] = "scratch"
     full: Annotated[bool | None, tyro.conf.Suppress] = True
     score_only: Annotated[Path | None, tyro.conf.Suppress] = None
-    new: Annotated[Path | None, tyro.conf.Suppress] = None
-    new_out: Annotated[Path | None, tyro.conf.Suppress] = None
     calibrate: Annotated[Literal["none", "temperature"], tyro.conf.Suppress] = "none"
 
 
@@ -116,10 +115,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         arguments = revisit.with_options_of_run(arguments)
     out = arguments.out or Path("runs") / f"fair_uncertainty-{arguments.preset}"
     common_options.check_numbers(arguments, arguments.data, out)
-    if not 0 <= arguments.threshold <= 100:
-        raise UserError(f"--threshold is {arguments.threshold:g}; it must be from 0 to 100.")
-    if arguments.study and arguments.data:
-        raise UserError("--study simulates the data of all tasks; --data is of one. Give --task, too, without --study.")
+    _check(arguments)
     asked = fair_tasks.Asked(
         arguments,
         arguments.data,
@@ -131,13 +127,35 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     for task in TASKS if arguments.study else [arguments.task]:
         preset = common_options.choose_sizes(arguments, PRESETS[arguments.preset][task])
         asked_methods = list(METHODS) if arguments.study else [arguments.method]
-        sources = fair.make_sources(task, TASKS[task](asked, preset, display), arguments, preset, asked_methods)
+        sources = fair.make_sources(TASKS[task](asked, preset, display), arguments, preset, asked_methods)
         if revisit.is_asked_for(arguments):
             return revisit.run(arguments, preset, sources[0], display)
-        fair.run(arguments, preset, sources, out / task if arguments.study or not arguments.out else out, display)
+        fair.run(arguments, preset, sources, out / task, display)
     if arguments.study:
         display.note(f"Tasks and methods: {methods.write_methods(out, list(TASKS), arguments.threshold)}")
     return 0
+
+
+def _check(arguments: Arguments) -> None:
+    """Refuses what this study does not have, or what all tasks together cannot have."""
+    if arguments.threshold not in THRESHOLDS:
+        raise UserError(f"--threshold is {arguments.threshold:g}; it must be from 0 to 100, in steps of {STEP:g}.")
+    if not arguments.study:
+        if arguments.threshold != HALFWAY:
+            raise UserError(
+                "--threshold is for the table of --study; of one method the curves have all thresholds. Leave it out."
+            )
+        return
+    if arguments.data:
+        raise UserError("--study simulates the data of all tasks; --data is of one. Give --task, too, without --study.")
+    one = {
+        "method": arguments.method != "erm",
+        "group-column": arguments.group_column,
+        "bins": arguments.bins,
+        "targets": arguments.targets,
+    }
+    if given := [name for name, is_given in one.items() if is_given]:
+        raise UserError(f"--{given[0]} is for one task and method, and --study goes through all of them. Leave one of both out.")
 
 
 if __name__ == "__main__":

@@ -136,6 +136,7 @@ class Assessment(NamedTuple):
       columns: of the terminal's table of rounds, given the groups.
       queried: entry of the ledger that counts the queried cases by what matters: by group, or by class.
       pictures: what is to be seen on those of queried cases.
+      class_named: what the data set's classes are to people.
     """
 
     key: str
@@ -153,6 +154,7 @@ class Assessment(NamedTuple):
     columns: Callable[[Sequence[str]], list[Column]]
     queried: str
     pictures: str
+    class_named: str = "class"
 
 
 class Curves(NamedTuple):

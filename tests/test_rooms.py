@@ -10,7 +10,7 @@ ROOMS = [  # from the bottom to the top; rooms in one line do not know each othe
     {"types", "task_kind", "errors", "files", "hosts", "arrays", "cells", "numbers", "claims", "named_options"},
     {"acquisition", "assessment", "networks", "data"},
     *({room} for room in ("scoring", "training", "strategies", "tasks", "api", "labels", "rounds", "report", "studies")),
-    *({room} for room in ("worklists", "projects", "server", "cli", "__init__")),
+    *({room} for room in ("worklists", "projects", "server", "cli", "__init__", "__main__")),
 ]
 FLOOR = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
 PURE = {"acquisition", "assessment"}  # functions of arrays

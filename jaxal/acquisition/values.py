@@ -14,8 +14,9 @@ from jaxal.task_kind import Moments
 
 Array = jax.Array
 
-# Bounds on the logarithm of a variance, so that a network that is sure of a wrong number has a finite loss.
-LEAST_LOG_VARIANCE, LARGEST_LOG_VARIANCE = -10.0, 10.0
+# Bounds on the logarithm of a variance, so that a network that is sure of a wrong number has a finite loss in single precision. They are in
+# the targets' own units, so they are wide: deviations from 1e-11 to 1e11.
+LEAST_LOG_VARIANCE, LARGEST_LOG_VARIANCE = -50.0, 50.0
 
 
 class ValueMoments(NamedTuple):

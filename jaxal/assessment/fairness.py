@@ -60,15 +60,16 @@ def gap(performance: GroupPerformance) -> float:
 
 
 def entries(performance: GroupPerformance) -> dict[str, float]:
-    """What the ledger says of fairness; nothing where no group has the metric, since a gap of zero would be praise."""
+    """What the ledger says of fairness; nothing where no group has the metric, since a gap of zero would be praise.
+
+    A metric below zero, as R² may be, has no equity-scaled form: there the larger disparity would look better.
+    """
     if not performance.by_group:
         return {}
-    return {
-        "disparity": disparity(performance),
-        "gap": gap(performance),
-        "essp": equity_scaled(performance),
-        "essp_by_deviation": equity_scaled_by_deviation(performance),
-    }
+    gaps = {"disparity": disparity(performance), "gap": gap(performance)}
+    if not performance.overall >= 0:
+        return gaps
+    return {**gaps, "essp": equity_scaled(performance), "essp_by_deviation": equity_scaled_by_deviation(performance)}
 
 
 def group_weights(

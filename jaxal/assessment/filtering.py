@@ -136,7 +136,8 @@ class FilteredCurve(NamedTuple):
     Attributes:
       axis: thresholds, falling from 100, or shares that are dropped, rising from 0, `[points]`.
       overall: the metric over all that is kept, `[points]`; NaN where nothing is.
-      by_group: the same of each group, `[points]` each. Once a group is empty the curves end: all groups are NaN from there on.
+      by_group: the same of each group, `[points]` each. Once a group of cases is empty, or has no class with the others in common, the curves end:
+        all groups are NaN from there on.
       kept: share of all cases or elements that is kept, `[points]`.
     """
 
@@ -152,7 +153,8 @@ class FilteredCurve(NamedTuple):
         return np.ptp(values, axis=0) if len(values) else np.full(len(self.axis), np.nan)
 
 
-# `(places [cases], kept [points, cases] boolean) -> [points]`: of the cases at these places those that are kept at each point; NaN where none is.
+# `(places [cases], kept [points, cases] boolean) -> [points, parts]`: of the cases at these places those that are kept at each point; NaN where none is.
+# A curve is the mean over the parts, such as classes, that all groups have at a point, so that groups are never compared over different classes.
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -160,18 +162,17 @@ def mean_of_kept(values: np.ndarray) -> Metric:
     """The mean over the kept cases of a number that each has, `[cases]`, such as whether it was right."""
 
     def metric(places: np.ndarray, kept: np.ndarray) -> np.ndarray:
-        return _ratio(kept @ values[places], kept.sum(-1))
+        return _ratio(kept @ values[places], kept.sum(-1))[:, None]
 
     return metric
 
 
-def mean_over_classes(values: np.ndarray, label: np.ndarray, classes: int) -> Metric:
-    """The mean over the kept cases of each class, in the mean over the classes that are left: `[cases]` both."""
+def mean_of_classes(values: np.ndarray, label: np.ndarray, classes: int) -> Metric:
+    """The mean over the kept cases of each class: `[cases]` both; a label that is none of the classes counts nowhere."""
     of_class = label[:, None] == np.arange(classes)
 
     def metric(places: np.ndarray, kept: np.ndarray) -> np.ndarray:
-        means = _ratio(kept @ (of_class * values[:, None])[places], kept @ of_class[places].astype(float))
-        return _ratio(np.where(np.isnan(means), 0.0, means).sum(-1), (~np.isnan(means)).sum(-1))
+        return _ratio(kept @ (of_class * values[:, None])[places], kept @ of_class[places].astype(float))
 
     return metric
 
@@ -222,30 +223,30 @@ def _curve(
 ) -> FilteredCurve:
     places = np.arange(len(uncertainty)) if places is None else places
     kept, here = kept_of(uncertainty[places]), group_of[places]
-    of_group = {str(name): kept & (here == name)[None, :] for name in np.unique(group_of)}
-    ended = np.any([~part.any(-1) for part in of_group.values()], axis=0)  # and stays so, since ever fewer are kept
-    by_group = {name: np.where(ended, np.nan, metric(places, part)) for name, part in of_group.items()}
-    return FilteredCurve(axis, metric(places, kept), by_group, kept.mean(-1))
+    of_group = {str(name): metric(places, kept & (here == name)[None, :]) for name in np.unique(group_of)}
+    # What a group lacks at a point it lacks from there on, since ever fewer are kept.
+    shared, overall = ~np.any([np.isnan(values) for values in of_group.values()], axis=0), metric(places, kept)
+    by_group = {name: _mean_where(shared, values) for name, values in of_group.items()}
+    alone = overall.shape[-1] == 1
+    return FilteredCurve(axis, overall[:, 0] if alone else _mean_where(shared, overall), by_group, kept.mean(-1))
+
+
+def _mean_where(there: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Mean over the parts that are there, `[points, parts]` both to `[points]`; NaN where none is."""
+    return _ratio(np.where(there, values, 0.0).sum(-1), there.sum(-1))
 
 
 def curve_of_cases(values: np.ndarray, kept: np.ndarray, groups: Sequence[str]) -> FilteredCurve:
     """A metric that each case has at each threshold, such as Dice of the elements that are kept: its mean over the cases of each group.
 
     Args:
-      values: `[cases, thresholds]`, thresholds rising; NaN where a case has none.
+      values: `[cases, thresholds]`, thresholds rising.
       kept: share of each case's elements that is kept, `[cases, thresholds]`.
       groups: of each case, `[cases]`.
     """
     group_of, falling = np.asarray(groups), values[:, ::-1]
-    by_group = {name: _mean(falling[group_of == name]) for name in sorted(set(groups))}
-    return FilteredCurve(THRESHOLDS[::-1], _mean(falling), by_group, kept.mean(0)[::-1])
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Over cases, without those that are NaN; NaN where all are."""
-    defined = ~np.isnan(values)
-    total = np.where(defined, values, 0.0).sum(0)
-    return np.where(defined.any(0), total / np.maximum(defined.sum(0), 1), np.nan)
+    by_group = {name: falling[group_of == name].mean(0) for name in sorted(set(groups))}
+    return FilteredCurve(THRESHOLDS[::-1], falling.mean(0), by_group, kept.mean(0)[::-1])
 
 
 def bootstrap(

@@ -146,7 +146,11 @@ def _subjects_with(name: str, cases: Sequence[Case]) -> int:
 def _too_few(case: Case, subjects: int) -> str:
     stratum_named = f"Class {case.category!r}" if case.category else f"Group {case.group!r}"
     count = f"{subjects} subject{'s' if subjects != 1 else ''}"
-    advice = "Add images of it, or leave it out" if case.category else "Join groups (--bins) or name another --group-column"
+    advice = (
+        "Add images of it, or leave it out"
+        if case.category
+        else "Join groups in the table (or by fewer --bins), or name another --group-column"
+    )
     return f"{stratum_named} has {count}; at least three are needed, one for each of the pool, the evaluation and the test split. {advice}."
 
 

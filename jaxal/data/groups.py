@@ -11,7 +11,8 @@ from jaxal.errors import UserError
 from jaxal.files import why_no_file
 
 GROUPS_AT_MOST = 12
-MISSING = ("", "n/a")  # BIDS writes the second where nobody knows a value
+MISSING = ("", "n/a", "na", "nan", "N/A", "NA", "NaN")  # as BIDS, spreadsheets and pandas write what nobody knows
+EDGES_ONLY = 0  # in place of a number of quantiles: numbers are cut at given edges, or not at all
 WithoutGroup = Literal["refuse", "leave-out"]
 
 
@@ -24,7 +25,7 @@ class Grouping(NamedTuple):
     Attributes:
       column: `group`, if there is one, when left out (of GlaS ` grade (GlaS)`); several are separated by commas, and each combination of their
         values is a group.
-      bins, quantiles: edges, or the number of groups of equal size.
+      bins, quantiles: edges, or the number of groups of equal size, or `EDGES_ONLY`.
       without: of images, whether those that have no value in the column are a mistake or are left out.
     """
 
@@ -99,7 +100,8 @@ def make_groups(
       values: each case's value in each of the columns; none is missing.
       columns: that name the groups.
       bins: edges between bins, rising; a value on an edge belongs to the upper one.
-      quantiles: bins of equal numbers of cases, where no edges are given; at least two, and two when left out.
+      quantiles: bins of equal numbers of cases, where no edges are given; at least two, and two when left out. With `EDGES_ONLY` there are
+        none, and numbers without edges are refused.
 
     Raises:
       UserError: the columns make no groups, or too many.
@@ -108,7 +110,13 @@ def make_groups(
     by_column = {column: {id_: row[column] for id_, row in values.items()} for column in columns}
     asked = _column_to_cut(source, by_column) if bins or quantiles else None
     parts = [
-        _groups_of(source, column, of, bins if column == asked else (), quantiles if column == asked else None)
+        _groups_of(
+            source,
+            column,
+            of,
+            bins if column == asked else (),
+            quantiles if column == asked or quantiles == EDGES_ONLY else None,
+        )
         for column, of in by_column.items()
     ]
     groups = {id_: ", ".join(part[id_] for part in parts) for id_ in values}
@@ -162,7 +170,7 @@ def _groups_of(
     """The groups that one column makes; see `make_groups`."""
     numbers = _numbers(values)
     cut = numbers is not None and (bool(bins) or len(set(values.values())) > GROUPS_AT_MOST)
-    if quantiles is not None and not cut:
+    if quantiles and not cut:
         what = "few different numbers" if numbers is not None else "names"
         raise UserError(
             f"--quantiles {quantiles} cuts a column of many different numbers, but the column {column!r} holds {what}. Leave it out."
@@ -187,6 +195,8 @@ def check_quantiles(quantiles: int | None, bins: Sequence[float]) -> None:
     Raises:
       UserError: they are fewer than two, or there are edges, too.
     """
+    if quantiles == EDGES_ONLY:
+        return
     if quantiles is not None and quantiles < 2:
         raise UserError(f"--quantiles is {quantiles}; it must be at least 2.")
     if quantiles is not None and bins:
@@ -199,12 +209,17 @@ def in_bins(numbers: Mapping[str, float], bins: Sequence[float], quantiles: int 
     Args:
       numbers: by what they are of.
       bins: edges between bins, rising; a number on an edge belongs to the upper one.
-      quantiles: bins of equal sizes, where no edges are given; two when left out.
+      quantiles: bins of equal sizes, where no edges are given; two when left out, none with `EDGES_ONLY`.
       named: what the numbers are, for messages.
 
     Raises:
-      UserError: the edges do not rise, or too many numbers are the same.
+      UserError: the edges do not rise, too many numbers are the same, or nothing says where to cut.
     """
+    if quantiles == EDGES_ONLY and not bins:
+        middle = float(np.median(list(numbers.values())))
+        raise UserError(
+            f"{named} holds numbers, and nothing says where groups part. Give edges, such as --bins {middle:g}, which is the middle."
+        )
     parts = quantiles or 2
     edges = tuple(bins) or tuple(np.quantile(list(numbers.values()), np.arange(1, parts) / parts))
     if not bins and len(set(edges)) < len(edges):

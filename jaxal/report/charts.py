@@ -157,7 +157,7 @@ def _draw_curves(
     draw_curves(axis, runs, names, value, budget)
     if level is not None:
         axis.axhline(level, ls=":", color=GREY, lw=1.2)
-        if goal:
+        if goal and level > 0:
             axis.axhline(GOAL * level, ls="--", color=GREY, lw=0.8)
 
 

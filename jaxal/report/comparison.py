@@ -85,7 +85,10 @@ def compare(
         for name, by_measure in values.items()
     }
     if all(seed in full for seed in seeds):
-        goals = np.array([GOAL * full[seed].levels()[-1] for seed in seeds])
+        reached = np.array([full[seed].levels()[-1] for seed in seeds])
+        goals = np.where(
+            reached > 0, GOAL * reached, np.inf
+        )  # 95 % of less than nothing, as R² may be, would be more than all of it
         for name, of_strategy in curves.items():
             table[name] |= _labels(of_strategy, goals, budget)
     differences = {

@@ -65,8 +65,8 @@ def _section(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Sequenc
     calibrated = calibration.section(runs, kind.elements if kind.dense else "images")
     if _trained_on_all(runs):
         parts = [
-            uncertainty.section(runs),
-            results.comparison_section(comparison),
+            uncertainty.section(runs, begins_page=True),
+            results.comparison_section(comparison, of_training=True),
             results.by_class(runs, assessment),
             calibrated,
         ]

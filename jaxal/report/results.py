@@ -20,8 +20,14 @@ FEW_GROUPS = 2  # which have columns of their own in the table of all measures
 Rows = Mapping[str, Mapping[str, Estimate]]  # estimates by strategy and measure
 
 
-def comparison_section(comparison: Comparison) -> str:
-    """The compared strategies' estimates, and their differences from those that others are measured against."""
+def comparison_section(comparison: Comparison, of_training: bool = False) -> str:
+    """The compared strategies' estimates, and their differences from those that others are measured against.
+
+    Args:
+      comparison: of one setting.
+      of_training: whether methods of training on everything are compared, which ask for nothing.
+    """
+    named = "method" if of_training else "strategy"
     left_out = (
         f"<p>Left out, since the others have more seeds and rounds in common: {html.escape(', '.join(comparison.left_out))}.</p>"
         if comparison.left_out
@@ -31,8 +37,8 @@ def comparison_section(comparison: Comparison) -> str:
         return "<p>There is nothing to compare yet.</p>" + left_out
     seeds, title = len(comparison.seeds), "Comparison" if len(comparison.table) > 1 else "Result"
     parts = [
-        f"<h3>{title}</h3><p>{_intervals_line(seeds)} {_full_line(comparison)}</p>",
-        _estimates(title, comparison.table, comparison),
+        f"<h3>{title}</h3><p>{_intervals_line(seeds)} {'' if of_training else _full_line(comparison)}</p>",
+        _estimates(title, comparison.table, comparison, named=named),
         _groups(f"{comparison.assessment.title} by group", comparison.table, comparison),
         left_out,
     ]
@@ -44,7 +50,7 @@ def comparison_section(comparison: Comparison) -> str:
             )
             parts += [
                 f"<h3>{html.escape(name)}</h3><p>Paired: the same seeds and test cases.{coloured}</p>",
-                _estimates(name, rows, comparison, base),
+                _estimates(name, rows, comparison, base, named),
                 _groups(f"{comparison.assessment.title} by group, difference from {base}", rows, comparison, base),
             ]
     return "".join(parts)
@@ -54,7 +60,7 @@ def _intervals_line(seeds: int) -> str:
     if seeds < FEWEST_SEEDS:
         return f"{means_over(seeds).capitalize()}, because fewer than {FEWEST_SEEDS} do not show how far other splits and trainings would differ."
     return (
-        f"Means over the {seeds} seeds that all strategies have, below them 95 % intervals: Student's t over the seeds, for the mean of all splits "
+        f"Means over the {seeds} seeds that all of them have, below them 95 % intervals: Student's t over the seeds, for the mean of all splits "
         "and trainings of this data. Other patients may fare otherwise."
     )
 
@@ -74,7 +80,7 @@ def _of_groups(rows: Rows, assessment: Assessment) -> dict[str, str]:
     return {name: name.removeprefix(prefix) for name in names}
 
 
-def _estimates(name: str, rows: Rows, comparison: Comparison, base: str = "") -> str:
+def _estimates(name: str, rows: Rows, comparison: Comparison, base: str = "", named: str = "strategy") -> str:
     """All measures of all strategies; of many groups the worst, the best and the disparity alone."""
     assessment, measures = comparison.assessment, list(next(iter(rows.values())))
     of_groups = _of_groups(rows, assessment)
@@ -100,7 +106,7 @@ def _estimates(name: str, rows: Rows, comparison: Comparison, base: str = "") ->
         lines.append((strategy_head(strategy), cells))
     if extremes:
         heads.insert(order.index("worst_group") + 1, Head("best group", f"the group with the highest mean {assessment.title}"))
-    return table(name, "strategy", heads, lines, "measures") + ("" if base else meanings(heads))
+    return table(name, named, heads, lines, "measures") + ("" if base else meanings(heads))
 
 
 def _extremes(worst: Cell, estimates: Mapping[str, Estimate], of_groups: Mapping[str, str], comparison: Comparison) -> list[Cell]:
@@ -208,22 +214,18 @@ def _mean_and_deviation(values: Sequence[float]) -> Cell:
 
 
 def by_class(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
-    """What was reached of each class and group, and how many of a class were labelled for that, where there are several."""
+    """What was reached of each class, and how many of it were labelled for that, where there are several."""
     order = charts.class_order(runs, assessment)
     parts = [
         (
-            f"{assessment.title} by class",
+            f"{assessment.title} by {assessment.class_named}",
             _last_means(runs, order, lambda entry: entry[assessment.key].get("by_class", {}), 3),
         ),
         ("Labelled by class", _last_means(runs, order, lambda entry: entry.get("labelled_by_class", {}), 1, absent=0.0)),
     ]
-    if "worst_group" not in assessment.measures:  # else the comparison holds the groups, with intervals
-        parts.insert(
-            0, (f"{assessment.title} by group", _last_means(runs, str, lambda entry: entry[assessment.key]["by_group"], 3))
-        )
     return "".join(
         f"<h3>{name}</h3><p>After each run's last round, mean over all of its seeds.</p>"
-        + fitted(name, "strategy", [Head(kind) for kind in kinds], lines, "class")
+        + fitted(name, "strategy", [Head(kind) for kind in kinds], lines, assessment.class_named)
         for name, (kinds, lines) in parts
         if len(kinds) > 1
     )

@@ -6,34 +6,52 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxal.report import tables
+from jaxal.report import gaps, tables
 from jaxal.report.charts import FEW_CHARTS, chart, keys
 from jaxal.report.curves import look
 from jaxal.rounds.ledger import FULL, RunOnDisk
 from jaxal.tasks.curves import array_of, curves_of
 
+Curve = Mapping[str, Any]
 Lines = Mapping[str, Sequence[Mapping[str, Any]]]  # by the name of a strategy or method, a ledger's line for each seed
-Find = Callable[[Mapping[str, Any]], Sequence[float | None]]
-HALFWAY = 50.0  # the threshold that sentences compare with everything
+Known = Mapping[str, Sequence[Curve]]  # curves of one measure by that name, one a seed
+Values = Callable[[Sequence[Curve]], np.ndarray]  # of the curves of all seeds, `[seeds, points]`
 ACROSS = "100 - threshold: further right more is dropped"
 
 
-class Gap(NamedTuple):
-    """The gap between groups of one strategy, in the mean over seeds.
+class Across(NamedTuple):
+    """What a chart has across.
 
     Attributes:
-      whole: of all predictions.
-      halfway: of those that are kept at `HALFWAY`; NaN where a group is empty there.
-      kept: share that is kept there.
+      which: the curves that it takes, over thresholds or over shares.
+      points: of such a curve.
+      title: what they are.
+      limits: where the axis begins and ends.
+      scale: of the axis, as matplotlib calls it.
     """
 
-    whole: float
-    halfway: float
-    kept: float
+    which: str
+    points: Callable[[Curve], np.ndarray]
+    title: str
+    limits: tuple[float, float]
+    scale: str = "linear"
 
 
-def section(runs: Sequence[RunOnDisk]) -> str:
-    """Charts and tables of one setting; nothing where no ledger has uncertainty curves."""
+THRESHOLDS = Across("by_threshold", lambda curve: 100.0 - array_of(curve["axis"]), ACROSS, (0.0, 100.0))
+SHARES = Across("by_share", lambda curve: array_of(curve["axis"]), "share dropped", (0.0, 1.0))
+# Of elements nearly all are background that no network doubts, so what matters is dropped with the first few of them.
+SHARES_OF_ELEMENTS = Across(
+    "by_threshold", lambda curve: 1.0 - array_of(curve["kept"]), "share of all elements dropped", (1e-3, 1.0), "log"
+)
+
+
+def section(runs: Sequence[RunOnDisk], begins_page: bool = False) -> str:
+    """Charts and tables of one setting; nothing where no ledger has uncertainty curves.
+
+    Args:
+      runs: of the setting.
+      begins_page: whether the page begins with what was found, so that it need not be said again.
+    """
     lines, measures = last_lines(runs)
     if not measures:
         return ""
@@ -41,125 +59,125 @@ def section(runs: Sequence[RunOnDisk]) -> str:
     shown, folded = measures[:FEW_CHARTS], measures[FEW_CHARTS:]
     parts = [charts_of(lines, name) for name in shown]
     more = "".join(charts_of(lines, name, groups=False) for name in folded)
-    of_rounds = _rounds(chosen, measures[0])
+    found = "" if begins_page else f"<p>{html.escape(sentence(lines, measures[0]))}</p>"
     return (
-        f"<section><h3>What the networks know of their errors</h3><p>{html.escape(sentence(lines, measures[0]))}</p>"
-        "<p>Predictions whose uncertainty is above a threshold are dropped; lines are means over seeds, of the networks after the last round with all "
-        "of their dropout samples. A gap that grows to the right means that one group holds errors the network is sure of. Bands: 95 % of "
-        f"test cases drawn again.</p>{keys(names)}{''.join(parts)}{_fold('Further measures', more)}{of_rounds}{_qu_brats(lines)}</section>"
+        f"<section><h3>What the networks know of their errors</h3>{found}"
+        "<p>Predictions whose uncertainty is above a threshold are dropped; lines are means over seeds, of the networks after the last training with all "
+        "of their dropout samples, whereas the comparison's table is of one network without dropout. A gap that grows to the right means that one group "
+        f"holds errors the network is sure of. A line ends where a group is empty. {_bands(lines)}{_of_nothing(lines, measures)}</p>"
+        f"{keys(names)}{''.join(parts)}{_fold('Further measures', more)}{_rounds(chosen, measures[0])}{_qu_brats(lines)}</section>"
     )
+
+
+def _bands(lines: Lines) -> str:
+    if max(map(len, lines.values())) > 1:
+        return "Bands reach from the lowest to the highest seed."
+    return "Bands: 95 % of test cases drawn again."
+
+
+def _of_nothing(lines: Lines, measures: Sequence[str]) -> str:
+    """What the right end of curves of structures means."""
+    curves = [curves_of(line).get(measures[0], {}) for of in lines.values() for line in of]
+    if not any("qu_brats" in curve for curve in curves):
+        return ""
+    return " Dice of a structure of which nothing is left, in truth and prediction, counts as 1, so where nearly all is dropped a gap says nothing."
 
 
 def last_lines(runs: Sequence[RunOnDisk]) -> tuple[Lines, list[str]]:
     """The last lines that have curves, by strategy, of training on everything only where there is nothing else; and the measures that they have."""
     chosen = [run for run in runs if run.strategy != FULL] or list(runs)
-    names = sorted({run.strategy for run in chosen})
+    names = sorted({run.strategy for run in chosen}, key=lambda name: (name != "erm", name))  # what others are compared with
     lines = {name: [run.rounds[-1] for run in chosen if run.strategy == name and curves_of(run.rounds[-1])] for name in names}
     return lines, list(dict.fromkeys(name for of in lines.values() for line in of for name in curves_of(line)))
 
 
 def sentence(lines: Lines, measure: str) -> str:
     """How far groups are apart with all predictions, and without the uncertain ones, as plain text."""
-    gaps = {name: gap_of(of, measure) for name, of in lines.items() if of}
     title = next(curves_of(line)[measure]["title"] for of in lines.values() for line in of if measure in curves_of(line))
-    least = min(gaps, key=lambda name: np.inf if np.isnan(gaps[name].whole) else gaps[name].whole)
-    if np.isnan(gaps[least].whole):
-        return f"{title}: there are no groups to compare."
-    told = [f"{title}: groups are {gaps[least].whole:.3f} apart with {least}" + (", least of all." if len(gaps) > 1 else ".")]
-    known = {name: gap for name, gap in gaps.items() if not np.isnan(gap.halfway)}
-    grows = [name for name, gap in known.items() if gap.halfway > gap.whole]
-    for which, verb in ((grows, "grows"), ([name for name in known if name not in grows], "shrinks or stays")):
-        if which:
-            listed = "; ".join(
-                f"{name} {known[name].whole:.3f} to {known[name].halfway:.3f} ({100 * known[name].kept:.0f} % kept)"
-                for name in which
-            )
-            told.append(f"Dropping what is more than {HALFWAY:g} % uncertain, the gap {verb}: {listed}.")
-    return " ".join(told)
-
-
-def gap_of(lines: Sequence[Mapping[str, Any]], measure: str) -> Gap:
-    """Mean over seeds of the gap with all predictions and at `HALFWAY`."""
-    curves = [curves_of(line)[measure]["by_threshold"] for line in lines if measure in curves_of(line)]
-    at = curves[0]["axis"].index(HALFWAY)
-    gaps, kept = np.array([array_of(curve["gap"]) for curve in curves]), np.array([array_of(curve["kept"]) for curve in curves])
-    return Gap(float(gaps[:, 0].mean()), float(gaps[:, at].mean()), float(kept[:, at].mean()))
+    return gaps.sentence({name: gaps.gap_of(of, measure) for name, of in lines.items() if of}, title)
 
 
 def charts_of(lines: Lines, measure: str, groups: bool = True) -> str:
-    """The metric overall and the gap over thresholds; with `groups`, too, the metric of each, and the gap over the share that is dropped."""
+    """The metric overall and the gap over thresholds; with `groups`, too, the metric of each, and all of it over the share that is dropped."""
     known = {name: [curves_of(line)[measure] for line in of if measure in curves_of(line)] for name, of in lines.items()}
     first = next(curves[0] for curves in known.values() if curves)
-    title = first["title"]
+    names = sorted(first["by_threshold"]["by_group"]) if groups else []
+    charts = "".join(_over(known, first["title"], names, THRESHOLDS))
+    folded = ""
+    if groups:
+        whole, title = "by_share" in first, "Over the share that is dropped"
+        folded = _fold(title, _row(_over(known, first["title"], names, SHARES if whole else SHARES_OF_ELEMENTS)))
+    return f"{_row([charts])}{folded}"
 
-    def of_group(group: str) -> Find:
-        return lambda curve: curve["by_threshold"]["by_group"][group]
 
-    figures = [
-        _figure(known, title, lambda curve: curve["by_threshold"]["overall"]),
-        _figure(known, f"Gap between groups, {title}", _gap, band=True),
-    ]
-    if not groups:
-        return f'<div class="charts">{"".join(figures)}</div>'
-    figures += [_figure(known, f"{title}, group {group}", of_group(group)) for group in sorted(first["by_threshold"]["by_group"])]
-    # Of elements, each threshold keeps a share of all; of cases, curves over shares drop as many with every network.
-    by_share = (lambda curve: curve["by_share"]["gap"]) if "by_share" in first else _gap
-    figures.append(_figure(known, f"Gap over the share dropped, {title}", by_share, _dropped, "share dropped"))
+def _row(figures: Sequence[str]) -> str:
     return f'<div class="charts">{"".join(figures)}</div>'
+
+
+def _over(known: Known, title: str, groups: Sequence[str], across: Across) -> list[str]:
+    """The metric overall, the gap, and the metric of each group; what is a metric has the same axis in all of them."""
+
+    def of_group(group: str) -> Values:
+        return lambda curves: np.array([array_of(curve["by_group"][group]) for curve in curves])
+
+    def overall(curves: Sequence[Curve]) -> np.ndarray:
+        return np.array([array_of(curve["overall"]) for curve in curves])
+
+    of_groups = {group: of_group(group) for group in groups}
+    alike = _limits(known, [overall, *of_groups.values()], across)
+    return [
+        _figure(known, title, overall, across, alike),
+        _figure(known, f"Gap between groups, {title}", gaps.directed, across, None, band=True),
+        *(_figure(known, f"{title}, group {group}", values, across, alike) for group, values in of_groups.items()),
+    ]
+
+
+def _limits(known: Known, every: Sequence[Values], across: Across) -> tuple[float, float]:
+    means = [_mean(values([curve[across.which] for curve in curves])) for curves in known.values() if curves for values in every]
+    low, high = np.nanmin(means), np.nanmax(means)
+    margin = 0.05 * (high - low) or 0.05
+    return float(low - margin), float(high + margin)
 
 
 def draw_gaps(axis: Any, lines: Lines, measure: str) -> None:
     """The gap over thresholds of one measure, a line for each method, its mean over seeds, with the lowest and highest seed behind it."""
-    for index, (name, of) in enumerate(lines.items()):
-        curves = [curves_of(line)[measure] for line in of if measure in curves_of(line)]
-        if not curves:
-            continue
-        points, gaps, style = _below_100(curves[0]), np.array([array_of(_gap(curve)) for curve in curves]), look(index)
-        axis.plot(points, gaps.mean(0), label=name, lw=1.4, **style | {"marker": ""})
-        axis.fill_between(points, gaps.min(0), gaps.max(0), color=style["color"], alpha=0.12, lw=0)
-    axis.set_ylim(bottom=0)
+    known = {name: [curves_of(line)[measure] for line in of if measure in curves_of(line)] for name, of in lines.items()}
+    _draw(axis, known, gaps.directed, THRESHOLDS, True)
+    axis.axhline(0.0, color="0.6", lw=0.6)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _gap(curve: Mapping[str, Any]) -> Sequence[float | None]:
-    return curve["by_threshold"]["gap"]
-
-
-def _below_100(curve: Mapping[str, Any]) -> np.ndarray:
-    return 100.0 - array_of(curve["by_threshold"]["axis"])
-
-
-def _dropped(curve: Mapping[str, Any]) -> np.ndarray:
-    return array_of(curve["by_share"]["axis"]) if "by_share" in curve else 1.0 - array_of(curve["by_threshold"]["kept"])
-
-
 def _figure(
-    known: Mapping[str, Sequence[Mapping[str, Any]]],
-    title: str,
-    find: Find,
-    place: Callable[[Mapping[str, Any]], np.ndarray] = _below_100,
-    across: str = ACROSS,
-    band: bool = False,
+    known: Known, title: str, values: Values, across: Across, limits: tuple[float, float] | None = None, band: bool = False
 ) -> str:
     def draw(axis: Any) -> None:
-        for index, curves in enumerate(known.values()):
-            if not curves:
-                continue
-            points, line = _mean(list(map(place, curves))), f"line-{index}"
-            axis.plot(
-                points, _mean([array_of(find(curve)) for curve in curves]), gid=line, lw=1.4, **look(index) | {"marker": ""}
+        _draw(axis, known, values, across, band)
+        if limits:
+            axis.set_ylim(*limits)
+
+    return chart(draw, title, across.title, is_plain=True)
+
+
+def _draw(axis: Any, known: Known, values: Values, across: Across, band: bool) -> None:
+    axis.set_xscale(across.scale)
+    axis.set_xlim(*across.limits)
+    for index, (name, of_seeds) in enumerate(known.items()):
+        curves = [curve[across.which] for curve in of_seeds]
+        if not curves:
+            continue
+        found, points, line = values(curves), _mean(np.array(list(map(across.points, curves)))), f"line-{index}"
+        axis.plot(points, _mean(found), gid=line, label=name, lw=1.4, **look(index) | {"marker": ""})
+        if band and len(known) <= FEW_CHARTS:
+            ends = (
+                (found.min(0), found.max(0)) if len(curves) > 1 else [array_of(curves[0][end]) for end in ("gap_low", "gap_high")]
             )
-            if band and len(known) <= FEW_CHARTS:
-                low, high = (_mean([array_of(curve["by_threshold"][end]) for curve in curves]) for end in ("gap_low", "gap_high"))
-                axis.fill_between(points, low, high, alpha=0.15, color=look(index)["color"], lw=0, gid=line)
-
-    return chart(draw, title, across, is_plain=True)
+            axis.fill_between(points, *ends, alpha=0.15, color=look(index)["color"], lw=0, gid=line)
 
 
-def _mean(curves: Sequence[np.ndarray]) -> np.ndarray:
-    """Over seeds, as far as the curves of all of them go."""
-    return np.array(curves).mean(0)
+def _mean(found: np.ndarray) -> np.ndarray:
+    """Over seeds, as far as the curves of all of them go: `[seeds, points]` to `[points]`."""
+    return found.mean(0)
 
 
 def _rounds(runs: Sequence[RunOnDisk], measure: str) -> str:
@@ -174,8 +192,8 @@ def _rounds(runs: Sequence[RunOnDisk], measure: str) -> str:
             name: [curves_of(line)[measure] for of, line in lines if of == name and measure in curves_of(line)] for name in names
         }
         if any(known.values()):
-            figures.append(_figure(known, f"Gap between groups after round {number}", _gap))
-    return _fold("The gap after every round", f'<div class="charts">{"".join(figures)}</div>') if figures else ""
+            figures.append(_figure(known, f"Gap between groups after round {number}", gaps.directed, THRESHOLDS))
+    return _fold("The gap after every round", _row(figures)) if figures else ""
 
 
 def _fold(title: str, content: str) -> str:

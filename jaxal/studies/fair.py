@@ -25,6 +25,7 @@ from jaxal.types import Case
 
 ENSEMBLE = MembersConfig(networks=3, dropout=20)  # of the paper: three networks, twenty samples each
 FOLDS = 5  # of regression in the paper
+_ADVICE = "Join groups in the table (or by fewer --bins), name another --group-column, or add cases."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +64,14 @@ class Prepared(NamedTuple):
       group_column: that the groups come from, for messages.
       task: of the splits, whose pool is all labelled, and of a configuration of training.
       read_new: reads cases that are not of these data.
+      setting: what results are filed under.
     """
 
     cases: Sequence[Case]
     group_column: str
     task: Callable[[Splits, TrainingConfig], Task]
     read_new: Callable[[Path, terminal.Display], NewCases]
+    setting: str
 
 
 def split_equally(cases: Sequence[Case], seed: int, share: float) -> Splits:
@@ -98,7 +101,7 @@ def fold(cases: Sequence[Case], seed: int, folds: int) -> Splits:
     by_group = _subjects(cases, np.random.default_rng([seed // folds, 5]))
     for group, subjects in by_group.items():
         if len(subjects) < folds:
-            raise UserError(f"Group {group!r} has {len(subjects)} subjects; {folds} folds need as many. Join groups (--bins).")
+            raise UserError(f"Group {group!r} has {len(subjects)} subjects; {folds} folds need as many. {_ADVICE}")
     parts = {group: subjects[seed % folds :: folds] for group, subjects in by_group.items()}
     count = min(map(len, parts.values()))
     return _split(cases, {subject for subjects in parts.values() for subject in subjects[:count]})
@@ -113,9 +116,7 @@ def _subjects(cases: Sequence[Case], rng: np.random.Generator) -> dict[str, list
     for group in sorted(set(group_of.values())):
         subjects = [subject for subject, of in group_of.items() if of == group]
         if len(subjects) < 2:
-            raise UserError(
-                f"Group {group!r} has one subject; at least two are needed, to train on and to test on. Join groups (--bins)."
-            )
+            raise UserError(f"Group {group!r} has one subject; at least two are needed, to train on and to test on. {_ADVICE}")
         found[group] = [subjects[place] for place in rng.permutation(len(subjects))]
     return found
 
@@ -125,17 +126,16 @@ def _split(cases: Sequence[Case], tested: set[str]) -> Splits:
     pool = tuple(case for case in sorted(cases) if (case.subject or case.id) not in tested)
     for group in sorted({case.group for case in cases}):
         if not any(case.group == group for case in pool):
-            raise UserError(f"Group {group!r} has no case left to train on. Join groups (--bins), or add cases.")
+            raise UserError(f"Group {group!r} has no case left to train on. {_ADVICE}")
     return Splits(pool, (), test)
 
 
 def make_sources(
-    name: str, prepared: Prepared, arguments: common_options.StudyArguments, preset: FairPreset, methods: Sequence[str]
+    prepared: Prepared, arguments: common_options.StudyArguments, preset: FairPreset, methods: Sequence[str]
 ) -> list[study.Source]:
     """One source for each method, all of the same data and splits.
 
     Args:
-      name: of the setting.
       prepared: data.
       arguments: of the study.
       preset: sizes.
@@ -151,11 +151,11 @@ def make_sources(
             splits = (
                 fold(prepared.cases, seed, preset.folds) if preset.folds > 1 else split_equally(prepared.cases, seed, preset.test)
             )
-            made = prepared.task(splits, dataclasses.replace(preset.training, weighting=named_method("erm")))
             # The method is the name of the run's folder, so it is none of the settings that all runs share.
-            return made._replace(training=dataclasses.replace(preset.training, weighting=named_method(method)))
+            shared, own = (dataclasses.replace(preset.training, weighting=named_method(name)) for name in ("erm", method))
+            return prepared.task(splits, shared)._replace(training=own)
 
-        return study.Source(name, dataclasses.replace(arguments, method=method), task, prepared.read_new, method)
+        return study.Source(prepared.setting, dataclasses.replace(arguments, method=method), task, prepared.read_new, method)
 
     return [source(method) for method in methods]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxal.data.cases import Splits
-from jaxal.data.groups import Grouping
+from jaxal.data.groups import EDGES_ONLY, Grouping
 from jaxal.data.images.layouts import find_images
 from jaxal.data.scans.brats import REGIONS
 from jaxal.data.scans.folder import FolderConfig
@@ -44,6 +44,11 @@ class Asked(NamedTuple):
     bins: tuple[float, ...]
     targets: tuple[str, ...]
 
+    @property
+    def setting(self) -> str:
+        """What results are filed under."""
+        return "data" if self.data else "simulated"
+
 
 def _simulated(
     asked: Asked, name: str, config: Any, generator: int, write: Any, display: terminal.Display
@@ -54,7 +59,7 @@ def _simulated(
 
     def make(progress: Progress) -> str:
         write(config, folder, progress)
-        return f"Simulated {name} are in {folder}."
+        return f"Simulated data of {name} are in {folder}."
 
     made_once(folder, make, display, f"simulating {name}")
     return folder, {"simulation": everything}
@@ -71,7 +76,7 @@ def tumour(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
         bins = bins or (config.edge_mm3,)
     elif column.startswith("volume:") and not bins:
         bins = (7000.0,)  # as in the paper
-    whole = FolderConfig(column, bins=bins, patch_voxels=None, levels=preset.network.levels)
+    whole = FolderConfig(column, bins=bins, quantiles=EDGES_ONLY, patch_voxels=None, levels=preset.network.levels)
     ready = scans.read_folder(folder, asked.arguments.prepared / folder.resolve().name, whole, display)
     identity |= {
         "fingerprint": ready.fingerprint,
@@ -102,7 +107,7 @@ def tumour(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
         )
 
     read_new = scans.reader_of_new(ready, preset.network, asked.arguments.prepared, None)
-    return Prepared(ready.dataset.cases, column, task, read_new)
+    return Prepared(ready.dataset.cases, column, task, read_new, asked.setting)
 
 
 def lesion(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepared:
@@ -114,7 +119,7 @@ def lesion(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
         folder, identity = _simulated(asked, "lesions", preset.simulation, lesions.GENERATOR, lesions.write_lesions, display)
     elif column == "age_approx" and not bins:
         bins = (60.0,)  # as in the paper
-    listing = find_images(folder, Grouping(column, bins, without="leave-out"))
+    listing = find_images(folder, Grouping(column, bins, EDGES_ONLY, "leave-out"))
     for note in listing.notes:
         display.note(note)
     found = images.read_images(listing, images.ImageArguments(prepared=asked.arguments.prepared), preset.size, True, display)
@@ -142,7 +147,7 @@ def lesion(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepa
             contents=found.contents,
         )
 
-    return Prepared(found.dataset.cases, column, task, images.reader_of_new(found))
+    return Prepared(found.dataset.cases, column, task, images.reader_of_new(found), asked.setting)
 
 
 def cognition(asked: Asked, preset: FairPreset, display: terminal.Display) -> Prepared:
@@ -156,11 +161,11 @@ def cognition(asked: Asked, preset: FairPreset, display: terminal.Display) -> Pr
     if column == "age" and not bins:
         bins = (atrophy.OLD_FROM,)  # as in the paper
     prepared = asked.arguments.prepared / table.resolve().parent.name
-    ready = targets.read_table(table, named, prepared, FolderConfig(column, bins=bins), display)
+    ready = targets.read_table(table, named, prepared, FolderConfig(column, bins=bins, quantiles=EDGES_ONLY), display)
     identity |= {"fingerprint": ready.fingerprint, "group_column": column, "bins": list(bins), "targets": list(named)}
 
     def task(splits: Splits, training: TrainingConfig) -> Task:
         sections = fair.sections_of(identity, preset, settings_of(training, "scratch"))
         return targets.make_task(ready, preset.network, splits, splits.pool, training, sections)
 
-    return Prepared(ready.dataset.cases, column, task, targets.reader_of_new(ready, asked.arguments.prepared))
+    return Prepared(ready.dataset.cases, column, task, targets.reader_of_new(ready, asked.arguments.prepared), asked.setting)

@@ -213,6 +213,7 @@ class AucCurve(NamedTuple):
       probability: predicted for each test case after each round, `[rounds, cases, classes]`.
       label: classes of the test cases, `[cases]`.
       of_probabilities: measures of them after the last round, by name.
+      last: the last round's line.
     """
 
     labelled: np.ndarray
@@ -220,6 +221,7 @@ class AucCurve(NamedTuple):
     probability: np.ndarray
     label: np.ndarray
     of_probabilities: Mapping[str, float]
+    last: Mapping[str, Any]
 
     def levels(self) -> np.ndarray:
         """See `task_kind.Curve`: AUC of each class against the rest, its mean over the classes for which there is one."""
@@ -228,8 +230,19 @@ class AucCurve(NamedTuple):
     def measures(self) -> dict[str, float]:
         """See `task_kind.Curve`."""
         levels, last = self.levels(), self.probability[-1]
+        by_group = self.last["auc"].get("by_group", {})
+        of_groups = (
+            {}
+            if len(by_group) < 2
+            else {
+                **{f"auc_{group}": value for group, value in by_group.items()},
+                "worst_group": min(by_group.values()),
+                "disparity": self.last["disparity"],
+            }
+        )
         return {
             "auc": float(levels[-1]),
+            **of_groups,
             "area": float(area_under(self.labelled, levels)),
             "accuracy": float((last.argmax(-1) == self.label).mean()),
             "balanced_accuracy": metrics.balanced_accuracy(last, self.label),
@@ -244,7 +257,7 @@ def curve_of(rounds: Sequence[Mapping[str, Any]], budget: Budget = CASES) -> Auc
     label = [rounds[0]["test"][id_]["class"] for id_ in ids]
     labelled = np.array([budget.spent(entry) for entry in rounds])
     pool, of_probabilities = budget.pool(rounds[0]), probabilities_of(rounds[-1])
-    return AucCurve(labelled, pool, np.array(probability), np.array(label), of_probabilities)
+    return AucCurve(labelled, pool, np.array(probability), np.array(label), of_probabilities, rounds[-1])
 
 
 def _columns(groups: Sequence[str]) -> list[Column]:
@@ -273,12 +286,14 @@ ASSESSMENT = Assessment(
     curve_of=curve_of,
     measures={
         "auc": Measure("AUC", "area under the ROC curve after the last round, mean over classes against the rest"),
+        "worst_group": Measure("worst group", "lowest of the groups' AUC, over the classes that all groups have"),
+        "disparity": Measure("disparity Δ", "sum over groups of the distance from the overall AUC", True),
         "area": Measure("area", "mean AUC over the learning curve"),
         "accuracy": Measure("accuracy", "share of test images whose most probable class is the true one"),
         "balanced_accuracy": Measure("balanced accuracy", "mean over classes of the share that is recognised"),
         **OF_PROBABILITIES,
     },
-    in_short=("auc", "area", "share", "balanced_accuracy"),
+    in_short=("auc", "worst_group", "disparity", "area", "share", "balanced_accuracy"),
     columns=_columns,
     queried="queried_by_class",
     pictures="The first of each query, best first, with the class that the reader gave.",
@@ -299,14 +314,14 @@ def curves(test: Seen, classes: Sequence[str], config: Any) -> dict[str, Any]:
     right = (probability.argmax(-1) == label).astype(float)
 
     def auc(places: np.ndarray, kept: np.ndarray) -> np.ndarray:
-        return np.array([_macro(metrics.one_vs_rest_auc(probability[places[here]], label[places[here]])) for here in kept])
+        return np.array([metrics.one_vs_rest_auc(probability[places[here]], label[places[here]]) for here in kept])
 
     over_all = {
         "accuracy": filtering.mean_of_kept(right),
-        "balanced accuracy": filtering.mean_over_classes(right, label, len(classes)),
+        "balanced accuracy": filtering.mean_of_classes(right, label, len(classes)),
     }
     of_classes = {
-        f"accuracy of {name}": filtering.mean_over_classes(right, np.where(label == place, 0, -1), 1)
+        f"accuracy of {name}": filtering.mean_of_classes(right, np.where(label == place, 0, -1), 1)
         for place, name in enumerate(classes)
     }
     return {

@@ -140,13 +140,21 @@ def root_mean_square_error(label: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def explained(label: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> float:
-    """Share of the targets' variance that is explained, 1 - mean squared error / variance, in the mean over targets: R² where the variance is the cases' own.
+    """Share of the targets' variance that is explained, in the mean over targets; see `explained_of_each`. NaN where no target varies."""
+    of_target = explained_of_each(label, mean, variance)
+    varies = ~np.isnan(of_target)
+    return float(of_target[varies].mean()) if varies.any() else float("nan")
+
+
+def explained_of_each(label: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """1 - mean squared error / variance of each target, `[targets]`: R² where the variance is the cases' own; NaN of a target that does not vary.
 
     Args:
       label, mean: `[cases, targets]`.
       variance: of each target over all test cases, `[targets]`; that of groups would differ between them, and so say something else.
     """
-    return float(np.mean(1.0 - np.mean((label - mean) ** 2, axis=0) / np.maximum(variance, 1e-12)))
+    error = np.mean((label - mean) ** 2, axis=0)
+    return np.where(variance > 0, 1.0 - error / np.where(variance > 0, variance, 1.0), np.nan)
 
 
 def success(labelled: Seen) -> float | None:
@@ -168,13 +176,13 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
     )
     sums = _coverage_sums(truth)
     errors = {group: root_mean_square_error(truth.label[here], truth.mean[here]) for group, here in of_group.items()}
-    of_target = 1.0 - np.mean((truth.label - truth.mean) ** 2, axis=0) / np.maximum(variance, 1e-12)
     known = _truth(labelled)
+    of_labelled = explained(known.label, known.mean, known.label.var(0))
     return {
         "r2": {
             "overall": performance.overall,
             "by_group": by_group,
-            "by_class": _named(classes, of_target),
+            "by_class": _named(classes, explained_of_each(truth.label, truth.mean, variance)),
             "undefined": performance.undefined,
         },
         "rmse": _named(classes, root_mean_square_error(truth.label, truth.mean)),
@@ -190,7 +198,7 @@ def entries(labelled: Seen, test: Seen, classes: Sequence[str]) -> dict[str, Any
             }
             for id_, group, *rows in zip(truth.ids, truth.groups, truth.label, truth.mean, truth.variance, strict=True)
         },
-        "labelled_r2": explained(known.label, known.mean, np.maximum(known.label.var(0), 1e-12)),
+        "labelled_r2": None if np.isnan(of_labelled) else of_labelled,
     }
 
 
@@ -201,7 +209,8 @@ def _coverage_sums(truth: Truth) -> coverage.CoverageSums:
 
 
 def _named(names: Sequence[str], numbers: Iterable[float]) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(names, numbers, strict=True)}
+    """By name; what is unknown is left out."""
+    return {name: float(value) for name, value in zip(names, numbers, strict=True) if not np.isnan(value)}
 
 
 def _digits(row: np.ndarray) -> list[float]:
@@ -290,6 +299,7 @@ ASSESSMENT = Assessment(
     columns=_columns,
     queried="queried_by_group",
     pictures="",
+    class_named="target",
 )
 
 

@@ -99,29 +99,40 @@ def test_an_empty_group_ends_the_curves_of_all():
 
 def test_shares_drop_the_most_uncertain_first():
     def count(places, kept):
-        return np.where(kept.any(-1), kept.sum(-1), np.nan)
+        return np.where(kept.any(-1), kept.sum(-1), np.nan)[:, None]
 
     curve = filtering.curve_by_share(count, UNCERTAINTY, GROUPS, points=7)
     assert curve.overall[:6].tolist() == [6, 5, 4, 3, 2, 1] and np.isnan(curve.overall[6])
     assert curve.by_group["b"][:2].tolist() == [2.0, 2.0] and curve.by_group["b"][2] == 1.0
 
 
-def test_classes_count_alike_and_those_of_which_none_is_left_do_not():
+def test_each_class_has_a_mean_of_its_kept_cases():
     label = np.array([0, 0, 0, 1, 1, 2])
-    metric = filtering.mean_over_classes(RIGHT, label, 4)
+    metric = filtering.mean_of_classes(RIGHT, label, 4)
     kept = np.array([[True] * 6, [True, True, False, True, False, False], [False] * 6])
-    found = metric(np.arange(6), kept)
-    assert found[:2].tolist() == pytest.approx([(2 / 3 + 0.0 + 1.0) / 3, (1.0 + 0.0) / 2]) and np.isnan(found[2])
-    twice = metric(np.array([0, 0, 2]), np.ones((1, 3), bool))
-    assert twice.tolist() == pytest.approx([2 / 3])
+    nan = np.nan
+    expected = [[2 / 3, 0.0, 1.0, nan], [1.0, 0.0, nan, nan], [nan] * 4]
+    np.testing.assert_allclose(metric(np.arange(6), kept), expected)
+    np.testing.assert_allclose(metric(np.array([0, 0, 2]), np.ones((1, 3), bool)), [[2 / 3, nan, nan, nan]])
+
+
+def test_groups_are_compared_over_the_classes_that_all_of_them_have():
+    """Class 1 leaves group b at 60, so from there on class 0 alone counts; class 2 is in group a alone and never counts."""
+    label, groups = np.array([0, 1, 2, 0, 1]), ["a", "a", "a", "b", "b"]
+    right, uncertain = np.array([1.0, 0.0, 1.0, 0.0, 1.0]), np.array([10.0, 10.0, 10.0, 20.0, 70.0])
+    curve = filtering.curve_by_threshold(filtering.mean_of_classes(right, label, 3), uncertain, groups)
+    at = {float(threshold): place for place, threshold in enumerate(curve.axis)}
+    assert (curve.by_group["a"][at[100]], curve.by_group["b"][at[100]], curve.overall[at[100]]) == (0.5, 0.5, 0.5)
+    assert (curve.by_group["a"][at[60]], curve.by_group["b"][at[60]], curve.overall[at[60]]) == (1.0, 0.0, 0.5)
+    below = curve.axis < 20.0  # nothing is left in common
+    assert np.isnan(curve.gap[below]).all() and not np.isnan(curve.gap[~below]).any()
 
 
 def test_cases_with_a_metric_each_are_averaged_by_group():
-    values = np.tile(np.linspace(0, 1, 41), (3, 1))
-    values[2] = np.nan
+    values = np.array([1.0, 0.5, 0.0])[:, None] * np.linspace(0, 1, 41)
     curve = filtering.curve_of_cases(values, np.ones((3, 41)), ["a", "b", "b"])
-    np.testing.assert_allclose(curve.overall, np.linspace(1, 0, 41))
-    np.testing.assert_allclose(curve.gap, 0.0)
+    np.testing.assert_allclose(curve.overall, 0.5 * np.linspace(1, 0, 41))
+    np.testing.assert_allclose(curve.gap, 0.75 * np.linspace(1, 0, 41))
 
 
 def test_uncertainty_becomes_percent():

@@ -78,8 +78,8 @@ LINE = "table.tsv, line 3, column "  # of the second case
     ("columns", "targets", "message"),
     [
         (changed("ADAS13", 1, ""), ["ADAS13"], LINE + "'ADAS13': is empty. Fill it in, or leave the case out"),
-        (changed("ADAS13", 1, "n/a"), ["ADAS13"], LINE + "'ADAS13': is empty"),
-        (changed("ADAS13", 1, "NaN"), ["ADAS13"], LINE + "'ADAS13': 'NaN' is not finite"),
+        (changed("ADAS13", 1, "n/a"), ["ADAS13"], LINE + "'ADAS13': is 'n/a'"),
+        (changed("ADAS13", 1, "NaN"), ["ADAS13"], LINE + "'ADAS13': is 'NaN'. Fill it in"),
         (changed("ADAS13", 1, "-inf"), ["ADAS13"], LINE + "'ADAS13': '-inf' is not finite"),
         (changed("ADAS13", 1, "1e39"), ["ADAS13"], LINE + "'ADAS13': '1e39' is not finite"),
         (changed("ADAS13", 1, "mild"), ["ADAS13"], LINE + "'ADAS13': 'mild' is no number"),

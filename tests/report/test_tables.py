@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from jaxal.report import curves, results, tables
+from jaxal.report import curves, tables
 from jaxal.report.comparison import Estimate
 from jaxal.report.tables import Cell, Head
-from jaxal.rounds.ledger import RunOnDisk
 from jaxal.tasks.classification import CLASSIFICATION
 
 INF, NAN = float("inf"), float("nan")
@@ -54,13 +53,6 @@ def test_the_shorter_side_of_a_long_table_lies_across():
     assert '<th scope="row" data-value="11">c11</th><td data-value="11">0:11</td><td data-value="111">1:11</td>' in text
     assert " wide" not in text
     assert " wide" in heads_of(20, 20)[1]
-
-
-def test_groups_of_images_have_a_table_too():
-    line = {"auc": {"overall": 0.8, "by_group": {"women": 0.75, "men": 0.85}}}
-    text = results.by_class([RunOnDisk("images", "bald", seed, [line]) for seed in (0, 1)], CLASSIFICATION.assessment)
-    assert "AUC by group" in text
-    assert ">0.750</td>" in text
 
 
 def test_every_strategy_has_a_look_of_its_own_and_neighbours_have_other_marks():

@@ -57,13 +57,13 @@ def test_rows_are_means_over_seeds_with_paired_differences(tmp_path):
     rows = methods.rows_of("tumour", read_runs(write(tmp_path, {"erm": ERM, "groupdro": DRO})))
     assert [row.method for row in rows] == ["erm", "groupdro"]
     erm, dro = rows
-    assert erm.gap.value == pytest.approx(0.205) and np.isnan(erm.against.value)
+    assert erm.gap.whole.value == pytest.approx(0.205) and np.isnan(erm.against.value)
     differences = np.array([-0.10, -0.09, -0.09, -0.11])
     assert dro.against.value == pytest.approx(differences.mean())
     half = 3.182446 * differences.std(ddof=1) / 2
     assert [dro.against.low, dro.against.high] == pytest.approx([differences.mean() - half, differences.mean() + half], rel=1e-4)
-    assert dro.change.value == pytest.approx(-0.02) and erm.change.value == pytest.approx(0.05)
-    assert erm.worst == pytest.approx(np.mean([0.8 - gap / 2 for gap, _ in ERM])) and erm.kept == pytest.approx(0.6)
+    assert dro.gap.change.value == pytest.approx(-0.02) and erm.gap.change.value == pytest.approx(0.05)
+    assert erm.worst == pytest.approx(np.mean([0.8 - gap / 2 for gap, _ in ERM])) and erm.gap.kept == pytest.approx(0.6)
 
 
 def test_the_page_says_which_method_helps_and_where_errors_are_sure(tmp_path):
@@ -75,28 +75,30 @@ def test_the_page_says_which_method_helps_and_where_errors_are_sure(tmp_path):
     with Image.open(tmp_path / "gaps.png") as picture:
         assert picture.size[0] > 300
     text = path.read_text()
-    assert "smaller than with erm beyond doubt in 1 of 2 comparisons: tumour, ball: groupdro -0.09" in text
-    assert "widens the gap beyond doubt for tumour, ball by erm, tumour, ball by balanced" in text
+    assert "smaller than with erm in 1 of 2 comparisons: tumour, ball: groupdro -0.09" in text
+    assert "widens the gap for tumour, ball by erm; tumour, ball by balanced: one group holds errors" in text
+    assert "It narrows the gap for tumour, ball by groupdro" in text
+    assert "of 5 that were looked at, about 1 would by chance" in text
     assert 'href="tumour/report.html"' in text and "<svg" in text and "lesion" not in text
     few = {"erm": ERM[:2], "groupdro": DRO[:2]}
-    assert "Fewer than 3 seeds say nothing" in methods.sentence(methods.rows_of("t", read_runs(write(tmp_path / "few", few))))
+    assert "Fewer than 3 seeds tell nothing" in methods.sentence(methods.rows_of("t", read_runs(write(tmp_path / "few", few))))
     assert "nothing to compare" in methods.sentence(methods.rows_of("t", read_runs(write(tmp_path / "one", {"erm": ERM}))))
 
 
 def test_the_section_tells_the_gap_whole_and_halfway(tmp_path):
     runs = read_runs(write(tmp_path, {"entropy": ERM[:1], "random": DRO[:1]}, rounds=2))
     text = uncertainty.section(runs)
-    assert "groups are 0.100 apart with random, least of all" in text
-    assert "the gap grows: entropy 0.200 to 0.250 (60 % kept)" in text
-    assert "the gap shrinks or stays: random 0.100 to 0.080" in text
+    assert "groups are 0.100 apart with random [0.090, 0.110], least of all" in text
+    assert "entropy 0.200 to 0.250 (60 % kept); random 0.100 to 0.080 (60 % kept)" in text
+    assert "One seed cannot tell whether a gap changes: run the same command with --seeds 3 or more" in text
     assert "Gap between groups after round 0" in text and "QU-BraTS" in text and "0.833" in text
+    assert "groups are" not in uncertainty.section(runs, begins_page=True)
 
 
 def test_curves_that_end_are_drawn_and_told_as_far_as_they_go(tmp_path):
     runs = read_runs(write(tmp_path, {"entropy": ERM[:2]}, ended=10))
-    assert np.isnan(uncertainty.gap_of([run.rounds[-1] for run in runs], "ball").halfway)
     text = uncertainty.section(runs)
-    assert "0.210 apart" in text and "grows" not in text.split("</p>")[0]
+    assert "0.210 apart" in text and "a group is empty there in 2 of 2 seeds" in text
 
 
 def test_a_study_of_training_on_everything_begins_with_what_the_networks_know(tmp_path):
@@ -106,7 +108,7 @@ def test_a_study_of_training_on_everything_begins_with_what_the_networks_know(tm
     for path in tmp_path.rglob("rounds.jsonl"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"pool": 0}) + "\n")
     text = page.write_report(tmp_path).read_text()
-    assert "apart with groupdro, least of all" in text.split('class="lead"')[1].split("</p>")[0]
+    assert "apart with groupdro [0.072, 0.143], least of all" in text.split('class="lead"')[1].split("</p>")[0]
     assert "What to label next" not in text and "know of their errors" in text
 
 

@@ -93,19 +93,19 @@ def lesions(tmp_path_factory):
 
 
 def test_methods_stand_beside_each_other(lesions):
-    runs = {run.strategy: run.rounds for run in read_runs(lesions / "out")}
+    runs = {run.strategy: run.rounds for run in read_runs(lesions / "out" / "lesion")}
     assert set(runs) == {"erm", "groupdro,step_size=0.5"}
     erm, robust = (runs[name][0] for name in sorted(runs))
     assert erm["test"].keys() == robust["test"].keys() and erm["test"] != robust["test"]
     assert len(set(Counter(case["group"] for case in erm["test"].values()).values())) == 1  # as many of each group
-    assert "weighting" not in json.loads((lesions / "out" / "config.json").read_text())["training"]
+    assert "weighting" not in json.loads((lesions / "out" / "lesion" / "config.json").read_text())["training"]
     assert {"accuracy", "balanced accuracy", "AUC"} <= erm["uncertainty_curves"].keys()
-    report = (lesions / "out" / "report.html").read_text()
+    report = (lesions / "out" / "lesion" / "report.html").read_text()
     assert "What the networks know of their errors" in report and "groupdro,step_size=0.5" in report
 
 
 def test_the_same_command_trains_nothing_and_a_run_is_predicted_again(lesions):
-    ledger = lesions / "out" / "lesion" / "erm" / "seed-0" / "rounds.jsonl"
+    ledger = lesions / "out" / "lesion" / "simulated" / "erm" / "seed-0" / "rounds.jsonl"
     before = ledger.read_text()
     assert run(lesions, "--task", "lesion", "--method", "erm")[0] == 0 and ledger.read_text() == before
     status, output = run(lesions, "--predict-only", ledger.parent)
@@ -118,7 +118,7 @@ def test_the_same_command_trains_nothing_and_a_run_is_predicted_again(lesions):
 def test_tumours_are_measured_in_their_three_regions(tmp_path):
     status, output = run(tmp_path, "--task", "tumour", "--method", "balanced")
     assert status == 0, output
-    (found,) = read_runs(tmp_path / "out")
+    (found,) = read_runs(tmp_path / "out" / "tumour")
     curves = found.rounds[0]["uncertainty_curves"]
     assert list(curves) == ["whole tumour", "tumour core", "enhancing tumour"]
     assert set(curves["tumour core"]["qu_brats"]["by_group"]) == {"<4000", ">=4000"}
@@ -135,7 +135,7 @@ def scores(tmp_path_factory):
 def test_scores_are_predicted_fold_by_fold(scores, tmp_path):
     status, output = run(tmp_path, "--task", "cognition", "--data", scores, "--seeds", "2", "--targets", "MMSE")
     assert status == 0, output
-    first, second = (found.rounds[0] for found in read_runs(tmp_path / "out"))
+    first, second = (found.rounds[0] for found in read_runs(tmp_path / "out" / "cognition"))
     assert list(first["uncertainty_curves"]) == list(first["rmse"]) == ["MMSE"]
     assert not first["test"].keys() & second["test"].keys()
     assert set(first["r2"]["by_group"]) == {"<70", ">=70"}
@@ -204,7 +204,11 @@ def _predict_new(scores, run_folder, capsys):
         (("--method", "dro"), "There is no method 'dro'. There are erm, balanced, groupdro."),
         (("--study", "--data", "."), "--study simulates the data of all tasks"),
         (("--seeds", "0"), "--seeds is 0"),
-        (("--threshold", "101"), "--threshold is 101; it must be from 0 to 100."),
+        (("--study", "--threshold", "101"), "--threshold is 101; it must be from 0 to 100, in steps of 2.5."),
+        (("--study", "--threshold", "51"), "--threshold is 51; it must be from 0 to 100, in steps of 2.5."),
+        (("--threshold", "25"), "--threshold is for the table of --study"),
+        (("--study", "--method", "balanced"), "--method is for one task and method"),
+        (("--study", "--group-column", "sex"), "--group-column is for one task and method"),
         (("--samples", "0", "--networks", "1"), "--uncertainty-curves needs members that can disagree"),
         (
             ("--task", "cognition", "--data", "TABLE", "--group-column", "sex", "--targets", "MMSE", "age", "--bins", "5"),

@@ -129,10 +129,12 @@ def test_the_loss_is_the_gaussian_likelihood_over_what_is_known(rng):
     assert not np.asarray(gradient).any()
 
 
-def test_units_change_what_is_read_and_nothing_that_is_learnt(task):
+@pytest.mark.parametrize("unit", [1.0, 1e5, 1e-5])
+def test_units_change_what_is_read_and_nothing_that_is_learnt(task, unit):
     """Labels in units of the deviations and a plain network against labels in their own units and a network that has them."""
-    centre, deviation = (15.0, 27.0), (8.0, 2.0)
+    centre, deviation = (15.0 * unit, 27.0 * unit), (8.0 * unit, 2.0 * unit)
     batch = stacked([task.load(case) for case in task.splits.pool[:8]])
+    batch = batch._replace(label=(batch.label * np.float32(unit)).astype(np.float32))
     in_units = batch._replace(label=((batch.label - np.array(centre)) / deviation).astype(np.float32))
     found = []
     for model, examples in ((with_scale(resnet(NETWORK), centre, deviation), batch), (resnet(NETWORK), in_units)):
@@ -149,7 +151,7 @@ def test_units_change_what_is_read_and_nothing_that_is_learnt(task):
         gradient, logits = jax.jit(jax.grad(total, has_aux=True))(params)
         found.append((gradient.params if isinstance(gradient, Scaled) else gradient, np.asarray(logits)))
     expected = np.concatenate([found[1][1][:, :2] * deviation + centre, found[1][1][:, 2:] + 2 * np.log(deviation)], 1)
-    np.testing.assert_allclose(found[0][1], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[0][1], expected, rtol=1e-4, atol=1e-4 * unit)
     for one, other in zip(jax.tree.leaves(found[0][0]), jax.tree.leaves(found[1][0]), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4 * float(jnp.abs(other).max()) + 1e-6)
 

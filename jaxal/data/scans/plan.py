@@ -111,7 +111,11 @@ def read_checked(case: Files, listing: ScanListing) -> tuple[Volume, Volume | No
             )
     image = np.concatenate([part.values for part in parts], axis=-1)
     if image.shape[-1] != len(listing.channels):
-        raise UserError(f"{case.images[0]}: {image.shape[-1]} channels, but the data set has {', '.join(listing.channels)}.")
+        several = [path for path, part in zip(case.images, parts, strict=True) if part.values.shape[-1] > 1]
+        if len(parts) > 1 and several:
+            raise UserError(f"{several[0]}: holds {image.shape[-1] - len(parts) + 1} volumes, but a file holds one channel here.")
+        named = f"{len(listing.channels)} ({', '.join(listing.channels)})"
+        raise UserError(f"{case.images[0]}: holds {image.shape[-1]} channels, but the data set has {named}.")
     return Volume(image, grid.affine), label
 
 

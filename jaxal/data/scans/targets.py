@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxal.data.cases import Dataset
-from jaxal.data.groups import columns_named, make_groups, read_rows
+from jaxal.data.groups import MISSING, columns_named, make_groups, read_rows
 from jaxal.data.prepared import padded_example, read_kept
 from jaxal.data.scans.folder import FolderConfig, ListedFolder, Ready, Showing, groups_of, make_listed_ready, silently
 from jaxal.data.scans.listing import Files, ScanListing
@@ -31,7 +31,6 @@ from jaxal.files import path_within, why_no_file
 from jaxal.types import Case, Example, Label
 
 IDS = ("case", "participant_id")
-EMPTY = ("", "n/a", "na")  # as BIDS writes it, and as spreadsheets do
 FINITE = float(np.finfo(np.float32).max)  # networks learn numbers in single precision
 _LEAVE_OUT = "Fill it in, or leave the case out by removing its line."
 
@@ -127,7 +126,7 @@ def _files(table: Path, line: int, row: Mapping[str, str], channels: Sequence[st
     images = []
     for channel in channels:
         place, given = f"{table}, line {line}, column {channel!r}", (row[channel] or "").strip()
-        if given.lower() in EMPTY:
+        if given in MISSING:
             raise UserError(f"{place}: is empty, but every case needs every channel. {_LEAVE_OUT}")
         path = path_within(table.parent, given, place)
         if not path.is_file():
@@ -150,14 +149,14 @@ def _check_files(table: Path, cases: Sequence[Files], rows: Mapping[str, tuple[i
 
 
 def _is_known(row: Mapping[str, str], target: str) -> bool:
-    return (row.get(target) or "").strip().lower() not in EMPTY
+    return (row.get(target) or "").strip() not in MISSING
 
 
 def _value(table: Path, row: tuple[int, Mapping[str, str]], target: str) -> float:
     line, columns = row
     text, place = (columns[target] or "").strip(), f"{table}, line {line}, column {target!r}"
-    if text.lower() in EMPTY:
-        raise UserError(f"{place}: is empty. {_LEAVE_OUT}")
+    if text in MISSING:
+        raise UserError(f"{place}: is {repr(text) if text else 'empty'}. {_LEAVE_OUT}")
     try:
         value = float(text) if "_" not in text else None
     except ValueError:
@@ -217,7 +216,7 @@ def _groups(read: TargetTable, config: FolderConfig) -> tuple[str | None, dict[s
         )
     texts = {id_: {name: (row[name] or "").strip() for name in columns} for id_, (_, row) in read.rows.items()}
     for id_, of_case in texts.items():
-        if empty := [name for name, text in of_case.items() if text.lower() in EMPTY]:
+        if empty := [name for name, text in of_case.items() if text in MISSING]:
             raise UserError(f"{read.path}, line {read.rows[id_][0]}, column {empty[0]!r}: is empty. {_LEAVE_OUT}")
     groups: dict[str, str] = {}
     by_case = make_groups(read.path, texts, columns, config.bins, config.quantiles)
