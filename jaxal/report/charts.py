@@ -138,7 +138,7 @@ def chart(
             layout=None if is_plain else "constrained",
         )
         if is_plain:
-            figure.subplots_adjust(left=0.13, right=0.98, bottom=0.45 / height, top=1 - 0.08 / height)
+            figure.subplots_adjust(left=0.13, right=0.96, bottom=0.45 / height, top=1 - 0.08 / height)
         for axis, draw_part in zip(axes.flat, drawn, strict=True):
             draw_part(axis)
             axis.grid(alpha=0.25)
