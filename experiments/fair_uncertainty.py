@@ -7,7 +7,8 @@ After Mehta, Shui & Arbel 2023 (PMLR 227): three tasks, three methods of trainin
 Uncertain predictions are dropped, more and more of them, and the gap between groups is looked at over what remains. Data are simulated in the layouts
 of BraTS, ISIC 2019 and ADNI; --data takes real ones.
 
-One method with one seed took 100 s for tumours, simulation included, 126 s for lesions and 96 s for scores on two idle cores.
+One method with one seed takes minutes on two cores (docs/benchmarks.md), the study of five seeds an hour and a quarter. What it found is in
+docs/study-fair-uncertainty.md.
 """
 
 import dataclasses

@@ -101,4 +101,6 @@ def _about(runs: Sequence[RunOnDisk]) -> str:
     ]
     told = "; ".join(part for part in made_with if part)
     counted = f"{len(runs)} run{'' if len(runs) == 1 else 's'}, seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
-    return f"{counted}. Every number is of the test cases, which take no part in training or choosing." + (f" {told}." if told else "")
+    return f"{counted}. Every number is of the test cases, which take no part in training or choosing." + (
+        f" {told}." if told else ""
+    )
