@@ -143,7 +143,14 @@ def linked_to_nothing(folder):
     path.symlink_to(folder / "elsewhere")
 
 
+def doubled(folder):
+    path = part_of(folder, "BraTS19_X_2_1", "flair")
+    volume = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(np.stack([np.asarray(volume.dataobj)] * 2, -1), volume.affine), path)
+
+
 BAD = {
+    "two volumes in one file": (doubled, r"BraTS19_X_2_1_flair\.nii\.gz: holds 2 volumes, but a file holds one channel here"),
     "a channel missing": (
         lambda folder: part_of(folder, "BraTS19_X_2_1", "t1ce").unlink(),
         r"BraTS19_X_2_1_t1ce\.nii\.gz: no such file; the case 'BraTS19_X_2_1' lacks its channel T1ce\. Add it, or leave the case out",

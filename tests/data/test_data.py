@@ -179,7 +179,11 @@ BAD = {
         r"case_002_0000\.nii\.gz: 512 of 512 voxels are NaN, infinite",
     ),
     "NaN": (IMAGE, rewrite(NOT_A_NUMBER), r"case_002_0000\.nii\.gz: 1 of 512 voxels are NaN, infinite"),
-    "four axes": (IMAGE, rewrite(np.zeros((*tiny.SHAPE, 2), np.float32)), r"case_002_0000\.nii\.gz: 2 channels, but .* has T1"),
+    "four axes": (
+        IMAGE,
+        rewrite(np.zeros((*tiny.SHAPE, 2), np.float32)),
+        r"case_002_0000\.nii\.gz: holds 2 channels, but .* has 1 \(T1\)",
+    ),
     "five axes": (
         IMAGE,
         rewrite(np.zeros((*tiny.SHAPE, 2, 2), np.float32)),

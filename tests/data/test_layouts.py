@@ -183,7 +183,7 @@ BAD = {
     "a channel missing": (
         decathlon,
         lambda folder: save(folder / "imagesTr" / "scan_1.nii.gz", volumes(1)[0], OBLIQUE),
-        r"scan_1\.nii\.gz: 1 channels, but the data set has MRI0, MRI1",
+        r"scan_1\.nii\.gz: holds 1 channel, but the data set has 2 \(MRI0, MRI1\)",
     ),
     "a channel missing in BIDS": (
         bids,

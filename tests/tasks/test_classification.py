@@ -112,7 +112,7 @@ def test_success_is_measured_against_a_constant_answer(rng):
 def curve(rng, rounds=3):
     label, _ = predictions(rng)
     probability = np.stack([rng.dirichlet(np.ones(3), 60) + 0.3 * step * np.eye(3)[label] for step in range(rounds)])
-    return AucCurve(np.array([10, 20, 40])[:rounds], 60, probability, label, {"nll": 0.4, "ece": 0.1})
+    return AucCurve(np.array([10, 20, 40])[:rounds], 60, probability, label, {"nll": 0.4, "ece": 0.1}, {"auc": {}})
 
 
 def test_a_curve_is_what_metrics_say(rng):
@@ -124,6 +124,11 @@ def test_a_curve_is_what_metrics_say(rng):
     assert measures["area"] == pytest.approx(learning_curves.area_under(auc_curve.labelled, overall))
     assert measures["accuracy"] == pytest.approx((auc_curve.probability[-1].argmax(-1) == auc_curve.label).mean())
     assert measures["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy(auc_curve.probability[-1], auc_curve.label))
+    assert "worst_group" not in measures
+    grouped = auc_curve._replace(last={"auc": {"by_group": {"a": 0.8, "b": 0.7}}, "disparity": 0.1}).measures()
+    assert {name: grouped[name] for name in ("auc_a", "auc_b", "worst_group", "disparity")} == {
+        "auc_a": 0.8, "auc_b": 0.7, "worst_group": 0.7, "disparity": 0.1,
+    }  # fmt: skip
 
 
 def test_ledgers_become_curves(rng):

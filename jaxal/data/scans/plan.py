@@ -115,7 +115,8 @@ def read_checked(case: Files, listing: ScanListing) -> tuple[Volume, Volume | No
         if len(parts) > 1 and several:
             raise UserError(f"{several[0]}: holds {image.shape[-1] - len(parts) + 1} volumes, but a file holds one channel here.")
         named = f"{len(listing.channels)} ({', '.join(listing.channels)})"
-        raise UserError(f"{case.images[0]}: holds {image.shape[-1]} channels, but the data set has {named}.")
+        held = f"{image.shape[-1]} channel{'' if image.shape[-1] == 1 else 's'}"
+        raise UserError(f"{case.images[0]}: holds {held}, but the data set has {named}.")
     return Volume(image, grid.affine), label
 
 
