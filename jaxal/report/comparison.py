@@ -86,9 +86,8 @@ def compare(
     }
     if all(seed in full for seed in seeds):
         reached = np.array([full[seed].levels()[-1] for seed in seeds])
-        goals = np.where(
-            reached > 0, GOAL * reached, np.inf
-        )  # 95 % of less than nothing, as R² may be, would be more than all of it
+        # Of less than nothing, as R² may be, 95 % would be more than all of it.
+        goals = np.where(reached > 0, GOAL * reached, np.inf)
         for name, of_strategy in curves.items():
             table[name] |= _labels(of_strategy, goals, budget)
     differences = {

@@ -65,6 +65,8 @@ def test_weights_at_the_edges():
 def test_without_a_group_that_can_be_measured_there_is_no_gap():
     """As where groups share no class of which both have cases with and without it."""
     assert fairness.entries(fairness.GroupPerformance(0.8, {}, 3)) == {}
+    below_zero = fairness.GroupPerformance(-0.3, {"A": -0.1, "B": -0.5}, 0)  # scaled, the larger gap would look better
+    assert fairness.entries(below_zero) == pytest.approx({"disparity": 0.4, "gap": 0.4})
     assert fairness.entries(fairness.GroupPerformance(0.7, {"A": 0.8, "B": 0.6}, 0)) == pytest.approx(
         {"disparity": 0.2, "gap": 0.2, "essp": 0.7 / 1.2, "essp_by_deviation": 0.7 / (1 + np.std([0.8, 0.6], ddof=1))}
     )

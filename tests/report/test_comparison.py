@@ -37,6 +37,14 @@ def test_labels_needed_at_the_ends():
     assert learning_curves.labels_needed(labelled, np.array([0.7, 0.9, 0.8]), 0.85) == pytest.approx(11)  # the first time counts
 
 
+@pytest.mark.parametrize(("level", "needed"), [(0.8, 8.0), (-0.3, np.inf)])
+def test_a_share_of_less_than_nothing_is_never_reached(level, needed):
+    """As of R², which may be negative: a curve above it would seem to need no label more."""
+    full, own = curve([level] * 4, labelled=(40,)), curve([level + 0.1] * 4, [level + 0.1] * 4)
+    table, _ = comparison.compare({"random": {0: own}}, {0: full}, ())
+    assert table["random"]["labels"].value == needed
+
+
 def test_undefined_cases_are_left_out_of_the_means():
     measures = overlap.measures(np.array([0.8, np.nan, 0.4, 0.4]), GROUPS)
     assert measures["dice_A"] == 0.8

@@ -62,3 +62,18 @@ def gap(whole, left, low, high, ended=0, seeds=5):
 )
 def test_the_sentence_says_what_was_found(found, told):
     assert told in gaps.sentence(found, "accuracy") and gaps.sentence(found, "accuracy").startswith("Accuracy")
+
+
+def test_a_change_counts_in_the_direction_of_the_gap():
+    """Two seeds whose gaps, 0.2 and -0.1, become 0.1 and -0.05: the mean falls by 0.025, whereas their sizes fall by 0.075."""
+    lines = [
+        {
+            "uncertainty_curves": {
+                "dice": {"by_threshold": {"axis": [100.0, 50.0], "kept": [1.0, 0.5], **curve(a=a, b=[0.5, 0.5])}}
+            }
+        }
+        for a in ([0.7, 0.6], [0.4, 0.45])
+    ]
+    found = gaps.gap_of(lines, "dice")
+    assert (found.whole.value, found.left.value, found.change.value) == pytest.approx((0.05, 0.025, -0.025))
+    assert (found.kept, found.ended, found.seeds) == (0.5, 0, 2)

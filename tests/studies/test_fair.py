@@ -214,6 +214,10 @@ def _predict_new(scores, run_folder, capsys):
             ("--task", "cognition", "--data", "TABLE", "--group-column", "sex", "--targets", "MMSE", "age", "--bins", "5"),
             "--bins cut numbers",
         ),
+        (
+            ("--task", "cognition", "--data", "TABLE", "--targets", "MMSE", "--group-column", "ADAS13"),
+            "'ADAS13' holds numbers, and nothing says where groups part. Give edges, such as --bins",
+        ),
         (("--task", "cognition", "--data", "TABLE", "--targets", "ADAS"), "has no column 'ADAS', which --targets names"),
         (("--task", "cognition", "--data", "TABLE", "--group-column", "weight"), "has no column 'weight'"),
         (("--task", "cognition", "--data", "TABLE", "--bins", "200"), "all 40 cases are of the group '<200'"),

@@ -248,3 +248,12 @@ def test_a_robust_training_resumes_to_the_last_bit_and_its_shares_are_learnt(vol
     again = trainer.fit(key, members, whole(volumes), saved[-1])
     for leaf, other in zip(jax.tree.leaves(again), jax.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(np.asarray(leaf), np.asarray(other))
+
+
+@pytest.mark.parametrize(("method", "is_shared"), [("balanced", True), ("balanced,by=weights", False), ("groupdro", False)])
+def test_a_method_that_only_chooses_cases_has_the_program_of_erm(method, is_shared):
+    plain, own = (
+        Trainer(SEGMENTATION, unet(tiny.NETWORK), TrainingConfig(weighting=named_method(name)), groups=2)._recipe
+        for name in ("erm", method)
+    )
+    assert (plain == own) == is_shared
