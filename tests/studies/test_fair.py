@@ -113,6 +113,13 @@ def test_the_same_command_trains_nothing_and_a_run_is_predicted_again(lesions):
     rows = {row["image"]: row for row in csv.DictReader((ledger.parent / "predictions.csv").read_text().splitlines())}
     known = json.loads(before)["test"]
     assert {id_ for id_, row in rows.items() if row["part"] == "test"} == set(known)
+    images = next((lesions / "cohorts").glob("lesions-*/ISIC_2019_Training_Input"))
+    status, output = run(lesions, "--predict-only", ledger.parent, "--new", images)
+    assert status == 0, output
+    new = list(csv.DictReader(next((ledger.parent / "new").glob("*/predictions.csv")).read_text().splitlines()))
+    assert {row["image"].removesuffix(".jpg"): row["predicted"] for row in new} == {
+        id_: row["predicted"] for id_, row in rows.items()
+    }
 
 
 def test_tumours_are_measured_in_their_three_regions(tmp_path):
