@@ -41,8 +41,12 @@ class Arguments:
     """Biases to measure."""
     labelled: tuple[Literal["initial", "all"], ...] = ("initial", "all")
     """What to train on."""
+    seed: int = 0
+    """The first seed."""
     seeds: int = 5
-    """Number of seeds, from 0."""
+    """Number of seeds, from --seed on."""
+    cohort_seed: int = 0
+    """Of the simulated subjects."""
     steps: int | None = None
     """Optimizer steps instead of the preset's, whatever the number of cases, to find the plateau."""
     out: Path | None = None
@@ -66,9 +70,9 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         )
     out = arguments.out or Path("runs") / f"brain_bias-{arguments.preset}"
     with lock(out):
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.seed, arguments.seed + arguments.seeds):
             for bias in arguments.bias:
-                choice = brain_caudate.Arguments(bias=(bias,), cohorts=arguments.cohorts)
+                choice = brain_caudate.Arguments(bias=(bias,), cohorts=arguments.cohorts, cohort_seed=arguments.cohort_seed)
                 ready, identity = brain_caudate.read_data(choice, preset, display)
                 dataset = ready.dataset
                 splits = split(dataset.cases, seed, preset.evaluation, preset.test)

@@ -45,6 +45,8 @@ class Arguments(scans.ScanArguments):
     """Sizes: smoke (a minute), demo (five minutes), small (the smallest that shows the bias), paper (1 mm, for a GPU)."""
     data: Path | None = None
     """A folder of whole brains in any of the layouts of experiments.segmentation, instead of the simulation."""
+    cohort_seed: int = 0
+    """Of the simulated subjects; another one makes another cohort."""
     cohorts: Path = Path("runs/cohorts")
     """Where simulated cohorts are kept, to be used again."""
 
@@ -78,9 +80,10 @@ def read_data(arguments: Arguments, preset: Preset, display: terminal.Display) -
     folder, column, identity = arguments.data, arguments.group_column, {}
     if folder is None:
         (bias,) = arguments.bias
-        config = brain.BrainConfig(preset.cases, preset.spacing_mm, bias)
-        everything = {**dataclasses.asdict(config), "generator": brain.GENERATOR}
-        identity = {"simulation": {name: value for name, value in everything.items() if name != "bias"}}
+        config = brain.BrainConfig(preset.cases, preset.spacing_mm, bias, seed=arguments.cohort_seed)
+        everything = {**config.described, "generator": brain.GENERATOR}
+        of_all = {**dataclasses.asdict(config), "generator": brain.GENERATOR}
+        identity = {"simulation": {name: value for name, value in of_all.items() if name != "bias"}}
         folder = arguments.cohorts / f"brain-{bias}-{preset.cases}-{preset.spacing_mm:g}mm-{config_hash(everything)}"
 
         def make(progress: Progress) -> str:

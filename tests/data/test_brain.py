@@ -9,6 +9,7 @@ from scipy import ndimage
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.prepare import load_case
 from jaxal.data.simulated import brain
+from jaxal.data.simulated.velocities import thinning_field
 
 CONFIG = brain.BrainConfig(cases=6, spacing_mm=4.0, bias="strong")
 
@@ -115,6 +116,33 @@ def test_bias_keeps_the_volume(subjects):
     for index in (1, 3, 5):
         unbiased = brain.simulate(dataclasses.replace(CONFIG, bias="none"), index)
         assert np.count_nonzero(subjects[index].label) == pytest.approx(np.count_nonzero(unbiased.label), rel=0.2)
+
+
+@pytest.mark.parametrize("bias", ["thin_strong", "thin_weak"])
+def test_thinning_takes_volume_from_group_b_alone_and_never_folds(bias):
+    """The border moves in from all sides, so volume goes and the middle stays."""
+    config, plain = (dataclasses.replace(CONFIG, bias=kind, spacing_mm=2.0) for kind in (bias, "none"))
+    for index in (0, 1, 3):
+        subject, unbiased = brain.simulate(config, index), brain.simulate(plain, index)
+        assert subject.jacobian_min > 0.3
+        volumes = np.count_nonzero(subject.label), np.count_nonzero(unbiased.label)
+        if index == 0:
+            np.testing.assert_array_equal(subject.label, unbiased.label)
+            continue
+        assert (volumes[0] < volumes[1]) == (subject.bias_coefficient > 0)
+        shift = np.array(ndimage.center_of_mass(subject.label)) - np.array(ndimage.center_of_mass(unbiased.label))
+        assert np.linalg.norm(shift) * 2.0 < 1.5  # millimetres
+
+
+def test_a_thinning_field_points_inwards_and_is_at_most_one_long():
+    ball = np.linalg.norm(np.stack(np.meshgrid(*(np.arange(-12, 13),) * 3, indexing="ij")), axis=0) < 6
+    field = thinning_field(ball.astype(np.float32))
+    assert np.linalg.norm(field, axis=0).max() == pytest.approx(1.0)
+    assert field[0, 6, 12, 12] > 0.9 and field[0, 18, 12, 12] < -0.9 and abs(field[0, 12, 12, 12]) < 1e-6
+
+
+def test_settings_of_displaced_cohorts_are_written_as_before():
+    assert "thin_mm" not in CONFIG.described and "thin_mm" in dataclasses.replace(CONFIG, bias="thin_weak").described
 
 
 def test_the_label_follows_the_image():

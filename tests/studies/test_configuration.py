@@ -11,7 +11,9 @@ from folders import bids
 
 from jaxal.cli.segmentation import Arguments
 from jaxal.data.scans.folder import FolderConfig, make_ready
+from jaxal.data.simulated.brain import BrainConfig
 from jaxal.errors import UserError
+from jaxal.rounds import identity
 from jaxal.rounds.identity import config_hash
 from jaxal.rounds.setup import Task
 from jaxal.studies.configuration import changes, settle_config
@@ -181,3 +183,9 @@ def test_sessions_of_bids_are_listed_with_their_files(tmp_path):
         "sub-00/ses-1/anat/sub-00_ses-1_FLAIR.nii.gz",
         "sub-00/ses-1/anat/sub-00_ses-1_T1w.nii.gz",
     ]
+
+
+def test_brains_of_folders_that_knew_no_thinning_are_those_of_today():
+    """Their cohorts have none, whatever its strength is; so a folder goes on."""
+    today = BrainConfig(80, 2.0, "strong")
+    assert identity._ABSENT["data"]["simulation"]["thin_mm"] == today.thin_mm

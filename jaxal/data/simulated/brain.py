@@ -7,9 +7,11 @@ label is warped by the very same map, so that segmentation can be studied. Depar
 - The velocity bases are random smooth fields from a fixed key, not principal components of real scans: nothing is downloaded.
 - Each component of the subject effect has its own coefficient. One scalar for all, as in SimBA, would put every subject on a
   single line of shapes, far too easy to learn.
-- The bias displaces the caudate by a field without divergence, so its volume stays nearly as it was (group B's caudates are 1.3 %
-  larger on average at `strong`, 0.6 % at `weak`; 120 subjects at 2 mm). A field that shrinks the
-  caudate would make the group harder whatever is labelled, since small bodies score lower Dice, and no query could help.
+- There are two kinds of bias. One displaces the caudate by a field without divergence, so its volume stays nearly as it was (group B's caudates are
+  1.3 % larger on average at `strong`, 0.6 % at `weak`; 120 subjects at 2 mm). A network is unsure of a caudate that lies elsewhere. The other
+  thins it (`thin_strong`, `thin_weak`): what lies around the caudate moves in from all sides. A network that saw few thin ones draws them too
+  large and is not unsure, so uncertainty alone passes the group over. It must stay mild: a field that shrinks the caudate much makes the group harder
+  whatever is labelled, since small bodies score lower Dice, and no query could help.
 
 The template is the MNI152 T1 with its grey-matter map as nilearn ships them inside the package. The caudate label is cut from
 the grey-matter map by hand-made rules: it is good enough to simulate with, and no anatomical reference. How strong the biases
@@ -21,7 +23,7 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,21 +32,26 @@ from jax.scipy.ndimage import map_coordinates
 from scipy import ndimage, stats
 
 from jaxal.data.scans.nifti import Volume, write_volume
+from jaxal.data.simulated.velocities import (
+    FIELD_SPACING_MM,
+    SUBJECT_COMPONENTS,
+    TEMPLATE_SPACING_MM,
+    bias_field,
+    subject_basis,
+    thinning_field,
+)
 from jaxal.files import whole_folder
 
 Array = jax.Array
-Bias = Literal["strong", "weak", "none"]
+Bias = Literal["strong", "weak", "thin_strong", "thin_weak", "none"]
 
-BIAS_MEAN = {"strong": 2.0, "weak": 1.0, "none": 0.0}
+BIAS_MEAN = {"strong": 2.0, "weak": 1.0, "thin_strong": 2.0, "thin_weak": 1.0, "none": 0.0}
 GENERATOR = 1  # raised whenever the same configuration would make other cohorts
 GROUPS = ("A", "B")  # B is the group that the bias acts on
 BOX_ORIGIN_MM = np.array([-44.0, -30.0, -18.0])
 BOX_SIZE_MM = np.array([80.0, 80.0, 64.0])
-TEMPLATE_SPACING_MM = 1
 MARGIN_MM = 24.0  # the fields reach this far beyond the box, so that nothing is sampled outside them
-FIELD_SPACING_MM = 4.0
 SQUARINGS = 6
-SUBJECT_COMPONENTS = 10
 GAIN_SPREAD = 0.2  # standard deviation of the logarithm of the scanner's gain
 
 
@@ -59,6 +66,7 @@ class BrainConfig:
       bias_mm: velocity that moves the caudate, in mm, for a bias coefficient of one; coefficients are N(2, 1), N(1, 1)
         (both cut off at two standard deviations) or zero. The field is at rest, so what leaves it slows down: large
         coefficients displace by less than their velocity.
+      thin_mm: the same of the biases that thin the caudate: the largest velocity with which its border moves in.
       subject_mm: root mean square of the subject effect's displacement at full strength.
       noise: standard deviation of the scanner noise as a share of the template's brightest tissue.
       shading: amplitude of the smooth multiplicative intensity field.
@@ -69,10 +77,19 @@ class BrainConfig:
     spacing_mm: float
     bias: Bias
     bias_mm: float = 7.5
+    thin_mm: float = 1.0
     subject_mm: float = 3.0
     noise: float = 0.04
     shading: float = 0.15
     seed: int = 0
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Its settings, without that of the thinning where nothing is thinned, as they were written before there was one."""
+        settings = dataclasses.asdict(self)
+        if not self.bias.startswith("thin"):
+            del settings["thin_mm"]
+        return settings
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -164,35 +181,6 @@ def jacobian_determinant(points: Array) -> Array:
     return jnp.linalg.det(jnp.moveaxis(rows, (0, 1), (-2, -1)))
 
 
-def subject_basis(shape: tuple[int, int, int], components: int = SUBJECT_COMPONENTS, smooth_mm: float = 14.0) -> np.ndarray:
-    """Orthogonal random smooth velocity fields `[components, 3, x, y, z]`, each of unit root mean square."""
-    noise = np.random.default_rng(20230).standard_normal((components, 3, *shape))
-    smooth = ndimage.gaussian_filter(noise, (0, 0, *(smooth_mm / FIELD_SPACING_MM,) * 3), mode="reflect")
-    orthogonal = np.linalg.qr(smooth.reshape(components, -1).T)[0].T.reshape(smooth.shape)
-    return (orthogonal * np.sqrt(orthogonal[0].size / 3)).astype(np.float32)
-
-
-def bias_field(window: np.ndarray, direction: np.ndarray, centre: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """A velocity field without divergence that moves what lies under a window as one body.
-
-    It is the curl of `window * (direction x r) / 2`: inside the window, where the window is constant, that equals `direction`;
-    outside, the tissue flows back around. No volume is gained or lost anywhere, up to the grid's discretisation.
-
-    Args:
-      window: `[x, y, z]` in [0, 1], smooth.
-      direction: displacement in mm at the window's plateau.
-      centre: voxel coordinates about which `r` is measured.
-      spacing_mm: of the grid.
-
-    Returns:
-      `[3, x, y, z]` in mm.
-    """
-    position = (np.stack(np.meshgrid(*map(np.arange, window.shape), indexing="ij")) - centre.reshape(3, 1, 1, 1)) * spacing_mm
-    potential = 0.5 * np.cross(direction, position, axisb=0, axisc=0) * window
-    slope = [[np.gradient(component, spacing_mm, axis=axis) for axis in range(3)] for component in potential]
-    return np.stack([slope[2][1] - slope[1][2], slope[0][2] - slope[2][0], slope[1][0] - slope[0][1]]).astype(np.float32)
-
-
 def grid(shape: tuple[int, ...]) -> Array:
     """Voxel coordinates of a grid, `[axes, *shape]`."""
     return jnp.stack(jnp.meshgrid(*(jnp.arange(size, dtype=jnp.float32) for size in shape), indexing="ij"))
@@ -201,6 +189,7 @@ def grid(shape: tuple[int, ...]) -> Array:
 class _Fields(NamedTuple):
     subject: np.ndarray
     bias: np.ndarray
+    thinning: np.ndarray
     origin_mm: np.ndarray
 
 
@@ -217,7 +206,8 @@ def _fields() -> _Fields:
     window = np.clip(window / 0.9, 0, 1)[::step, ::step, ::step]
     centre = np.array(ndimage.center_of_mass(template.label)) / step
     bias = bias_field(window, DIRECTION / np.linalg.norm(DIRECTION), centre, FIELD_SPACING_MM)
-    return _Fields(subject_basis(window.shape), bias, template.origin_mm)
+    thinning = thinning_field(template.label)[:, ::step, ::step, ::step]
+    return _Fields(subject_basis(window.shape), bias, thinning, template.origin_mm)
 
 
 class Draw(NamedTuple):
@@ -252,7 +242,10 @@ def simulate(config: BrainConfig, index: int) -> Subject:
     draw = draw_subject(config, index)
     biased = index % len(GROUPS) == 1 and config.bias != "none"
     coefficient = BIAS_MEAN[config.bias] + draw.bias if biased else 0.0
-    bias_velocity = -config.bias_mm * coefficient / FIELD_SPACING_MM * _fields().bias
+    strength_mm, field = (
+        (config.thin_mm, _fields().thinning) if config.bias.startswith("thin") else (config.bias_mm, _fields().bias)
+    )
+    bias_velocity = -strength_mm * coefficient / FIELD_SPACING_MM * field
     velocities = np.stack([velocity_of(draw.subject, config.subject_mm), bias_velocity])
     (image, share), jacobian_min = warp_template(config, ("image", "label"), velocities)
     return Subject(scan_of(config, draw, image), np.asarray(share > 0.5, np.uint8), jacobian_min, float(coefficient))
@@ -359,7 +352,7 @@ def write_cohort(config: BrainConfig, folder: Path, progress: Callable[[int, int
             id_, jacobian = f"brain_{index:04d}", subject.jacobian_min
             if not jacobian > 0:
                 raise ValueError(
-                    f"Subject {index}: the map folds (smallest Jacobian determinant {jacobian:.3f}); lower bias_mm or subject_mm."
+                    f"Subject {index}: the map folds (smallest Jacobian determinant {jacobian:.3f}); lower bias_mm, thin_mm or subject_mm."
                 )
             image = np.clip(subject.image, 0, np.iinfo(np.int16).max).astype(np.int16)
             write_volume(aside / "imagesTr" / f"{id_}_0000.nii.gz", Volume(image, affine))
@@ -373,8 +366,7 @@ def write_cohort(config: BrainConfig, folder: Path, progress: Callable[[int, int
             "numTraining": config.cases,
             "file_ending": ".nii.gz",
             "name": "simulated left caudate",
-            "description": "Simulated from the MNI152 template; the label is approximate. "
-            + json.dumps(dataclasses.asdict(config)),
+            "description": "Simulated from the MNI152 template; the label is approximate. " + json.dumps(config.described),
         }
         (aside / "dataset.json").write_text(json.dumps(description, indent=2) + "\n")
         (aside / "participants.tsv").write_text("\n".join(rows) + "\n")
