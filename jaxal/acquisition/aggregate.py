@@ -15,6 +15,18 @@ def masked_mean(values: Array, mask: Array) -> Array:
     return jnp.where(mask, values, 0.0).sum(-1) / count(mask)
 
 
+def sum_over_size(values: Array, mask: Array, size: Array, at_least: int = 64) -> Array:
+    """Sum of `values [..., elements]` where `mask` holds, over a structure's size: what a larger structure has more of does not count twice.
+
+    Args:
+      values: such as entropies.
+      mask: `[elements]`, boolean.
+      size: elements that are predicted to be of the structure, `[]`.
+      at_least: size that a smaller structure counts as, because one that is not found at all has none.
+    """
+    return jnp.where(mask, values, 0.0).sum(-1) / jnp.maximum(size, at_least).astype(values.dtype)
+
+
 def region_of_interest(
     probability: Array, inside: Array, shape: tuple[int, ...], dilate: int = 2, threshold: float = 0.1, at_least: int = 64
 ) -> Array:

@@ -33,6 +33,8 @@ STATISTICS = {
     "embedding": "pooled features",
     "auxiliary": "the auxiliary output",
     "masked_entropy": "the entropy around the predicted structure",
+    "scaled_entropy": "the prediction's entropy over the predicted structure's volume",
+    "scaled_region_entropy": "the entropy around the predicted structure over its volume",
     "foreground": "the share that is predicted as foreground",
     "regions": "predictions and features, averaged over regions (an image with one class is one region)",
     "evaluation_sample": "features and classes of a sample of the elements",

@@ -10,6 +10,7 @@ from jaxal.acquisition.selection import Query
 from jaxal.assessment import fairness, metrics
 from jaxal.strategies.at_random import random
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
+from jaxal.strategies.uncertain import SCALED
 from jaxal.types import Collected, Seen
 
 Array = jax.Array
@@ -34,6 +35,19 @@ def weighted_entropy_unmasked(*, gamma: float = 1.0, weight_source: WeightSource
       weight_source: whose Dice weighs the groups: the labelled cases', as the paper says, or the evaluation cases'.
     """
     return _weighted("entropy", gamma, weight_source)
+
+
+def weighted_scaled_entropy(
+    *, gamma: float = 1.0, weight_source: WeightSource = "labelled", over: Literal["image", "region"] = "image"
+) -> Strategy:
+    """Entropy over the predicted structure's volume, weighted by how badly the case's group fares (after Danaee et al. 2026, arXiv 2605.01706).
+
+    Args:
+      gamma: exponent of the group weights.
+      weight_source: whose Dice weighs the groups: the labelled cases', as the paper says, or the evaluation cases'.
+      over: entropy of the whole image, or of the region of interest alone.
+    """
+    return _weighted(SCALED[over], gamma, weight_source)
 
 
 def _weighted(name: str, gamma: float, weight_source: WeightSource) -> Strategy:

@@ -6,7 +6,7 @@ from jaxal.strategies import regions, values
 from jaxal.strategies.at_random import foreground_random, power_bald, power_entropy, random
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.diverse import badge, badge_of_images, coreset
-from jaxal.strategies.fair import stratified_random, weighted_entropy, weighted_entropy_unmasked
+from jaxal.strategies.fair import stratified_random, weighted_entropy, weighted_entropy_unmasked, weighted_scaled_entropy
 from jaxal.strategies.informative import aeig, cfig, egl, eig, gradient_norm, mass, uig
 from jaxal.strategies.joint import batchbald
 from jaxal.strategies.uncertain import (
@@ -17,6 +17,7 @@ from jaxal.strategies.uncertain import (
     masked_entropy,
     mc_entropy,
     mean_std,
+    scaled_entropy,
     variation_ratio,
 )
 
@@ -35,7 +36,8 @@ _OF_BOTH = _named(
 )
 
 STRATEGIES: Table = {  # of segmentation
-    **_named(random, stratified_random, foreground_random, masked_entropy, weighted_entropy, weighted_entropy_unmasked),
+    **_named(random, stratified_random, foreground_random, masked_entropy, scaled_entropy),
+    **_named(weighted_entropy, weighted_entropy_unmasked, weighted_scaled_entropy),
     **_OF_BOTH,
     "badge": badge,
 }

@@ -1,5 +1,8 @@
 """Strategies that ask for what the network is least sure of."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 from jaxal.strategies.contract import Needs, Strategy
 
 
@@ -26,6 +29,18 @@ def entropy() -> Strategy:
 def masked_entropy() -> Strategy:
     """Entropy as a share of its maximum, mean over the region of interest (Danaee et al. 2026, arXiv 2605.01706)."""
     return by_statistic("masked_entropy")
+
+
+SCALED: Mapping[str, str] = {"image": "scaled_entropy", "region": "scaled_region_entropy"}  # statistics by what is summed
+
+
+def scaled_entropy(*, over: Literal["image", "region"] = "image") -> Strategy:
+    """Total entropy over the predicted structure's volume: a small structure drawn too large does not hide behind its size.
+
+    Args:
+      over: entropy of the whole image, or of the region of interest alone.
+    """
+    return by_statistic(SCALED[over])
 
 
 def mc_entropy() -> Strategy:

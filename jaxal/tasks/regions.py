@@ -31,6 +31,21 @@ def masked_entropy(view: View, config: StatisticsConfig) -> Array:
     return aggregate.masked_mean(scaled, region_of_interest(view, config))
 
 
+def _over_predicted(view: View, config: StatisticsConfig, mask: Array) -> Array:
+    predicted = (uncertainty.mean_probability(view.single).argmax(0) > 0) & view.inside
+    return aggregate.sum_over_size(uncertainty.entropy(view.single), mask, predicted.sum(), config.roi_at_least)
+
+
+def scaled_entropy(view: View, config: StatisticsConfig) -> Array:
+    """Entropy of the whole image over the number of elements predicted as foreground, in nats."""
+    return _over_predicted(view, config, view.inside)
+
+
+def scaled_region_entropy(view: View, config: StatisticsConfig) -> Array:
+    """Entropy of the region of interest over the number of elements predicted as foreground, in nats."""
+    return _over_predicted(view, config, region_of_interest(view, config))
+
+
 def foreground(view: View, config: StatisticsConfig) -> Array:
     """Share of the elements that the network takes for foreground, in expectation: never zero, so that every case has a chance."""
     return aggregate.masked_mean(1.0 - uncertainty.mean_probability(view.single)[0], view.inside)

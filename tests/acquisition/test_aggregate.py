@@ -11,6 +11,12 @@ def test_masked_mean_by_hand():
     np.testing.assert_allclose(np.asarray(aggregate.masked_mean(values, mask)), [2.0, 0.0])
 
 
+def test_a_sum_over_a_size_by_hand():
+    values, mask = jnp.array([1.0, 2.0, 3.0, 4.0]), jnp.array([True, True, False, True])
+    assert float(aggregate.sum_over_size(values, mask, jnp.int32(14), at_least=10)) == 0.5
+    assert float(aggregate.sum_over_size(values, mask, jnp.int32(0), at_least=10)) == np.float32(0.7)  # found nowhere
+
+
 def test_dilation_equals_scipy(rng):
     shape = (6, 7, 5)
     mask = rng.random(shape) < 0.05

@@ -177,6 +177,15 @@ def test_elements_without_a_label_are_scored_like_all_others(everything, model, 
         assert statistics["evaluation_sample"].class_counts[index, 1] == truth[:4].sum()
 
 
+def test_scaled_entropies_are_sums_over_the_predicted_volume(everything, model, params, load, tiny_dataset):
+    for index, case in enumerate(tiny_dataset.cases[:6]):
+        p = softmax(plain_logits(model, params, load(case).image))
+        mask = aggregate.region_of_interest(jnp.asarray(p, jnp.float32), jnp.ones(512, bool), tiny.SHAPE, 1, 0.1, 8)
+        nats, volume = entropy(p), max((p.argmax(0) > 0).sum(), 8)
+        np.testing.assert_allclose(everything["scaled_entropy"][index], nats.sum() / volume, rtol=1e-4)
+        np.testing.assert_allclose(everything["scaled_region_entropy"][index], nats[np.asarray(mask)].sum() / volume, rtol=1e-4)
+
+
 def test_masked_entropy_is_the_scaled_mean_over_the_region(everything, model, params, load, tiny_dataset):
     for index, case in enumerate(tiny_dataset.cases[:6]):
         p = softmax(plain_logits(model, params, load(case).image))

@@ -98,7 +98,7 @@ def test_statistics_that_are_not_finite_are_named_before_anything_is_drawn(bench
 
 def test_the_names_are_the_fields():
     both = "least_confidence margin entropy mc_entropy variation_ratio mean_std bald eig aeig uig cfig mass egl gradient_norm coreset power_entropy power_bald badge random"
-    scans = "stratified_random foreground_random masked_entropy weighted_entropy weighted_entropy_unmasked"
+    scans = "stratified_random foreground_random masked_entropy scaled_entropy weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy"
     assert set(STRATEGIES) == {*both.split(), *scans.split()}
     assert set(CLASSIFICATION_STRATEGIES) == {*both.split(), "batchbald"}
 
