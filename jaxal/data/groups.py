@@ -12,7 +12,8 @@ from jaxal.files import why_no_file
 
 GROUPS_AT_MOST = 12
 MISSING = ("", "n/a", "na", "nan", "N/A", "NA", "NaN")  # as BIDS, spreadsheets and pandas write what nobody knows
-EDGES_ONLY = 0  # in place of a number of quantiles: numbers are cut at given edges, or not at all
+Quantiles = int | Literal["edges only"] | None  # without a number, numbers are cut at given edges only, or at the median
+EDGES_ONLY: Literal["edges only"] = "edges only"
 WithoutGroup = Literal["refuse", "leave-out"]
 
 
@@ -31,12 +32,12 @@ class Grouping(NamedTuple):
 
     column: str | None = None
     bins: Sequence[float] = ()
-    quantiles: int | None = None
+    quantiles: Quantiles = None
     without: WithoutGroup = "refuse"
 
 
 def read_groups(
-    path: Path, column: str, bins: Sequence[float] = (), quantiles: int | None = None, only: Collection[str] | None = None
+    path: Path, column: str, bins: Sequence[float] = (), quantiles: Quantiles = None, only: Collection[str] | None = None
 ) -> dict[str, str]:
     """The group of each participant; see `make_groups`.
 
@@ -87,7 +88,7 @@ def make_groups(
     values: Mapping[str, Mapping[str, str]],
     columns: Sequence[str],
     bins: Sequence[float] = (),
-    quantiles: int | None = None,
+    quantiles: Quantiles = None,
 ) -> dict[str, str]:
     """The group of each case, from rows of a table that were read.
 
@@ -108,7 +109,7 @@ def make_groups(
     """
     check_quantiles(quantiles, bins)
     by_column = {column: {id_: row[column] for id_, row in values.items()} for column in columns}
-    asked = _column_to_cut(source, by_column) if bins or quantiles else None
+    asked = _column_to_cut(source, by_column) if bins or isinstance(quantiles, int) else None
     parts = [
         _groups_of(
             source,
@@ -165,12 +166,12 @@ def _column_to_cut(source: object, by_column: Mapping[str, Mapping[str, str]]) -
 
 
 def _groups_of(
-    source: object, column: str, values: Mapping[str, str], bins: Sequence[float], quantiles: int | None
+    source: object, column: str, values: Mapping[str, str], bins: Sequence[float], quantiles: Quantiles
 ) -> Mapping[str, str]:
     """The groups that one column makes; see `make_groups`."""
     numbers = _numbers(values)
     cut = numbers is not None and (bool(bins) or len(set(values.values())) > GROUPS_AT_MOST)
-    if quantiles and not cut:
+    if isinstance(quantiles, int) and not cut:
         what = "few different numbers" if numbers is not None else "names"
         raise UserError(
             f"--quantiles {quantiles} cuts a column of many different numbers, but the column {column!r} holds {what}. Leave it out."
@@ -189,7 +190,7 @@ def _groups_of(
     return values
 
 
-def check_quantiles(quantiles: int | None, bins: Sequence[float]) -> None:
+def check_quantiles(quantiles: Quantiles, bins: Sequence[float]) -> None:
     """Makes sure that quantiles can be cut at.
 
     Raises:
@@ -203,7 +204,7 @@ def check_quantiles(quantiles: int | None, bins: Sequence[float]) -> None:
         raise UserError(f"--quantiles {quantiles} cuts a column of many different numbers, but --bins are given. Leave it out.")
 
 
-def in_bins(numbers: Mapping[str, float], bins: Sequence[float], quantiles: int | None, named: str) -> dict[str, str]:
+def in_bins(numbers: Mapping[str, float], bins: Sequence[float], quantiles: Quantiles, named: str) -> dict[str, str]:
     """The bin of each number, such as `<60`, `60-75` and `>=75`.
 
     Args:
@@ -220,7 +221,7 @@ def in_bins(numbers: Mapping[str, float], bins: Sequence[float], quantiles: int 
         raise UserError(
             f"{named} holds numbers, and nothing says where groups part. Give edges, such as --bins {middle:g}, which is the middle."
         )
-    parts = quantiles or 2
+    parts = quantiles if isinstance(quantiles, int) else 2
     edges = tuple(bins) or tuple(np.quantile(list(numbers.values()), np.arange(1, parts) / parts))
     if not bins and len(set(edges)) < len(edges):
         raise UserError(f"{named}: too many values are the same for --quantiles {parts}; give --bins.")

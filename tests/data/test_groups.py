@@ -4,7 +4,7 @@ import pytest
 import tiny
 from folders import table
 
-from jaxal.data.groups import check_several, make_groups, read_groups
+from jaxal.data.groups import EDGES_ONLY, check_several, make_groups, read_groups
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.errors import UserError
 
@@ -147,3 +147,14 @@ def test_one_group_is_told_of_where_several_are_needed():
     ):
         with pytest.raises(UserError, match=f"--group-column sex: {told}, and at least two groups are needed"):
             check_several(groups, "sex")
+
+
+def test_no_number_of_quantiles_stands_for_edges_only():
+    ages = {f"case {age}": {"age": str(age)} for age in range(40)}
+    with pytest.raises(UserError, match="--quantiles is 0; it must be at least 2"):
+        make_groups("the table", ages, ("age",), quantiles=0)
+    with pytest.raises(UserError, match=r"holds numbers, and nothing says where groups part. Give edges, such as --bins 19.5"):
+        make_groups("the table", ages, ("age",), quantiles=EDGES_ONLY)
+    assert set(make_groups("the table", ages, ("age",), (20.0,), EDGES_ONLY).values()) == {"<20", ">=20"}
+    names = {"a": {"sex": "F", "site": "x"}, "b": {"sex": "M", "site": "x"}}
+    assert make_groups("the table", names, ("sex", "site"), quantiles=EDGES_ONLY) == {"a": "F, x", "b": "M, x"}

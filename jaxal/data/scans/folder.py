@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxal.data.cases import Dataset, Fingerprint, fingerprint_of
-from jaxal.data.groups import columns_of, read_groups
+from jaxal.data.groups import Quantiles, columns_of, read_groups
 from jaxal.data.scans.layouts import find_cases, ids_by_name
 from jaxal.data.scans.listing import ScanListing
 from jaxal.data.scans.plan import Look, Plan, check_looks, look_at, make_plan
@@ -54,7 +54,7 @@ class FolderConfig:
     group_column: str | None = None
     participants: Path | None = None
     bins: tuple[float, ...] = ()
-    quantiles: int | None = None
+    quantiles: Quantiles = None
     channels: tuple[str, ...] = ()
     spacing_mm: tuple[float, ...] = ()
     patch_voxels: int | None = 2**17

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxal.data.groups import check_quantiles, in_bins
+from jaxal.data.groups import Quantiles, check_quantiles, in_bins
 from jaxal.data.scans.listing import ScanListing
 from jaxal.data.scans.plan import Look
 from jaxal.errors import UserError
@@ -43,7 +43,7 @@ def class_asked(column: str | None, participants: Path | None, listing: ScanList
 
 
 def groups_by_volume(
-    looks: Sequence[Look], listing: ScanListing, number: int, bins: Sequence[float], quantiles: int | None
+    looks: Sequence[Look], listing: ScanListing, number: int, bins: Sequence[float], quantiles: Quantiles
 ) -> dict[str, str]:
     """Each case's group by the volume of a class, by the cases' ids, such as `<7000` and `>=7000`.
 
