@@ -21,6 +21,7 @@ from experiments import brain_caudate
 from jaxal.cli import command
 from jaxal.data.cases import initial_set, split
 from jaxal.data.simulated import brain
+from jaxal.data.simulated.structures import StructureName
 from jaxal.files import lock
 from jaxal.report import terminal
 from jaxal.rounds.ledger import read_runs
@@ -37,7 +38,7 @@ class Arguments:
 
     preset: Literal[tuple(PRESETS)] = "small"  # type: ignore[valid-type]
     """Sizes, as in experiments.brain_caudate."""
-    bias: Annotated[tuple[brain.Bias, ...], tyro.conf.arg(metavar="NAME...")] = ("strong", "weak")
+    bias: Annotated[tuple[brain.Bias, ...], tyro.conf.arg(metavar="NAME...")] = ("thin_strong", "thin_weak", "strong", "weak")
     """Biases to measure."""
     labelled: tuple[Literal["initial", "all"], ...] = ("initial", "all")
     """What to train on."""
@@ -47,6 +48,8 @@ class Arguments:
     """Number of seeds, from --seed on."""
     cohort_seed: int = 0
     """Of the simulated subjects."""
+    structure: StructureName = "left_caudate"
+    """That is segmented, and that the bias acts on."""
     steps: int | None = None
     """Optimizer steps instead of the preset's, whatever the number of cases, to find the plateau."""
     out: Path | None = None
@@ -72,7 +75,8 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     with lock(out):
         for seed in range(arguments.seed, arguments.seed + arguments.seeds):
             for bias in arguments.bias:
-                choice = brain_caudate.Arguments(bias=(bias,), cohorts=arguments.cohorts, cohort_seed=arguments.cohort_seed)
+                of_simulation = {name: getattr(arguments, name) for name in ("cohorts", "cohort_seed", "structure")}
+                choice = brain_caudate.Arguments(bias=(bias,), **of_simulation)
                 ready, identity = brain_caudate.read_data(choice, preset, display)
                 dataset = ready.dataset
                 splits = split(dataset.cases, seed, preset.evaluation, preset.test)

@@ -28,6 +28,7 @@ import tyro
 from jaxal.cli import command
 from jaxal.data.scans.folder import FolderConfig, Ready
 from jaxal.data.simulated import brain
+from jaxal.data.simulated.structures import StructureName
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash
 from jaxal.studies import common_options, revisit, scans, study
@@ -47,6 +48,8 @@ class Arguments(scans.ScanArguments):
     """A folder of whole brains in any of the layouts of experiments.segmentation, instead of the simulation."""
     cohort_seed: int = 0
     """Of the simulated subjects; another one makes another cohort."""
+    structure: StructureName = "left_caudate"
+    """That is segmented in the simulation, and that the bias acts on."""
     cohorts: Path = Path("runs/cohorts")
     """Where simulated cohorts are kept, to be used again."""
 
@@ -80,7 +83,9 @@ def read_data(arguments: Arguments, preset: Preset, display: terminal.Display) -
     folder, column, identity = arguments.data, arguments.group_column, {}
     if folder is None:
         (bias,) = arguments.bias
-        config = brain.BrainConfig(preset.cases, preset.spacing_mm, bias, seed=arguments.cohort_seed)
+        config = brain.BrainConfig(
+            preset.cases, preset.spacing_mm, bias, seed=arguments.cohort_seed, structure=arguments.structure
+        )
         everything = {**config.described, "generator": brain.GENERATOR}
         of_all = {**dataclasses.asdict(config), "generator": brain.GENERATOR}
         identity = {"simulation": {name: value for name, value in of_all.items() if name != "bias"}}

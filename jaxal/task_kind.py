@@ -137,6 +137,8 @@ class Assessment(NamedTuple):
       queried: entry of the ledger that counts the queried cases by what matters: by group, or by class.
       pictures: what is to be seen on those of queried cases.
       class_named: what the data set's classes are to people.
+      each: how well each case fares, `[cases]`, high is good and NaN undefined; None where only many cases together have a success.
+      sizes: elements of the structures that are predicted in each case, and those that are there, `[cases]` each; None where nothing has a size.
     """
 
     key: str
@@ -155,6 +157,8 @@ class Assessment(NamedTuple):
     queried: str
     pictures: str
     class_named: str = "class"
+    each: Callable[[Seen], np.ndarray] | None = None
+    sizes: Callable[[Seen], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 class Curves(NamedTuple):

@@ -17,7 +17,7 @@ FORMAT = 2  # of config.json; 1 is that of versions before 0.2, which does not n
 
 # What the absence of a setting means: what the versions did that had no such setting.
 _ABSENT: Mapping[str, Any] = {
-    "data": {"simulation": {"generator": 1, "thin_mm": 1.0}},
+    "data": {"simulation": {"generator": 1, "thin_mm": 1.2, "structure": "left_caudate"}},
     "members": {"networks": 1, "flips": []},
     "training": {
         "dice": True,

@@ -19,6 +19,7 @@ from jaxal import hosts
 from jaxal.acquisition.selection import Query, top_k
 from jaxal.errors import UserError
 from jaxal.files import write_text
+from jaxal.rounds import ranking
 from jaxal.rounds.calibrated import calibrated
 from jaxal.rounds.networks import make_networks, train_all
 from jaxal.rounds.passes import Passes, make_passes, run_pass
@@ -31,8 +32,8 @@ from jaxal.rounds.state import State
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import stack_networks
 from jaxal.scoring.pool_pass import Given
-from jaxal.strategies.contract import Context, Decision, Strategy, decide
-from jaxal.types import Collected, Params, Seen, Unit
+from jaxal.strategies.contract import Context, Decision, Strategy, decide, score_pool
+from jaxal.types import Case, Collected, Params, Seen, Unit
 
 
 class Chosen(NamedTuple):
@@ -120,7 +121,9 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     with _timed(seconds, "select"):
         decision = decide_for(run, run.strategy, state, params[0], looks)
         would_take = _would_take(run, state, passes, params, looks, kept) if kept else ()
-    first, told = trained[0], _curves(run, seen)
+    with _timed(seconds, "rank"):
+        told = _curves(run, seen) | _ranking(run, state, passes, params, tested, looks, decision, seen)
+    first = trained[0]
     told |= {"temperatures": [round(float(one.temperature), 6) for one in params]} if run.config.calibrate != "none" else {}
     return Chosen(first.params, params[0], first.labelled, seen, decision, first.failures, seconds, told, would_take)
 
@@ -130,6 +133,37 @@ def _curves(run: Run, test: Seen) -> dict[str, Any]:
     if not run.config.uncertainty_curves:
         return {}
     return {"uncertainty_curves": run.task.kind.curves.entries(test, run.task.dataset.classes, run.task.statistics)}
+
+
+def _ranking(
+    run: Run,
+    state: State,
+    passes: Passes,
+    params: Sequence[Params],
+    tested: Params,
+    looks: "Looks",
+    decision: Decision,
+    test: Seen,
+) -> dict[str, Any]:
+    """Whom the scores put first, for the ledger; nothing where there are no groups.
+
+    Cases whose truth is known are scored as though they were in the pool, by the pass that the pool has gone through.
+    """
+    if not ranking.is_told(run):
+        return {}
+    weights = Given(stack_networks(params), _given_by([run.strategy], run, state, params[0], looks.evaluation))
+    context, head = _context(run, state), scoring_model(run).head(params[0])
+
+    def scores_of(cases: Sequence[Case]) -> np.ndarray:
+        pool = [Unit(case) for case in cases]
+        statistics = run_pass(passes.pool, weights, state.key, cases, run.task.load, run.watcher, "ranking")
+        return score_pool(run.strategy, context._replace(pool=pool), head, statistics, looks.labelled, looks.evaluation)[0]
+
+    cases = run.task.splits.evaluation
+    evaluation = Seen(cases, run_pass(passes.test, tested, state.key, cases, run.task.load, run.watcher, "evaluation set"))
+    parts = [(name, seen) for name, seen in (("test", test), ("evaluation", evaluation)) if seen.cases]
+    known = [ranking.Known(name, seen, scores_of(seen.cases)) for name, seen in parts]
+    return ranking.entries(run, state.pool, decision.scores, known)
 
 
 def _would_take(

@@ -1,7 +1,8 @@
 """Strategies that look after the worst-served group of patients."""
 
 import collections
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from jaxal.acquisition.selection import Query
 from jaxal.assessment import fairness, metrics
 from jaxal.strategies.at_random import random
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
-from jaxal.strategies.uncertain import SCALED
+from jaxal.strategies.uncertain import SCALED, by_statistic
 from jaxal.types import Collected, Seen
 
 Array = jax.Array
@@ -55,11 +56,9 @@ def _weighted(name: str, gamma: float, weight_source: WeightSource) -> Strategy:
         raise ValueError(f"gamma is {gamma:g}; below zero the worst-served group would count least.")
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> dict[str, float]:
-        source = labelled if weight_source == "labelled" else evaluation
-        dice = metrics.mean_foreground_dice(source.statistics["overlap"])
-        performance = fairness.group_performance(dice, [case.group for case in source.cases])
-        groups = sorted({unit.group for unit in context.pool} | set(performance.by_group))
-        return fairness.group_weights(performance.by_group, groups, gamma)
+        performance = _performance(labelled if weight_source == "labelled" else evaluation)
+        groups = sorted({unit.group for unit in context.pool} | set(performance))
+        return fairness.group_weights(performance, groups, gamma)
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         return np.array([context.value[unit.group] for unit in context.pool]) * statistics[name]
@@ -67,25 +66,100 @@ def _weighted(name: str, gamma: float, weight_source: WeightSource) -> Strategy:
     def explain(statistics: Collected, context: Context) -> dict[str, Any]:
         return {"group_weights": context.value}
 
-    splits = {weight_source: ("overlap",)}
-    return Strategy(Needs((name,), splits.get("labelled", ()), splits.get("evaluation", ())), score, prepare, explain=explain)
+    return Strategy(Needs((name,), *_splits(weight_source)), score, prepare, explain=explain)
 
 
 def stratified_random() -> Strategy:
     """At random, each time from the group that has fewest labels: what fairness costs without any model."""
 
-    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> list[str]:
-        return [case.group for case in labelled.cases]
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> collections.Counter[str]:
+        return _counts(labelled)
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
-        counts = collections.Counter(context.value)
-        left = sorted(range(len(context.pool)), key=lambda place: (-scores[place], context.pool[place].id))
-        taken: list[int] = []
-        while left and len(taken) < budget:
-            neediest = min(left, key=lambda place: counts[context.pool[place].group])  # of equal groups the one of highest score
-            left.remove(neediest)
-            counts[context.pool[neediest].group] += 1
-            taken.append(neediest)
-        return Query(tuple(context.pool[place].id for place in taken), tuple(float(scores[place]) for place in taken), None)
+        return _group_by_group(scores, context, budget, context.value, lambda group, labels: -labels)
 
     return random()._replace(prepare=prepare, select=select)
+
+
+def worst_group(
+    *, by: Literal["entropy", "random"] = "entropy", bonus: float = 0.0, weight_source: WeightSource = "evaluation"
+) -> Strategy:
+    """Each time from the group that fares worst (Abernethy et al. 2022, arXiv 2006.06879; Shekhar et al. 2021, arXiv 2103.00755).
+
+    Args:
+      by: what orders the cases of that group.
+      bonus: Dice that a group's is lowered by over the square root of its labels, counting those of this query: few labels tell little. Without
+        it a whole query goes to one group, as far as there are cases of it.
+      weight_source: whose Dice says which group fares worst. One without any such case counts as the worst that has.
+    """
+    if bonus < 0:
+        raise ValueError(f"bonus is {bonus:g}; below zero the group with most labels would come first.")
+    inner = random() if by == "random" else by_statistic("entropy")
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> _Standing:
+        dice = _performance(labelled if weight_source == "labelled" else evaluation)
+        worst = min(dice.values(), default=0.0)
+        groups = sorted({unit.group for unit in context.pool} | set(dice))
+        return _Standing({group: dice.get(group, worst) for group in groups}, _counts(labelled))
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        standing: _Standing = context.value
+
+        def need(group: str, labels: int) -> float:
+            uncertain = bonus / np.sqrt(labels) if labels else np.inf if bonus else 0.0
+            return float(1.0 - standing.dice[group] + uncertain)
+
+        return _group_by_group(scores, context, budget, standing.labels, need)
+
+    def explain(statistics: Collected, context: Context) -> dict[str, Any]:
+        return {"group_dice": dict(context.value.dice)}
+
+    labelled, evaluation = _splits(weight_source)
+    return inner._replace(
+        needs=inner.needs._replace(labelled=labelled, evaluation=evaluation), prepare=prepare, select=select, explain=explain
+    )
+
+
+class _Standing(NamedTuple):
+    """How groups fare, and how many labels each has."""
+
+    dice: Mapping[str, float]
+    labels: Mapping[str, int]
+
+
+def _splits(weight_source: WeightSource) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Statistics that are needed of the labelled and of the evaluation cases."""
+    return (("overlap",), ()) if weight_source == "labelled" else ((), ("overlap",))
+
+
+def _performance(seen: Seen) -> Mapping[str, float]:
+    """Mean Dice of each group that has any case in which it is defined."""
+    dice = metrics.mean_foreground_dice(seen.statistics["overlap"])
+    return fairness.group_performance(dice, [case.group for case in seen.cases]).by_group
+
+
+def _counts(labelled: Seen) -> collections.Counter[str]:
+    return collections.Counter(case.group for case in labelled.cases)
+
+
+def _group_by_group(
+    scores: np.ndarray, context: Context, budget: int, labels: Mapping[str, int], need: Callable[[str, int], float]
+) -> Query:
+    """The case of highest score of the group in most need, again and again; of groups in equal need the one with the highest score.
+
+    Args:
+      scores: `[pool]`.
+      context: with the pool.
+      budget: of cases.
+      labels: how many each group has.
+      need: of a group with so many labels, those of this query included.
+    """
+    counts = collections.Counter(labels)
+    left = sorted(range(len(context.pool)), key=lambda place: (-scores[place], context.pool[place].id))
+    taken: list[int] = []
+    while left and len(taken) < budget:
+        neediest = max(left, key=lambda place: need(context.pool[place].group, counts[context.pool[place].group]))
+        left.remove(neediest)
+        counts[context.pool[neediest].group] += 1
+        taken.append(neediest)
+    return Query(tuple(context.pool[place].id for place in taken), tuple(float(scores[place]) for place in taken), None)

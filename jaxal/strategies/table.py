@@ -6,7 +6,13 @@ from jaxal.strategies import regions, values
 from jaxal.strategies.at_random import foreground_random, power_bald, power_entropy, random
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.diverse import badge, badge_of_images, coreset
-from jaxal.strategies.fair import stratified_random, weighted_entropy, weighted_entropy_unmasked, weighted_scaled_entropy
+from jaxal.strategies.fair import (
+    stratified_random,
+    weighted_entropy,
+    weighted_entropy_unmasked,
+    weighted_scaled_entropy,
+    worst_group,
+)
 from jaxal.strategies.informative import aeig, cfig, egl, eig, gradient_norm, mass, uig
 from jaxal.strategies.joint import batchbald
 from jaxal.strategies.uncertain import (
@@ -37,7 +43,7 @@ _OF_BOTH = _named(
 
 STRATEGIES: Table = {  # of segmentation
     **_named(random, stratified_random, foreground_random, masked_entropy, scaled_entropy),
-    **_named(weighted_entropy, weighted_entropy_unmasked, weighted_scaled_entropy),
+    **_named(weighted_entropy, weighted_entropy_unmasked, weighted_scaled_entropy, worst_group),
     **_OF_BOTH,
     "badge": badge,
 }

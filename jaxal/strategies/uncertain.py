@@ -37,6 +37,9 @@ SCALED: Mapping[str, str] = {"image": "scaled_entropy", "region": "scaled_region
 def scaled_entropy(*, over: Literal["image", "region"] = "image") -> Strategy:
     """Total entropy over the predicted structure's volume: a small structure drawn too large does not hide behind its size.
 
+    The whole image is the default because a network that draws a structure wrong is unsure beside the region that it drew, too: on the one cohort and seed
+    on which both were looked at first, the whole image's sum went along with the cases' Dice best (rank correlation -0.78 against -0.41).
+
     Args:
       over: entropy of the whole image, or of the region of interest alone.
     """

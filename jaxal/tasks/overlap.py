@@ -18,7 +18,7 @@ from jaxal.types import Seen
 
 def success(labelled: Seen) -> float | None:
     """Mean Dice of the cases that a network was trained on; None where there is no foreground to find, and none was found."""
-    dice = metrics.mean_foreground_dice(labelled.statistics["overlap"])
+    dice = each_dice(labelled)
     return None if np.isnan(dice).all() else float(np.mean(dice[~np.isnan(dice)]))
 
 
@@ -81,10 +81,20 @@ def _further(labelled: Seen, test: Seen, performance: fairness.GroupPerformance,
     }
 
 
+def each_dice(seen: Seen) -> np.ndarray:
+    """Mean Dice of each case over its structures, `[cases]`; NaN where it is undefined."""
+    return metrics.mean_foreground_dice(seen.statistics["overlap"])
+
+
+def sizes(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+    """Labelled elements that are predicted to be of any structure, and those that truly are, `[cases]` each."""
+    counts = metrics.foreground(seen.statistics["overlap"])
+    both = np.asarray(counts.true_positive, np.int64)
+    return both + np.asarray(counts.false_positive, np.int64), both + np.asarray(counts.false_negative, np.int64)
+
+
 def _dice(seen: Seen) -> fairness.GroupPerformance:
-    return fairness.group_performance(
-        metrics.mean_foreground_dice(seen.statistics["overlap"]), [case.group for case in seen.cases]
-    )
+    return fairness.group_performance(each_dice(seen), [case.group for case in seen.cases])
 
 
 def _pooled(seen: Seen) -> fairness.GroupPerformance:
@@ -115,7 +125,7 @@ def _dice_by_class(seen: Seen, classes: Sequence[str]) -> dict[str, float]:
 
 def _by_case(seen: Seen) -> dict[str, dict[str, Any]]:
     """Each case's group and Dice, None where it is undefined: what intervals over cases need."""
-    dice = metrics.mean_foreground_dice(seen.statistics["overlap"])
+    dice = each_dice(seen)
     return {
         case.id: {"group": case.group, "dice": None if np.isnan(value) else round(float(value), 6)}
         for case, value in zip(seen.cases, dice, strict=True)
@@ -272,6 +282,8 @@ DICE = Assessment(
     pictures="Above: outlines of the truth (green), where somebody gave it, and of the prediction when the case was chosen (red), in axial, coronal and "
     "sagittal slices, where most of them is seen; the patient's left is on the left. Below: how unsure the prediction was. Where a part of the case is "
     "asked for, the slices go through its middle, its box is yellow, and blue lines go around what the network is sure of.",
+    each=each_dice,
+    sizes=sizes,
 )
 
 # For plane images, where F1 of all pixels at once is what papers give.

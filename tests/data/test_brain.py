@@ -9,6 +9,7 @@ from scipy import ndimage
 from jaxal.data.scans.folder import FolderConfig, make_ready
 from jaxal.data.scans.prepare import load_case
 from jaxal.data.simulated import brain
+from jaxal.data.simulated.structures import STRUCTURES, caudate_label
 from jaxal.data.simulated.velocities import thinning_field
 
 CONFIG = brain.BrainConfig(cases=6, spacing_mm=4.0, bias="strong")
@@ -41,7 +42,7 @@ def test_the_label_is_one_left_caudate_of_plausible_size():
 
 def test_a_map_without_a_caudate_is_refused():
     with pytest.raises(ValueError, match="MNI152"):
-        brain.caudate_label(
+        caudate_label(
             np.zeros((91, 109, 91)), np.diag([2.0, 2.0, 2.0, 1.0]) + np.array([[0, 0, 0, v] for v in (-90, -126, -72, 0)])
         )
 
@@ -80,7 +81,8 @@ def test_the_bias_field_moves_the_caudate_as_one_and_keeps_volume():
     step = int(brain.FIELD_SPACING_MM / brain.TEMPLATE_SPACING_MM)
     inside = brain.load_template().label[::step, ::step, ::step] > 0.5
     moved = fields.bias[:, inside]
-    direction = brain.DIRECTION / np.linalg.norm(brain.DIRECTION)
+    direction = np.array(STRUCTURES["left_caudate"].direction)
+    direction = direction / np.linalg.norm(direction)
     assert (direction @ moved).mean() > 0.7
     divergence = sum(np.gradient(fields.bias[axis], brain.FIELD_SPACING_MM, axis=axis) for axis in range(3))
     assert np.abs(divergence[1:-1, 1:-1, 1:-1]).max() < 1e-4  # per mm; the field itself is about one
@@ -107,7 +109,8 @@ def test_only_group_b_is_biased_and_everything_else_is_shared(subjects):
             weak = brain.simulate(dataclasses.replace(CONFIG, bias="weak"), index)
             assert subject.bias_coefficient == pytest.approx(weak.bias_coefficient + 1.0, abs=1e-5)
             shift = centre(subject.label) - centre(unbiased.label)
-            direction = brain.DIRECTION / np.linalg.norm(brain.DIRECTION)
+            direction = np.array(STRUCTURES["left_caudate"].direction)
+            direction = direction / np.linalg.norm(direction)
             velocity = CONFIG.bias_mm * subject.bias_coefficient
             assert 0.4 * velocity - 2 < shift @ direction < velocity + 2  # the field is at rest, so what leaves it slows down
 
@@ -143,6 +146,29 @@ def test_a_thinning_field_points_inwards_and_is_at_most_one_long():
 
 def test_settings_of_displaced_cohorts_are_written_as_before():
     assert "thin_mm" not in CONFIG.described and "thin_mm" in dataclasses.replace(CONFIG, bias="thin_weak").described
+
+
+def test_the_right_putamen_is_one_body_of_plausible_size_on_the_other_side():
+    template = brain.load_template("right_putamen")
+    assert 3.5 < template.label.sum() / 1000 < 5.0  # cm³
+    assert ndimage.label(template.label)[1] == 1
+    x, y, z = np.array(ndimage.center_of_mass(template.label)) + template.origin_mm
+    assert 22 < x < 30 and -4 < y < 10 and -6 < z < 8
+    config = dataclasses.replace(CONFIG, structure="right_putamen", bias="thin_strong", spacing_mm=2.0)
+    thin, plain = brain.simulate(config, 1), brain.simulate(dataclasses.replace(config, bias="none"), 1)
+    assert thin.jacobian_min > 0.3 and np.count_nonzero(thin.label) < np.count_nonzero(plain.label)
+    edge = np.ones(config.shape, bool)
+    edge[1:-1, 1:-1, 1:-1] = False
+    assert not (plain.label.astype(bool) & edge).any()
+    assert config.described["structure"] == "right_putamen" and "structure" not in CONFIG.described
+
+
+def test_a_cohort_of_another_structure_says_so(tmp_path):
+    brain.write_cohort(dataclasses.replace(CONFIG, cases=2, structure="right_putamen"), tmp_path / "cohort")
+    ready = make_ready(tmp_path / "cohort", tmp_path / "prepared", FolderConfig(levels=3))
+    assert ready.dataset.classes == ("background", "right putamen")
+    origin = nibabel.load(ready.listing.cases[0].images[0]).affine[:3, 3]
+    np.testing.assert_array_equal(origin, [-36.0, -30.0, -18.0])
 
 
 def test_the_label_follows_the_image():

@@ -98,7 +98,7 @@ def test_statistics_that_are_not_finite_are_named_before_anything_is_drawn(bench
 
 def test_the_names_are_the_fields():
     both = "least_confidence margin entropy mc_entropy variation_ratio mean_std bald eig aeig uig cfig mass egl gradient_norm coreset power_entropy power_bald badge random"
-    scans = "stratified_random foreground_random masked_entropy scaled_entropy weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy"
+    scans = "stratified_random foreground_random masked_entropy scaled_entropy weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group"
     assert set(STRATEGIES) == {*both.split(), *scans.split()}
     assert set(CLASSIFICATION_STRATEGIES) == {*both.split(), "batchbald"}
 
@@ -109,7 +109,7 @@ def test_picks_are_distinct_from_the_pool_and_fill_the_budget(benches, task, nam
     query = bench.query(name)
     assert len(query.units) == len(set(query.units)) == BUDGET
     assert set(query.units) <= {case.id for case in bench.pool}
-    if name not in ("badge", "stratified_random", "batchbald"):  # whose choices are no ranking
+    if name not in ("badge", "stratified_random", "worst_group", "batchbald"):  # whose choices are no ranking
         assert list(query.scores) == sorted(query.scores, reverse=True)
     assert np.isfinite(query.scores).all()
     everything = bench.query(name, budget=100)

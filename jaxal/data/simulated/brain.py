@@ -13,9 +13,8 @@ label is warped by the very same map, so that segmentation can be studied. Depar
   large and is not unsure, so uncertainty alone passes the group over. It must stay mild: a field that shrinks the caudate much makes the group harder
   whatever is labelled, since small bodies score lower Dice, and no query could help.
 
-The template is the MNI152 T1 with its grey-matter map as nilearn ships them inside the package. The caudate label is cut from
-the grey-matter map by hand-made rules: it is good enough to simulate with, and no anatomical reference. How strong the biases
-of published studies were is not known; `strong` and `weak` are this project's own scale.
+The template is the MNI152 T1 with its grey-matter map as nilearn ships them inside the package; `structures.py` cuts the labels out of it. How strong
+the biases of published studies were is not known; `strong` and `weak` are this project's own scale.
 """
 
 import dataclasses
@@ -32,6 +31,7 @@ from jax.scipy.ndimage import map_coordinates
 from scipy import ndimage, stats
 
 from jaxal.data.scans.nifti import Volume, write_volume
+from jaxal.data.simulated.structures import STRUCTURES, StructureName
 from jaxal.data.simulated.velocities import (
     FIELD_SPACING_MM,
     SUBJECT_COMPONENTS,
@@ -48,7 +48,7 @@ Bias = Literal["strong", "weak", "thin_strong", "thin_weak", "none"]
 BIAS_MEAN = {"strong": 2.0, "weak": 1.0, "thin_strong": 2.0, "thin_weak": 1.0, "none": 0.0}
 GENERATOR = 1  # raised whenever the same configuration would make other cohorts
 GROUPS = ("A", "B")  # B is the group that the bias acts on
-BOX_ORIGIN_MM = np.array([-44.0, -30.0, -18.0])
+BOX_ORIGIN_MM = np.array(STRUCTURES["left_caudate"].box_origin_mm)
 BOX_SIZE_MM = np.array([80.0, 80.0, 64.0])
 MARGIN_MM = 24.0  # the fields reach this far beyond the box, so that nothing is sampled outside them
 SQUARINGS = 6
@@ -71,25 +71,34 @@ class BrainConfig:
       noise: standard deviation of the scanner noise as a share of the template's brightest tissue.
       shading: amplitude of the smooth multiplicative intensity field.
       seed: of the subjects. Cohorts that differ only in `bias` have the same subjects and the same noise.
+      structure: that is segmented, and that the bias acts on.
     """
 
     cases: int
     spacing_mm: float
     bias: Bias
     bias_mm: float = 7.5
-    thin_mm: float = 1.0
+    thin_mm: float = 1.2
     subject_mm: float = 3.0
     noise: float = 0.04
     shading: float = 0.15
     seed: int = 0
+    structure: StructureName = "left_caudate"
 
     @property
     def described(self) -> dict[str, Any]:
-        """Its settings, without that of the thinning where nothing is thinned, as they were written before there was one."""
+        """Its settings as they were written before there was thinning or another structure, where there is none."""
         settings = dataclasses.asdict(self)
         if not self.bias.startswith("thin"):
             del settings["thin_mm"]
+        if self.structure == "left_caudate":
+            del settings["structure"]
         return settings
+
+    @property
+    def box_origin_mm(self) -> np.ndarray:
+        """MNI coordinates of the first voxel."""
+        return np.array(STRUCTURES[self.structure].box_origin_mm)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -114,41 +123,17 @@ class Subject(NamedTuple):
     bias_coefficient: float
 
 
-def caudate_label(grey_matter: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Cuts an approximate left caudate out of a grey-matter map in MNI space.
-
-    Args:
-      grey_matter: probability of grey matter, `[x, y, z]`.
-      affine: voxel to MNI millimetres, axes parallel to the world's.
-
-    Returns:
-      Boolean mask of about 4.4 cm³ at 1 or 2 mm.
-    """
-    x, y, z = (
-        affine[axis, 3] + affine[axis, axis] * np.arange(size).reshape([-1 if a == axis else 1 for a in range(3)])
-        for axis, size in enumerate(grey_matter.shape)
-    )
-    body = (grey_matter > 0.5) & (x > -24) & (x < -4) & (y > -20) & (y < 26) & (z > -6) & (z < 28)
-    body = ndimage.binary_opening(body)
-    body &= ~((y < 0) & (z < 14) & (x > -14)) & ~((y < -2) & (z < 12))  # leaks into the thalamus
-    components, _ = ndimage.label(body)
-    seed = np.round(np.linalg.solve(affine, [-12.0, 14.0, 8.0, 1.0])[:3]).astype(int)
-    component = components[tuple(seed)]
-    if component == 0:
-        raise ValueError("The grey-matter map has no caudate at MNI (-12, 14, 8) mm; is it in MNI152 space?")
-    return components == component
-
-
 @functools.cache
-def load_template() -> Template:
-    """Reads the MNI152 T1 and grey-matter maps that nilearn ships and cuts the box, with its margin, out of them."""
+def load_template(name: StructureName = "left_caudate") -> Template:
+    """Reads the MNI152 T1 and grey-matter maps that nilearn ships and cuts a structure's box, with its margin, out of them."""
     from nilearn import datasets  # slow to import and needed only to simulate
 
     image = datasets.load_mni152_template(resolution=TEMPLATE_SPACING_MM)
     grey_matter = datasets.load_mni152_gm_template(resolution=TEMPLATE_SPACING_MM)
-    label = caudate_label(np.asarray(grey_matter.get_fdata()), grey_matter.affine)
+    structure = STRUCTURES[name]
+    label = structure.cut(np.asarray(grey_matter.get_fdata()), grey_matter.affine)
     intensities = np.asarray(image.get_fdata(), np.float32)
-    low_mm = BOX_ORIGIN_MM - MARGIN_MM
+    low_mm = np.array(structure.box_origin_mm) - MARGIN_MM
     first = np.round((low_mm - image.affine[:3, 3]) / TEMPLATE_SPACING_MM).astype(int)
     count = np.round((BOX_SIZE_MM + 2 * MARGIN_MM) / TEMPLATE_SPACING_MM).astype(int) + 1
     window = tuple(slice(start, start + size) for start, size in zip(first, count, strict=True))
@@ -193,19 +178,16 @@ class _Fields(NamedTuple):
     origin_mm: np.ndarray
 
 
-DIRECTION = np.array([-0.5, -0.35, 0.8])  # away from the ventricle, backwards and up
-
-
 @functools.cache
-def _fields() -> _Fields:
+def _fields(structure: StructureName = "left_caudate") -> _Fields:
     """Velocity bases on a coarse grid that covers the template's box; they are smooth, so a coarse grid loses nothing."""
-    template = load_template()
+    template, direction = load_template(structure), np.array(STRUCTURES[structure].direction)
     step = int(FIELD_SPACING_MM / TEMPLATE_SPACING_MM)
     near = ndimage.binary_dilation(template.label > 0.5, iterations=5)
     window = ndimage.gaussian_filter(near.astype(np.float32), 4.0)
     window = np.clip(window / 0.9, 0, 1)[::step, ::step, ::step]
     centre = np.array(ndimage.center_of_mass(template.label)) / step
-    bias = bias_field(window, DIRECTION / np.linalg.norm(DIRECTION), centre, FIELD_SPACING_MM)
+    bias = bias_field(window, direction / np.linalg.norm(direction), centre, FIELD_SPACING_MM)
     thinning = thinning_field(template.label)[:, ::step, ::step, ::step]
     return _Fields(subject_basis(window.shape), bias, thinning, template.origin_mm)
 
@@ -239,12 +221,10 @@ def truncated(rng: np.random.Generator, limit: float, count: int) -> np.ndarray:
 
 def simulate(config: BrainConfig, index: int) -> Subject:
     """Simulates one subject of a cohort; subject `index` is the same whatever the cohort's size or bias."""
-    draw = draw_subject(config, index)
+    draw, fields = draw_subject(config, index), _fields(config.structure)
     biased = index % len(GROUPS) == 1 and config.bias != "none"
     coefficient = BIAS_MEAN[config.bias] + draw.bias if biased else 0.0
-    strength_mm, field = (
-        (config.thin_mm, _fields().thinning) if config.bias.startswith("thin") else (config.bias_mm, _fields().bias)
-    )
+    strength_mm, field = (config.thin_mm, fields.thinning) if config.bias.startswith("thin") else (config.bias_mm, fields.bias)
     bias_velocity = -strength_mm * coefficient / FIELD_SPACING_MM * field
     velocities = np.stack([velocity_of(draw.subject, config.subject_mm), bias_velocity])
     (image, share), jacobian_min = warp_template(config, ("image", "label"), velocities)
@@ -276,8 +256,8 @@ def warp_template(config: BrainConfig, names: Sequence[str], velocities: np.ndar
       The volumes, `[names, *config.shape]`, and the smallest Jacobian determinant of the map; it folds where that is not positive.
     """
     smooth = max(0.0, config.spacing_mm / TEMPLATE_SPACING_MM - 1) * 0.4  # against aliasing in coarser grids
-    volumes = np.stack([_smoothed(name, smooth) for name in names])
-    first_mm = (BOX_ORIGIN_MM - load_template().origin_mm).astype(np.float32)
+    volumes = np.stack([_smoothed(config.structure, name, smooth) for name in names])
+    first_mm = (config.box_origin_mm - load_template(config.structure).origin_mm).astype(np.float32)
     warped, jacobian_min = warp(config.shape, volumes, velocities.astype(np.float32), first_mm, np.float32(config.spacing_mm))
     return np.asarray(warped), float(jacobian_min)
 
@@ -288,8 +268,8 @@ def scan_of(config: BrainConfig, draw: Draw, clean: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _smoothed(name: str, sigma: float) -> np.ndarray:
-    volume = getattr(load_template(), name)
+def _smoothed(structure: StructureName, name: str, sigma: float) -> np.ndarray:
+    volume = getattr(load_template(structure), name)
     return ndimage.gaussian_filter(volume, sigma) if sigma else volume
 
 
@@ -345,7 +325,7 @@ def write_cohort(config: BrainConfig, folder: Path, progress: Callable[[int, int
         (aside / "imagesTr").mkdir()
         (aside / "labelsTr").mkdir()
         affine = np.diag([*(config.spacing_mm,) * 3, 1.0])
-        affine[:3, 3] = BOX_ORIGIN_MM
+        affine[:3, 3] = config.box_origin_mm
         rows = ["participant_id\tgroup\tbias_coefficient\tjacobian_min"]
         for index in range(config.cases):
             subject = simulate(config, index)
@@ -362,10 +342,10 @@ def write_cohort(config: BrainConfig, folder: Path, progress: Callable[[int, int
                 progress(index + 1, config.cases)
         description = {
             "channel_names": {"0": "T1"},
-            "labels": {"background": 0, "left caudate": 1},
+            "labels": {"background": 0, STRUCTURES[config.structure].title: 1},
             "numTraining": config.cases,
             "file_ending": ".nii.gz",
-            "name": "simulated left caudate",
+            "name": f"simulated {STRUCTURES[config.structure].title}",
             "description": "Simulated from the MNI152 template; the label is approximate. " + json.dumps(config.described),
         }
         (aside / "dataset.json").write_text(json.dumps(description, indent=2) + "\n")

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import ndimage
 
 from jaxal.data.images.listing import Listed, Listing
-from jaxal.data.simulated.brain import caudate_label
 from jaxal.data.simulated.digits import FREQUENCIES
+from jaxal.data.simulated.structures import caudate_label
 
 CLASSES = ("white matter", "fluid", "cortex", "cerebellum", "caudate")
 

@@ -1,0 +1,82 @@
+"""Strategies that choose by group, from Dice and entropies made by hand."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxal.assessment.metrics import Overlap
+from jaxal.errors import UserError
+from jaxal.strategies.contract import Context, decide
+from jaxal.strategies.named import named_strategy
+from jaxal.strategies.table import STRATEGIES
+from jaxal.types import Case, Seen, Unit
+
+POOL = [Case(f"{group}{number}", group, None) for number in range(4) for group in "ABC"]
+ENTROPY = {"A": 0.9, "B": 0.5, "C": 0.1}  # those that fare worst are the surest
+
+
+def seen(dice):
+    """Cases of these groups with this Dice, which is a multiple of a tenth."""
+    cases = [Case(f"{group}seen{number}", group, None) for group, values in dice.items() for number in range(len(values))]
+    hits = np.array([10 * value for values in dice.values() for value in values])
+    counts = Overlap(*(np.stack([np.full(len(hits), 100.0), part], -1) for part in (hits, 10 - hits, 10 - hits)))
+    return Seen(cases, {"overlap": counts})
+
+
+LABELLED = seen({"A": [0.9] * 9, "B": [0.9] * 4, "C": [0.9]})
+EVALUATION = seen({"A": [0.9, 0.7], "B": [0.6], "C": [0.5]})
+
+
+def query(name, budget, labelled=LABELLED, evaluation=EVALUATION, pool=POOL):
+    strategy = named_strategy(name, STRATEGIES).strategy
+    entropy = np.array([ENTROPY[case.group] + 0.01 * int(case.id[1]) for case in pool])
+    context = Context(jax.random.key(0), [Unit(case) for case in pool])
+    return decide(strategy, context, None, {"entropy": entropy}, labelled, evaluation, budget)
+
+
+def test_a_whole_query_goes_to_the_group_that_fares_worst_and_then_to_the_next():
+    decision = query("worst_group", 6)
+    assert decision.query.units == ("C3", "C2", "C1", "C0", "B3", "B2")
+    assert decision.explanation == {"group_dice": pytest.approx({"A": 0.8, "B": 0.6, "C": 0.5})}
+
+
+def test_a_bonus_for_few_labels_is_spent_as_labels_come():
+    """1 - D + c/√n with c = 0.3: A 0.3, B 0.55, C 0.8; then C 0.712, 0.673, 0.65 and, all taken, B."""
+    assert query("worst_group,bonus=0.3", 5).query.units == ("C3", "C2", "C1", "C0", "B3")
+    # With c = 6 and two labels each: A 4.44, B 4.64, C 4.74; with three A 3.66, B 3.86, C 3.96.
+    even = seen({"A": [0.9] * 2, "B": [0.9] * 2, "C": [0.9] * 2})
+    assert query("worst_group,bonus=6", 5, labelled=even).query.units == ("C3", "B3", "A3", "C2", "B2")
+
+
+def test_a_group_without_labels_comes_first_where_labels_count():
+    without = seen({"A": [0.9], "C": [0.9]})
+    assert query("worst_group,bonus=0.01", 3, labelled=without).query.units == ("B3", "C3", "C2")
+    assert query("worst_group", 3, labelled=without).query.units == ("C3", "C2", "C1")
+
+
+def test_a_group_that_nobody_knows_counts_as_the_worst_that_is_known():
+    unknown = seen({"A": [0.9], "B": [0.6]})
+    assert query("worst_group", 5, evaluation=unknown).query.units == ("B3", "B2", "B1", "B0", "C3")
+    nothing = seen({"A": [], "B": [], "C": []})
+    assert query("worst_group", 3, evaluation=nothing).query.units == query("entropy", 3).query.units
+
+
+def test_the_labelled_cases_can_say_who_fares_worst():
+    labelled = seen({"A": [0.5], "B": [0.9], "C": [0.9]})
+    assert query("worst_group,weight_source=labelled", 2, labelled=labelled).query.units == ("A3", "A2")
+
+
+def test_within_the_worst_group_it_may_draw():
+    decision = query("worst_group,by=random", 4)
+    chances = dict(zip([case.id for case in POOL], query("random", 4).scores, strict=True))
+    assert list(decision.query.units) == sorted((f"C{number}" for number in range(4)), key=lambda id_: -chances[id_])
+
+
+def test_of_one_group_the_order_is_that_within_it():
+    pool = [case for case in POOL if case.group == "B"]
+    assert query("worst_group", 3, pool=pool).query.units == ("B3", "B2", "B1")
+
+
+def test_a_negative_bonus_is_refused():
+    with pytest.raises(UserError, match="bonus is -1; below zero"):
+        named_strategy("worst_group,bonus=-1", STRATEGIES)
