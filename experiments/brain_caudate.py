@@ -60,6 +60,7 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:
+    arguments = scans.with_fairness(arguments)
     if revisit.is_asked_for(arguments):
         arguments = revisit.with_options_of_run(arguments)
     name = arguments.data.resolve().name if arguments.data else arguments.preset
@@ -101,6 +102,7 @@ def read_data(arguments: Arguments, preset: Preset, display: terminal.Display) -
     )
     ready = scans.read_folder(folder, arguments.prepared / folder.resolve().name, whole, display)
     dataset = ready.dataset
+    scans.check_groups(arguments, dataset)
     if arguments.data:
         identity = {"group_column": ready.group_column, "fingerprint": ready.fingerprint}
     return ready, {**identity, "cases": len(dataset.cases), "shape": list(dataset.shape), "classes": list(dataset.classes)}

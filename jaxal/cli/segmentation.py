@@ -70,6 +70,7 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:
+    arguments = scans.with_fairness(arguments)
     if revisit.is_asked_for(arguments):
         arguments = revisit.with_options_of_run(arguments)
     if arguments.data is None:
@@ -96,6 +97,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         arguments.patch_voxels or size.patch_voxels,
     )
     ready = scans.read_folder(arguments.data, arguments.prepared / arguments.data.resolve().name, config, display)
+    scans.check_groups(arguments, ready.dataset)
     preset = scans.choose_sizes(arguments, _preset(size, ready))
     identity = {
         "group_column": ready.group_column,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxal.files import write_text
-from jaxal.report import asked, calibration, charts, lead, level_tables, results, uncertainty, ways
+from jaxal.report import asked, calibration, charts, closable, lead, level_tables, overlooked, results, uncertainty, ways
 from jaxal.report.cases import Pictures
 from jaxal.report.comparison import Comparison, compare_runs
 from jaxal.report.looks import document
@@ -42,7 +42,9 @@ def _sentences(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Seque
         lines, measures = uncertainty.last_lines(runs)
         return html.escape(uncertainty.sentence(lines, measures[0]))
     first = lead.sentence(runs, comparison, queries, unfinished)
-    return html.escape(f"{first} {lead.groups_sentence(comparison)}".strip())
+    found = overlooked.overlooked(runs, comparison.assessment)
+    warning = overlooked.sentence(found) if found and any(one.verdict == "overlooks" for one in found.standings) else ""
+    return html.escape(" ".join(filter(None, [first, lead.groups_sentence(comparison), warning])))
 
 
 def _trained_on_all(runs: Sequence[RunOnDisk]) -> bool:
@@ -76,6 +78,8 @@ def _section(runs: Sequence[RunOnDisk], comparison: Comparison, queries: Sequenc
             f"<h2>{html.escape(comparison.setting)}</h2>",
             next_cases if shown_first else "",
             results.comparison_section(comparison),
+            closable.section(runs, assessment),
+            overlooked.section(runs, assessment),
             level_tables.section(comparison),
             results.by_round(runs, assessment, budget),
             results.by_class(runs, assessment),

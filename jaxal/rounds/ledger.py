@@ -99,6 +99,7 @@ _SOMETIMES: _Form = {
     "test": {},
     "strategy": {},
     "queried_by_group": {},
+    "ranking": {},
     "queried_by_class": {},
     "labelled_by_class": {},
     "labelled_elements": int,

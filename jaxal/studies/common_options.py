@@ -106,6 +106,7 @@ NOT_OF_THE_RUN = (
     "rounds",
     "seeds",
     "full",
+    "fairness",
     "out",
     "save_every",
     "fresh",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from jaxal import claims, hosts
 from jaxal.files import write_text
-from jaxal.report import curves, page, terminal
+from jaxal.report import closable, curves, overlooked, page, terminal
 from jaxal.report.comparison import compare_folder
 from jaxal.report.levels import LEVELS
 from jaxal.rounds.ledger import FULL, read_runs
@@ -22,6 +22,7 @@ from jaxal.studies.common_options import NOT_OF_THE_RUN, Sizes, StudyArguments, 
 from jaxal.studies.configuration import set_aside, settle_config
 from jaxal.studies.progress import note_runs
 from jaxal.studies.workers import CLAIMS, SUMMARISED, Piece, Work, is_summarised, shared
+from jaxal.tasks.table import kind_of
 
 
 class Source(NamedTuple):
@@ -46,6 +47,8 @@ def finish(out: Path, display: terminal.Display, levels: Sequence[float] = LEVEL
     """Writes what a folder of runs comes to, and says where it lies; `levels` are of the main measure, to be reached."""
     comparisons = compare_folder(out, levels)
     display.comparison(comparisons)
+    for setting, told in fairness_in_words(out).items():
+        display.note(f"{setting}: {told}")
     display.note(f"  summary  {terminal.write_summary(out)}")
     display.note(f"  compared {terminal.write_comparison(out, comparisons)}")
     display.note(f"  levels   {terminal.write_levels(out, comparisons)}")
@@ -53,6 +56,19 @@ def finish(out: Path, display: terminal.Display, levels: Sequence[float] = LEVEL
     for setting in sorted({run.setting for run in read_runs(out)}):
         if path := curves.plot_learning_curves(out, setting):
             display.note(f"  curves   {path}")
+
+
+def fairness_in_words(out: Path) -> dict[str, str]:
+    """By setting, how much of the gap between groups each strategy closes, and whom it overlooks; nothing where there are no groups."""
+    runs, told = read_runs(out), {}
+    for setting in sorted({run.setting for run in runs}):
+        of_setting = [run for run in runs if run.setting == setting]
+        assessment = kind_of(of_setting[0].rounds).assessment
+        closed, found = closable.closable(of_setting, assessment), overlooked.overlooked(of_setting, assessment)
+        sentences = [closable.sentence(closed, assessment.title) if closed else "", overlooked.sentence(found) if found else ""]
+        if text := " ".join(filter(None, sentences)):
+            told[setting] = text
+    return told
 
 
 def run(

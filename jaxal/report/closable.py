@@ -1,0 +1,175 @@
+"""How much of the gap between groups that labels can close each strategy closes, and at whose cost.
+
+What entropy leaves, less what a network trained on the whole pool leaves, is the closable gap; no query can close the rest. A strategy's share of
+it is a ratio of means over seeds, and is told only where the closable gap can itself be told from zero.
+"""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxal.assessment.intervals import Estimate, student_mean
+from jaxal.report.results import strategy_head
+from jaxal.report.tables import Cell, Head, meanings, number, table
+from jaxal.rounds.ledger import FULL, RunOnDisk
+from jaxal.task_kind import Assessment
+
+BASE = "entropy"  # what others are measured against
+
+
+class Closed(NamedTuple):
+    """What one strategy makes of the gap after its last round, over seeds.
+
+    Attributes:
+      strategy: its name.
+      gap: sum over groups of the distance from the overall measure; with two groups the distance between them.
+      difference: from `BASE`'s gap, seed by seed.
+      less: by what share of `BASE`'s gap it is smaller, a ratio of means.
+      share: of the closable gap that is closed, a ratio of means; NaN where there is none beyond doubt.
+      by_group: each group's main measure less that under `BASE`, seed by seed.
+    """
+
+    strategy: str
+    gap: Estimate
+    difference: Estimate
+    less: float
+    share: float
+    by_group: Mapping[str, Estimate]
+
+
+class Closable(NamedTuple):
+    """What can be closed in one setting, and who closes it.
+
+    Attributes:
+      gap: `BASE`'s less that of the whole pool, seed by seed.
+      floor: of the whole pool.
+      closed: by strategy, `BASE` among them.
+      labelled: cases after the last round that all have.
+      seeds: that all have.
+    """
+
+    gap: Estimate
+    floor: Estimate
+    closed: tuple[Closed, ...]
+    labelled: int
+    seeds: tuple[int, ...]
+
+
+def closable(runs: Sequence[RunOnDisk], assessment: Assessment) -> Closable | None:
+    """What the ledgers of one setting tell; None without groups, `BASE`, the whole pool, or seeds that all of them have."""
+    by_name: dict[str, dict[int, RunOnDisk]] = {}
+    for run in runs:
+        by_name.setdefault(run.strategy, {})[run.seed] = run
+    if BASE not in by_name or FULL not in by_name or len(by_name) < 3:
+        return None
+    seeds = sorted(set.intersection(*map(set, by_name.values())))
+    if not seeds or not all(
+        "disparity" in run.rounds[-1] and len(run.rounds[-1][assessment.key]["by_group"]) > 1 for run in runs
+    ):
+        return None
+    curves = {name: [of_seeds[seed] for seed in seeds] for name, of_seeds in by_name.items() if name != FULL}
+    last = min(len(run.rounds) for of_seeds in curves.values() for run in of_seeds) - 1
+    gaps = {name: np.array([run.rounds[last]["disparity"] for run in of_seeds]) for name, of_seeds in curves.items()}
+    floor = np.array([by_name[FULL][seed].rounds[-1]["disparity"] for seed in seeds])
+    gap = student_mean(gaps[BASE] - floor)
+
+    def levels(name: str, group: str) -> np.ndarray:
+        return np.array([run.rounds[last][assessment.key]["by_group"].get(group, np.nan) for run in curves[name]])
+
+    groups = sorted(curves[BASE][0].rounds[last][assessment.key]["by_group"])
+    closed = [
+        Closed(
+            name,
+            student_mean(gaps[name]),
+            student_mean(gaps[name] - gaps[BASE]),
+            1.0 - float(gaps[name].mean() / gaps[BASE].mean()) if gaps[BASE].mean() > 0 else np.nan,
+            float((gaps[BASE] - gaps[name]).mean() / gap.value) if gap.low > 0 else np.nan,
+            {group: student_mean(levels(name, group) - levels(BASE, group)) for group in groups},
+        )
+        for name in sorted(curves, key=lambda name: gaps[name].mean())
+    ]
+    return Closable(gap, student_mean(floor), tuple(closed), curves[BASE][0].rounds[last]["labelled"], tuple(seeds))
+
+
+def sentence(found: Closable, title: str) -> str:
+    """Who closes most, and at whose cost, as plain text; `title` is of the main measure."""
+    if np.isnan(found.gap.low):
+        return f"{len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'} cannot tell what labels could close: three or more are needed."
+    can = (
+        f"Of the gap that {BASE} leaves, {number(found.gap.value, 3)} [{number(found.gap.low, 3)}, {number(found.gap.high, 3)}] could be closed by labels: "
+        f"with the whole pool labelled {number(found.floor.value, 3)} remain."
+    )
+    if not found.gap.low > 0:
+        return f"{can} That cannot be told from nothing, so no strategy can be said to close it."
+    best = min((one for one in found.closed if one.strategy != BASE), key=lambda one: one.gap.value)
+    return (
+        f"{can} {best.strategy} closes {100 * best.share:.0f} % of that ({100 * best.less:.0f} % less disparity than {BASE}, a difference of "
+        f"{_signed(best.difference)}). {_at_whose_cost(best, title)}"
+    )
+
+
+def _at_whose_cost(best: Closed, title: str) -> str:
+    """Whether groups gain, or the better-served one is brought down."""
+    gains = [group for group, one in best.by_group.items() if one.low > 0]
+    losses = [group for group, one in best.by_group.items() if one.high < 0]
+    told = [f"group {group} {_signed(one)}" for group, one in best.by_group.items()]
+    if losses and gains:
+        verdict = "Part of it is levelling down"
+    elif losses:
+        verdict = "It is levelling down"
+    elif gains:
+        verdict = "Nobody loses beyond doubt"
+    else:
+        verdict = "No group gains or loses beyond doubt"
+    return f"{verdict}: {title} of {', '.join(told)}."
+
+
+def _signed(estimate: Estimate) -> str:
+    interval = f" [{number(estimate.low, 3, True)}, {number(estimate.high, 3, True)}]" if not np.isnan(estimate.low) else ""
+    return f"{number(estimate.value, 3, True)}{interval}"
+
+
+def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
+    """The table of one setting; nothing where it cannot be told."""
+    found = closable(runs, assessment)
+    if found is None:
+        return ""
+    groups = list(found.closed[0].by_group)
+    heads = [
+        Head("gap Δ", "sum over groups of the distance from the overall measure; with two groups the gap between them"),
+        Head(f"from {BASE}", "seed by seed; below zero the gap is smaller"),
+        Head(f"% less than {BASE}", "ratio of means over seeds"),
+        Head("% of the closable", f"what is closed of {BASE}'s gap less the whole pool's, ratio of means over seeds"),
+        *(Head(f"{assessment.title} {group} from {BASE}", "seed by seed: who gains and who loses") for group in groups),
+    ]
+    lines = []
+    for one in found.closed:
+        own = one.strategy == BASE
+        cells = [
+            _cell(one.gap),
+            Cell(0.0, "–") if own else _cell(one.difference, lower_is_better=True),
+            *(_percent(0.0 if own else value) for value in (one.less, one.share)),
+            *(Cell(0.0, "–") if own else _cell(change, lower_is_better=False) for change in one.by_group.values()),
+        ]
+        lines.append((strategy_head(one.strategy), cells))
+    about = f"After {found.labelled} labelled cases, over the {len(found.seeds)} seeds that all strategies have; below means 95 % intervals (Student's t)."
+    return (
+        f"<section><h3>How much of the closable gap is closed?</h3><p>{html.escape(sentence(found, assessment.title))}</p><p>{about}</p>"
+        f"{table('Closable gap', 'strategy', heads, lines)}{meanings(heads)}</section>"
+    )
+
+
+def _percent(share: float) -> Cell:
+    return Cell(share, "–" if np.isnan(share) else f"{100 * share:.0f}\u00a0%".replace("-", "−"))
+
+
+def _cell(estimate: Estimate, lower_is_better: bool | None = None) -> Cell:
+    signed = lower_is_better is not None
+    if np.isnan(estimate.low):
+        return Cell(estimate.value, number(estimate.value, 3, signed))
+    small = f"{number(estimate.low, 3, signed)}\u00a0to {number(estimate.high, 3, signed)}"
+    told = signed and (estimate.low > 0 or estimate.high < 0)
+    kind = ("better" if (estimate.value < 0) == lower_is_better else "worse") if told else ""
+    return Cell(estimate.value, number(estimate.value, 3, signed), (small,), kind)
