@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import information
+from jaxal.assessment import fairness, metrics
 from jaxal.scoring.statistics import EvaluationSample, Regions
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
 from jaxal.strategies.uncertain import by_statistic
@@ -38,6 +39,7 @@ def aeig(
     step: information.Step = "sgd",
     method: Method = "exact",
     renormalise: bool = False,
+    group_gamma: float = 0.0,
 ) -> Strategy:
     """Adapted expected information gain: labels weigh by probability and by frequency in the evaluation set (Mehta et al. 2022, arXiv 2208.00974).
 
@@ -47,8 +49,13 @@ def aeig(
       step: `sgd`, or `sign` for the first step of a fresh Adam.
       method: `exact`, or `linear`, the first order in the rate.
       renormalise: divide the labels' weights by their sum; the paper does not.
+      group_gamma: exponent of the group weights (`weighted_entropy`'s, from the evaluation set) by which evaluation cases of label maps count, so that what
+        would help a badly served group counts more; 0 counts all alike, as the paper does.
     """
-    return _information_gain("aeig", step_rate, step, method, renormalise)
+    if group_gamma < 0:
+        raise ValueError(f"group_gamma is {group_gamma:g}; below zero the worst-served group would count least.")
+    gain = _information_gain("aeig", step_rate, step, method, renormalise)
+    return _with_group_weights(gain, group_gamma) if group_gamma else gain
 
 
 def uig(*, step_rate: StepRate = "training", step: information.Step = "sgd", method: Method = "exact") -> Strategy:
@@ -132,12 +139,31 @@ def _information_gain(
     return Strategy(needs, score, reference_of, explain=explain)
 
 
-def reference_of(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> information.Reference:
-    """The evaluation set as information gain is measured on it."""
+def _with_group_weights(strategy: Strategy, gamma: float) -> Strategy:
+    """Information gain on an evaluation set whose cases count by how badly their group fares; of one group it is the same."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> information.Reference:
+        dice = metrics.mean_foreground_dice(evaluation.statistics["overlap"])
+        groups = [case.group for case in evaluation.cases]
+        weights = fairness.group_weights(fairness.group_performance(dice, groups).by_group, sorted(set(groups)), gamma)
+        return reference_of(context, head, labelled, evaluation, np.array([weights[group] for group in groups], np.float32))
+
+    needs = strategy.needs._replace(evaluation=(*strategy.needs.evaluation, "overlap"))
+    return strategy._replace(needs=needs, prepare=prepare)
+
+
+def reference_of(
+    context: Context, head: Head, labelled: Seen, evaluation: Seen, weights: np.ndarray | None = None
+) -> information.Reference:
+    """The evaluation set as information gain is measured on it; `weights` say how much each case counts, `[cases]`, all alike when left out."""
     sample: EvaluationSample = evaluation.statistics["evaluation_sample"]
     features = np.moveaxis(np.asarray(sample.features), 0, 1).reshape(sample.features.shape[1], -1)
-    counts = sample.class_counts.sum(0).astype(np.float32)
-    return information.make_reference(jnp.asarray(features), *head, jnp.asarray(sample.weights.reshape(-1)), jnp.asarray(counts))
+    of_elements, counts = np.asarray(sample.weights), np.asarray(sample.class_counts, np.float64)
+    if weights is not None:
+        of_elements, counts = of_elements * weights[:, None], counts * weights[:, None]
+    return information.make_reference(
+        jnp.asarray(features), *head, jnp.asarray(of_elements.reshape(-1)), jnp.asarray(counts.sum(0), jnp.float32)
+    )
 
 
 def _mean_over_regions(values: Array | np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from jaxal.strategies.fair import (
 )
 from jaxal.strategies.informative import aeig, cfig, egl, eig, gradient_norm, mass, uig
 from jaxal.strategies.joint import batchbald
+from jaxal.strategies.targeted import flqmi
 from jaxal.strategies.uncertain import (
     bald,
     entropy,
@@ -46,6 +47,7 @@ STRATEGIES: Table = {  # of segmentation
     **_named(weighted_entropy, weighted_entropy_unmasked, weighted_scaled_entropy, worst_group),
     **_OF_BOTH,
     "badge": badge,
+    "flqmi": flqmi,
 }
 
 CLASSIFICATION_STRATEGIES: Table = {

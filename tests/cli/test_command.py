@@ -36,7 +36,7 @@ def test_a_run_leaves_what_it_promises(run_folder):
     for record in records:
         assert {"round", "labelled", "queried", "scores", "dice", "disparity", "essp", "nll", "ece", "seconds"} <= record.keys()
         assert record["dice"].keys() >= {"overall", "by_group"}
-        assert record["seconds"].keys() == {"train", "score", "select", "evaluate"}
+        assert record["seconds"].keys() == {"train", "score", "select", "evaluate", "rank"}
         assert len(record["queried"]) == len(record["scores"])
         gap = abs(record["dice"]["by_group"]["A"] - record["dice"]["by_group"]["B"])
         assert record["disparity"] == pytest.approx(gap)

@@ -31,7 +31,7 @@ from jaxal.types import Seen, Unit
 
 KEY = jax.random.key(3)
 BUDGET = 3
-SEES_FEATURES = ("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset")
+SEES_FEATURES = ("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset", "flqmi")
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
 AT_RANDOM = ("random", "stratified_random")  # know the names of the pool and nothing else of it
 LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
@@ -98,7 +98,7 @@ def test_statistics_that_are_not_finite_are_named_before_anything_is_drawn(bench
 
 def test_the_names_are_the_fields():
     both = "least_confidence margin entropy mc_entropy variation_ratio mean_std bald eig aeig uig cfig mass egl gradient_norm coreset power_entropy power_bald badge random"
-    scans = "stratified_random foreground_random masked_entropy scaled_entropy weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group"
+    scans = "stratified_random foreground_random masked_entropy scaled_entropy weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group flqmi"
     assert set(STRATEGIES) == {*both.split(), *scans.split()}
     assert set(CLASSIFICATION_STRATEGIES) == {*both.split(), "batchbald"}
 
@@ -109,7 +109,7 @@ def test_picks_are_distinct_from_the_pool_and_fill_the_budget(benches, task, nam
     query = bench.query(name)
     assert len(query.units) == len(set(query.units)) == BUDGET
     assert set(query.units) <= {case.id for case in bench.pool}
-    if name not in ("badge", "stratified_random", "worst_group", "batchbald"):  # whose choices are no ranking
+    if name not in ("badge", "stratified_random", "worst_group", "batchbald", "flqmi"):  # whose choices are no ranking
         assert list(query.scores) == sorted(query.scores, reverse=True)
     assert np.isfinite(query.scores).all()
     everything = bench.query(name, budget=100)
@@ -328,7 +328,7 @@ def test_the_rate_of_the_step_is_the_trainings_unless_given(bench):
     [
         ("weighted-entropy", "no strategy 'weighted-entropy'. Did you mean weighted_entropy?"),
         ("zzz", "There are random, stratified_random"),
-        ("aeig,gama=3", "no option 'gama'. It has step_rate, step, method, renormalise."),
+        ("aeig,gama=3", "no option 'gama'. It has step_rate, step, method, renormalise, group_gamma."),
         ("entropy,gamma=3", "no option 'gamma'. It has none."),
         ("weighted_entropy,gamma=much", "gamma is 'much'; it takes a number"),
         ("weighted_entropy,gamma=nan", "gamma is 'nan'"),
