@@ -3,9 +3,10 @@
     python -m benchmarks.fairness --out benchmarks/results/fairness-cpu.json
     python -m benchmarks.fairness --quick
 
-Three measurements. A pass over a pool with three networks of twenty dropout samples each, before the last layer, takes turns with plain forwards of one
+Four measurements. A pass over a pool with three networks of twenty dropout samples each, before the last layer, takes turns with plain forwards of one
 network over the same cases, read in the same way; a ratio of 3 is that of three forwards. The counts behind 41 thresholds of three nested regions of a
-case of 155 x 240 x 240 are timed alone. And a training step of GroupDRO takes turns with one of empirical risk.
+case of 155 x 240 x 240 are timed alone. A training step of GroupDRO takes turns with one of empirical risk. And a pass
+over a pool with every form of entropy, plain, around the structure and over its volume, takes turns with one of plain entropy.
 """
 
 import argparse
@@ -57,6 +58,21 @@ def measure_ensemble(folder: Path, sizes: Sizes, turns: int) -> dict[str, Any]:
         "pass_over_forward": ratio(seconds["pass"], seconds["forward"]),
         "forward_seconds_per_case": median(seconds["forward"]) / len(cases),
     }
+
+
+def measure_entropies(folder: Path, sizes: Sizes, turns: int) -> dict[str, Any]:
+    """All forms of entropy in one pass over plain entropy's."""
+    bench = make_bench(folder, sizes)
+    members, cases = MembersConfig(), bench.dataset.cases[:16]
+    passes = {
+        "all": ["entropy", "masked_entropy", "scaled_entropy", "scaled_region_entropy"],
+        "entropy": ["entropy"],
+    }
+    run = {name: Pass(bench.kind, bench.model, names, members, 1, StatisticsConfig()) for name, names in passes.items()}
+    seconds = interleaved(
+        {name: functools.partial(pass_, bench.params, key(), cases, bench.load) for name, pass_ in run.items()}, turns
+    )
+    return {"what": "pass of all entropies over one of entropy", "all_over_entropy": ratio(seconds["all"], seconds["entropy"])}
 
 
 def _forwards(bench: Bench, cases) -> list[Any]:
@@ -145,6 +161,7 @@ def main() -> None:
         network = resnet(ResNetConfig(architecture="small", width=16, groups=4, entry="narrow"))
         volumes = [bench.load(case) for case in bench.dataset.cases[:4]]
         rows = [
+            measure_entropies(Path(name) / "pool", sizes, turns),
             measure_ensemble(Path(name) / "pool", sizes, turns),
             measure_curves((31, 48, 48) if options.quick else (155, 240, 240), turns),
             measure_step("U-Net of volumes", SEGMENTATION, bench.model, volumes, 4 * turns),
