@@ -1,3 +1,6 @@
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
@@ -66,3 +69,12 @@ def test_a_broken_network_is_not_scored_as_a_sure_one():
         foreground[broken] = np.nan
         mask = interest(foreground, (4, 8), at_least=16)
         assert np.isnan(aggregate.masked_mean(jnp.asarray(foreground.reshape(-1)), jnp.asarray(mask.reshape(-1))))
+
+
+def test_no_volume_is_sorted_for_its_region_of_interest():
+    """The compiler would, were the last of the largest values sliced off; it takes sixty times as long as to find them."""
+    shape = (16, 16, 8)
+    elements = int(np.prod(shape))
+    run = jax.jit(functools.partial(aggregate.region_of_interest, shape=shape))
+    compiled = run.lower(jnp.full((2, elements), 0.5), jnp.ones(elements, bool)).compile().as_text()
+    assert " sort(" not in compiled and "TopK" in compiled
