@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxal.rounds.ledger import Ledger
+from jaxal.rounds.ledger import FULL, Ledger, read_runs
 from jaxal.rounds.pictures import _write_picture
 from jaxal.tasks.pictures import draw_case
 from jaxal.types import Example
@@ -77,3 +77,39 @@ def write_pictures(folder, ids, rng):
         example = Example(image, label, np.ones(label.shape, bool), np.ones(label.shape, bool))
         chance = np.clip(0.8 * np.roll(label, 1, 0) + 0.05, 0, 1)
         _write_picture(folder / f"{id_}.webp", draw_case(example, np.stack([1 - chance, chance])))
+
+
+THIN = {
+    "entropy": (0.3, 0.08, 0.92, 1.4, None),
+    "random": (0.5, 0.06, 0.92, 1.3, None),
+    "weighted_scaled_entropy": (0.8, 0.03, 0.91, 1.1, 1.5),
+}
+SPREAD = (-0.02, 0.0, 0.01, 0.01)  # of seeds around a mean
+
+
+def write_rankings(folder, strategies, rounds=2, seeds=4, part="test", floor=0.02, setting="thin-imbalanced"):
+    """`strategies` by name: chance that B comes first, gap and Dice of A after the last round, B's drawn size, and B's weight."""
+    rng = np.random.default_rng(0)
+    for name, (chance, gap, level, size, weight) in {**strategies, FULL: (0.5, floor, 0.94, 1.05, None)}.items():
+        for seed in range(seeds):
+            for number in range(1 if name == FULL else rounds):
+                last = number == rounds - 1 or name == FULL
+                line = record(number, 8 + 4 * number, 0.8, rng, ["x", "y", "z"])
+                b_gap = (gap if last else 0.1) + 0.2 * SPREAD[seed]
+                line["dice"]["by_group"] = {"A": level, "B": level - b_gap}
+                line["dice"]["overall"], line["disparity"] = level - b_gap / 2, b_gap
+                line["queried_by_group"] = {"A": 1, "B": 2}
+                line["group_weights"] = {"A": 1.0, "B": weight} if weight else {}
+                ahead = chance + SPREAD[seed] + (0.05 if number else -0.05 if rounds > 1 else 0)
+                known = {
+                    "cases": {"A": 6, "B": 6},
+                    "outranks": {"A": 1 - ahead, "B": ahead},
+                    "correlation": 0.5 - ahead,
+                    "correlation_by_group": {"A": None, "B": 0.1},
+                    "volume_ratio": {"A": 1.0 + SPREAD[seed], "B": size + SPREAD[seed]},
+                }
+                line["ranking"] = {"pool": {"outranks": {"A": 0.4, "B": 0.6}}, part: known}
+                if not line["group_weights"]:
+                    del line["group_weights"]
+                Ledger(folder / setting / name / f"seed-{seed}" / "rounds.jsonl").append(line)
+    return read_runs(folder)

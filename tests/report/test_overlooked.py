@@ -2,52 +2,15 @@
 
 import numpy as np
 import pytest
-from ledgers import record
+from ledgers import SPREAD, THIN, record, write_rankings
 
 from jaxal.report import closable, overlooked, page
 from jaxal.rounds.ledger import FULL, Ledger, read_runs
 from jaxal.tasks.overlap import DICE
 
-SPREAD = (-0.02, 0.0, 0.01, 0.01)  # of seeds around a mean
-
-
-def write(folder, strategies, rounds=2, seeds=4, part="test", floor=0.02, setting="thin-imbalanced"):
-    """`strategies` by name: chance that B comes first, gap and Dice of A after the last round, B's drawn size, and B's weight."""
-    rng = np.random.default_rng(0)
-    for name, (chance, gap, level, size, weight) in {**strategies, FULL: (0.5, floor, 0.94, 1.05, None)}.items():
-        for seed in range(seeds):
-            for number in range(1 if name == FULL else rounds):
-                last = number == rounds - 1 or name == FULL
-                line = record(number, 8 + 4 * number, 0.8, rng, ["x", "y", "z"])
-                b_gap = (gap if last else 0.1) + 0.2 * SPREAD[seed]
-                line["dice"]["by_group"] = {"A": level, "B": level - b_gap}
-                line["dice"]["overall"], line["disparity"] = level - b_gap / 2, b_gap
-                line["queried_by_group"] = {"A": 1, "B": 2}
-                line["group_weights"] = {"A": 1.0, "B": weight} if weight else {}
-                ahead = chance + SPREAD[seed] + (0.05 if number else -0.05 if rounds > 1 else 0)
-                known = {
-                    "cases": {"A": 6, "B": 6},
-                    "outranks": {"A": 1 - ahead, "B": ahead},
-                    "correlation": 0.5 - ahead,
-                    "correlation_by_group": {"A": None, "B": 0.1},
-                    "volume_ratio": {"A": 1.0 + SPREAD[seed], "B": size + SPREAD[seed]},
-                }
-                line["ranking"] = {"pool": {"outranks": {"A": 0.4, "B": 0.6}}, part: known}
-                if not line["group_weights"]:
-                    del line["group_weights"]
-                Ledger(folder / setting / name / f"seed-{seed}" / "rounds.jsonl").append(line)
-    return read_runs(folder)
-
-
-THIN = {
-    "entropy": (0.3, 0.08, 0.92, 1.4, None),
-    "random": (0.5, 0.06, 0.92, 1.3, None),
-    "weighted_scaled_entropy": (0.8, 0.03, 0.91, 1.1, 1.5),
-}
-
 
 def test_a_strategy_is_told_to_overlook_or_to_find_the_group_that_fares_worst(tmp_path):
-    found = overlooked.overlooked(write(tmp_path, THIN), DICE)
+    found = overlooked.overlooked(write_rankings(tmp_path, THIN), DICE)
     assert (found.group, found.others, found.part, found.share, found.seeds) == ("B", ("A",), "test", 0.5, 4)
     assert found.gap == pytest.approx(0.1)
     assert {one.strategy: one.verdict for one in found.standings} == {
@@ -65,7 +28,7 @@ def test_a_strategy_is_told_to_overlook_or_to_find_the_group_that_fares_worst(tm
 
 
 def test_the_words_name_who_is_overlooked_why_and_who_finds_it(tmp_path):
-    text = overlooked.sentence(overlooked.overlooked(write(tmp_path, THIN), DICE))
+    text = overlooked.sentence(overlooked.overlooked(write_rankings(tmp_path, THIN), DICE))
     assert text == (
         "entropy overlooks group B, which fares worst: a case of it comes before one of another group with a chance of 0.30, where a half would be "
         "even-handed. The networks draw its structures 1.40 times as large as they are and do not doubt it, so uncertainty does not point there. "
@@ -75,23 +38,23 @@ def test_the_words_name_who_is_overlooked_why_and_who_finds_it(tmp_path):
 
 def test_a_structure_of_the_right_size_is_no_reason(tmp_path):
     right = {name: (*values[:3], 1.05, values[4]) for name, values in THIN.items()}
-    assert "draw its structures" not in overlooked.sentence(overlooked.overlooked(write(tmp_path, right), DICE))
+    assert "draw its structures" not in overlooked.sentence(overlooked.overlooked(write_rankings(tmp_path, right), DICE))
 
 
 def test_two_seeds_tell_nothing(tmp_path):
-    runs = write(tmp_path, THIN, seeds=2)
+    runs = write_rankings(tmp_path, THIN, seeds=2)
     text = overlooked.sentence(overlooked.overlooked(runs, DICE))
     assert text == "Group B fares worst. Whether a strategy overlooks it is not known: three seeds or more are needed to tell."
     assert "2 seeds cannot tell" in closable.sentence(closable.closable(runs, DICE), "Dice")
 
 
 def test_groups_that_fare_alike_cannot_be_overlooked(tmp_path):
-    runs = write(tmp_path, {"entropy": (0.3, 0.001, 0.9, 1.0, None)}, rounds=1)
+    runs = write_rankings(tmp_path, {"entropy": (0.3, 0.001, 0.9, 1.0, None)}, rounds=1)
     assert overlooked.sentence(overlooked.overlooked(runs, DICE)).startswith("All groups fare alike (0.001 apart")
 
 
 def test_without_test_cases_the_evaluation_set_speaks(tmp_path):
-    found = overlooked.overlooked(write(tmp_path, THIN, part="evaluation"), DICE)
+    found = overlooked.overlooked(write_rankings(tmp_path, THIN, part="evaluation"), DICE)
     assert found.part == "evaluation" and found.standings[0].verdict == "overlooks"
     assert "Scores of evaluation cases" in overlooked.section(read_runs(tmp_path), DICE)
 
@@ -102,7 +65,7 @@ def test_ledgers_of_older_versions_tell_nothing(tmp_path):
 
 
 def test_the_share_of_the_closable_gap_is_a_ratio_of_means(tmp_path):
-    found = closable.closable(write(tmp_path, THIN), DICE)
+    found = closable.closable(write_rankings(tmp_path, THIN), DICE)
     by_name = {one.strategy: one for one in found.closed}
     assert [one.strategy for one in found.closed] == ["weighted_scaled_entropy", "random", "entropy"]
     assert (found.labelled, found.seeds, found.floor.value) == (12, (0, 1, 2, 3), pytest.approx(0.02))
@@ -115,7 +78,7 @@ def test_the_share_of_the_closable_gap_is_a_ratio_of_means(tmp_path):
 
 def uneven(folder, levels):
     """As `THIN`, with gaps of entropy and Dice of A under the best strategy by seed."""
-    runs = write(folder, THIN)
+    runs = write_rankings(folder, THIN)
     for run in runs:
         last = run.rounds[-1]
         if run.strategy == "entropy":
@@ -141,7 +104,7 @@ def test_the_words_say_at_whose_cost(tmp_path, levels, verdict):
 
 
 def test_nothing_is_closed_of_a_gap_that_cannot_be_told_from_none(tmp_path):
-    runs = write(tmp_path, THIN, floor=0.08)
+    runs = write_rankings(tmp_path, THIN, floor=0.08)
     for run in runs:
         run.rounds[-1]["disparity"] += 0.01 * (run.seed - 1.5) * (run.strategy == "entropy")
     found = closable.closable(runs, DICE)
@@ -151,12 +114,12 @@ def test_nothing_is_closed_of_a_gap_that_cannot_be_told_from_none(tmp_path):
 
 @pytest.mark.parametrize("missing", ["entropy", FULL])
 def test_without_entropy_or_the_whole_pool_there_is_no_closable_gap(tmp_path, missing):
-    runs = [run for run in write(tmp_path, THIN) if run.strategy != missing]
+    runs = [run for run in write_rankings(tmp_path, THIN) if run.strategy != missing]
     assert closable.closable(runs, DICE) is None and closable.section(runs, DICE) == ""
 
 
 def test_the_page_warns_first_and_shows_both_sections(tmp_path):
-    write(tmp_path, THIN)
+    write_rankings(tmp_path, THIN)
     text = page.write_report(tmp_path).read_text()
     lead = text[text.index('class="lead"') : text.index("</p>", text.index('class="lead"'))]
     assert "entropy overlooks group B" in lead
