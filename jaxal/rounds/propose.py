@@ -155,7 +155,7 @@ def _ranking(
     context, head = _context(run, state), scoring_model(run).head(params[0])
 
     def scores_of(cases: Sequence[Case]) -> np.ndarray:
-        pool = [Unit(case) for case in cases]
+        pool = [Unit(case._replace(label=None)) for case in cases]  # as strategies see the pool
         statistics = run_pass(passes.pool, weights, state.key, cases, run.task.load, run.watcher, "ranking")
         return score_pool(run.strategy, context._replace(pool=pool), head, statistics, looks.labelled, looks.evaluation)[0]
 

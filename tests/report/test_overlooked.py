@@ -103,6 +103,12 @@ def test_the_words_say_at_whose_cost(tmp_path, levels, verdict):
     assert verdict in text
 
 
+def test_shares_are_ratios_of_means_and_no_means_of_ratios(tmp_path):
+    """Entropy's gaps are 0.065 to 0.095 with a mean of 0.08, as `THIN` has it; the mean of the seeds' ratios would be 0.827."""
+    found = closable.closable(uneven(tmp_path, [0.0] * 4), DICE)
+    assert found.closed[0].share == pytest.approx(0.05 / 0.06) and found.closed[0].less == pytest.approx(0.05 / 0.08)
+
+
 def test_nothing_is_closed_of_a_gap_that_cannot_be_told_from_none(tmp_path):
     runs = write_rankings(tmp_path, THIN, floor=0.08)
     for run in runs:

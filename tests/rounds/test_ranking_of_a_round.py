@@ -59,6 +59,13 @@ def test_of_one_group_there_is_nothing_to_tell(tmp_path, task):  # noqa: F811
     assert "ranking" not in line
 
 
+def test_weights_of_groups_count_where_the_truth_is_known_as_in_the_pool(tmp_path, task):  # noqa: F811
+    """To a high power they decide alone, so every case of the group with the larger one comes first."""
+    (line,) = run(tmp_path, task, "weighted_scaled_entropy,gamma=400,weight_source=evaluation", ONE)
+    first = max(line["group_weights"], key=line["group_weights"].get)
+    assert [line["ranking"][part]["outranks"][first] for part in ("pool", "test", "evaluation")] == [1.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize("strategy", ["random", "coreset", "aeig", "badge", "worst_group"])
 def test_every_kind_of_strategy_can_be_asked(tmp_path, task, strategy):  # noqa: F811
     (line,) = run(tmp_path, task, strategy, ONE)

@@ -43,6 +43,9 @@ def test_a_whole_query_goes_to_the_group_that_fares_worst_and_then_to_the_next()
 def test_a_bonus_for_few_labels_is_spent_as_labels_come():
     """1 - D + c/√n with c = 0.3: A 0.3, B 0.55, C 0.8; then C 0.712, 0.673, 0.65 and, all taken, B."""
     assert query("worst_group,bonus=0.3", 5).query.units == ("C3", "C2", "C1", "C0", "B3")
+    # With c = 1 A has 0.2 + 1/√4 = 0.7, B 0.4 + 1/√16 = 0.65, and C 0.5 + 1/√100 = 0.6.
+    many = seen({"A": [0.9] * 4, "B": [0.9] * 16, "C": [0.9] * 100})
+    assert query("worst_group,bonus=1", 1, labelled=many).query.units == ("A3",)
     # With c = 6 and two labels each: A 4.44, B 4.64, C 4.74; with three A 3.66, B 3.86, C 3.96.
     even = seen({"A": [0.9] * 2, "B": [0.9] * 2, "C": [0.9] * 2})
     assert query("worst_group,bonus=6", 5, labelled=even).query.units == ("C3", "B3", "A3", "C2", "B2")

@@ -24,11 +24,15 @@ def evaluation(groups, dice, **statistics):
     return Seen([Case(f"e{number}", group, None) for number, group in enumerate(groups)], {"overlap": counts, **statistics})
 
 
-def query(name, embedding, seen, budget=2):
+def decision(name, embedding, seen, budget=2):
     pool = [Case(f"p{number}", "", None) for number in range(len(embedding))]
     context = Context(jax.random.key(0), [Unit(case) for case in pool])
     statistics = {"embedding": np.array(embedding, np.float32)}
-    return decide(named_strategy(name, STRATEGIES).strategy, context, HEAD, statistics, Seen((), {}), seen, budget).query
+    return decide(named_strategy(name, STRATEGIES).strategy, context, HEAD, statistics, Seen((), {}), seen, budget)
+
+
+def query(name, embedding, seen, budget=2):
+    return decision(name, embedding, seen, budget).query
 
 
 SOUGHT = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], np.float32)  # whose mean is zero
@@ -42,6 +46,15 @@ def test_cases_like_the_evaluation_case_that_fares_worst_come_first():
     assert found.units[0] == "p2"
     # Alone of the query set it counts 4, the mean of the errors being a quarter of its own: 4 cos for being alike, and once more for eta.
     assert found.scores[0] == pytest.approx(2 * 4 * 1.0 / np.hypot(0.1, 1.0), rel=1e-5)
+
+
+def test_a_cases_score_is_what_it_would_add_alone():
+    seen = evaluation("AAAA", [0.8, 1.0, 0.2, 1.0], embedding=SOUGHT)
+    alone = [query("flqmi,eta=0.5", [row], seen, budget=1).scores[0] for row in POOL]
+    np.testing.assert_allclose(decision("flqmi,eta=0.5", POOL, seen).scores, alone, rtol=1e-5)
+    assert alone[2] == pytest.approx(
+        (4 * 0.8 * 1 + 4 * 0.2 * 0.1) / np.hypot(0.1, 1) + 0.5 * 4 * 0.8 / np.hypot(0.1, 1), rel=1e-5
+    )
 
 
 def test_without_errors_all_evaluation_cases_count_alike():
