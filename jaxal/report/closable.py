@@ -97,15 +97,14 @@ def sentence(found: Closable, title: str) -> str:
     """Who closes most, and at whose cost, as plain text; `title` is of the main measure."""
     if np.isnan(found.gap.low):
         return f"{len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'} cannot tell what labels could close: three or more are needed."
-    can = (
-        f"Of the gap that {BASE} leaves, {number(found.gap.value, 3)} [{number(found.gap.low, 3)}, {number(found.gap.high, 3)}] could be closed by labels: "
-        f"with the whole pool labelled {number(found.floor.value, 3)} remain."
-    )
+    of_base = next(one for one in found.closed if one.strategy == BASE)
+    leaves = f"{BASE} leaves a gap of {number(of_base.gap.value, 3)} between groups, training on the whole pool {number(found.floor.value, 3)}"
+    difference = f"{number(found.gap.value, 3)} [{number(found.gap.low, 3)}, {number(found.gap.high, 3)}]"
     if not found.gap.low > 0:
-        return f"{can} That cannot be told from nothing, so no strategy can be said to close it."
+        return f"{leaves}. The difference, {difference}, cannot be told from nothing, so no strategy can be said to close it."
     best = min((one for one in found.closed if one.strategy != BASE), key=lambda one: one.gap.value)
     return (
-        f"{can} {best.strategy} closes {100 * best.share:.0f} % of that ({100 * best.less:.0f} % less disparity than {BASE}, a difference of "
+        f"{leaves}, so labels could close {difference}. {best.strategy} closes {100 * best.share:.0f} % of that ({100 * best.less:.0f} % less disparity than {BASE}, a difference of "
         f"{_signed(best.difference)}). {_at_whose_cost(best, title)}"
     )
 
