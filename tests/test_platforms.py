@@ -217,6 +217,9 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "acquisition/selection.py k_means_plus_plus_of_gradients": lambda: iter(
         [of(selection.k_means_plus_plus_of_gradients, KEY, POINTS, reals(30, 3), THERE, budget=3)]
     ),
+    "acquisition/selection.py most_mutual_information": lambda: iter(
+        [of(selection.most_mutual_information, reals(30, 4), THERE, budget=3, eta=jnp.float32(1.0))]
+    ),
     "acquisition/selection.py _member_entropy": lambda: iter([of(selection._member_entropy, reals(30, 5, 3))]),
     "acquisition/selection.py _joint_entropy": lambda: iter(
         [of(selection._joint_entropy, reals(9, 5), reals(9), reals(30, 5, 3))]

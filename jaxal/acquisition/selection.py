@@ -124,6 +124,18 @@ def squared_distance_to_nearest(embeddings: Array, others: Array) -> Array:
     return jax.lax.scan(closer, jnp.full(len(embeddings), jnp.inf, embeddings.dtype), others)[0]
 
 
+def cosines(points: Array, others: Array) -> Array:
+    """Cosine of the angle between each point and each of others, `[points, dimensions]` and `[others, dimensions]` to `[points, others]`; zero of a
+    vector without length.
+    """
+
+    def unit(rows: Array) -> Array:
+        length = jnp.linalg.norm(rows, axis=-1, keepdims=True)
+        return rows / jnp.where(length > 0, length, 1.0)
+
+    return jnp.matmul(unit(points), unit(others).T, precision="highest")
+
+
 @functools.partial(jax.jit, static_argnames="budget")
 def most_mutual_information(similarity: Array, available: Array, budget: int, eta: float = 1.0) -> tuple[Array, Array]:
     """Points that together are most like those of a query set: greedy by the facility-location mutual information FLQMI (Kothawade et al. 2021,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxal.assessment.intervals import Estimate, student_mean
-from jaxal.report.results import strategy_head
+from jaxal.report.results import FEW_GROUPS, strategy_head
 from jaxal.report.tables import Cell, Head, meanings, number, table
 from jaxal.rounds.ledger import FULL, RunOnDisk
 from jaxal.task_kind import Assessment
@@ -113,7 +113,8 @@ def _at_whose_cost(best: Closed, title: str) -> str:
     """Whether groups gain, or the better-served one is brought down."""
     gains = [group for group, one in best.by_group.items() if one.low > 0]
     losses = [group for group, one in best.by_group.items() if one.high < 0]
-    told = [f"group {group} {_signed(one)}" for group, one in best.by_group.items()]
+    changed = [group for group in best.by_group if len(best.by_group) <= FEW_GROUPS or group in (*gains, *losses)]
+    told = [f"group {group} {_signed(best.by_group[group])}" for group in changed]
     if losses and gains:
         verdict = "Part of it is levelling down"
     elif losses:
@@ -122,7 +123,7 @@ def _at_whose_cost(best: Closed, title: str) -> str:
         verdict = "Nobody loses beyond doubt"
     else:
         verdict = "No group gains or loses beyond doubt"
-    return f"{verdict}: {title} of {', '.join(told)}."
+    return f"{verdict}: {title} of {', '.join(told)}." if told else f"{verdict}."
 
 
 def _signed(estimate: Estimate) -> str:
@@ -136,12 +137,13 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
     if found is None:
         return ""
     groups = list(found.closed[0].by_group)
+    shown = groups if len(groups) <= FEW_GROUPS else []  # of many the difference from entropy's table has each
     heads = [
         Head("gap Δ", "sum over groups of the distance from the overall measure; with two groups the gap between them"),
         Head(f"from {BASE}", "seed by seed; below zero the gap is smaller"),
         Head(f"% less than {BASE}", "ratio of means over seeds"),
         Head("% of the closable", f"what is closed of {BASE}'s gap less the whole pool's, ratio of means over seeds"),
-        *(Head(f"{assessment.title} {group} from {BASE}", "seed by seed: who gains and who loses") for group in groups),
+        *(Head(f"{assessment.title} {group} from {BASE}", "seed by seed: who gains and who loses") for group in shown),
     ]
     lines = []
     for one in found.closed:
@@ -150,7 +152,7 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
             _cell(one.gap),
             Cell(0.0, "–") if own else _cell(one.difference, lower_is_better=True),
             *(_percent(0.0 if own else value) for value in (one.less, one.share)),
-            *(Cell(0.0, "–") if own else _cell(change, lower_is_better=False) for change in one.by_group.values()),
+            *(Cell(0.0, "–") if own else _cell(one.by_group[group], lower_is_better=False) for group in shown),
         ]
         lines.append((strategy_head(one.strategy), cells))
     about = f"After {found.labelled} labelled cases, over the {len(found.seeds)} seeds that all strategies have; below means 95 % intervals (Student's t)."

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxal.assessment.intervals import FEWEST, Estimate, student_mean
 from jaxal.report.charts import GREY, chart
-from jaxal.report.results import strategy_head
+from jaxal.report.results import FEW_GROUPS, strategy_head
 from jaxal.report.tables import Cell, Head, meanings, number, table
 from jaxal.rounds.ledger import FULL, RunOnDisk
 from jaxal.task_kind import Assessment
@@ -197,8 +197,10 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
 
 
 def _columns(found: Overlooked) -> tuple[list[str], bool]:
-    """Groups whose sizes are known, and whether any strategy weighs groups."""
+    """Groups whose sizes are shown, of many the one that fares worst, and whether any strategy weighs groups."""
     groups = sorted({group for one in found.standings for group in one.sizes})
+    if len(groups) > FEW_GROUPS:  # which the table has room for
+        groups = [found.group] if found.group in groups else []
     return groups, any(one.weight.cases for one in found.standings)
 
 

@@ -230,7 +230,7 @@ def _check_query(query: Query, pool: Mapping[str, Unit], budget: int, cost_at_mo
         raise UserError(f"The strategy chose {twice!r} twice.")
     if strange := sorted(set(units) - pool.keys()):
         raise UserError(f"The strategy chose {strange[0]!r}, which is not in the pool.")
-    cost = cost_of(pool[unit] for unit in units)
+    cost = cost_of([pool[unit] for unit in units])
     if cost_at_most is not None and cost > cost_at_most:
         raise UserError(f"The strategy chose units that cost {cost:g}; the budget is {cost_at_most:g}.")
     if len(units) > budget or len(query.scores) != len(units):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxal.acquisition.selection import Query, most_mutual_information
+from jaxal.acquisition.selection import Query, cosines, most_mutual_information
 from jaxal.assessment import metrics
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
 from jaxal.strategies.rows import by_id, chosen, filled
@@ -37,8 +37,7 @@ def flqmi(*, eta: float = 1.0, weights: Literal["error", "none"] = "error") -> S
     def similarity(embedding: np.ndarray, context: Context) -> np.ndarray:
         sought, errors = context.value
         centre = sought.mean(0)
-        cosine = _unit(embedding - centre) @ _unit(sought - centre).T
-        return np.maximum(cosine, 0.0) * errors
+        return np.maximum(np.asarray(cosines(jnp.asarray(embedding - centre), jnp.asarray(sought - centre))), 0.0) * errors
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         alike = similarity(statistics["embedding"], context)
@@ -50,9 +49,3 @@ def flqmi(*, eta: float = 1.0, weights: Literal["error", "none"] = "error") -> S
         return chosen(context, order, *most_mutual_information(points, available, min(budget, len(order)), jnp.float32(eta)))
 
     return Strategy(Needs(pool=("embedding",), evaluation=("embedding", "overlap")), score, prepare, select)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length one; zero where there is none."""
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.where(length > 0, length, 1.0)
