@@ -82,7 +82,10 @@ def stratified_random() -> Strategy:
 
 
 def worst_group(
-    *, by: Literal["entropy", "random"] = "entropy", bonus: float = 0.0, weight_source: WeightSource = "evaluation"
+    *,
+    by: Literal["entropy", "scaled_entropy", "random"] = "entropy",
+    bonus: float = 0.0,
+    weight_source: WeightSource = "evaluation",
 ) -> Strategy:
     """Each time from the group that fares worst (Abernethy et al. 2022, arXiv 2006.06879; Shekhar et al. 2021, arXiv 2103.00755).
 
@@ -94,7 +97,7 @@ def worst_group(
     """
     if bonus < 0:
         raise ValueError(f"bonus is {bonus:g}; below zero the group with most labels would come first.")
-    inner = random() if by == "random" else by_statistic("entropy")
+    inner = random() if by == "random" else by_statistic(by)
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> _Standing:
         dice = _performance(labelled if weight_source == "labelled" else evaluation)

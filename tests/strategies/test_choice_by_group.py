@@ -31,7 +31,8 @@ def query(name, budget, labelled=LABELLED, evaluation=EVALUATION, pool=POOL):
     strategy = named_strategy(name, STRATEGIES).strategy
     entropy = np.array([ENTROPY[case.group] + 0.01 * int(case.id[1]) for case in pool])
     context = Context(jax.random.key(0), [Unit(case) for case in pool])
-    return decide(strategy, context, None, {"entropy": entropy}, labelled, evaluation, budget)
+    statistics = {"entropy": entropy, "scaled_entropy": -entropy}
+    return decide(strategy, context, None, statistics, labelled, evaluation, budget)
 
 
 def test_a_whole_query_goes_to_the_group_that_fares_worst_and_then_to_the_next():
@@ -67,6 +68,10 @@ def test_a_group_that_nobody_knows_counts_as_the_worst_that_is_known():
 def test_the_labelled_cases_can_say_who_fares_worst():
     labelled = seen({"A": [0.5], "B": [0.9], "C": [0.9]})
     assert query("worst_group,weight_source=labelled", 2, labelled=labelled).query.units == ("A3", "A2")
+
+
+def test_within_the_worst_group_another_score_may_order():
+    assert query("worst_group,by=scaled_entropy", 3).query.units == ("C0", "C1", "C2")
 
 
 def test_within_the_worst_group_it_may_draw():
