@@ -40,6 +40,7 @@ from jaxal.data.simulated.structures import StructureName
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash
 from jaxal.studies import common_options, revisit, scans, study
+from jaxal.studies.fairness_option import check_groups, with_fairness
 from jaxal.studies.presets import PRESETS, Preset
 from jaxal.studies.workers import Progress, made_once
 
@@ -68,7 +69,7 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:
-    arguments = scans.with_fairness(arguments)
+    arguments = with_fairness(arguments)
     if revisit.is_asked_for(arguments):
         arguments = revisit.with_options_of_run(arguments)
     name = arguments.data.resolve().name if arguments.data else arguments.preset
@@ -110,7 +111,7 @@ def read_data(arguments: Arguments, preset: Preset, display: terminal.Display) -
     )
     ready = scans.read_folder(folder, arguments.prepared / folder.resolve().name, whole, display)
     dataset = ready.dataset
-    scans.check_groups(arguments, dataset)
+    check_groups(arguments, dataset.groups)
     if arguments.data:
         identity = {"group_column": ready.group_column, "fingerprint": ready.fingerprint}
     return ready, {**identity, "cases": len(dataset.cases), "shape": list(dataset.shape), "classes": list(dataset.classes)}

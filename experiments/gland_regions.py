@@ -22,6 +22,7 @@ from jaxal.data.simulated import glands
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash
 from jaxal.studies import common_options, masks, option_types, revisit
+from jaxal.studies.fairness_option import with_fairness
 from jaxal.studies.masks import PRESETS
 from jaxal.studies.workers import Progress, made_once
 
@@ -49,6 +50,7 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:
+    arguments = with_fairness(arguments)
     if revisit.is_asked_for(arguments):
         arguments = revisit.with_options_of_run(arguments)
     name = arguments.data.resolve().name if arguments.data else f"{arguments.preset}-{arguments.unit}"

@@ -16,6 +16,7 @@ from jaxal.cli import command
 from jaxal.errors import UserError
 from jaxal.report import terminal
 from jaxal.studies import common_options, masks, revisit
+from jaxal.studies.fairness_option import with_fairness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,7 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:
+    arguments = with_fairness(arguments)
     if revisit.is_asked_for(arguments):
         arguments = revisit.with_options_of_run(arguments)
     if arguments.data is None:

@@ -34,6 +34,7 @@ from jaxal.rounds.setup import Task
 from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies.named import named_strategy
 from jaxal.studies import common_options, option_types, revisit, scans, study
+from jaxal.studies.fairness_option import check_groups, with_fairness
 from jaxal.studies.presets import OWN_SCANS, OwnScans, Preset
 from jaxal.training.trainer import Interrupted, Trainer
 from jaxal.training.weighting import Weighting
@@ -70,7 +71,7 @@ def main(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:
-    arguments = scans.with_fairness(arguments)
+    arguments = with_fairness(arguments)
     if revisit.is_asked_for(arguments):
         arguments = revisit.with_options_of_run(arguments)
     if arguments.data is None:
@@ -97,7 +98,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
         arguments.patch_voxels or size.patch_voxels,
     )
     ready = scans.read_folder(arguments.data, arguments.prepared / arguments.data.resolve().name, config, display)
-    scans.check_groups(arguments, ready.dataset)
+    check_groups(arguments, ready.dataset.groups)
     preset = scans.choose_sizes(arguments, _preset(size, ready))
     identity = {
         "group_column": ready.group_column,

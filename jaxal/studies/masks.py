@@ -28,6 +28,7 @@ from jaxal.rounds.setup import Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.studies import common_options, option_types, revisit, study, units
+from jaxal.studies.fairness_option import FairnessOption, check_groups
 from jaxal.studies.workers import alone
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION, IMAGE_SEGMENTATION_OF_PARTS
@@ -84,7 +85,7 @@ PRESETS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskArguments(units.UnitOptions, common_options.StudyArguments):
+class MaskArguments(units.UnitOptions, FairnessOption, common_options.StudyArguments):
     """Options of studies on images with masks."""
 
     data: option_types.Place = None
@@ -232,6 +233,7 @@ def run(
     """Runs a study on images with masks, or looks at one of its runs again; returns the exit status."""
     preset = choose_sizes(arguments, preset)
     images = read_images(listing, arguments.prepared / out.name, preset, display)
+    check_groups(arguments, images.dataset.groups)
     if len(images.empty) == len(images.dataset.cases):
         raise UserError(
             f"{listing.layout}: the masks of all {len(images.empty)} images hold no object, so there is nothing to learn. Look at the values in the "

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import tyro
@@ -18,14 +18,14 @@ from jaxal.errors import UserError
 from jaxal.networks.unet import Dropout, UNetConfig, unet
 from jaxal.networks.windows import windowed
 from jaxal.report import terminal
-from jaxal.report.comparison import FEWEST_SEEDS
 from jaxal.rounds.identity import decisive
 from jaxal.rounds.passes import stoppable
 from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.protocol import Shares, first_query
 from jaxal.rounds.setup import Task
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.studies import common_options, option_types, revisit, study, units
+from jaxal.studies import common_options, option_types, study, units
+from jaxal.studies.fairness_option import FairnessOption
 from jaxal.studies.presets import Preset
 from jaxal.studies.workers import alone
 from jaxal.task_kind import TaskKind
@@ -37,12 +37,8 @@ FOREGROUND_SHARE = 1 / 3  # of patches that are drawn around the structure, as i
 SCARCE_SHARE = 0.1  # of the initial set, for the group that is short when it is imbalanced
 
 
-# Those that answer the question of fairness: what asks for nothing, what may overlook a group, and what mends it, one step at a time.
-FAIRNESS = ("random", "entropy", "weighted_entropy", "scaled_entropy", "weighted_scaled_entropy")
-
-
 @dataclasses.dataclass(frozen=True)
-class ScanArguments(units.UnitOptions, common_options.StudyArguments):
+class ScanArguments(units.UnitOptions, FairnessOption, common_options.StudyArguments):
     """Options of studies on scans."""
 
     initial: Literal["balanced", "imbalanced"] = "imbalanced"
@@ -58,10 +54,6 @@ class ScanArguments(units.UnitOptions, common_options.StudyArguments):
     """Fixed evaluation and test sets, or as `jaxal ask` goes with readers: a first query at random, which has the evaluation set, and a share
     of every query at random. Then all cases are in the pool, and networks are measured on all of it."""
 
-    fairness: bool = False
-    """Is entropy unfair to a group of patients here, and what mends it? In place of --strategy random, entropy and its weighted and scaled forms, with
-    three seeds or more and training on everything."""
-
     @property
     def kind(self) -> TaskKind:
         return SEGMENTATION_OF_PARTS if self.of_parts else SEGMENTATION
@@ -69,33 +61,6 @@ class ScanArguments(units.UnitOptions, common_options.StudyArguments):
     @property
     def shares(self) -> Shares | None:
         return Shares() if self.protocol == "project" else None
-
-
-A = TypeVar("A", bound=ScanArguments)
-
-
-def with_fairness(arguments: A) -> A:
-    """What `--fairness` stands for; a run that is looked at again keeps to the strategies that are named.
-
-    Raises:
-      UserError: parts of cases are asked for, which no strategy weighs by groups.
-    """
-    if not arguments.fairness or revisit.is_asked_for(arguments):
-        return arguments
-    if arguments.of_parts:
-        raise UserError("--fairness compares strategies that ask for whole cases; leave --unit out.")
-    return dataclasses.replace(arguments, strategy=FAIRNESS, seeds=max(arguments.seeds, FEWEST_SEEDS), full=True)
-
-
-def check_groups(arguments: ScanArguments, dataset: Dataset) -> None:
-    """Refuses the question of fairness where there are no groups to tell apart.
-
-    Raises:
-      UserError: all cases are of one group.
-    """
-    if arguments.fairness and len(dataset.groups) < 2:
-        where = f"all cases are of the group {dataset.groups[0]!r}" if dataset.groups[0] else "no case has a group"
-        raise UserError(f"--fairness compares groups of patients, but {where}. Name a column with --group-column.")
 
 
 def choose_sizes(arguments: ScanArguments, preset: Preset) -> Preset:

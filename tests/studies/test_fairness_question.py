@@ -7,39 +7,37 @@ import pytest
 from ledgers import THIN, write_rankings
 
 from jaxal.cli import segmentation
-from jaxal.data.cases import Dataset
 from jaxal.errors import UserError
-from jaxal.studies import scans, study
-from jaxal.types import Case
+from jaxal.studies import study
+from jaxal.studies.fairness_option import check_groups, with_fairness
 
 ASKED = segmentation.Arguments(data=Path("scans"), fairness=True)
 
 
 def test_it_stands_for_entropy_and_what_mends_it_over_three_seeds_or_more():
-    arguments = scans.with_fairness(ASKED)
+    arguments = with_fairness(ASKED)
     assert arguments.strategy == ("random", "entropy", "weighted_entropy", "scaled_entropy", "weighted_scaled_entropy")
     assert (arguments.seeds, arguments.full) == (3, True)
-    assert scans.with_fairness(dataclasses.replace(ASKED, seeds=5)).seeds == 5
+    assert with_fairness(dataclasses.replace(ASKED, seeds=5)).seeds == 5
     plain = segmentation.Arguments(data=Path("scans"))
-    assert scans.with_fairness(plain) is plain
+    assert with_fairness(plain) is plain
 
 
 def test_a_run_that_is_looked_at_again_keeps_to_the_strategies_that_are_named():
     arguments = dataclasses.replace(ASKED, score_only=Path("run"), strategy=("bald",))
-    assert scans.with_fairness(arguments).strategy == ("bald",)
+    assert with_fairness(arguments).strategy == ("bald",)
 
 
 def test_parts_of_cases_are_refused():
     with pytest.raises(UserError, match="whole cases; leave --unit out"):
-        scans.with_fairness(dataclasses.replace(ASKED, unit="box"))
+        with_fairness(dataclasses.replace(ASKED, unit="box"))
 
 
 @pytest.mark.parametrize(("group", "told"), [("", "no case has a group"), ("f", "all cases are of the group 'f'")])
 def test_one_group_is_refused(group, told):
-    dataset = Dataset((Case("a", group, Path()),), ("T1",), ("background", "ball"), (8,) * 3, (1.0,) * 3)
     with pytest.raises(UserError, match=f"{told}. Name a column with --group-column"):
-        scans.check_groups(ASKED, dataset)
-    scans.check_groups(dataclasses.replace(ASKED, fairness=False), dataset)
+        check_groups(ASKED, (group,))
+    check_groups(dataclasses.replace(ASKED, fairness=False), (group,))
 
 
 def test_the_answer_is_told_in_words_for_every_setting(tmp_path):

@@ -1,0 +1,49 @@
+"""The question of fairness: is entropy unfair to a group of patients, and what mends it? An option of studies in which every element has a class."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from jaxal.errors import UserError
+from jaxal.report.comparison import FEWEST_SEEDS
+from jaxal.studies import revisit
+
+# Those that answer it: what asks for nothing, what may overlook a group, and what mends it, one step at a time.
+STRATEGIES = ("random", "entropy", "weighted_entropy", "scaled_entropy", "weighted_scaled_entropy")
+A = TypeVar("A", bound=Any)
+
+
+@dataclasses.dataclass(frozen=True)
+class FairnessOption:
+    """The option."""
+
+    fairness: bool = False
+    """Is entropy unfair to a group of patients here, and what mends it? In place of --strategy random, entropy and its weighted and scaled forms, with
+    three seeds or more and training on everything."""
+
+
+def with_fairness(arguments: A) -> A:
+    """What `--fairness` stands for; a run that is looked at again keeps to the strategies that are named.
+
+    Args:
+      arguments: a study's, with this option and those of parts.
+
+    Raises:
+      UserError: parts of cases are asked for, which no strategy weighs by groups.
+    """
+    if not arguments.fairness or revisit.is_asked_for(arguments):
+        return arguments
+    if arguments.of_parts:
+        raise UserError("--fairness compares strategies that ask for whole cases; leave --unit out.")
+    return dataclasses.replace(arguments, strategy=STRATEGIES, seeds=max(arguments.seeds, FEWEST_SEEDS), full=True)
+
+
+def check_groups(arguments: FairnessOption, groups: Sequence[str]) -> None:
+    """Refuses the question where there are no groups to tell apart.
+
+    Raises:
+      UserError: all cases are of one group.
+    """
+    if arguments.fairness and len(groups) < 2:
+        where = f"all cases are of the group {groups[0]!r}" if groups and groups[0] else "no case has a group"
+        raise UserError(f"--fairness compares groups of patients, but {where}. Name a column with --group-column.")
