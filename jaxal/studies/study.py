@@ -11,7 +11,7 @@ from typing import NamedTuple
 from jaxal import claims, hosts
 from jaxal.files import write_text
 from jaxal.report import closable, curves, overlooked, page, terminal
-from jaxal.report.comparison import compare_folder
+from jaxal.report.comparison import FEWEST_SEEDS, compare_folder
 from jaxal.report.levels import LEVELS
 from jaxal.rounds.ledger import FULL, read_runs
 from jaxal.rounds.prediction import NewCases
@@ -59,15 +59,19 @@ def finish(out: Path, display: terminal.Display, levels: Sequence[float] = LEVEL
 
 
 def fairness_in_words(out: Path) -> dict[str, str]:
-    """By setting, how much of the gap between groups each strategy closes, and whom it overlooks; nothing where there are no groups."""
+    """By setting, how much of the gap between groups each strategy closes, and whom it overlooks; nothing without groups or of too few seeds."""
     runs, told = read_runs(out), {}
     for setting in sorted({run.setting for run in runs}):
         of_setting = [run for run in runs if run.setting == setting]
         assessment = kind_of(of_setting[0].rounds).assessment
         closed, found = closable.closable(of_setting, assessment), overlooked.overlooked(of_setting, assessment)
-        sentences = [closable.sentence(closed, assessment.title) if closed else "", overlooked.sentence(found) if found else ""]
-        if text := " ".join(filter(None, sentences)):
-            told[setting] = text
+        sentences = []
+        if closed and len(closed.seeds) >= FEWEST_SEEDS:
+            sentences.append(closable.sentence(closed, assessment.title))
+        if found and found.seeds >= FEWEST_SEEDS:
+            sentences.append(overlooked.sentence(found))
+        if sentences:
+            told[setting] = " ".join(sentences)
     return told
 
 

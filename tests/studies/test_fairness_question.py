@@ -45,4 +45,4 @@ def test_the_answer_is_told_in_words_for_every_setting(tmp_path):
     write_rankings(tmp_path, {"entropy": (0.3, 0.08, 0.92, 1.4, None)}, setting="none-imbalanced", seeds=1)
     told = study.fairness_in_words(tmp_path)
     assert "closes" in told["thin-imbalanced"] and "entropy overlooks group B" in told["thin-imbalanced"]
-    assert told["none-imbalanced"].startswith("Group B fares worst. Whether a strategy overlooks it is not known")
+    assert "none-imbalanced" not in told  # of one seed there is nothing to tell
