@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxal.assessment.intervals import Estimate, student_mean
+from jaxal.report.comparison import largest_block
 from jaxal.report.results import FEW_GROUPS, strategy_head
 from jaxal.report.tables import Cell, Head, meanings, number, table
 from jaxal.rounds.ledger import FULL, RunOnDisk
@@ -58,21 +59,15 @@ class Closable(NamedTuple):
 
 
 def closable(runs: Sequence[RunOnDisk], assessment: Assessment) -> Closable | None:
-    """What the ledgers of one setting tell; None without groups, `BASE`, the whole pool, or seeds that all of them have."""
-    by_name: dict[str, dict[int, RunOnDisk]] = {}
-    for run in runs:
-        by_name.setdefault(run.strategy, {})[run.seed] = run
-    if BASE not in by_name or FULL not in by_name or len(by_name) < 3:
+    """What the ledgers of one setting tell, of as many runs as have the same seeds and rounds; None without groups, `BASE` or the whole pool."""
+    by_seed = {(run.strategy, run.seed): run for run in runs if _has_groups(run, assessment)}
+    lengths = {(name, seed): len(run.rounds) for (name, seed), run in by_seed.items() if name != FULL and (FULL, seed) in by_seed}
+    rounds, names, seeds = largest_block(lengths) if lengths else (0, [], [])
+    if BASE not in names or len(names) < 2:
         return None
-    seeds = sorted(set.intersection(*map(set, by_name.values())))
-    if not seeds or not all(
-        "disparity" in run.rounds[-1] and len(run.rounds[-1][assessment.key]["by_group"]) > 1 for run in runs
-    ):
-        return None
-    curves = {name: [of_seeds[seed] for seed in seeds] for name, of_seeds in by_name.items() if name != FULL}
-    last = min(len(run.rounds) for of_seeds in curves.values() for run in of_seeds) - 1
+    curves, last = {name: [by_seed[name, seed] for seed in seeds] for name in names}, rounds - 1
     gaps = {name: np.array([run.rounds[last]["disparity"] for run in of_seeds]) for name, of_seeds in curves.items()}
-    floor = np.array([by_name[FULL][seed].rounds[-1]["disparity"] for seed in seeds])
+    floor = np.array([by_seed[FULL, seed].rounds[-1]["disparity"] for seed in seeds])
     gap = student_mean(gaps[BASE] - floor)
 
     def levels(name: str, group: str) -> np.ndarray:
@@ -91,6 +86,10 @@ def closable(runs: Sequence[RunOnDisk], assessment: Assessment) -> Closable | No
         for name in sorted(curves, key=lambda name: gaps[name].mean())
     ]
     return Closable(gap, student_mean(floor), tuple(closed), curves[BASE][0].rounds[last]["labelled"], tuple(seeds))
+
+
+def _has_groups(run: RunOnDisk, assessment: Assessment) -> bool:
+    return "disparity" in run.rounds[-1] and len(run.rounds[-1][assessment.key]["by_group"]) > 1
 
 
 def sentence(found: Closable, title: str) -> str:

@@ -206,7 +206,7 @@ def compare_runs(setting: str, folder: Sequence[RunOnDisk], levels: Sequence[flo
     known = [run for run in runs if "test" in run.rounds[0]]
     assessment = kind_of(runs[0].rounds).assessment
     trained = [run for run in known if run.strategy != FULL]
-    rounds, strategies, seeds = _largest_block({(run.strategy, run.seed): len(run.rounds) for run in trained})
+    rounds, strategies, seeds = largest_block({(run.strategy, run.seed): len(run.rounds) for run in trained})
     inside = {(strategy, seed) for strategy in strategies for seed in seeds}
     chosen: dict[str, dict[int, Curve]] = {}
     compared = [run._replace(rounds=run.rounds[:rounds]) for run in trained if (run.strategy, run.seed) in inside]
@@ -229,7 +229,7 @@ def compare_runs(setting: str, folder: Sequence[RunOnDisk], levels: Sequence[flo
     )
 
 
-def _largest_block(lengths: Mapping[tuple[str, int], int]) -> tuple[int, list[str], list[int]]:
+def largest_block(lengths: Mapping[tuple[str, int], int]) -> tuple[int, list[str], list[int]]:
     """Rounds, strategies and seeds of the largest block of runs in which every strategy has every seed with so many rounds.
 
     A strategy counts for more than a seed, so that where a strategy is a seed behind, the seed is left out and not the strategy.

@@ -52,7 +52,6 @@ class Overlooked(NamedTuple):
 
     Attributes:
       group: that fares worst after the first training.
-      others: the other groups.
       gap: by how much it fares worse than the best, mean over runs.
       part: of the data that this is known of.
       share: of the group among that part's cases.
@@ -61,7 +60,6 @@ class Overlooked(NamedTuple):
     """
 
     group: str
-    others: tuple[str, ...]
     gap: float
     part: str
     share: float
@@ -83,11 +81,8 @@ def overlooked(runs: Sequence[RunOnDisk], assessment: Assessment) -> Overlooked 
     counts = next(ranking["cases"] for run in told for line in run.rounds if (ranking := _ranking(line, part)))
     names = sorted({run.strategy for run in told})
     standings = tuple(_standing(name, [run for run in told if run.strategy == name], group, part, assessment) for name in names)
-    others = tuple(sorted(levels.keys() - {group}))
     gap = max(levels.values()) - levels[group]
-    return Overlooked(
-        group, others, gap, part, counts.get(group, 0) / sum(counts.values()), standings, len({run.seed for run in told})
-    )
+    return Overlooked(group, gap, part, counts.get(group, 0) / sum(counts.values()), standings, len({run.seed for run in told}))
 
 
 def _ranking(line: Line, part: str) -> Mapping[str, Any]:
@@ -158,11 +153,11 @@ def sentence(found: Overlooked) -> str:
 
 
 def _why(found: Overlooked, missed: Sequence[Standing]) -> str:
-    """Why cases of the group score low, where their structures are drawn in the wrong size: the network does not doubt it."""
+    """Why cases of the group score low, where their structures are drawn in the wrong size."""
     sizes = [one.sizes[found.group].value for one in missed if found.group in one.sizes]
     if not sizes or not abs(np.mean(sizes) - 1) >= FAR_OFF:
         return ""
-    return f" The networks draw its structures {np.mean(sizes):.2f} times as large as they are and do not doubt it, so uncertainty does not point there."
+    return f" The networks draw its structures {np.mean(sizes):.2f} times as large as they are, and the scores do not show it."
 
 
 def _names(standings: Sequence[Standing]) -> str:
@@ -303,7 +298,8 @@ def _picture_of_sizes(found: Overlooked) -> str:
     def draw(axis: Any) -> None:
         for place, one in enumerate(found.standings):
             values = [one.sizes[group].value for group in groups if group in one.sizes]
-            axis.plot([min(values), max(values)], [place, place], color=GREY, lw=1, alpha=0.6)
+            if values:
+                axis.plot([min(values), max(values)], [place, place], color=GREY, lw=1, alpha=0.6)
         for number_, group in enumerate(groups):
             values = [one.sizes[group].value if group in one.sizes else np.nan for one in found.standings]
             axis.plot(values, range(len(values)), "os^Dv"[number_ % 5], color=f"C{number_ % 10}", ms=7, label=f"group {group}")

@@ -225,7 +225,7 @@ def test_a_group_without_a_defined_case_in_one_seed_is_not_known():
     ],
 )
 def test_as_many_runs_as_can_be_are_compared(lengths, expected):
-    rounds, strategies, seeds = comparison._largest_block(lengths)
+    rounds, strategies, seeds = comparison.largest_block(lengths)
     assert (rounds, set(strategies), seeds) == expected
 
 
