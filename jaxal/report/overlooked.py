@@ -283,7 +283,7 @@ def _picture_of_ranks(found: Overlooked) -> str:
                 axis.plot([one.ahead.low, one.ahead.high], [place, place], color=colour, lw=3, alpha=0.5, solid_capstyle="butt")
             axis.plot([one.ahead.value], [place], "o", color=colour, ms=7)
         axis.axvline(0.5, color=GREY, lw=1, ls="--")
-        axis.set_xlim(0, 1)
+        axis.set_xlim(-0.03, 1.03)  # so that a mark at an end is whole
         _finish(axis, found)
 
     title = f"Left of the line group {found.group} is overlooked, right of it found"
