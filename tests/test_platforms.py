@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 from unittest import mock
 
 import jax
@@ -17,7 +17,7 @@ import tiny
 import tiny_images
 
 from jaxal import arrays
-from jaxal.acquisition import information, selection, uncertainty
+from jaxal.acquisition import clusters, coverage, information, selection, uncertainty
 from jaxal.acquisition.regions import Search
 from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.api import measures
@@ -210,7 +210,21 @@ def statistics_of_given() -> Iterator[Program]:
 
 TOTAL = jax.eval_shape(uncertainty.moments_of, reals(2, 3, 7))
 POINTS, THERE = reals(30, 6), flags(30)
+PLACES, CLASSES_OF_POINTS = (jax.ShapeDtypeStruct(shape, np.int32) for shape in ((5,), (30,)))
 EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
+    "acquisition/clusters.py _lloyd": lambda: iter([of(clusters._lloyd, KEY, POINTS, reals(30), flags(4), np.int32(9))]),
+    "acquisition/coverage.py _distance_to_others": lambda: iter(
+        [of(coverage._distance_to_others, POINTS, CLASSES_OF_POINTS, PLACES)]
+    ),
+    "acquisition/coverage.py _gains": lambda: iter(
+        of(coverage._gains, POINTS, PLACES, reals(30), reals(30), reals(), kernel=kernel) for kernel in get_args(coverage.Kernel)
+    ),
+    "acquisition/coverage.py _gains_held": lambda: iter([of(coverage._gains_held, reals(30, 30), PLACES, reals(30), reals(30))]),
+    "acquisition/coverage.py _left_with": lambda: iter([of(coverage._left_with, reals(30), reals(30))]),
+    "acquisition/coverage.py _unlike": lambda: iter([of(coverage._unlike, POINTS, PLACES, reals(), kernel="gaussian")]),
+    "acquisition/coverage.py uncovered_by": lambda: iter(
+        [of(coverage.uncovered_by, POINTS, reals(4, 6), kernel="gaussian", width=reals())]
+    ),
     "acquisition/information.py steps_may_be_long": long_steps,
     "acquisition/selection.py k_center": lambda: iter([of(selection.k_center, POINTS, reals(4, 6), THERE, budget=3)]),
     "acquisition/selection.py k_means_plus_plus": lambda: iter([of(selection.k_means_plus_plus, KEY, POINTS, THERE, budget=3)]),
@@ -341,6 +355,8 @@ def leaves_precision_open(node: ast.AST) -> bool:
         return isinstance(node.op, ast.MatMult)
     products = {"einsum", "matmul", "dot", "tensordot", "vdot", "inner", "dot_general", "conv_general_dilated"}
     is_product = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in products
+    if is_product and ast.unparse(node.func.value) == "np":  # NumPy has no other precision than that of the numbers
+        return False
     return is_product and "precision" not in {keyword.arg for keyword in node.keywords}
 
 

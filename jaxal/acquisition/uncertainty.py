@@ -33,6 +33,7 @@ class ClassMoments(NamedTuple):
       deviation: sum of p - b over members, `[..., classes, elements]`.
       square: sum of (p - b)² over members, `[..., classes, elements]`.
       divergence: sum of Σ_c p log(p / b) - p + b over members, `[..., elements]`.
+      logarithm: sum of log p - log b over members, `[..., classes, elements]`; log p is -80 at least.
       votes: number of members whose most probable class this is, `[..., classes, elements]`; the lowest class wins a tie.
     """
 
@@ -42,12 +43,14 @@ class ClassMoments(NamedTuple):
     deviation: Array
     square: Array
     divergence: Array
+    logarithm: Array
     votes: Array
 
 
 # The least probability that divergences are taken to. A member that is sure of what the shared prediction rules out diverges by the
 # logarithm of this, which cancels again; the larger it is, the less is lost by that.
 _LEAST = 1e-7
+_LEAST_LOGARITHM = -80.0  # of a member's probability, so that a class that it rules out does not count without end
 
 
 def no_moments(around: Array) -> ClassMoments:
@@ -60,6 +63,7 @@ def no_moments(around: Array) -> ClassMoments:
         zeros,
         zeros,
         jnp.zeros_like(around[..., 0, :]),
+        zeros,
         zeros,
     )
 
@@ -117,6 +121,9 @@ def _moments(
         stacked([part.sum(0) for part in deviations]),
         stacked([jnp.square(part).sum(0) for part in deviations]),
         divergence.sum(0),
+        stacked(
+            [(jnp.maximum(log_p, _LEAST_LOGARITHM) - log_b).sum(0) for log_p, log_b in zip(logarithms, log_bases, strict=True)]
+        ),
         stacked([won.astype(base.dtype).sum(0) for won in votes]),
     )
 
@@ -210,12 +217,50 @@ def least_confidence(moments: ClassMoments) -> Array:
 
 def margin(moments: ClassMoments) -> Array:
     """One minus the lead of the most over the second most probable class (Scheffer et al. 2001); 1 where two classes tie."""
-    first, *rest = by_class(mean_probability(moments))
-    second = jnp.zeros_like(first)
-    for probability in rest:
-        second = jnp.maximum(second, jnp.minimum(first, probability))
-        first = jnp.maximum(first, probability)
+    first, second = _two_largest(mean_probability(moments))
     return 1.0 - (first - second)
+
+
+def gini(moments: ClassMoments) -> Array:
+    """Chance that two draws from the mean prediction differ, 1 - Σ p² (Gini 1912); cases are ranked as by the variance of the probabilities over classes."""
+    return 1.0 - functools.reduce(operator.add, [jnp.square(part) for part in by_class(mean_probability(moments))])
+
+
+def best_versus_second(moments: ClassMoments) -> Array:
+    """Second largest over largest mean probability (Cai et al. 2021, CVPR, p. 10988)."""
+    first, second = _two_largest(mean_probability(moments))
+    return second / first
+
+
+def _two_largest(probability: Array) -> tuple[Array, Array]:
+    first, *rest = by_class(probability)
+    second = jnp.zeros_like(first)
+    for part in rest:
+        second = jnp.maximum(second, jnp.minimum(first, part))
+        first = jnp.maximum(first, part)
+    return first, second
+
+
+def vote_entropy(moments: ClassMoments) -> Array:
+    """Entropy of the members' votes, -Σ (v / T) log(v / T) (Dagan & Engelson 1995; Mackowiak et al. 2018, arXiv 1810.09726)."""
+    entropy = probability_entropy(moments.votes / moments.members)
+    return jnp.where(
+        jnp.isnan(moments.divergence), jnp.nan, entropy
+    )  # members that are no numbers have no votes, and would look agreed
+
+
+def pairwise_divergence(moments: ClassMoments) -> Array:
+    """Mean of KL(p_s || p_t) over all pairs of different members (Zhou et al. 2017, arXiv 1711.07182, between views; Siddiqui et al. 2020, arXiv 1911.11789).
+
+    Σ_c p_s log p_s does not see the other member, so the mean over pairs is that of T / (T - 1) (mean Σ_c p log p - Σ_c mean p mean log p), here by what members
+    deviate from their shared prediction.
+    """
+    mean, logarithm = (part / moments.members for part in (moments.deviation, moments.logarithm))
+    cross = functools.reduce(operator.add, map(operator.mul, by_class(moments.around + mean), by_class(logarithm)))
+    # Divergences are taken from b where that is above the floor; then this is zero but for rounding, as all probabilities sum to one.
+    shift = functools.reduce(operator.add, by_class(mean + (moments.around - jnp.maximum(moments.around, _LEAST))))
+    own = moments.divergence / moments.members + shift
+    return jnp.maximum(own - cross, 0.0) * moments.members / jnp.maximum(moments.members - 1.0, 1.0)
 
 
 def variation_ratio(moments: ClassMoments) -> Array:
@@ -241,4 +286,4 @@ def _variance(moments: ClassMoments) -> Array:
     return jnp.maximum(moments.square / moments.members - jnp.square(moments.deviation / moments.members), 0.0)
 
 
-CLASS_MOMENTS = Moments(no_moments, add_member, join, moments_of, mean_probability, ClassMoments(None, 0, 0, 0, 0, 0, 0))  # type: ignore[arg-type]
+CLASS_MOMENTS = Moments(no_moments, add_member, join, moments_of, mean_probability, ClassMoments(None, 0, 0, 0, 0, 0, 0, 0))  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +14,9 @@ from jaxal.arrays import key_of
 from jaxal.errors import UserError
 from jaxal.networks.checked import explained, first_line, layout
 from jaxal.scoring.members import MembersConfig, stack_networks
-from jaxal.scoring.pool_pass import Pass
+from jaxal.scoring.pool_pass import Given, Pass
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.strategies.contract import Context, Needs, Strategy, decide, score_pool
+from jaxal.strategies.contract import Context, Needs, Strategy, decide, given_by, score_pool
 from jaxal.strategies.named import named_strategy
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
@@ -157,21 +158,23 @@ def score(
     members = _members(network, networks, options, needs)
     key = key_of(options.seed)
 
-    def see(split: _Split, names: tuple[str, ...], of_pool: bool) -> Seen:
+    def see(split: _Split, names: tuple[str, ...], of_pool: bool, values: Mapping[str, Any] = MappingProxyType({})) -> Seen:
         if not names:
             return Seen(split.cases, {})
         of_split = members if of_pool else dataclasses.replace(members, networks=1)
         pass_ = Pass(network.kind, model, names, of_split, options.batch_size, options.statistics, jax.devices()[:1])
         weights, told = (given, progress) if of_pool else (first, None)
-        return Seen(split.cases, pass_(weights, jax.random.fold_in(key, 1), split.cases, split.load, told))
+        return Seen(split.cases, pass_(Given(weights, values), jax.random.fold_in(key, 1), split.cases, split.load, told))
 
-    pool = see(_Split("images", images, None, network), needs.pool, True)
-    others = [
+    labelled_seen, evaluated = [
         see(_Split(name, *_pair(name, of), network), of_split, False) if of is not None else Seen((), {})
         for name, of, of_split in (("labelled", labelled, needs.labelled), ("evaluation", evaluation, needs.evaluation))
     ]
-    context = Context(jax.random.fold_in(key, 2), [Unit(case) for case in pool.cases], learning_rate=options.learning_rate)
-    return Scores(chosen, Evidence(context, model.head(first), pool.statistics, *others))
+    split, head = _Split("images", images, None, network), model.head(first)
+    context = Context(jax.random.fold_in(key, 2), [Unit(case) for case in split.cases], learning_rate=options.learning_rate)
+    values = given_by(list(chosen.values()), context, head, evaluated)
+    pool = see(split, needs.pool, True, values)
+    return Scores(chosen, Evidence(context, head, pool.statistics, labelled_seen, evaluated))
 
 
 def _check_model(model: Any) -> None:

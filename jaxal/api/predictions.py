@@ -75,6 +75,8 @@ def _lacks(strategy: Strategy, kind: TaskKind) -> str | None:
         return "a network of its own training"
     if any(kind.statistics[name].needs_features for name in strategy.needs.pool):
         return "the features before the network's last layer"
+    if any(kind.statistics[name].needs_logits for name in strategy.needs.pool):
+        return "logits as the network gave them"
     if strategy.needs.labelled or strategy.needs.evaluation:
         return "predictions of labelled cases, too"
     return None

@@ -17,7 +17,6 @@ import numpy as np
 
 from jaxal import hosts
 from jaxal.acquisition.selection import Query, top_k
-from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.rounds import ranking
 from jaxal.rounds.calibrated import calibrated
@@ -32,7 +31,7 @@ from jaxal.rounds.state import State
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import stack_networks
 from jaxal.scoring.pool_pass import Given
-from jaxal.strategies.contract import Context, Decision, Strategy, decide, score_pool
+from jaxal.strategies.contract import Context, Decision, Strategy, decide, given_by, score_pool
 from jaxal.types import Case, Collected, Params, Seen, Unit
 
 
@@ -211,21 +210,8 @@ def look_at_splits(
 
 
 def _given_by(strategies: Sequence[Strategy], run: Run, state: State, params: Params, evaluation: Seen) -> Mapping[str, Any]:
-    """What the strategies give the statistics of the pool.
-
-    Raises:
-      UserError: two of them give one statistic different numbers, so that one pass cannot serve both.
-    """
-    context, head = _context(run, state), scoring_model(run).head(params)
-    given: dict[str, Any] = {}
-    for strategy in strategies:
-        for name, value in strategy.given(context, head, evaluation).items():
-            if isinstance(value, float) and given.setdefault(name, value) != value:
-                raise UserError(
-                    f"Two strategies draw from {name!r} with the powers {given[name]:g} and {value:g}. Score them one by one."
-                )
-            given[name] = value
-    return given
+    """What the strategies give the statistics of the pool."""
+    return given_by(strategies, _context(run, state), scoring_model(run).head(params), evaluation)
 
 
 def _context(run: Run, state: State) -> Context:

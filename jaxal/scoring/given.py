@@ -112,5 +112,6 @@ def _evaluate(
         shape,
         None,
         jnp.zeros((*inside.shape, 1)),
+        nothing,
     )
-    return {name: statistic.evaluate(view, config) for name, statistic in statistics}
+    return {name: statistic.evaluate(view._replace(given=statistic.given), config) for name, statistic in statistics}

@@ -296,7 +296,8 @@ def _evaluate(program: _Program, given: Given, key: Array, examples: Example, nu
     hidden = model.stem(first, examples.image, within)
     certain = model.tail(first, hidden, None)
     features = flat(certain)
-    logits = logits_of(features, *model.head(first))
+    kernel, bias = model.head(first)
+    logits = logits_of(features, kernel, bias)
     single = moments.of_members(logits[None])
     members = each = None
     if any(statistic.needs_members for _, statistic in names):
@@ -316,7 +317,7 @@ def _evaluate(program: _Program, given: Given, key: Array, examples: Example, nu
     label = examples.label.reshape(len(examples.label), -1).astype(program.label_type)
     image = examples.image.reshape(len(examples.image), -1, examples.image.shape[-1])
     parts = (features, certain.embedding, certain.auxiliary, logits, single, members, each, inside, labelled, label, case_keys)
-    views = View(*parts, (), None, image)
+    views = View(*parts, (), None, image, kernel)
     by_item = moments.item_axes
     of_members = None if members is None else by_item, None if each is None else 1
-    return jax.vmap(of_case, (View._make((0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None, None, 0)),))(views)
+    return jax.vmap(of_case, (View._make((0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None, None, 0, None)),))(views)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from jaxal.acquisition import aggregate, gradients, information, uncertainty
+from jaxal.acquisition import aggregate, gradients, information, maps, uncertainty
 from jaxal.acquisition.regions import Search
 from jaxal.arrays import Features
 from jaxal.assessment.temperature import temperature_sums
@@ -64,6 +65,7 @@ class View(NamedTuple):
       shape: of the image, Python integers with product `elements`.
       given: what the strategy gives this statistic in a round, such as the power of a noise; None for one that takes nothing.
       image: `[elements, channels]` of the image, as the network sees it.
+      kernel: of the last layer, `[features, classes]`.
     """
 
     features: Features
@@ -80,6 +82,7 @@ class View(NamedTuple):
     shape: tuple[int, ...]
     given: Any
     image: Array
+    kernel: Array
 
 
 class Regions(NamedTuple):
@@ -140,6 +143,48 @@ def head_gradient(interest: Interest) -> Statistic:
     return Statistic(evaluate, needs_features=True)
 
 
+def at_temperature(measure: Callable[[Any], Array]) -> Statistic:
+    """The mean over the image of a measure of the single prediction whose logits are divided by a temperature that the strategy gives."""
+
+    def evaluate(view: View, config: Any) -> Array:
+        return aggregate.masked_mean(measure(uncertainty.moments_of((view.logits / view.given)[None])), view.inside)
+
+    return Statistic(evaluate, given=1.0)
+
+
+def dissent(interest: Interest) -> Statistic:
+    """Share of the members that do not vote for the class of the single prediction, mean over the elements of interest."""
+
+    def evaluate(view: View, config: Any) -> Array:
+        own = view.single.votes * view.members.votes  # the single prediction has one vote
+        return aggregate.masked_mean(1.0 - own.sum(0) / view.members.members, interest(view, config))
+
+    return Statistic(evaluate, needs_members=True)
+
+
+def class_shares(interest: Interest) -> Statistic:
+    """Mean probability of each class over the elements of interest, `[classes]`."""
+    return Statistic(
+        lambda view, config: aggregate.masked_mean(uncertainty.mean_probability(view.single), interest(view, config))
+    )
+
+
+def class_counts(view: View, config: Any) -> Array:
+    """How many elements are labelled of each class, `[classes]`."""
+    classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
+    return ((view.label[None, :] == classes[:, None]) & view.labelled[None, :]).sum(-1)
+
+
+def nearness_to_boundary(interest: Interest) -> Statistic:
+    """Mean nearness of the elements of interest to another class."""
+
+    def evaluate(view: View, config: Any) -> Array:
+        lengths = jnp.linalg.norm(view.kernel[:, :, None] - view.kernel[:, None, :], axis=0)
+        return aggregate.masked_mean(maps.nearness_to_boundary(view.logits, lengths), interest(view, config))
+
+    return Statistic(evaluate, needs_features=True)
+
+
 def of_classes(interest: Interest) -> dict[str, Statistic]:
     """The statistics of every kind of task that predicts classes.
 
@@ -150,10 +195,24 @@ def of_classes(interest: Interest) -> dict[str, Statistic]:
         "entropy": mean_of(uncertainty.entropy),
         "least_confidence": mean_of(uncertainty.least_confidence),
         "margin": mean_of(uncertainty.margin),
+        "gini": mean_of(uncertainty.gini),
+        "best_versus_second": mean_of(uncertainty.best_versus_second),
+        "tempered_entropy": at_temperature(uncertainty.entropy),
+        "tempered_margin": at_temperature(uncertainty.margin),
+        "free_energy": Statistic(
+            lambda view, config: aggregate.masked_mean(maps.free_energy(view.logits), view.inside), needs_logits=True
+        ),
         "mc_entropy": mean_of(uncertainty.entropy, of_members=True),
         "variation_ratio": mean_of(uncertainty.variation_ratio, of_members=True),
         "mean_std": mean_of(uncertainty.mean_std, of_members=True),
+        "variance": mean_of(uncertainty.variance, of_members=True),
+        "vote_entropy": mean_of(uncertainty.vote_entropy, of_members=True),
+        "pairwise_divergence": mean_of(uncertainty.pairwise_divergence, of_members=True),
         "bald": mean_of(uncertainty.bald, of_members=True),
+        "dissent": dissent(interest),
+        "class_shares": class_shares(interest),
+        "class_counts": Statistic(class_counts),
+        "nearness_to_boundary": nearness_to_boundary(interest),
         "egl": mean_over(interest, gradients.expected_gradient_length),
         "gradient_norm": mean_over(interest, gradients.entropy_gradient_norm),
         "head_gradient": head_gradient(interest),

@@ -119,6 +119,23 @@ class Strategy(NamedTuple):
     last_network: bool = False
 
 
+def given_by(strategies: Sequence[Strategy], context: Context, head: Head, evaluation: Seen) -> dict[str, Any]:
+    """What strategies give the statistics of the pool, for one pass that serves all of them.
+
+    Raises:
+      UserError: two of them give one statistic different numbers.
+    """
+    given: dict[str, Any] = {}
+    for strategy in strategies:
+        for name, value in strategy.given(context, head, evaluation).items():
+            if isinstance(value, float) and given.setdefault(name, value) != value:
+                raise UserError(
+                    f"Two strategies give {name!r} the numbers {given[name]:g} and {value:g}, and it takes one. Score them one by one."
+                )
+            given[name] = value
+    return given
+
+
 class Decision(NamedTuple):
     """What a strategy decided.
 

@@ -28,7 +28,7 @@ def repeated(rows: np.ndarray) -> Array:
     return jnp.asarray(np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]))
 
 
-def chosen(context: Context, order: np.ndarray, places: Array, scores: Array) -> Query:
+def chosen(context: Context, order: np.ndarray, places: Array | np.ndarray, scores: Array | np.ndarray) -> Query:
     """A query of places in the order of ids; no cut divides what is chosen from what is not, so there is no gap to report."""
     units = tuple(context.pool[order[place]].id for place in np.asarray(places))
     return Query(units, tuple(float(score) for score in np.asarray(scores)), None)

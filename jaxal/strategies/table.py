@@ -2,31 +2,20 @@
 
 from collections.abc import Callable, Mapping
 
-from jaxal.strategies import regions, values
-from jaxal.strategies.at_random import foreground_random, power_bald, power_entropy, random
+from jaxal.strategies import (
+    at_random,
+    clustered,
+    covering,
+    diverse,
+    fair,
+    informative,
+    joint,
+    regions,
+    targeted,
+    uncertain,
+    values,
+)
 from jaxal.strategies.contract import Strategy
-from jaxal.strategies.diverse import badge, badge_of_images, coreset
-from jaxal.strategies.fair import (
-    stratified_random,
-    weighted_entropy,
-    weighted_entropy_unmasked,
-    weighted_scaled_entropy,
-    worst_group,
-)
-from jaxal.strategies.informative import aeig, cfig, egl, eig, gradient_norm, mass, uig
-from jaxal.strategies.joint import batchbald
-from jaxal.strategies.targeted import flqmi
-from jaxal.strategies.uncertain import (
-    bald,
-    entropy,
-    least_confidence,
-    margin,
-    masked_entropy,
-    mc_entropy,
-    mean_std,
-    scaled_entropy,
-    variation_ratio,
-)
 
 Make = Callable[..., Strategy]
 Table = Mapping[str, Make]
@@ -37,28 +26,37 @@ def _named(*makes: Make) -> dict[str, Make]:
 
 
 _OF_BOTH = _named(
-    *(least_confidence, margin, entropy, mc_entropy, variation_ratio, mean_std, bald),
-    *(eig, aeig, uig, cfig, mass, egl, gradient_norm),
-    *(coreset, power_entropy, power_bald),
+    *(uncertain.least_confidence, uncertain.margin, uncertain.entropy, uncertain.gini, uncertain.bvsb, uncertain.free_energy),
+    *(uncertain.linear_deepfool, uncertain.minority, uncertain.mc_entropy, uncertain.variation_ratio, uncertain.vote_entropy),
+    *(uncertain.mean_std, uncertain.variance, uncertain.pairwise_kl, uncertain.bald),
+    *(informative.eig, informative.aeig, informative.uig, informative.cfig, informative.mass),
+    *(informative.egl, informative.gradient_norm),
+    *(diverse.coreset, covering.maxherding, covering.uherding, covering.probcover, covering.facility_location),
+    *(covering.suggestive_annotation, clustered.kmeans, clustered.clue, clustered.typiclust, clustered.dropquery),
+    *(clustered.cluster_margin, at_random.power_entropy, at_random.power_bald),
 )
 
 STRATEGIES: Table = {  # of segmentation
-    **_named(random, stratified_random, foreground_random, masked_entropy, scaled_entropy),
-    **_named(weighted_entropy, weighted_entropy_unmasked, weighted_scaled_entropy, worst_group),
+    **_named(at_random.random, fair.stratified_random, at_random.foreground_random, uncertain.masked_entropy),
+    **_named(uncertain.scaled_entropy, uncertain.mc_iou, uncertain.pairwise_dice, uncertain.expected_dice),
+    **_named(uncertain.neighbourhood, uncertain.ripu),
+    **_named(fair.weighted_entropy, fair.weighted_entropy_unmasked, fair.weighted_scaled_entropy, fair.worst_group),
     **_OF_BOTH,
-    "badge": badge,
-    "flqmi": flqmi,
+    "badge": diverse.badge,
+    "flqmi": targeted.flqmi,
 }
 
 CLASSIFICATION_STRATEGIES: Table = {
-    "random": random,
+    "random": at_random.random,
     **_OF_BOTH,
-    "badge": badge_of_images,
-    "batchbald": batchbald,
+    "badge": diverse.badge_of_images,
+    "batchbald": joint.batchbald,
+    "alfa_mix": clustered.alfa_mix,
 }
 
 REGRESSION_STRATEGIES: Table = _named(
-    *(random, stratified_random, values.total_variance, values.epistemic_variance, values.bald, values.epig, coreset)
+    *(at_random.random, fair.stratified_random, values.total_variance, values.epistemic_variance, values.bald, values.epig),
+    diverse.coreset,
 )
 
 STRATEGIES_OF_PARTS: Table = _named(

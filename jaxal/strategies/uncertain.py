@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from jaxal.strategies.contract import Needs, Strategy
+import numpy as np
+
+from jaxal.strategies.contract import Context, Head, Needs, Strategy
+from jaxal.types import Collected, Seen
 
 
 def by_statistic(name: str) -> Strategy:
@@ -64,3 +67,85 @@ def mean_std() -> Strategy:
 def bald() -> Strategy:
     """Information that the label would give of the network, mean over the image (Houlsby et al. 2011, arXiv 1112.5745)."""
     return by_statistic("bald")
+
+
+def gini() -> Strategy:
+    """Chance that two draws from the prediction differ, mean over the image (Gini 1912)."""
+    return by_statistic("gini")
+
+
+def bvsb() -> Strategy:
+    """Best versus second best: how close the second largest probability comes to the largest, as a ratio, mean over the image (Cai et al. 2021)."""
+    return by_statistic("best_versus_second")
+
+
+def variance() -> Strategy:
+    """Variance of the members' probabilities, mean over classes and image (Yang et al. 2017, arXiv 1706.04737)."""
+    return by_statistic("variance")
+
+
+def vote_entropy() -> Strategy:
+    """Entropy of the members' votes, mean over the image (Dagan & Engelson 1995; Mackowiak et al. 2018, arXiv 1810.09726)."""
+    return by_statistic("vote_entropy")
+
+
+def pairwise_kl() -> Strategy:
+    """Divergence between any two members, mean over the image (Zhou et al. 2017, arXiv 1711.07182; with flips for members, between views)."""
+    return by_statistic("pairwise_divergence")
+
+
+def free_energy() -> Strategy:
+    """How little any class answers to the image: minus the logarithm of the summed exponentials of the logits (Xie et al. 2022, arXiv 2112.01406)."""
+    return by_statistic("free_energy")
+
+
+def linear_deepfool() -> Strategy:
+    """How near the features are to another class in the last layer, where DeepFool's first step is exact (Ducoffe & Precioso 2018, arXiv 1802.09841)."""
+    return by_statistic("nearness_to_boundary")
+
+
+def minority(*, threshold: float = 0.0) -> Strategy:
+    """The predicted share of the class that fewest labels are of (Sadafi et al. 2019, arXiv 1908.06379).
+
+    Args:
+      threshold: below it a share counts as none; the paper's rule is 0.2.
+    """
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> int:
+        return int(labelled_by_class(labelled).argmin())
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        share = statistics["class_shares"][:, context.value]
+        return np.where(share > threshold, share, 0.0)
+
+    return Strategy(Needs(pool=("class_shares",), labelled=("class_counts",)), score, prepare)
+
+
+def labelled_by_class(labelled: Seen) -> np.ndarray:
+    """How much is labelled of each class, `[classes]`: elements, or images."""
+    return np.asarray(labelled.statistics["class_counts"], np.float64).sum(0)
+
+
+def mc_iou() -> Strategy:
+    """How little of a structure all members have in common (Shen et al. 2020, MICCAI); a structure that no member sees counts as agreed on."""
+    return by_statistic("disagreement_on_intersection")
+
+
+def pairwise_dice() -> Strategy:
+    """One minus the Dice of two members, over all pairs (Roy et al. 2018, arXiv 1811.09800); a structure that no member sees counts as agreed on."""
+    return by_statistic("disagreement_of_pairs")
+
+
+def expected_dice() -> Strategy:
+    """One minus the Dice that the prediction expects of itself, pooled over the image (Lüth et al. 2025, arXiv 2511.19183)."""
+    return by_statistic("expected_error_of_dice")
+
+
+def neighbourhood() -> Strategy:
+    """How far predictions differ from those next to them, mean over the region of interest (Aghdam et al. 2019, arXiv 1903.00462)."""
+    return by_statistic("neighbourhood_disagreement")
+
+
+def ripu() -> Strategy:
+    """How mixed the predicted classes around an element are, times how unsure, mean over the region of interest (RIPU, Xie et al. 2022, arXiv 2111.12940)."""
+    return by_statistic("impurity_times_entropy")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxal.acquisition import aggregate, information, uncertainty
+from jaxal.acquisition import aggregate, information, maps, uncertainty
 from jaxal.acquisition.regions import Windows
 from jaxal.arrays import count, rows_of
 from jaxal.scoring import windows
@@ -49,6 +49,33 @@ def scaled_region_entropy(view: View, config: StatisticsConfig) -> Array:
 def foreground(view: View, config: StatisticsConfig) -> Array:
     """Share of the elements that the network takes for foreground, in expectation: never zero, so that every case has a chance."""
     return aggregate.masked_mean(1.0 - uncertainty.mean_probability(view.single)[0], view.inside)
+
+
+def disagreement_on_intersection(view: View, config: StatisticsConfig) -> Array:
+    """How little of the structures all members have in common, of what any of them has."""
+    return maps.disagreement_on_intersection(view.members.votes, view.members.members, view.inside)
+
+
+def disagreement_of_pairs(view: View, config: StatisticsConfig) -> Array:
+    """One minus the Dice of pairs of members."""
+    return maps.disagreement_of_pairs(view.members.votes, view.members.members, view.inside)
+
+
+def expected_error_of_dice(view: View, config: StatisticsConfig) -> Array:
+    """One minus the Dice that the prediction expects of itself."""
+    return maps.expected_error_of_dice(uncertainty.mean_probability(view.single), view.inside)
+
+
+def neighbourhood_disagreement(view: View, config: StatisticsConfig) -> Array:
+    """How far predictions differ from those around them, mean over the region of interest."""
+    values = maps.neighbourhood_disagreement(uncertainty.mean_probability(view.single), view.inside, view.shape)
+    return aggregate.masked_mean(values, region_of_interest(view, config))
+
+
+def impurity_times_entropy(view: View, config: StatisticsConfig) -> Array:
+    """How mixed predicted classes are, times how unsure they are, mean over the region of interest."""
+    values = maps.impurity_times_entropy(uncertainty.mean_probability(view.single), view.inside, view.shape)
+    return aggregate.masked_mean(values, region_of_interest(view, config))
 
 
 def regions(view: View, config: StatisticsConfig) -> Regions:
@@ -104,3 +131,17 @@ def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
 
 
 WINDOWS_OF_GAIN = {f"windows_{variant}": windows_of_gain(variant) for variant in get_args(information.Variant)}
+
+OF_MAPS = {
+    "masked_entropy": Statistic(masked_entropy),
+    "scaled_entropy": Statistic(scaled_entropy),
+    "scaled_region_entropy": Statistic(scaled_region_entropy),
+    "disagreement_on_intersection": Statistic(disagreement_on_intersection, needs_members=True),
+    "disagreement_of_pairs": Statistic(disagreement_of_pairs, needs_members=True),
+    "expected_error_of_dice": Statistic(expected_error_of_dice),
+    "neighbourhood_disagreement": Statistic(neighbourhood_disagreement),
+    "impurity_times_entropy": Statistic(impurity_times_entropy),
+    "foreground": Statistic(foreground),
+    "regions": Statistic(regions, needs_features=True),
+    "evaluation_sample": Statistic(evaluation_sample, needs_features=True),
+}

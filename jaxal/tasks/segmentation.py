@@ -34,16 +34,7 @@ from jaxal.tasks.objects import PARTS_OF_DATA
 from jaxal.tasks.original_grid import to_original_grid, write_image
 from jaxal.tasks.overlap import DICE
 from jaxal.tasks.pictures import draw_case, draw_plane
-from jaxal.tasks.regions import (
-    WINDOWS_OF_GAIN,
-    evaluation_sample,
-    foreground,
-    masked_entropy,
-    region_of_interest,
-    regions,
-    scaled_entropy,
-    scaled_region_entropy,
-)
+from jaxal.tasks.regions import OF_MAPS, WINDOWS_OF_GAIN, region_of_interest
 from jaxal.training import losses
 from jaxal.types import Case, Example, Seen
 
@@ -115,12 +106,7 @@ def curves(test: Seen, classes: Sequence[str], config: StatisticsConfig) -> dict
 
 STATISTICS: Mapping[str, Statistic] = {
     **of_classes(region_of_interest),
-    "masked_entropy": Statistic(masked_entropy),
-    "scaled_entropy": Statistic(scaled_entropy),
-    "scaled_region_entropy": Statistic(scaled_region_entropy),
-    "foreground": Statistic(foreground),
-    "regions": Statistic(regions, needs_features=True),
-    "evaluation_sample": Statistic(evaluation_sample, needs_features=True),
+    **OF_MAPS,
     "overlap": Statistic(overlap),
     "calibration": Statistic(calibration_sums),
     "filtered": Statistic(filtered, needs_members=True),

@@ -12,7 +12,11 @@ from jaxal.acquisition.uncertainty import ClassMoments
 
 FIXTURE = json.loads((Path(__file__).parents[1] / "fixtures" / "uncertainty.json").read_text())
 MEASURES = {
-    name: getattr(uncertainty, name) for name in ("entropy", "bald", "margin", "least_confidence", "variation_ratio", "variance")
+    name: getattr(uncertainty, name)
+    for name in (
+        *("entropy", "bald", "margin", "least_confidence", "variation_ratio", "variance"),
+        *("gini", "best_versus_second", "vote_entropy", "pairwise_divergence"),
+    )
 }
 
 
@@ -48,6 +52,12 @@ def test_equals_plain_numpy(float64, rng):
         "least_confidence": 1 - mean.max(0),
         "variation_ratio": 1 - votes.max(0) / 7,
         "variance": p.var(0).mean(0),
+        "gini": 1 - (mean**2).sum(0),
+        "best_versus_second": ordered[-2] / ordered[-1],
+        "vote_entropy": scipy.stats.entropy(votes / 7),
+        "pairwise_divergence": np.mean(
+            [(p[s] * np.log(p[s] / p[t])).sum(0) for s in range(7) for t in range(7) if s != t], axis=0
+        ),
     }
     moments = streamed(logits)
     for name, values in expected.items():
@@ -68,6 +78,24 @@ def test_values_worked_by_hand():
     np.testing.assert_allclose(np.asarray(uncertainty.variance(moments)), [0.25, 0.0])
 
 
+def test_gini_ranks_as_the_variance_over_classes(rng):
+    """The survey's table 1 has the variance of the probabilities around 1 / C, with its sign turned."""
+    logits = rng.normal(size=(1, 5, 40)).astype(np.float32)
+    p = np.exp(logits[0]) / np.exp(logits[0]).sum(0)
+    values = np.asarray(uncertainty.gini(streamed(logits)))
+    assert scipy.stats.spearmanr(values, -p.var(0)).statistic == pytest.approx(1.0)
+
+
+def test_the_variance_is_the_jensen_difference_of_ginis(float64, rng):
+    """Gini of the mean less the mean of the members' Ginis is C times the variance: no quadratic entropy of its own is needed."""
+    logits = rng.normal(size=(6, 4, 30))
+    of_each = np.mean([np.asarray(uncertainty.gini(streamed(member[None]))) for member in logits], axis=0)
+    moments = streamed(logits)
+    np.testing.assert_allclose(
+        np.asarray(uncertainty.gini(moments)) - of_each, 4 * np.asarray(uncertainty.variance(moments)), atol=1e-12
+    )
+
+
 @pytest.mark.parametrize("name", MEASURES)
 def test_saturated_members_and_their_gradients_are_finite(name):
     logits = jnp.array([[[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]]] * 2)
@@ -76,7 +104,7 @@ def test_saturated_members_and_their_gradients_are_finite(name):
         return MEASURES[name](streamed(logits)).sum()
 
     assert np.isfinite(total(logits))
-    if name != "variation_ratio":
+    if name not in ("variation_ratio", "vote_entropy"):  # which count
         assert np.isfinite(jax.grad(total)(logits)).all()
 
 
@@ -85,7 +113,7 @@ def test_identical_members_neither_disagree_nor_go_below_zero(name, rng):
     logits = np.repeat(rng.normal(size=(1, 4, 500)).astype(np.float32) * 5, 9, axis=0)
     values = np.asarray(MEASURES[name](streamed(logits)))
     assert (values >= 0).all()
-    if name in ("bald", "variance", "variation_ratio"):
+    if name in ("bald", "variance", "variation_ratio", "vote_entropy", "pairwise_divergence"):
         assert values.max() < 1e-5
 
 

@@ -20,9 +20,9 @@ from jaxal.errors import UserError
 from jaxal.networks.resnet import resnet
 from jaxal.networks.unet import unet
 from jaxal.scoring.members import MembersConfig
-from jaxal.scoring.pool_pass import Pass
+from jaxal.scoring.pool_pass import Given, Pass
 from jaxal.strategies import at_random, informative
-from jaxal.strategies.contract import Context, decide
+from jaxal.strategies.contract import Context, decide, given_by
 from jaxal.strategies.named import named_strategy, options_of, summary_of
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
 from jaxal.tasks.classification import CLASSIFICATION
@@ -31,7 +31,12 @@ from jaxal.types import Seen, Unit
 
 KEY = jax.random.key(3)
 BUDGET = 3
-SEES_FEATURES = ("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset", "flqmi")
+CLUSTERED = ("kmeans", "clue", "typiclust", "dropquery", "cluster_margin", "alfa_mix")
+SEES_FEATURES = (
+    *("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset", "flqmi", "linear_deepfool"),
+    *("maxherding", "uherding", "probcover", "facility_location", "suggestive_annotation"),
+    *CLUSTERED,
+)
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
 AT_RANDOM = ("random", "stratified_random")  # know the names of the pool and nothing else of it
 LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
@@ -50,11 +55,11 @@ class Bench:
     def strategy(self, name):
         return named_strategy(name, self.kind.strategies).strategy
 
-    def collect(self, names, cases, batch_size=2, params=None):
+    def collect(self, names, cases, batch_size=2, params=None, given=None):
         """All statistics in one pass, which all strategies share; what a strategy did not ask for is kept from it."""
         pass_ = Pass(self.kind, self.model, self.statistics, MembersConfig(dropout=4), batch_size, tiny.STATISTICS)
         params = self.params if params is None else params
-        collected = pass_(params, KEY, cases, self.load)
+        collected = pass_(Given(params, given or {}), KEY, cases, self.load)
         return {name: collected[name] for name in names}
 
     def query(self, name, pool=None, budget=BUDGET, batch_size=2, params=None):
@@ -65,9 +70,10 @@ class Bench:
         cases = self.dataset.cases
         labelled = Seen(cases[LABELLED], self.collect(needs.labelled, cases[LABELLED], batch_size, params))
         evaluation = Seen(cases[EVALUATION], self.collect(needs.evaluation, cases[EVALUATION], batch_size, params))
-        statistics = self.collect(needs.pool, pool, batch_size, params)
-        context = Context(KEY, [Unit(case._replace(label=None)) for case in pool])
-        return decide(strategy, context, self.model.head(params), statistics, labelled, evaluation, budget).query
+        context, head = Context(KEY, [Unit(case._replace(label=None)) for case in pool]), self.model.head(params)
+        given = given_by([strategy], context, head, evaluation)
+        statistics = self.collect(needs.pool, pool, batch_size, params, given)
+        return decide(strategy, context, head, statistics, labelled, evaluation, budget).query
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +103,17 @@ def test_statistics_that_are_not_finite_are_named_before_anything_is_drawn(bench
 
 
 def test_the_names_are_the_fields():
-    both = "least_confidence margin entropy mc_entropy variation_ratio mean_std bald eig aeig uig cfig mass egl gradient_norm coreset power_entropy power_bald badge random"
-    scans = "stratified_random foreground_random masked_entropy scaled_entropy weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group flqmi"
+    both = "least_confidence margin entropy gini bvsb free_energy linear_deepfool minority mc_entropy variation_ratio vote_entropy mean_std variance pairwise_kl bald"
+    both += (
+        " eig aeig uig cfig mass egl gradient_norm coreset maxherding uherding probcover facility_location suggestive_annotation"
+    )
+    both += " kmeans clue typiclust dropquery cluster_margin power_entropy power_bald badge random"
+    scans = (
+        "stratified_random foreground_random masked_entropy scaled_entropy mc_iou pairwise_dice expected_dice neighbourhood ripu"
+    )
+    scans += " weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group flqmi"
     assert set(STRATEGIES) == {*both.split(), *scans.split()}
-    assert set(CLASSIFICATION_STRATEGIES) == {*both.split(), "batchbald"}
+    assert set(CLASSIFICATION_STRATEGIES) == {*both.split(), "batchbald", "alfa_mix"}
 
 
 @pytest.mark.parametrize(("task", "name"), OF_BOTH_TASKS)
@@ -109,12 +122,20 @@ def test_picks_are_distinct_from_the_pool_and_fill_the_budget(benches, task, nam
     query = bench.query(name)
     assert len(query.units) == len(set(query.units)) == BUDGET
     assert set(query.units) <= {case.id for case in bench.pool}
-    if name not in ("badge", "stratified_random", "worst_group", "batchbald", "flqmi"):  # whose choices are no ranking
+    if name not in (
+        "badge",
+        "stratified_random",
+        "worst_group",
+        "batchbald",
+        "flqmi",
+        *CLUSTERED,
+    ):  # whose choices are no ranking
         assert list(query.scores) == sorted(query.scores, reverse=True)
     assert np.isfinite(query.scores).all()
     everything = bench.query(name, budget=100)
     assert sorted(everything.units) == sorted(case.id for case in bench.pool)
-    assert everything.units[:BUDGET] == query.units
+    if name not in ("suggestive_annotation", *CLUSTERED):  # what they look at grows with what is asked for
+        assert everything.units[:BUDGET] == query.units
 
 
 @pytest.mark.parametrize(("task", "name"), OF_BOTH_TASKS)

@@ -1,0 +1,136 @@
+"""Strategies that ask for cases which stand for many others, by greedy coverage of the pool's features."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import numpy as np
+
+from jaxal.acquisition.clusters import k_means
+from jaxal.acquisition.coverage import (
+    Cover,
+    Kernel,
+    gains_of_first,
+    greedy_coverage,
+    least_distance,
+    pure_radius,
+    uncovered_by,
+    unit_rows,
+)
+from jaxal.acquisition.selection import Query
+from jaxal.strategies.contract import Context, Head, Needs, Strategy
+from jaxal.strategies.rows import by_id, chosen, repeated
+from jaxal.strategies.tempered import Temperature, at_temperature
+from jaxal.types import Collected, Seen
+
+Array = jax.Array
+Width = Callable[[Array, Array, Collected, Context], float]  # by the unit vectors of the pool and of the labelled cases
+Weight = Callable[[Collected, Context], np.ndarray]
+
+
+def maxherding(*, sigma: float = 1.0) -> Strategy:
+    """Cases that together are like as much of the pool as they can be, by a Gaussian kernel of their features (Bae et al. 2024, arXiv 2407.12212).
+
+    Args:
+      sigma: the kernel's width; features are divided by their lengths, so distances are at most 2.
+    """
+    return _covering("gaussian", _fixed("sigma", sigma))
+
+
+def uherding(*, sigma: float | Literal["auto"] = "auto", temperature: Temperature = "evaluation") -> Strategy:
+    """Cases that together are like as much as they can be of what the network is unsure of (Bae et al. 2025, arXiv 2412.20644).
+
+    Args:
+      sigma: width of the Gaussian kernel of features of length one; `auto` is the smallest distance between two labelled cases, so that it narrows as labels
+        come in and uncertainty decides.
+      temperature: that logits are divided by before the margin is taken: the one that makes the evaluation set's labels most likely, or a number.
+    """
+
+    def closest(points: Array, labelled: Array, statistics: Collected, context: Context) -> float:
+        return least_distance(np.asarray(labelled)) or 1.0
+
+    width = closest if sigma == "auto" else _fixed("sigma", sigma)
+    strategy = _covering("gaussian", width, lambda statistics, context: statistics["tempered_margin"])
+    needs = strategy.needs._replace(pool=("embedding", "tempered_margin"))
+    return at_temperature(strategy._replace(needs=needs), "tempered_margin", temperature)
+
+
+def probcover(*, delta: float | Literal["auto"] = "auto", purity: float = 0.95) -> Strategy:
+    """Cases whose neighbourhoods together hold most of the pool (Yehuda et al. 2022, arXiv 2205.11320).
+
+    Args:
+      delta: distance between features of length one below which two cases are neighbours; `auto` is the largest of which so many neighbourhoods are of one
+        cluster.
+      purity: share of the neighbourhoods that are; clusters are those of k-means, as many as there are classes.
+    """
+    if not 0 < purity <= 1:
+        raise ValueError(f"purity is {purity:g}; it is a share above 0 and at most 1.")
+    if delta != "auto":
+        return _covering("ball", _fixed("delta", delta))
+
+    def radius(points: Array, labelled: Array, statistics: Collected, context: Context) -> float:
+        classes = statistics["class_shares"].shape[-1]
+        found = k_means(context.key, np.asarray(points), np.ones(len(points)), min(classes, len(points)))
+        return pure_radius(points, found.of, purity)
+
+    strategy = _covering("ball", radius)
+    return strategy._replace(needs=strategy.needs._replace(pool=("embedding", "class_shares")))
+
+
+def facility_location() -> Strategy:
+    """Cases so that each of the pool has one like it, by the angle of their features, among them or the labelled ones (Wei et al. 2015, PMLR 37)."""
+    return _covering("cosine", _fixed("width", 1.0))
+
+
+def suggestive_annotation(*, candidates: float = 2.0) -> Strategy:
+    """Of the cases on which members differ most, those that together are like the whole pool (Yang et al. 2017, arXiv 1706.04737).
+
+    Args:
+      candidates: how many are looked at, times the size of the query; the paper takes 16 for 8.
+    """
+    if candidates < 1:
+        raise ValueError(f"candidates is {candidates:g}; of fewer than the query none can be left out.")
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        unsure = np.argsort(-scores[order], kind="stable")[: round(candidates * min(budget, len(order)))]
+        available = np.isin(np.arange(len(order)), unsure)
+        points = unit_rows(statistics["embedding"][order])
+        cover = Cover(points, np.ones(len(order)), np.ones(len(order)), "cosine")
+        return chosen(context, order, *greedy_coverage(cover, available, min(budget, len(order))))
+
+    return Strategy(Needs(pool=("variance", "embedding")), lambda statistics, context: statistics["variance"], select=select)
+
+
+def _fixed(name: str, width: float) -> Width:
+    if width <= 0:
+        raise ValueError(f"{name} is {width:g}; it must be above zero.")
+    return lambda points, labelled, statistics, context: width
+
+
+def _covering(kernel: Kernel, width: Width, weight: Weight | None = None) -> Strategy:
+    """Greedy coverage of the pool, of which the labelled cases cover something already; scores are what each case would cover by itself."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> Array:
+        return unit_rows(labelled.statistics["embedding"])
+
+    def cover(statistics: Collected, context: Context, order: np.ndarray) -> Cover:
+        points, labelled = unit_rows(statistics["embedding"][order]), context.value
+        worth = np.ones(len(order)) if weight is None else np.asarray(weight(statistics, context))[order]
+        size = width(points, labelled, statistics, context)
+        others = repeated(np.asarray(labelled)) if len(labelled) else points[:0]
+        return Cover(points, worth, np.asarray(uncovered_by(points, others, kernel, size)), kernel, size)
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        order = by_id(context)
+        return gains_of_first(cover(statistics, context, order))[np.argsort(order)]
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        bounds = scores[order] * (1 + 1e-5)  # in blocks of another size the sums are rounded otherwise
+        available = np.ones(len(order), bool)
+        return chosen(
+            context, order, *greedy_coverage(cover(statistics, context, order), available, min(budget, len(order)), bounds)
+        )
+
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), score, prepare, select)
