@@ -128,6 +128,19 @@ def _moments(
     )
 
 
+def divergence_of(probability: Array, around: Array, deviation: Array) -> Array:
+    """p log(p / b) - p + b of each element, exact where p hardly deviates from b; summed over a distribution it is the divergence from b.
+
+    Args:
+      probability, around: p and b, of one shape.
+      deviation: p - b, as exact as it is known.
+    """
+    log_p, log_b = _log(probability), _log(around)
+    # Below the floor of the other form p and b are so small that nothing is lost by the plain one.
+    plain = probability * (log_p - log_b) - deviation
+    return jnp.where(around > _LEAST, _divergence(probability, log_p, deviation, around, log_b), plain)
+
+
 def _divergence(p: Array, log_p: Array, deviation: Array, around: Array, log_around: Array) -> Array:
     """p log(p / b) - p + b, not negative: with r = p / b - 1 it is b ((1 + r) log(1 + r) - r), and of small r its series."""
     around, log_around = (jnp.broadcast_to(part, p.shape) for part in (around, log_around))
