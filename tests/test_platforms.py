@@ -17,7 +17,7 @@ import tiny
 import tiny_images
 
 from jaxal import arrays
-from jaxal.acquisition import clusters, coverage, information, selection, uncertainty
+from jaxal.acquisition import clusters, coverage, information, mutual_information, selection, uncertainty
 from jaxal.acquisition.regions import Search
 from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.api import measures
@@ -217,11 +217,14 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
         [of(coverage._distance_to_others, POINTS, CLASSES_OF_POINTS, PLACES)]
     ),
     "acquisition/coverage.py _gains": lambda: iter(
-        of(coverage._gains, POINTS, PLACES, reals(30), reals(30), reals(), kernel=kernel) for kernel in get_args(coverage.Kernel)
+        of(coverage._gains, POINTS, PLACES, reals(30), reals(30), reals(), reals(30), kernel=kernel)
+        for kernel in get_args(coverage.Kernel)
     ),
     "acquisition/coverage.py _gains_held": lambda: iter([of(coverage._gains_held, reals(30, 30), PLACES, reals(30), reals(30))]),
     "acquisition/coverage.py _left_with": lambda: iter([of(coverage._left_with, reals(30), reals(30))]),
-    "acquisition/coverage.py _unlike": lambda: iter([of(coverage._unlike, POINTS, PLACES, reals(), kernel="gaussian")]),
+    "acquisition/coverage.py _unlike": lambda: iter(
+        [of(coverage._unlike, POINTS, PLACES, reals(), reals(30), kernel="gaussian")]
+    ),
     "acquisition/coverage.py uncovered_by": lambda: iter(
         [of(coverage.uncovered_by, POINTS, reals(4, 6), kernel="gaussian", width=reals())]
     ),
@@ -231,8 +234,8 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "acquisition/selection.py k_means_plus_plus_of_gradients": lambda: iter(
         [of(selection.k_means_plus_plus_of_gradients, KEY, POINTS, reals(30, 3), THERE, budget=3)]
     ),
-    "acquisition/selection.py most_mutual_information": lambda: iter(
-        [of(selection.most_mutual_information, reals(30, 4), THERE, budget=3, eta=jnp.float32(1.0))]
+    "acquisition/mutual_information.py most_mutual_information": lambda: iter(
+        [of(mutual_information.most_mutual_information, reals(30, 4), THERE, budget=3, eta=jnp.float32(1.0))]
     ),
     "acquisition/selection.py _member_entropy": lambda: iter([of(selection._member_entropy, reals(30, 5, 3))]),
     "acquisition/selection.py _joint_entropy": lambda: iter(

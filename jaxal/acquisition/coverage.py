@@ -54,6 +54,8 @@ class Cover(NamedTuple):
       weight: what covering each point is worth, `[points]`, not negative.
       uncovered: how much of each is left to cover, `[points]`, from 0 to 1; see `uncovered_by`.
       kernel, width: see `dissimilarity`.
+      floor: how much of each no other can cover, `[points]`, from 0 to 1; nothing when left out. Where it is 1 - η max_q s(q, j), what is covered is the mutual
+        information FLVMI with a query set (Kothawade et al. 2021, arXiv 2107.00717).
     """
 
     points: Array
@@ -61,12 +63,13 @@ class Cover(NamedTuple):
     uncovered: np.ndarray
     kernel: Kernel
     width: float = 1.0
+    floor: np.ndarray | None = None
 
 
 def gains_of_first(cover: Cover) -> np.ndarray:
     """What each point would add by itself, Σ_j w_j max(k(i, j) - m_j, 0), `[points]`."""
-    points, weight, uncovered, width = _filled(cover)
-    gains = [_gains(points, places, weight, uncovered, width, cover.kernel) for places in _blocks(len(points))]
+    points, weight, uncovered, width, floor = _filled(cover)
+    gains = [_gains(points, places, weight, uncovered, width, floor, cover.kernel) for places in _blocks(len(points))]
     return np.concatenate(gains)[: len(cover.points)]
 
 
@@ -91,7 +94,7 @@ def greedy_coverage(
     count = len(cover.points)
     whole = _filled(cover)
     uncovered, missing = whole[2], len(whole[0]) - count
-    gains_of, row_of = _gains_and_rows(*whole[:2], cover.kernel, whole[3])
+    gains_of, row_of = _gains_and_rows(*whole[:2], cover.kernel, *whole[3:])
     fresh = np.full(len(whole[0]), bounds is None)
     if bounds is None:
         bounds = np.concatenate([gains_of(places, uncovered) for places in _blocks(len(fresh))])[:count]
@@ -105,23 +108,25 @@ def greedy_coverage(
     return chosen, gains
 
 
-def _filled(cover: Cover) -> tuple[Array, Array, Array, Array]:
-    """Points, weights, what is left to cover and the width, filled up with points of no weight to a size that is compiled for many rounds."""
+def _filled(cover: Cover) -> tuple[Array, Array, Array, Array, Array]:
+    """Points, weights, what is left to cover, the width and the floor, filled up with points of no weight to a size that is compiled for many rounds."""
     missing = _rounded(len(cover.points)) - len(cover.points)
-    weight, uncovered = (jnp.asarray(np.pad(values, (0, missing)), jnp.float32) for values in (cover.weight, cover.uncovered))
-    return _moved(cover.points, missing), weight, uncovered, jnp.float32(cover.width)
+    least = np.zeros(len(cover.points)) if cover.floor is None else cover.floor
+    columns = (cover.weight, cover.uncovered, least)
+    weight, uncovered, floor = (jnp.asarray(np.pad(values, (0, missing)), jnp.float32) for values in columns)
+    return _moved(cover.points, missing), weight, uncovered, jnp.float32(cover.width), floor
 
 
 def _gains_and_rows(
-    points: Array, weight: Array, kernel: Kernel, width: Array
+    points: Array, weight: Array, kernel: Kernel, width: Array, floor: Array
 ) -> tuple[Callable[[np.ndarray, Array], Array], Callable[[int], Array]]:
     """Functions for the gains of some places and for how unlike one is all others: of numbers that are held, or made anew each time."""
     count = len(points)
-    unlike_of = functools.partial(_unlike, points, width=width, kernel=kernel)
+    unlike_of = functools.partial(_unlike, points, width=width, floor=floor, kernel=kernel)
     if count**2 <= _NUMBERS_HELD:
         held = jnp.concatenate([unlike_of(places) for places in _blocks(count)])
         return lambda places, uncovered: _gains_held(held, places, weight, uncovered), lambda place: held[place]
-    gains = functools.partial(_gains, points, width=width, kernel=kernel)
+    gains = functools.partial(_gains, points, width=width, floor=floor, kernel=kernel)
     return lambda places, uncovered: gains(places, weight, uncovered), lambda place: unlike_of(np.array([place]))[0]
 
 
@@ -164,9 +169,9 @@ def _rounded(count: int) -> int:
 
 
 @functools.partial(jax.jit, static_argnames="kernel")
-def _unlike(points: Array, places: Array, width: Array, kernel: Kernel) -> Array:
-    """How much some points are unlike all, `[places, points]`."""
-    return dissimilarity(_squares(points, places), kernel, width)
+def _unlike(points: Array, places: Array, width: Array, floor: Array, kernel: Kernel) -> Array:
+    """How much some points are unlike all, and by the floor at least, `[places, points]`."""
+    return jnp.maximum(dissimilarity(_squares(points, places), kernel, width), floor[None])
 
 
 def _squares(points: Array, places: Array) -> Array:
@@ -177,8 +182,8 @@ def _squares(points: Array, places: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames="kernel")
-def _gains(points: Array, places: Array, weight: Array, uncovered: Array, width: Array, kernel: Kernel) -> Array:
-    return _gain(_unlike(points, places, width, kernel), weight, uncovered)
+def _gains(points: Array, places: Array, weight: Array, uncovered: Array, width: Array, floor: Array, kernel: Kernel) -> Array:
+    return _gain(_unlike(points, places, width, floor, kernel), weight, uncovered)
 
 
 @jax.jit

@@ -6,6 +6,7 @@ import numpy as np
 
 Column = Callable[[int], np.ndarray]  # from a point's place to its similarities with all, [points]
 
+_RIDGE = 1e-3  # on the diagonal of cosines, so that they can be inverted
 _LEAST = 1e-10  # a squared diagonal below it is rounding: such a point lies in the span of those that are chosen
 
 
@@ -70,19 +71,34 @@ def most_mutual_determinant(
     Returns:
       Places in order, `[budget]`, and what each added, `[budget]`.
     """
-    points, queries = np.asarray(points, np.float64), np.asarray(queries, np.float64)
-    ridge = 1e-3
-    of_queries = np.matmul(queries, queries.T) + ridge * np.eye(len(queries))
-    whitened = np.linalg.solve(np.linalg.cholesky(of_queries), np.matmul(queries, points.T)).T  # S_VQ L⁻ᵀ, [points, queries]
-    diagonal = np.square(points).sum(-1) + ridge
-    alone, told = _Factor(diagonal), _Factor(np.maximum(diagonal - eta**2 * np.square(whitened).sum(-1), ridge / 2))
+    points = np.asarray(points, np.float64)
+    alone, told, whitened = _factors(points, queries, eta)
     left, places, gains = np.array(available, bool), np.zeros(budget, np.int64), np.zeros(budget)
     for step in range(budget):
-        gain = np.log(np.maximum(alone.left, _LEAST)) - np.log(np.maximum(told.left, _LEAST))
+        gain = _gain(alone, told)
         place = int(np.where(left, gain, -np.inf).argmax())
         places[step], gains[step], left[place] = place, gain[place], False
         column = np.matmul(points, points[place])
-        column[place] += ridge
+        column[place] += _RIDGE
         alone.add(place, column)
         told.add(place, column - eta**2 * np.matmul(whitened, whitened[place]))
     return places, gains
+
+
+def mutual_determinant_of_each(points: np.ndarray, queries: np.ndarray, eta: float = 1.0) -> np.ndarray:
+    """What each point by itself tells of a query set, `[points]`; see `most_mutual_determinant`."""
+    return _gain(*_factors(np.asarray(points, np.float64), queries, eta)[:2])
+
+
+def _factors(points: np.ndarray, queries: np.ndarray, eta: float) -> tuple[_Factor, _Factor, np.ndarray]:
+    """Of the kernel, and of what the queries leave of it; and S_VQ L⁻ᵀ, whose products are what they take."""
+    queries = np.asarray(queries, np.float64)
+    of_queries = np.matmul(queries, queries.T) + _RIDGE * np.eye(len(queries))
+    whitened = np.linalg.solve(np.linalg.cholesky(of_queries), np.matmul(queries, points.T)).T
+    diagonal = np.square(points).sum(-1) + _RIDGE
+    told = np.maximum(diagonal - eta**2 * np.square(whitened).sum(-1), _RIDGE / 2)
+    return _Factor(diagonal), _Factor(told), whitened
+
+
+def _gain(alone: _Factor, told: _Factor) -> np.ndarray:
+    return np.log(np.maximum(alone.left, _LEAST)) - np.log(np.maximum(told.left, _LEAST))

@@ -161,9 +161,10 @@ def score(
     def see(split: _Split, names: tuple[str, ...], of_pool: bool, values: Mapping[str, Any] = MappingProxyType({})) -> Seen:
         if not names:
             return Seen(split.cases, {})
-        of_split = members if of_pool else dataclasses.replace(members, networks=1)
+        by_all = of_pool or any(network.kind.statistics[name].needs_members for name in names)
+        of_split = members if by_all else dataclasses.replace(members, networks=1)
         pass_ = Pass(network.kind, model, names, of_split, options.batch_size, options.statistics, jax.devices()[:1])
-        weights, told = (given, progress) if of_pool else (first, None)
+        weights, told = given if by_all else first, progress if of_pool else None
         return Seen(split.cases, pass_(Given(weights, values), jax.random.fold_in(key, 1), split.cases, split.load, told))
 
     labelled_seen, evaluated = [

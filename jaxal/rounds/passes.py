@@ -40,15 +40,21 @@ def make_passes(run: Run, needs: Needs, more_members: int = 0) -> Passes:
         members = dataclasses.replace(config.members, networks=networks)
         return Pass(task.kind, model or scoring_model(run), names, members, config.batch_size, task.statistics)
 
-    assessment = task.kind.assessment
+    assessment, all_networks = task.kind.assessment, config.members.networks + more_members
+    evaluation = all_networks if sees_members(run, needs) else 1
     return Passes(
-        make(needs.pool, config.members.networks + more_members) if needs.pool else None,
+        make(needs.pool, all_networks) if needs.pool else None,
         make((*assessment.labelled, *needs.labelled), model=task.model),
-        make(needs.evaluation) if needs.evaluation else None,
+        make(needs.evaluation, evaluation) if needs.evaluation else None,
         make((*assessment.test, task.kind.curves.statistic), config.members.networks)
         if config.uncertainty_curves
         else make(assessment.test),
     )
+
+
+def sees_members(run: Run, needs: Needs) -> bool:
+    """Whether the evaluation cases are seen by all members, as those of the pool are: what they have in common is asked for."""
+    return any(run.task.kind.statistics[name].needs_members for name in needs.evaluation)
 
 
 def run_pass(

@@ -175,6 +175,21 @@ def class_counts(view: View, config: Any) -> Array:
     return ((view.label[None, :] == classes[:, None]) & view.labelled[None, :]).sum(-1)
 
 
+def contextual_mixtures(view: View, config: Any) -> Array:
+    """For each predicted class the mean prediction of its elements, weighted by entropy, `[classes, classes]`; zeros of a class that is not predicted."""
+    probability, entropy = uncertainty.mean_probability(view.single), uncertainty.entropy(view.single)
+    best = probability.argmax(0)
+
+    def of_class(class_: Array) -> Array:
+        own = (best == class_) & view.inside
+        # Where nothing is unsure, all count alike.
+        weight = jnp.where(own, jnp.where((jnp.where(own, entropy, 0.0) > 0).any(), entropy, 1.0), 0.0)
+        total = weight.sum()
+        return (probability * weight[None]).sum(-1) / jnp.where(total > 0, total, 1.0)
+
+    return jax.lax.map(of_class, jnp.arange(len(probability)))
+
+
 def nearness_to_boundary(interest: Interest) -> Statistic:
     """Mean nearness of the elements of interest to another class."""
 
@@ -212,6 +227,7 @@ def of_classes(interest: Interest) -> dict[str, Statistic]:
         "dissent": dissent(interest),
         "class_shares": class_shares(interest),
         "class_counts": Statistic(class_counts),
+        "contextual_mixtures": Statistic(contextual_mixtures),
         "nearness_to_boundary": nearness_to_boundary(interest),
         "egl": mean_over(interest, gradients.expected_gradient_length),
         "gradient_norm": mean_over(interest, gradients.entropy_gradient_norm),

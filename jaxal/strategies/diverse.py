@@ -3,7 +3,9 @@
 import jax
 import numpy as np
 
-from jaxal.acquisition import gradients, information
+from jaxal.acquisition import gradients, information, sequential
+from jaxal.acquisition.coverage import dissimilarity, unit_rows
+from jaxal.acquisition.determinants import greedy_determinant
 from jaxal.acquisition.selection import (
     Query,
     k_center,
@@ -77,3 +79,125 @@ def badge_of_images() -> Strategy:
         return chosen(context, order, *k_means_plus_plus_of_gradients(key, *sides(statistics, order), min(budget, len(order))))
 
     return Strategy(Needs(pool=("regions",)), score, select=select)
+
+
+def dpp(*, gamma: float = 1.0, sigma: float = 1.0) -> Strategy:
+    """Unsure cases that are unlike each other: the likeliest set of a determinantal point process, greedily (Bıyık et al. 2019, arXiv 1906.07975).
+
+    Args:
+      gamma: power of the entropy by which a case counts; 0 leaves diversity alone.
+      sigma: width of the Gaussian kernel of features of length one.
+    """
+    if sigma <= 0 or gamma < 0:
+        raise ValueError(f"sigma is {sigma:g} and gamma {gamma:g}; one must be above zero, the other not below.")
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
+        worth = np.maximum(scores[order], 1e-12) ** gamma
+
+        def column(place: int) -> np.ndarray:
+            square = np.square(points - points[place]).sum(-1)
+            return (
+                worth[place] * worth * (1.0 - np.asarray(dissimilarity(square.astype(np.float32), "gaussian", sigma), np.float64))
+            )
+
+        return chosen(context, order, *greedy_determinant(worth**2, column, np.ones(len(order), bool), min(budget, len(order))))
+
+    return Strategy(Needs(pool=("entropy", "embedding")), lambda statistics, context: statistics["entropy"], select=select)
+
+
+def ranked_batch() -> Strategy:
+    """Cases that are unlike labelled ones while labels are few, and more and more the unsure ones, one after the other (Cardoso et al. 2017).
+
+    Unsure is how probable the best class is not, from 0 to 1, as it is there.
+    """
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
+        return labelled.statistics["embedding"]
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        points = statistics["embedding"][order]
+        return chosen(context, order, *sequential.ranked_batch(points, scores[order], context.value, min(budget, len(order))))
+
+    needs = Needs(pool=("least_confidence", "embedding"), labelled=("embedding",))
+    return Strategy(needs, lambda statistics, context: statistics["least_confidence"], prepare, select)
+
+
+def falcun(*, gamma: float = 10.0) -> Strategy:
+    """Draws among cases of small margin whose predictions are unlike those drawn before (Gilhuber et al. 2024, doi 10.1007/978-3-031-70341-6_26).
+
+    Args:
+      gamma: power of the chances; large comes close to always the largest.
+    """
+    if gamma <= 0:
+        raise ValueError(f"gamma is {gamma:g}; it must be above zero.")
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        shares = statistics["class_shares"][order]
+        return chosen(context, order, *sequential.falcun(key, shares, scores[order], min(budget, len(order)), gamma))
+
+    return Strategy(Needs(pool=("margin", "class_shares")), lambda statistics, context: statistics["margin"], select=select)
+
+
+def cdal() -> Strategy:
+    """Cases whose classes are confused in other ways than those of labelled and chosen cases (contextual diversity, Agarwal et al. 2020, arXiv 2008.05723)."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
+        return labelled.statistics["contextual_mixtures"]
+
+    def nearest(mixtures: np.ndarray, known: np.ndarray) -> np.ndarray:
+        distances = [sequential.contextual_distances(mixtures, other) for other in known]
+        return np.minimum(np.min(distances, axis=0), _FARTHEST)
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        return nearest(statistics["contextual_mixtures"], context.value)
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        mixtures = statistics["contextual_mixtures"][order]
+
+        def distance_to(place: int) -> np.ndarray:
+            return np.minimum(sequential.contextual_distances(mixtures, mixtures[place]), _FARTHEST)
+
+        return chosen(context, order, *sequential.farthest_first(distance_to, scores[order], min(budget, len(order))))
+
+    needs = Needs(pool=("contextual_mixtures",), labelled=("contextual_mixtures",))
+    return Strategy(needs, score, prepare, select)
+
+
+_FARTHEST = 28.0  # of two images without a class in common; a divergence of probabilities that are 1e-12 at least stays below
+
+
+def similarity_discrepancy() -> Strategy:
+    """Cases like the pool and unlike what is labelled, by mean cosines of features (Li & Yin 2020, MICCAI, p. 13)."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
+        return np.asarray(unit_rows(labelled.statistics["embedding"])).mean(0)
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        order = by_id(context)
+        points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
+        return np.matmul(points, points.mean(0) - context.value)[np.argsort(order)]
+
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), score, prepare)
+
+
+def information_density(*, beta: float = 1.0) -> Strategy:
+    """Entropy times how close the pool is, mean of 1 / (1 + distance), to a power (Settles & Craven 2008, EMNLP; within clusters Jin et al. 2022).
+
+    Args:
+      beta: the power; 0 leaves entropy alone.
+    """
+    if beta < 0:
+        raise ValueError(f"beta is {beta:g}; below zero outliers would come first.")
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        order = by_id(context)
+        points = np.asarray(statistics["embedding"][order], np.float64)
+        density = np.array([(1.0 / (1.0 + np.linalg.norm(points - point, axis=-1))).mean() for point in points])
+        return statistics["entropy"] * density[np.argsort(order)] ** beta
+
+    return Strategy(Needs(pool=("entropy", "embedding")), score)

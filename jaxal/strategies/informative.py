@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxal.acquisition import information
+from jaxal.acquisition import information, predictive_information
 from jaxal.assessment import fairness, metrics
 from jaxal.scoring.statistics import EvaluationSample, Regions
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
+from jaxal.strategies.rows import by_id, filled
 from jaxal.strategies.uncertain import by_statistic
 from jaxal.types import Collected, Seen
 
@@ -94,6 +95,20 @@ def mass() -> Strategy:
     return Strategy(Needs(pool=("regions",), evaluation=("evaluation_sample",)), score, reference_of)
 
 
+def epig() -> Strategy:
+    """What an image's class would tell of the classes of the evaluation images, whose labels are not looked at (EPIG, Bickford Smith et al. 2023, arXiv 2304.08151)."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
+        return evaluation.statistics["member_probability"]
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        order = by_id(context)
+        pool, _ = filled(statistics["member_probability"][order])
+        return np.asarray(_compiled_epig(pool, jnp.asarray(context.value)))[: len(order)][np.argsort(order)]
+
+    return Strategy(Needs(pool=("member_probability",), evaluation=("member_probability",)), score, prepare)
+
+
 def egl() -> Strategy:
     """Expected length of the last layer's gradient, mean over the region of interest (Settles et al. 2008)."""
     return by_statistic("egl")
@@ -173,6 +188,7 @@ def _mean_over_regions(values: Array | np.ndarray, used: np.ndarray) -> np.ndarr
     return by_case.sum(-1) / np.maximum(used.sum(-1), 1)
 
 
+_compiled_epig = jax.jit(predictive_information.epig)
 _compiled_gain = jax.jit(information.information_gain, static_argnames=("variant", "rate", "step", "renormalise", "long_steps"))
 _compiled_linear_gain = jax.jit(information.linear_information_gain, static_argnames=("variant", "rate", "renormalise"))
 _ROWS = {"cpu": 2**10, "accelerator": 2**14}  # at once, at most; an accelerator waits for what the host sends it

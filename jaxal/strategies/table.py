@@ -8,6 +8,7 @@ from jaxal.strategies import (
     covering,
     diverse,
     fair,
+    fisher,
     informative,
     joint,
     regions,
@@ -33,7 +34,9 @@ _OF_BOTH = _named(
     *(informative.egl, informative.gradient_norm),
     *(diverse.coreset, covering.maxherding, covering.uherding, covering.probcover, covering.facility_location),
     *(covering.suggestive_annotation, clustered.kmeans, clustered.clue, clustered.typiclust, clustered.dropquery),
-    *(clustered.cluster_margin, at_random.power_entropy, at_random.power_bald),
+    *(clustered.cluster_margin, diverse.dpp, diverse.ranked_batch, diverse.falcun, diverse.cdal),
+    *(diverse.similarity_discrepancy, diverse.information_density),
+    *(targeted.flqmi, targeted.flvmi, targeted.gcmi, targeted.logdetmi, at_random.power_entropy, at_random.power_bald),
 )
 
 STRATEGIES: Table = {  # of segmentation
@@ -43,7 +46,6 @@ STRATEGIES: Table = {  # of segmentation
     **_named(fair.weighted_entropy, fair.weighted_entropy_unmasked, fair.weighted_scaled_entropy, fair.worst_group),
     **_OF_BOTH,
     "badge": diverse.badge,
-    "flqmi": targeted.flqmi,
 }
 
 CLASSIFICATION_STRATEGIES: Table = {
@@ -51,7 +53,7 @@ CLASSIFICATION_STRATEGIES: Table = {
     **_OF_BOTH,
     "badge": diverse.badge_of_images,
     "batchbald": joint.batchbald,
-    "alfa_mix": clustered.alfa_mix,
+    **_named(clustered.alfa_mix, fisher.bait, fisher.isal, informative.epig),
 }
 
 REGRESSION_STRATEGIES: Table = _named(

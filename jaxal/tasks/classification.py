@@ -104,8 +104,14 @@ def joined(view: View, config: Any) -> Joined:
     return Joined(view.label[0], uncertainty.mean_probability(view.members)[:, 0], view.labelled[0])
 
 
+def error(view: View, config: Any) -> Array:
+    """One minus the probability of the image's class; zero where that is not known."""
+    return jnp.where(view.labelled[0], 1.0 - uncertainty.mean_probability(view.single)[view.label[0], 0], 0.0)
+
+
 STATISTICS: Mapping[str, Statistic] = {
     **of_classes(whole_image),
+    "error": Statistic(error),
     "regions": Statistic(regions, needs_features=True),
     "evaluation_sample": Statistic(evaluation_sample, needs_features=True),
     "prediction": Statistic(prediction),

@@ -10,6 +10,7 @@ import numpy as np
 from jaxal.acquisition import aggregate, information, maps, uncertainty
 from jaxal.acquisition.regions import Windows
 from jaxal.arrays import count, rows_of
+from jaxal.assessment import metrics
 from jaxal.scoring import windows
 from jaxal.scoring.statistics import EvaluationSample, Regions, StatisticsConfig, View
 from jaxal.scoring.windows import GainStep
@@ -132,7 +133,19 @@ def evaluation_sample(view: View, config: StatisticsConfig) -> EvaluationSample:
 
 WINDOWS_OF_GAIN = {f"windows_{variant}": windows_of_gain(variant) for variant in get_args(information.Variant)}
 
+
+def error(view: View, config: StatisticsConfig) -> Array:
+    """One minus the mean Dice of the structures that are there or predicted, over the labelled elements; zero where there is none."""
+    counts = metrics.overlap(view.logits, view.label, view.labelled)
+    found, added, missed = (jnp.asarray(part[1:], jnp.float32) for part in counts)
+    both, size = 2.0 * found, 2.0 * found + added + missed
+    return jnp.where(size > 0, 1.0 - both / jnp.maximum(size, 1.0), 0.0).sum() / jnp.maximum((size > 0).sum(), 1).astype(
+        size.dtype
+    )
+
+
 OF_MAPS = {
+    "error": Statistic(error),
     "masked_entropy": Statistic(masked_entropy),
     "scaled_entropy": Statistic(scaled_entropy),
     "scaled_region_entropy": Statistic(scaled_region_entropy),

@@ -264,30 +264,3 @@ def test_what_costs_more_than_is_left_is_passed_over():
     assert top_k(names, scores, 2, costs, 10.0).units == ("a", "c")
     assert top_k(names, scores, 9, costs, 2.0).units == ()
     assert top_k(names, scores, 2, costs, None).units == ("a", "b") and top_k(names, scores, 9, costs, 10.0).gap is None
-
-
-def test_mutual_information_is_chosen_greedily_by_its_definition():
-    """Every step's choice and gain from the set function written out, over all points that are left."""
-    rng = np.random.default_rng(4)
-    similarity = np.maximum(rng.normal(size=(9, 4)), 0).astype(np.float32)
-    available = np.arange(9) != 2
-
-    def value(places):
-        rows = similarity[list(places)]
-        return rows.max(0).sum() + 0.7 * rows.max(1).sum() if len(places) else 0.0
-
-    places, gains = selection.most_mutual_information(jnp.asarray(similarity), jnp.asarray(available), 5, jnp.float32(0.7))
-    taken = []
-    for place, gain in zip(places.tolist(), gains.tolist(), strict=True):
-        added = {other: value([*taken, other]) - value(taken) for other in range(9) if available[other] and other not in taken}
-        assert place == max(added, key=added.get) and gain == pytest.approx(added[place], abs=1e-5)
-        taken.append(place)
-
-
-def test_mutual_information_covers_the_query_set_before_it_repeats_itself():
-    """Two points are like the first of the query set and one like the second: without eta one of each is taken."""
-    similarity = jnp.array([[1.0, 0.0], [0.9, 0.0], [0.0, 0.5]])
-    places, _ = selection.most_mutual_information(similarity, jnp.ones(3, bool), 2, jnp.float32(0.0))
-    assert places.tolist() == [0, 2]
-    places, _ = selection.most_mutual_information(similarity, jnp.ones(3, bool), 2, jnp.float32(5.0))
-    assert places.tolist() == [0, 1]

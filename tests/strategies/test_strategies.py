@@ -32,9 +32,23 @@ from jaxal.types import Seen, Unit
 KEY = jax.random.key(3)
 BUDGET = 3
 CLUSTERED = ("kmeans", "clue", "typiclust", "dropquery", "cluster_margin", "alfa_mix")
+NO_RANKING = ("badge", "stratified_random", "worst_group", "batchbald", "flqmi", "logdetmi", "falcun", "ranked_batch", "bait")
 SEES_FEATURES = (
     *("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset", "flqmi", "linear_deepfool"),
     *("maxherding", "uherding", "probcover", "facility_location", "suggestive_annotation"),
+    *(
+        "dpp",
+        "ranked_batch",
+        "similarity_discrepancy",
+        "information_density",
+        "flvmi",
+        "gcmi",
+        "logdetmi",
+        "bait",
+        "isal",
+        "epig",
+    ),
+    *("falcun", "cdal"),
     *CLUSTERED,
 )
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
@@ -107,13 +121,14 @@ def test_the_names_are_the_fields():
     both += (
         " eig aeig uig cfig mass egl gradient_norm coreset maxherding uherding probcover facility_location suggestive_annotation"
     )
+    both += " dpp ranked_batch falcun cdal similarity_discrepancy information_density flqmi flvmi gcmi logdetmi"
     both += " kmeans clue typiclust dropquery cluster_margin power_entropy power_bald badge random"
     scans = (
         "stratified_random foreground_random masked_entropy scaled_entropy mc_iou pairwise_dice expected_dice neighbourhood ripu"
     )
-    scans += " weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group flqmi"
+    scans += " weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group"
     assert set(STRATEGIES) == {*both.split(), *scans.split()}
-    assert set(CLASSIFICATION_STRATEGIES) == {*both.split(), "batchbald", "alfa_mix"}
+    assert set(CLASSIFICATION_STRATEGIES) == {*both.split(), "batchbald", "alfa_mix", "bait", "isal", "epig"}
 
 
 @pytest.mark.parametrize(("task", "name"), OF_BOTH_TASKS)
@@ -122,19 +137,12 @@ def test_picks_are_distinct_from_the_pool_and_fill_the_budget(benches, task, nam
     query = bench.query(name)
     assert len(query.units) == len(set(query.units)) == BUDGET
     assert set(query.units) <= {case.id for case in bench.pool}
-    if name not in (
-        "badge",
-        "stratified_random",
-        "worst_group",
-        "batchbald",
-        "flqmi",
-        *CLUSTERED,
-    ):  # whose choices are no ranking
+    if name not in (*NO_RANKING, *CLUSTERED):
         assert list(query.scores) == sorted(query.scores, reverse=True)
     assert np.isfinite(query.scores).all()
     everything = bench.query(name, budget=100)
     assert sorted(everything.units) == sorted(case.id for case in bench.pool)
-    if name not in ("suggestive_annotation", *CLUSTERED):  # what they look at grows with what is asked for
+    if name not in ("suggestive_annotation", "bait", *CLUSTERED):  # what they look at grows with what is asked for
         assert everything.units[:BUDGET] == query.units
 
 
