@@ -4,22 +4,27 @@ import contextlib
 import inspect
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jaxal.errors import UserError
 
 
-def keywords_of(name: str, make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def keywords_of(name: str, make: Callable[..., Any], leave_out: Sequence[str] = ()) -> dict[str, inspect.Parameter]:
     """The keywords of a function; each must have a default and a type that a text can be read as.
+
+    Args:
+      name: of the function, for messages.
+      make: the function.
+      leave_out: parameters that are no options.
 
     Raises:
       UserError: one is no option or has no default.
       TypeError, NameError, ValueError: its signature cannot be read.
     """
     hints = get_type_hints(make)
-    parameters = inspect.signature(make).parameters
+    parameters = {name: option for name, option in inspect.signature(make).parameters.items() if name not in leave_out}
     for option in parameters.values():
         if option.kind not in (option.POSITIONAL_OR_KEYWORD, option.KEYWORD_ONLY):
             raise UserError(f"{name}: {option} is no option; write each one by its name.")

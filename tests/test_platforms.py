@@ -261,6 +261,7 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "scoring/members.py _predict": predictions,
     "scoring/pool_pass.py _compiled": passes,
     "strategies/diverse.py _compiled_nearest": lambda: iter([of(diverse._compiled_nearest, POINTS, reals(4, 6))]),
+    "strategies/informative.py _compiled_epig": lambda: iter([of(informative._compiled_epig, reals(8, 5, 3), reals(4, 5, 3))]),
     "strategies/informative.py _compiled_gain": gains,
     "strategies/informative.py _compiled_linear_gain": linear_gains,
     "tasks/classification.py _sums_of_images": lambda: iter(

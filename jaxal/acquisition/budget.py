@@ -4,7 +4,7 @@ import numpy as np
 
 
 def knapsack(scores: np.ndarray, costs: np.ndarray, at_most: float) -> np.ndarray:
-    """The set of largest total score that costs no more than allowed (Kuo et al. 2018, MICCAI, arXiv 1807.09810).
+    """The set of largest total score that costs no more than allowed (Kuo et al. 2018, MICCAI).
 
     Exact for whole costs, by dynamic programming over the budget; others are rounded up to thousandths of it, so that what is chosen can be paid in any case.
 
@@ -63,7 +63,7 @@ def class_quota(
 
 
 def best_batch(scores: np.ndarray, draws: np.ndarray, budget: int) -> np.ndarray:
-    """Of the batches into which a draw divides the units, the one of largest mean score (stochastic batches, Gaillochet et al. 2023, arXiv 2307.05508).
+    """Of the batches into which a draw divides the units, the one of largest mean score (stochastic batches, Gaillochet et al. 2023, arXiv 2301.07670).
 
     Args:
       scores: `[units]`.

@@ -50,7 +50,7 @@ def bait_of_best_class(
     pool: Seen, labelled: Seen, available: np.ndarray, budget: int, weights: Weights, ridge: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same where only the most probable class against all others counts, p(1 - p)φφᵀ: memory is that of features² numbers (Huseljic et al. 2024,
-    arXiv 2410.09841).
+    arXiv 2404.08981).
 
     Args and results are those of `bait`; a choice costs images x features operations.
     """
@@ -176,7 +176,7 @@ def _information(seen: Seen) -> np.ndarray:
 
 def influence(pool: Seen, labelled: Seen, evaluation: Seen, labels: np.ndarray, ridge: float = 1e-2) -> np.ndarray:
     """How much a label of each image, as it is predicted, would lower the loss of an evaluation set, `[images]` (ISAL, Liu et al. 2021,
-    ICCV, p. 9254), in the last layer, where the inverse of the Hessian is exact.
+    ICCV, p. 9274), in the last layer, where the inverse of the Hessian is exact.
 
     A small step that follows the label's gradient g_x, of the size that one labelled image has, changes the evaluation loss by -g_xᵀ H⁻¹ ḡ to first order.
 

@@ -16,7 +16,7 @@ Array = jax.Array
 
 
 def disagreement_on_intersection(votes: Array, members: Array, inside: Array) -> Array:
-    """One minus what all members have in common over what any of them has, mean over the structures (MC IoU, Shen et al. 2020, MICCAI, p. 20).
+    """One minus what all members have in common over what any of them has, mean over the structures (MC IoU, Shen et al. 2020, MICCAI).
 
     A structure that no member sees is left out, because members agree on it; where none sees any, the disagreement is zero.
 
@@ -68,7 +68,7 @@ def expected_error_of_dice(probability: Array, inside: Array) -> Array:
 
 
 def neighbourhood_disagreement(probability: Array, inside: Array, shape: tuple[int, ...], reach: int = 1) -> Array:
-    """Entropy of the mean prediction around each element less the mean of the entropies there, `[elements]` (Aghdam et al. 2019, arXiv 1903.00462).
+    """Entropy of the mean prediction around each element less the mean of the entropies there, `[elements]` (Aghdam et al. 2019, ICCV).
 
     Args:
       probability: `[classes, elements]`.

@@ -43,7 +43,7 @@ def falcun(
     key: Array, probability: np.ndarray, margin: np.ndarray, budget: int, gamma: float = 10.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws with chances ∝ (u + r)^γ, with u how small the margin is, and r how far the prediction is from the nearest one chosen, both from 0 to 1
-    (Falcun, Gilhuber et al. 2024, doi 10.1007/978-3-031-70341-6_26).
+    (Falcun, Gilhuber et al. 2024, ECML PKDD).
 
     Args:
       key: of the draws.

@@ -263,7 +263,7 @@ def vote_entropy(moments: ClassMoments) -> Array:
 
 
 def pairwise_divergence(moments: ClassMoments) -> Array:
-    """Mean of KL(p_s || p_t) over all pairs of different members (Zhou et al. 2017, arXiv 1711.07182, between views; Siddiqui et al. 2020, arXiv 1911.11789).
+    """Mean of KL(p_s || p_t) over all pairs of different members (Zhou et al. 2017, CVPR, between views; Siddiqui et al. 2020, arXiv 1911.11789).
 
     Σ_c p_s log p_s does not see the other member, so the mean over pairs is that of T / (T - 1) (mean Σ_c p log p - Σ_c mean p mean log p), here by what members
     deviate from their shared prediction.

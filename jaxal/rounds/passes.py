@@ -17,6 +17,7 @@ from jaxal.types import Array, Case, Collected, Load, Model, Params, Watcher
 class Passes(NamedTuple):
     """One pass for each split, None where nothing is to be computed of it; that of the labelled cases takes params as they were trained.
 
+    That of the evaluation cases takes all of the pool's networks where `evaluation_by_all` says so: a strategy asks what members have in common on both.
     That of the test cases takes all of the round's networks where uncertainty curves are asked for, else the first one.
     """
 
@@ -24,6 +25,7 @@ class Passes(NamedTuple):
     labelled: Pass
     evaluation: Pass | None
     test: Pass
+    evaluation_by_all: bool
 
 
 def make_passes(run: Run, needs: Needs, more_members: int = 0) -> Passes:
@@ -41,20 +43,16 @@ def make_passes(run: Run, needs: Needs, more_members: int = 0) -> Passes:
         return Pass(task.kind, model or scoring_model(run), names, members, config.batch_size, task.statistics)
 
     assessment, all_networks = task.kind.assessment, config.members.networks + more_members
-    evaluation = all_networks if sees_members(run, needs) else 1
+    evaluation_by_all = any(task.kind.statistics[name].needs_members for name in needs.evaluation)
     return Passes(
         make(needs.pool, all_networks) if needs.pool else None,
         make((*assessment.labelled, *needs.labelled), model=task.model),
-        make(needs.evaluation, evaluation) if needs.evaluation else None,
+        make(needs.evaluation, all_networks if evaluation_by_all else 1) if needs.evaluation else None,
         make((*assessment.test, task.kind.curves.statistic), config.members.networks)
         if config.uncertainty_curves
         else make(assessment.test),
+        evaluation_by_all,
     )
-
-
-def sees_members(run: Run, needs: Needs) -> bool:
-    """Whether the evaluation cases are seen by all members, as those of the pool are: what they have in common is asked for."""
-    return any(run.task.kind.statistics[name].needs_members for name in needs.evaluation)
 
 
 def run_pass(

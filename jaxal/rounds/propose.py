@@ -21,7 +21,7 @@ from jaxal.files import write_text
 from jaxal.rounds import ranking
 from jaxal.rounds.calibrated import calibrated
 from jaxal.rounds.networks import make_networks, train_all
-from jaxal.rounds.passes import Passes, make_passes, run_pass, sees_members
+from jaxal.rounds.passes import Passes, make_passes, run_pass
 from jaxal.rounds.pictures import draw_queried
 from jaxal.rounds.protocol import Beside, Shares, beside, random_count
 from jaxal.rounds.pseudo_labels import keep_pseudo_labels
@@ -201,8 +201,7 @@ def look_at_splits(
 ) -> Looks:
     """What strategies may know of the pool, the labelled and the evaluation cases; of several networks the first speaks for itself."""
     key, journal = state.key, open_journal(run)
-    cases, all_members = run.task.splits.evaluation, any(sees_members(run, strategy.needs) for strategy in strategies)
-    evaluating = stack_networks(params) if all_members else params[0]
+    cases, evaluating = run.task.splits.evaluation, stack_networks(params) if passes.evaluation_by_all else params[0]
     evaluation = Seen(cases, run_pass(passes.evaluation, evaluating, key, cases, run.task.load, run.watcher, "evaluation set"))
     weights = Given(stack_networks(params), _given_by(strategies, run, state, params[0], evaluation))
     pool = list(dict.fromkeys(unit.case for unit in state.pool))  # of several units of a case, the case is seen once

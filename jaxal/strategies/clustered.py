@@ -21,7 +21,7 @@ _SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of ALFA-Mix
 
 
 def kmeans() -> Strategy:
-    """The case nearest to each of as many k-means centres as are asked for (Pourahmadi et al. 2021, arXiv 2104.00072); only sets have a score."""
+    """The case nearest to each of as many k-means centres as are asked for (Pourahmadi et al. 2021, arXiv 2110.12033); only sets have a score."""
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = by_id(context)

@@ -126,7 +126,7 @@ def ranked_batch() -> Strategy:
 
 
 def falcun(*, gamma: float = 10.0) -> Strategy:
-    """Draws among cases of small margin whose predictions are unlike those drawn before (Gilhuber et al. 2024, doi 10.1007/978-3-031-70341-6_26).
+    """Draws among cases of small margin whose predictions are unlike those drawn before (Gilhuber et al. 2024, ECML PKDD).
 
     Args:
       gamma: power of the chances; large comes close to always the largest.
@@ -172,7 +172,7 @@ _FARTHEST = 28.0  # of two images without a class in common; a divergence of pro
 
 
 def similarity_discrepancy() -> Strategy:
-    """Cases like the pool and unlike what is labelled, by mean cosines of features (Li & Yin 2020, MICCAI, p. 13)."""
+    """Cases like the pool and unlike what is labelled, by mean cosines of features (Li & Yin 2020, MICCAI)."""
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
         return np.asarray(unit_rows(labelled.statistics["embedding"])).mean(0)

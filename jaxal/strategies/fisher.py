@@ -25,7 +25,7 @@ def bait(
 
     Args:
       form: `full` looks at all classes, in memory that grows with (features x classes)²; `binary` at the most probable against all others (Huseljic et al. 2024,
-        arXiv 2410.09841).
+        arXiv 2404.08981).
       ridge: on the diagonal of the information.
       weights: what labelled and chosen images count: `average` is the mean over both; `published` counts a chosen one for as many as are asked for, as the
         authors' code does.

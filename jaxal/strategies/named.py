@@ -1,4 +1,5 @@
-"""Strategies by name, with their own options behind it: `aeig`, `weighted_entropy,gamma=3`, `mine.py:my_strategy,sharpness=2`.
+"""Strategies by name, with their own options behind it: `aeig`, `weighted_entropy,gamma=3`, `mine.py:my_strategy,sharpness=2`; and rules that are made of
+them (`composed.py`): `badge+power,beta=2`, `entropy+then:coreset`.
 
 A strategy's options are the keywords of the function that makes it. Its docstring and signature are all that help and reports say of it.
 """
@@ -8,6 +9,7 @@ import difflib
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 import types
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 
 from jaxal.errors import UserError
 from jaxal.named_options import given_options, keywords_of
+from jaxal.strategies.composed import OF_TWO, RULES
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
 
@@ -53,13 +56,48 @@ def named_strategy(text: str, table: Table, defaults: Mapping[str, Any] | None =
     """The strategy of a name.
 
     Args:
-      text: a row of the table or `FILE.py:FUNCTION`, perhaps with options behind it.
+      text: a row of the table or `FILE.py:FUNCTION`, perhaps with options behind it, and rules that are applied one after the other.
       table: the strategies of this kind of task.
       defaults: of options, in place of the strategies' own, for those strategies that have them.
 
     Raises:
-      UserError: there is no such strategy or option, the option takes no such value, or the file is not what it should be.
+      UserError: there is no such strategy, rule or option, the option takes no such value, or the file is not what it should be.
     """
+    plain, *rules = re.split(r"\+(?=[a-z_]+(?:[:,+]|$))", text)
+    named = _of_one(plain, table, defaults)
+    for rule in rules:
+        named = _with_rule(named, rule, table, defaults)
+    return named
+
+
+def _with_rule(named: Named, text: str, table: Table, defaults: Mapping[str, Any] | None) -> Named:
+    """A strategy after a rule, `power,beta=2` or `then:coreset,factor=5`; options that the rule does not have are those of its strategy."""
+    head, *given = text.split(",")
+    rule, _, other = head.partition(":")
+    if rule not in RULES:
+        near = difflib.get_close_matches(rule, RULES, 1, cutoff=0.75)
+        hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(RULES)}."
+        raise UserError(f"There is no rule {rule!r} that follows a strategy. {hint}")
+    if bool(other) != (rule in OF_TWO):
+        example = f"{named.name}+{rule}:coreset" if rule in OF_TWO else f"{named.name}+{rule}"
+        raise UserError(f"The rule {rule!r} takes {'a second' if rule in OF_TWO else 'no second'} strategy: {example}.")
+    make = RULES[rule]
+    options = keywords_of(rule, make, ("strategy", "first", "second"))
+    own = [option for option in given if option.partition("=")[0] in options or not other]
+    values = given_options(f"Rule {text!r}", options, own)
+    second = [_of_one(",".join([other, *(option for option in given if option not in own)]), table, defaults)] if other else []
+    try:
+        strategy = make(named.strategy, *(one.strategy for one in second), **values)
+    except ValueError as error:
+        raise UserError(f"{named.name}+{text}: {error}") from error
+    told = {name: option.default for name, option in options.items()} | values
+    folder = "+".join([named.name, ",".join(["-".join([rule, *(one.name for one in second)]), *own])])
+    rules = [*named.identity.get("rules", ()), {"name": rule, **told, **({"strategy": second[0].identity} if second else {})}]
+    return Named(folder, strategy, {**named.identity, "rules": rules})
+
+
+def _of_one(text: str, table: Table, defaults: Mapping[str, Any] | None) -> Named:
+    """The strategy of a name without rules."""
     row, *given = text.split(",")
     own_file = ".py:" in row
     make, source = _from_file(row) if own_file else (_from_table(row, table), None)

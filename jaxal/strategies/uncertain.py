@@ -90,7 +90,7 @@ def vote_entropy() -> Strategy:
 
 
 def pairwise_kl() -> Strategy:
-    """Divergence between any two members, mean over the image (Zhou et al. 2017, arXiv 1711.07182; with flips for members, between views)."""
+    """Divergence between any two members, mean over the image (Zhou et al. 2017, CVPR; with flips for members, between views)."""
     return by_statistic("pairwise_divergence")
 
 
@@ -105,7 +105,7 @@ def linear_deepfool() -> Strategy:
 
 
 def minority(*, threshold: float = 0.0) -> Strategy:
-    """The predicted share of the class that fewest labels are of (Sadafi et al. 2019, arXiv 1908.06379).
+    """The predicted share of the class that fewest labels are of (Sadafi et al. 2019, MICCAI).
 
     Args:
       threshold: below it a share counts as none; the paper's rule is 0.2.
@@ -142,7 +142,7 @@ def expected_dice() -> Strategy:
 
 
 def neighbourhood() -> Strategy:
-    """How far predictions differ from those next to them, mean over the region of interest (Aghdam et al. 2019, arXiv 1903.00462)."""
+    """How far predictions differ from those next to them, mean over the region of interest (Aghdam et al. 2019, ICCV)."""
     return by_statistic("neighbourhood_disagreement")
 
 

@@ -18,14 +18,8 @@ from jaxal.tasks.segmentation import SEGMENTATION
 
 KEY = jax.random.key(7)
 MEMBERS = MembersConfig(dropout=4)
-OF_LABELS = {
-    "overlap",
-    "calibration",
-    "class_counts",
-    "evaluation_sample",
-    "temperature",
-    "filtered",
-}  # what is of the labels themselves
+# What is of the labels themselves.
+OF_LABELS = {"overlap", "calibration", "class_counts", "error", "evaluation_sample", "temperature", "filtered"}
 
 
 @pytest.fixture(scope="module")

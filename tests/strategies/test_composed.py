@@ -1,0 +1,139 @@
+"""Rules behind a strategy's name, on statistics made by hand."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxal.errors import UserError
+from jaxal.strategies.contract import Context, decide
+from jaxal.strategies.named import named_strategy
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
+from jaxal.types import Case, Seen, Unit
+
+COUNT = 12
+HEAD = (np.zeros((2, 2)), np.zeros(2))
+
+
+def statistics(rng):
+    return {
+        "entropy": rng.uniform(size=COUNT),
+        "margin": rng.uniform(size=COUNT),
+        "embedding": rng.normal(size=(COUNT, 3)).astype(np.float32),
+        "class_shares": rng.dirichlet(np.ones(3), COUNT),
+    }
+
+
+LABELLED = Seen((), {"embedding": np.zeros((1, 3), np.float32), "class_counts": np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0]])})
+
+
+def query(text, seen, budget=3, costs=None, **known):
+    """Places of what is chosen, and the decision; cases are named backwards, so that no place is an id."""
+    costs = [1.0] * COUNT if costs is None else costs
+    pool = [Unit(Case(f"case_{COUNT - place:02d}", "", Path()), cost=cost) for place, cost in enumerate(costs)]
+    strategy = named_strategy(text, CLASSIFICATION_STRATEGIES).strategy
+    needed = {name: seen[name] for name in strategy.needs.pool}
+    decision = decide(strategy, Context(jax.random.key(0), pool, **known), HEAD, needed, LABELLED, Seen((), {}), budget)
+    places = {unit.id: place for place, unit in enumerate(pool)}
+    return [places[unit] for unit in decision.query.units], decision
+
+
+def test_a_filter_keeps_the_most_unsure_and_diversity_chooses_among_them(rng):
+    seen = statistics(rng)
+    places, decision = query("entropy+then:coreset,factor=2", seen)
+    unsure = np.argsort(-seen["entropy"])[:6]
+    assert set(places) <= set(unsure) and len(places) == 3
+    length = np.linalg.norm(seen["embedding"], axis=-1)
+    assert places[0] == unsure[length[unsure].argmax()]  # farthest from the labelled case at zero
+    np.testing.assert_array_equal(decision.scores, seen["entropy"])
+    assert query("entropy+then:coreset,factor=4", seen)[0] == query("coreset", seen)[0]
+    of_three = sorted(unsure[:3], key=lambda place: -seen["margin"][place])
+    assert query("entropy+then:margin,factor=1", seen)[0] == of_three
+
+
+def test_ranks_of_two_strategies_are_joined(rng):
+    seen = statistics(rng)
+    joined = sum(seen[name].argsort().argsort() for name in ("entropy", "margin"))
+    places, decision = query("entropy+with:margin", seen, budget=COUNT)
+    np.testing.assert_allclose(decision.scores, (joined + 2) / (2 * COUNT))
+    assert joined[places].tolist() == sorted(joined, reverse=True)
+    assert query("entropy+with:margin,share=1", seen)[0] == query("entropy", seen)[0]
+    assert query("entropy+with:margin,share=0", seen)[0] == query("margin", seen)[0]
+
+
+@pytest.mark.parametrize(("round_", "of_first"), [(0, 4), (1, 3), (2, 1), (3, 0)])
+def test_the_budget_moves_from_one_strategy_to_the_other(rng, round_, of_first):
+    seen = statistics(rng)
+    places, _ = query("coreset+moving_to:entropy", seen, budget=4, round=round_, rounds=4)
+    first = query("coreset", seen, budget=of_first)[0] if of_first else []
+    rest = [place for place in np.argsort(-seen["entropy"]) if place not in first]
+    assert places == [*first, *rest[: 4 - of_first]]
+
+
+def test_a_power_draws_by_score(rng):
+    seen = statistics(rng)
+    assert query("margin+power,beta=1e6", seen, budget=5)[0] == query("margin", seen, budget=5)[0]
+    assert query("entropy+power,beta=2", seen)[0] == query("power_entropy,power_beta=2", seen)[0]
+    below = {**seen, "margin": seen["margin"] - seen["margin"].max() - 1}
+    with pytest.raises(UserError, match="not below zero, but there is one of -"):
+        query("margin+power", below)
+
+
+def test_a_batch_that_is_drawn_has_the_highest_mean(rng):
+    seen = statistics(rng)
+    places, _ = query("entropy+stochastic", seen, budget=4)
+    assert len(set(places)) == 4 and seen["entropy"][places].mean() > seen["entropy"].mean()
+    assert sorted(query("entropy+stochastic", seen, budget=COUNT)[0]) == list(range(COUNT))
+
+
+def test_a_quota_asks_for_the_classes_that_lack_labels(rng):
+    """Of three classes two, one and no images are labelled. In the first round two of each are wanted for a query of two, so the first class lacks none."""
+    seen = statistics(rng) | {"class_shares": np.eye(3)[np.arange(COUNT) % 3]}
+    places, _ = query("entropy+quota,weight=100", seen, budget=2)
+    assert {place % 3 for place in places} <= {1, 2}
+    lacking = [place for place in np.argsort(-seen["entropy"]) if place % 3]
+    first, *others = lacking
+    second = next(place for place in others if first % 3 == 2 or place % 3 == 2)  # one more of the second class is enough
+    assert places == [first, second]
+    assert query("entropy+quota,weight=0", seen)[0] == query("entropy", seen)[0]
+
+
+def test_a_budget_of_cost_is_filled_as_well_as_can_be(rng):
+    seen = statistics(rng) | {"entropy": np.array([0.9, 0.6, 0.6, *[0.1] * (COUNT - 3)])}
+    costs = [4.0, 2.0, 2.0, *[9.0] * (COUNT - 3)]
+    assert query("entropy", seen, costs=costs, cost_at_most=4.0)[0] == [0]
+    assert sorted(query("entropy+within_cost", seen, costs=costs, cost_at_most=4.0)[0]) == [1, 2]
+    with pytest.raises(UserError, match="no budget of cost"):
+        query("entropy+within_cost", seen)
+
+
+def test_rules_follow_one_another_and_are_part_of_the_name():
+    named = named_strategy("margin+then:coreset,factor=5+stochastic", CLASSIFICATION_STRATEGIES)
+    assert named.name == "margin+then-coreset,factor=5+stochastic"
+    then, stochastic = {"name": "then", "factor": 5.0, "strategy": {"name": "coreset"}}, {"name": "stochastic"}
+    assert named.identity == {"name": "margin", "rules": [then, stochastic]}
+    with_options = named_strategy("entropy+then:uherding,sigma=0.5,factor=3", STRATEGIES)
+    assert with_options.identity["rules"][0]["strategy"]["sigma"] == 0.5
+    assert with_options.name == "entropy+then-uherding,sigma=0.5,factor=3"
+    assert named_strategy("entropy", STRATEGIES).identity == {"name": "entropy"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("entropy+powr", "no rule 'powr' that follows a strategy. Did you mean power?"),
+        ("entropy+zzz", "There are power, stochastic, quota, within_cost, then, with, moving_to."),
+        ("entropy+then", "takes a second strategy: entropy+then:coreset."),
+        ("entropy+power:margin", "takes no second strategy: entropy+power."),
+        ("entropy+then:corset", "Did you mean coreset?"),
+        ("entropy+then:coreset,factr=3", "Strategy 'coreset,factr=3': there is no option 'factr'"),
+        ("entropy+power,beta=-1", "beta is -1; below zero"),
+        ("entropy+then:coreset,factor=0.5", "factor is 0.5; of fewer than the query"),
+        ("entropy+with:margin,share=2", "share is 2; it goes from 0 to 1"),
+    ],
+)
+def test_rules_that_there_are_not(text, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        named_strategy(text, STRATEGIES)
