@@ -95,7 +95,7 @@ def gcmi(*, weights: Weights = "error") -> Strategy:
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         sought, weight, _ = context.value
-        return 2.0 * (np.asarray(cosines(jnp.asarray(_moved(statistics, context)), jnp.asarray(sought))) * weight).sum(-1)
+        return (np.asarray(cosines(jnp.asarray(_moved(statistics, context)), jnp.asarray(sought))) * weight).sum(-1)
 
     return Strategy(_NEEDS, score, _sought(weights))
 
