@@ -7,7 +7,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from jaxal.acquisition import clusters
-from jaxal.acquisition.clusters import Clusters, k_means, most_typical, nearest_to_centres, typicality
+from jaxal.acquisition.clusters import Clusters, agglomerated, k_means, most_typical, nearest_to_centres, round_robin, typicality
 
 KEY = jax.random.key(5)
 
@@ -66,13 +66,13 @@ def test_weights_of_nothing_count_alike(rng):
 
 def test_an_empty_cluster_takes_the_farthest_point():
     """Three of four starts lie on the same place, and two of them are nobody's."""
-    points = jnp.asarray(np.array([[0.0], [0.0], [0.0], [1.0], [9.0]], np.float32))
+    points = jnp.asarray(np.array([[100.0], [100.0], [100.0], [101.0], [109.0]], np.float32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clusters, "_start", lambda key, points, weight, clusters: jnp.array([0, 1, 2, 3]))
         clusters._lloyd.clear_cache()
         centres, _ = clusters._lloyd(KEY, points, jnp.ones(5), jnp.ones(4, bool), 30)
     clusters._lloyd.clear_cache()
-    assert {0.0, 1.0, 9.0} <= set(np.asarray(centres)[:, 0].tolist())
+    assert {100.0, 101.0, 109.0} <= set(np.asarray(centres)[:, 0].tolist())
 
 
 def test_centres_are_drawn_in_proportion_to_weight_times_squared_distance(rng):
@@ -112,15 +112,28 @@ def test_typicality_by_hand_and_in_blocks(rng, monkeypatch):
 
 
 def test_typical_points_come_cluster_by_cluster():
-    """Two blobs and two strays: the blob without a label first, then the other, then the first again; the strays last."""
-    near = np.array([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
-    points = np.concatenate([near, near + 100, [[500.0], [501.0]]])
-    of = np.repeat([0, 1, 2], [6, 6, 2])
-    labelled = np.zeros(14, bool)
+    """The blob without a label first, then the larger one that has one, then the first again; two strays last."""
+    near = np.arange(6.0)[:, None]
+    points = np.concatenate([near, [[6.0]], near + 100, [[500.0], [501.0]]])
+    of = np.repeat([0, 1, 2], [7, 6, 2])
+    labelled = np.zeros(15, bool)
     labelled[0] = True
-    places, scores = most_typical(points, of, labelled, 13)
-    # Of 100 to 105 all but the ends have two neighbours at one and a third at two; of what is left of the other, 2 is the first with two at one.
-    assert places[:2].tolist() == [7, 2]
+    places, scores = most_typical(points, of, labelled, 14)
+    # Of 100 to 105 all but the ends have two neighbours at one and a third at two; so have of 1 to 6 all but the ends.
+    assert places[:2].tolist() == [8, 2]
     assert [of[place] for place in places[:6]] == [1, 0, 1, 0, 1, 0]
-    assert sorted(places.tolist()) == list(range(1, 14)) and set(places[-2:].tolist()) == {12, 13}
+    assert sorted(places.tolist()) == list(range(1, 15)) and set(places[-2:].tolist()) == {13, 14}
     assert scores[0] == pytest.approx(1 / ((1 + 1 + 4) / 3 + 1e-5))
+
+
+def test_clusters_take_turns_the_smallest_first():
+    of, draws = np.array([0, 0, 0, 1, 2, 2]), np.array([0.1, 0.9, 0.5, 0.2, 0.3, 0.8])
+    assert round_robin(of, draws, 6).tolist() == [3, 5, 1, 4, 2, 0]
+    assert round_robin(of, draws, 2).tolist() == [3, 5]
+
+
+def test_agglomerated_clusters_are_the_blobs(rng):
+    points = np.concatenate([rng.normal(size=(5, 2)), rng.normal(size=(3, 2)) + 50])
+    of = agglomerated(points, 2)
+    assert len(set(of[:5])) == len(set(of[5:])) == 1 and of[0] != of[7]
+    assert agglomerated(points[:1], 1).tolist() == [0]

@@ -105,6 +105,14 @@ def test_once_all_is_covered_the_earliest_come(held):
     assert gains.tolist() == [3, 2, 1, 0, 0]
 
 
+def test_an_earlier_point_whose_bound_ties_is_looked_at_first():
+    """As many bounds of two as are computed at once turn out to be gains of one, and the five before them have bounds of one."""
+    bounds = np.array([1.0] * 5 + [2.0] * coverage._ROWS_FIRST)
+    fresh = np.zeros(len(bounds), bool)
+    place = coverage._best(bounds, fresh, lambda places, uncovered: np.ones(len(places)), jnp.zeros(len(bounds)))
+    assert place == 0
+
+
 def test_embeddings_of_zeros_are_all_alike():
     points = unit_rows(np.zeros((4, 3)))
     assert not np.isnan(np.asarray(points)).any()
@@ -145,17 +153,20 @@ def test_unlikeness_lies_between_zero_and_one():
 
 @pytest.mark.parametrize(("kernel", "width"), [("gaussian", 0.7), ("cosine", 1.0)])
 def test_features_in_a_narrow_cone_are_told_apart(rng, kernel, width):
-    """Cosines above 0.9999, as an untrained network's: in single precision one minus them is a few of its last bits."""
-    points = unit_rows(10.0 + 0.1 * rng.normal(size=(60, 20)))
+    """Cosines above 0.99999, as an untrained network's: in single precision one minus them is a few of its last bits."""
+    points = unit_rows(10.0 + 0.01 * rng.normal(size=(60, 20)))
     exact = np.asarray(points, np.float64)
     square = np.square(exact[:, None] - exact[None]).sum(-1)
-    assert square.max() < 2e-3
+    assert square.max() < 2e-5
     unlike = 1 - plain_similarity(exact, exact, kernel, width) if kernel == "cosine" else -np.expm1(-square / width**2)
-    left, expected = np.ones(60), []
+    left, expected, added = unlike[0], [], []  # the first has a label
     for _ in range(10):
         gains = np.maximum(left - unlike, 0).sum(1)
         gains[expected] = -1
         expected.append(int(gains.argmax()))
+        added.append(gains.max())
         left = np.minimum(left, unlike[expected[-1]])
-    chosen, _ = greedy_coverage(Cover(points, np.ones(60), np.ones(60), kernel, width), np.ones(60, bool), 10)
+    uncovered = np.asarray(uncovered_by(points, points[:1], kernel, width))
+    chosen, found = greedy_coverage(Cover(points, np.ones(60), uncovered, kernel, width), np.ones(60, bool), 10)
     assert chosen.tolist() == expected
+    np.testing.assert_allclose(found, added, rtol=1e-3)

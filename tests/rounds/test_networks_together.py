@@ -114,3 +114,11 @@ def test_a_collapsed_network_is_trained_again_by_itself(tmp_path, task):
         "training 3 networks on 8", "training on 8", "training 3 networks on 10"
     ]  # fmt: skip
     assert np.isfinite(first["scores"]).all()
+
+
+def test_evaluation_cases_are_seen_by_all_networks_where_a_strategy_asks_what_they_have_in_common(tmp_path, task):
+    """EPIG is information between the predictions of the same members, of which one network by itself is only one."""
+    config = dataclasses.replace(CONFIG, rounds=1)
+    (line,) = run_rounds(tmp_path, task, "epig", config, None)
+    scores = np.array(line["scores"])
+    assert len(scores) == 2 and np.isfinite(scores).all() and (scores > 0).all()
