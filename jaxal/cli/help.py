@@ -119,10 +119,16 @@ learning curves. Nothing is trained.
                         labels it took to reach them; default: 0.75 0.8 0.85
 """
     + STATUS,
-    "strategies": """Usage: jaxal strategies [NAME...]
+    "strategies": """Usage: jaxal strategies [NAME...] [OPTIONS]
 
-Lists the strategies. With names, tells of each what it does, where it comes
-from, its options, what it looks at and what that costs.
+Lists the strategies by family, a line each. With names, tells of each what it
+does, where it comes from, its options, what it looks at and what that costs.
+
+  --for DATA            only those for scans, images, regions (parts of cases)
+                        or regression
+  --needs WHAT          only those that need features (of the last layer),
+                        members (that disagree), evaluation (a set with
+                        labels), or nothing of these
 """,
     "completion": """Usage: jaxal completion bash|zsh|fish
 

@@ -108,11 +108,11 @@ def _run(work) -> int:
 
 
 def _tell(verb: str, words: list[str]) -> int:
-    from jaxal.cli import telling
+    from jaxal.cli import completion, strategies
     from jaxal.errors import UserError
 
     try:
-        print((telling.strategies if verb == "strategies" else telling.completion)(words))
+        print((strategies.strategies if verb == "strategies" else completion.completion)(words))
     except UserError as error:
         return _refuse(str(error))
     return 0

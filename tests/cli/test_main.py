@@ -17,7 +17,7 @@ import tiny
 from folders import save
 
 import jaxal
-from jaxal.cli import probabilities, telling, verbs
+from jaxal.cli import probabilities, strategies, verbs
 from jaxal.cli.help import HELP, USAGE, VERBS
 from jaxal.cli.main import main
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES
@@ -154,7 +154,7 @@ def test_a_mistyped_option_is_told_before_all_else(tiny_folder, capsys, monkeypa
         (["simulate", "data", "--pre"], ["--preset", "--prepared"]),
         (["simulate", "data", "--preset", "sm"], ["smoke", "small"]),
         (["score", "run", "--strategy", "random", "weighted_entropy_"], ["weighted_entropy_unmasked"]),
-        (["strategies", "ba"], ["bald", "badge", "batchbald"]),
+        (["strategies", "ba"], ["bald", "badge", "bait", "batchbald"]),
         (["predict", "run", "--"], ["--help", "--out", "--data"]),
         (["completion", "f"], ["fish"]),
         (["simulate", "fol"], []),  # the shell then completes paths
@@ -270,14 +270,20 @@ def test_every_strategy_is_listed_and_told_of(capsys):
     listed = capsys.readouterr().out
     assert max(map(len, listed.splitlines())) <= 80
     for name in {*STRATEGIES, *CLASSIFICATION_STRATEGIES, *REGRESSION_STRATEGIES}:
-        assert f"\n{name}: " in f"\n{listed}"
+        assert f"\n  {name} " in listed
         assert main(["strategies", name]) == 0
     told = capsys.readouterr().out
     assert "Options: gamma=1.0, weight_source=labelled" in told
     plain = " ".join(told.split())
     assert "Looks at: the pool: predictions and features, averaged over regions" in plain
     assert "; an evaluation set with labels: features and classes of a sample" in plain
-    assert {*SEGMENTATION.statistics, *CLASSIFICATION.statistics, *REGRESSION.statistics} <= telling.STATISTICS.keys()
+    assert {*SEGMENTATION.statistics, *CLASSIFICATION.statistics, *REGRESSION.statistics} <= strategies.STATISTICS.keys()
+    assert main(["strategies", "--for", "regression", "--needs", "evaluation"]) == 0
+    few = capsys.readouterr().out
+    assert "\n  epig  " in few and "coreset" not in few and "Numbers alone" in few
+    assert main(["strategies", "margin+then:coreset,factor=5"]) == 0
+    composed = " ".join(capsys.readouterr().out.split())
+    assert "How close the two most probable classes are" in composed and "filter, then diversify" in composed
     assert main(["score", "--help"]) == 0
     assert "jaxal.score(model, params, images" in capsys.readouterr().out
     assert "Costs: a forward of each case of the pool; a forward of each evaluation case" in told

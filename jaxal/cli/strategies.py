@@ -1,0 +1,203 @@
+"""What `jaxal strategies` prints."""
+
+import dataclasses
+import inspect
+import re
+import shutil
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxal.strategies.composed import OF_TWO, RULES
+from jaxal.strategies.contract import Strategy
+from jaxal.strategies.named import named_strategy, options_of, summary_of
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
+from jaxal.task_kind import Statistic
+
+TABLES = {
+    "segmentation": STRATEGIES,
+    "classification": CLASSIFICATION_STRATEGIES,
+    "parts of cases": STRATEGIES_OF_PARTS,
+    "regression": REGRESSION_STRATEGIES,
+}
+EVERY = {**REGRESSION_STRATEGIES, **STRATEGIES_OF_PARTS, **CLASSIFICATION_STRATEGIES, **STRATEGIES}
+FAMILIES = {  # what a file of `jaxal/strategies/` holds
+    "at_random": "At random",
+    "uncertain": "What the network is unsure of",
+    "informative": "What a label would tell, and gradients",
+    "fisher": "What a label would tell of the last layer",
+    "joint": "What labels would tell together",
+    "diverse": "Unlike each other and what is labelled",
+    "covering": "What stands for many others",
+    "clustered": "Some of every cluster",
+    "targeted": "Like what fares badly, or like a rare class",
+    "fair": "For the worst-served group of patients",
+    "regions": "Parts of cases alone",
+    "values": "Numbers alone",
+}
+ONLY = {"scans": "segmentation", "images": "classification", "regions": "parts of cases", "regression": "regression"}
+SPLITS = {"pool": "the pool", "labelled": "the labelled cases", "evaluation": "an evaluation set with labels"}
+STATISTICS = {
+    "entropy": "the prediction's entropy",
+    "least_confidence": "the largest probability",
+    "margin": "the lead of the most probable class",
+    "mc_entropy": "the entropy of the members' mean prediction",
+    "variation_ratio": "the members' votes",
+    "mean_std": "how the members' probabilities differ",
+    "bald": "what the label would tell of the members",
+    "egl": "the expected length of the last layer's gradient",
+    "gradient_norm": "the length of the entropy's gradient",
+    "head_gradient": "the last layer's gradient",
+    "embedding": "pooled features",
+    "auxiliary": "the auxiliary output",
+    "masked_entropy": "the entropy around the predicted structure",
+    "scaled_entropy": "the prediction's entropy over the predicted structure's volume",
+    "scaled_region_entropy": "the entropy around the predicted structure over its volume",
+    "foreground": "the share that is predicted as foreground",
+    "regions": "predictions and features, averaged over regions (an image with one class is one region)",
+    "evaluation_sample": "features and classes of a sample of the elements",
+    "overlap": "how predictions and labels overlap",
+    "calibration": "how probabilities fit the labels",
+    "temperature": "how likely the labels are at several temperatures",
+    "prediction": "the predicted probabilities",
+    "member_probability": "each member's probabilities",
+    "filtered": "how predictions and labels overlap where the members are sure",
+    "joined": "the members' mean probabilities",
+    "spread": "the numbers that members predict, and their variances",
+    "member_values": "the numbers that each member predicts",
+    "gini": "how likely two draws from the prediction differ",
+    "best_versus_second": "the second largest probability over the largest",
+    "tempered_entropy": "the prediction's entropy at a temperature",
+    "tempered_margin": "the lead of the most probable class at a temperature",
+    "free_energy": "the summed exponentials of the logits",
+    "variance": "the variance of the members' probabilities",
+    "vote_entropy": "the entropy of the members' votes",
+    "pairwise_divergence": "the divergence between members",
+    "dissent": "the share of members that vote against the prediction",
+    "class_shares": "the predicted share of each class",
+    "class_counts": "how much is labelled of each class",
+    "contextual_mixtures": "what each predicted class is confused with",
+    "nearness_to_boundary": "how near the last layer's features are to another class",
+    "error": "one minus Dice, or minus the probability of the class",
+    "disagreement_on_intersection": "what all members have in common of a structure",
+    "disagreement_of_pairs": "the Dice of pairs of members",
+    "expected_error_of_dice": "the Dice that the prediction expects of itself",
+    "neighbourhood_disagreement": "how predictions differ from those next to them",
+    "impurity_times_entropy": "how mixed predicted classes are, times how unsure",
+}  # in plain words
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Lists the strategies, a line each, or tells all about some."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Of strategies, perhaps with options or rules behind them."""
+    only: Annotated[Literal["scans", "images", "regions", "regression"] | None, tyro.conf.arg(name="for")] = None
+    """List only those for such data."""
+    needs: Literal["nothing", "features", "members", "evaluation"] | None = None
+    """List only those that need the features before the last layer, members that disagree, an evaluation set, or none of these."""
+
+
+def strategies(words: Sequence[str]) -> str:
+    """Lists strategies, or tells everything about some: what they do, their options, what they look at and what it costs."""
+    asked = tyro.cli(Arguments, args=list(words), prog="jaxal strategies", description=Arguments.__doc__)
+    return "\n\n".join(map(_all_about, asked.names)) if asked.names else _listed(asked)
+
+
+def _listed(asked: Arguments) -> str:
+    table = TABLES[ONLY[asked.only]] if asked.only else EVERY
+    lines: list[str] = []
+    for family, title in FAMILIES.items():
+        listed = {name: make for name, make in table.items() if make.__module__.rpartition(".")[2] == family}
+        shown = [_line(name, make) for name, make in listed.items() if not asked.needs or asked.needs in _needs(make())]
+        lines += ["", title, *shown] if shown else []
+    if not asked.needs:
+        rules = {f"NAME+{rule}{':NAME' if rule in OF_TWO else ''}": make for rule, make in RULES.items()}
+        lines += ["", "Rules that make strategies of these", *(_line(rule, make) for rule, make in rules.items())]
+    return "\n".join(
+        [*lines[1:], "", "`jaxal strategies NAME` tells all about one. Options follow its name:", "weighted_entropy,gamma=3."]
+    )
+
+
+def _line(name: str, make: Callable[..., Strategy]) -> str:
+    """A name, and of what it does as much as fits into a line, without the source."""
+    wide = min(max(shutil.get_terminal_size().columns, 80), 130)
+    summary = re.split(r" \((?=[A-Z])", summary_of(make))[0].rstrip(".")
+    return f"  {name:<26} {textwrap.shorten(summary, wide - 30, placeholder=' …')}"
+
+
+def _needs(strategy: Strategy) -> set[str]:
+    """What a strategy needs besides one prediction of each case of the pool."""
+    known = _statistics()
+    of_splits = [known[statistic] for split in strategy.needs for statistic in split]
+    found = {
+        "features": any(statistic.needs_features for statistic in of_splits),
+        "members": any(statistic.needs_members for statistic in of_splits),
+        "evaluation": bool(strategy.needs.evaluation),
+    }
+    return {need for need, is_needed in found.items() if is_needed} or {"nothing"}
+
+
+def _all_about(text: str) -> str:
+    name = text.split(",")[0].split("+")[0]
+    strategy, make = named_strategy(text, EVERY).strategy, EVERY[name]
+    options = [f"{option.name}={option.default}" for option in inspect.signature(make).parameters.values()]
+    looks = [
+        f"{SPLITS[split]}: {' and '.join(_told_of(need) for need in needs)}"
+        for split, needs in strategy.needs._asdict().items()
+        if needs
+    ]
+    told = {
+        "Options": ", ".join(options) if options_of(make) else "none",
+        "Looks at": "; ".join(looks) or "nothing but the names in the pool",
+        "Costs": _cost(strategy),
+        "For": ", ".join(task for task, table in TABLES.items() if name in table),
+    }
+    lines = [textwrap.fill(f"{title}: {text}", 80, subsequent_indent="    ") for title, text in told.items()]
+    rules = [RULES[rule.split(",")[0].split(":")[0]] for rule in text.split("+")[1:]]
+    told_by_itself = [[_wrapped(line) for line in (inspect.getdoc(one) or "").splitlines()] for one in (make, *rules)]
+    return "\n".join([*(line for part in told_by_itself for line in (*part, "")), *lines])
+
+
+def _told_of(statistic: str) -> str:
+    """What a statistic is; one of parts is called after the measure that their means are of."""
+    measure = statistic.removeprefix("windows_")
+    return STATISTICS.get(statistic) or f"the best windows by {STATISTICS.get(measure, measure.replace('_', ' '))}"
+
+
+def _wrapped(line: str) -> str:
+    """A line of a docstring within 80 columns, its continuation set in further."""
+    text = line.lstrip()
+    before = " " * (len(line) - len(text))
+    return textwrap.fill(text, 80, initial_indent=before, subsequent_indent=before + ("    " if before else ""))
+
+
+def _statistics() -> dict[str, Statistic]:
+    """Of all kinds of tasks."""
+    from jaxal.tasks.classification import CLASSIFICATION
+    from jaxal.tasks.regression import REGRESSION
+    from jaxal.tasks.segmentation import SEGMENTATION_OF_PARTS
+
+    return {**REGRESSION.statistics, **SEGMENTATION_OF_PARTS.statistics, **CLASSIFICATION.statistics}
+
+
+def _cost(strategy: Strategy) -> str:
+    """What a strategy costs a round besides the training."""
+    known, parts = _statistics(), []
+    if strategy.needs.pool:
+        members = any(known[name].needs_members or known[name].needs_each_member for name in strategy.needs.pool)
+        parts.append(
+            "a forward of each case of the pool, and again all that follows the first dropout layer for each member"
+            if members
+            else "a forward of each case of the pool"
+        )
+    if strategy.needs.labelled:
+        parts.append("nothing more for the labelled cases, which every round looks at")
+    if strategy.needs.evaluation:
+        parts.append("a forward of each evaluation case")
+    if strategy.auxiliary:
+        parts.append("an auxiliary output that is trained, too")
+    return "; ".join(parts) or "nothing"
