@@ -97,7 +97,7 @@ def options():
                 names |= {field.name.replace("_", "-") for field in dataclasses.fields(arguments)}
     for verb in project_options.PROJECT_OPTIONS.values():
         names |= {field.name.replace("_", "-") for field in dataclasses.fields(verb)}
-    return names | {"help"}
+    return {name.strip("-") for name in names} | {"help"}  # a word of Python's own is followed by a line
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

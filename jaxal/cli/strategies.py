@@ -95,7 +95,7 @@ class Arguments:
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Of strategies, perhaps with options or rules behind them."""
-    only: Annotated[Literal["scans", "images", "regions", "regression"] | None, tyro.conf.arg(name="for")] = None
+    for_: Annotated[Literal["scans", "images", "regions", "regression"] | None, tyro.conf.arg(name="for")] = None
     """List only those for such data."""
     needs: Literal["nothing", "features", "members", "evaluation"] | None = None
     """List only those that need the features before the last layer, members that disagree, an evaluation set, or none of these."""
@@ -108,7 +108,7 @@ def strategies(words: Sequence[str]) -> str:
 
 
 def _listed(asked: Arguments) -> str:
-    table = TABLES[ONLY[asked.only]] if asked.only else EVERY
+    table = TABLES[ONLY[asked.for_]] if asked.for_ else EVERY
     lines: list[str] = []
     for family, title in FAMILIES.items():
         listed = {name: make for name, make in table.items() if make.__module__.rpartition(".")[2] == family}
