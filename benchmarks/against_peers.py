@@ -54,10 +54,10 @@ TASKS = ("segmentation", "classification", "selection")
 
 
 class Peer:
-    """The other process."""
+    """The other process: a Python and the script that it runs."""
 
-    def __init__(self, python: str):
-        command = [python, str(Path(__file__).parent / "peers_torch.py")]
+    def __init__(self, python: str, script: Path = Path(__file__).parent / "peers_torch.py"):
+        command = [python, str(script)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self, call: str, **arguments: Any) -> tuple[float, Any]:
@@ -69,7 +69,7 @@ class Peer:
             pass
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("The peers' process ended; does its Python have torch? See the head of this file.")
+            raise RuntimeError("The peers' process ended; does its Python have what the benchmark's head says?")
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])
