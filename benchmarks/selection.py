@@ -39,7 +39,7 @@ PART = 8  # steps of the published loop of BAIT that are run
 class Sizes(NamedTuple):
     """Of each measurement: points, dimensions, points that are chosen."""
 
-    coverage: tuple[int, int, int] = (10_000, 384, 500)
+    coverage: tuple[int, int, int] = (5_000, 384, 100)
     large: tuple[int, int, int] = (50_000, 384, 500)
     bait: tuple[int, int, int] = (20_000, 512, 100)
     epig: tuple[int, int, int, int] = (4_500, 1_000, 20, 5)  # items, targets, members, classes
