@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 
 from jaxal.rounds.setup import Run, scoring_model
 from jaxal.scoring.journal import Journal
+from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies.contract import Needs
 from jaxal.training.trainer import Interrupted
@@ -28,21 +29,22 @@ class Passes(NamedTuple):
     evaluation_by_all: bool
 
 
-def make_passes(run: Run, needs: Needs, more_members: int = 0) -> Passes:
+def make_passes(run: Run, needs: Needs, last_network: bool | Literal["alone"] = False) -> Passes:
     """The passes that strategies with these needs ask for.
 
     Args:
       run: whose.
       needs: of all strategies that are to score.
-      more_members: networks besides the run's own, whose disagreement counts.
+      last_network: whether that of the round before is a member; see `Strategy.last_network`.
     """
     task, config = run.task, run.config
 
     def make(names: Sequence[str], networks: int = 1, model: Model | None = None) -> Pass:
-        members = dataclasses.replace(config.members, networks=networks)
+        alone = last_network == "alone" and networks > 1
+        members = MembersConfig(networks, dropout=0) if alone else dataclasses.replace(config.members, networks=networks)
         return Pass(task.kind, model or scoring_model(run), names, members, config.batch_size, task.statistics)
 
-    assessment, all_networks = task.kind.assessment, config.members.networks + more_members
+    assessment, all_networks = task.kind.assessment, 2 if last_network == "alone" else config.members.networks + last_network
     evaluation_by_all = any(task.kind.statistics[name].needs_members for name in needs.evaluation)
     return Passes(
         make(needs.pool, all_networks) if needs.pool else None,

@@ -105,7 +105,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     """
     seconds: dict[str, float] = {}
     networks, key = make_networks(run), state.key
-    passes = make_passes(run, run.strategy.needs, int(run.strategy.last_network))
+    passes = make_passes(run, run.strategy.needs, run.strategy.last_network)
     with _timed(seconds, "train"):
         trained = train_all(networks, state, passes.labelled)
     cases = run.task.splits.test
@@ -115,6 +115,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
         seen = Seen(cases, run_pass(passes.test, tested, key, cases, run.task.load, run.watcher, "evaluating"))
     with _timed(seconds, "score"):
         if run.strategy.last_network:
+            params = params[:1] if run.strategy.last_network == "alone" else params
             params += calibrated(run, state, [networks[0].restored(state.round - 1)]) if state.round else params[:1]
         looks = look_at_splits(run, [run.strategy], state, passes, params, trained[0].labelled)
     with _timed(seconds, "select"):

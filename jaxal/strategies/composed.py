@@ -170,6 +170,8 @@ def _of_two(first: Strategy, second: Strategy, score: Callable, select: Callable
     """
     if first.cut or second.cut:
         raise ValueError("parts of cases are asked for by one strategy.")
+    if "alone" in (first.last_network, second.last_network) and first.last_network != second.last_network:
+        raise ValueError("one of the two looks at two networks alone, and they share members.")
     if first.auxiliary and second.auxiliary and first.auxiliary != second.auxiliary:
         raise ValueError("both strategies give the network a further output; it has room for one.")
 

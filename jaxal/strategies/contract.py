@@ -1,7 +1,7 @@
 """What a strategy is: pure functions that say how a query is made. `docs/adding-a-strategy.md` shows how to write one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -105,7 +105,8 @@ class Strategy(NamedTuple):
       explain: `(statistics, context) -> entries for the ledger` that say why units were chosen, besides their scores; the statistics
         are those of the chosen units, in the query's order.
       auxiliary: an output that the network gets besides its task's, with a loss of its own.
-      last_network: whether the last round's network is one more member; in the first round the round's own stands in for it.
+      last_network: whether the last round's network is one more member; in the first round the round's own stands in for it. `alone`: this round's first network
+        and the last round's are the only members, without dropout samples and views.
     """
 
     needs: Needs
@@ -116,7 +117,7 @@ class Strategy(NamedTuple):
     cut: Cut | None = None
     given: Give = _gives_nothing
     auxiliary: Auxiliary | None = None
-    last_network: bool = False
+    last_network: bool | Literal["alone"] = False
 
 
 def given_by(strategies: Sequence[Strategy], context: Context, head: Head, evaluation: Seen) -> dict[str, Any]:

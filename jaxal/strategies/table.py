@@ -29,7 +29,7 @@ def _named(*makes: Make) -> dict[str, Make]:
 _OF_BOTH = _named(
     *(uncertain.least_confidence, uncertain.margin, uncertain.entropy, uncertain.gini, uncertain.bvsb, uncertain.free_energy),
     *(uncertain.linear_deepfool, uncertain.minority, uncertain.mc_entropy, uncertain.variation_ratio, uncertain.vote_entropy),
-    *(uncertain.mean_std, uncertain.variance, uncertain.pairwise_kl, uncertain.bald),
+    *(uncertain.mean_std, uncertain.variance, uncertain.pairwise_kl, uncertain.bald, uncertain.cod),
     *(informative.eig, informative.aeig, informative.uig, informative.cfig, informative.mass),
     *(informative.egl, informative.gradient_norm),
     *(diverse.coreset, covering.maxherding, covering.uherding, covering.probcover, covering.facility_location),

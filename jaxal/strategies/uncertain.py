@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from jaxal.arrays import chances_of
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
 from jaxal.types import Collected, Seen
 
@@ -124,6 +125,18 @@ def minority(*, threshold: float = 0.0) -> Strategy:
 def labelled_by_class(labelled: Seen) -> np.ndarray:
     """How much is labelled of each class, `[classes]`: elements, or images."""
     return np.asarray(labelled.statistics["class_counts"], np.float64).sum(0)
+
+
+def cod() -> Strategy:
+    """How far predictions moved since the last round's network, mean over the image; at random in the first round (Huang et al. 2021, arXiv 2107.14153).
+
+    Half the squared distance between the two predictions is their variance times twice the number of classes, so cases rank the same.
+    """
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        return statistics["variance"] if context.round else chances_of(context.key, context.ids)
+
+    return Strategy(Needs(pool=("variance",)), score, last_network="alone")
 
 
 def mc_iou() -> Strategy:

@@ -268,4 +268,4 @@ def _lacks_members(name: str, members: MembersConfig, kind: TaskKind) -> bool:
     """Whether a strategy asks how members disagree where there is only one."""
     strategy = named_strategy(name, kind.strategies).strategy
     asks = any(kind.statistics[need].needs_members for need in strategy.needs.pool)
-    return asks and members.count + strategy.last_network < 2
+    return asks and members.count + bool(strategy.last_network) < 2

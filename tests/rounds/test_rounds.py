@@ -226,6 +226,17 @@ def test_the_last_rounds_network_is_a_further_member(tmp_path, task):  # noqa: F
         assert score == pytest.approx(np.abs(before - after).mean() / 2, rel=1e-3)  # the standard deviation of two numbers
 
 
+def test_cod_is_half_the_squared_distance_of_two_predictions_without_dropout(tmp_path, task):  # noqa: F811
+    """Huang et al. 2021: of the mean over voxels it is twice the number of classes times the variance that is the score."""
+    config = dataclasses.replace(CONFIG, members=MembersConfig(dropout=3))
+    (_, second), work = run(tmp_path, task, "cod", config), opened(tmp_path, task, "cod", config)
+    old, new = (make_networks(work)[0].restored(round_) for round_ in (0, 1))
+    for unit, score in zip(second["queried"], second["scores"], strict=True):
+        image = jnp.asarray(task.load(work.cases[unit]).image[None])
+        before, after = (np.asarray(softmax_of(task.model, params, image)) for params in (old, new))
+        assert 4 * before.shape[-1] * score == pytest.approx(np.square(before - after).sum(-1).mean(), rel=1e-3)
+
+
 def softmax_of(model, params, image):
     kernel, bias = model.head(params)
     logits = model.tail(params, model.stem(params, image), None).features @ kernel

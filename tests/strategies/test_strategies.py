@@ -50,7 +50,7 @@ SEES_FEATURES = (
     *CLUSTERED,
 )
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
-AT_RANDOM = ("random", "stratified_random")  # know the names of the pool and nothing else of it
+AT_RANDOM = ("random", "stratified_random", "cod")  # in the first round know the names of the pool and nothing else of it
 LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
 
 
@@ -115,7 +115,7 @@ def test_statistics_that_are_not_finite_are_named_before_anything_is_drawn(bench
 
 
 def test_the_names_are_the_fields():
-    both = "least_confidence margin entropy gini bvsb free_energy linear_deepfool minority mc_entropy variation_ratio vote_entropy mean_std variance pairwise_kl bald"
+    both = "least_confidence margin entropy gini bvsb free_energy linear_deepfool minority mc_entropy variation_ratio vote_entropy mean_std variance pairwise_kl bald cod"
     both += (
         " eig aeig uig cfig mass egl gradient_norm coreset maxherding uherding probcover facility_location suggestive_annotation"
     )
