@@ -32,13 +32,17 @@ def power(strategy: Strategy, *, beta: float = 1.0) -> Strategy:
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         if (scores < 0).any():
             raise UserError(f"power: draws by scores that are not below zero, but there is one of {scores.min():g}.")
-        return top_k(context.ids, power_scores(keys_of(key, context.ids), scores, beta), budget)
+        drawn = power_scores(keys_of(key, context.ids), scores, beta)
+        return top_k(context.ids, drawn, budget, context.costs, context.cost_at_most)
 
     return strategy._replace(select=select)
 
 
 def stochastic(strategy: Strategy) -> Strategy:
     """Divides the pool at random into batches and takes the one of highest mean score (Gaillochet et al. 2023, arXiv 2301.07670)."""
+
+    if strategy.cut:
+        raise ValueError("parts of cases cost differently, so batches of as many parts are no batches of one cost.")
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         draws = np.asarray(chances_of(key, context.ids), np.float64)

@@ -81,6 +81,8 @@ def _with_rule(named: Named, text: str, table: Table, defaults: Mapping[str, Any
     if bool(other) != (rule in OF_TWO):
         example = f"{named.name}+{rule}:coreset" if rule in OF_TWO else f"{named.name}+{rule}"
         raise UserError(f"The rule {rule!r} takes {'a second' if rule in OF_TWO else 'no second'} strategy: {example}.")
+    if rule == "quota" and table is not CLASSIFICATION_STRATEGIES:
+        raise UserError("The rule 'quota' counts images by their class, and these data have no such class.")
     make = RULES[rule]
     options = keywords_of(rule, make, ("strategy", "first", "second"))
     own = [option for option in given if option.partition("=")[0] in options or not other]

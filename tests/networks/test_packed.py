@@ -17,7 +17,7 @@ from jaxal.networks import unet as unet_module
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.networks.windows import windowed
 from jaxal.scoring.members import MembersConfig
-from jaxal.scoring.pool_pass import Given, Pass
+from jaxal.scoring.pool_pass import Pass
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
@@ -105,7 +105,7 @@ def test_the_pass_computes_the_same_of_cells():
     for model in models:
         pass_ = Pass(SEGMENTATION, model, sorted(SEGMENTATION.statistics), members, 2, StatisticsConfig(), jax.devices()[:1])
         results.append(pass_.lower(params, jax.random.key(5), Example(images, labels, inside, inside), numbers).compile())
-    given = Given(params, {})
+    given = pass_._with_values(params)
     expected, ours = (
         compiled(given, jax.random.key(5), Example(images, labels, inside, inside), numbers) for compiled in results
     )

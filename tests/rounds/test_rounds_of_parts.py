@@ -164,7 +164,7 @@ def test_a_finished_round_is_scored_again_part_by_part(tmp_path, parts):
     rows = {row["case"]: row for row in csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())}
     assert [float(rows[unit]["entropy"]) for unit in record["queried"]] == record["scores"]
     assert {unit for unit, row in rows.items() if row["random"]} == {unit.id for unit in scored.units["random"]}
-    with pytest.raises(UserError, match=r"'windows_power_entropy' with the powers 1 and 2\. Score them one by one"):
+    with pytest.raises(UserError, match=r"'windows_power_entropy' the numbers 1 and 2, and it takes one\. Score them one by one"):
         rescoring.score_round(work, ["power_entropy", "power_entropy,power_beta=2"])
 
 

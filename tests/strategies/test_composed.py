@@ -10,7 +10,7 @@ import pytest
 from jaxal.errors import UserError
 from jaxal.strategies.contract import Context, decide
 from jaxal.strategies.named import named_strategy
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
 from jaxal.types import Case, Seen, Unit
 
 COUNT = 12
@@ -132,8 +132,19 @@ def test_rules_follow_one_another_and_are_part_of_the_name():
         ("entropy+power,beta=-1", "beta is -1; below zero"),
         ("entropy+then:coreset,factor=0.5", "factor is 0.5; of fewer than the query"),
         ("entropy+with:margin,share=2", "share is 2; it goes from 0 to 1"),
+        ("entropy+quota", "counts images by their class, and these data have no such class"),
     ],
 )
 def test_rules_that_there_are_not(text, message):
     with pytest.raises(UserError, match=re.escape(message)):
         named_strategy(text, STRATEGIES)
+
+
+def test_rules_on_parts_of_cases():
+    named_strategy("entropy+power", STRATEGIES_OF_PARTS)
+    for text, message in (
+        ("entropy+stochastic", "parts of cases cost differently"),
+        ("bald+then:entropy", "asked for by one strategy"),
+    ):
+        with pytest.raises(UserError, match=message):
+            named_strategy(text, STRATEGIES_OF_PARTS)

@@ -21,7 +21,9 @@ def evaluation(groups, dice, **statistics):
     hits = np.nan_to_num(10 * np.array(dice))
     missed = np.where(np.isnan(dice), 0.0, 10 - hits)
     counts = Overlap(*(np.stack([np.full(len(dice), 100.0), part], -1) for part in (hits, missed, missed)))
-    return Seen([Case(f"e{number}", group, None) for number, group in enumerate(groups)], {"overlap": counts, **statistics})
+    error = np.where(np.isnan(dice), 0.0, 1.0 - np.nan_to_num(np.array(dice)))
+    statistics |= {"overlap": counts, "error": error, "class_counts": np.tile([100, 10], (len(dice), 1))}
+    return Seen([Case(f"e{number}", group, None) for number, group in enumerate(groups)], statistics)
 
 
 def decision(name, embedding, seen, budget=2):
