@@ -17,7 +17,7 @@ import tiny
 import tiny_images
 
 from jaxal import arrays
-from jaxal.acquisition import clusters, coverage, information, mutual_information, selection, uncertainty
+from jaxal.acquisition import clusters, coverage, information, mutual_information, selection, sequential, uncertainty
 from jaxal.acquisition.regions import Search
 from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.api import measures
@@ -202,8 +202,8 @@ def long_steps() -> Iterator[Program]:
 
 
 def statistics_of_given() -> Iterator[Program]:
-    names = [name for name, statistic in SEGMENTATION.statistics.items() if not statistic.needs_features]
-    chosen = tuple((name, SEGMENTATION.statistics[name]) for name in names if name != "auxiliary")
+    known = [(name, one) for name, one in SEGMENTATION.statistics.items() if not one.needs_features and one.given is None]
+    chosen = tuple((name, statistic) for name, statistic in known if name != "auxiliary")
     total = jax.eval_shape(CLASS_MOMENTS.of_members, reals(2, 3, 512))
     yield of(given._evaluate, CLASS_MOMENTS, chosen, tiny.STATISTICS, SPACE, total, None, flags(512), KEY)
 
@@ -244,6 +244,12 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "acquisition/selection.py _pick": lambda: iter([of(selection._pick, reals(30), reals(), reals(30), THERE)]),
     "acquisition/selection.py _extended": lambda: iter(
         of(selection._extended, KEY, reals(9, 5), reals(9), reals(5, 3), samples=samples) for samples in (None, 9, 20)
+    ),
+    "acquisition/sequential.py contextual_distances": lambda: iter(
+        [of(sequential.contextual_distances, reals(30, 3, 3), reals(3, 3))]
+    ),
+    "acquisition/sequential.py farthest_contexts": lambda: iter(
+        [of(sequential.farthest_contexts, reals(30, 3, 3), reals(30), budget=3)]
     ),
     "api/measures.py _measured": lambda: iter([of(measures._measured, uncertainty.bald, True, reals(4, 6, 3))]),
     "arrays.py _chances": lambda: iter([of(arrays._chances, KEY, jax.ShapeDtypeStruct((8,), np.uint32))]),

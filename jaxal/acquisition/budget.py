@@ -6,7 +6,7 @@ import numpy as np
 def knapsack(scores: np.ndarray, costs: np.ndarray, at_most: float) -> np.ndarray:
     """The set of largest total score that costs no more than allowed (Kuo et al. 2018, MICCAI).
 
-    Exact for whole costs, by dynamic programming over the budget; others are rounded up to thousandths of it, so that what is chosen can be paid in any case.
+    Exact for whole costs and budgets up to 1000, by dynamic programming over the budget; other costs are rounded up to thousandths of it, so that what is chosen can be paid in any case.
 
     Args:
       scores: of the units, `[units]`, not negative.
@@ -17,7 +17,7 @@ def knapsack(scores: np.ndarray, costs: np.ndarray, at_most: float) -> np.ndarra
       Places, the highest score first. Of sets of one score, one that leaves out later units.
     """
     scores, costs = np.asarray(scores, np.float64), np.asarray(costs, np.float64)
-    whole = bool(np.all(costs == np.round(costs))) and at_most <= 10_000
+    whole = bool(np.all(costs == np.round(costs))) and at_most <= 1000
     step = 1.0 if whole else at_most / 1000
     prices, limit = np.ceil(costs / step - 1e-9).astype(np.int64), int(np.floor(at_most / step + 1e-9))
     best, taken = np.zeros(limit + 1), np.zeros((len(scores), limit + 1), bool)

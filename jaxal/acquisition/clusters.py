@@ -1,10 +1,13 @@
 """Clusters of embeddings: weighted k-means, the points that stand for clusters, and how typical a point is of its own."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxal.acquisition.selection import farthest_first
 
 Array = jax.Array
 
@@ -83,20 +86,17 @@ def _lloyd(key: Array, points: Array, weight: Array, used: Array, iterations: Ar
 def _start(key: Array, points: Array, weight: Array, clusters: int) -> Array:
     """Places drawn as k-means++ draws them: by weight, then by weight times the squared distance to the nearest drawn."""
 
-    def draw(nearest: Array, key: Array) -> tuple[Array, Array]:
-        chance = jnp.log(jnp.maximum(weight * nearest, 1e-37)) + jax.random.gumbel(key, weight.shape)
-        place = jnp.where(weight > 0, chance, -jnp.inf).argmax()
-        return jnp.minimum(nearest, jnp.square(points - points[place][None]).sum(-1)), place
+    def squares(place: Array) -> Array:
+        return jnp.square(points - points[place][None]).sum(-1)
 
-    first, *_ = keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(clusters))
-    place = jnp.where(weight > 0, jnp.log(jnp.maximum(weight, 1e-37)) + jax.random.gumbel(first, weight.shape), -jnp.inf).argmax()
-    nearest = jnp.square(points - points[place][None]).sum(-1)
-    return jnp.concatenate([place[None], jax.lax.scan(draw, nearest, keys[1:])[1]])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(clusters))
+    may_be_drawn = jnp.where(weight > 0, 1.0, -1.0)
+    first, _ = farthest_first(may_be_drawn, lambda place: may_be_drawn, 1, keys[:1], weight)
+    nearest = jnp.where(weight > 0, squares(first[0]), -1.0).at[first[0]].set(-1.0)
+    return jnp.concatenate([first, farthest_first(nearest, squares, clusters - 1, keys[1:], weight)[0]])
 
 
-def nearest_to_centres(
-    points: np.ndarray, available: np.ndarray, clusters: Clusters, budget: int
-) -> tuple[np.ndarray, np.ndarray]:
+def nearest_to_centres(points: np.ndarray, available: np.ndarray, clusters: Clusters, budget: int) -> np.ndarray:
     """For each cluster, the heaviest first, the nearest point to its centre that is not taken yet.
 
     Args:
@@ -106,17 +106,24 @@ def nearest_to_centres(
       budget: points to choose, at most all that are available; once every cluster had its turn, it is the heaviest one's again.
 
     Returns:
-      Places in order, `[budget]`, and minus their distances to the centres, `[budget]`. Ties go to the earlier cluster and the earlier point.
+      Places in order, `[budget]`. Ties go to the earlier cluster and the earlier point.
     """
     order = np.argsort(-clusters.weight, kind="stable")
-    left, places, scores = np.array(available, bool), np.zeros(budget, np.int64), np.zeros(budget)
+    left, places = np.array(available, bool), np.zeros(budget, np.int64)
     for step in range(budget):
         centre = clusters.centres[order[step % len(order)]]
-        distances = np.where(left, np.square(points - centre).sum(-1), np.inf)
-        places[step] = distances.argmin()
-        scores[step] = -np.sqrt(distances[places[step]])
+        places[step] = np.where(left, np.square(points - centre).sum(-1), np.inf).argmin()
         left[places[step]] = False
-    return places, scores
+    return places
+
+
+def _squares_in_blocks(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Places, some at once, with the squared distances of their points to all, `[places, points]`."""
+    points = np.asarray(points, np.float64)
+    lengths, at_once = np.square(points).sum(-1), max(1, _NUMBERS_AT_ONCE // len(points))
+    for start in range(0, len(points), at_once):
+        rows = np.arange(start, min(start + at_once, len(points)))
+        yield rows, np.maximum(lengths[rows, None] + lengths - 2.0 * np.matmul(points[rows], points.T), 0.0)
 
 
 def typicality(points: np.ndarray, neighbours: int = 20) -> np.ndarray:
@@ -129,20 +136,23 @@ def typicality(points: np.ndarray, neighbours: int = 20) -> np.ndarray:
     Returns:
       `[points]`.
     """
-    count = len(points)
-    neighbours = min(neighbours, count // 2)
+    neighbours = min(neighbours, len(points) // 2)
     if neighbours == 0:
-        return np.zeros(count)
-    points = np.asarray(points, np.float64)
-    means, at_once = [], max(1, _NUMBERS_AT_ONCE // count)
-    squares = np.square(points).sum(-1)
-    for start in range(0, count, at_once):
-        rows = slice(start, start + at_once)
-        distances = np.maximum(squares[rows, None] + squares - 2.0 * np.matmul(points[rows], points.T), 0.0)
-        # The nearest of all is the point itself.
-        np.put_along_axis(distances, np.arange(count)[rows, None], np.inf, axis=1)
-        means.append(np.partition(distances, neighbours - 1, axis=1)[:, :neighbours].mean(1))
+        return np.zeros(len(points))
+    means = []
+    for rows, squares in _squares_in_blocks(points):
+        np.put_along_axis(squares, rows[:, None], np.inf, axis=1)  # the nearest of all is the point itself
+        means.append(np.partition(squares, neighbours - 1, axis=1)[:, :neighbours].mean(1))
     return 1.0 / (np.concatenate(means) + 1e-5)
+
+
+def information_density(points: np.ndarray) -> np.ndarray:
+    """How close all points are to each, mean of 1 / (1 + distance), `[points]` (Settles & Craven 2008, EMNLP).
+
+    Args:
+      points: `[points, dimensions]`.
+    """
+    return np.concatenate([(1.0 / (1.0 + np.sqrt(squares))).mean(1) for _, squares in _squares_in_blocks(points)])
 
 
 def most_typical(

@@ -94,7 +94,9 @@ def greedy_coverage(
     count = len(cover.points)
     whole = _filled(cover)
     uncovered, missing = whole[2], len(whole[0]) - count
-    gains_of, row_of = _gains_and_rows(*whole[:2], cover.kernel, *whole[3:])
+    # Where the first gains are known, so few may be computed anew that all pairs are not worth their time.
+    hold = len(whole[0]) ** 2 <= _NUMBERS_HELD and (bounds is None or budget * _ROWS_THEN >= count)
+    gains_of, row_of = _gains_and_rows(*whole[:2], cover.kernel, *whole[3:], hold)
     fresh = np.full(len(whole[0]), bounds is None)
     if bounds is None:
         bounds = np.concatenate([gains_of(places, uncovered) for places in _blocks(len(fresh))])[:count]
@@ -118,13 +120,12 @@ def _filled(cover: Cover) -> tuple[Array, Array, Array, Array, Array]:
 
 
 def _gains_and_rows(
-    points: Array, weight: Array, kernel: Kernel, width: Array, floor: Array
+    points: Array, weight: Array, kernel: Kernel, width: Array, floor: Array, hold: bool
 ) -> tuple[Callable[[np.ndarray, Array], Array], Callable[[int], Array]]:
     """Functions for the gains of some places and for how unlike one is all others: of numbers that are held, or made anew each time."""
-    count = len(points)
     unlike_of = functools.partial(_unlike, points, width=width, floor=floor, kernel=kernel)
-    if count**2 <= _NUMBERS_HELD:
-        held = jnp.concatenate([unlike_of(places) for places in _blocks(count)])
+    if hold:
+        held = jnp.concatenate([unlike_of(places) for places in _blocks(len(points))])
         return lambda places, uncovered: _gains_held(held, places, weight, uncovered), lambda place: held[place]
     gains = functools.partial(_gains, points, width=width, floor=floor, kernel=kernel)
     return lambda places, uncovered: gains(places, weight, uncovered), lambda place: unlike_of(np.array([place]))[0]

@@ -9,6 +9,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jaxal.acquisition.aggregate import masked_mean
+from jaxal.acquisition.regions import window_sums
 from jaxal.acquisition.uncertainty import probability_entropy
 from jaxal.arrays import by_class
 
@@ -30,7 +32,7 @@ def disagreement_on_intersection(votes: Array, members: Array, inside: Array) ->
     """
     of_structures = jnp.where(inside, votes[1:], 0.0)
     common, any_ = (hit.sum(-1).astype(votes.dtype) for hit in (of_structures == members, of_structures > 0))
-    return _mean_of_seen(1.0 - common / jnp.maximum(any_, 1.0), any_ > 0)
+    return masked_mean(1.0 - common / jnp.maximum(any_, 1.0), any_ > 0)
 
 
 def disagreement_of_pairs(votes: Array, members: Array, inside: Array) -> Array:
@@ -44,11 +46,7 @@ def disagreement_of_pairs(votes: Array, members: Array, inside: Array) -> Array:
     """
     of_structures = jnp.where(inside, votes[1:], 0.0)
     both, either = (part.sum(-1) for part in (of_structures * (of_structures - 1.0), of_structures))
-    return _mean_of_seen(1.0 - both / jnp.maximum((members - 1.0) * either, 1.0), either > 0)
-
-
-def _mean_of_seen(values: Array, seen: Array) -> Array:
-    return jnp.where(seen, values, 0.0).sum() / jnp.maximum(seen.sum(), 1).astype(values.dtype)
+    return masked_mean(1.0 - both / jnp.maximum((members - 1.0) * either, 1.0), either > 0)
 
 
 def expected_error_of_dice(probability: Array, inside: Array) -> Array:
@@ -87,12 +85,8 @@ def neighbourhood_disagreement(probability: Array, inside: Array, shape: tuple[i
 
 def box_sum(values: Array, shape: tuple[int, ...], reach: int) -> Array:
     """Sums over the box that reaches so many elements each way, `[elements]` to `[elements]`; beyond the image all is zero."""
-    sums = values.reshape(shape)
-    for axis, length in enumerate(shape):
-        padded = jnp.pad(sums, [(reach, reach) if other == axis else (0, 0) for other in range(len(shape))])
-        shifted = [jax.lax.slice_in_dim(padded, start, start + length, axis=axis) for start in range(2 * reach + 1)]
-        sums = functools.reduce(jnp.add, shifted)
-    return sums.reshape(values.shape)
+    padded = jnp.pad(values.reshape(shape), reach)
+    return window_sums(padded, (2 * reach + 1,) * len(shape))[tuple(map(slice, shape))].reshape(values.shape)
 
 
 def impurity_times_entropy(probability: Array, inside: Array, shape: tuple[int, ...], reach: int = 1) -> Array:

@@ -111,7 +111,7 @@ def k_center(embeddings: Array, labelled: Array, available: Array, budget: int) 
       go to the earlier point. Memory grows with the number of points, not with its square.
     """
     nearest = jnp.where(available, squared_distance_to_nearest(embeddings, labelled), -1.0)
-    chosen, squares = _farthest_first(nearest, functools.partial(_squared_distance, embeddings), budget)
+    chosen, squares = farthest_first(nearest, functools.partial(_squared_distance, embeddings), budget)
     return chosen, jnp.sqrt(squares)
 
 
@@ -171,24 +171,31 @@ def _draw_far(
     start = jnp.where(available, lengths, -1.0).argmax()
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(budget))
     nearest = jnp.where(available, distances(start), -1.0).at[start].set(-1.0)
-    chosen, squares = _farthest_first(nearest, distances, budget - 1, keys[1:])
+    chosen, squares = farthest_first(nearest, distances, budget - 1, keys[1:])
     return jnp.concatenate([start[None], chosen]), jnp.concatenate([lengths[start][None], squares])
 
 
-def _farthest_first(nearest: Array, distances: Callable[[Array], Array], budget: int, keys: Array | None = None):
-    """Takes the farthest, or with keys draws by distance, and updates everybody's distance to the nearest chosen one.
+def farthest_first(
+    nearest: Array, distances: Callable[[Array], Array], budget: int, keys: Array | None = None, weight: Array | None = None
+) -> tuple[Array, Array]:
+    """Takes the farthest, or with keys draws by distance, and updates everybody's distance to the nearest chosen one (Gonzalez 1985).
 
     Args:
       nearest: `[points]`, to what is there already; below zero for a point that may not be chosen.
       distances: from a point's place to the distances of all to it.
       budget: points to choose.
       keys: one a draw.
+      weight: what draws multiply the distances by, `[points]`, not negative; all alike when left out.
+
+    Returns:
+      Places in order, `[budget]`, and the distances that they had, `[budget]`. Ties go to the earlier point.
     """
 
     def choose(nearest: Array, key: Array | None):
         # Twins of chosen points have distance zero and no chance, unless nothing else is left.
-        weight = nearest if key is None else jnp.log(jnp.maximum(nearest, 1e-37)) + jax.random.gumbel(key, nearest.shape)
-        index = jnp.where(nearest >= 0, weight, -jnp.inf).argmax()
+        far = nearest if weight is None else weight * nearest
+        chance = far if key is None else jnp.log(jnp.maximum(far, 1e-37)) + jax.random.gumbel(key, nearest.shape)
+        index = jnp.where(nearest >= 0, chance, -jnp.inf).argmax()
         square = nearest[index]
         closer = jnp.minimum(nearest, distances(index)).at[index].set(-1.0)
         return jnp.where(nearest >= 0, closer, -1.0), (index, square)

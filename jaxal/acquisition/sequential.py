@@ -1,9 +1,12 @@
 """Rules that choose one after the other, each with an eye on those before: unlike them, and unsure."""
 
-from collections.abc import Callable
+import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from jaxal.acquisition.selection import farthest_first
 
 Array = jax.Array
 
@@ -69,37 +72,36 @@ def falcun(
     return places, values
 
 
-def farthest_first(distance_to: Callable[[int], np.ndarray], nearest: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
-    """Again and again the point farthest from all that are known or chosen, by any distance (Gonzalez 1985).
+@functools.partial(jax.jit, static_argnames="budget")
+def farthest_contexts(mixtures: Array, nearest: Array, budget: int) -> tuple[Array, Array]:
+    """Again and again the image whose classes are confused most unlike those of all that are known or chosen (CDAL, Agarwal et al. 2020, arXiv 2008.05723).
 
     Args:
-      distance_to: from a point's place to the distances of all to it, `[points]`.
-      nearest: to what is known already, `[points]`; infinite where nothing is.
-      budget: points to choose, at most all.
+      mixtures: see `contextual_distances`.
+      nearest: distances to what is known already, `[images]`; below zero for an image that may not be chosen.
+      budget: images to choose, at most all that may be.
 
     Returns:
-      Places in order, `[budget]`, and the distances that they had, `[budget]`. Ties go to the earlier point.
+      Places in order, `[budget]`, and the distances that they had, `[budget]`. Ties go to the earlier image.
     """
-    left, places, values = np.ones(len(nearest), bool), np.zeros(budget, np.int64), np.zeros(budget)
-    for step in range(budget):
-        places[step] = np.where(left, nearest, -np.inf).argmax()
-        values[step], left[places[step]] = nearest[places[step]], False
-        nearest = np.minimum(nearest, distance_to(int(places[step])))
-    return places, values
+    return farthest_first(nearest, lambda place: contextual_distances(mixtures, mixtures[place]), budget)
 
 
-def contextual_distances(mixtures: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """How differently images see the classes that both of them have: half the symmetric divergence of their mixtures, mean over those classes, `[images]` (CDAL,
-    Agarwal et al. 2020, arXiv 2008.05723, whose code takes the mean and not the sum).
+FARTHEST = 28.0  # of two images without a class in common; a divergence of probabilities that are 1e-12 at least stays below
+
+
+@jax.jit
+def contextual_distances(mixtures: Array, other: Array) -> Array:
+    """How differently images see the classes that both of them have: half the symmetric divergence of their mixtures, mean over those classes, `[images]` (Agarwal et
+    al. 2020, whose code takes the mean and not the sum).
 
     Args:
       mixtures: of each image and predicted class the mean prediction, weighted by entropy, `[images, classes, classes]`; zeros where the class is not predicted.
-      other: of one image, `[classes, classes]`. Two images without a class in common are infinitely far apart.
+      other: of one image, `[classes, classes]`. Two images without a class in common are `FARTHEST` apart.
     """
-    first, second = (np.asarray(part, np.float64) for part in (mixtures, other))
-    shared = (first.sum(-1) > 0) & (second.sum(-1) > 0)[None]
-    floor = 1e-12
-    logarithm = np.log(np.maximum(first, floor)) - np.log(np.maximum(second, floor))[None]
-    divergence = 0.5 * ((first - second[None]) * logarithm).sum(-1)
-    count = shared.sum(-1)
-    return np.where(count > 0, np.where(shared, divergence, 0.0).sum(-1) / np.maximum(count, 1), np.inf)
+    other, floor = other[None], 1e-12
+    shared = (mixtures.sum(-1) > 0) & (other.sum(-1) > 0)
+    logarithm = jnp.log(jnp.maximum(mixtures, floor)) - jnp.log(jnp.maximum(other, floor))
+    divergence = jnp.where(shared, 0.5 * ((mixtures - other) * logarithm).sum(-1), 0.0)
+    count = shared.sum(-1).astype(mixtures.dtype)
+    return jnp.where(count > 0, divergence.sum(-1) / jnp.maximum(count, 1.0), FARTHEST)

@@ -257,9 +257,8 @@ def _two_largest(probability: Array) -> tuple[Array, Array]:
 def vote_entropy(moments: ClassMoments) -> Array:
     """Entropy of the members' votes, -Σ (v / T) log(v / T) (Dagan & Engelson 1995; Mackowiak et al. 2018, arXiv 1810.09726)."""
     entropy = probability_entropy(moments.votes / moments.members)
-    return jnp.where(
-        jnp.isnan(moments.divergence), jnp.nan, entropy
-    )  # members that are no numbers have no votes, and would look agreed
+    # Members that are no numbers have no votes, and would look agreed.
+    return jnp.where(jnp.isnan(moments.divergence), jnp.nan, entropy)
 
 
 def pairwise_divergence(moments: ClassMoments) -> Array:

@@ -347,7 +347,7 @@ def _needs(chosen: Mapping[str, Strategy], network: _Network, labelled: Labelled
         if strategy.needs.labelled and labelled is None:
             raise UserError(f"{name}: compares with what is labelled; give labelled=(images, labels).")
         if strategy.needs.evaluation and (evaluation is None or _pair("evaluation", evaluation)[1] is None):
-            raise UserError(f"{name}: measures its gain on an evaluation set; give evaluation=(images, labels).")
+            raise UserError(f"{name}: looks at an evaluation set; give evaluation=(images, labels).")
     parts = zip(*(strategy.needs for strategy in chosen.values()), strict=True)
     return Needs(*(tuple(sorted({name for names in part for name in names})) for part in parts))
 

@@ -77,6 +77,8 @@ def _lacks(strategy: Strategy, kind: TaskKind) -> str | None:
         return "the features before the network's last layer"
     if any(kind.statistics[name].needs_logits for name in strategy.needs.pool):
         return "logits as the network gave them"
+    if any(kind.statistics[name].given is not None for name in strategy.needs.pool):
+        return "what only a pass with the network gives"
     if strategy.needs.labelled or strategy.needs.evaluation:
         return "predictions of labelled cases, too"
     return None

@@ -25,7 +25,7 @@ def completion(shells: Sequence[str]) -> str:
 
 def _options() -> dict[str, dict[str, list[str]]]:
     """The options of each verb, with the words that each may be followed by; none where it is anything."""
-    from jaxal.cli import compare, probabilities, verbs
+    from jaxal.cli import compare, probabilities, strategies, verbs
     from jaxal.cli.project_options import PROJECT_OPTIONS
 
     of_verb: dict[str, list[Any]] = {
@@ -34,6 +34,7 @@ def _options() -> dict[str, dict[str, list[str]]]:
         "score": [verbs.Score, probabilities.Arguments],
         "predict": [verbs.Predict],
         "compare": [compare.Arguments],
+        "strategies": [strategies.Arguments],
         **{verb: [kind] for verb, kind in PROJECT_OPTIONS.items()},
     }
     options: dict[str, dict[str, list[str]]] = {verb: {"--help": []} for verb in VERBS}
@@ -55,7 +56,7 @@ def _options_of(kind: Any) -> dict[str, list[str]]:
         if dataclasses.is_dataclass(plain := _plain(hint)):
             options |= _options_of(plain)
         elif not any(mark is tyro.conf.Suppress or mark is tyro.conf.Positional for mark in marks):
-            options[f"--{name.replace('_', '-')}"] = list(EVERY) if name == "strategy" else _choices(plain)
+            options[f"--{name.strip('_').replace('_', '-')}"] = list(EVERY) if name == "strategy" else _choices(plain)
     return options
 
 

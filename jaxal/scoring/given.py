@@ -114,4 +114,4 @@ def _evaluate(
         jnp.zeros((*inside.shape, 1)),
         nothing,
     )
-    return {name: statistic.evaluate(view._replace(given=statistic.given), config) for name, statistic in statistics}
+    return {name: statistic.evaluate(view, config) for name, statistic in statistics}

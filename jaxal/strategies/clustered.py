@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxal.acquisition.clusters import agglomerated, k_means, most_typical, nearest_to_centres, round_robin, typicality
+from jaxal.acquisition.clusters import agglomerated, k_means, most_typical, nearest_to_centres, round_robin
 from jaxal.acquisition.coverage import unit_rows
 from jaxal.acquisition.information import Items
 from jaxal.acquisition.mixing import share_that_flips
@@ -21,14 +21,14 @@ _SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of ALFA-Mix
 
 
 def kmeans() -> Strategy:
-    """The case nearest to each of as many k-means centres as are asked for (Pourahmadi et al. 2021, arXiv 2110.12033); only sets have a score."""
+    """The case nearest to each of as many k-means centres as are asked for (Pourahmadi et al. 2021, arXiv 2110.12033)."""
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = by_id(context)
         points = np.asarray(unit_rows(statistics["embedding"][order]))
         return _queried(context, order, scores, _centres(key, points, np.ones(len(order)), np.ones(len(order), bool), budget))
 
-    return Strategy(Needs(pool=("embedding",)), lambda statistics, context: np.zeros(len(context.pool)), select=select)
+    return Strategy(Needs(pool=("embedding",)), _of_sets, select=select)
 
 
 def clue(*, temperature: Temperature = 1.0) -> Strategy:
@@ -61,19 +61,15 @@ def typiclust(*, neighbours: int = 20) -> Strategy:
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
         return np.asarray(unit_rows(labelled.statistics["embedding"]))
 
-    def score(statistics: Collected, context: Context) -> np.ndarray:
-        order = by_id(context)
-        return typicality(np.asarray(unit_rows(statistics["embedding"][order])), neighbours)[np.argsort(order)]
-
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order, known = by_id(context), context.value
         points = np.concatenate([known, np.asarray(unit_rows(statistics["embedding"][order]))])
         budget = min(budget, len(order))
         clusters = k_means(key, points, np.ones(len(points)), min(len(known) + budget, _CLUSTERS_AT_MOST))
-        places, _ = most_typical(points, clusters.of, np.arange(len(points)) < len(known), budget, neighbours)
-        return _queried(context, order, scores, places - len(known))
+        places, values = most_typical(points, clusters.of, np.arange(len(points)) < len(known), budget, neighbours)
+        return chosen(context, order, places - len(known), values)
 
-    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), score, prepare, select)
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), _of_sets, prepare, select)
 
 
 def dropquery(*, candidates: float = 25.0) -> Strategy:
@@ -150,6 +146,11 @@ def alfa_mix() -> Strategy:
     return Strategy(Needs(pool=("regions",), labelled=("regions", "class_counts")), score, prepare, select)
 
 
+def _of_sets(statistics: Collected, context: Context) -> np.ndarray:
+    """Zeros: clusters decide, and a case by itself has no score."""
+    return np.zeros(len(context.pool))
+
+
 def _sides(statistics: Collected) -> tuple[np.ndarray, np.ndarray]:
     """Features and probabilities of images, `[images, features]` and `[images, classes]`."""
     items: Items = statistics["regions"].candidates
@@ -162,7 +163,7 @@ def _centres(key: Array, points: np.ndarray, weight: np.ndarray, available: np.n
     if budget == 0:
         return np.zeros(0, np.int64)
     clusters = k_means(key, points[available], weight[available], budget)
-    return nearest_to_centres(points, available, clusters, budget)[0]
+    return nearest_to_centres(points, available, clusters, budget)
 
 
 def _queried(context: Context, order: np.ndarray, scores: np.ndarray, places: np.ndarray) -> Query:

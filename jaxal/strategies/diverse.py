@@ -1,9 +1,10 @@
 """Strategies that ask for cases unlike each other and unlike what is labelled."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxal.acquisition import gradients, information, sequential
+from jaxal.acquisition import clusters, gradients, information, sequential
 from jaxal.acquisition.coverage import dissimilarity, unit_rows
 from jaxal.acquisition.determinants import greedy_determinant
 from jaxal.acquisition.selection import (
@@ -148,27 +149,20 @@ def cdal() -> Strategy:
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
         return labelled.statistics["contextual_mixtures"]
 
-    def nearest(mixtures: np.ndarray, known: np.ndarray) -> np.ndarray:
-        distances = [sequential.contextual_distances(mixtures, other) for other in known]
-        return np.minimum(np.min(distances, axis=0), _FARTHEST)
-
     def score(statistics: Collected, context: Context) -> np.ndarray:
-        return nearest(statistics["contextual_mixtures"], context.value)
+        mixtures, _ = filled(statistics["contextual_mixtures"])
+        known = [sequential.contextual_distances(mixtures, jnp.asarray(other)) for other in context.value]
+        return np.min(known, axis=0)[: len(context.pool)]
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = by_id(context)
-        mixtures = statistics["contextual_mixtures"][order]
-
-        def distance_to(place: int) -> np.ndarray:
-            return np.minimum(sequential.contextual_distances(mixtures, mixtures[place]), _FARTHEST)
-
-        return chosen(context, order, *sequential.farthest_first(distance_to, scores[order], min(budget, len(order))))
+        mixtures, available = filled(statistics["contextual_mixtures"][order])
+        padded = np.pad(scores[order].astype(np.float32), (0, len(mixtures) - len(order)))
+        nearest = jnp.where(available, padded, -1.0)
+        return chosen(context, order, *sequential.farthest_contexts(mixtures, nearest, min(budget, len(order))))
 
     needs = Needs(pool=("contextual_mixtures",), labelled=("contextual_mixtures",))
     return Strategy(needs, score, prepare, select)
-
-
-_FARTHEST = 28.0  # of two images without a class in common; a divergence of probabilities that are 1e-12 at least stays below
 
 
 def similarity_discrepancy() -> Strategy:
@@ -196,8 +190,6 @@ def information_density(*, beta: float = 1.0) -> Strategy:
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         order = by_id(context)
-        points = np.asarray(statistics["embedding"][order], np.float64)
-        density = np.array([(1.0 / (1.0 + np.linalg.norm(points - point, axis=-1))).mean() for point in points])
-        return statistics["entropy"] * density[np.argsort(order)] ** beta
+        return statistics["entropy"] * clusters.information_density(statistics["embedding"][order])[np.argsort(order)] ** beta
 
     return Strategy(Needs(pool=("entropy", "embedding")), score)

@@ -1,6 +1,7 @@
 """What the pass computes of label maps: the region of interest, its regions, and windows of largest information gain."""
 
 import math
+from collections.abc import Callable
 from typing import get_args
 
 import jax
@@ -52,31 +53,24 @@ def foreground(view: View, config: StatisticsConfig) -> Array:
     return aggregate.masked_mean(1.0 - uncertainty.mean_probability(view.single)[0], view.inside)
 
 
-def disagreement_on_intersection(view: View, config: StatisticsConfig) -> Array:
-    """How little of the structures all members have in common, of what any of them has."""
-    return maps.disagreement_on_intersection(view.members.votes, view.members.members, view.inside)
+def of_votes(measure: Callable[[Array, Array, Array], Array]) -> Statistic:
+    """A measure of `maps` that reads the members' votes."""
+    return Statistic(lambda view, config: measure(view.members.votes, view.members.members, view.inside), needs_members=True)
 
 
-def disagreement_of_pairs(view: View, config: StatisticsConfig) -> Array:
-    """One minus the Dice of pairs of members."""
-    return maps.disagreement_of_pairs(view.members.votes, view.members.members, view.inside)
+def around_elements(measure: Callable[[Array, Array, tuple[int, ...]], Array]) -> Statistic:
+    """The mean over the region of interest of a measure of `maps` that looks at what lies around each element."""
+
+    def evaluate(view: View, config: StatisticsConfig) -> Array:
+        values = measure(uncertainty.mean_probability(view.single), view.inside, view.shape)
+        return aggregate.masked_mean(values, region_of_interest(view, config))
+
+    return Statistic(evaluate)
 
 
 def expected_error_of_dice(view: View, config: StatisticsConfig) -> Array:
     """One minus the Dice that the prediction expects of itself."""
     return maps.expected_error_of_dice(uncertainty.mean_probability(view.single), view.inside)
-
-
-def neighbourhood_disagreement(view: View, config: StatisticsConfig) -> Array:
-    """How far predictions differ from those around them, mean over the region of interest."""
-    values = maps.neighbourhood_disagreement(uncertainty.mean_probability(view.single), view.inside, view.shape)
-    return aggregate.masked_mean(values, region_of_interest(view, config))
-
-
-def impurity_times_entropy(view: View, config: StatisticsConfig) -> Array:
-    """How mixed predicted classes are, times how unsure they are, mean over the region of interest."""
-    values = maps.impurity_times_entropy(uncertainty.mean_probability(view.single), view.inside, view.shape)
-    return aggregate.masked_mean(values, region_of_interest(view, config))
 
 
 def regions(view: View, config: StatisticsConfig) -> Regions:
@@ -139,9 +133,7 @@ def error(view: View, config: StatisticsConfig) -> Array:
     counts = metrics.overlap(view.logits, view.label, view.labelled)
     found, added, missed = (jnp.asarray(part[1:], jnp.float32) for part in counts)
     both, size = 2.0 * found, 2.0 * found + added + missed
-    return jnp.where(size > 0, 1.0 - both / jnp.maximum(size, 1.0), 0.0).sum() / jnp.maximum((size > 0).sum(), 1).astype(
-        size.dtype
-    )
+    return aggregate.masked_mean(1.0 - both / jnp.maximum(size, 1.0), size > 0)
 
 
 OF_MAPS = {
@@ -149,11 +141,11 @@ OF_MAPS = {
     "masked_entropy": Statistic(masked_entropy),
     "scaled_entropy": Statistic(scaled_entropy),
     "scaled_region_entropy": Statistic(scaled_region_entropy),
-    "disagreement_on_intersection": Statistic(disagreement_on_intersection, needs_members=True),
-    "disagreement_of_pairs": Statistic(disagreement_of_pairs, needs_members=True),
+    "disagreement_on_intersection": of_votes(maps.disagreement_on_intersection),
+    "disagreement_of_pairs": of_votes(maps.disagreement_of_pairs),
     "expected_error_of_dice": Statistic(expected_error_of_dice),
-    "neighbourhood_disagreement": Statistic(neighbourhood_disagreement),
-    "impurity_times_entropy": Statistic(impurity_times_entropy),
+    "neighbourhood_disagreement": around_elements(maps.neighbourhood_disagreement),
+    "impurity_times_entropy": around_elements(maps.impurity_times_entropy),
     "foreground": Statistic(foreground),
     "regions": Statistic(regions, needs_features=True),
     "evaluation_sample": Statistic(evaluation_sample, needs_features=True),

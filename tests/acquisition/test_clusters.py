@@ -7,7 +7,16 @@ import pytest
 from sklearn.cluster import KMeans
 
 from jaxal.acquisition import clusters
-from jaxal.acquisition.clusters import Clusters, agglomerated, k_means, most_typical, nearest_to_centres, round_robin, typicality
+from jaxal.acquisition.clusters import (
+    Clusters,
+    agglomerated,
+    information_density,
+    k_means,
+    most_typical,
+    nearest_to_centres,
+    round_robin,
+    typicality,
+)
 
 KEY = jax.random.key(5)
 
@@ -90,11 +99,8 @@ def test_centres_are_drawn_in_proportion_to_weight_times_squared_distance(rng):
 def test_each_cluster_is_stood_for_by_its_nearest_point_that_is_free():
     points = np.array([[0.0], [1.0], [5.0], [6.0]])
     found = Clusters(np.array([[0.9], [5.4]]), np.array([0, 0, 1, 1]), np.array([1.0, 2.0]))
-    places, scores = nearest_to_centres(points, np.array([True, True, True, True]), found, 4)
-    assert places.tolist() == [2, 1, 3, 0]
-    np.testing.assert_allclose(scores, [-0.4, -0.1, -0.6, -0.9])
-    places, _ = nearest_to_centres(points, np.array([True, False, False, True]), found, 2)
-    assert places.tolist() == [3, 0]
+    assert nearest_to_centres(points, np.ones(4, bool), found, 4).tolist() == [2, 1, 3, 0]
+    assert nearest_to_centres(points, np.array([True, False, False, True]), found, 2).tolist() == [3, 0]
 
 
 def test_typicality_by_hand_and_in_blocks(rng, monkeypatch):
@@ -109,6 +115,14 @@ def test_typicality_by_hand_and_in_blocks(rng, monkeypatch):
     np.testing.assert_allclose(whole, 1 / (np.sort(distances)[:, :4].mean(1) + 1e-5))
     monkeypatch.setattr(clusters, "_NUMBERS_AT_ONCE", 70)
     np.testing.assert_allclose(typicality(points, 4), whole)
+
+
+def test_density_is_the_mean_closeness(rng, monkeypatch):
+    points = rng.normal(size=(30, 3))
+    expected = (1 / (1 + np.linalg.norm(points[:, None] - points[None], axis=-1))).mean(1)
+    np.testing.assert_allclose(information_density(points), expected)
+    monkeypatch.setattr(clusters, "_NUMBERS_AT_ONCE", 70)
+    np.testing.assert_allclose(information_density(points), expected)
 
 
 def test_typical_points_come_cluster_by_cluster():

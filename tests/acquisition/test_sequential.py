@@ -1,10 +1,11 @@
 """Rules that choose one after the other against plain loops and numbers worked by hand."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxal.acquisition.sequential import contextual_distances, falcun, farthest_first, ranked_batch
+from jaxal.acquisition.sequential import FARTHEST, contextual_distances, falcun, farthest_contexts, ranked_batch
 
 
 def test_a_ranked_batch_by_hand():
@@ -18,13 +19,6 @@ def test_a_ranked_batch_by_hand():
     assert values[2] == pytest.approx(0.25 * (1 - 1 / 3) + 0.75 * 0.2)  # two away from the first
     alone, _ = ranked_batch(points, scores, np.zeros((0, 1)), 1)
     assert alone.tolist() == [1]  # in the middle
-
-
-def test_farthest_first_goes_to_the_ends():
-    points = np.array([0.0, 1.0, 5.0, 9.0])
-    places, values = farthest_first(lambda place: np.abs(points - points[place]), np.abs(points - 1.0), 4)
-    assert places.tolist() == [3, 2, 0, 1]
-    assert values.tolist() == [8, 4, 1, 0]
 
 
 def plain_falcun(key, probability, margin, budget, gamma):
@@ -63,12 +57,15 @@ def test_contextual_distances_by_loops(rng):
     there[0] = [True, True, False]
     there[4] = [False, False, True]
     mixtures = mixtures * there[..., None]
-    found = contextual_distances(mixtures, mixtures[0])
-    for image, distance in enumerate(found):
-        shared = [c for c in range(3) if there[image, c] and there[0, c]]
-        each = [
-            (p * np.log(p / q)).sum() / 2 + (q * np.log(q / p)).sum() / 2
-            for p, q in ((mixtures[image, c], mixtures[0, c]) for c in shared)
-        ]
-        assert distance == pytest.approx(np.mean(each) if shared else np.inf)
-    assert found[0] == 0 and found[4] == np.inf
+    mixtures = mixtures.astype(np.float32)
+    apart = np.stack([contextual_distances(jnp.asarray(mixtures), jnp.asarray(other)) for other in mixtures])
+    for one, image in np.ndindex(5, 5):
+        shared = [c for c in range(3) if there[image, c] and there[one, c]]
+        pairs = [(mixtures[image, c].astype(float), mixtures[one, c].astype(float)) for c in shared]
+        each = [(p * np.log(p / q)).sum() / 2 + (q * np.log(q / p)).sum() / 2 for p, q in pairs]
+        assert apart[one, image] == pytest.approx(np.mean(each) if shared else FARTHEST, rel=1e-3, abs=1e-6)
+    assert apart[0, 4] == FARTHEST
+    places, values = farthest_contexts(jnp.asarray(mixtures), jnp.asarray(np.append(apart[0, :4], -1.0)), 2)
+    first = apart[0, :4].argmax()
+    second = np.minimum(apart[0, :4], apart[first, :4]).argmax()
+    assert places.tolist() == [first, second] and values[1] == pytest.approx(min(apart[0, second], apart[first, second]))

@@ -8,6 +8,8 @@ import tiny
 
 import jaxal
 from jaxal.arrays import flat, logits_of
+from jaxal.assessment.temperature import best_temperature, temperature_sums
+from jaxal.errors import UserError
 from jaxal.networks import adapters
 from jaxal.networks.unet import unet
 
@@ -74,6 +76,27 @@ def test_sets_are_chosen_with_all_that_is_labelled(linear):
     assert len(set(scores.select("badge", 20).tolist())) == 8
 
 
+def test_a_strategy_gives_its_statistic_what_the_evaluation_set_says(linear):
+    """`clue` is scored by the entropy at a temperature, which must reach the pass: a number, and that of the evaluation set."""
+    model, (params, *_) = linear
+    evaluation = (IMAGES[8:], LABELS[8:])
+
+    def scores(name):
+        return jaxal.score(model, params, IMAGES[:8], name, evaluation=evaluation)[name]
+
+    logits = plain(params, IMAGES)[1]
+    for temperature in (1.0, 4.0):
+        p = np.exp(logits[:8] / temperature) / np.exp(logits[:8] / temperature).sum(-1, keepdims=True)
+        np.testing.assert_allclose(scores(f"clue,temperature={temperature:g}"), -(p * np.log(p)).sum(-1), rtol=1e-4)
+    labels = jnp.asarray(LABELS[8:])
+    sums = temperature_sums(jnp.asarray(logits[8:].T, jnp.float32), labels, jnp.ones(4, bool))
+    best = best_temperature(sums)
+    np.testing.assert_allclose(scores("clue,temperature=evaluation"), scores(f"clue,temperature={best!r}"), rtol=1e-4)
+    assert abs(best - 1) > 0.05  # else it would say nothing
+    with pytest.raises(UserError, match="Two strategies give 'tempered_entropy' the numbers 1 and 4"):
+        jaxal.score(model, params, IMAGES[:8], ["clue", "clue,temperature=4"])
+
+
 def test_images_are_read_one_by_one_and_once(linear):
     model, (params, *_) = linear
     read = []
@@ -112,8 +135,8 @@ def test_elements_with_classes_of_their_own():
         ({"strategies": "entropi"}, "no strategy 'entropi'. Did you mean entropy"),
         ({"strategies": []}, "No strategy is named; there are"),
         ({"strategies": "bald"}, "bald: how members disagree is measured, but no dropout of this network is known"),
-        ({"strategies": "aeig"}, "aeig: measures its gain on an evaluation set; give evaluation="),
-        ({"strategies": "aeig", "evaluation": (IMAGES, None)}, "aeig: measures its gain on an evaluation set"),
+        ({"strategies": "aeig"}, "aeig: looks at an evaluation set; give evaluation="),
+        ({"strategies": "aeig", "evaluation": (IMAGES, None)}, "aeig: looks at an evaluation set"),
         ({"strategies": "coreset"}, "coreset: compares with what is labelled; give labelled="),
         ({"strategies": "entropy,gamma=3"}, "no option 'gamma'"),
         ({"images": IMAGES[:0]}, "images: there are none"),
