@@ -45,12 +45,15 @@ def start(arguments: list[str], cache: Path, **more: str) -> subprocess.Popen:
     )
 
 
-def here(arguments: list[str]) -> tuple[int, str]:
-    """Runs a command in this process, where its programs are compiled already; for what no process of its own is needed for."""
+def here(arguments: list[str], output: io.StringIO | None = None) -> tuple[int, str]:
+    """Runs a command in this process, where its programs are compiled already; for what no process of its own is needed for.
+
+    What it prints goes to `output`, which another thread may read meanwhile.
+    """
     from experiments import brain_caudate
     from jaxal.cli import command
 
-    output = io.StringIO()
+    output = io.StringIO() if output is None else output
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         status = brain_caudate.main(command.parse(brain_caudate.Arguments, "experiments.brain_caudate", arguments[3:]))
     return status, output.getvalue()

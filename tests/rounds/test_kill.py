@@ -1,5 +1,6 @@
 """A killed run goes on with the same queries and, on a CPU, the same numbers to the last bit."""
 
+import io
 import os
 import random
 import shutil
@@ -12,6 +13,7 @@ import killing
 import pytest
 import slow_pass
 
+WAITS = "Others work on all that is left"
 STRATEGY = "bald"  # its dropout samples depend on keys, which a run that goes on must find again
 
 
@@ -73,17 +75,26 @@ def test_a_second_worker_waits_for_the_first_and_takes_its_run_over_when_it_is_k
     arguments = killing.command(tiny_folder, tmp_path / "out", STRATEGY)
     first = killing.start(arguments, cache)
     checkpoints = tmp_path / "out" / killing.SETTING / STRATEGY / "seed-0" / "checkpoints"
+    while first.poll() is None and not checkpoints.exists():
+        time.sleep(0.02)
+    first.send_signal(signal.SIGSTOP)  # it keeps its run, however long the second takes to begin
+    seen = io.StringIO()
+
+    def kill_once_the_second_waits():
+        while WAITS not in seen.getvalue() and first.poll() is None:
+            time.sleep(0.05)
+        first.kill()
+
+    killer = threading.Thread(target=kill_once_the_second_waits)
+    killer.start()
     try:
-        while first.poll() is None and not checkpoints.exists():
-            time.sleep(0.02)
-        killer = threading.Timer(1.0, first.kill)
-        killer.start()
-        status, output = killing.here(arguments)
+        status, output = killing.here(arguments, seen)
     finally:
         first.kill()
+        killer.join()
         first.communicate()
     assert status == 0, output
-    assert "Others work on all that is left" in output
+    assert WAITS in output
     assert killing.rounds(tmp_path / "out", STRATEGY) == undisturbed["scratch"]
 
 
