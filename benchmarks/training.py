@@ -98,7 +98,7 @@ def timed_steps(contender: Contender, params: Params) -> Callable[[], float]:
     def take() -> float:
         nonlocal state
         began = time.perf_counter()
-        state = jax.block_until_ready(step(state, jax.random.key(1), contender.batch, np.int32(1000), np.float32(1e-3)))
+        state = jax.block_until_ready(step(state, jax.random.key(1), contender.batch, np.int32(1000), np.float32(1e-3), None))
         return time.perf_counter() - began
 
     return take

@@ -69,20 +69,35 @@ class Model(NamedTuple):
     example: tuple[int, ...] | None = None
 
 
+# `(values [batch, ...], logits [batch, classes, elements], losses [batch], examples) -> [batch]`
+AuxiliaryLoss = Callable[[Array, Array, Array, "Example"], Array]
+
+
+def _the_output(output: Output) -> Any:
+    """A head reads all of it."""
+    return output
+
+
 class Auxiliary(NamedTuple):
     """A further output of the network with a loss of its own, such as a prediction of the loss (`networks.auxiliary.with_auxiliary`).
 
     Attributes:
       name: of the output in `Output.auxiliary`, and of its params.
-      init: `(key, output) -> params`, given an output of the network for its shapes.
-      apply: `(params, output) -> [batch, ...]`.
-      loss: `(values [batch, ...], losses [batch], batch) -> [batch]`, added to the loss of training; `losses` are those of the task.
+      init: `(key, what is read) -> params`, given shapes.
+      apply: `(params, what is read) -> [batch, ...]`.
+      loss: `(values [batch, ...], logits [batch, classes, elements], losses [batch], batch) -> [batch]`, added to the loss of training; `losses`
+        are those of the task. None where examples are compared.
+      read: what of an output the head reads, leading axis `[batch]`; all of it when left out.
+      comparison: `(values [batch, ...], losses [batch]) -> [batch]`, a loss that compares all examples of a batch. It trains the head alone and not the
+        features, since examples come one after the other; what is read should be small, as it is kept of all.
     """
 
     name: str
-    init: Callable[[Array, Output], Params]
-    apply: Callable[[Params, Output], Array]
-    loss: Callable[[Array, Array, "Example"], Array]
+    init: Callable[[Array, Any], Params]
+    apply: Callable[[Params, Any], Array]
+    loss: AuxiliaryLoss | None
+    read: Callable[[Output], Any] = _the_output
+    comparison: Callable[[Array, Array], Array] | None = None
 
 
 # `(auxiliary outputs, examples, steps done, steps in all) -> [batch]`: what the network's own further outputs add to the loss.

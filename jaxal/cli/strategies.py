@@ -28,6 +28,8 @@ FAMILIES = {  # what a file of `jaxal/strategies/` holds
     "uncertain": "What the network is unsure of",
     "informative": "What a label would tell, and gradients",
     "fisher": "What a label would tell of the last layer",
+    "evidential": "How much evidence the network has",
+    "predicted": "What a further output predicts",
     "joint": "What labels would tell together",
     "diverse": "Unlike each other and what is labelled",
     "covering": "What stands for many others",
@@ -72,6 +74,7 @@ STATISTICS = {
     "tempered_entropy": "the prediction's entropy at a temperature",
     "tempered_margin": "the lead of the most probable class at a temperature",
     "free_energy": "the summed exponentials of the logits",
+    "evidential_uncertainties": "how unsure the network is of the distribution over classes, and of the class besides",
     "variance": "the variance of the members' probabilities",
     "vote_entropy": "the entropy of the members' votes",
     "pairwise_divergence": "the divergence between members",
@@ -200,4 +203,6 @@ def _cost(strategy: Strategy) -> str:
         parts.append("a forward of each evaluation case")
     if strategy.auxiliary:
         parts.append("an auxiliary output that is trained, too")
+    if strategy.of_evidence:
+        parts.append("networks that are trained with --evidence")
     return "; ".join(parts) or "nothing"

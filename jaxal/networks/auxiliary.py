@@ -1,10 +1,15 @@
-"""A network with one output more, which a strategy asks for."""
+"""A network with one output more, which a strategy asks for, and the small head that most of them are."""
 
 import functools
+from collections.abc import Callable
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
-from jaxal.types import Auxiliary, Masks, Model, Output, Params
+from jaxal.arrays import flat, plain
+from jaxal.cells import Cells
+from jaxal.types import Auxiliary, AuxiliaryLoss, Masks, Model, Output, Params
 
 Array = jax.Array
 
@@ -18,15 +23,16 @@ def with_auxiliary(model: Model, auxiliary: Auxiliary) -> Model:
 
     def init(key: Array, example: Array) -> Params:
         params = model.init(key, example)
-        output = jax.eval_shape(lambda: model.tail(params, model.stem(params, example), None))
-        return {"network": params, "auxiliary": auxiliary.init(jax.random.fold_in(key, 1), output)}
+        read = jax.eval_shape(lambda: auxiliary.read(model.tail(params, model.stem(params, example), None)))
+        return {"network": params, "auxiliary": auxiliary.init(jax.random.fold_in(key, 1), read)}
 
     def stem(params: Params, inputs: Array, inside: Array | None = None):
         return model.stem(params["network"], inputs, inside)
 
     def tail(params: Params, hidden, masks: Masks | None) -> Output:
         output = model.tail(params["network"], hidden, masks)
-        return output._replace(auxiliary={**output.auxiliary, auxiliary.name: auxiliary.apply(params["auxiliary"], output)})
+        value = auxiliary.apply(params["auxiliary"], auxiliary.read(output))
+        return output._replace(auxiliary={**output.auxiliary, auxiliary.name: value})
 
     def head(params: Params, masks: Masks | None = None) -> tuple[Array, Array]:
         return model.head(params["network"], masks)
@@ -35,3 +41,40 @@ def with_auxiliary(model: Model, auxiliary: Auxiliary) -> Model:
         return {"network": model.trainable(params["network"]), "auxiliary": jax.tree.map(lambda leaf: True, params["auxiliary"])}
 
     return Model(init, stem, tail, head, model.draw_masks, model.masked_tail, trainable, model.has_features)
+
+
+@functools.cache  # so that equal heads are one, and share their compiled programs
+def pooled_head(
+    name: str, loss: AuxiliaryLoss | None = None, comparison: Callable[[Array, Array], Array] | None = None
+) -> Auxiliary:
+    """A number for each item from its pooled features, whose training leaves the features alone.
+
+    The networks are so those of any other strategy; Yoo & Kweon 2019 (arXiv 1905.03677) let the head change them during six tenths of the training.
+    """
+    return Auxiliary(name, _drawn, _applied, loss, _pooled, comparison)
+
+
+def _pooled(output: Output) -> tuple[Array, Array]:
+    """What the deepest layer has, and the means of the last layer's input, `[batch, ...]` each."""
+    features = flat(output._replace(features=plain(output.features)))
+    assert not isinstance(features, Cells)
+    return jax.lax.stop_gradient((output.embedding.astype(jnp.float32), features.mean(1)))
+
+
+def _drawn(key: Array, read: tuple[Array, Array]) -> Params:
+    return _Head().lazy_init(key, *read)["params"]
+
+
+def _applied(params: Params, read: tuple[Array, Array]) -> Array:
+    return _Head().apply({"params": params}, *read)  # type: ignore[return-value]
+
+
+class _Head(nn.Module):
+    """Each stage of the network goes through a hidden layer of its own."""
+
+    width: int = 128
+
+    @nn.compact
+    def __call__(self, *stages: Array) -> Array:
+        hidden = [nn.relu(nn.Dense(self.width, precision="highest")(stage)) for stage in stages]
+        return nn.Dense(1, precision="highest")(jnp.concatenate(hidden, -1))[:, 0]

@@ -15,7 +15,7 @@ from jaxal.rounds.calibrated import calibrated
 from jaxal.rounds.networks import make_networks
 from jaxal.rounds.passes import make_passes, run_pass
 from jaxal.rounds.propose import decide_for, look_at_splits
-from jaxal.rounds.setup import Run
+from jaxal.rounds.setup import Run, check_training
 from jaxal.rounds.state import last_finished
 from jaxal.strategies.contract import Needs
 from jaxal.strategies.named import named_strategy
@@ -53,7 +53,8 @@ def score_round(run: Run, names: Sequence[str]) -> Scores:
     state = last_finished(run)
     chosen = {name: named_strategy(name, run.task.kind.strategies, run.task.options).strategy for name in names}
     for name, strategy in chosen.items():
-        if strategy.last_network or strategy.auxiliary:
+        check_training(name, strategy, run.task.training)
+        if strategy.last_network or (strategy.auxiliary and strategy.auxiliary != run.strategy.auxiliary):
             raise UserError(
                 f"{name}: needs networks of its own (an auxiliary head, or the last round's), which are not kept for scoring again."
             )

@@ -157,10 +157,11 @@ def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher:
       config, task, watcher: see `Run`.
 
     Raises:
-      UserError: there is no such strategy.
+      UserError: there is no such strategy, or it needs networks that are trained otherwise.
     """
     named = named_strategy(name, task.kind.strategies, task.options)
     strategy, identity = named.strategy, dict(named.identity)
+    check_training(name, strategy, task.training)
     if strategy.auxiliary:
         identity["auxiliary"] = strategy.auxiliary.name
         task = task._replace(model=with_auxiliary(task.model, strategy.auxiliary))
@@ -178,6 +179,18 @@ def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher:
         load_labelled=kept(task.load),
         watcher=watcher,
     )
+
+
+def check_training(name: str, strategy: Strategy, training: TrainingConfig) -> None:
+    """Makes sure that networks are trained as a strategy needs them.
+
+    Raises:
+      UserError: they are not.
+    """
+    if strategy.of_evidence and not training.evidence:
+        raise UserError(
+            f"{name}: reads how much evidence networks have, and these are trained without a word of it. Add --evidence 1."
+        )
 
 
 def scoring_model(run: Run, model: Model | None = None) -> Model:

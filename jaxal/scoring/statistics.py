@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxal.acquisition import aggregate, gradients, information, maps, uncertainty
+from jaxal.acquisition import aggregate, evidence, gradients, information, maps, uncertainty
 from jaxal.acquisition.regions import Search
 from jaxal.arrays import Features
 from jaxal.assessment.temperature import temperature_sums
@@ -169,6 +169,12 @@ def class_shares(interest: Interest) -> Statistic:
     )
 
 
+def evidential_uncertainties(view: View, config: Any) -> tuple[Array, Array]:
+    """How unsure the network is of the distribution over classes, and of the class besides, each a mean over the image."""
+    of_distribution, of_data = evidence.uncertainties(view.logits)
+    return aggregate.masked_mean(of_distribution, view.inside), aggregate.masked_mean(of_data, view.inside)
+
+
 def class_counts(view: View, config: Any) -> Array:
     """How many elements are labelled of each class, `[classes]`."""
     classes = jnp.arange(view.logits.shape[0], dtype=view.label.dtype)
@@ -217,6 +223,7 @@ def of_classes(interest: Interest) -> dict[str, Statistic]:
         "free_energy": Statistic(
             lambda view, config: aggregate.masked_mean(maps.free_energy(view.logits), view.inside), needs_logits=True
         ),
+        "evidential_uncertainties": Statistic(evidential_uncertainties, needs_logits=True),
         "mc_entropy": mean_of(uncertainty.entropy, of_members=True),
         "variation_ratio": mean_of(uncertainty.variation_ratio, of_members=True),
         "mean_std": mean_of(uncertainty.mean_std, of_members=True),

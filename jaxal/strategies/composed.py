@@ -191,6 +191,7 @@ def _of_two(first: Strategy, second: Strategy, score: Callable, select: Callable
         given=lambda context, head, evaluation: given_by([first, second], context, head, evaluation),
         auxiliary=first.auxiliary or second.auxiliary,
         last_network=first.last_network or second.last_network,
+        of_evidence=first.of_evidence or second.of_evidence,
     )
 
 

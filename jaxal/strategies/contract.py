@@ -107,6 +107,7 @@ class Strategy(NamedTuple):
       auxiliary: an output that the network gets besides its task's, with a loss of its own.
       last_network: whether the last round's network is one more member; in the first round the round's own stands in for it. `alone`: this round's first network
         and the last round's are the only members, without dropout samples and views.
+      of_evidence: whether it reads how much evidence the network has, so that networks must be trained to have little where they know little.
     """
 
     needs: Needs
@@ -118,6 +119,7 @@ class Strategy(NamedTuple):
     given: Give = _gives_nothing
     auxiliary: Auxiliary | None = None
     last_network: bool | Literal["alone"] = False
+    of_evidence: bool = False
 
 
 def given_by(strategies: Sequence[Strategy], context: Context, head: Head, evaluation: Seen) -> dict[str, Any]:

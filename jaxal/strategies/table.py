@@ -7,10 +7,12 @@ from jaxal.strategies import (
     clustered,
     covering,
     diverse,
+    evidential,
     fair,
     fisher,
     informative,
     joint,
+    predicted,
     regions,
     targeted,
     uncertain,
@@ -36,13 +38,14 @@ _OF_BOTH = _named(
     *(covering.suggestive_annotation, clustered.kmeans, clustered.clue, clustered.typiclust, clustered.dropquery),
     *(clustered.cluster_margin, diverse.dpp, diverse.ranked_batch, diverse.falcun, diverse.cdal),
     *(diverse.similarity_discrepancy, diverse.information_density),
+    *(evidential.distribution_uncertainty, evidential.duc, predicted.learning_loss),
     *(targeted.flqmi, targeted.flvmi, targeted.gcmi, targeted.logdetmi, at_random.power_entropy, at_random.power_bald),
 )
 
 STRATEGIES: Table = {  # of segmentation
     **_named(at_random.random, fair.stratified_random, at_random.foreground_random, uncertain.masked_entropy),
     **_named(uncertain.scaled_entropy, uncertain.mc_iou, uncertain.pairwise_dice, uncertain.expected_dice),
-    **_named(uncertain.neighbourhood, uncertain.ripu),
+    **_named(uncertain.neighbourhood, uncertain.ripu, predicted.predicted_dice),
     **_named(fair.weighted_entropy, fair.weighted_entropy_unmasked, fair.weighted_scaled_entropy, fair.worst_group),
     **_OF_BOTH,
     "badge": diverse.badge,
@@ -58,7 +61,7 @@ CLASSIFICATION_STRATEGIES: Table = {
 
 REGRESSION_STRATEGIES: Table = _named(
     *(at_random.random, fair.stratified_random, values.total_variance, values.epistemic_variance, values.bald, values.epig),
-    diverse.coreset,
+    *(diverse.coreset, predicted.learning_loss),
 )
 
 STRATEGIES_OF_PARTS: Table = _named(

@@ -1,6 +1,7 @@
 """The options that all studies share, what of them can be refused at once, and the sizes that they come to."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
@@ -8,12 +9,13 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 import tyro
 
 from jaxal import claims
+from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.errors import UserError
 from jaxal.hosts import HostsConfig
 from jaxal.networks.layers import Dtype
 from jaxal.rounds.ledger import FULL
 from jaxal.rounds.protocol import Shares
-from jaxal.rounds.setup import PseudoLabels, RoundsConfig
+from jaxal.rounds.setup import PseudoLabels, RoundsConfig, check_training
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.named import named_strategy
 from jaxal.studies import option_types, presets
@@ -78,6 +80,8 @@ class StudyArguments:
     method: Annotated[str, tyro.conf.arg(metavar="NAME[,OPTION=VALUE...]")] = "erm"
     """How groups of patients count in training: erm, every case alike; balanced, as many cases of each group (or all, weighed: balanced,by=weights);
     groupdro, the group with the highest loss most (groupdro,step_size=0.1)."""
+    evidence: Annotated[float, tyro.conf.arg(metavar="WEIGHT")] = 0.0
+    """Weight of a loss that leaves networks little evidence where they know little, which duc and distribution_uncertainty read; 1 is the paper's."""
     uncertainty_curves: bool = False
     """Measure, too, what is left of each metric and of the gap between groups once uncertain predictions are dropped, after every round."""
     calibrate: Literal["none", "temperature"] = "none"
@@ -196,6 +200,10 @@ def check_numbers(arguments: StudyArguments, data: Path | None, out: Path) -> No
     for option, seconds in (("--stale-after", arguments.stale_after), ("--save-every", arguments.save_every)):
         if not seconds > 0:
             raise UserError(f"{option} is {seconds:g}; it must be a number of seconds above 0.")
+    if not 0 <= arguments.evidence < math.inf:
+        raise UserError(f"--evidence is {arguments.evidence:g}; it must be a number from 0 up.")
+    if arguments.evidence and arguments.kind.moments is not CLASS_MOMENTS:
+        raise UserError("--evidence is that for classes, and here numbers are predicted. Leave it out.")
     if data is None:
         return
     scans = data.resolve()
@@ -238,7 +246,9 @@ def choose_sizes(arguments: StudyArguments, preset: S) -> S:
     asked = {name: getattr(arguments, name) for name in ("rounds", "query_size", "initial_size")}
     preset = dataclasses.replace(preset, **{name: value for name, value in asked.items() if value is not None})
     preset = presets.on_this_machine(preset, arguments.batch_size, arguments.dtype)
-    training = dataclasses.replace(preset.training, weighting=named_method(arguments.method))
+    training = dataclasses.replace(preset.training, weighting=named_method(arguments.method), evidence=arguments.evidence)
+    for name in arguments.strategy:
+        check_training(name, named_strategy(name, arguments.kind.strategies).strategy, training)
     return dataclasses.replace(preset, members=_members(arguments, preset.members), training=training)
 
 

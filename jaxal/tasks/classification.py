@@ -34,9 +34,10 @@ Array = jax.Array
 
 
 def loss(config: Any, logits: Array, batch: Example) -> Array:
-    """Cross-entropy of the labelled images."""
+    """Cross-entropy of the labelled images, and if asked for what evidence costs."""
     labels, labelled = batch.label.reshape(-1, 1).astype(jnp.int32), batch.labelled.reshape(-1, 1)
-    return losses.cross_entropy(logits, labels, labelled, losses.class_weights(logits.shape[1], config.foreground_weight))
+    total = losses.cross_entropy(logits, labels, labelled, losses.class_weights(logits.shape[1], config.foreground_weight))
+    return total + config.evidence * losses.evidence_divergence(logits, labels, labelled) if config.evidence else total
 
 
 # Statistics

@@ -44,12 +44,14 @@ Array = jax.Array
 
 
 def loss(config: Any, logits: Array, batch: Example) -> Array:
-    """Cross-entropy, and by default soft Dice, over the labelled elements (see `training.losses`)."""
+    """Cross-entropy, by default soft Dice, and if asked for what evidence costs, over the labelled elements (see `training.losses`)."""
     items, classes = logits.shape[:2]
     labels, labelled = batch.label.reshape(items, -1).astype(jnp.int32), batch.labelled.reshape(items, -1)
     total = losses.cross_entropy(logits, labels, labelled, losses.class_weights(classes, config.foreground_weight))
     if config.dice:
         total = total + losses.soft_dice(logits, labels, labelled, losses.present_foreground(labels, labelled, classes))
+    if config.evidence:
+        total = total + config.evidence * losses.evidence_divergence(logits, labels, labelled)
     return total
 
 

@@ -31,6 +31,7 @@ class TrainingConfig:
       attempts: trainings with other keys before a collapse is reported and the best of them is gone on with.
       weighting: how much groups of patients count.
       average_decay: of the weights' moving average over the steps, which then scores and is measured instead of the last step's weights.
+      evidence: weight of what evidence for wrong classes costs (`losses.evidence_divergence`), so that strategies may read how much there is.
     """
 
     steps: int = 200
@@ -54,10 +55,11 @@ class TrainingConfig:
     attempts: int = 3
     average_decay: float | None = None
     weighting: Weighting = Weighting()  # noqa: RUF009 (frozen)
+    evidence: float = 0.0
 
 
 def settings_of(config: TrainingConfig, start: str) -> dict[str, Any]:
-    """The settings of training that decide results, ready for JSON; groups are left out where they do not count, as before there was a choice.
+    """The settings of training that decide results, ready for JSON; what does not count is left out, as before there was a choice.
 
     Args:
       config: of the training.
@@ -66,4 +68,6 @@ def settings_of(config: TrainingConfig, start: str) -> dict[str, Any]:
     settings = {"start": start, **dataclasses.asdict(config), "flips": list(config.flips)}
     if config.weighting == Weighting():
         del settings["weighting"]
+    if config.evidence == 0.0:
+        del settings["evidence"]
     return settings

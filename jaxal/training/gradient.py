@@ -73,6 +73,18 @@ class Inputs(NamedTuple):
     weights: Array | None
 
 
+class Told(NamedTuple):
+    """What examples tell of themselves besides their gradient, for a head that compares them (`types.Auxiliary.comparison`).
+
+    Attributes:
+      losses: of the task, `[examples]`.
+      read: what the head reads, leading axis `[examples]`.
+    """
+
+    losses: Array
+    read: Any
+
+
 class Cut(NamedTuple):
     """How a batch is cut.
 
@@ -138,18 +150,28 @@ def gradient_of(
     inputs = Inputs(augment_keys, mask_keys, batch, weights)
     losses, shares = None, None
     if course.cut.pieces is None:
-        gradients, shares = _together(recipe, params, course, inputs, weigh)
+        gradients, shares, told = _together(recipe, params, course, inputs, weigh)
     else:
-        gradients, losses = _one_by_one(recipe, params, course, inputs)
+        gradients, losses, told = _one_by_one(recipe, params, course, inputs)
     if devices > 1:
         gradients = jax.tree.map(lambda part: jax.lax.all_gather(part, axis, tiled=True), gradients)
     if weigh and losses is not None:
         of_pieces, shares = weigh(losses if axis is None else jax.lax.all_gather(losses, axis, tiled=True))
         gradients = jax.tree.map(lambda part: part * of_pieces.reshape(-1, *[1] * (part.ndim - 1)), gradients)
     total = (course.cut.pieces or 1) * devices
-    return jax.tree.map(
-        lambda part: functools.reduce(jnp.add, (part[piece] for piece in range(total))) / total, gradients
-    ), shares
+    gradient = jax.tree.map(lambda part: functools.reduce(jnp.add, (part[piece] for piece in range(total))) / total, gradients)
+    if told is not None:
+        gradient = {**gradient, "auxiliary": _of_comparing_head(recipe, params, told, axis)}
+    return gradient, shares
+
+
+def _of_comparing_head(recipe: Recipe, params: Params, told: Told, axis: str | None) -> Params:
+    """The gradient of a head whose loss compares all examples of the batch; they come in the same order for any number of devices."""
+    auxiliary = recipe.auxiliary
+    assert auxiliary is not None and auxiliary.comparison is not None
+    told = told if axis is None else jax.tree.map(lambda part: jax.lax.all_gather(part, axis, tiled=True), told)
+    compared, read = auxiliary.comparison, told.read
+    return jax.grad(lambda head: compared(auxiliary.apply(head, read), told.losses).mean())(params["auxiliary"])
 
 
 def _weights(recipe: Recipe, batch: Example, cohort: Cohort | None, axis: str | None) -> Array | None:
@@ -188,59 +210,72 @@ Weigh = Callable[[Array], tuple[Array, Shares]]
 
 def _together(
     recipe: Recipe, params: Params, course: Course, inputs: Inputs, weigh: Weigh | None
-) -> tuple[Params, Shares | None]:
+) -> tuple[Params, Shares | None, Told | None]:
     """The gradient of all examples at hand as one piece, `[1, ...]`."""
     if weigh is None:
-        gradient, shares = jax.grad(_loss, 1)(recipe, params, course.clock, inputs), None
+        gradient, told = jax.grad(_loss, 1, has_aux=True)(recipe, params, course.clock, inputs)
+        shares = None
     else:
         axis = course.cut.axis
 
-        def robust(params: Params) -> tuple[Array, Shares]:
-            losses = _losses(recipe, params, course.clock, inputs)
+        def robust(params: Params) -> tuple[Array, tuple[Shares, Told | None]]:
+            losses, told = _losses(recipe, params, course.clock, inputs)
             known = jax.lax.stop_gradient(losses)
             weights, shares = weigh(known if axis is None else jax.lax.all_gather(known, axis, tiled=True))
             if axis is not None:
                 weights = jax.lax.dynamic_slice_in_dim(weights, jax.lax.axis_index(axis) * len(losses), len(losses))
-            return (losses * weights).mean(), shares
+            return (losses * weights).mean(), (shares, told)
 
-        gradient, shares = jax.grad(robust, has_aux=True)(params)
-    return jax.tree.map(lambda part: part[None], gradient), shares
+        gradient, (shares, told) = jax.grad(robust, has_aux=True)(params)
+    return jax.tree.map(lambda part: part[None], gradient), shares, told
 
 
-def _one_by_one(recipe: Recipe, params: Params, course: Course, inputs: Inputs) -> tuple[Params, Array | None]:
-    """Each piece's own gradient, `[pieces, ...]`, one after the other; and, where weights follow from them, the losses, `[pieces]`."""
+def _one_by_one(recipe: Recipe, params: Params, course: Course, inputs: Inputs) -> tuple[Params, Array | None, Told | None]:
+    """Each piece's own gradient, `[pieces, ...]`, one after the other; where weights follow from them, the losses, `[pieces]`; what examples tell."""
     pieces = course.cut.pieces
     assert pieces is not None and (recipe.dro is None or len(inputs.mask_keys) == pieces)
     parts = jax.tree.map(lambda part: part.reshape(pieces, part.shape[0] // pieces, *part.shape[1:]), inputs)
-    of_piece = jax.grad(_loss, 1) if recipe.dro is None else jax.value_and_grad(_loss, 1)
+
+    def of_piece(part: Inputs) -> tuple[Params, Array | None, Told | None]:
+        if recipe.dro is None:
+            gradient, told = jax.grad(_loss, 1, has_aux=True)(recipe, params, course.clock, part)
+            return gradient, None, told
+        (loss, told), gradient = jax.value_and_grad(_loss, 1, has_aux=True)(recipe, params, course.clock, part)
+        return gradient, loss, told
+
+    def part_of(piece: Array) -> Inputs:
+        return jax.tree.map(lambda all_: jax.lax.dynamic_index_in_dim(all_, piece, keepdims=False), parts)
 
     def put(piece: Array, found: Any) -> Any:
-        part = jax.tree.map(lambda all_: jax.lax.dynamic_index_in_dim(all_, piece, keepdims=False), parts)
-        one = of_piece(recipe, params, course.clock, part)
+        one = of_piece(part_of(piece))
         return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, piece, 0), found, one)
 
-    nothing = jax.tree.map(lambda part: jnp.zeros((pieces, *part.shape), part.dtype), params)
-    if recipe.dro is None:
-        return jax.lax.fori_loop(0, course.turns, put, nothing), None
-    losses, gradients = jax.lax.fori_loop(0, course.turns, put, (jnp.zeros(pieces), nothing))
-    return gradients, losses
+    shapes = jax.eval_shape(lambda: of_piece(part_of(course.turns)))
+    nothing = jax.tree.map(lambda part: jnp.zeros((pieces, *part.shape), part.dtype), shapes)
+    gradients, losses, told = jax.lax.fori_loop(0, course.turns, put, nothing)
+    return gradients, losses, jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), told)
 
 
-def _loss(recipe: Recipe, params: Params, clock: Clock, inputs: Inputs) -> Array:
-    losses = _losses(recipe, params, clock, inputs)
-    return losses.mean() if inputs.weights is None else (losses * inputs.weights).mean()
+def _loss(recipe: Recipe, params: Params, clock: Clock, inputs: Inputs) -> tuple[Array, Told | None]:
+    losses, told = _losses(recipe, params, clock, inputs)
+    return losses.mean() if inputs.weights is None else (losses * inputs.weights).mean(), told
 
 
-def _losses(recipe: Recipe, params: Params, clock: Clock, inputs: Inputs) -> Array:
-    """Of each example, `[examples]`."""
+def _losses(recipe: Recipe, params: Params, clock: Clock, inputs: Inputs) -> tuple[Array, Told | None]:
+    """Of each example, `[examples]`; and what examples tell of themselves, if a head compares them."""
     model = recipe.model
     batch = jax.vmap(functools.partial(augment, recipe.config, recipe.dense))(inputs.augment_keys, inputs.batch)
     masks = jax.vmap(model.draw_masks)(inputs.mask_keys)
     inside = batch.inside if recipe.dense else None
     output = model.tail(params, model.stem(params, batch.image, inside), masks)
-    losses = recipe.loss(recipe.config, logits_of(flat(output), *model.head(params, masks)), batch)
+    logits = logits_of(flat(output), *model.head(params, masks))
+    losses = recipe.loss(recipe.config, logits, batch)
     if recipe.further:
         losses = losses + recipe.further(output.auxiliary, batch, *clock)
-    if recipe.auxiliary:
-        losses = losses + recipe.auxiliary.loss(output.auxiliary[recipe.auxiliary.name], losses, batch)
-    return losses
+    auxiliary = recipe.auxiliary
+    if auxiliary is None:
+        return losses, None
+    if auxiliary.comparison:
+        return losses, Told(losses, auxiliary.read(output))
+    assert auxiliary.loss is not None, "a head has a loss, or compares"
+    return losses + auxiliary.loss(output.auxiliary[auxiliary.name], logits, losses, batch), None

@@ -1,6 +1,7 @@
 """Losses over dense predictions, classes first, with masks for what is not labelled."""
 
 import functools
+import math
 import operator
 from collections.abc import Mapping
 
@@ -8,6 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxal.acquisition.evidence import LARGEST, excess_of_digamma
 from jaxal.arrays import by_class, count, exponentials_of, one_hot
 
 Array = jax.Array
@@ -99,6 +101,64 @@ def binary_cross_entropy(logits: Array, targets: Array, labelled: Array) -> Arra
     chex.assert_equal_shape([logits, targets, labelled])
     values = jax.nn.softplus(jnp.where(targets != 0, -logits, logits))
     return jnp.where(labelled, values, 0.0).sum(-1) / count(labelled)
+
+
+def evidence_divergence(logits: Array, labels: Array, labelled: Array) -> Array:
+    """What evidence for wrong classes costs (Sensoy et al. 2018, arXiv 1806.01768): mean divergence from knowing nothing, over the number of classes.
+
+    Exponentials of logits are the parameters of a Dirichlet distribution, as in DUC (arXiv 2302.13824); the true class's is set to one, as all are in the
+    distribution of knowing nothing.
+
+    Args:
+      logits: `[..., classes, elements]`.
+      labels: integer class of each element, `[..., elements]`.
+      labelled: which elements are labelled, `[..., elements]`, boolean.
+
+    Returns:
+      `[...]`, in nats; zero where nothing is labelled.
+    """
+    classes, wrong = logits.shape[-2], one_hot(labels, logits.shape[-2]) < 0.5
+    logits = jnp.where(wrong, jnp.clip(logits, -LARGEST, LARGEST), 0.0)
+    if classes == 2:  # where a single wrong class is left, digammas differ by fractions
+        values = _class_sum(logits + jnp.exp(-logits) - 1.0)
+    else:
+        evidence = jnp.exp(logits)
+        total = _class_sum(evidence)
+        of_total = jnp.log(total) + excess_of_digamma(total) - 1.0 / total
+        of_each = logits + excess_of_digamma(evidence) - 1.0 / evidence
+        values = _class_sum((evidence - 1.0) * (of_each - of_total[..., None, :]) - jax.lax.lgamma(evidence))
+        values = values + jax.lax.lgamma(total) - math.lgamma(classes)
+    return jnp.where(labelled, values, 0.0).sum(-1) / count(labelled) / classes
+
+
+def pair_ranking(predicted: Array, losses: Array, margin: float = 1.0) -> Array:
+    """How far predicted losses miss the order of two examples, the first with the last, the second with the one before it (Yoo & Kweon 2019, arXiv 1905.03677).
+
+    Args:
+      predicted, losses: `[batch]`; of the losses the order alone counts. One in the middle is compared with itself, which teaches nothing.
+      margin: by how much the prediction for the larger loss must be above the other's.
+
+    Returns:
+      `[batch]`: to each example the loss of its pair.
+    """
+    larger = jnp.sign(losses - losses[::-1])
+    return jnp.maximum(0.0, margin - larger * (predicted - predicted[::-1]))
+
+
+def predicted_overlap(score: Array, logits: Array, labels: Array, labelled: Array) -> Array:
+    """Cross-entropy of a predicted Dice with the soft Dice that a training's own prediction reaches (Shi et al. 2024, arXiv 2405.00452, who regress it).
+
+    Args:
+      score: `[batch]`, whose sigmoid is the predicted Dice.
+      logits: `[batch, classes, elements]`.
+      labels, labelled: `[batch, elements]`.
+
+    Returns:
+      `[batch]`; zero where no structure is there.
+    """
+    present = present_foreground(labels, labelled, logits.shape[-2])
+    reached = jax.lax.stop_gradient(1.0 - soft_dice(logits, labels, labelled, present))
+    return jnp.where(present.any(-1), jax.nn.softplus(score) - reached * score, 0.0)
 
 
 def contour_aware(outputs: Mapping[str, Array], labels: Array, contours: Array, labelled: Array, side_weight: Array) -> Array:

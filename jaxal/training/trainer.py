@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.data.stream import ahead, stacked
-from jaxal.errors import within_memory
+from jaxal.errors import UserError, within_memory
 from jaxal.task_kind import TaskKind
 from jaxal.training.config import TrainingConfig
 from jaxal.training.gradient import Recipe
@@ -46,6 +46,9 @@ class Trainer:
       auxiliary: of the model's outputs that has a loss of its own (`networks.auxiliary.with_auxiliary`).
       further: loss of the outputs that the network has itself besides its task's.
       groups: of patients in the whole data set; only methods that look at groups need to know.
+
+    Raises:
+      UserError: an output learns by comparing cases, and each batch has but one.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class Trainer:
         further: FurtherLoss | None = None,
         groups: int = 1,
     ):
+        if auxiliary and auxiliary.comparison and config.batch_size < 2:
+            raise UserError(f"The output {auxiliary.name!r} learns by comparing cases, and the training takes one at a time.")
         self.model, self.config = model, config
         # Where a method decides only which cases come, the program is that of ERM.
         compiled = config if config.weighting.weighs else dataclasses.replace(config, weighting=Weighting())

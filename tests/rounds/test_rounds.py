@@ -243,7 +243,7 @@ def softmax_of(model, params, image):
     return jax.nn.softmax(logits + bias.reshape((1,) * (logits.ndim - 1) + (-1,)), -1)
 
 
-def learning_loss():
+def own_learning_loss():
     """The loss that a head predicts from the pooled features (as Yoo & Kweon 2019, arXiv 1905.03677)."""
 
     def init(key, output):
@@ -252,7 +252,7 @@ def learning_loss():
     def apply(params, output):
         return output.embedding @ params["weight"] + params["bias"]
 
-    def loss(predicted, losses, batch):
+    def loss(predicted, logits, losses, batch):
         return jnp.square(predicted - jax.lax.stop_gradient(losses))
 
     predicted = Auxiliary("predicted_loss", init, apply, loss)
@@ -264,10 +264,10 @@ def learning_loss():
 
 
 def test_a_strategy_may_bring_a_head_with_a_loss_of_its_own(tmp_path, task):  # noqa: F811
-    changed = with_strategy(task, "learning_loss", learning_loss)
-    (line,) = run(tmp_path / "mine", changed, "learning_loss", ONE)
+    changed = with_strategy(task, "own_learning_loss", own_learning_loss)
+    (line,) = run(tmp_path / "mine", changed, "own_learning_loss", ONE)
     assert line["strategy"]["auxiliary"] == "predicted_loss"
-    work = opened(tmp_path / "mine", changed, "learning_loss", ONE)
+    work = opened(tmp_path / "mine", changed, "own_learning_loss", ONE)
     params = make_networks(work)[0].restored(0)
     assert np.abs(params["auxiliary"]["weight"]).max() > 0  # it was trained
     for unit, score in zip(line["queried"], line["scores"], strict=True):
@@ -281,8 +281,8 @@ def test_a_strategy_may_bring_a_head_with_a_loss_of_its_own(tmp_path, task):  # 
     jax.tree.map(np.testing.assert_array_equal, drawn[0], drawn[1]["network"])
     list(simulate(opened(tmp_path / "other", task, "entropy", ONE), tmp_path / "mine"))
     assert without_seconds(Ledger(tmp_path / "other" / "rounds.jsonl").read()[0]) == without_seconds(plain)
-    with pytest.raises(UserError, match="learning_loss: needs networks of its own"):
-        score_round(opened(tmp_path / "plain", changed), ["learning_loss"])
+    with pytest.raises(UserError, match="own_learning_loss: needs networks of its own"):
+        score_round(opened(tmp_path / "plain", changed), ["own_learning_loss"])
 
 
 def test_cases_that_nobody_labelled_are_scored_queried_and_predicted(tmp_path, task):  # noqa: F811

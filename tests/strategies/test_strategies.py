@@ -29,8 +29,19 @@ from jaxal.types import Seen, Unit
 
 KEY = jax.random.key(3)
 BUDGET = 3
-CLUSTERED = ("kmeans", "clue", "typiclust", "dropquery", "cluster_margin", "alfa_mix")
-NO_RANKING = ("badge", "stratified_random", "worst_group", "batchbald", "flqmi", "logdetmi", "falcun", "ranked_batch", "bait")
+CLUSTERED = ("kmeans", "clue", "typiclust", "dropquery", "cluster_margin", "alfa_mix", "predicted_dice")
+NO_RANKING = (
+    "badge",
+    "stratified_random",
+    "worst_group",
+    "batchbald",
+    "flqmi",
+    "logdetmi",
+    "falcun",
+    "ranked_batch",
+    "bait",
+    "duc",
+)
 SEES_FEATURES = (
     *("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset", "flqmi", "linear_deepfool"),
     *("maxherding", "uherding", "probcover", "facility_location", "suggestive_annotation"),
@@ -46,7 +57,7 @@ SEES_FEATURES = (
         "isal",
         "epig",
     ),
-    *("falcun", "cdal"),
+    *("falcun", "cdal", "learning_loss"),
     *CLUSTERED,
 )
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
@@ -54,11 +65,28 @@ AT_RANDOM = ("random", "stratified_random", "cod")  # in the first round know th
 LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
 
 
+def with_outputs(model, kind, example):
+    """The network with the outputs that all strategies ask for, each of a fresh head, whose weights are no params here."""
+    strategies = [make() for make in kind.strategies.values()]
+    heads = {strategy.auxiliary.name: strategy.auxiliary for strategy in strategies if strategy.auxiliary}
+    image = jnp.asarray(example.image[None])
+    params = jax.jit(model.init)(jax.random.key(1), image)
+    output = jax.eval_shape(lambda: model.tail(params, model.stem(params, image), None))
+    weights = {name: head.init(jax.random.key(4), jax.eval_shape(head.read, output)) for name, head in heads.items()}
+
+    def tail(params, hidden, masks):
+        output = model.tail(params, hidden, masks)
+        return output._replace(auxiliary={name: head.apply(weights[name], head.read(output)) for name, head in heads.items()})
+
+    return model._replace(tail=tail)
+
+
 class Bench:
     """A fresh network, a pool, labelled and evaluation cases, and every strategy's query over them."""
 
     def __init__(self, dataset, load, model, kind):
-        self.dataset, self.load, self.model, self.kind = dataset, load, model, kind
+        self.dataset, self.load, self.kind = dataset, load, kind
+        self.model = with_outputs(model, kind, load(dataset.cases[0]))
         self.params = jax.jit(model.init)(jax.random.key(1), jnp.asarray(load(dataset.cases[0]).image[None]))
         self.pool, self.kept = list(dataset.cases[3:12]), {}
         needs = [self.strategy(name).needs for name in kind.strategies]
@@ -131,11 +159,12 @@ def test_the_names_are_the_fields():
         " eig aeig uig cfig mass egl gradient_norm coreset maxherding uherding probcover facility_location suggestive_annotation"
     )
     both += " dpp ranked_batch falcun cdal similarity_discrepancy information_density flqmi flvmi gcmi logdetmi"
+    both += " distribution_uncertainty duc learning_loss"
     both += " kmeans clue typiclust dropquery cluster_margin power_entropy power_bald badge random"
     scans = (
         "stratified_random foreground_random masked_entropy scaled_entropy mc_iou pairwise_dice expected_dice neighbourhood ripu"
     )
-    scans += " weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group"
+    scans += " predicted_dice weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group"
     assert set(STRATEGIES) == {*both.split(), *scans.split()}
     assert set(CLASSIFICATION_STRATEGIES) == {*both.split(), "batchbald", "alfa_mix", "bait", "isal", "epig"}
 
@@ -151,7 +180,7 @@ def test_picks_are_distinct_from_the_pool_and_fill_the_budget(benches, task, nam
     assert np.isfinite(query.scores).all()
     everything = bench.query(name, budget=100)
     assert sorted(everything.units) == sorted(case.id for case in bench.pool)
-    if name not in ("suggestive_annotation", "bait", *CLUSTERED):  # what they look at grows with what is asked for
+    if name not in ("suggestive_annotation", "bait", "duc", *CLUSTERED):  # what they look at grows with what is asked for
         assert everything.units[:BUDGET] == query.units
 
 

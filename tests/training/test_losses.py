@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.special import digamma, gammaln
 
 from jaxal.training import losses
 
@@ -147,3 +148,67 @@ def test_side_outputs_count_less_and_less():
             assert float(got) == pytest.approx(weight)
     few = [float(losses.auxiliary_weight(jnp.int32(step), jnp.int32(5))) for step in range(5)]
     assert few == pytest.approx([1.0, 1.0, 0.1, 0.01, 0.001])
+
+
+def kl_of_dirichlet_to_uniform(alpha):
+    """By SciPy's functions, double precision, over the first axis."""
+    total = alpha.sum(0)
+    log_normaliser = gammaln(total) - gammaln(alpha).sum(0) - gammaln(len(alpha))
+    return log_normaliser + ((alpha - 1) * (digamma(alpha) - digamma(total))).sum(0)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 9])
+def test_evidence_for_wrong_classes_costs_the_divergence_from_knowing_nothing(rng, classes):
+    logits = rng.normal(scale=1.5, size=(classes, 40)).astype(np.float32)
+    labels, labelled = rng.integers(0, classes, 40), np.arange(40) < 25
+    alpha = np.exp(logits.astype(np.float64))
+    alpha[labels, np.arange(40)] = 1.0
+    expected = kl_of_dirichlet_to_uniform(alpha)[labelled].mean() / classes
+    given = jnp.asarray(labels, jnp.int32), jnp.asarray(labelled)
+    assert float(losses.evidence_divergence(jnp.asarray(logits), *given)) == pytest.approx(expected, rel=1e-4)
+    gradient = np.asarray(jax.grad(losses.evidence_divergence)(jnp.asarray(logits), *given))
+    assert (gradient[:, ~labelled] == 0).all() and (gradient[labels, np.arange(40)] == 0).all()
+    step = 1e-5
+    for place in ((0, 0), (1, 3), (classes - 1, 7)):
+        if labels[place[1]] != place[0]:
+            ends = [alpha.copy() for _ in range(2)]
+            for end, sign in zip(ends, (1, -1), strict=True):
+                end[place] *= np.exp(sign * step)
+            slope = np.subtract(*[kl_of_dirichlet_to_uniform(end)[labelled].mean() for end in ends]) / (2 * step) / classes
+            assert gradient[place] == pytest.approx(slope, rel=1e-3)
+
+
+def test_no_evidence_costs_nothing_and_the_extreme_stays_finite():
+    labels = jnp.zeros(3, jnp.int32)
+    assert float(losses.evidence_divergence(jnp.zeros((4, 3)), labels, everything(3))) == pytest.approx(0.0, abs=1e-6)
+    for value in (-1e4, 1e4):
+        logits = jnp.full((4, 3), value)
+        assert np.isfinite(jax.grad(losses.evidence_divergence)(logits, labels, everything(3))).all()
+
+
+def test_pairs_are_ranked_as_written_out(rng):
+    predicted, lost = rng.normal(size=9), rng.uniform(size=9)
+    expected = [max(0.0, 1.0 - np.sign(lost[i] - lost[8 - i]) * (predicted[i] - predicted[8 - i])) for i in range(9)]
+    ours = losses.pair_ranking(jnp.asarray(predicted, jnp.float32), jnp.asarray(lost, jnp.float32))
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+    ordered = losses.pair_ranking(jnp.array([3.0, 1.0]), jnp.array([0.2, 0.1]))
+    np.testing.assert_array_equal(ordered, 0.0)
+
+
+def test_the_predicted_overlap_is_lowest_at_the_dice_that_is_reached(rng):
+    logits = jnp.asarray(rng.normal(size=(2, 3, 30)), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, 3, (2, 30)), jnp.int32).at[1].set(0)
+    labelled = jnp.ones((2, 30), bool)
+    present = losses.present_foreground(labels, labelled, 3)
+    reached = 1 - losses.soft_dice(logits, labels, labelled, present)
+    score = jnp.log(reached / (1 - reached))
+
+    def lost(score):
+        return losses.predicted_overlap(score, logits, labels, labelled)
+
+    slope = jax.vmap(jax.grad(lambda one, row: lost(jnp.stack([one, one]))[row]))(score, jnp.arange(2))
+    assert float(slope[0]) == pytest.approx(0.0, abs=1e-6)
+    assert float(lost(score)[1]) == 0.0  # without a structure there is nothing to predict
+    assert float(lost(score + 1)[0]) > float(lost(score)[0]) < float(lost(score - 1)[0])
+    logits_alone = jax.grad(lambda logits: losses.predicted_overlap(score, logits, labels, labelled).sum())(logits)
+    np.testing.assert_array_equal(np.asarray(logits_alone), 0.0)  # the network is not trained to be predictable

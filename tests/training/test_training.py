@@ -179,7 +179,7 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
     params = jax.tree.map(np.asarray, state.params)
     trained = trainer.fit(key, 4, whole(examples), state).params
     optimizer = optax.adamw(lambda step: config.peak_rate * 0.5 ** (step // 2), weight_decay=config.weight_decay)
-    gradient = jax.jit(jax.grad(functools.partial(gradients._loss, trainer._recipe)))
+    gradient = jax.jit(jax.grad(lambda *given: gradients._loss(trainer._recipe, *given)[0]))
     seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
 
     @jax.jit
@@ -225,7 +225,7 @@ def test_pieces_yield_the_gradient_of_the_mean_loss(trainer, examples, pieces):
     params, key = trainer.start(jax.random.key(0), examples[0]).params, jax.random.key(1)
     keys = [jax.random.split(jax.random.fold_in(key, purpose), 4) for purpose in (0, 1)]
     clock = jnp.int32(0), jnp.int32(12)
-    expected = jax.jit(jax.grad(functools.partial(gradients._loss, trainer._recipe)))(
+    expected = jax.jit(jax.grad(lambda *given: gradients._loss(trainer._recipe, *given)[0]))(
         params, clock, gradients.Inputs(*keys, batch, None)
     )
     course = gradients.Course(gradients.Cut(pieces), jnp.int32(pieces or 1), clock)

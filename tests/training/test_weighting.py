@@ -183,11 +183,11 @@ def plain_step_gradient(recipe, params, key, batch, cohort, shares):
     keys = [jax.random.split(jax.random.fold_in(key, purpose), len(batch.image)) for purpose in (0, 1)]
     inputs = gradients.Inputs(*keys, batch, None)
     clock = jnp.int32(0), jnp.int32(9)
-    losses = np.asarray(jax.jit(lambda params: gradients._losses(recipe, params, clock, inputs))(params))
+    losses = np.asarray(jax.jit(lambda params: gradients._losses(recipe, params, clock, inputs)[0])(params))
     share = transcribed(recipe.dro, [(losses, np.asarray(cohort.group))], np.asarray(cohort.sizes))
 
     def total(params):
-        losses = gradients._losses(recipe, params, clock, inputs)
+        losses, _ = gradients._losses(recipe, params, clock, inputs)
         return sum(share[g] * losses[np.flatnonzero(cohort.group == g)].mean() for g in np.unique(cohort.group))
 
     return jax.jit(jax.grad(total))(params), share
