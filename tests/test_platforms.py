@@ -17,7 +17,17 @@ import tiny
 import tiny_images
 
 from jaxal import arrays
-from jaxal.acquisition import clusters, coverage, information, mutual_information, selection, sequential, uncertainty
+from jaxal.acquisition import (
+    appearance,
+    clusters,
+    coverage,
+    first_sets,
+    information,
+    mutual_information,
+    selection,
+    sequential,
+    uncertainty,
+)
 from jaxal.acquisition.regions import Search
 from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.api import measures
@@ -39,6 +49,7 @@ from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.regions import WINDOWS_OF_GAIN
 from jaxal.tasks.regression import REGRESSION
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
+from jaxal.training import self_supervised
 from jaxal.training.config import TrainingConfig
 from jaxal.training.gradient import Recipe
 from jaxal.training.step import compiled_step, fresh_state, make_mesh
@@ -201,6 +212,26 @@ def long_steps() -> Iterator[Program]:
             yield of(information.steps_may_be_long, candidates, REFERENCE, rate=rate, step="sgd")
 
 
+def lessons() -> Iterator[Program]:
+    for objective, model, space, channels, dense in [
+        ("contrastive", unet(small()), SPACE, 1, True),
+        ("orientation", resnet(tiny_images.NETWORK), (SIDE, SIDE), 1, False),
+    ]:
+        lesson = self_supervised.Lesson(model, TrainingConfig(), objective, 10, dense)
+        images = self_supervised.Images(reals(4, *space, channels), flags(4, *space) if dense else None)
+        head, params = self_supervised._Projection(4), jax.eval_shape(model.init, KEY, images.image)
+        embedding = jax.eval_shape(functools.partial(self_supervised._embedding, model), params, images)
+        projection = jax.eval_shape(lambda head=head, embedding=embedding: head.lazy_init(jax.random.key(0), embedding)["params"])
+        state = {"network": params, "projection": projection}
+        memory = jax.eval_shape(self_supervised._optimizer(10).init, state)
+        yield of(self_supervised._take_step, lesson, head, state, memory, KEY, images)
+
+
+def appearances() -> Iterator[Program]:
+    yield of(jax.jit(appearance.appearance), reals(*SPACE, 2), flags(*SPACE))
+    yield of(jax.jit(appearance.appearance), reals(SIDE, SIDE, 3), flags(SIDE, SIDE))
+
+
 def statistics_of_given() -> Iterator[Program]:
     known = [(name, one) for name, one in SEGMENTATION.statistics.items() if not one.needs_features and one.given is None]
     chosen = tuple((name, statistic) for name, statistic in known if name != "auxiliary")
@@ -228,6 +259,9 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "acquisition/coverage.py uncovered_by": lambda: iter(
         [of(coverage.uncovered_by, POINTS, reals(4, 6), kernel="gaussian", width=reals())]
     ),
+    "acquisition/first_sets.py _descended": lambda: iter([of(first_sets._descended, POINTS, reals(4, 6), steps=3)]),
+    "rounds/first_set.py _appearances": appearances,
+    "rounds/first_set.py _computed": drawn_weights,
     "acquisition/information.py steps_may_be_long": long_steps,
     "acquisition/selection.py k_center": lambda: iter([of(selection.k_center, POINTS, reals(4, 6), THERE, budget=3)]),
     "acquisition/selection.py k_means_plus_plus": lambda: iter([of(selection.k_means_plus_plus, KEY, POINTS, THERE, budget=3)]),
@@ -273,6 +307,8 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "tasks/classification.py _sums_of_images": lambda: iter(
         [of(classification._sums_of_images, reals(3, 30), jax.ShapeDtypeStruct((30,), np.int32), flags(30))]
     ),
+    "training/self_supervised.py _take_step": lessons,
+    "training/self_supervised.py learn_alone": drawn_weights,
     "training/step.py compiled_step": trainings,
     "training/step.py fresh_state": fresh,
     "training/trainer.py start": drawn_weights,

@@ -12,6 +12,7 @@ import tyro
 
 from jaxal.strategies.composed import OF_TWO, RULES
 from jaxal.strategies.contract import Strategy
+from jaxal.strategies.first import OF_FIRST_SETS
 from jaxal.strategies.named import named_strategy, options_of, summary_of
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
 from jaxal.task_kind import Statistic
@@ -33,6 +34,7 @@ FAMILIES = {  # what a file of `jaxal/strategies/` holds
     "joint": "What labels would tell together",
     "diverse": "Unlike each other and what is labelled",
     "covering": "What stands for many others",
+    "first": "Features alone, made for a first set",
     "clustered": "Some of every cluster",
     "targeted": "Like what fares badly, or like a rare class",
     "fair": "For the worst-served group of patients",
@@ -54,6 +56,7 @@ STATISTICS = {
     "head_gradient": "the last layer's gradient",
     "embedding": "pooled features",
     "auxiliary": "the auxiliary output",
+    "self_supervised_loss": "how hard a network that learned without labels finds each",
     "masked_entropy": "the entropy around the predicted structure",
     "scaled_entropy": "the prediction's entropy over the predicted structure's volume",
     "scaled_region_entropy": "the entropy around the predicted structure over its volume",
@@ -115,6 +118,8 @@ def _listed(asked: Arguments) -> str:
     lines: list[str] = []
     for family, title in FAMILIES.items():
         listed = {name: make for name, make in table.items() if make.__module__.rpartition(".")[2] == family}
+        if family == "first" and asked.for_ != "regions":
+            listed |= {f"NAME+cold:{name}": make for name, make in OF_FIRST_SETS.items()}
         shown = [_line(name, make) for name, make in listed.items() if not asked.needs or asked.needs in _needs(make())]
         lines += ["", title, *shown] if shown else []
     if not asked.needs:
@@ -135,7 +140,7 @@ def _line(name: str, make: Callable[..., Strategy]) -> str:
 def _needs(strategy: Strategy) -> set[str]:
     """What a strategy needs besides one prediction of each case of the pool."""
     known = _statistics()
-    of_splits = [known[statistic] for split in strategy.needs for statistic in split]
+    of_splits = [known[statistic] for split in strategy.needs for statistic in split if statistic in known]
     found = {
         "features": any(statistic.needs_features for statistic in of_splits),
         "members": any(statistic.needs_members for statistic in of_splits),
@@ -145,8 +150,12 @@ def _needs(strategy: Strategy) -> set[str]:
 
 
 def _all_about(text: str) -> str:
-    name = text.split(",")[0].split("+")[0]
-    strategy, make = named_strategy(text, EVERY).strategy, EVERY[name]
+    if text in RULES:
+        doc = "\n".join(_wrapped(line) for line in _joined(inspect.getdoc(RULES[text]) or ""))
+        return f"{doc}\n\nA rule, which follows a strategy: NAME+{text}{':NAME' if text in OF_TWO else ''}"
+    text = f"random+{text}" if text.startswith("cold:") else text
+    name, of_first = text.split(",")[0].split("+")[0], {**EVERY, **OF_FIRST_SETS}
+    strategy, make = named_strategy(text, of_first).strategy, of_first[name]
     options = [f"{option.name}={option.default}" for option in inspect.signature(make).parameters.values()]
     looks = [
         f"{SPLITS[split]}: {' and '.join(_told_of(need) for need in needs)}"
@@ -157,11 +166,12 @@ def _all_about(text: str) -> str:
         "Options": ", ".join(options) if options_of(make) else "none",
         "Looks at": "; ".join(looks) or "nothing but the names in the pool",
         "Costs": _cost(strategy),
-        "For": ", ".join(task for task, table in TABLES.items() if name in table),
+        "For": ", ".join(task for task, table in TABLES.items() if name in table) or f"a first set alone, NAME+cold:{name}",
     }
     lines = [textwrap.fill(f"{title}: {text}", 80, subsequent_indent="    ") for title, text in told.items()]
-    rules = [RULES[rule.split(",")[0].split(":")[0]] for rule in text.split("+")[1:]]
-    told_by_itself = [[_wrapped(line) for line in (inspect.getdoc(one) or "").splitlines()] for one in (make, *rules)]
+    rules = [rule.split(",")[0].partition(":") for rule in text.split("+")[1:]]
+    others = [make for rule, _, other in rules for make in (RULES[rule], *([of_first[other]] if other in of_first else []))]
+    told_by_itself = [[_wrapped(line) for line in _joined(inspect.getdoc(one) or "")] for one in (make, *others)]
     return "\n".join([*(line for part in told_by_itself for line in (*part, "")), *lines])
 
 
@@ -169,6 +179,20 @@ def _told_of(statistic: str) -> str:
     """What a statistic is; one of parts is called after the measure that their means are of."""
     measure = statistic.removeprefix("windows_")
     return STATISTICS.get(statistic) or f"the best windows by {STATISTICS.get(measure, measure.replace('_', ' '))}"
+
+
+def _joined(doc: str) -> list[str]:
+    """A docstring's lines, each paragraph and each entry of a list as one."""
+    lines: list[str] = []
+    for line in doc.splitlines():
+        deep, before = len(line) - len(line.lstrip()), lines[-1] if lines else ""
+        deep_before = len(before) - len(before.lstrip())
+        goes_on = line.strip() and before and not before.endswith(":") and (deep > deep_before or deep == deep_before == 0)
+        if goes_on:
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(line)
+    return lines
 
 
 def _wrapped(line: str) -> str:
@@ -191,7 +215,8 @@ def _cost(strategy: Strategy) -> str:
     """What a strategy costs a round besides the training."""
     known, parts = _statistics(), []
     if strategy.needs.pool:
-        members = any(known[name].needs_members or known[name].needs_each_member for name in strategy.needs.pool)
+        of_pool = [known[name] for name in strategy.needs.pool if name in known]
+        members = any(statistic.needs_members or statistic.needs_each_member for statistic in of_pool)
         parts.append(
             "a forward of each case of the pool, and again all that follows the first dropout layer for each member"
             if members

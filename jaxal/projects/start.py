@@ -44,7 +44,10 @@ def start(
     """
     check_readers(asked.readers)
     kind = kind_of_beginning(asked.data, asked.units)
-    named_strategy(asked.protocol.strategy, kind.task.strategies)
+    if named_strategy(asked.protocol.strategy, kind.task.strategies).strategy.first:
+        raise UserError(
+            f"--strategy {asked.protocol.strategy}: a simulation's first set may be chosen by a rule +cold; a project's is by --first."
+        )
     _check_protocol(asked.protocol, kind)
     with lock(folder):
         if (folder / NAME).exists() and not is_unfinished(folder):

@@ -132,7 +132,10 @@ def open_loop(
     for name, size in (("query_size", query_size), ("initial_size", query_size if initial_size is None else initial_size)):
         if size < 1:
             raise UserError(f"{name} is {size}; it must be at least 1.")
-    named_strategy(strategy, {**SEGMENTATION.strategies, **CLASSIFICATION.strategies})
+    if named_strategy(strategy, {**SEGMENTATION.strategies, **CLASSIFICATION.strategies}).strategy.first:
+        raise UserError(
+            f"strategy: {strategy!r} chooses the first set by features, which a loop does not know. Choose it yourself, and give its labels."
+        )
     loop = Loop(Path(folder), tuple(names), strategy, query_size, initial_size or query_size, seed, of_groups, known)
     with lock(loop.folder):
         _settle(loop)

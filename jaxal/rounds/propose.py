@@ -20,6 +20,7 @@ from jaxal.acquisition.selection import Query, top_k
 from jaxal.files import write_text
 from jaxal.rounds import ranking
 from jaxal.rounds.calibrated import calibrated
+from jaxal.rounds.first_set import told_of_first_set
 from jaxal.rounds.networks import make_networks, train_all
 from jaxal.rounds.passes import Passes, make_passes, run_pass
 from jaxal.rounds.pictures import draw_queried
@@ -77,7 +78,7 @@ def propose(run: Run, state: State) -> Query:
         finished = Finished(
             state.round, chosen.labelled, chosen.test, len(state.pool), chosen.decision, chosen.failures, chosen.seconds
         )
-        record = record_of(run, finished) | chosen.told | pseudo_labels
+        record = record_of(run, finished) | chosen.told | pseudo_labels | (told_of_first_set(run) if state.round == 0 else {})
         if shares:
             drawn = _beside(run, state, shares, chosen.decision.query.units, at_random)
             record |= {"queried_at_random": list(drawn.drawn), "held_out": list(drawn.held_out)}

@@ -46,7 +46,11 @@ def simulate(run: Run, sibling: Path | None = None) -> Iterator[dict[str, Any]]:
 def _take_first_network(run: Run, sibling: Path) -> None:
     """Copies the checkpoint of the first round, which no strategy has touched yet, if it is finished and made alike."""
     done = Ledger(sibling / "rounds.jsonl").read()
-    alike = done and done[0]["config"] == run.config_hash and _auxiliary(done[0].get("strategy")) == _auxiliary(run.identity)
+    alike = (
+        done
+        and done[0]["config"] == run.config_hash
+        and _before_the_first(done[0].get("strategy")) == _before_the_first(run.identity)
+    )
     if (run.folder / "checkpoints").exists() or not alike:
         return
     aside = run.folder / ".checkpoints"
@@ -57,5 +61,7 @@ def _take_first_network(run: Run, sibling: Path) -> None:
         aside.rename(run.folder / "checkpoints")
 
 
-def _auxiliary(strategy: Any) -> Any:
-    return (strategy or {}).get("auxiliary")
+def _before_the_first(strategy: Any) -> tuple[Any, Any]:
+    """What of a strategy acts before it has chosen: a head of the network, and how the first set is chosen."""
+    identity = strategy or {}
+    return identity.get("auxiliary"), [rule for rule in identity.get("rules", ()) if rule["name"] == "cold"]

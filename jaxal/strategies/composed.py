@@ -14,7 +14,7 @@ from jaxal.acquisition.budget import best_batch, class_quota, knapsack
 from jaxal.acquisition.selection import Query, power_scores, top_k
 from jaxal.arrays import chances_of, keys_of
 from jaxal.errors import UserError
-from jaxal.strategies.contract import Context, Head, Needs, Strategy, given_by
+from jaxal.strategies.contract import Context, First, Head, Needs, Strategy, Unlabelled, given_by
 from jaxal.strategies.rows import by_id
 from jaxal.types import Collected, Seen
 
@@ -154,6 +154,27 @@ def moving_to(first: Strategy, second: Strategy) -> Strategy:
     return _of_two(first, second, score, select)
 
 
+def cold(strategy: Strategy, second: Strategy, *, features: Unlabelled = "appearance", epochs: int = 50) -> Strategy:
+    """Lets a second strategy choose what is labelled at the start, by features of the pool that need no label (cold start, Yuan et al. 2020, arXiv 2010.09535).
+
+    Args:
+      features: `appearance`, coarse brightness and its histogram; `network`, of the network before any training, such as one with `--weights`; of a network
+        that learned without labels to tell cases apart, `contrastive`, or how they are turned over, `orientation`.
+      epochs: how often such a network sees each case.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}; a network must see the cases at least once.")
+    needs, known = second.needs, ("embedding", "class_shares", "self_supervised_loss")
+    if needs.evaluation or not {*needs.pool} <= {*known} or not {*needs.labelled} <= {"embedding", "class_counts"} or second.cut:
+        raise ValueError("of a pool without labels only features are known, and that strategy reads more.")
+    first = First(second, features, epochs)
+    if "self_supervised_loss" in needs.pool and not first.learns:
+        raise ValueError(
+            "that strategy reads what a network that learns without labels finds hard. Add features=contrastive, or features=orientation."
+        )
+    return strategy._replace(first=first)
+
+
 RULES: Mapping[str, Callable[..., Strategy]] = {
     "power": power,
     "stochastic": stochastic,
@@ -162,8 +183,9 @@ RULES: Mapping[str, Callable[..., Strategy]] = {
     "then": then,
     "with": with_,
     "moving_to": moving_to,
+    "cold": cold,
 }
-OF_TWO = ("then", "with", "moving_to")  # rules that take a second strategy
+OF_TWO = ("then", "with", "moving_to", "cold")  # rules that take a second strategy
 
 
 def _of_two(first: Strategy, second: Strategy, score: Callable, select: Callable) -> Strategy:
@@ -192,6 +214,7 @@ def _of_two(first: Strategy, second: Strategy, score: Callable, select: Callable
         auxiliary=first.auxiliary or second.auxiliary,
         last_network=first.last_network or second.last_network,
         of_evidence=first.of_evidence or second.of_evidence,
+        first=first.first or second.first,
     )
 
 

@@ -90,6 +90,29 @@ def _gives_nothing(context: Context, head: Head, evaluation: Seen) -> dict[str, 
     return {}
 
 
+Unlabelled = Literal["appearance", "network", "contrastive", "orientation"]  # features that need no label
+
+
+class First(NamedTuple):
+    """How the first set is chosen, before there is a label.
+
+    Attributes:
+      strategy: which reads `embedding`, `class_shares` and `self_supervised_loss` of the pool at most.
+      features: `appearance`, coarse brightness and its histogram; `network`, of the network before any training, with the weights that it was given; of
+        a network that learned without labels to tell cases apart, `contrastive`, or how they are turned over, `orientation`.
+      epochs: how often such a network sees each case.
+    """
+
+    strategy: "Strategy"
+    features: Unlabelled
+    epochs: int
+
+    @property
+    def learns(self) -> bool:
+        """Whether a network is trained without labels."""
+        return self.features in ("contrastive", "orientation")
+
+
 class Strategy(NamedTuple):
     """How a query is made.
 
@@ -107,6 +130,7 @@ class Strategy(NamedTuple):
       auxiliary: an output that the network gets besides its task's, with a loss of its own.
       last_network: whether the last round's network is one more member; in the first round the round's own stands in for it. `alone`: this round's first network
         and the last round's are the only members, without dropout samples and views.
+      first: how the cases that are labelled at the start are chosen; at random, or as the study has it, when left out.
       of_evidence: whether it reads how much evidence the network has, so that networks must be trained to have little where they know little.
     """
 
@@ -120,6 +144,7 @@ class Strategy(NamedTuple):
     auxiliary: Auxiliary | None = None
     last_network: bool | Literal["alone"] = False
     of_evidence: bool = False
+    first: First | None = None
 
 
 def given_by(strategies: Sequence[Strategy], context: Context, head: Head, evaluation: Seen) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxal.acquisition import clusters, gradients, information, sequential
 from jaxal.acquisition.coverage import dissimilarity, unit_rows
 from jaxal.acquisition.determinants import greedy_determinant
+from jaxal.acquisition.first_sets import medoid
 from jaxal.acquisition.selection import (
     Query,
     k_center,
@@ -29,14 +30,22 @@ def coreset() -> Strategy:
         return labelled.statistics["embedding"]
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
+        if not len(context.value):
+            return np.zeros(len(context.pool))
         points, _ = filled(statistics["embedding"])
         return np.sqrt(np.asarray(_compiled_nearest(points, repeated(context.value))))[: len(context.pool)]
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = by_id(context)
         points, available = filled(statistics["embedding"][order])
-        budget = min(budget, len(order))
-        return chosen(context, order, *k_center(points, repeated(context.value), available, budget))
+        budget, known = min(budget, len(order)), context.value
+        if len(known):
+            return chosen(context, order, *k_center(points, repeated(known), available, budget))
+        middle = medoid(statistics["embedding"][order])  # all that is known of a pool without labels
+        places, distances = (
+            np.asarray(part) for part in k_center(points, points[middle][None], available.at[middle].set(False), budget - 1)
+        )
+        return chosen(context, order, np.append(middle, places), np.append(distances[:1].sum(), distances))
 
     return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), score, prepare, select)
 

@@ -21,6 +21,7 @@ from jaxal.errors import UserError
 from jaxal.named_options import given_options, keywords_of
 from jaxal.strategies.composed import OF_TWO, RULES
 from jaxal.strategies.contract import Strategy
+from jaxal.strategies.first import OF_FIRST_SETS
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
 
 Make = Callable[..., Strategy]
@@ -33,6 +34,8 @@ _ONLY_FOR = (
     (REGRESSION_STRATEGIES, "that have numbers as a whole"),
 )
 
+
+_THE_LIST = "`jaxal strategies` lists all, with --for those of such data."
 
 # Strategies of information gain whose formula is a sum over the classes that a label may be.
 _OVER_CLASSES = ("eig", "aeig", "uig", "cfig", "mass")
@@ -56,13 +59,16 @@ def named_strategy(text: str, table: Table, defaults: Mapping[str, Any] | None =
     """The strategy of a name.
 
     Args:
-      text: a row of the table or `FILE.py:FUNCTION`, perhaps with options behind it, and rules that are applied one after the other.
+      text: a row of the table or `FILE.py:FUNCTION`, perhaps with options behind it, and rules that are applied one after the other; a rule `cold:` alone is
+        that of `random`.
       table: the strategies of this kind of task.
       defaults: of options, in place of the strategies' own, for those strategies that have them.
 
     Raises:
       UserError: there is no such strategy, rule or option, the option takes no such value, or the file is not what it should be.
     """
+    if text.startswith("cold:"):  # what a first set is worth by itself
+        text = f"random+{text}"
     plain, *rules = re.split(r"\+(?=[a-z_]+(?:[:,+]|$))", text)
     named = _of_one(plain, table, defaults)
     for rule in rules:
@@ -87,7 +93,8 @@ def _with_rule(named: Named, text: str, table: Table, defaults: Mapping[str, Any
     options = keywords_of(rule, make, ("strategy", "first", "second"))
     own = [option for option in given if option.partition("=")[0] in options or not other]
     values = given_options(f"Rule {text!r}", options, own)
-    second = [_of_one(",".join([other, *(option for option in given if option not in own)]), table, defaults)] if other else []
+    rows = {**table, **OF_FIRST_SETS} if rule == "cold" else table
+    second = [_of_one(",".join([other, *(option for option in given if option not in own)]), rows, defaults)] if other else []
     try:
         strategy = make(named.strategy, *(one.strategy for one in second), **values)
     except ValueError as error:
@@ -146,11 +153,15 @@ def _from_table(name: str, table: Table) -> Make:
                 f"The strategy {name!r} weighs each class that a label may be, and a number has no list of them. Of numbers, epig is the "
                 f"information gain. There are {', '.join(table)}."
             )
+        if name in OF_FIRST_SETS:
+            raise UserError(
+                f"{name!r} chooses what is labelled at the start, and nothing later. Put it behind another strategy: entropy+cold:{name}."
+            )
         for known, images in _ONLY_FOR:
             if name in known:
-                raise UserError(f"The strategy {name!r} is for images {images}, and these are not. There are {', '.join(table)}.")
+                raise UserError(f"The strategy {name!r} is for images {images}, and these are not. {_THE_LIST}")
         near = difflib.get_close_matches(name.lower(), table, 1, cutoff=0.75)
-        hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(table)}."
+        hint = f"Did you mean {near[0]}?" if near else _THE_LIST
         raise UserError(f"There is no strategy {name!r}. {hint}")
     return table[name]
 

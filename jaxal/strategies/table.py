@@ -9,6 +9,7 @@ from jaxal.strategies import (
     diverse,
     evidential,
     fair,
+    first,
     fisher,
     informative,
     joint,
@@ -38,6 +39,7 @@ _OF_BOTH = _named(
     *(covering.suggestive_annotation, clustered.kmeans, clustered.clue, clustered.typiclust, clustered.dropquery),
     *(clustered.cluster_margin, diverse.dpp, diverse.ranked_batch, diverse.falcun, diverse.cdal),
     *(diverse.similarity_discrepancy, diverse.information_density),
+    *(first.activeft, first.usl, first.optimal_transport, first.representative_annotation),
     *(evidential.distribution_uncertainty, evidential.duc, predicted.learning_loss),
     *(targeted.flqmi, targeted.flvmi, targeted.gcmi, targeted.logdetmi, at_random.power_entropy, at_random.power_bald),
 )

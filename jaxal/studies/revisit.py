@@ -11,6 +11,7 @@ from jaxal import hosts
 from jaxal.errors import UserError
 from jaxal.report import terminal
 from jaxal.rounds import prediction, rescoring
+from jaxal.rounds.first_set import with_first_set
 from jaxal.rounds.ledger import FULL, Ledger
 from jaxal.rounds.passes import stoppable
 from jaxal.rounds.setup import Run, Task, open_run
@@ -96,7 +97,8 @@ def _open(
             raise UserError(
                 f"{folder}: its networks have an auxiliary head of a strategy of your own, which is not kept for looking at a run again."
             )
-    return open_run(folder, name, common_options.rounds_config(arguments, preset), task, display)
+    run = open_run(folder, name, common_options.rounds_config(arguments, preset), task, display)
+    return with_first_set(run)
 
 
 def _score(

@@ -13,6 +13,7 @@ from jaxal.files import write_text
 from jaxal.report import closable, curves, overlooked, page, terminal
 from jaxal.report.comparison import FEWEST_SEEDS, compare_folder
 from jaxal.report.levels import LEVELS
+from jaxal.rounds.first_set import with_first_set
 from jaxal.rounds.ledger import FULL, read_runs
 from jaxal.rounds.prediction import NewCases
 from jaxal.rounds.setup import Task, open_run
@@ -161,20 +162,20 @@ def _run_strategy(
 ) -> None:
     display = work.watcher
     splits, groups, config, kind = task.splits, task.dataset.groups, rounds_config(arguments, preset), task.kind
-    start = Counter(case.group for case in task.initial) if len(groups) > 1 and name != FULL else {}
-    labelled = "; at the start " + ", ".join(f"{group} {start[group]}" for group in groups) + " are labelled" if start else ""
-    display.note(
-        f"{folder.parent.name}, {folder.parents[1].name}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
-        f"evaluation, {len(splits.test)} for the test{labelled}; {' x '.join(map(str, task.dataset.shape))} {kind.elements}"
-    )
     if hosts.is_leader():
         _write_options(folder, arguments)
     strategy, sibling = name, _sibling_of(folder)
     if name == FULL:  # everything is labelled from the start, so one training is all there is
         task, config = task._replace(initial=splits.pool), dataclasses.replace(config, rounds=1)
         strategy, sibling = "random", None
+    run_ = with_first_set(open_run(folder, strategy, config, task, display))
+    start = Counter(case.group for case in run_.task.initial) if len(groups) > 1 and name != FULL else {}
+    labelled = "; at the start " + ", ".join(f"{group} {start[group]}" for group in groups) + " are labelled" if start else ""
+    display.note(
+        f"{folder.parent.name}, {folder.parents[1].name}, seed {arguments.seed}: {len(splits.pool)} cases in the pool, {len(splits.evaluation)} for "
+        f"evaluation, {len(splits.test)} for the test{labelled}; {' x '.join(map(str, task.dataset.shape))} {kind.elements}"
+    )
     display.table_header(kind.assessment, groups)
-    run_ = open_run(folder, strategy, config, task, display)
     known = len(run_.ledger.read())
     for record in simulate(run_, sibling):
         work.begun()

@@ -124,7 +124,7 @@ def test_rules_follow_one_another_and_are_part_of_the_name():
     ("text", "message"),
     [
         ("entropy+powr", "no rule 'powr' that follows a strategy. Did you mean power?"),
-        ("entropy+zzz", "There are power, stochastic, quota, within_cost, then, with, moving_to."),
+        ("entropy+zzz", "There are power, stochastic, quota, within_cost, then, with, moving_to, cold."),
         ("entropy+then", "takes a second strategy: entropy+then:coreset."),
         ("entropy+power:margin", "takes no second strategy: entropy+power."),
         ("entropy+then:corset", "Did you mean coreset?"),

@@ -14,7 +14,7 @@ from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
     ("name", "message"),
     [
         ("weighted-entropy", "no strategy 'weighted-entropy'. Did you mean weighted_entropy?"),
-        ("zzz", "There are random, stratified_random"),
+        ("zzz", "`jaxal strategies` lists all"),
         ("aeig,gama=3", "no option 'gama'. It has step_rate, step, method, renormalise, group_gamma."),
         ("entropy,gamma=3", "no option 'gamma'. It has none."),
         ("weighted_entropy,gamma=much", "gamma is 'much'; it takes a number"),

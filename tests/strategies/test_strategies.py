@@ -29,7 +29,8 @@ from jaxal.types import Seen, Unit
 
 KEY = jax.random.key(3)
 BUDGET = 3
-CLUSTERED = ("kmeans", "clue", "typiclust", "dropquery", "cluster_margin", "alfa_mix", "predicted_dice")
+CLUSTERED = ("kmeans", "clue", "typiclust", "dropquery", "cluster_margin", "alfa_mix", "predicted_dice", "activeft", "usl")
+CLUSTERED = (*CLUSTERED, "optimal_transport", "representative_annotation")
 NO_RANKING = (
     "badge",
     "stratified_random",
@@ -159,7 +160,7 @@ def test_the_names_are_the_fields():
         " eig aeig uig cfig mass egl gradient_norm coreset maxherding uherding probcover facility_location suggestive_annotation"
     )
     both += " dpp ranked_batch falcun cdal similarity_discrepancy information_density flqmi flvmi gcmi logdetmi"
-    both += " distribution_uncertainty duc learning_loss"
+    both += " distribution_uncertainty duc learning_loss activeft usl optimal_transport representative_annotation"
     both += " kmeans clue typiclust dropquery cluster_margin power_entropy power_bald badge random"
     scans = (
         "stratified_random foreground_random masked_entropy scaled_entropy mc_iou pairwise_dice expected_dice neighbourhood ripu"

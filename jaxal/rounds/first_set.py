@@ -1,0 +1,146 @@
+"""A round before the first: what to label when nothing is, chosen by features that need no label."""
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxal import hosts
+from jaxal.acquisition.appearance import appearance, principal
+from jaxal.arrays import key_of
+from jaxal.errors import UserError
+from jaxal.files import write_text, write_whole
+from jaxal.rounds.passes import stoppable
+from jaxal.rounds.setup import Run
+from jaxal.scoring.members import MembersConfig
+from jaxal.scoring.pool_pass import Pass
+from jaxal.strategies.contract import Context, First, decide
+from jaxal.training.self_supervised import Lesson, Objective, learn_alone, steps_for
+from jaxal.types import Case, Collected, Seen, Unit
+
+_ROUND = 2**31  # in place of a round's number, for keys
+_TOGETHER = {True: 8, False: 64}  # cases of a step without labels, where each is a volume and where it is not
+
+
+def with_first_set(run: Run) -> Run:
+    """The run whose initial cases its strategy has chosen without labels, as many as there were; the same run where it does not care.
+
+    Chosen is once, and kept in the run's folder. Features lie beside the runs, for all strategies of the same seed.
+
+    Raises:
+      Interrupted: the watcher asked to stop.
+      UserError: too few cases have a label, or the file is broken.
+    """
+    first = run.strategy.first
+    if first is None:
+        return run
+    if hosts.is_leader() and not _path(run).exists():
+        write_text(_path(run), json.dumps(_chosen(run, first), allow_nan=False) + "\n")
+    told = hosts.share_json(_read(run) if hosts.is_leader() else None)
+    cases = {case.id: case for case in run.task.splits.pool}
+    if strange := sorted(set(told["chosen"]) - cases.keys()):
+        raise UserError(f"{_path(run)}: speaks of {strange[0]!r}, which is not in the pool. Is it another data set's?")
+    return run._replace(task=run.task._replace(initial=[cases[id_] for id_ in told["chosen"]]))
+
+
+def told_of_first_set(run: Run) -> dict[str, Any]:
+    """What the ledger's first line says of it; nothing where the strategy did not choose it."""
+    return {"first_set": _read(run)} if run.strategy.first else {}
+
+
+def _path(run: Run) -> Path:
+    return run.folder / "first_set.json"
+
+
+def _read(run: Run) -> dict[str, Any]:
+    try:
+        return json.loads(_path(run).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{_path(run)}: cannot be read ({error}). Restore it, or begin anew with --fresh.") from error
+
+
+def _chosen(run: Run, first: First) -> dict[str, Any]:
+    """The cases, with what they were chosen by, ready for JSON."""
+    labelled = [case for case in sorted(run.task.splits.pool) if case.label]
+    size = len(run.task.initial)
+    if len(labelled) < size:
+        raise UserError(f"{size} cases are to be labelled at the start, and there are {len(labelled)} labels.")
+    key = jax.random.fold_in(key_of(run.config.seed), _ROUND)
+    statistics = features(run, first, key)
+    cases = [case._replace(label=None) for case in labelled]
+    context = Context(jax.random.fold_in(key, 1), [Unit(case) for case in cases], 0, run.config.rounds)
+    nothing = {name: values[:0] for name, values in statistics.items()} | {"class_counts": statistics["class_shares"][:0]}
+    head = (jnp.zeros((1, 1)), jnp.zeros(1))  # what is chosen by features has no use for it
+    known = Seen((), {name: nothing[name] for name in first.strategy.needs.labelled})
+    needed = {name: statistics[name] for name in first.strategy.needs.pool}
+    query = decide(first.strategy, context, head, needed, known, Seen((), {}), size).query
+    return {"chosen": list(query.units), "features": first.features}
+
+
+def features(run: Run, first: First, key: jax.Array) -> Collected:
+    """What is known of the pool's labelled cases without their labels, in the order of ids; computed once for all strategies of a seed.
+
+    Statistics are those of the pass as far as they need no training: `embedding`; `class_shares`, of which none is larger than another; and where a network
+    learned without labels, `self_supervised_loss`.
+    """
+    cases = [case for case in sorted(run.task.splits.pool) if case.label]
+    name = first.features + (f",epochs={first.epochs}" if first.learns else "")
+    kept = run.folder.parents[1] / "features" / f"{name},seed={run.config.seed},{run.config_hash}.npz"
+    ids = np.array([case.id for case in cases])
+    if not kept.exists() or not np.array_equal((stored := _stored(kept))["ids"], ids):
+        stored = {"ids": ids, **_computed(run, first, key, cases)}
+        write_whole(kept, functools.partial(_write, values=stored))
+    classes = max(len(run.task.dataset.classes), 1)
+    shares = np.full((len(cases), classes), 1.0 / classes, np.float32)
+    return {"class_shares": shares, **{name: values for name, values in stored.items() if name != "ids"}}
+
+
+def _write(file: Any, values: Mapping[str, np.ndarray]) -> None:
+    np.savez(file, **values)  # type: ignore[arg-type]
+
+
+def _stored(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: cannot be read ({error}). Delete it; it is then made again.") from error
+
+
+def _computed(run: Run, first: First, key: jax.Array, cases: list[Case]) -> dict[str, np.ndarray]:
+    task, dense = run.task, run.task.kind.dense
+    if first.features == "appearance":
+        return {"embedding": _appearances(run, cases)}
+    if not first.learns:
+        params, lost = jax.jit(task.model.init)(key, task.load(cases[0]).image[None]), {}
+    elif len(cases) < 2:
+        raise UserError(f"Features that are {first.features} come from comparing cases, and there is one.")
+    else:
+        together = _TOGETHER[dense and not task.kind.plane]
+        objective: Objective = "contrastive" if first.features == "contrastive" else "orientation"
+        lesson = Lesson(task.model, task.training, objective, steps_for(len(cases), together, first.epochs), dense)
+        with run.watcher.progress("learning without labels") as progress:
+            report = stoppable(progress, run.watcher)
+            params, losses = learn_alone(lesson, key, cases, run.load_labelled, together, report)
+        lost = {"self_supervised_loss": losses.astype(np.float32)}
+    pass_ = Pass(task.kind, task.model, ["embedding"], MembersConfig(dropout=0), run.config.batch_size, task.statistics)
+    with run.watcher.progress("features of the pool") as progress:
+        seen = pass_(params, jax.random.fold_in(key, 0), cases, task.load, stoppable(progress, run.watcher))
+    return {"embedding": np.asarray(seen["embedding"]), **lost}
+
+
+def _appearances(run: Run, cases: list[Case]) -> np.ndarray:
+    of_case, found = jax.jit(appearance), []
+    with run.watcher.progress("features of the pool") as progress:
+        report = stoppable(progress, run.watcher)
+        for case in cases:
+            example = run.task.load(case)
+            inside = example.inside if run.task.kind.dense else np.ones(example.image.shape[:-1], bool)
+            found.append(np.asarray(of_case(example.image, inside)))
+            report(len(found), len(cases))
+    return principal(np.stack(found))
