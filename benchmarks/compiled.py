@@ -43,7 +43,7 @@ from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.strategies.table import STRATEGIES
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.gradient import Recipe
+from jaxal.training.gradient import Batch, Recipe
 from jaxal.training.step import compiled_step, fresh_state
 from jaxal.types import Example, Model
 
@@ -146,7 +146,7 @@ def _training(setting: Setting, model: Model, devices: list[jax.Device]) -> jax.
 
     state = placed(jax.eval_shape(lambda params: fresh_state(config, params), params), P())
     number, rate = placed((jax.ShapeDtypeStruct((), np.int32), jax.ShapeDtypeStruct((), np.float32)), P())
-    return compiled_step(recipe, mesh).lower(state, placed(key, P()), placed(examples, P("examples")), number, rate, None)
+    return compiled_step(recipe, mesh).lower(state, placed(key, P()), Batch(placed(examples, P("examples"))), number, rate)
 
 
 def floor_bytes(setting: Setting, levels: int = 3) -> float:

@@ -35,6 +35,7 @@ from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
+from jaxal.training.gradient import Batch
 from jaxal.training.step import compiled_step, everywhere, make_mesh
 from jaxal.training.trainer import Trainer
 from jaxal.training.weighting import Cohort, groupdro
@@ -130,7 +131,7 @@ def measure_step(name: str, kind: TaskKind, model: Model, examples: list[Example
         held[0] = jax.device_put(held[0], everywhere(mesh))
 
         def call(step=step, held=held, own=cohort if weighting.weighs else None):
-            held[0] = step(held[0], jax.random.key(1), batch, np.int32(10**6), np.float32(1e-3), own)
+            held[0] = step(held[0], jax.random.key(1), Batch(batch, own), np.int32(10**6), np.float32(1e-3))
             return held[0].step
 
         calls[method] = call

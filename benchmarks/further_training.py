@@ -1,15 +1,17 @@
-"""What more there is to learn costs a training step: heads of strategies, and evidence, each over the plain step, in turns.
+"""What more there is to learn costs a training step: heads of strategies, evidence, cases without labels, each over the plain step, in turns.
 
 python -m benchmarks.further_training --out benchmarks/results/further-training-cpu.json
 python -m benchmarks.further_training --quick
 """
 
 import argparse
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +19,10 @@ from benchmarks.measure import median, ratio, use_all_cores, write
 from benchmarks.training import Contender, resnet_contender, timed_steps, unet_contender
 from jaxal.networks.auxiliary import with_auxiliary
 from jaxal.strategies.predicted import learning_loss, predicted_dice
+from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.segmentation import SEGMENTATION
+from jaxal.training.trainer import Trainer
+from jaxal.training.unlabelled import named_unlabelled
 from jaxal.types import Auxiliary
 
 
@@ -29,8 +35,16 @@ def with_head(contender: Contender, auxiliary: Auxiliary | None) -> Contender:
 
 def with_evidence(contender: Contender) -> Contender:
     """The contender that learns to have little evidence for wrong classes."""
-    config = type(contender.recipe.config)(**{**vars(contender.recipe.config), "evidence": 1.0})
+    config = dataclasses.replace(contender.recipe.config, evidence=1.0)
     return contender._replace(recipe=contender.recipe._replace(config=config))
+
+
+def with_unlabelled(contender: Contender, method: str) -> Contender:
+    """The contender that learns from as many cases without a label, and brings them along."""
+    config = dataclasses.replace(contender.recipe.config, unlabelled=named_unlabelled(method))
+    trainer = Trainer(SEGMENTATION if contender.recipe.dense else CLASSIFICATION, contender.recipe.model, config)
+    further = jax.tree.map(lambda part: np.concatenate([part[::-1]] * config.unlabelled.ratio), contender.batch)
+    return contender._replace(recipe=trainer._recipe, further=further)
 
 
 def variants(contender: Contender) -> dict[str, Contender]:
@@ -39,6 +53,10 @@ def variants(contender: Contender) -> dict[str, Contender]:
         "plain": contender,
         "learning_loss": with_head(contender, learning_loss().auxiliary),
         "--evidence 1": with_evidence(contender),
+        "--unlabelled consistency": with_unlabelled(contender, "consistency"),
+        "--unlabelled mean_teacher": with_unlabelled(contender, "mean_teacher"),
+        "--unlabelled fixmatch": with_unlabelled(contender, "fixmatch"),
+        "--unlabelled fixmatch,ratio=3": with_unlabelled(contender, "fixmatch,ratio=3"),
     }
     return found | ({"predicted_dice": with_head(contender, predicted_dice().auxiliary)} if contender.recipe.dense else {})
 

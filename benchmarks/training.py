@@ -41,7 +41,7 @@ from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.gradient import Recipe
+from jaxal.training.gradient import Batch, Recipe
 from jaxal.training.step import compiled_step, everywhere, fresh_state, make_mesh
 from jaxal.training.trainer import Trainer
 from jaxal.types import Example, Params
@@ -57,6 +57,7 @@ class Contender(NamedTuple):
     recipe: Recipe
     batch: Example
     width: int
+    further: Example | None = None  # cases without a label
 
 
 def unet_contender(width: int, shape: tuple[int, ...], dtype: str = "float32") -> Contender:
@@ -98,7 +99,9 @@ def timed_steps(contender: Contender, params: Params) -> Callable[[], float]:
     def take() -> float:
         nonlocal state
         began = time.perf_counter()
-        state = jax.block_until_ready(step(state, jax.random.key(1), contender.batch, np.int32(1000), np.float32(1e-3), None))
+        state = jax.block_until_ready(
+            step(state, jax.random.key(1), Batch(contender.batch, None, contender.further), np.int32(1000), np.float32(1e-3))
+        )
         return time.perf_counter() - began
 
     return take

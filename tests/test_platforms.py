@@ -51,7 +51,7 @@ from jaxal.tasks.regression import REGRESSION
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
 from jaxal.training import self_supervised
 from jaxal.training.config import TrainingConfig
-from jaxal.training.gradient import Recipe
+from jaxal.training.gradient import Batch, Recipe
 from jaxal.training.step import compiled_step, fresh_state, make_mesh
 from jaxal.training.weighting import Cohort, groupdro
 from jaxal.types import Example
@@ -162,7 +162,7 @@ def trainings() -> Iterator[Program]:
         cohort = Cohort(*whole) if recipe.weighs else None
         batch = batch_of(config.batch_size, space, kind, channels)
         step = compiled_step(recipe, make_mesh(recipe, jax.local_devices()))
-        yield of(step, state, KEY, batch, np.int32(10), np.float32(1e-3), cohort)
+        yield of(step, state, KEY, Batch(batch, cohort), np.int32(10), np.float32(1e-3))
 
 
 def fresh() -> Iterator[Program]:

@@ -36,3 +36,17 @@ def spread(ids: Sequence[str], groups: Mapping[str, str], count: int, seed: int,
     first = float(jax.random.uniform(jax.random.fold_in(key, 1)))
     places = np.floor((np.arange(count) + first) * len(row) / count).astype(int)
     return sorted(row[min(place, len(row) - 1)] for place in places)
+
+
+def in_turn(seed: Sequence[int], first: int, count: int, cases: int) -> list[int]:
+    """Which cases come as the first and further ones of an endless row, in which all come once, in an order of their own, before any comes again.
+
+    Args:
+      seed: of the orders.
+      first: place in the row.
+      count: cases from there on.
+      cases: how many there are.
+    """
+    places = range(first, first + count)
+    orders = {turn: np.random.default_rng([*seed, turn]).permutation(cases) for turn in {place // cases for place in places}}
+    return [int(orders[place // cases][place % cases]) for place in places]

@@ -18,8 +18,7 @@ from jaxal.numbers import NUMBERS
 from jaxal.rounds.protocol import Shares
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies.presets import Preset
-from jaxal.training.config import TrainingConfig
-from jaxal.training.weighting import Weighting
+from jaxal.training.config import TrainingConfig, without_the_undecided
 
 FORMAT = 2  # of project.json where parts of scans are asked for, which earlier versions cannot; of all else it is 1
 NAME = "project.json"
@@ -201,9 +200,8 @@ def write_settings(folder: Path, settings: Settings) -> None:
     stored = dataclasses.asdict(settings)
     if stored["of_scans"] and stored["of_scans"]["parts"] is None:
         del stored["of_scans"]["parts"]
-    training = (stored["of_images"] or stored["of_scans"]["preset"])["training"]
-    if training["weighting"] == dataclasses.asdict(Weighting()):
-        del training["weighting"]
+    holder = stored["of_images"] or stored["of_scans"]["preset"]
+    holder["training"] = without_the_undecided(holder["training"])
     if settings.of_images:
         stored["of_images"]["network"] = settings.of_images.network.described
     write_text(folder / NAME, json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

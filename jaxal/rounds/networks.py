@@ -20,7 +20,7 @@ from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.pool_pass import Pass
 from jaxal.training.step import trained_weights, with_weights
-from jaxal.training.trainer import Draw, Interrupted, Trainer, TrainState
+from jaxal.training.trainer import Draw, Interrupted, Pool, Saving, Trainer, TrainState
 from jaxal.training.weighting import Membership, membership_of
 from jaxal.types import Array, Case, Params, Seen
 
@@ -230,7 +230,9 @@ class Network:
         with beside(write) as save:  # durable at its end, before anything speaks of this training
             draw, seconds = _draw(run, with_pseudo_labels(run, round_, state.labelled)), run.config.save_every_seconds
             labelled = _membership(run, state.labelled)
-            training = trainer.fit(key, labelled, draw, training, progress, should_stop, save, seconds)
+            training = trainer.fit(
+                key, labelled, draw, training, progress, should_stop, Saving(save, seconds), _unlabelled(run, state)
+            )
             if int(training.step) > resumed_at:
                 save(training)
         return trained_weights(training)
@@ -255,6 +257,14 @@ def _membership(run: Run, labelled: Sequence[Case]) -> int | Membership:
     if run.task.training.weighting.method == "erm":
         return len(labelled)
     return membership_of([case.group for case in labelled], [case.category for case in labelled], run.task.dataset.groups)
+
+
+def _unlabelled(run: Run, state: State) -> Pool | None:
+    """The pool's cases, where training learns from them."""
+    if not run.task.training.unlabelled.learns:
+        return None
+    cases = list(dict.fromkeys(unit.case._replace(label=None) for unit in state.pool))
+    return Pool(len(cases), _draw(run, cases))
 
 
 def _draw(run: Run, labelled: Sequence[Case]) -> Draw:

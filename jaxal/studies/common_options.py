@@ -23,6 +23,7 @@ from jaxal.studies.submission import SubmitConfig
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
+from jaxal.training.unlabelled import named_unlabelled
 from jaxal.training.weighting import named_method
 
 
@@ -82,6 +83,9 @@ class StudyArguments:
     groupdro, the group with the highest loss most (groupdro,step_size=0.1)."""
     evidence: Annotated[float, tyro.conf.arg(metavar="WEIGHT")] = 0.0
     """Weight of a loss that leaves networks little evidence where they know little, which duc and distribution_uncertainty read; 1 is the paper's."""
+    unlabelled: Annotated[str, tyro.conf.arg(metavar="NAME[,OPTION=VALUE...]")] = "none"
+    """What is learned from the pool's cases without labels: none; consistency of two variants of an image; mean_teacher; fixmatch, of what the network is sure of
+    (fixmatch,ratio=7)."""
     uncertainty_curves: bool = False
     """Measure, too, what is left of each metric and of the gap between groups once uncertain predictions are dropped, after every round."""
     calibrate: Literal["none", "temperature"] = "none"
@@ -202,8 +206,10 @@ def check_numbers(arguments: StudyArguments, data: Path | None, out: Path) -> No
             raise UserError(f"{option} is {seconds:g}; it must be a number of seconds above 0.")
     if not 0 <= arguments.evidence < math.inf:
         raise UserError(f"--evidence is {arguments.evidence:g}; it must be a number from 0 up.")
-    if arguments.evidence and arguments.kind.moments is not CLASS_MOMENTS:
-        raise UserError("--evidence is that for classes, and here numbers are predicted. Leave it out.")
+    learns_more = {"--evidence": arguments.evidence > 0, "--unlabelled": named_unlabelled(arguments.unlabelled).learns}
+    if arguments.kind.moments is not CLASS_MOMENTS and any(learns_more.values()):
+        option = next(name for name, is_asked in learns_more.items() if is_asked)
+        raise UserError(f"{option} is for classes, and here numbers are predicted. Leave it out.")
     if data is None:
         return
     scans = data.resolve()
@@ -246,7 +252,12 @@ def choose_sizes(arguments: StudyArguments, preset: S) -> S:
     asked = {name: getattr(arguments, name) for name in ("rounds", "query_size", "initial_size")}
     preset = dataclasses.replace(preset, **{name: value for name, value in asked.items() if value is not None})
     preset = presets.on_this_machine(preset, arguments.batch_size, arguments.dtype)
-    training = dataclasses.replace(preset.training, weighting=named_method(arguments.method), evidence=arguments.evidence)
+    training = dataclasses.replace(
+        preset.training,
+        weighting=named_method(arguments.method),
+        evidence=arguments.evidence,
+        unlabelled=named_unlabelled(arguments.unlabelled),
+    )
     for name in arguments.strategy:
         check_training(name, named_strategy(name, arguments.kind.strategies).strategy, training)
     return dataclasses.replace(preset, members=_members(arguments, preset.members), training=training)

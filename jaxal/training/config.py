@@ -1,9 +1,36 @@
 """How a network is trained."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from jaxal.training.weighting import Weighting
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlabelled:
+    """How cases without a label are learned from; `training/unlabelled.py` has the methods.
+
+    Attributes:
+      method: its name.
+      weight: of its term, beside the loss of labelled cases.
+      ratio: cases without a label for each labelled one of a step.
+      ramp: share of the steps in which the weight rises.
+      confidence: of FixMatch, probability that a class must have to count.
+      decay: of the mean teacher's average.
+    """
+
+    method: Literal["none", "consistency", "mean_teacher", "fixmatch"] = "none"
+    weight: float = 0.0
+    ratio: int = 1
+    ramp: float = 0.0
+    confidence: float = 0.95
+    decay: float = 0.999
+
+    @property
+    def learns(self) -> bool:
+        """Whether unlabelled cases change anything."""
+        return self.weight > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +59,7 @@ class TrainingConfig:
       weighting: how much groups of patients count.
       average_decay: of the weights' moving average over the steps, which then scores and is measured instead of the last step's weights.
       evidence: weight of what evidence for wrong classes costs (`losses.evidence_divergence`), so that strategies may read how much there is.
+      unlabelled: how cases without a label are learned from.
     """
 
     steps: int = 200
@@ -56,18 +84,23 @@ class TrainingConfig:
     average_decay: float | None = None
     weighting: Weighting = Weighting()  # noqa: RUF009 (frozen)
     evidence: float = 0.0
+    unlabelled: Unlabelled = Unlabelled()
+
+
+_LATER = ("weighting", "evidence", "unlabelled")  # choices that there were not at first
+
+
+def without_the_undecided(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a training, as a mapping, without later choices that were not made: older settings are those without them."""
+    as_before = dataclasses.asdict(TrainingConfig())
+    return {name: value for name, value in settings.items() if name not in _LATER or value != as_before[name]}
 
 
 def settings_of(config: TrainingConfig, start: str) -> dict[str, Any]:
-    """The settings of training that decide results, ready for JSON; what does not count is left out, as before there was a choice.
+    """The settings of training that decide results, ready for JSON.
 
     Args:
       config: of the training.
       start: from scratch, or from the last round's weights.
     """
-    settings = {"start": start, **dataclasses.asdict(config), "flips": list(config.flips)}
-    if config.weighting == Weighting():
-        del settings["weighting"]
-    if config.evidence == 0.0:
-        del settings["evidence"]
-    return settings
+    return without_the_undecided({"start": start, **dataclasses.asdict(config), "flips": list(config.flips)})

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxal.arrays import flat, logits_of
+from jaxal.training import unlabelled
 from jaxal.training.augment import augment
 from jaxal.training.config import TrainingConfig
 from jaxal.training.weighting import Cohort, GroupDRO, Shares, example_weights, group_losses, next_shares
@@ -58,12 +59,39 @@ class Recipe(NamedTuple):
         return self.dense and not self.plane
 
 
+class Batch(NamedTuple):
+    """What a step learns from.
+
+    Attributes:
+      examples: labelled ones, with a leading axis.
+      cohort: their groups of patients; None where all examples weigh alike.
+      unlabelled: further examples, `Unlabelled.ratio` times as many, whose labels are not read; None where there are none.
+    """
+
+    examples: Example
+    cohort: Cohort | None = None
+    unlabelled: Example | None = None
+
+
+class Further(NamedTuple):
+    """Unlabelled examples at hand.
+
+    Attributes:
+      keys: of the variation and of the dropout of each, `[unlabelled]` each.
+      batch: the examples.
+    """
+
+    keys: tuple[Array, Array]
+    batch: Example
+
+
 class Inputs(NamedTuple):
     """What is known of the examples at hand.
 
     Attributes:
       augment_keys, mask_keys: of each example, `[examples]`.
       batch: the examples.
+      unlabelled: further ones without labels, as many or several times as many; None where there are none.
       weights: what the loss of each is multiplied by, `[examples]`; None where all weigh alike, or where that follows from the losses.
     """
 
@@ -71,6 +99,7 @@ class Inputs(NamedTuple):
     mask_keys: Array
     batch: Example
     weights: Array | None
+    unlabelled: Further | None = None
 
 
 class Told(NamedTuple):
@@ -107,11 +136,13 @@ class Course(NamedTuple):
       cut: of the batch.
       turns: number of pieces as XLA knows it.
       clock: steps done, and in all.
+      teacher: weights that say what is to be learned of unlabelled examples; None where those that learn do.
     """
 
     cut: Cut
     turns: Array
     clock: Clock
+    teacher: Params | None = None
 
 
 def gradient_of(
@@ -119,8 +150,7 @@ def gradient_of(
     params: Params,
     shares: Shares | None,
     key: Array,
-    batch: Example,
-    cohort: Cohort | None,
+    batch: Batch,
     course: Course,
 ) -> tuple[Params, Shares | None]:
     """The gradient of the mean loss of all devices' examples, the mean of the pieces' gradients added in their order; and the groups' shares after it.
@@ -134,20 +164,21 @@ def gradient_of(
       shares: of the groups before the step, with GroupDRO.
       key: of the step.
       batch: the examples at hand.
-      cohort: their groups; None where all weigh alike.
       course: how they are gone through.
     """
-    count, axis = batch.image.shape[0], course.cut.axis
-    devices, place = (1, 0) if axis is None else (jax.lax.axis_size(axis), jax.lax.axis_index(axis))
-    keys = [jax.random.split(jax.random.fold_in(key, purpose), count * devices) for purpose in (0, 1)]
-    augment_keys, mask_keys = (jax.lax.dynamic_slice_in_dim(part, place * count, count) for part in keys)
-    weights = _weights(recipe, batch, cohort, axis)
+    axis, examples, cohort = course.cut.axis, batch.examples, batch.cohort
+    devices = 1 if axis is None else jax.lax.axis_size(axis)
+    augment_keys, mask_keys = _keys(key, (0, 1), len(examples.image), axis)
+    weights = _weights(recipe, examples, cohort, axis)
     weigh = None
     if recipe.dro:
         assert cohort is not None and shares is not None
         weigh = functools.partial(_robust_weights, recipe.dro, shares, _of_all(cohort, weights, axis))
         weights = None
-    inputs = Inputs(augment_keys, mask_keys, batch, weights)
+    further = None
+    if batch.unlabelled is not None:
+        further = Further(_keys(key, (2, 3), len(batch.unlabelled.image), axis), batch.unlabelled)
+    inputs = Inputs(augment_keys, mask_keys, examples, weights, further)
     losses, shares = None, None
     if course.cut.pieces is None:
         gradients, shares, told = _together(recipe, params, course, inputs, weigh)
@@ -163,6 +194,14 @@ def gradient_of(
     if told is not None:
         gradient = {**gradient, "auxiliary": _of_comparing_head(recipe, params, told, axis)}
     return gradient, shares
+
+
+def _keys(key: Array, purposes: tuple[int, int], count: int, axis: str | None) -> tuple[Array, Array]:
+    """Of each example at hand for two purposes, the same for any number of devices."""
+    devices, place = (1, 0) if axis is None else (jax.lax.axis_size(axis), jax.lax.axis_index(axis))
+    keys = [jax.random.split(jax.random.fold_in(key, purpose), count * devices) for purpose in purposes]
+    first, second = (jax.lax.dynamic_slice_in_dim(part, place * count, count) for part in keys)
+    return first, second
 
 
 def _of_comparing_head(recipe: Recipe, params: Params, told: Told, axis: str | None) -> Params:
@@ -213,13 +252,13 @@ def _together(
 ) -> tuple[Params, Shares | None, Told | None]:
     """The gradient of all examples at hand as one piece, `[1, ...]`."""
     if weigh is None:
-        gradient, told = jax.grad(_loss, 1, has_aux=True)(recipe, params, course.clock, inputs)
+        gradient, told = jax.grad(_loss, 1, has_aux=True)(recipe, params, course, inputs)
         shares = None
     else:
         axis = course.cut.axis
 
         def robust(params: Params) -> tuple[Array, tuple[Shares, Told | None]]:
-            losses, told = _losses(recipe, params, course.clock, inputs)
+            losses, told = _losses(recipe, params, course, inputs)
             known = jax.lax.stop_gradient(losses)
             weights, shares = weigh(known if axis is None else jax.lax.all_gather(known, axis, tiled=True))
             if axis is not None:
@@ -238,9 +277,9 @@ def _one_by_one(recipe: Recipe, params: Params, course: Course, inputs: Inputs) 
 
     def of_piece(part: Inputs) -> tuple[Params, Array | None, Told | None]:
         if recipe.dro is None:
-            gradient, told = jax.grad(_loss, 1, has_aux=True)(recipe, params, course.clock, part)
+            gradient, told = jax.grad(_loss, 1, has_aux=True)(recipe, params, course, part)
             return gradient, None, told
-        (loss, told), gradient = jax.value_and_grad(_loss, 1, has_aux=True)(recipe, params, course.clock, part)
+        (loss, told), gradient = jax.value_and_grad(_loss, 1, has_aux=True)(recipe, params, course, part)
         return gradient, loss, told
 
     def part_of(piece: Array) -> Inputs:
@@ -256,12 +295,18 @@ def _one_by_one(recipe: Recipe, params: Params, course: Course, inputs: Inputs) 
     return gradients, losses, jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), told)
 
 
-def _loss(recipe: Recipe, params: Params, clock: Clock, inputs: Inputs) -> tuple[Array, Told | None]:
-    losses, told = _losses(recipe, params, clock, inputs)
-    return losses.mean() if inputs.weights is None else (losses * inputs.weights).mean(), told
+def _loss(recipe: Recipe, params: Params, course: Course, inputs: Inputs) -> tuple[Array, Told | None]:
+    losses, told = _losses(recipe, params, course, inputs)
+    total = losses.mean() if inputs.weights is None else (losses * inputs.weights).mean()
+    if inputs.unlabelled is None:
+        return total, told
+    teacher = params if course.teacher is None else course.teacher
+    further, method = inputs.unlabelled, recipe.config.unlabelled
+    added = unlabelled.term(recipe.config, recipe.model, recipe.dense, params, teacher, further.keys, further.batch)
+    return total + unlabelled.weight_at(method, *course.clock) * added.mean(), told
 
 
-def _losses(recipe: Recipe, params: Params, clock: Clock, inputs: Inputs) -> tuple[Array, Told | None]:
+def _losses(recipe: Recipe, params: Params, course: Course, inputs: Inputs) -> tuple[Array, Told | None]:
     """Of each example, `[examples]`; and what examples tell of themselves, if a head compares them."""
     model = recipe.model
     batch = jax.vmap(functools.partial(augment, recipe.config, recipe.dense))(inputs.augment_keys, inputs.batch)
@@ -271,7 +316,7 @@ def _losses(recipe: Recipe, params: Params, clock: Clock, inputs: Inputs) -> tup
     logits = logits_of(flat(output), *model.head(params, masks))
     losses = recipe.loss(recipe.config, logits, batch)
     if recipe.further:
-        losses = losses + recipe.further(output.auxiliary, batch, *clock)
+        losses = losses + recipe.further(output.auxiliary, batch, *course.clock)
     auxiliary = recipe.auxiliary
     if auxiliary is None:
         return losses, None

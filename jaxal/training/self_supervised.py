@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxal.data.draws import in_turn
 from jaxal.data.stream import ahead
 from jaxal.errors import within_memory
 from jaxal.training.augment import augment
@@ -110,14 +111,8 @@ def _batches(lesson: Lesson, key: Array, cases: Sequence[Case], load: Load, size
     """Places of each step's cases, and their images; every epoch goes through all in an order of its own, and borrows from the next for a full batch."""
     seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
 
-    def places_of(step: int) -> np.ndarray:
-        taken = np.arange(step * size, (step + 1) * size)
-        epochs = {number // len(cases) for number in taken.tolist()}
-        orders = {epoch: np.random.default_rng([*seed, epoch]).permutation(len(cases)) for epoch in epochs}
-        return np.array([orders[number // len(cases)][number % len(cases)] for number in taken.tolist()])
-
     def read(step: int) -> tuple[np.ndarray, Images]:
-        places = places_of(step)
+        places = np.array(in_turn(seed, step * size, size, len(cases)))
         examples = [load(cases[place]) for place in places]
         inside = np.stack([example.inside for example in examples]) if lesson.dense else None
         return places, Images(np.stack([example.image for example in examples]), inside)

@@ -17,9 +17,9 @@ from jax.sharding import PartitionSpec as P
 
 from jaxal.training.averaging import Averaging, averaged
 from jaxal.training.config import TrainingConfig
-from jaxal.training.gradient import WHOLE, Course, Cut, Recipe, gradient_of
+from jaxal.training.gradient import WHOLE, Batch, Course, Cut, Recipe, gradient_of
 from jaxal.training.weighting import Cohort, Shares, first_shares
-from jaxal.types import Example, Params
+from jaxal.types import Params
 
 Array = jax.Array
 
@@ -63,12 +63,12 @@ def compiled_step(recipe: Recipe, mesh: Mesh) -> jax.stages.Wrapped:
     alone = recipe.of_volumes and recipe.config.batch_size > 1 and mesh.devices.flat[0].platform == "cpu"
     pieces = recipe.config.batch_size // mesh.size if alone else None
 
-    def on_each(
-        state: TrainState, key: Array, batch: Example, steps: Array, peak_rate: Array, cohort: Cohort | None
-    ) -> TrainState:
-        return take_step(recipe, state, key, batch, steps, peak_rate, cohort, Cut(pieces, "examples"))
+    def on_each(state: TrainState, key: Array, batch: Batch, steps: Array, peak_rate: Array) -> TrainState:
+        return take_step(recipe, state, key, batch, steps, peak_rate, Cut(pieces, "examples"))
 
-    in_specs = (P(), P(), P("examples"), P(), P(), Cohort(P("examples"), P("examples"), P()) if recipe.weighs else None)
+    cohort = Cohort(P("examples"), P("examples"), P()) if recipe.weighs else None
+    batch = Batch(P("examples"), cohort, P("examples") if recipe.config.unlabelled.learns else None)  # type: ignore[arg-type]
+    in_specs = (P(), P(), batch, P(), P())
     return jax.jit(jax.shard_map(on_each, mesh=mesh, check_vma=False, in_specs=in_specs, out_specs=P()), donate_argnums=0)
 
 
@@ -76,10 +76,9 @@ def take_step(
     recipe: Recipe,
     state: TrainState,
     key: Array,
-    batch: Example,
+    batch: Batch,
     steps: Array,
     peak_rate: Array,
-    cohort: Cohort | None = None,
     cut: Cut = WHOLE,
 ) -> TrainState:
     """One optimizer step.
@@ -88,19 +87,19 @@ def take_step(
       recipe: see `Trainer`.
       state: before the step.
       key: of the round and attempt; the step's own is folded from it.
-      batch: examples with a leading axis; on several devices, this one's share.
+      batch: on several devices, this one's share.
       steps: in all, integer.
       peak_rate: largest learning rate; with a decay by epochs the rate itself.
-      cohort: the examples' groups of patients; None where all examples weigh alike.
       cut: how the batch is cut into pieces and shared by devices.
     """
     config = recipe.config
     # XLA does not know that this is the number of pieces. It would put a loop of one turn into the program around it, which gives it other
     # last digits than a loop of several.
     turns = jnp.where(steps >= 0, cut.pieces or 1, 0)
-    course = Course(cut, turns, (state.step, steps))
+    average = state.optimizer.average if isinstance(state.optimizer, Averaging) else None
+    course = Course(cut, turns, (state.step, steps), average if config.unlabelled.method == "mean_teacher" else None)
     step_key = jax.random.fold_in(key, state.step)
-    gradient, shares = gradient_of(recipe, state.params, state.shares, step_key, batch, cohort, course)
+    gradient, shares = gradient_of(recipe, state.params, state.shares, step_key, batch, course)
     own = state.optimizer.optimizer if isinstance(state.optimizer, Averaging) else state.optimizer
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
         updates, optimizer = _optimizer(config).update(gradient, own, state.params)

@@ -9,16 +9,18 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxal.data.draws import in_turn
 from jaxal.data.stream import ahead, stacked
 from jaxal.errors import UserError, within_memory
 from jaxal.task_kind import TaskKind
-from jaxal.training.config import TrainingConfig
-from jaxal.training.gradient import Recipe
+from jaxal.training.config import TrainingConfig, Unlabelled
+from jaxal.training.gradient import Batch, Recipe
 from jaxal.training.step import TrainState, compiled_step, everywhere, fresh_state, make_mesh
 from jaxal.training.weighting import Cohort, Membership, Order, Weighting, equal_weights
 from jaxal.types import Auxiliary, Example, FurtherLoss, Model, Params
@@ -29,6 +31,30 @@ Draw = Callable[[int, np.random.Generator], Example]  # a labelled case's number
 # Steps that are sent while an earlier one computes, so that an accelerator never waits for Python or for the next batch. On a CPU all of
 # them share the same cores. More than a few would put off a stop, and the time left would count what nobody has computed.
 _STEPS_AHEAD = {"cpu": 0, "accelerator": 2}
+
+
+class Saving(NamedTuple):
+    """Where states go.
+
+    Attributes:
+      save: writes a state, whose buffers the next step takes: what it keeps it must copy.
+      every_seconds: between saves in passing; before a stop it is saved in any case.
+    """
+
+    save: Callable[[TrainState], None]
+    every_seconds: float = math.inf
+
+
+class Pool(NamedTuple):
+    """Cases without a label.
+
+    Attributes:
+      cases: how many there are.
+      draw: makes an example of one, whole or a patch at random.
+    """
+
+    cases: int
+    draw: Draw
 
 
 class Interrupted(Exception):
@@ -63,6 +89,7 @@ class Trainer:
     ):
         if auxiliary and auxiliary.comparison and config.batch_size < 2:
             raise UserError(f"The output {auxiliary.name!r} learns by comparing cases, and the training takes one at a time.")
+        config = _as_trained(config)
         self.model, self.config = model, config
         # Where a method decides only which cases come, the program is that of ERM.
         compiled = config if config.weighting.weighs else dataclasses.replace(config, weighting=Weighting())
@@ -90,8 +117,8 @@ class Trainer:
         state: TrainState,
         progress: Callable[[int, int], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
-        save: Callable[[TrainState], None] | None = None,
-        save_every_seconds: float = math.inf,
+        saving: Saving | None = None,
+        unlabelled: Pool | None = None,
     ) -> TrainState:
         """Trains on from a state to the last step.
 
@@ -102,25 +129,28 @@ class Trainer:
           state: from `start` or a checkpoint; its buffers are given up.
           progress: called with the steps done and the steps in all; a step is done when the device has computed it.
           should_stop: asked after each step that was sent; when it says yes, the state after it is saved and `Interrupted` raised.
-          save: writes a state, whose buffers the next step takes: what it keeps it must copy.
-          save_every_seconds: between saves in passing.
+          saving: where states go; nowhere when left out.
+          unlabelled: cases without a label, which `TrainingConfig.unlabelled` learns from; without them it does not.
         """
         membership, count = (None, labelled) if isinstance(labelled, int) else (labelled, len(labelled.group))
         seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
-        first, steps, due = int(state.step), self.steps(count), _Every(save_every_seconds)
-        take_step = compiled_step(self._recipe, self._mesh)
+        first, steps, due = int(state.step), self.steps(count), _Every(saving.every_seconds if saving else math.inf)
+        others = unlabelled if self.config.unlabelled.learns and unlabelled and unlabelled.cases else None
+        take_step = compiled_step(self._recipe if others else _of_labels_alone(self._recipe), self._mesh)
         state = jax.device_put(state, everywhere(self._mesh))
         running: collections.deque[Array] = collections.deque()  # a number that is there once its step is computed
         bound = _STEPS_AHEAD["cpu" if self._mesh.devices.flat[0].platform == "cpu" else "accelerator"]
         order = Order(self.config.weighting, membership, count, seed, self.config.batch_size)
         cohort_of = self._cohorts(order, membership)
-        for step, batch in enumerate(_batches(seed, first, steps, order, draw), first):
+        asked = self.config.batch_size * self.config.unlabelled.ratio
+        for step, (examples, further) in enumerate(_batches(seed, range(first, steps), order, draw, others, asked), first):
             rate = self._peak_rate * np.float32(self._decay(step, order.count))
             is_last = step + 1 == steps
             with within_memory(
-                self._told(batch), "A smaller batch_size of the training, or smaller patches or images, need less."
+                self._told(examples), "A smaller batch_size of the training, or smaller patches or images, need less."
             ):
-                state = take_step(state, key, batch, np.int32(steps), rate, cohort_of(step))
+                batch = Batch(examples, cohort_of(step), further)
+                state = take_step(state, key, batch, np.int32(steps), rate)
                 running.append(jnp.copy(state.step) if bound else state.step)  # the next step takes the state's own
                 # Without a bound the loop runs dozens of steps ahead: no stop, and no time left.
                 while len(running) > (0 if is_last else bound):
@@ -130,8 +160,8 @@ class Trainer:
             if is_last:
                 break  # the caller keeps what is returned
             stopping = should_stop()
-            if save and (stopping or due()):
-                save(_on_one_device(state))
+            if saving and (stopping or due()):
+                saving.save(_on_one_device(state))
             if stopping:
                 raise Interrupted
         return _on_one_device(state)
@@ -169,15 +199,44 @@ def whole(examples: Sequence[Example]) -> Draw:
     return lambda index, rng: examples[index]
 
 
-def _batches(seed: list[int], first: int, steps: int, order: Order, draw: Draw) -> Iterator[Example]:
-    """The batches of steps `first` to `steps`, read ahead; each depends on its step alone."""
+def _batches(
+    seed: list[int], steps: range, order: Order, draw: Draw, others: Pool | None, asked: int
+) -> Iterator[tuple[Example, Example | None]]:
+    """The labelled and unlabelled examples of these steps, read ahead; each depends on its step alone."""
 
-    def read(step: int) -> Example:
-        places = order.at(step)
-        rngs = [np.random.default_rng([*seed, step, position, 1]) for position in range(len(places))]
+    def examples(step: int, places: Sequence[int], draw: Draw, purpose: int) -> Example:
+        rngs = [np.random.default_rng([*seed, step, position, purpose]) for position in range(len(places))]
         return stacked([draw(index, rng) for index, rng in zip(places, rngs, strict=True)])
 
-    return ahead(range(first, steps), read)
+    def read(step: int) -> tuple[Example, Example | None]:
+        labelled = examples(step, order.at(step), draw, 1)
+        if others is None:
+            return labelled, None
+        return labelled, examples(step, in_turn([*seed, 3], step * asked, asked, others.cases), others.draw, 2)
+
+    return ahead(steps, read)
+
+
+def _as_trained(config: TrainingConfig) -> TrainingConfig:
+    """The configuration with what its method for unlabelled cases brings along: a mean teacher is an average of the weights.
+
+    Raises:
+      UserError: groups of patients weigh differently, and nobody has said what they weigh without labels.
+    """
+    if not config.unlabelled.learns:
+        return dataclasses.replace(config, unlabelled=Unlabelled())
+    if config.weighting.weighs:
+        raise UserError(
+            f"Learning from unlabelled cases ({config.unlabelled.method}) does not go together with groups whose losses weigh differently "
+            f"({config.weighting.method}). Leave one of the two out."
+        )
+    is_teacher = config.unlabelled.method == "mean_teacher"
+    return dataclasses.replace(config, average_decay=config.unlabelled.decay) if is_teacher else config
+
+
+def _of_labels_alone(recipe: Recipe) -> Recipe:
+    """The recipe where no case is left without a label."""
+    return recipe._replace(config=dataclasses.replace(recipe.config, unlabelled=Unlabelled()))
 
 
 class _Every:

@@ -21,7 +21,7 @@ from jaxal.tasks.segmentation import SEGMENTATION, loss
 from jaxal.training import losses
 from jaxal.training import step as training
 from jaxal.training.augment import augment
-from jaxal.training.gradient import Cut, Recipe, gradient_of
+from jaxal.training.gradient import Batch, Cut, Recipe, gradient_of
 from jaxal.training.step import Course
 from jaxal.training.trainer import Trainer
 from jaxal.types import Example
@@ -79,7 +79,7 @@ def recipe_of(strategy, **training):
 def gradient(recipe, batch, pieces):
     params = jax.jit(recipe.model.init)(jax.random.key(0), jnp.asarray(batch.image[:1]))
     course = Course(Cut(pieces), jnp.int32(pieces or 1), (jnp.int32(0), jnp.int32(1)))
-    step = jax.jit(lambda params: gradient_of(recipe, params, None, jax.random.key(1), batch, None, course)[0])
+    step = jax.jit(lambda params: gradient_of(recipe, params, None, jax.random.key(1), Batch(batch), course)[0])
     return params, step(params)
 
 
@@ -132,7 +132,7 @@ def test_the_number_of_devices_changes_no_bit_of_a_head(batch, make, in_a_hurry)
         assert mesh.size == len(devices)
         state = jax.device_put(training.fresh_state(recipe.config, params), training.everywhere(mesh))
         for _ in range(2):
-            state = training.compiled_step(recipe, mesh)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2), None)
+            state = training.compiled_step(recipe, mesh)(state, jax.random.key(1), Batch(batch), np.int32(10), np.float32(1e-2))
         states.append(jax.tree.map(np.asarray, state))
     for alone, shared in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(shared, alone, rtol=0, atol=1e-3 * np.abs(alone).max() if in_a_hurry else 0)

@@ -17,7 +17,7 @@ from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS
 from jaxal.training import gradient as gradients
 from jaxal.training import step as training
 from jaxal.training.averaging import averaged
-from jaxal.training.trainer import Trainer, whole
+from jaxal.training.trainer import Saving, Trainer, whole
 
 MODEL = unet(tiny.NETWORK)
 
@@ -39,7 +39,9 @@ def test_an_element_weighs_the_same_in_all_examples(examples, pieces):
     batch = stacked(examples)
     params = jax.jit(MODEL.init)(jax.random.key(0), batch.image[:1])
     course = gradients.Course(gradients.Cut(pieces), jnp.int32(pieces or 1), (jnp.int32(0), jnp.int32(9)))
-    ours, _ = jax.jit(lambda params: gradients.gradient_of(recipe, params, None, jax.random.key(1), batch, None, course))(params)
+    ours, _ = jax.jit(
+        lambda params: gradients.gradient_of(recipe, params, None, jax.random.key(1), gradients.Batch(batch), course)
+    )(params)
 
     def plain(params):
         logits = logits_of(flat(MODEL.tail(params, MODEL.stem(params, batch.image), None)), *MODEL.head(params))
@@ -82,7 +84,7 @@ def test_the_average_is_that_of_the_weights_after_every_step(examples):
         decays.append(share)
         expected = jax.tree.map(lambda before, now: share * before + (1 - share) * np.asarray(now), expected, state.params)
 
-    taken = plain.fit(jax.random.key(0), 2, whole(examples), taken, save=keep, save_every_seconds=0.0)
+    taken = plain.fit(jax.random.key(0), 2, whole(examples), taken, saving=Saving(keep, 0.0))
     keep(taken)  # the last step's state is returned
     assert len(decays) == 12 and decays[0] == 0.1 and decays[-1] < 0.6
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), training.trained_weights(state), expected)
@@ -120,7 +122,9 @@ def test_a_further_loss_sees_the_outputs_the_examples_and_how_far_training_is(ex
         return (SEGMENTATION.loss(config, logits, batch) + further(output.auxiliary, batch, jnp.int32(1), jnp.int32(4))).mean()
 
     course = gradients.Course(gradients.WHOLE, jnp.int32(1), (jnp.int32(1), jnp.int32(4)))
-    ours, _ = jax.jit(lambda params: gradients.gradient_of(recipe, params, None, jax.random.key(1), batch, None, course))(params)
+    ours, _ = jax.jit(
+        lambda params: gradients.gradient_of(recipe, params, None, jax.random.key(1), gradients.Batch(batch), course)
+    )(params)
     for leaf, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(jax.jit(jax.grad(plain))(params)), strict=True):
         np.testing.assert_allclose(leaf, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max() + 1e-8)
 

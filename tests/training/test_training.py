@@ -25,8 +25,9 @@ from jaxal.training import step as training
 from jaxal.training import trainer as trainers
 from jaxal.training.augment import _rotation, augment
 from jaxal.training.config import TrainingConfig
+from jaxal.training.gradient import Batch
 from jaxal.training.step import TrainState, relative_rate
-from jaxal.training.trainer import Interrupted, Trainer, _batches, whole
+from jaxal.training.trainer import Interrupted, Saving, Trainer, _batches, whole
 from jaxal.training.weighting import Order, Weighting
 from jaxal.types import Example
 
@@ -83,7 +84,7 @@ def test_resumes_at_any_step_to_the_last_bit(trainer, examples):
             saved.append(jax.tree.map(np.asarray, state))
 
         with pytest.raises(Interrupted):
-            fit(trainer, examples, should_stop=lambda calls=calls, stop=stop: next(calls) + 1 >= stop, save=save)
+            fit(trainer, examples, should_stop=lambda calls=calls, stop=stop: next(calls) + 1 >= stop, saving=Saving(save))
         assert int(saved[0].step) == stop
         state = jax.tree.map(jax.numpy.asarray, saved[0])
         assert same(trainer.fit(jax.random.key(0), len(examples), whole(examples), state), expected)
@@ -129,7 +130,9 @@ def test_a_stop_among_steps_ahead_saves_a_state_that_goes_on_to_the_same_bits(tr
         saved.append(jax.tree.map(np.array, state))
 
     with pytest.raises(Interrupted):
-        fit(trainer, examples, progress=lambda step, _: done.append(step), should_stop=lambda: len(done) >= 5, save=save)
+        fit(
+            trainer, examples, progress=lambda step, _: done.append(step), should_stop=lambda: len(done) >= 5, saving=Saving(save)
+        )
     assert [int(state.step) for state in saved] == [5 + ahead]
     state = jax.tree.map(jnp.asarray, saved[0])
     went_on = trainer.fit(jax.random.key(0), len(examples), whole(examples), state)
@@ -140,7 +143,7 @@ def test_a_stop_among_steps_ahead_saves_a_state_that_goes_on_to_the_same_bits(tr
 def test_states_saved_in_passing_are_those_of_their_steps(trainer, examples, ahead):
     """Though the next steps, sent already, take their buffers."""
     saved = []
-    fit(trainer, examples, save=lambda state: saved.append(jax.tree.map(np.array, state)), save_every_seconds=0.0)
+    fit(trainer, examples, saving=Saving(lambda state: saved.append(jax.tree.map(np.array, state)), 0.0))
     assert [int(state.step) for state in saved] == list(range(1, tiny.TRAINING.steps))
     for state in (saved[0], saved[6]):
         again = trainer.fit(jax.random.key(0), len(examples), whole(examples), jax.tree.map(jnp.asarray, state))
@@ -182,6 +185,9 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
     gradient = jax.jit(jax.grad(lambda *given: gradients._loss(trainer._recipe, *given)[0]))
     seed = [int(word) for word in jax.random.key_data(key).reshape(-1)]
 
+    def course_at(step):
+        return gradients.Course(gradients.WHOLE, jnp.int32(1), (jnp.int32(step), jnp.int32(10)))
+
     @jax.jit
     def one_step(gradients, memory, params):
         updates, memory = optimizer.update(gradients, memory, params)
@@ -189,12 +195,11 @@ def test_a_decay_by_epochs_is_plain_adam_at_that_rate(examples):
 
     with jax.numpy_dtype_promotion("standard"):
         memory = optimizer.init(params)
-        for step, batch in enumerate(_batches(seed, 0, 10, Order(Weighting(), None, 4, seed, 2), whole(examples))):
+        order = Order(Weighting(), None, 4, seed, 2)
+        for step, (batch, _) in enumerate(_batches(seed, range(10), order, whole(examples), None, 0)):
             own = jax.random.fold_in(key, step)
             keys = [jax.random.split(jax.random.fold_in(own, purpose), 2) for purpose in (0, 1)]
-            memory, params = one_step(
-                gradient(params, (jnp.int32(step), jnp.int32(10)), gradients.Inputs(*keys, batch, None)), memory, params
-            )
+            memory, params = one_step(gradient(params, course_at(step), gradients.Inputs(*keys, batch, None)), memory, params)
     for leaf, expected in zip(jax.tree.leaves(trained), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(expected), atol=2e-4)
 
@@ -212,7 +217,7 @@ def test_the_number_of_devices_changes_no_bit(examples, batch_size, in_a_hurry):
         assert mesh.size == (1 if batch_size == 3 else len(devices))
         state = jax.device_put(training.fresh_state(config, params), training.everywhere(mesh))
         for _ in range(3):
-            state = training.compiled_step(recipe, mesh)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2), None)
+            state = training.compiled_step(recipe, mesh)(state, jax.random.key(1), Batch(batch), np.int32(10), np.float32(1e-2))
         states.append(jax.tree.map(np.asarray, state))
     for alone, shared in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(shared, alone, rtol=0, atol=1e-3 * np.abs(alone).max() if in_a_hurry else 0)
@@ -226,10 +231,10 @@ def test_pieces_yield_the_gradient_of_the_mean_loss(trainer, examples, pieces):
     keys = [jax.random.split(jax.random.fold_in(key, purpose), 4) for purpose in (0, 1)]
     clock = jnp.int32(0), jnp.int32(12)
     expected = jax.jit(jax.grad(lambda *given: gradients._loss(trainer._recipe, *given)[0]))(
-        params, clock, gradients.Inputs(*keys, batch, None)
+        params, gradients.Course(gradients.WHOLE, jnp.int32(1), clock), gradients.Inputs(*keys, batch, None)
     )
     course = gradients.Course(gradients.Cut(pieces), jnp.int32(pieces or 1), clock)
-    ours, _ = jax.jit(lambda params: gradients.gradient_of(trainer._recipe, params, None, key, batch, None, course))(params)
+    ours, _ = jax.jit(lambda params: gradients.gradient_of(trainer._recipe, params, None, key, Batch(batch), course))(params)
     for leaf, plain in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(np.asarray(leaf), np.asarray(plain), rtol=0, atol=1e-5 * np.abs(plain).max() + 1e-8)
 
@@ -270,7 +275,7 @@ def test_gradients_of_images_are_in_no_loop():
         params = jax.eval_shape(recipe.model.init, jax.random.key(0), batch.image[:1])
         state = jax.eval_shape(functools.partial(training.fresh_state, config), params)
         step = training.compiled_step(recipe, training.make_mesh(recipe, jax.devices()))
-        program = str(jax.make_jaxpr(step)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2), None))
+        program = str(jax.make_jaxpr(step)(state, jax.random.key(1), Batch(batch), np.int32(10), np.float32(1e-2)))
         assert ("while[" in program) == (kind is SEGMENTATION)
 
 

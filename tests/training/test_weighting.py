@@ -19,7 +19,7 @@ from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training import gradient as gradients
 from jaxal.training import step as training
 from jaxal.training.config import TrainingConfig
-from jaxal.training.trainer import Interrupted, Trainer, whole
+from jaxal.training.trainer import Interrupted, Saving, Trainer, whole
 from jaxal.training.weighting import (
     Cohort,
     GroupDRO,
@@ -182,12 +182,12 @@ def plain_step_gradient(recipe, params, key, batch, cohort, shares):
     """The gradient of Σ q_g l_g with q from the same batch's losses, all examples at once."""
     keys = [jax.random.split(jax.random.fold_in(key, purpose), len(batch.image)) for purpose in (0, 1)]
     inputs = gradients.Inputs(*keys, batch, None)
-    clock = jnp.int32(0), jnp.int32(9)
-    losses = np.asarray(jax.jit(lambda params: gradients._losses(recipe, params, clock, inputs)[0])(params))
+    course = gradients.Course(gradients.WHOLE, jnp.int32(1), (jnp.int32(0), jnp.int32(9)))
+    losses = np.asarray(jax.jit(lambda params: gradients._losses(recipe, params, course, inputs)[0])(params))
     share = transcribed(recipe.dro, [(losses, np.asarray(cohort.group))], np.asarray(cohort.sizes))
 
     def total(params):
-        losses, _ = gradients._losses(recipe, params, clock, inputs)
+        losses, _ = gradients._losses(recipe, params, course, inputs)
         return sum(share[g] * losses[np.flatnonzero(cohort.group == g)].mean() for g in np.unique(cohort.group))
 
     return jax.jit(jax.grad(total))(params), share
@@ -202,9 +202,9 @@ def test_a_robust_step_has_the_gradient_of_the_groups_shares(volumes, of, pieces
     params, key = jax.jit(model.init)(jax.random.key(0), batch.image[:1]), jax.random.key(1)
     cohort = Cohort(np.array([0, 0, 1, 0], np.int32), np.ones(4, np.float32), SIZES)
     course = gradients.Course(gradients.Cut(pieces), jnp.int32(pieces or 1), (jnp.int32(0), jnp.int32(9)))
-    ours, shares = jax.jit(lambda params: gradients.gradient_of(recipe, params, first_shares(4), key, batch, cohort, course))(
-        params
-    )
+    ours, shares = jax.jit(
+        lambda params: gradients.gradient_of(recipe, params, first_shares(4), key, gradients.Batch(batch, cohort), course)
+    )(params)
     expected, share = plain_step_gradient(recipe, params, key, batch, cohort, first_shares(4))
     np.testing.assert_allclose(shares.share, share, rtol=1e-5)
     for leaf, plain in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
@@ -223,7 +223,9 @@ def test_the_number_of_devices_changes_no_bit_of_a_weighted_step(volumes, method
         start = training.fresh_state(config, params, 4 if recipe.dro else None)
         state = jax.device_put(start, training.everywhere(mesh))
         for _ in range(2):
-            state = training.compiled_step(recipe, mesh)(state, jax.random.key(1), batch, np.int32(10), np.float32(1e-2), cohort)
+            state = training.compiled_step(recipe, mesh)(
+                state, jax.random.key(1), gradients.Batch(batch, cohort), np.int32(10), np.float32(1e-2)
+            )
         states.append(jax.tree.map(np.asarray, state))
     for alone, shared in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(shared, alone, rtol=0, atol=1e-3 * np.abs(alone).max() if in_a_hurry else 0)
@@ -243,7 +245,7 @@ def test_a_robust_training_resumes_to_the_last_bit_and_its_shares_are_learnt(vol
             whole(volumes),
             trainer.start(key, volumes[0]),
             should_stop=lambda: next(calls) == 5,
-            save=lambda state: saved.append(jax.tree.map(np.asarray, state)),
+            saving=Saving(lambda state: saved.append(jax.tree.map(np.asarray, state))),
         )
     again = trainer.fit(key, members, whole(volumes), saved[-1])
     for leaf, other in zip(jax.tree.leaves(again), jax.tree.leaves(expected), strict=True):

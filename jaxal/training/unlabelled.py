@@ -1,0 +1,159 @@
+"""Learning from cases that nobody labelled: the network is to say of a strongly varied image what it, or its average, says of the image itself.
+
+One term of the loss serves all methods. They differ in who is the teacher and in how far the network must agree with it. Its weight rises during most of a training:
+on simulated images with six labels FixMatch at full weight from the first step on agreed with itself on two of three classes, in all of four draws.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from jaxal.arrays import by_class, count, flat, logits_of
+from jaxal.errors import UserError
+from jaxal.named_options import given_options, keywords_of
+from jaxal.training.augment import augment
+from jaxal.training.config import TrainingConfig, Unlabelled
+from jaxal.training.losses import cross_entropy
+from jaxal.types import Example, Model, Params
+
+Array = jax.Array
+
+_STRONGER = {"contrast": 0.4, "brightness": 0.4, "noise": 0.3, "flips": (), "rotation_degrees": 0.0, "scaling": 0.0}
+
+
+def none() -> Unlabelled:
+    """Only labelled cases are trained on."""
+    return Unlabelled()
+
+
+def consistency(*, weight: float = 1.0, ratio: int = 1, ramp: float = 0.8) -> Unlabelled:
+    """Predictions of two variants of an image are drawn together (Gao et al. 2020, arXiv 1910.07153): their squared distance, mean over the image.
+
+    Args:
+      weight: of it, beside the loss of labelled cases.
+      ratio: cases without a label for each labelled one of a step.
+      ramp: share of the steps in which the weight rises to its full size.
+    """
+    return _checked(Unlabelled("consistency", weight, ratio, ramp))
+
+
+def mean_teacher(*, weight: float = 1.0, ratio: int = 1, ramp: float = 0.8, decay: float = 0.999) -> Unlabelled:
+    """Predictions are drawn to those of the weights' moving average, which then scores and is measured (Tarvainen & Valpola 2017, arXiv 1703.01780).
+
+    Args:
+      weight: of the squared distance, mean over the image, beside the loss of labelled cases.
+      ratio: cases without a label for each labelled one of a step.
+      ramp: share of the steps in which the weight rises to its full size.
+      decay: of the average.
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay is {decay:g}; it must be at least 0 and below 1.")
+    return _checked(Unlabelled("mean_teacher", weight, ratio, ramp, decay=decay))
+
+
+def fixmatch(*, weight: float = 1.0, ratio: int = 1, confidence: float = 0.95, ramp: float = 0.8) -> Unlabelled:
+    """What the network is sure of is its label for a strongly varied image (Sohn et al. 2020, arXiv 2001.07685).
+
+    Args:
+      weight: of the cross-entropy, beside the loss of labelled cases.
+      ratio: cases without a label for each labelled one of a step; the paper has 7.
+      confidence: probability that a class must have to count.
+      ramp: share of the steps in which the weight rises to its full size; the paper's trainings of a million steps have none.
+    """
+    if not 0 <= confidence < 1:
+        raise ValueError(f"confidence is {confidence:g}; it must be at least 0 and below 1.")
+    return _checked(Unlabelled("fixmatch", weight, ratio, ramp, confidence))
+
+
+METHODS: Mapping[str, Callable[..., Unlabelled]] = {make.__name__: make for make in (none, consistency, mean_teacher, fixmatch)}
+
+
+def named_unlabelled(text: str) -> Unlabelled:
+    """The method of a name, perhaps with options behind it: `fixmatch,ratio=7`.
+
+    Raises:
+      UserError: there is no such method or option, or the option takes no such value.
+    """
+    name, *given = text.split(",")
+    if name not in METHODS:
+        raise UserError(f"There is no way {name!r} to learn from unlabelled cases. There are {', '.join(METHODS)}.")
+    values = given_options(f"--unlabelled {text!r}", keywords_of(name, METHODS[name]), given)
+    try:
+        return METHODS[name](**values)
+    except ValueError as error:
+        raise UserError(f"--unlabelled {text!r}: {error}") from error
+
+
+def _checked(method: Unlabelled) -> Unlabelled:
+    """The method as it is.
+
+    Raises:
+      ValueError: a number is out of range.
+    """
+    if method.weight < 0:
+        raise ValueError(f"weight is {method.weight:g}; it must not be negative.")
+    if method.ratio < 1:
+        raise ValueError(f"ratio is {method.ratio}; it must be at least 1.")
+    if not 0 <= method.ramp <= 1:
+        raise ValueError(f"ramp is {method.ramp:g}; it is a share from 0 to 1.")
+    return method
+
+
+def weight_at(method: Unlabelled, step: Array, steps: Array) -> Array:
+    """The weight of the term, which rises as exp(-5 (1 - t)²) does while predictions mean little yet.
+
+    Args:
+      method: with its full size.
+      step, steps: done, and in all; integers.
+    """
+    step, steps = step.astype(jnp.float32), steps.astype(jnp.float32)
+    share = jnp.clip(step / jnp.maximum(method.ramp * steps, 1.0), 0.0, 1.0)
+    return method.weight * jnp.exp(-5.0 * jnp.square(1.0 - share))
+
+
+def term(
+    config: TrainingConfig, model: Model, dense: bool, params: Params, teacher: Params, keys: tuple[Array, Array], batch: Example
+) -> Array:
+    """What each unlabelled example adds to the loss, before its weight, `[examples]`.
+
+    Args:
+      config: of the training, with the method.
+      model: the network.
+      dense: whether elements have predictions of their own.
+      params, teacher: weights that learn, and those that say what is to be learned; the teacher has no dropout and is not changed.
+      keys: of the variation and of the dropout of each example, `[examples]` each.
+      batch: the examples; their labels are not read.
+    """
+    varied = jax.vmap(functools.partial(augment, config, dense))(keys[0], batch)
+    stronger = dataclasses.replace(config, **_STRONGER)  # type: ignore[arg-type]
+    again = jax.vmap(lambda key, one: augment(stronger, dense, jax.random.fold_in(key, 1), one))(keys[0], varied)
+    inside = varied.inside if dense else None
+    said = _logits(model, teacher, varied.image, inside, None)
+    own = _logits(model, params, again.image, inside, jax.vmap(model.draw_masks)(keys[1]))
+    there = varied.inside.reshape(len(own), -1)
+    return disagreement(config.unlabelled, own, jax.lax.stop_gradient(said), there)
+
+
+def disagreement(method: Unlabelled, own: Array, said: Array, inside: Array) -> Array:
+    """How far predictions are from the teacher's, mean over the elements inside, `[examples]`.
+
+    Args:
+      method: `fixmatch` counts the cross-entropy with the teacher's class where it is sure enough, the others the squared distance of probabilities.
+      own, said: logits, `[examples, classes, elements]`.
+      inside: `[examples, elements]`, boolean.
+    """
+    taught = jax.nn.softmax(said, axis=-2)
+    if method.method == "fixmatch":
+        sure = taught.max(-2) >= method.confidence
+        # Of all elements and not of the sure ones alone, so that few sure ones weigh little.
+        return cross_entropy(own, taught.argmax(-2), inside & sure) * count(inside & sure) / count(inside)
+    distance = sum((jnp.square(part) for part in by_class(jax.nn.softmax(own, axis=-2) - taught)), jnp.zeros(()))
+    return jnp.where(inside, distance, 0.0).sum(-1) / count(inside)
+
+
+def _logits(model: Model, params: Params, images: Array, inside: Array | None, masks: Mapping[str, Array] | None) -> Array:
+    output = model.tail(params, model.stem(params, images, inside), masks)
+    return logits_of(flat(output), *model.head(params, masks))
