@@ -18,6 +18,7 @@ class Statistic(NamedTuple):
     Attributes:
       needs_members, needs_each_member: whether it reads the members' moments, or the members one by one.
       needs_features: whether it reads the head's input or the embedding.
+      of_inputs: which of `scoring.sensitivity.MEASURES` it reads, by gradients with respect to images; none if empty.
       needs_logits: whether a constant added to all logits changes it, so that probabilities are not enough.
       given: what it reads from the view besides, where the strategy gives nothing else; `...` where a strategy must give it, None if it
         reads nothing.
@@ -29,6 +30,7 @@ class Statistic(NamedTuple):
     needs_features: bool = False
     needs_logits: bool = False
     given: Any = None
+    of_inputs: str = ""
 
 
 class Moments(NamedTuple):

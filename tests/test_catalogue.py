@@ -19,6 +19,7 @@ def test_what_the_catalogue_names_is_there():
             assert name.removeprefix("--") in options, name
         else:
             strategy, *rules = re.split(r"\+", name.split(":")[0] if name.startswith("+") else name)
+            strategy = strategy.split(",")[0]
             assert not strategy or strategy in NAMES, name
             assert {rule.split(":")[0] for rule in rules} <= RULES.keys(), name
 

@@ -21,6 +21,7 @@ from jaxal.acquisition import (
     appearance,
     clusters,
     coverage,
+    discriminator,
     first_sets,
     information,
     mutual_information,
@@ -259,6 +260,7 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "acquisition/coverage.py uncovered_by": lambda: iter(
         [of(coverage.uncovered_by, POINTS, reals(4, 6), kernel="gaussian", width=reals())]
     ),
+    "acquisition/discriminator.py _trained": lambda: iter([of(discriminator._trained, KEY, POINTS, reals(30), reals(30))]),
     "acquisition/first_sets.py _descended": lambda: iter([of(first_sets._descended, POINTS, reals(4, 6), steps=3)]),
     "rounds/first_set.py _appearances": appearances,
     "rounds/first_set.py _computed": drawn_weights,

@@ -146,6 +146,26 @@ def typicality(points: np.ndarray, neighbours: int = 20) -> np.ndarray:
     return 1.0 / (np.concatenate(means) + 1e-5)
 
 
+def reachability(points: np.ndarray, neighbours: int = 10) -> np.ndarray:
+    """Mean distance at which a point reaches its nearest neighbours, none of which is nearer than its own neighbours are (Breunig et al. 2000, SIGMOD).
+
+    Args:
+      points: `[points, dimensions]`; memory grows with the square of their number.
+      neighbours: at most all others; the distance to the last of them is a point's own reach.
+
+    Returns:
+      `[points]`; small where it is dense, zero for a point alone.
+    """
+    neighbours = min(neighbours, len(points) - 1)
+    if neighbours < 1:
+        return np.zeros(len(points))
+    distances = np.concatenate([np.sqrt(squares) for _, squares in _squares_in_blocks(points)])
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argpartition(distances, neighbours - 1, axis=1)[:, :neighbours]
+    own = np.take_along_axis(distances, nearest, 1)
+    return np.maximum(own, own.max(1)[nearest]).mean(1)
+
+
 def information_density(points: np.ndarray) -> np.ndarray:
     """How close all points are to each, mean of 1 / (1 + distance), `[points]` (Settles & Craven 2008, EMNLP).
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
-Kernel = Literal["gaussian", "ball", "cosine"]
+Kernel = Literal["gaussian", "ball", "cosine", "opposite"]
 
 _NUMBERS_HELD = 2**28  # what all pairs are like is kept if they are no more than these, one GiB
 _NUMBERS_AT_ONCE = 2**24  # pairs that are looked at at once
@@ -36,14 +36,15 @@ def dissimilarity(square: Array, kernel: Kernel, width: Array | float) -> Array:
     Args:
       square: not negative.
       kernel: `gaussian`, 1 - exp(-d² / width²); `ball`, 0 where the distance is below the width and else 1; `cosine`, (1 - cosine) / 2 of unit vectors, which has
-        no width.
+        no width; `opposite`, one minus that, so that points stand for what is unlike them.
       width: above zero.
     """
     if kernel == "gaussian":
         return -jnp.expm1(-square / jnp.square(width))
     if kernel == "ball":
         return (square >= jnp.square(width)).astype(square.dtype)
-    return jnp.minimum(square / 4, 1.0)
+    unlike = jnp.minimum(square / 4, 1.0)
+    return unlike if kernel == "cosine" else 1.0 - unlike
 
 
 class Cover(NamedTuple):

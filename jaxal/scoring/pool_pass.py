@@ -20,6 +20,7 @@ from jaxal.errors import within_memory
 from jaxal.numbers import NUMBERS
 from jaxal.scoring.journal import Journal, Keeping
 from jaxal.scoring.members import MembersConfig, Stream, first_network, member_moments, member_probabilities
+from jaxal.scoring.sensitivity import MEASURES, logits_of_images
 from jaxal.scoring.statistics import View
 from jaxal.task_kind import Statistic, TaskKind
 from jaxal.types import Case, Collected, Example, Model, Params
@@ -317,7 +318,11 @@ def _evaluate(program: _Program, given: Given, key: Array, examples: Example, nu
     label = examples.label.reshape(len(examples.label), -1).astype(program.label_type)
     image = examples.image.reshape(len(examples.image), -1, examples.image.shape[-1])
     parts = (features, certain.embedding, certain.auxiliary, logits, single, members, each, inside, labelled, label, case_keys)
-    views = View(*parts, (), None, image, kernel)
+    whole = logits_of_images(model, first, within)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(case_keys, 1)
+    read = sorted({statistic.of_inputs for _, statistic in names if statistic.of_inputs})
+    sensitivity = {name: MEASURES[name](whole, examples.image, inside, keys) for name in read}
+    views = View(*parts, (), None, image, kernel, sensitivity)
     by_item = moments.item_axes
     of_members = None if members is None else by_item, None if each is None else 1
-    return jax.vmap(of_case, (View._make((0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None, None, 0, None)),))(views)
+    return jax.vmap(of_case, (View._make((0, 0, 0, 0, by_item, *of_members, 0, 0, 0, 0, None, None, 0, None, 0)),))(views)

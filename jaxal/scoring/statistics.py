@@ -66,6 +66,8 @@ class View(NamedTuple):
       given: what the strategy gives this statistic in a round, such as the power of a noise; None for one that takes nothing.
       image: `[elements, channels]` of the image, as the network sees it.
       kernel: of the last layer, `[features, classes]`.
+      sensitivity: how little the image must change for its prediction to change, by name, a number each (`scoring.sensitivity.MEASURES`); those that a
+        statistic asked for.
     """
 
     features: Features
@@ -83,6 +85,7 @@ class View(NamedTuple):
     given: Any
     image: Array
     kernel: Array
+    sensitivity: Mapping[str, Array] = {}
 
 
 class Regions(NamedTuple):
@@ -206,6 +209,15 @@ def nearness_to_boundary(interest: Interest) -> Statistic:
     return Statistic(evaluate, needs_features=True)
 
 
+def _of_inputs(name: str) -> Statistic:
+    """A measure of `scoring.sensitivity` as it stands."""
+    return Statistic(lambda view, config: view.sensitivity[name], needs_features=True, of_inputs=name)
+
+
+OF_INPUTS: Mapping[str, Statistic] = {name: _of_inputs(name) for name in ("steps_to_another_class", "divergence_nearby")}
+OF_INPUTS_OF_IMAGES: Mapping[str, Statistic] = {"distance_to_another_class": _of_inputs("distance_to_another_class")}
+
+
 def of_classes(interest: Interest) -> dict[str, Statistic]:
     """The statistics of every kind of task that predicts classes.
 
@@ -236,6 +248,7 @@ def of_classes(interest: Interest) -> dict[str, Statistic]:
         "class_counts": Statistic(class_counts),
         "contextual_mixtures": Statistic(contextual_mixtures),
         "nearness_to_boundary": nearness_to_boundary(interest),
+        **OF_INPUTS,
         "egl": mean_over(interest, gradients.expected_gradient_length),
         "gradient_norm": mean_over(interest, gradients.entropy_gradient_norm),
         "head_gradient": head_gradient(interest),

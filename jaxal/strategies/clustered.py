@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxal.acquisition.clusters import agglomerated, k_means, most_typical, nearest_to_centres, round_robin
+from jaxal.acquisition.clusters import agglomerated, k_means, most_typical, nearest_to_centres, reachability, round_robin
 from jaxal.acquisition.coverage import unit_rows
 from jaxal.acquisition.information import Items
 from jaxal.acquisition.mixing import share_that_flips
@@ -70,6 +70,29 @@ def typiclust(*, neighbours: int = 20) -> Strategy:
         return chosen(context, order, places - len(known), values)
 
     return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), _of_sets, prepare, select)
+
+
+def reachable_density(*, neighbours: int = 10) -> Strategy:
+    """The case of each k-means cluster that reaches its neighbours soonest (Jin et al. 2023, Engineering Applications of Artificial Intelligence 119).
+
+    Args:
+      neighbours: over which the mean is taken, at most; of more than 5000 cases so many are drawn.
+    """
+    if neighbours < 1:
+        raise ValueError(f"neighbours is {neighbours}; it must be at least 1.")
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        if len(order) > _AGGLOMERATED_AT_MOST:
+            drawn = np.asarray(jax.random.permutation(jax.random.fold_in(key, 1), len(order)))[:_AGGLOMERATED_AT_MOST]
+            order = order[np.sort(drawn)]
+        points, budget = np.asarray(unit_rows(statistics["embedding"][order])), min(budget, len(order))
+        of = k_means(key, points, np.ones(len(order)), budget).of
+        density = -reachability(points, neighbours)
+        places = round_robin(of, density, budget)
+        return chosen(context, order, places, density[places])
+
+    return Strategy(Needs(pool=("embedding",)), _of_sets, select=select)
 
 
 def dropquery(*, candidates: float = 25.0) -> Strategy:

@@ -82,11 +82,12 @@ def facility_location() -> Strategy:
     return _covering("cosine", _fixed("width", 1.0))
 
 
-def suggestive_annotation(*, candidates: float = 2.0) -> Strategy:
+def suggestive_annotation(*, candidates: float = 2.0, unlike: bool = False) -> Strategy:
     """Of the cases on which members differ most, those that together are like the whole pool (Yang et al. 2017, arXiv 1706.04737).
 
     Args:
       candidates: how many are looked at, times the size of the query; the paper takes 16 for 8.
+      unlike: whether cases stand for what is unlike them instead (Shen et al. 2020, MICCAI), which spreads them out.
     """
     if candidates < 1:
         raise ValueError(f"candidates is {candidates:g}; of fewer than the query none can be left out.")
@@ -96,7 +97,7 @@ def suggestive_annotation(*, candidates: float = 2.0) -> Strategy:
         unsure = np.argsort(-scores[order], kind="stable")[: round(candidates * min(budget, len(order)))]
         available = np.isin(np.arange(len(order)), unsure)
         points = unit_rows(statistics["embedding"][order])
-        cover = Cover(points, np.ones(len(order)), np.ones(len(order)), "cosine")
+        cover = Cover(points, np.ones(len(order)), np.ones(len(order)), "opposite" if unlike else "cosine")
         return chosen(context, order, *greedy_coverage(cover, available, min(budget, len(order))))
 
     return Strategy(Needs(pool=("variance", "embedding")), lambda statistics, context: statistics["variance"], select=select)

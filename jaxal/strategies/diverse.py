@@ -7,7 +7,9 @@ import numpy as np
 from jaxal.acquisition import clusters, gradients, information, sequential
 from jaxal.acquisition.coverage import dissimilarity, unit_rows
 from jaxal.acquisition.determinants import greedy_determinant
+from jaxal.acquisition.discriminator import most_unlike_labelled
 from jaxal.acquisition.first_sets import medoid
+from jaxal.acquisition.herding import least_discrepancy
 from jaxal.acquisition.selection import (
     Query,
     k_center,
@@ -48,6 +50,62 @@ def coreset() -> Strategy:
         return chosen(context, order, np.append(middle, places), np.append(distances[:1].sum(), distances))
 
     return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), score, prepare, select)
+
+
+def herding(*, width: float = 1.0) -> Strategy:
+    """Cases with which the labelled ones are distributed most like all, by maximum mean discrepancy (as Hwang et al. 2022, arXiv 2208.06604, choose candidates).
+
+    Args:
+      width: of the Gaussian kernel; features are divided by their lengths, so distances are at most 2.
+    """
+    if width <= 0:
+        raise ValueError(f"width is {width:g}; it must be above zero.")
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
+        return np.asarray(unit_rows(labelled.statistics["embedding"]), np.float64)
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
+        return chosen(context, order, *least_discrepancy(points, context.value, min(budget, len(order)), width))
+
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), _no_score, prepare, select)
+
+
+def discriminative() -> Strategy:
+    """Cases that a small network is surest of to have no label, in ten parts, each counting as labelled for the next (Gissin & Shalev-Shwartz 2019, arXiv 1907.06347)."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
+        return np.asarray(unit_rows(labelled.statistics["embedding"]))
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        points = np.asarray(unit_rows(statistics["embedding"][order]))
+        return chosen(context, order, *most_unlike_labelled(key, points, context.value, min(budget, len(order))))
+
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), _no_score, prepare, select)
+
+
+def prototypes() -> Strategy:
+    """Images farthest in angle from each class's mean of labelled features, which weigh by their entropy (Wu et al. 2022, arXiv 2204.07965)."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
+        features = np.asarray(unit_rows(labelled.statistics["embedding"]), np.float64)
+        # Where nothing is unsure, all count alike.
+        entropy = np.asarray(labelled.statistics["entropy"], np.float64) + 1e-6
+        of_class = np.asarray(labelled.statistics["class_counts"], np.float64) * entropy[:, None]
+        seen = of_class.sum(0) > 0
+        return np.asarray(unit_rows(np.matmul(of_class.T[seen], features)), np.float64)
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        return 1.0 - np.matmul(np.asarray(unit_rows(statistics["embedding"]), np.float64), context.value.T).max(1)
+
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding", "entropy", "class_counts")), score, prepare)
+
+
+def _no_score(statistics: Collected, context: Context) -> np.ndarray:
+    """Zeros: sets are chosen, and a case by itself has no score."""
+    return np.zeros(len(context.pool))
 
 
 def badge() -> Strategy:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from jaxal.strategies import (
+    adversarial,
     at_random,
     clustered,
     covering,
@@ -38,7 +39,8 @@ _OF_BOTH = _named(
     *(diverse.coreset, covering.maxherding, covering.uherding, covering.probcover, covering.facility_location),
     *(covering.suggestive_annotation, clustered.kmeans, clustered.clue, clustered.typiclust, clustered.dropquery),
     *(clustered.cluster_margin, diverse.dpp, diverse.ranked_batch, diverse.falcun, diverse.cdal),
-    *(diverse.similarity_discrepancy, diverse.information_density),
+    *(diverse.similarity_discrepancy, diverse.information_density, diverse.herding, diverse.discriminative),
+    *(clustered.reachable_density, adversarial.bim, adversarial.vat),
     *(first.activeft, first.usl, first.optimal_transport, first.representative_annotation),
     *(evidential.distribution_uncertainty, evidential.duc, predicted.learning_loss),
     *(targeted.flqmi, targeted.flvmi, targeted.gcmi, targeted.logdetmi, at_random.power_entropy, at_random.power_bald),
@@ -58,7 +60,7 @@ CLASSIFICATION_STRATEGIES: Table = {
     **_OF_BOTH,
     "badge": diverse.badge_of_images,
     "batchbald": joint.batchbald,
-    **_named(clustered.alfa_mix, fisher.bait, fisher.isal, informative.epig),
+    **_named(clustered.alfa_mix, diverse.prototypes, adversarial.deepfool, fisher.bait, fisher.isal, informative.epig),
 }
 
 REGRESSION_STRATEGIES: Table = _named(

@@ -19,7 +19,7 @@ from jaxal.assessment import calibration, fairness, filtering, metrics
 from jaxal.assessment.learning_curves import area_under
 from jaxal.cells import Cells
 from jaxal.files import write_text
-from jaxal.scoring.statistics import EvaluationSample, Regions, View, of_classes
+from jaxal.scoring.statistics import OF_INPUTS_OF_IMAGES, EvaluationSample, Regions, View, of_classes
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
 from jaxal.task_kind import Assessment, Budget, Column, Curves, Measure, Predicting, Sight, Statistic, TaskKind
 from jaxal.tasks.curves import of_dropped_cases
@@ -112,6 +112,7 @@ def error(view: View, config: Any) -> Array:
 
 STATISTICS: Mapping[str, Statistic] = {
     **of_classes(whole_image),
+    **OF_INPUTS_OF_IMAGES,
     "error": Statistic(error),
     "regions": Statistic(regions, needs_features=True),
     "evaluation_sample": Statistic(evaluation_sample, needs_features=True),

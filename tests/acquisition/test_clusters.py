@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
+from sklearn.neighbors import LocalOutlierFactor
 
 from jaxal.acquisition import clusters
 from jaxal.acquisition.clusters import (
@@ -151,3 +152,11 @@ def test_agglomerated_clusters_are_the_blobs(rng):
     of = agglomerated(points, 2)
     assert len(set(of[:5])) == len(set(of[5:])) == 1 and of[0] != of[7]
     assert agglomerated(points[:1], 1).tolist() == [0]
+
+
+@pytest.mark.parametrize("neighbours", [1, 5, 100])
+def test_reachability_is_that_of_scikit_learns_outlier_factor(rng, neighbours):
+    points = rng.normal(size=(40, 3))
+    theirs = LocalOutlierFactor(min(neighbours, 39)).fit(points)
+    np.testing.assert_allclose(clusters.reachability(points, neighbours), 1.0 / theirs._lrd, rtol=1e-6)
+    assert clusters.reachability(points[:1]).tolist() == [0.0]

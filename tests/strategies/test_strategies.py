@@ -30,7 +30,7 @@ from jaxal.types import Seen, Unit
 KEY = jax.random.key(3)
 BUDGET = 3
 CLUSTERED = ("kmeans", "clue", "typiclust", "dropquery", "cluster_margin", "alfa_mix", "predicted_dice", "activeft", "usl")
-CLUSTERED = (*CLUSTERED, "optimal_transport", "representative_annotation")
+CLUSTERED = (*CLUSTERED, "optimal_transport", "representative_annotation", "reachable_density", "discriminative")
 NO_RANKING = (
     "badge",
     "stratified_random",
@@ -58,7 +58,7 @@ SEES_FEATURES = (
         "isal",
         "epig",
     ),
-    *("falcun", "cdal", "learning_loss"),
+    *("falcun", "cdal", "learning_loss", "herding", "prototypes"),
     *CLUSTERED,
 )
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
@@ -161,13 +161,23 @@ def test_the_names_are_the_fields():
     )
     both += " dpp ranked_batch falcun cdal similarity_discrepancy information_density flqmi flvmi gcmi logdetmi"
     both += " distribution_uncertainty duc learning_loss activeft usl optimal_transport representative_annotation"
+    both += " herding discriminative reachable_density bim vat"
     both += " kmeans clue typiclust dropquery cluster_margin power_entropy power_bald badge random"
     scans = (
         "stratified_random foreground_random masked_entropy scaled_entropy mc_iou pairwise_dice expected_dice neighbourhood ripu"
     )
     scans += " predicted_dice weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group"
     assert set(STRATEGIES) == {*both.split(), *scans.split()}
-    assert set(CLASSIFICATION_STRATEGIES) == {*both.split(), "batchbald", "alfa_mix", "bait", "isal", "epig"}
+    assert set(CLASSIFICATION_STRATEGIES) == {
+        *both.split(),
+        "batchbald",
+        "alfa_mix",
+        "prototypes",
+        "deepfool",
+        "bait",
+        "isal",
+        "epig",
+    }
 
 
 @pytest.mark.parametrize(("task", "name"), OF_BOTH_TASKS)
