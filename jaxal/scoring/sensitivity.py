@@ -55,7 +55,7 @@ def steps_to_another_class(logits: Logits, images: Array, inside: Array, keys: A
         towards = jnp.sign(jax.grad(lost)(moved))
         here = done.reshape(-1, *[1] * (moved.ndim - 1))
         moved = jnp.where(here, moved, moved + STEP * towards)
-        return moved, count + ~done, done | (kept(logits(moved)) < 0.5), turn + 1
+        return moved, count + (~done).astype(jnp.int32), done | (kept(logits(moved)) < 0.5), turn + 1
 
     start = images, jnp.zeros(len(images), jnp.int32), jnp.zeros(len(images), bool), jnp.int32(0)
     *_, count, _, _ = jax.lax.while_loop(lambda state: (~state[2]).any() & (state[3] < STEPS), step, start)

@@ -72,7 +72,7 @@ def test_divergence_of_a_linear_network_is_along_the_slope(linear):
     np.testing.assert_allclose(ours, expected, rtol=2e-2)
     for seed in range(5):  # no direction at random moves it as far
         away = np.asarray(jax.random.normal(jax.random.key(seed), images.shape)).reshape(COUNT, -1)
-        away *= sensitivity.STEP / np.sqrt(np.square(away).mean(1, keepdims=True))
+        away = away * sensitivity.STEP / np.sqrt(np.square(away).mean(1, keepdims=True))
         for row, move, value in zip(found, away, ours, strict=True):
             p, q = softmax(row), softmax(row + move @ weights.T)
             assert (p * np.log(p / q)).sum() < value
