@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 from jaxal.strategies.composed import RULES
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES_OF_MASKS, STRATEGIES_OF_PARTS
 
 TEXT = (Path(__file__).parents[1] / "docs" / "catalogue.md").read_text(encoding="utf-8")
 ROWS = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in TEXT.splitlines() if re.match(r"\| \d", line)]
-NAMES = {*STRATEGIES, *CLASSIFICATION_STRATEGIES, *REGRESSION_STRATEGIES, *STRATEGIES_OF_PARTS}
+NAMES = {*STRATEGIES_OF_MASKS, *CLASSIFICATION_STRATEGIES, *REGRESSION_STRATEGIES, *STRATEGIES_OF_PARTS}
 
 
 def test_what_the_catalogue_names_is_there():

@@ -49,6 +49,30 @@ def disagreement_of_pairs(votes: Array, members: Array, inside: Array) -> Array:
     return masked_mean(1.0 - both / jnp.maximum((members - 1.0) * either, 1.0), either > 0)
 
 
+def disagreement_with_sides(sides: Array, last: Array, inside: Array) -> Array:
+    """One minus the Dice of each side output with the last one, mean over sides and structures (DSAL, Zhao et al. 2021, arXiv 2101.09057).
+
+    Args:
+      sides: logits of the outputs at several depths, `[sides, classes, elements]`.
+      last: of the network, `[classes, elements]`.
+      inside: `[elements]`, boolean.
+
+    Returns:
+      In [0, 1]; a structure that neither sees counts as agreed on.
+    """
+    classes = jnp.arange(1, len(last))[:, None]
+
+    def structures(logits: Array) -> Array:
+        best = logits.argmax(-2)[..., None, :]
+        return (best == classes.reshape((1,) * (best.ndim - 2) + classes.shape)) & inside.reshape((1,) * (best.ndim - 1) + (-1,))
+
+    own, others = structures(last), structures(sides)
+    both = (others & own[None]).sum(-1)
+    sizes = others.sum(-1) + own.sum(-1)[None]
+    overlap = 2.0 * both.astype(jnp.float32) / jnp.maximum(sizes, 1).astype(jnp.float32)
+    return jnp.where(sizes > 0, 1.0 - overlap, 0.0).mean()
+
+
 def expected_error_of_dice(probability: Array, inside: Array) -> Array:
     """One minus the Dice to expect, Σ p² / Σ p, mean over the structures: the ratio of what draws from the prediction have in common and of their sizes.
 

@@ -14,7 +14,13 @@ from jaxal.strategies.composed import OF_TWO, RULES
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.first import OF_FIRST_SETS
 from jaxal.strategies.named import named_strategy, options_of, summary_of
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
+from jaxal.strategies.table import (
+    CLASSIFICATION_STRATEGIES,
+    REGRESSION_STRATEGIES,
+    STRATEGIES,
+    STRATEGIES_OF_MASKS,
+    STRATEGIES_OF_PARTS,
+)
 from jaxal.task_kind import Statistic
 
 TABLES = {
@@ -22,8 +28,9 @@ TABLES = {
     "classification": CLASSIFICATION_STRATEGIES,
     "parts of cases": STRATEGIES_OF_PARTS,
     "regression": REGRESSION_STRATEGIES,
+    "images with masks": STRATEGIES_OF_MASKS,
 }
-EVERY = {**REGRESSION_STRATEGIES, **STRATEGIES_OF_PARTS, **CLASSIFICATION_STRATEGIES, **STRATEGIES}
+EVERY = {**REGRESSION_STRATEGIES, **STRATEGIES_OF_PARTS, **CLASSIFICATION_STRATEGIES, **STRATEGIES_OF_MASKS}
 FAMILIES = {  # what a file of `jaxal/strategies/` holds
     "at_random": "At random",
     "uncertain": "What the network is unsure of",
@@ -92,6 +99,7 @@ STATISTICS = {
     "nearness_to_boundary": "how near the last layer's features are to another class",
     "error": "one minus Dice, or minus the probability of the class",
     "disagreement_on_intersection": "what all members have in common of a structure",
+    "disagreement_with_sides": "the Dice of side outputs with the last one",
     "disagreement_of_pairs": "the Dice of pairs of members",
     "expected_error_of_dice": "the Dice that the prediction expects of itself",
     "neighbourhood_disagreement": "how predictions differ from those next to them",
@@ -209,10 +217,16 @@ def _wrapped(line: str) -> str:
 def _statistics() -> dict[str, Statistic]:
     """Of all kinds of tasks."""
     from jaxal.tasks.classification import CLASSIFICATION
+    from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION
     from jaxal.tasks.regression import REGRESSION
     from jaxal.tasks.segmentation import SEGMENTATION_OF_PARTS
 
-    return {**REGRESSION.statistics, **SEGMENTATION_OF_PARTS.statistics, **CLASSIFICATION.statistics}
+    return {
+        **REGRESSION.statistics,
+        **SEGMENTATION_OF_PARTS.statistics,
+        **CLASSIFICATION.statistics,
+        **IMAGE_SEGMENTATION.statistics,
+    }
 
 
 def _cost(strategy: Strategy) -> str:

@@ -243,6 +243,13 @@ class Network:
             return hosts.share(self._stored(round_))
         return hosts.share(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self._like(round_).params))
 
+    def student(self, round_: int) -> Params:
+        """The weights of the last step of a finished round's training, which `restored` gives the average of; on every host."""
+        like = self._like(round_)
+        if hosts.is_leader():
+            return hosts.share(self._checkpoints.restore(round_, like).params)
+        return hosts.share(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params))
+
     def _stored(self, round_: int) -> Params:
         return trained_weights(self._checkpoints.restore(round_, self._like(round_)))
 

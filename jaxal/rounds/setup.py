@@ -191,6 +191,11 @@ def check_training(name: str, strategy: Strategy, training: TrainingConfig) -> N
         raise UserError(
             f"{name}: reads how much evidence networks have, and these are trained without a word of it. Add --evidence 1."
         )
+    averages = training.average_decay is not None or (training.unlabelled.learns and training.unlabelled.method == "mean_teacher")
+    if strategy.student and not averages:
+        raise UserError(
+            f"{name}: compares weights with their moving average, and these are not averaged. Add --unlabelled mean_teacher."
+        )
 
 
 def scoring_model(run: Run, model: Model | None = None) -> Model:

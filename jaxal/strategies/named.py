@@ -22,7 +22,13 @@ from jaxal.named_options import given_options, keywords_of
 from jaxal.strategies.composed import OF_TWO, RULES
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.first import OF_FIRST_SETS
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
+from jaxal.strategies.table import (
+    CLASSIFICATION_STRATEGIES,
+    REGRESSION_STRATEGIES,
+    STRATEGIES,
+    STRATEGIES_OF_MASKS,
+    STRATEGIES_OF_PARTS,
+)
 
 Make = Callable[..., Strategy]
 Table = Mapping[str, Make]
@@ -32,6 +38,7 @@ _ONLY_FOR = (
     (CLASSIFICATION_STRATEGIES, "that have one class each"),
     (STRATEGIES_OF_PARTS, "that are asked for in parts (--unit)"),
     (REGRESSION_STRATEGIES, "that have numbers as a whole"),
+    (STRATEGIES_OF_MASKS, "in the plane that have masks, by a network with side outputs"),
 )
 
 

@@ -34,6 +34,7 @@ _OF_BOTH = _named(
     *(uncertain.least_confidence, uncertain.margin, uncertain.entropy, uncertain.gini, uncertain.bvsb, uncertain.free_energy),
     *(uncertain.linear_deepfool, uncertain.minority, uncertain.mc_entropy, uncertain.variation_ratio, uncertain.vote_entropy),
     *(uncertain.mean_std, uncertain.variance, uncertain.pairwise_kl, uncertain.bald, uncertain.cod),
+    uncertain.student_teacher,
     *(informative.eig, informative.aeig, informative.uig, informative.cfig, informative.mass),
     *(informative.egl, informative.gradient_norm),
     *(diverse.coreset, covering.maxherding, covering.uherding, covering.probcover, covering.facility_location),
@@ -54,6 +55,11 @@ STRATEGIES: Table = {  # of segmentation
     **_OF_BOTH,
     "badge": diverse.badge,
 }
+
+STRATEGIES_OF_MASKS: Table = {
+    **STRATEGIES,
+    "deep_supervision": uncertain.deep_supervision,
+}  # of plane images, by networks with side outputs
 
 CLASSIFICATION_STRATEGIES: Table = {
     "random": at_random.random,

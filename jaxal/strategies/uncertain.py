@@ -139,6 +139,19 @@ def cod() -> Strategy:
     return Strategy(Needs(pool=("variance",)), score, last_network="alone")
 
 
+def student_teacher() -> Strategy:
+    """How far the prediction of a training's last step is from that of its weights' average, mean over the image (as Peng et al. 2021, MICCAI, compare student and teacher).
+
+    A fourth of the squared distance is the variance of the two times the number of classes, so cases rank the same.
+    """
+    return Strategy(Needs(pool=("variance",)), lambda statistics, context: statistics["variance"], student=True)
+
+
+def deep_supervision() -> Strategy:
+    """How far the network's side outputs are from its last one, by Dice; of images with masks (DSAL, Zhao et al. 2021, arXiv 2101.09057)."""
+    return by_statistic("disagreement_with_sides")
+
+
 def mc_iou() -> Strategy:
     """How little of a structure all members have in common (Shen et al. 2020, MICCAI); a structure that no member sees counts as agreed on."""
     return by_statistic("disagreement_on_intersection")

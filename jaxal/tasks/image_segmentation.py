@@ -7,14 +7,17 @@ import numpy as np
 from PIL import Image
 from scipy.special import expit
 
+from jaxal.acquisition import maps
 from jaxal.assessment import metrics
 from jaxal.assessment.objects import objects_of, separated
 from jaxal.files import write_whole
-from jaxal.strategies.table import STRATEGIES_OF_PARTS
-from jaxal.task_kind import Predicting, Prediction
+from jaxal.scoring.statistics import StatisticsConfig, View
+from jaxal.strategies.table import STRATEGIES_OF_MASKS, STRATEGIES_OF_PARTS
+from jaxal.task_kind import Predicting, Prediction, Statistic
 from jaxal.tasks.objects import CaseObjects, write_objects
 from jaxal.tasks.overlap import POOLED_F1
 from jaxal.tasks.segmentation import SEGMENTATION, SEGMENTATION_OF_PARTS, Predicted, in_short, write_table
+from jaxal.types import Array
 
 
 def predictions(asked: Predicting) -> list[str]:
@@ -71,8 +74,21 @@ def _write_image(path: Path, numbers: np.ndarray, size: tuple[int, int]) -> None
     write_whole(path, lambda file: enlarged.save(file, "PNG"))
 
 
+def disagreement_with_sides(view: View, config: StatisticsConfig) -> Array:
+    """How far the contour-aware network's side outputs are from its last one."""
+    sides = view.auxiliary["side_objects"]
+    return maps.disagreement_with_sides(sides.reshape(*sides.shape[:2], -1), view.logits, view.inside)
+
+
+OF_SIDES = {"disagreement_with_sides": Statistic(disagreement_with_sides, needs_features=True)}
 IMAGE_SEGMENTATION = SEGMENTATION._replace(
-    name="image segmentation", elements="pixels", plane=True, assessment=POOLED_F1, predictions=predictions
+    name="image segmentation",
+    elements="pixels",
+    plane=True,
+    assessment=POOLED_F1,
+    predictions=predictions,
+    statistics={**SEGMENTATION.statistics, **OF_SIDES},
+    strategies=STRATEGIES_OF_MASKS,
 )
 IMAGE_SEGMENTATION_OF_PARTS = IMAGE_SEGMENTATION._replace(
     statistics=SEGMENTATION_OF_PARTS.statistics, strategies=STRATEGIES_OF_PARTS, in_parts=True

@@ -147,3 +147,16 @@ def test_saturated_and_even_predictions_stay_finite(logits, inside, scale):
         maps.free_energy(jnp.asarray(scale * logits[0])),
     ]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(values))
+
+
+def test_disagreement_with_sides_is_dice_structure_by_structure(rng):
+    sides, last, inside = rng.normal(size=(2, 3, 30)), rng.normal(size=(3, 30)), rng.random(30) < 0.8
+    values = []
+    for side in sides:
+        for label in (1, 2):
+            one, other = ((part.argmax(0) == label) & inside for part in (side, last))
+            values.append(1 - 2 * (one & other).sum() / (one.sum() + other.sum()))
+    ours = maps.disagreement_with_sides(jnp.asarray(sides, jnp.float32), jnp.asarray(last, jnp.float32), jnp.asarray(inside))
+    assert float(ours) == pytest.approx(np.mean(values), rel=1e-5)
+    nothing = jnp.zeros((3, 30)).at[0].set(1.0)
+    assert float(maps.disagreement_with_sides(jnp.stack([nothing, nothing]), nothing, jnp.asarray(inside))) == 0.0

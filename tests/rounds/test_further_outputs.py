@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 from test_loop import run, task  # noqa: F401 (a fixture)
-from test_rounds import ONE, opened
+from test_rounds import ONE, opened, softmax_of
 
 from jaxal.errors import UserError
 from jaxal.networks.auxiliary import with_auxiliary
@@ -24,6 +24,7 @@ from jaxal.training.augment import augment
 from jaxal.training.gradient import Batch, Cut, Recipe, gradient_of
 from jaxal.training.step import Course
 from jaxal.training.trainer import Trainer
+from jaxal.training.unlabelled import named_unlabelled
 from jaxal.types import Example
 
 
@@ -143,3 +144,19 @@ def test_the_loss_of_evidence_is_added_by_its_weight(batch, rng):
     labels, labelled = batch.label.reshape(4, -1).astype(np.int32), batch.labelled.reshape(4, -1)
     plain, more = (loss(dataclasses.replace(tiny.TRAINING, evidence=weight), logits, batch) for weight in (0.0, 0.5))
     np.testing.assert_allclose(more - plain, 0.5 * losses.evidence_divergence(logits, labels, labelled), rtol=1e-5)
+
+
+def test_student_and_teacher_are_the_last_steps_weights_and_their_average(tmp_path, task):  # noqa: F811
+    with pytest.raises(
+        UserError, match=r"student_teacher: compares weights with their moving average.*Add --unlabelled mean_teacher"
+    ):
+        opened(tmp_path, task, "student_teacher", ONE)
+    learns = task._replace(training=dataclasses.replace(task.training, unlabelled=named_unlabelled("mean_teacher,decay=0.8")))
+    (line,) = run(tmp_path, learns, "student_teacher", ONE)
+    network = make_networks(opened(tmp_path, learns, "student_teacher", ONE))[0]
+    teacher, student = network.restored(0), network.student(0)
+    work, model = opened(tmp_path, learns, "student_teacher", ONE), task.model
+    for unit, score in zip(line["queried"], line["scores"], strict=True):
+        image = jnp.asarray(task.load(work.cases[unit]).image[None])
+        first, second = (np.asarray(softmax_of(model, params, image)) for params in (teacher, student))
+        assert score == pytest.approx(np.square(first - second).mean() / 4, rel=1e-3) and score > 1e-7

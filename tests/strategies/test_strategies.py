@@ -44,21 +44,23 @@ NO_RANKING = (
     "duc",
 )
 SEES_FEATURES = (
-    *("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset", "flqmi", "linear_deepfool"),
-    *("maxherding", "uherding", "probcover", "facility_location", "suggestive_annotation"),
-    *(
-        "dpp",
-        "ranked_batch",
-        "similarity_discrepancy",
-        "information_density",
-        "flvmi",
-        "gcmi",
-        "logdetmi",
-        "bait",
-        "isal",
-        "epig",
-    ),
-    *("falcun", "cdal", "learning_loss", "herding", "prototypes"),
+    *[
+        "eig",
+        "aeig",
+        "uig",
+        "cfig",
+        "egl",
+        "gradient_norm",
+        "badge",
+        "coreset",
+        "flqmi",
+        "linear_deepfool",
+        "maxherding",
+        "uherding",
+        "probcover",
+    ],
+    *["facility_location", "suggestive_annotation", "dpp", "ranked_batch", "similarity_discrepancy", "information_density"],
+    *["flvmi", "gcmi", "logdetmi", "bait", "isal", "epig", "falcun", "cdal", "learning_loss", "herding", "prototypes"],
     *CLUSTERED,
 )
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
@@ -161,7 +163,7 @@ def test_the_names_are_the_fields():
     )
     both += " dpp ranked_batch falcun cdal similarity_discrepancy information_density flqmi flvmi gcmi logdetmi"
     both += " distribution_uncertainty duc learning_loss activeft usl optimal_transport representative_annotation"
-    both += " herding discriminative reachable_density bim vat"
+    both += " herding discriminative reachable_density bim vat student_teacher"
     both += " kmeans clue typiclust dropquery cluster_margin power_entropy power_bald badge random"
     scans = (
         "stratified_random foreground_random masked_entropy scaled_entropy mc_iou pairwise_dice expected_dice neighbourhood ripu"
