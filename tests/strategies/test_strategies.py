@@ -31,36 +31,13 @@ KEY = jax.random.key(3)
 BUDGET = 3
 CLUSTERED = ("kmeans", "clue", "typiclust", "dropquery", "cluster_margin", "alfa_mix", "predicted_dice", "activeft", "usl")
 CLUSTERED = (*CLUSTERED, "optimal_transport", "representative_annotation", "reachable_density", "discriminative")
-NO_RANKING = (
-    "badge",
-    "stratified_random",
-    "worst_group",
-    "batchbald",
-    "flqmi",
-    "logdetmi",
-    "falcun",
-    "ranked_batch",
-    "bait",
-    "duc",
-)
+NO_RANKING = ("badge", "stratified_random", "worst_group", "batchbald", "flqmi", "logdetmi", "falcun", "ranked_batch", "bait")
+NO_RANKING = (*NO_RANKING, "duc", "herding")
 SEES_FEATURES = (
-    *[
-        "eig",
-        "aeig",
-        "uig",
-        "cfig",
-        "egl",
-        "gradient_norm",
-        "badge",
-        "coreset",
-        "flqmi",
-        "linear_deepfool",
-        "maxherding",
-        "uherding",
-        "probcover",
-    ],
-    *["facility_location", "suggestive_annotation", "dpp", "ranked_batch", "similarity_discrepancy", "information_density"],
-    *["flvmi", "gcmi", "logdetmi", "bait", "isal", "epig", "falcun", "cdal", "learning_loss", "herding", "prototypes"],
+    *("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset", "flqmi", "linear_deepfool", "maxherding"),
+    *("uherding", "probcover", "facility_location", "suggestive_annotation", "dpp", "ranked_batch", "similarity_discrepancy"),
+    *("information_density", "flvmi", "gcmi", "logdetmi", "bait", "isal", "epig", "falcun", "cdal", "learning_loss"),
+    *("herding", "prototypes"),
     *CLUSTERED,
 )
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
