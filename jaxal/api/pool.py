@@ -16,7 +16,7 @@ from jaxal.networks.checked import explained, first_line, layout
 from jaxal.scoring.members import MembersConfig, stack_networks
 from jaxal.scoring.pool_pass import Given, Pass
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.strategies.contract import Context, Needs, Strategy, decide, given_by, other_network, score_pool
+from jaxal.strategies.contract import Context, Needs, Strategy, decide, given_by, score_pool
 from jaxal.strategies.named import named_strategy
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
@@ -338,7 +338,7 @@ def _needs(chosen: Mapping[str, Strategy], network: _Network, labelled: Labelled
       UserError: a strategy looks at a split that was not given, at features that are not known, or needs a network of its own.
     """
     for name, strategy in chosen.items():
-        if other_network(strategy) or strategy.auxiliary:
+        if strategy.last_network or strategy.auxiliary:
             raise UserError(f"{name}: needs a network of its own training; run it in a loop of rounds.")
         if not network.model.has_features and any(
             network.kind.statistics[statistic].needs_features for split in strategy.needs for statistic in split

@@ -18,7 +18,7 @@ from jaxal.numbers import NUMBERS
 from jaxal.scoring.given import statistics_of
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.statistics import StatisticsConfig
-from jaxal.strategies.contract import Context, Strategy, other_network
+from jaxal.strategies.contract import Context, Strategy
 from jaxal.strategies.named import Table, named_strategy
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.classification import CLASSIFICATION
@@ -71,7 +71,7 @@ def chosen_strategies(names: Sequence[str], kind: TaskKind) -> dict[str, Strateg
 
 def _lacks(strategy: Strategy, kind: TaskKind) -> str | None:
     """What a strategy needs besides predictions; None where that is nothing."""
-    if other_network(strategy) or strategy.auxiliary or "auxiliary" in strategy.needs.pool:
+    if strategy.last_network or strategy.auxiliary or "auxiliary" in strategy.needs.pool:
         return "a network of its own training"
     if any(kind.statistics[name].needs_features for name in strategy.needs.pool):
         return "the features before the network's last layer"

@@ -32,7 +32,6 @@ from jaxal.networks.windows import window_starts
 from jaxal.report import terminal
 from jaxal.rounds.setup import Task
 from jaxal.scoring.pool_pass import Pass
-from jaxal.strategies.contract import other_network
 from jaxal.strategies.named import named_strategy
 from jaxal.studies import common_options, option_types, revisit, scans, study
 from jaxal.studies.fairness_option import check_groups, with_fairness
@@ -216,7 +215,7 @@ def _seconds_a_case(task: Task, preset: Preset, arguments: Arguments) -> tuple[f
     """The time of one case in a pass that computes all that the strategies ask for, without compilation, and the pass's megabytes."""
     chosen = [named_strategy(name, task.kind.strategies, task.options).strategy for name in arguments.strategy]
     names = {need for strategy in chosen for need in strategy.needs.pool if need != "auxiliary"} | {"overlap"}
-    networks = preset.members.networks + any(other_network(strategy) for strategy in chosen)
+    networks = preset.members.networks + any(strategy.last_network for strategy in chosen)
     members = dataclasses.replace(preset.members, networks=networks)
     pass_ = Pass(task.kind, task.model, sorted(names), members, preset.batch_size, task.statistics)
     params, key = jax.jit(task.model.init)(jax.random.key(0), task.load(task.initial[0]).image[None]), jax.random.key(0)

@@ -29,7 +29,7 @@ class Passes(NamedTuple):
     evaluation_by_all: bool
 
 
-def make_passes(run: Run, needs: Needs, last_network: bool | Literal["alone"] = False) -> Passes:
+def make_passes(run: Run, needs: Needs, last_network: bool | Literal["alone", "student"] = False) -> Passes:
     """The passes that strategies with these needs ask for.
 
     Args:
@@ -38,13 +38,14 @@ def make_passes(run: Run, needs: Needs, last_network: bool | Literal["alone"] = 
       last_network: whether that of the round before is a member; see `Strategy.last_network`.
     """
     task, config = run.task, run.config
+    two_alone = last_network in ("alone", "student")
 
     def make(names: Sequence[str], networks: int = 1, model: Model | None = None) -> Pass:
-        alone = last_network == "alone" and networks > 1
+        alone = two_alone and networks > 1
         members = MembersConfig(networks, dropout=0) if alone else dataclasses.replace(config.members, networks=networks)
         return Pass(task.kind, model or scoring_model(run), names, members, config.batch_size, task.statistics)
 
-    assessment, all_networks = task.kind.assessment, 2 if last_network == "alone" else config.members.networks + last_network
+    assessment, all_networks = task.kind.assessment, 2 if two_alone else config.members.networks + bool(last_network)
     evaluation_by_all = any(task.kind.statistics[name].needs_members for name in needs.evaluation)
     return Passes(
         make(needs.pool, all_networks) if needs.pool else None,

@@ -32,7 +32,7 @@ from jaxal.rounds.state import State
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import stack_networks
 from jaxal.scoring.pool_pass import Given
-from jaxal.strategies.contract import Context, Decision, Strategy, decide, given_by, other_network, score_pool
+from jaxal.strategies.contract import Context, Decision, Strategy, decide, given_by, score_pool
 from jaxal.types import Case, Collected, Params, Seen, Unit
 
 
@@ -106,7 +106,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     """
     seconds: dict[str, float] = {}
     networks, key = make_networks(run), state.key
-    passes = make_passes(run, run.strategy.needs, other_network(run.strategy))
+    passes = make_passes(run, run.strategy.needs, run.strategy.last_network)
     with _timed(seconds, "train"):
         trained = train_all(networks, state, passes.labelled)
     cases = run.task.splits.test
@@ -115,8 +115,8 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
         tested = stack_networks(params) if run.config.uncertainty_curves else params[0]
         seen = Seen(cases, run_pass(passes.test, tested, key, cases, run.task.load, run.watcher, "evaluating"))
     with _timed(seconds, "score"):
-        if beside := other_network(run.strategy):
-            params = (params[:1] if beside == "alone" else params) + _other(run, state, networks[0], params)
+        if run.strategy.last_network:
+            params = (params if run.strategy.last_network is True else params[:1]) + _other(run, state, networks[0], params)
         looks = look_at_splits(run, [run.strategy], state, passes, params, trained[0].labelled)
     with _timed(seconds, "select"):
         decision = decide_for(run, run.strategy, state, params[0], looks)
@@ -130,7 +130,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
 
 def _other(run: Run, state: State, network: Network, params: Sequence[Params]) -> list[Params]:
     """The network that stands beside the round's own: before its weights were averaged, or of the round before; in the first round the round's own."""
-    if run.strategy.student:
+    if run.strategy.last_network == "student":
         return calibrated(run, state, [network.student(state.round)])
     return calibrated(run, state, [network.restored(state.round - 1)]) if state.round else list(params[:1])
 

@@ -17,7 +17,7 @@ from jaxal.rounds.passes import make_passes, run_pass
 from jaxal.rounds.propose import decide_for, look_at_splits
 from jaxal.rounds.setup import Run, check_training
 from jaxal.rounds.state import last_finished
-from jaxal.strategies.contract import Needs, other_network
+from jaxal.strategies.contract import Needs
 from jaxal.strategies.named import named_strategy
 from jaxal.types import Seen, Unit
 
@@ -54,7 +54,7 @@ def score_round(run: Run, names: Sequence[str]) -> Scores:
     chosen = {name: named_strategy(name, run.task.kind.strategies, run.task.options).strategy for name in names}
     for name, strategy in chosen.items():
         check_training(name, strategy, run.task.training)
-        if other_network(strategy) or (strategy.auxiliary and strategy.auxiliary != run.strategy.auxiliary):
+        if strategy.last_network or (strategy.auxiliary and strategy.auxiliary != run.strategy.auxiliary):
             raise UserError(
                 f"{name}: needs networks of its own (an auxiliary head, or the last round's), which are not kept for scoring again."
             )

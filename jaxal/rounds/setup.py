@@ -192,7 +192,7 @@ def check_training(name: str, strategy: Strategy, training: TrainingConfig) -> N
             f"{name}: reads how much evidence networks have, and these are trained without a word of it. Add --evidence 1."
         )
     averages = training.average_decay is not None or (training.unlabelled.learns and training.unlabelled.method == "mean_teacher")
-    if strategy.student and not averages:
+    if strategy.last_network == "student" and not averages:
         raise UserError(
             f"{name}: compares weights with their moving average, and these are not averaged. Add --unlabelled mean_teacher."
         )

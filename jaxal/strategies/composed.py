@@ -14,7 +14,7 @@ from jaxal.acquisition.budget import best_batch, class_quota, knapsack
 from jaxal.acquisition.selection import Query, power_scores, top_k
 from jaxal.arrays import chances_of, keys_of
 from jaxal.errors import UserError
-from jaxal.strategies.contract import Context, First, Head, Needs, Strategy, Unlabelled, given_by, other_network
+from jaxal.strategies.contract import Context, First, Head, Needs, Strategy, Unlabelled, given_by
 from jaxal.strategies.rows import by_id
 from jaxal.types import Collected, Seen
 
@@ -196,8 +196,8 @@ def _of_two(first: Strategy, second: Strategy, score: Callable, select: Callable
     """
     if first.cut or second.cut:
         raise ValueError("parts of cases are asked for by one strategy.")
-    others = other_network(first), other_network(second)
-    if ("alone" in others and others[0] != others[1]) or first.student != second.student:
+    others = {first.last_network, second.last_network}
+    if len(others) > 1 and others & {"alone", "student"}:
         raise ValueError("one of the two looks at two networks alone, and they share members.")
     if first.auxiliary and second.auxiliary and first.auxiliary != second.auxiliary:
         raise ValueError("both strategies give the network a further output; it has room for one.")
@@ -214,7 +214,6 @@ def _of_two(first: Strategy, second: Strategy, score: Callable, select: Callable
         given=lambda context, head, evaluation: given_by([first, second], context, head, evaluation),
         auxiliary=first.auxiliary or second.auxiliary,
         last_network=first.last_network or second.last_network,
-        student=first.student,
         of_evidence=first.of_evidence or second.of_evidence,
         first=first.first or second.first,
     )

@@ -129,9 +129,9 @@ class Strategy(NamedTuple):
         are those of the chosen units, in the query's order.
       auxiliary: an output that the network gets besides its task's, with a loss of its own.
       last_network: whether the last round's network is one more member; in the first round the round's own stands in for it. `alone`: this round's first network
-        and the last round's are the only members, without dropout samples and views.
+        and the last round's are the only members, without dropout samples and views. `student`: the same, but for the last round's the weights of this training's last
+        step, of which the first network is the moving average.
       first: how the cases that are labelled at the start are chosen; at random, or as the study has it, when left out.
-      student: whether the weights of the training's last step stand beside their moving average, which is the first network; the two are the only members.
       of_evidence: whether it reads how much evidence the network has, so that networks must be trained to have little where they know little.
     """
 
@@ -143,15 +143,9 @@ class Strategy(NamedTuple):
     cut: Cut | None = None
     given: Give = _gives_nothing
     auxiliary: Auxiliary | None = None
-    last_network: bool | Literal["alone"] = False
-    student: bool = False
+    last_network: bool | Literal["alone", "student"] = False
     of_evidence: bool = False
     first: First | None = None
-
-
-def other_network(strategy: Strategy) -> bool | Literal["alone"]:
-    """Whether a network besides the round's own is a member, and whether with the first of these alone."""
-    return "alone" if strategy.student else strategy.last_network
 
 
 def given_by(strategies: Sequence[Strategy], context: Context, head: Head, evaluation: Seen) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def student_teacher() -> Strategy:
 
     A fourth of the squared distance is the variance of the two times the number of classes, so cases rank the same.
     """
-    return Strategy(Needs(pool=("variance",)), lambda statistics, context: statistics["variance"], student=True)
+    return Strategy(Needs(pool=("variance",)), lambda statistics, context: statistics["variance"], last_network="student")
 
 
 def deep_supervision() -> Strategy:

@@ -17,7 +17,6 @@ from jaxal.rounds.ledger import FULL
 from jaxal.rounds.protocol import Shares
 from jaxal.rounds.setup import PseudoLabels, RoundsConfig, check_training
 from jaxal.scoring.members import MembersConfig
-from jaxal.strategies.contract import other_network
 from jaxal.strategies.named import named_strategy
 from jaxal.studies import option_types, presets
 from jaxal.studies.submission import SubmitConfig
@@ -290,4 +289,4 @@ def _lacks_members(name: str, members: MembersConfig, kind: TaskKind) -> bool:
     """Whether a strategy asks how members disagree where there is only one."""
     strategy = named_strategy(name, kind.strategies).strategy
     asks = any(kind.statistics[need].needs_members for need in strategy.needs.pool)
-    return asks and members.count + bool(other_network(strategy)) < 2
+    return asks and members.count + bool(strategy.last_network) < 2

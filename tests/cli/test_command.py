@@ -187,7 +187,7 @@ def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--strategy", "magic"], ["no strategy 'magic'", "weighted_entropy"]),
+        (["--strategy", "magic"], ["no strategy 'magic'", "jaxal strategies"]),
         (["--strategy", "weighted_entopy"], ["Did you mean weighted_entropy?"]),
         (["--strategy", "weighted_entropy,gamma=big"], ["gamma is 'big'; it takes a number"]),
         (["--strategy", "entropy,gamma=3"], ["no option 'gamma'. It has none."]),

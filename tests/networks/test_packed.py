@@ -21,7 +21,7 @@ from jaxal.scoring.pool_pass import Pass
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.gradient import Recipe
+from jaxal.training.gradient import Batch, Recipe
 from jaxal.training.step import fresh_state, take_step
 from jaxal.types import Example
 
@@ -178,6 +178,6 @@ def test_a_training_step_of_a_packed_network_lowers_for_a_tpu():
     image, labels = jnp.zeros((2, 8, 8, 8, 1)), jnp.zeros((2, 8, 8, 8), jnp.uint8)
     state = jax.eval_shape(lambda: fresh_state(recipe.config, recipe.model.init(jax.random.key(0), image[:1])))
     step = jax.jit(functools.partial(take_step, recipe))
-    arguments = jax.random.key(0), Example(image, labels, labels == 0, labels == 0), np.int32(5), np.float32(0.1)
+    arguments = jax.random.key(0), Batch(Example(image, labels, labels == 0, labels == 0)), np.int32(5), np.float32(0.1)
     text = jax.export.export(step, platforms=["tpu"])(state, *arguments).mlir_module()
     assert "stablehlo.reduce_window" in text  # pooling as cells have it

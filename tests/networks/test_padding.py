@@ -24,7 +24,7 @@ from jaxal.studies.presets import PRESETS
 from jaxal.studies.scans import Chosen, make_source, make_task
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.gradient import Inputs, _loss
+from jaxal.training.gradient import WHOLE, Course, Inputs, _loss
 from jaxal.training.trainer import Trainer
 from jaxal.types import Example
 
@@ -140,10 +140,12 @@ def test_a_training_step_does_not_depend_on_the_padding():
         SEGMENTATION, unet(UNetConfig(width=4, space_rank=2), padded=True), TrainingConfig(contrast=0, brightness=0, noise=0)
     )
     params = fresh(trainer.model, next(padded(2))[0])
-    gradient = jax.jit(jax.grad(functools.partial(_loss, trainer._recipe)))
-    keys, clock = jax.random.split(jax.random.key(1), 2), (jnp.int32(0), jnp.int32(1))
+    gradient = jax.jit(jax.grad(lambda *given: _loss(trainer._recipe, *given)[0]))
+    keys, course = jax.random.split(jax.random.key(1), 2), Course(WHOLE, jnp.int32(1), (jnp.int32(0), jnp.int32(1)))
     alone, more = (
-        gradient(params, clock, Inputs(keys, keys, Example(image, (image[..., 0] > 0.5).astype(jnp.uint8), inside, inside), None))
+        gradient(
+            params, course, Inputs(keys, keys, Example(image, (image[..., 0] > 0.5).astype(jnp.uint8), inside, inside), None)
+        )
         for image, inside, _ in padded(2)
     )
     for ours, theirs in zip(jax.tree.leaves(more), jax.tree.leaves(alone), strict=True):

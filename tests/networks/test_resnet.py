@@ -17,7 +17,7 @@ from jaxal.networks.resnet import SHAPES, ResNetConfig, Shape, _Block, enter, re
 from jaxal.networks.weights import network_of, read_weights, with_weights
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.gradient import Recipe
+from jaxal.training.gradient import Batch, Recipe
 from jaxal.training.step import TrainState, fresh_state, take_step
 from jaxal.types import Example
 
@@ -142,7 +142,7 @@ def test_frozen_norms_are_not_trained_and_the_rest_is():
     training = TrainingConfig(dice=False, weight_decay=0.1, rotation_degrees=10.0, flips=(0, 1))
     batch = Example(images, jnp.array([1, 4], jnp.uint8), jnp.ones(2, bool), jnp.ones(2, bool))
     recipe = Recipe(model, training, CLASSIFICATION.loss, CLASSIFICATION.dense)
-    step = jax.jit(lambda state: take_step(recipe, state, jax.random.key(1), batch, jnp.int32(10), jnp.float32(0.1)))
+    step = jax.jit(lambda state: take_step(recipe, state, jax.random.key(1), Batch(batch), jnp.int32(10), jnp.float32(0.1)))
     stepped: TrainState = step(step(fresh_state(training, params)))  # the first step's rate is zero
     for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(stepped.params), strict=True):
         same = bool((np.asarray(before) == np.asarray(after)).all())

@@ -240,6 +240,7 @@ def test_an_empty_pool_ends_in_an_empty_query(tmp_path, task):
 @pytest.mark.parametrize("strategy", SEGMENTATION.strategies)
 def test_every_strategy_goes_round(tmp_path, task, strategy):
     config = dataclasses.replace(CONFIG, rounds=1)
-    quick = task._replace(training=dataclasses.replace(tiny.TRAINING, steps=2, attempts=1))
-    (record,) = run(tmp_path, quick, strategy, config)
+    # With all that strategies ask of a training.
+    learns = dataclasses.replace(tiny.TRAINING, steps=2, attempts=1, average_decay=0.9, evidence=1.0)
+    (record,) = run(tmp_path, task._replace(training=learns), strategy, config)
     assert len(record["queried"]) == 2

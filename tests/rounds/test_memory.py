@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CASES, MEGABYTES = 160, 56
+CASES, MEGABYTES = 200, 70
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process writes to")

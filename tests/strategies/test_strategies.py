@@ -41,6 +41,7 @@ SEES_FEATURES = (
     *CLUSTERED,
 )
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
+OF_BOTH_TASKS.remove(("scans", "discriminative"))  # once is enough of what trains thirty networks
 AT_RANDOM = ("random", "stratified_random", "cod")  # in the first round know the names of the pool and nothing else of it
 LABELLED, EVALUATION = slice(0, 3), slice(12, 16)
 

@@ -77,7 +77,7 @@ def test_the_weight_rises_as_written_and_then_stays():
     assert float(unlabelled.weight_at(at_once, jnp.int32(1), jnp.int32(100))) == 2.0
 
 
-@pytest.mark.parametrize("text", ["none", "fixmatch,weight=0", "mean_teacher,weight=0"])
+@pytest.mark.parametrize("text", ["none", "mean_teacher,weight=0"])
 def test_without_weight_the_training_is_that_of_labelled_cases_to_the_last_bit(volumes, text):
     plain, other = Trainer(SEGMENTATION, MODEL, tiny.TRAINING), Trainer(SEGMENTATION, MODEL, with_method(text))
     pool = Pool(2, whole(volumes[4:]))
@@ -88,8 +88,7 @@ def test_without_weight_the_training_is_that_of_labelled_cases_to_the_last_bit(v
     assert "unlabelled" in settings_of(with_method("fixmatch"), "scratch")
 
 
-@pytest.mark.parametrize("text", METHODS)
-@pytest.mark.parametrize("pieces", [None, 2])
+@pytest.mark.parametrize(("text", "pieces"), [(METHODS[0], None), (METHODS[1], 2), (METHODS[2], 2)])
 def test_the_gradient_is_that_of_the_sum_and_the_teacher_gets_none(volumes, text, pieces):
     config = with_method(f"{text},ratio=2")
     recipe = Trainer(SEGMENTATION, MODEL, config)._recipe
@@ -130,9 +129,8 @@ def test_the_gradient_is_that_of_the_sum_and_the_teacher_gets_none(volumes, text
     assert max(jax.tree.leaves(changed)) > 1e-4
 
 
-@pytest.mark.parametrize("text", METHODS)
-def test_the_number_of_devices_changes_no_bit(volumes, text, in_a_hurry):
-    recipe, states = Trainer(SEGMENTATION, MODEL, with_method(text))._recipe, []
+def test_the_number_of_devices_changes_no_bit(volumes, in_a_hurry):
+    recipe, states = Trainer(SEGMENTATION, MODEL, with_method("mean_teacher"))._recipe, []
     params = jax.jit(MODEL.init)(jax.random.key(0), volumes[0].image[None])
     batch = gradients.Batch(stacked(volumes[:2]), None, stacked(volumes[2:4]))
     for devices in (jax.devices()[:1], jax.devices()[:2]):
