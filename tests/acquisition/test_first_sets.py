@@ -29,6 +29,21 @@ def test_free_vectors_make_small_what_the_authors_code_makes_small(rng):
     assert float(ours) == pytest.approx(np.mean(losses), rel=1e-4)
 
 
+def test_a_push_moves_the_nearest_vector_alone(rng):
+    """The others are taken as they stand, as in that code."""
+    points, vectors = (jnp.asarray(unit(rng.normal(size=(count, 5))), jnp.float32) for count in (20, 4))
+
+    def with_fixed_others(moved):
+        moved = moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
+        similar = points @ moved.T / 0.07
+        best = similar.argmax(1)
+        pushed = jnp.exp(moved[best] @ vectors.T / 0.07).sum(1)
+        return -jnp.log(jnp.exp(similar.max(1)) / (jnp.exp(similar.max(1)) + pushed)).mean()
+
+    ours, theirs = jax.grad(first_sets.distance_left)(vectors, points), jax.grad(with_fixed_others)(vectors)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
 def test_free_vectors_find_a_place_in_every_heap(rng):
     centres = np.eye(4)
     points = unit(np.repeat(centres, [40, 40, 40, 40], axis=0) + 0.05 * rng.normal(size=(160, 4)))
