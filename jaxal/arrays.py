@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.cells import Cells
-from jaxal.types import Output
+from jaxal.types import Masks, Model, Output, Params
 
 Array = jax.Array
 Features = Array | Cells
@@ -29,6 +29,12 @@ def flat(output: Output) -> Features:
     if isinstance(output.features, Cells):
         return output.features
     return output.features.reshape(output.features.shape[0], -1, output.features.shape[-1])
+
+
+def logits_of_images(model: Model, params: Params, images: Array, inside: Array | None, masks: Masks | None = None) -> Array:
+    """What a network says of images, `[images, classes, elements]`; without masks, without dropout."""
+    output = model.tail(params, model.stem(params, images, inside), masks)
+    return logits_of(flat(output), *model.head(params, masks))
 
 
 def plain(features: Features) -> Array:

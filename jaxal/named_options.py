@@ -6,9 +6,11 @@ import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxal.errors import UserError
+
+Made = TypeVar("Made")
 
 
 def keywords_of(name: str, make: Callable[..., Any], leave_out: Sequence[str] = ()) -> dict[str, inspect.Parameter]:
@@ -90,3 +92,24 @@ def _read(kind: Any, value: str) -> Any:
     if kind is float and math.isfinite(number := float(value)):
         return number
     raise ValueError(value)
+
+
+def made_by_name(text: str, makes: Mapping[str, Callable[..., Made]], what: str, unknown: str) -> Made:
+    """What the function of a name makes, `NAME,OPTION=VALUE,...`.
+
+    Args:
+      text: the name, perhaps with options behind it.
+      makes: functions by name.
+      what: it is, for messages about options.
+      unknown: a sentence's beginning for a name that there is not, with `{}` for the name.
+
+    Raises:
+      UserError: there is no such name or option, or the option takes no such value.
+    """
+    name, *given = text.split(",")
+    if name not in makes:
+        raise UserError(f"{unknown.format(repr(name))}. There are {', '.join(makes)}.")
+    try:
+        return makes[name](**given_options(f"{what} {text!r}", keywords_of(name, makes[name]), given))
+    except ValueError as error:
+        raise UserError(f"{what} {text!r}: {error}") from error

@@ -14,13 +14,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxal import hosts
-from jaxal.arrays import flat, logits_of, numbers_of
+from jaxal.arrays import flat, logits_of, logits_of_images, numbers_of
 from jaxal.data.stream import batches
 from jaxal.errors import within_memory
 from jaxal.numbers import NUMBERS
 from jaxal.scoring.journal import Journal, Keeping
 from jaxal.scoring.members import MembersConfig, Stream, first_network, member_moments, member_probabilities
-from jaxal.scoring.sensitivity import MEASURES, logits_of_images
+from jaxal.scoring.sensitivity import MEASURES
 from jaxal.scoring.statistics import View
 from jaxal.task_kind import Statistic, TaskKind
 from jaxal.types import Case, Collected, Example, Model, Params
@@ -318,7 +318,7 @@ def _evaluate(program: _Program, given: Given, key: Array, examples: Example, nu
     label = examples.label.reshape(len(examples.label), -1).astype(program.label_type)
     image = examples.image.reshape(len(examples.image), -1, examples.image.shape[-1])
     parts = (features, certain.embedding, certain.auxiliary, logits, single, members, each, inside, labelled, label, case_keys)
-    whole = logits_of_images(model, first, within)
+    whole = functools.partial(logits_of_images, model, first, inside=within)
     keys = jax.vmap(jax.random.fold_in, (0, None))(case_keys, 1)
     read = sorted({statistic.of_inputs for _, statistic in names if statistic.of_inputs})
     sensitivity = {name: MEASURES[name](whole, examples.image, inside, keys) for name in read}

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxal.acquisition.aggregate import masked_mean
-from jaxal.arrays import flat, logits_of
-from jaxal.types import Model, Params
 
 Array = jax.Array
 Logits = Callable[[Array], Array]  # of images, `[images, *space, channels]`, to `[images, classes, elements]`
@@ -17,16 +15,6 @@ _PROBE = 1e-2  # where divergence is differentiated: at nothing its gradient is 
 _OVERSHOOT, _TURNS = 1.02, 50  # of DeepFool
 
 
-def logits_of_images(model: Model, params: Params, inside: Array | None) -> Logits:
-    """The network without dropout as a function of images; padding is not changed, whatever changes."""
-
-    def logits(images: Array) -> Array:
-        output = model.tail(params, model.stem(params, images, inside), None)
-        return logits_of(flat(output), *model.head(params))
-
-    return logits
-
-
 def steps_to_another_class(logits: Logits, images: Array, inside: Array, keys: Array) -> Array:
     """Steps of the basic iterative method until half of the prediction has changed (Kurakin et al. 2017, arXiv 1607.02533), `[images]`, at most 20.
 
@@ -34,7 +22,7 @@ def steps_to_another_class(logits: Logits, images: Array, inside: Array, keys: A
     structure, or all where none was; of an image with one class it is the class.
 
     Args:
-      logits: see `logits_of_images`.
+      logits: of the network without dropout, as a function of images; padding is not changed, whatever changes.
       images: `[images, *space, channels]`.
       inside: which elements have a prediction, `[images, elements]`, boolean.
       keys: not used.

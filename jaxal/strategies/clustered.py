@@ -9,7 +9,7 @@ from jaxal.acquisition.information import Items
 from jaxal.acquisition.mixing import share_that_flips
 from jaxal.acquisition.selection import Query
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
-from jaxal.strategies.rows import by_id, chosen
+from jaxal.strategies.rows import by_id, chosen, few, no_score
 from jaxal.strategies.tempered import Temperature, at_temperature
 from jaxal.types import Collected, Seen
 
@@ -28,7 +28,7 @@ def kmeans() -> Strategy:
         points = np.asarray(unit_rows(statistics["embedding"][order]))
         return _queried(context, order, scores, _centres(key, points, np.ones(len(order)), np.ones(len(order), bool), budget))
 
-    return Strategy(Needs(pool=("embedding",)), _of_sets, select=select)
+    return Strategy(Needs(pool=("embedding",)), no_score, select=select)
 
 
 def clue(*, temperature: Temperature = 1.0) -> Strategy:
@@ -69,7 +69,7 @@ def typiclust(*, neighbours: int = 20) -> Strategy:
         places, values = most_typical(points, clusters.of, np.arange(len(points)) < len(known), budget, neighbours)
         return chosen(context, order, places - len(known), values)
 
-    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), _of_sets, prepare, select)
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), no_score, prepare, select)
 
 
 def reachable_density(*, neighbours: int = 10) -> Strategy:
@@ -82,17 +82,14 @@ def reachable_density(*, neighbours: int = 10) -> Strategy:
         raise ValueError(f"neighbours is {neighbours}; it must be at least 1.")
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
-        order = by_id(context)
-        if len(order) > _AGGLOMERATED_AT_MOST:
-            drawn = np.asarray(jax.random.permutation(jax.random.fold_in(key, 1), len(order)))[:_AGGLOMERATED_AT_MOST]
-            order = order[np.sort(drawn)]
+        order = few(key, by_id(context))
         points, budget = np.asarray(unit_rows(statistics["embedding"][order])), min(budget, len(order))
         of = k_means(key, points, np.ones(len(order)), budget).of
         density = -reachability(points, neighbours)
         places = round_robin(of, density, budget)
         return chosen(context, order, places, density[places])
 
-    return Strategy(Needs(pool=("embedding",)), _of_sets, select=select)
+    return Strategy(Needs(pool=("embedding",)), no_score, select=select)
 
 
 def dropquery(*, candidates: float = 25.0) -> Strategy:
@@ -167,11 +164,6 @@ def alfa_mix() -> Strategy:
         return _queried(context, order, scores, np.concatenate([places, rest]))
 
     return Strategy(Needs(pool=("regions",), labelled=("regions", "class_counts")), score, prepare, select)
-
-
-def _of_sets(statistics: Collected, context: Context) -> np.ndarray:
-    """Zeros: clusters decide, and a case by itself has no score."""
-    return np.zeros(len(context.pool))
 
 
 def _sides(statistics: Collected) -> tuple[np.ndarray, np.ndarray]:

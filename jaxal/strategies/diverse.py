@@ -18,7 +18,7 @@ from jaxal.acquisition.selection import (
     squared_distance_to_nearest,
 )
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
-from jaxal.strategies.rows import by_id, chosen, filled, repeated
+from jaxal.strategies.rows import by_id, chosen, filled, no_score, repeated
 from jaxal.types import Collected, Seen
 
 Array = jax.Array
@@ -69,7 +69,7 @@ def herding(*, width: float = 1.0) -> Strategy:
         points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
         return chosen(context, order, *least_discrepancy(points, context.value, min(budget, len(order)), width))
 
-    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), _no_score, prepare, select)
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), no_score, prepare, select)
 
 
 def discriminative() -> Strategy:
@@ -83,7 +83,7 @@ def discriminative() -> Strategy:
         points = np.asarray(unit_rows(statistics["embedding"][order]))
         return chosen(context, order, *most_unlike_labelled(key, points, context.value, min(budget, len(order))))
 
-    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), _no_score, prepare, select)
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), no_score, prepare, select)
 
 
 def prototypes() -> Strategy:
@@ -101,11 +101,6 @@ def prototypes() -> Strategy:
         return 1.0 - np.matmul(np.asarray(unit_rows(statistics["embedding"]), np.float64), context.value.T).max(1)
 
     return Strategy(Needs(pool=("embedding",), labelled=("embedding", "entropy", "class_counts")), score, prepare)
-
-
-def _no_score(statistics: Collected, context: Context) -> np.ndarray:
-    """Zeros: sets are chosen, and a case by itself has no score."""
-    return np.zeros(len(context.pool))
 
 
 def badge() -> Strategy:

@@ -10,12 +10,10 @@ from jaxal.acquisition.clusters import agglomerated, k_means, round_robin
 from jaxal.acquisition.coverage import unit_rows
 from jaxal.acquisition.selection import Query
 from jaxal.strategies.contract import Context, Needs, Strategy
-from jaxal.strategies.rows import by_id, chosen
+from jaxal.strategies.rows import by_id, chosen, few, no_score
 from jaxal.types import Collected
 
 Array = jax.Array
-
-_PAIRS_AT_MOST = 5000  # cases, whose distances are 200 MB
 
 
 def activeft() -> Strategy:
@@ -51,7 +49,7 @@ def optimal_transport() -> Strategy:
     def places(key: Array, points: np.ndarray, budget: int) -> np.ndarray:
         return first_sets.medoids(points, budget)
 
-    return _of_features(places, "distances of all pairs")
+    return _of_features(places, of_pairs=True)
 
 
 def representative_annotation() -> Strategy:
@@ -62,7 +60,7 @@ def representative_annotation() -> Strategy:
         members = [np.flatnonzero(of == cluster) for cluster in np.argsort(-np.bincount(of), kind="stable")]
         return np.array([own[first_sets.medoid(points[own])] for own in members])
 
-    return _of_features(places, "clusters of all pairs")
+    return _of_features(places, of_pairs=True)
 
 
 def csval() -> Strategy:
@@ -103,19 +101,16 @@ def pt4al() -> Strategy:
 OF_FIRST_SETS: Mapping[str, Callable[..., Strategy]] = {"csval": csval, "pt4al": pt4al}  # what rounds with labels cannot give
 
 
-def _of_features(places_of: Callable[[Array, np.ndarray, int], np.ndarray], pairs: str = "") -> Strategy:
-    """A strategy of unit vectors; `pairs` says what takes the square of the pool's size, if anything does."""
+def _of_features(places_of: Callable[[Array, np.ndarray, int], np.ndarray], of_pairs: bool = False) -> Strategy:
+    """A strategy of unit vectors; one of pairs looks at some thousand drawn cases of a larger pool."""
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
-        order = by_id(context)
-        if pairs and len(order) > _PAIRS_AT_MOST:
-            drawn = jax.random.permutation(jax.random.fold_in(key, 1), len(order))[:_PAIRS_AT_MOST]
-            order = order[np.sort(np.asarray(drawn))]
+        order = few(key, by_id(context)) if of_pairs else by_id(context)
         points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
         found = places_of(key, points, min(budget, len(order)))
         return chosen(context, order, found, np.zeros(len(found)))
 
-    return Strategy(Needs(pool=("embedding",)), lambda statistics, context: np.zeros(len(context.pool)), select=select)
+    return Strategy(Needs(pool=("embedding",)), no_score, select=select)
 
 
 def _filled_up(places: np.ndarray, count: int, budget: int) -> np.ndarray:

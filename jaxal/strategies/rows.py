@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxal.acquisition.selection import Query
 from jaxal.strategies.contract import Context
+from jaxal.types import Collected
 
 Array = jax.Array
 
@@ -26,6 +27,18 @@ def repeated(rows: np.ndarray) -> Array:
     """Rows filled up to a power of two by repeating the first, which changes no distance to the nearest."""
     missing = 2 ** (len(rows) - 1).bit_length() - len(rows)
     return jnp.asarray(np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]))
+
+
+def no_score(statistics: Collected, context: Context) -> np.ndarray:
+    """Zeros: a set is chosen, and a case by itself has no score."""
+    return np.zeros(len(context.pool))
+
+
+def few(key: Array, order: np.ndarray, most: int = 5000) -> np.ndarray:
+    """So many places at most, drawn at random, in the same order; the pairs of 5000 cases are 200 MB."""
+    if len(order) <= most:
+        return order
+    return order[np.sort(np.asarray(jax.random.permutation(jax.random.fold_in(key, 1), len(order)))[:most])]
 
 
 def chosen(context: Context, order: np.ndarray, places: Array | np.ndarray, scores: Array | np.ndarray) -> Query:

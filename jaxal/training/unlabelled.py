@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxal.arrays import by_class, count, flat, logits_of
-from jaxal.errors import UserError
-from jaxal.named_options import given_options, keywords_of
+from jaxal.arrays import by_class, count, logits_of_images
+from jaxal.named_options import made_by_name
 from jaxal.training.augment import augment
 from jaxal.training.config import TrainingConfig, Unlabelled
 from jaxal.training.losses import cross_entropy
@@ -77,14 +76,7 @@ def named_unlabelled(text: str) -> Unlabelled:
     Raises:
       UserError: there is no such method or option, or the option takes no such value.
     """
-    name, *given = text.split(",")
-    if name not in METHODS:
-        raise UserError(f"There is no way {name!r} to learn from unlabelled cases. There are {', '.join(METHODS)}.")
-    values = given_options(f"--unlabelled {text!r}", keywords_of(name, METHODS[name]), given)
-    try:
-        return METHODS[name](**values)
-    except ValueError as error:
-        raise UserError(f"--unlabelled {text!r}: {error}") from error
+    return made_by_name(text, METHODS, "--unlabelled", "There is no way {} to learn from unlabelled cases")
 
 
 def _checked(method: Unlabelled) -> Unlabelled:
@@ -131,8 +123,8 @@ def term(
     stronger = dataclasses.replace(config, **_STRONGER)  # type: ignore[arg-type]
     again = jax.vmap(lambda key, one: augment(stronger, dense, jax.random.fold_in(key, 1), one))(keys[0], varied)
     inside = varied.inside if dense else None
-    said = _logits(model, teacher, varied.image, inside, None)
-    own = _logits(model, params, again.image, inside, jax.vmap(model.draw_masks)(keys[1]))
+    said = logits_of_images(model, teacher, varied.image, inside)
+    own = logits_of_images(model, params, again.image, inside, jax.vmap(model.draw_masks)(keys[1]))
     there = varied.inside.reshape(len(own), -1)
     return disagreement(config.unlabelled, own, jax.lax.stop_gradient(said), there)
 
@@ -152,8 +144,3 @@ def disagreement(method: Unlabelled, own: Array, said: Array, inside: Array) -> 
         return cross_entropy(own, taught.argmax(-2), inside & sure) * count(inside & sure) / count(inside)
     distance = sum((jnp.square(part) for part in by_class(jax.nn.softmax(own, axis=-2) - taught)), jnp.zeros(()))
     return jnp.where(inside, distance, 0.0).sum(-1) / count(inside)
-
-
-def _logits(model: Model, params: Params, images: Array, inside: Array | None, masks: Mapping[str, Array] | None) -> Array:
-    output = model.tail(params, model.stem(params, images, inside), masks)
-    return logits_of(flat(output), *model.head(params, masks))

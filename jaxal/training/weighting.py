@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxal.errors import UserError
-from jaxal.named_options import given_options, keywords_of
+from jaxal.named_options import made_by_name
 
 Array = jax.Array
 
@@ -107,14 +106,7 @@ def named_method(text: str) -> Weighting:
     Raises:
       UserError: there is no such method or option, or the option takes no such value.
     """
-    name, *given = text.split(",")
-    if name not in METHODS:
-        raise UserError(f"There is no method {name!r}. There are {', '.join(METHODS)}.")
-    what = f"Method {text!r}"
-    try:
-        return METHODS[name](**given_options(what, keywords_of(name, METHODS[name]), given))
-    except ValueError as error:
-        raise UserError(f"{what}: {error}") from error
+    return made_by_name(text, METHODS, "Method", "There is no method {}")
 
 
 # On the host: which case comes when

@@ -41,6 +41,14 @@ def seen(rng, count, classes=3):
     }
 
 
+def test_duc_takes_the_least_known_class_of_those_whose_distribution_is_least_known(splits, rng):
+    of_distribution, of_data = rng.uniform(size=(2, COUNT))
+    pool = {**splits[0], "evidential_uncertainties": (of_distribution, of_data)}
+    first = np.argsort(-of_distribution)[:15]
+    expected = first[np.argsort(-of_data[first])][:5]
+    assert places("duc,factor=3", (pool, *splits[1:])) == expected.tolist()
+
+
 HEAD = (np.random.default_rng(5).normal(size=(4, 3)), np.zeros(3))
 
 
