@@ -10,6 +10,7 @@ import hurry  # before JAX starts
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -47,6 +48,26 @@ def in_a_hurry():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unrendered(request):
+    """Charts are rendered in the tests of reports, and where a file says `RENDERED = True`. Elsewhere commands make them by the way: all
+    is drawn, and the picture stays empty."""
+    if "report" in request.path.parts or getattr(request.module, "RENDERED", False):
+        yield
+        return
+    import matplotlib.figure
+
+    def save(figure, out, **options):
+        if options.get("format") == "svg":
+            out.write("<svg></svg>")
+        else:
+            Image.new("L", (1, 1)).save(out)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matplotlib.figure.Figure, "savefig", save)
+        yield
 
 
 @pytest.fixture

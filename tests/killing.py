@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-OPTIONS = ["--preset", "smoke", "--initial", "balanced", "--rounds", "3", "--save-every", "0.3"]
+OPTIONS = ["--preset", "smoke", "--initial", "balanced", "--save-every", "0.3"]
 SETTING = "data-balanced"
 
 
-def command(data: Path, out: Path, strategy: str, *more: str) -> list[str]:
+def command(data: Path, out: Path, strategy: str, *more: str, rounds: int = 3) -> list[str]:
     return [
         sys.executable,
         "-m",
@@ -29,6 +29,8 @@ def command(data: Path, out: Path, strategy: str, *more: str) -> list[str]:
         "--prepared",
         str(data.parent / "prepared"),
         *OPTIONS,
+        "--rounds",
+        str(rounds),
         *more,
     ]
 

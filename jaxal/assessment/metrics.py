@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from scipy import stats
+import scipy  # loads `scipy.stats`, which takes half a second, where it is used first
 
 from jaxal.arrays import one_hot
 
@@ -117,7 +117,7 @@ def one_vs_rest_auc(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
     Returns:
       `[classes]`; NaN for a class that none or all of the cases have, so that callers leave it out and count it.
     """
-    ranks = stats.rankdata(probability, axis=0)
+    ranks = scipy.stats.rankdata(probability, axis=0)
     positive = label[:, None] == np.arange(probability.shape[1])
     count = positive.sum(0)
     pairs = count * (len(label) - count)

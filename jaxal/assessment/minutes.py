@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+import scipy  # loads `scipy.stats`, which takes half a second, where it is used first
+from scipy import special
 
 from jaxal.assessment.intervals import UNKNOWN, Estimate
 
@@ -46,7 +47,7 @@ def median_minutes(minutes: np.ndarray) -> Estimate:
     count = len(ordered)
     if not count:
         return UNKNOWN
-    below = int(stats.binom.ppf(0.025, count, 0.5))  # order statistics `below` and `count + 1 - below`
+    below = int(scipy.stats.binom.ppf(0.025, count, 0.5))  # order statistics `below` and `count + 1 - below`
     ends = (float(ordered[below - 1]), float(ordered[count - below])) if below > 0 else (np.nan, np.nan)
     return Estimate(float(np.median(ordered)), *ends, count)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy  # loads `scipy.stats`, which takes half a second, where it is used first
 
 from jaxal.assessment.metrics import one_vs_rest_auc
 
@@ -35,7 +35,7 @@ def rank_correlation(scores: np.ndarray, success: np.ndarray) -> float | None:
     first, second = np.asarray(scores, np.float64)[known], np.asarray(success, np.float64)[known]
     if len(first) < FEWEST or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(stats.spearmanr(first, second).statistic)
+    return float(scipy.stats.spearmanr(first, second).statistic)
 
 
 def volume_ratios(predicted: np.ndarray, true: np.ndarray, groups: Sequence[str]) -> dict[str, float | None]:

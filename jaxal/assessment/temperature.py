@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import interpolate
+import scipy  # loads `scipy.interpolate` where it is used first
 
 from jaxal.arrays import by_class, exponentials_of
 
@@ -74,5 +74,5 @@ def best_temperature(sums: TemperatureSums) -> float:
     start = int(np.flatnonzero(slope > 0)[-1])
     factors, slope, curvature = (part[start : start + 2] for part in (1.0 / np.array(TEMPERATURES), slope, curvature))
     along, bend = -factors * slope, factors * slope + factors**2 * curvature  # derivatives by log temperature
-    cubic = interpolate.CubicHermiteSpline(-np.log(factors), along, bend)
+    cubic = scipy.interpolate.CubicHermiteSpline(-np.log(factors), along, bend)
     return float(np.exp(cubic.roots(extrapolate=False)[0]))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
-import scipy.stats
+import scipy  # loads `scipy.stats`, which takes half a second, where it is used first
 
 from jaxal.acquisition.budget import best_batch, class_quota, knapsack
 from jaxal.acquisition.selection import Query, power_scores, top_k

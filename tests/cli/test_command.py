@@ -1,6 +1,7 @@
 """The main command as a user meets it: what it writes, what it refuses, and that nothing is lost."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from experiments import brain_caudate
 from jaxal.cli import command, compare
 from jaxal.errors import within_memory
 from jaxal.numbers import NUMBERS
+from jaxal.studies.presets import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +86,14 @@ def test_the_console_shows_a_row_a_round_and_where_everything_lies(run_folder):
 
 def test_more_rounds_and_strategies_extend_a_folder(tiny_folder, tmp_path):
     out = tmp_path / "out"
-    arguments = killing.command(tiny_folder, out, "random")
-    short = [*arguments]
-    short[short.index("--rounds") + 1] = "1"
-    assert killing.here(short)[0] == 0
+    arguments = killing.command(tiny_folder, out, "random", rounds=2)
+    assert killing.here(killing.command(tiny_folder, out, "random", rounds=1))[0] == 0
     first = killing.rounds(out, "random")
     assert killing.here(arguments)[0] == 0
     longer = killing.rounds(out, "random")
     assert longer[:1] == first
-    assert len(longer) == 3
-    assert killing.here(killing.command(tiny_folder, out, "entropy"))[0] == 0
+    assert len(longer) == 2
+    assert killing.here(killing.command(tiny_folder, out, "entropy", rounds=1))[0] == 0
     other = killing.rounds(out, "entropy")
     assert other[0]["dice"] == longer[0]["dice"]  # the first round's model does not depend on the strategy
     assert {row["strategy"] for row in csv.DictReader((out / "summary.csv").read_text().splitlines())} == {"random", "entropy"}
@@ -178,10 +178,10 @@ def test_fresh_sets_the_folder_aside(tiny_folder, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "config.json").write_text('{"sizes": "of another time"}')
-    status, output = killing.here(killing.command(tiny_folder, out, "random", "--fresh"))
+    status, output = killing.here(killing.command(tiny_folder, out, "random", "--fresh", rounds=1))
     assert status == 0, output
     assert (tmp_path / "out.old-1" / "config.json").read_text() == '{"sizes": "of another time"}'
-    assert len(killing.rounds(out, "random")) == 3
+    assert len(killing.rounds(out, "random")) == 1
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,10 @@ def test_importing_has_no_side_effects():
     subprocess.run([sys.executable, "-c", code], cwd=killing.ROOT, check=True)
 
 
-def test_the_main_job_simulates_queries_and_reuses_its_cohort(tmp_path):
+def test_the_main_job_simulates_queries_and_reuses_its_cohort(tmp_path, monkeypatch):
+    smoke = PRESETS["smoke"]
+    quick = dataclasses.replace(smoke.training, steps=5)  # how well it learns says nothing here
+    monkeypatch.setitem(PRESETS, "smoke", dataclasses.replace(smoke, training=quick))
     arguments = [sys.executable, "-m", "experiments.brain_caudate", "--strategy", "aeig", "--preset", "smoke"]
     arguments += [
         "--out",

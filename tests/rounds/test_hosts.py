@@ -43,9 +43,7 @@ def finish(hosts: list[subprocess.Popen]) -> list[str]:
 
 def test_two_hosts_give_the_bits_of_one(tiny_folder, tmp_path, cache):
     def one_round(out):
-        arguments = killing.command(tiny_folder, out, "bald")
-        arguments[arguments.index("--rounds") + 1] = "1"
-        return arguments
+        return killing.command(tiny_folder, out, "bald", rounds=1)
 
     status, output = killing.here(one_round(tmp_path / "alone"))
     assert status == 0, output

@@ -23,7 +23,7 @@ def undisturbed(tiny_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed")
     results = {}
     for start in ("scratch", "warm"):
-        status, output = killing.here(killing.command(tiny_folder, out / start, STRATEGY, "--training", start))
+        status, output = killing.here(killing.command(tiny_folder, out / start, STRATEGY, "--training", start, rounds=2))
         assert status == 0, output
         results[start] = killing.rounds(out / start, STRATEGY)
     return results
@@ -43,19 +43,19 @@ def test_sigkill(start, after, tiny_folder, tmp_path, cache, undisturbed):
     expected = undisturbed[start]
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # shown if the test fails
-    rng, arguments = random.Random(seed), killing.command(tiny_folder, tmp_path / "out", STRATEGY, "--training", start)
+    rng, arguments = random.Random(seed), killing.command(tiny_folder, tmp_path / "out", STRATEGY, "--training", start, rounds=2)
     folder = tmp_path / "out" / killing.SETTING / STRATEGY / "seed-0"
-    # In the first training, or once the first of three rounds is done.
+    # In the first training, or once the first of two rounds is done.
     assert killing.kill(arguments, cache, rng.uniform(0.0, 0.5), after=folder / after)
     status, output = killing.here(arguments)
     assert status == 0, output
     assert killing.rounds(tmp_path / "out", STRATEGY) == expected
-    assert [record["labelled"] for record in expected] == [4, 6, 8]
+    assert [record["labelled"] for record in expected] == [4, 6]
 
 
 def test_sigterm_and_ctrl_c_end_at_the_next_step_and_say_how_to_go_on(tiny_folder, tmp_path, cache, undisturbed):
     """One after the other in the same run: in the first training, and once the first round is done."""
-    arguments = killing.command(tiny_folder, tmp_path / "out", STRATEGY)
+    arguments = killing.command(tiny_folder, tmp_path / "out", STRATEGY, rounds=2)
     folder = tmp_path / "out" / killing.SETTING / STRATEGY / "seed-0"
     for number, status, file in [(signal.SIGTERM, 143, "checkpoints"), (signal.SIGINT, 130, "rounds.jsonl")]:
         process = killing.start(arguments, cache)
@@ -72,7 +72,7 @@ def test_sigterm_and_ctrl_c_end_at_the_next_step_and_say_how_to_go_on(tiny_folde
 
 
 def test_a_second_worker_waits_for_the_first_and_takes_its_run_over_when_it_is_killed(tiny_folder, tmp_path, cache, undisturbed):
-    arguments = killing.command(tiny_folder, tmp_path / "out", STRATEGY)
+    arguments = killing.command(tiny_folder, tmp_path / "out", STRATEGY, rounds=2)
     first = killing.start(arguments, cache)
     checkpoints = tmp_path / "out" / killing.SETTING / STRATEGY / "seed-0" / "checkpoints"
     while first.poll() is None and not checkpoints.exists():

@@ -9,6 +9,7 @@ from ledgers import write_study
 from experiments import compare_units
 from jaxal.cli import command
 
+RENDERED = True  # its chart is looked at
 LEVELS = (0.5, 0.6, 0.8, 0.9)  # of each round
 SHARES = {"whole": (10, 20, 30, 40), "parts": (10, 12, 14, 16)}  # per cent of all elements
 

@@ -27,8 +27,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy  # loads `scipy.stats`, which takes half a second, where it is used first
 from jax.scipy.ndimage import map_coordinates
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.data.simulated.structures import STRUCTURES, StructureName
@@ -216,7 +217,7 @@ def draw_subject(config: BrainConfig, index: int) -> Draw:
 
 def truncated(rng: np.random.Generator, limit: float, count: int) -> np.ndarray:
     """Standard normal numbers between `-limit` and `limit`, `[count]`."""
-    return stats.truncnorm.rvs(-limit, limit, size=count, random_state=rng).astype(np.float32)
+    return scipy.stats.truncnorm.rvs(-limit, limit, size=count, random_state=rng).astype(np.float32)
 
 
 def simulate(config: BrainConfig, index: int) -> Subject:
