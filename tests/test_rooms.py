@@ -9,7 +9,10 @@ ROOT = Path(__file__).parents[1]
 ROOMS = [  # from the bottom to the top; rooms in one line do not know each other, except on the ground floor
     {"types", "task_kind", "errors", "files", "hosts", "arrays", "cells", "numbers", "claims", "named_options"},
     {"acquisition", "assessment", "networks", "data"},
-    *({room} for room in ("scoring", "training", "strategies", "tasks", "api", "labels", "rounds", "report", "studies")),
+    *(
+        {room}
+        for room in ("scoring", "training", "strategies", "tasks", "api", "labels", "rounds", "report", "studies", "leaderboard")
+    ),
     *({room} for room in ("worklists", "projects", "server", "cli", "__init__", "__main__")),
 ]
 FLOOR = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}

@@ -25,7 +25,7 @@ def completion(shells: Sequence[str]) -> str:
 
 def _options() -> dict[str, dict[str, list[str]]]:
     """The options of each verb, with the words that each may be followed by; none where it is anything."""
-    from jaxal.cli import compare, probabilities, strategies, verbs
+    from jaxal.cli import bench, compare, probabilities, strategies, verbs
     from jaxal.cli.project_options import PROJECT_OPTIONS
 
     of_verb: dict[str, list[Any]] = {
@@ -35,6 +35,7 @@ def _options() -> dict[str, dict[str, list[str]]]:
         "predict": [verbs.Predict],
         "compare": [compare.Arguments],
         "strategies": [strategies.Arguments],
+        "bench": [bench.Arguments],
         **{verb: [kind] for verb, kind in PROJECT_OPTIONS.items()},
     }
     options: dict[str, dict[str, list[str]]] = {verb: {"--help": []} for verb in VERBS}

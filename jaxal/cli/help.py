@@ -2,7 +2,7 @@
 
 from jaxal.cli.help_projects import PROJECT_HELP, PROJECT_USAGE, PROJECT_VERBS
 
-VERBS = ("simulate", "plan", "score", "predict", "compare", "strategies", "completion", *PROJECT_VERBS, "demo")
+VERBS = ("simulate", "plan", "score", "predict", "compare", "strategies", "bench", "completion", *PROJECT_VERBS, "demo")
 
 STATUS = """
 Exit status: 0 done, 2 something given is wrong, 130 stopped by Ctrl-C (143 by
@@ -24,6 +24,8 @@ Decides which medical scans to label next.
                                or of scans that were never in the run
   compare FOLDER               compare the runs of a results folder
   strategies [NAME]            list the strategies, or tell all about one
+  bench [OPTIONS]              try strategies on tasks that need no download, and
+                               write a leaderboard
   completion SHELL             print what makes bash, zsh or fish complete all
                                of this
 """
@@ -129,6 +131,21 @@ does, where it comes from, its options, what it looks at and what that costs.
   --needs WHAT          only those that need features (of the last layer),
                         members (that disagree), evaluation (a set with
                         labels), or nothing of these
+""",
+    "bench": """Usage: jaxal bench [OPTIONS]
+
+Tries strategies on tasks that need no download, and writes leaderboard.html and
+leaderboard.md: areas under the learning curves, differences from random, ranks.
+What is done is not done again, and several of these commands may share a folder.
+
+  --tasks NAME...       three_clusters, diverging_sines, breast_cancer; default:
+                        all
+  --strategies NAME...  perhaps with options or rules behind them; default: all
+                        that a task's data have
+  --seeds N             how often everything is repeated; default: 10
+  --seed N              the first seed; default: 0
+  --out FOLDER          where results go; default: runs/leaderboard
+  --show                write the pages of what is there, and try nothing
 """,
     "completion": """Usage: jaxal completion bash|zsh|fish
 

@@ -53,6 +53,8 @@ def _main(arguments: list[str]) -> int:
         return 0
     if verb in ("strategies", "completion"):
         return _tell(verb, words)
+    if verb == "bench":
+        return _run(lambda verbs: verbs.bench(words))
     if verb == "demo":
         if words[:1] != ["readers"]:
             return _refuse("jaxal demo readers: there is one demo so far, that of a project with readers.")

@@ -137,6 +137,13 @@ def on_project(verb: str, given: Sequence[str]) -> int:
     return projects.RUNS[verb](given)
 
 
+def bench(given: Sequence[str]) -> int:
+    """Tries strategies on tasks that need no download."""
+    from jaxal.cli import bench as tried
+
+    return tried.main(command.parse(tried.Arguments, "jaxal bench", given))
+
+
 def demo(given: Sequence[str]) -> int:
     """Shows the whole loop with simulated readers."""
     from jaxal.cli import demo as shown

@@ -1,0 +1,68 @@
+"""Runs what the leaderboard still lacks, as one of any number of workers that share its folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxal import claims
+from jaxal.errors import UserError
+from jaxal.leaderboard.tasks import TASKS, read_outcome
+from jaxal.strategies.named import named_strategy
+from jaxal.training.trainer import Interrupted
+
+
+class Piece(NamedTuple):
+    """A run: one strategy on one task with one seed."""
+
+    task: str
+    strategy: str
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Where its files are."""
+        return out / self.task / self.strategy / f"seed-{self.seed}"
+
+
+def pieces_of(tasks: Sequence[str], strategies: Sequence[str], seeds: Sequence[int]) -> list[Piece]:
+    """All runs, seed after seed, so that an early end leaves whole seeds; without strategies all that a task has.
+
+    Raises:
+      UserError: there is no such task, or none of the tasks has a strategy of that name.
+    """
+    for task in tasks:
+        if task not in TASKS:
+            raise UserError(f"There is no task {task!r}; there are {', '.join(TASKS)}.")
+    everything = {name: make for task in tasks for name, make in TASKS[task].strategies.items()}
+    asked = {name: named_strategy(name, everything).name for name in strategies}
+    pieces = []
+    for seed in seeds:
+        for task in tasks:
+            known = TASKS[task].strategies
+            names = (
+                [asked[name] for name in strategies if name.split(",")[0].split("+")[0] in known] if strategies else list(known)
+            )
+            pieces += [Piece(task, name, seed) for name in dict.fromkeys(["random", *names])]
+    return pieces
+
+
+def work(pieces: Sequence[Piece], out: Path, display: Any) -> None:
+    """Does what nobody has done and nobody does; what others work on is left to them.
+
+    Raises:
+      Interrupted: the display asked to stop.
+    """
+    for number, piece in enumerate(pieces):
+        folder = piece.folder(out)
+        if read_outcome(folder):
+            continue
+        claim = claims.take(out / ".claims" / piece.task / piece.strategy / f"seed-{piece.seed}")
+        if claim is None:
+            continue
+        try:
+            if display.should_stop():
+                raise Interrupted
+            if not read_outcome(folder):
+                display.note(f"[{number + 1} of {len(pieces)}] {piece.task}: {piece.strategy}, seed {piece.seed}")
+                TASKS[piece.task].run(folder, piece.strategy, piece.seed, display)
+        finally:
+            claim.release()

@@ -1,0 +1,137 @@
+"""The leaderboard as one HTML page and as Markdown: what was found first, then a table for each task."""
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxal.assessment.intervals import Estimate
+from jaxal.assessment.ranks import not_told_apart
+from jaxal.files import write_text
+from jaxal.leaderboard.board import BASELINE, Ranks, Row, ranks_of, read_runs, rows_of
+from jaxal.leaderboard.tasks import TASKS
+from jaxal.report.charts import GREY, chart
+from jaxal.report.looks import document
+
+Board = Mapping[str, Mapping[str, Row]]
+HEAD = ("strategy", "area", "over random", "ms a query", "failures")
+_BAR = 0.22  # inches of a strategy in the diagram
+
+
+def write(folder: Path) -> tuple[str, list[Path]]:
+    """Writes leaderboard.html and leaderboard.md of a folder of runs; returns what was found, in a sentence or two, and where they lie."""
+    board = {task: rows_of(runs) for task, runs in read_runs(folder).items()}
+    board = {task: board[task] for task in [*TASKS, *board] if task in board}  # in the order of the tasks
+    ranks, found = ranks_of(board, list(board)), _found(board)
+    page, text = folder / "leaderboard.html", folder / "leaderboard.md"
+    write_text(page, document("Leaderboard", _html(board, ranks, found)))
+    write_text(text, _markdown(board, ranks, found))
+    return found, [page, text]
+
+
+def _found(board: Board) -> str:
+    """What a busy reader is told first."""
+    verdicts = {name: [rows[name].verdict for rows in board.values() if name in rows] for rows in board.values() for name in rows}
+    verdicts.pop(BASELINE, None)
+    tried = {
+        name: signs
+        for name, signs in verdicts.items()
+        if any(name in rows and not rows[name].is_refused for rows in board.values())
+    }
+    if not tried:
+        return "Nothing but random sampling has been tried so far."
+    best = max(tried.values(), key=lambda signs: (sum(signs), -signs.count(-1)))
+    leaders = sorted(name for name, signs in tried.items() if (sum(signs), -signs.count(-1)) == (sum(best), -best.count(-1)))
+    worse = sorted(name for name, signs in tried.items() if -1 in signs)
+    shown = ", ".join(leaders[:8]) + (f" and {len(leaders) - 8} more" if len(leaders) > 8 else "")
+    first = f"Of {len(tried)} strategies on {len(board)} tasks {shown} beat random sampling most surely: better on {best.count(1)}, worse on {best.count(-1)}."
+    return f"{first} {len(worse)} are worse than random on at least one task{': ' + ', '.join(worse) if 0 < len(worse) <= 12 else ''}."
+
+
+def _told(estimate: Estimate, sign: str = "") -> str:
+    if np.isnan(estimate.value):
+        return "–"
+    interval = "" if np.isnan(estimate.low) else f" [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
+    return f"{estimate.value:{sign}.3f}{interval}"
+
+
+def _cells(name: str, row: Row) -> list[str]:
+    if row.is_refused:
+        return [name, "does not fit", row.trouble.split(". ")[0].rstrip("."), "", ""]
+    milliseconds = "–" if np.isnan(row.milliseconds) else f"{row.milliseconds:.3g}"
+    return [name, _told(row.area), _told(row.over_random, "+"), milliseconds, str(row.failures)]
+
+
+def _seeds(rows: Mapping[str, Row]) -> int:
+    return max(row.area.cases for row in rows.values())
+
+
+def _about(task: str, rows: Mapping[str, Row]) -> str:
+    about = f"{TASKS[task].about}. " if task in TASKS else ""
+    measure = TASKS[task].measure if task in TASKS else "measure"
+    return (
+        f"{about}Area: mean height of the curve of {measure} over the labels; over {_seeds(rows)} seeds, with 95 % intervals of the mean "
+        f"and of the paired difference from random."
+    )
+
+
+def _ranked(ranks: Ranks) -> str:
+    told = f"Mean rank of {len(ranks.names)} strategies over {len(ranks.tasks)} tasks. Two differ if their ranks lie {ranks.difference:.1f} apart (Nemenyi's test, 5 %)"
+    return f"{told}; that all are equal has a chance of {ranks.chance:.2g} (Friedman's test)."
+
+
+def _markdown(board: Board, ranks: Ranks | None, found: str) -> str:
+    lines = [f"**{found}**", ""]
+    if ranks:
+        lines += [_ranked(ranks), "", "| strategy | mean rank |", "|---|---|"]
+        lines += [f"| `{name}` | {rank:.1f} |" for name, rank in zip(ranks.names, ranks.ranks, strict=True)]
+    for task, rows in board.items():
+        lines += ["", f"## {task}", "", _about(task, rows), "", f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
+        for name, row in rows.items():
+            cells = _cells(name, row)
+            lines.append(f"| {' | '.join([f'`{cells[0]}`', *cells[1:]])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _html(board: Board, ranks: Ranks | None, found: str) -> str:
+    parts = ["<h1>Leaderboard</h1>", f'<p class="lead">{html.escape(found)}</p>']
+    if ranks:
+        parts += [
+            "<h2>Over all tasks</h2>",
+            f"<p>{html.escape(_ranked(ranks))}</p>",
+            '<div class="charts">',
+            _diagram(ranks),
+            "</div>",
+        ]
+    for task, rows in board.items():
+        parts += [f"<h2>{html.escape(task)}</h2>", f"<p>{html.escape(_about(task, rows))}</p>", _table(rows)]
+    return "\n".join(parts)
+
+
+def _table(rows: Mapping[str, Row]) -> str:
+    looks = {1: ' class="better"', -1: ' class="worse"', 0: ""}
+    lines = []
+    for name, row in rows.items():
+        first, area, over, *rest = map(html.escape, _cells(name, row))
+        others = "".join(f"<td>{cell}</td>" for cell in rest)
+        lines.append(f'<tr><th scope="row">{first}</th><td>{area}</td><td{looks[row.verdict]}>{over}</td>{others}</tr>')
+    head = "".join(f'<th scope="col">{title}</th>' for title in HEAD)
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _diagram(ranks: Ranks) -> str:
+    """Demšar's diagram, upright: a line for each strategy, and bars along those that are not told apart."""
+    names: Sequence[str] = ranks.names
+
+    def draw(axis) -> None:
+        places = range(len(names))
+        axis.plot(ranks.ranks, places, "o", ms=4)
+        for number, (first, last) in enumerate(not_told_apart(ranks.ranks, ranks.difference)):
+            beside = ranks.ranks[-1] + 0.6 + 0.4 * number
+            axis.plot([beside, beside], [first - 0.25, last + 0.25], color=GREY, lw=2.5, solid_capstyle="butt")
+        axis.set_yticks(places, names, fontsize=7.5)
+        axis.invert_yaxis()
+
+    title = "Mean ranks; bars join what is not told apart"
+    return chart(draw, title, "mean rank, 1 is best", 0.9 + _BAR * len(names))

@@ -1,0 +1,164 @@
+"""The tasks of the leaderboard, by name."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from jaxal.assessment.learning_curves import area_under
+from jaxal.errors import UserError
+from jaxal.files import write_text
+from jaxal.leaderboard.learners import Learner, Network, SupportVectors
+from jaxal.leaderboard.points import Division, Parts, Points, breast_cancer, diverging_sines, divided, three_clusters
+from jaxal.leaderboard.simulation import Rounds, simulate
+from jaxal.rounds.passes import stoppable
+from jaxal.strategies.contract import Strategy
+from jaxal.strategies.named import named_strategy
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
+from jaxal.tasks.classification import CLASSIFICATION
+
+OUTCOME = "outcome.json"
+
+
+class Outcome(NamedTuple):
+    """What a strategy came to on a task with one seed.
+
+    Attributes:
+      area: mean height of the learning curve, of the task's measure; NaN where there is none.
+      milliseconds: to score and select, the median of the queries but the first.
+      trouble: why there is no curve; empty where there is one.
+      is_refused: whether the strategy does not fit the task, which is no failure.
+    """
+
+    area: float
+    milliseconds: float
+    trouble: str = ""
+    is_refused: bool = False
+
+
+class Task(Protocol):
+    """A task that strategies are tried on.
+
+    Attributes:
+      about: in a line, for the page.
+      measure: whose learning curve counts.
+      strategies: by name, all that such data have.
+    """
+
+    @property
+    def about(self) -> str: ...
+
+    @property
+    def measure(self) -> str: ...
+
+    @property
+    def strategies(self) -> Mapping[str, Callable[..., Strategy]]: ...
+
+    def run(self, folder: Path, strategy: str, seed: int, display: Any) -> None:
+        """Goes on with a run in its folder, and ends with an outcome there."""
+        ...
+
+
+class OfPoints(NamedTuple):
+    """A task whose cases are points.
+
+    Attributes:
+      draw: the points.
+      division: into pool and test.
+      rounds: how many queries of how many points.
+      learner: given the parts, and whether members are to differ.
+    """
+
+    about: str
+    measure: str
+    draw: Callable[[np.random.Generator], Points]
+    division: Division
+    rounds: Rounds
+    learner: Callable[[Parts, Rounds, bool], Learner]
+
+    @property
+    def strategies(self) -> Mapping[str, Callable[..., Strategy]]:
+        return CLASSIFICATION_STRATEGIES
+
+    def run(self, folder: Path, strategy: str, seed: int, display: Any) -> None:
+        made = named_strategy(strategy, self.strategies).strategy
+        needs = [CLASSIFICATION.statistics[name] for names in made.needs for name in names if name in CLASSIFICATION.statistics]
+        parts = divided(self.draw, self.division, seed)
+        learner = self.learner(parts, self.rounds, any(one.needs_members or one.needs_each_member for one in needs))
+        queries = 0
+        with display.progress(f"{strategy}, seed {seed}") as told:
+
+            def count(done: int, of: int) -> None:
+                nonlocal queries
+                queries = done
+                told(done, of)
+
+            try:
+                curve = simulate(parts, learner, strategy, self.rounds, seed, stoppable(count, display))
+            except UserError as error:  # before the first query it does not fit
+                write_outcome(folder, Outcome(np.nan, np.nan, str(error), is_refused=not queries))
+                return
+        write_text(folder / "curve.json", json.dumps(curve._asdict()) + "\n")
+        area = float(area_under(np.array(curve.labelled, float), np.array(curve.accuracy)))
+        write_outcome(folder, Outcome(area, 1000 * float(np.median(curve.seconds[1:] or curve.seconds))))
+
+
+def write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Ends a run."""
+    known = {name: value for name, value in outcome._asdict().items() if not (isinstance(value, float) and np.isnan(value))}
+    write_text(folder / OUTCOME, json.dumps(known) + "\n")
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """What a run came to; None where it is not over.
+
+    Raises:
+      UserError: the file holds something else.
+    """
+    path = folder / OUTCOME
+    if not path.is_file():
+        return None
+    try:
+        return Outcome(**{"area": np.nan, "milliseconds": np.nan, **json.loads(path.read_text())})
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: not what a run of the leaderboard came to. Remove the file, and the run is done again."
+        ) from error
+
+
+def _network(hidden: tuple[int, ...], patience: int) -> Callable[[Parts, Rounds, bool], Learner]:
+    def made(parts: Parts, rounds: Rounds, stochastic: bool) -> Learner:
+        most = len(parts.start) + rounds.query * rounds.queries
+        return Network(parts, hidden, most, stochastic, patience)
+
+    return made
+
+
+TASKS: dict[str, Task] = {
+    "three_clusters": OfPoints(
+        "600 points of two classes, a third of them where nobody can tell; a linear classifier, 2 labelled at first and 100 more",
+        "accuracy",
+        three_clusters,
+        Division(0.2, 0.2, 2, to_unit=True),
+        Rounds(1, 100),
+        _network((), 0),
+    ),
+    "diverging_sines": OfPoints(
+        "200 points along two waves that drift apart; a network of two hidden layers, 2 labelled at first and 80 more",
+        "accuracy",
+        diverging_sines,
+        Division(0.2, 0.2, 2, to_unit=True),
+        Rounds(4, 20),
+        _network((24, 12), 50),
+    ),
+    "breast_cancer": OfPoints(
+        "569 biopsies with 30 measures, benign or malignant; a support vector machine, 20 labelled at first and 160 more",
+        "accuracy",
+        breast_cancer,
+        Division(0.4, 0.1, 20, to_unit=False),
+        Rounds(8, 20),
+        lambda parts, rounds, stochastic: SupportVectors(parts),
+    ),
+}

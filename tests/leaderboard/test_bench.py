@@ -1,0 +1,119 @@
+"""Runs of the leaderboard and what they come to."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxal.cli import bench as command_of_bench
+from jaxal.cli.main import main
+from jaxal.errors import UserError
+from jaxal.leaderboard import bench, page, tasks
+from jaxal.leaderboard.board import ranks_of, read_runs, rows_of
+from jaxal.leaderboard.points import Division, breast_cancer, diverging_sines, divided, three_clusters
+from jaxal.leaderboard.simulation import Rounds
+from jaxal.leaderboard.tasks import Outcome, read_outcome, write_outcome
+from jaxal.report.terminal import Display
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Two queries a run."""
+    for name, task in list(tasks.TASKS.items()):
+        monkeypatch.setitem(tasks.TASKS, name, task._replace(rounds=Rounds(task.rounds.query, 2)))
+
+
+@pytest.mark.parametrize("draw", [three_clusters, diverging_sines, breast_cancer])
+def test_parts_are_apart_and_every_class_is_labelled_at_first(draw):
+    parts = divided(draw, Division(0.2, 0.2, 2, to_unit=True), 3)
+    whole = draw(np.random.default_rng(3))
+    sizes = [len(part.classes) for part in (parts.pool, parts.evaluation, parts.test)]
+    assert sum(sizes) == len(whole.classes)
+    rows = np.concatenate([part.inputs for part in (parts.pool, parts.evaluation, parts.test)])
+    assert len(np.unique(rows, axis=0)) == len(np.unique(whole.inputs, axis=0))
+    assert set(parts.pool.classes[parts.start]) == {0, 1}
+    assert parts.pool.inputs.min() >= 0 and parts.pool.inputs.max() <= 1
+    again = divided(draw, Division(0.2, 0.2, 2, to_unit=True), 3)
+    np.testing.assert_array_equal(again.pool.inputs, parts.pool.inputs)
+
+
+def test_runs_are_done_once_and_what_does_not_fit_says_why(short, tmp_path, capsys):
+    words = ["bench", "--strategies", "coreset", "bald", "--seeds", "1", "--out", str(tmp_path)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "[9 of 9] breast_cancer: bald, seed 0" in shown
+    assert "Of 2 strategies on 3 tasks" in shown
+    runs = read_runs(tmp_path)
+    assert set(runs) == set(tasks.TASKS)
+    refused = runs["breast_cancer"]["bald"][0]
+    assert refused.is_refused and "no dropout" in refused.trouble
+    assert 0 < runs["three_clusters"]["bald"][0].area < 1
+    curve = json.loads((tmp_path / "three_clusters" / "coreset" / "seed-0" / "curve.json").read_text())
+    assert curve["labelled"] == [2, 3, 4]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("outcome.json")}
+    assert main(words) == 0
+    assert "[9 of 9]" not in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("outcome.json")} == before
+
+
+def test_a_run_repeats_to_the_last_bit(short, tmp_path):
+    for place in ("one", "other"):
+        bench.work([bench.Piece("diverging_sines", "badge", 1)], tmp_path / place, Display())
+    curves = [
+        json.loads((tmp_path / place / "diverging_sines/badge/seed-1/curve.json").read_text()) for place in ("one", "other")
+    ]
+    assert [curve["accuracy"] for curve in curves[:1]] == [curve["accuracy"] for curve in curves[1:]]
+
+
+def made_up(folder, areas):
+    for (task, name), values in areas.items():
+        for seed, area in enumerate(values):
+            write_outcome(folder / task / name / f"seed-{seed}", Outcome(area, 10.0))
+
+
+def test_verdicts_rest_on_paired_differences(tmp_path):
+    spread = np.array([0.1, 0.2, 0.3, 0.4])
+    better = spread + np.array([0.01, 0.012, 0.011, 0.009])  # far less than the spread over seeds
+    for task in ("a", "b", "c"):
+        made_up(tmp_path, {(task, "random"): spread, (task, "entropy"): better, (task, "bald"): spread - (better - spread)})
+    write_outcome(tmp_path / "a" / "entropy" / "seed-9", Outcome(np.nan, np.nan, "broken"))
+    board = {task: rows_of(runs) for task, runs in read_runs(tmp_path).items()}
+    assert list(board["a"]) == ["entropy", "random", "bald"]
+    assert [board["a"][name].verdict for name in board["a"]] == [1, 0, -1]
+    assert board["a"]["entropy"].failures == 1 and board["a"]["entropy"].area.cases == 4
+    ranks = ranks_of(board, ["a", "b", "c"])
+    assert ranks.names == ("entropy", "random", "bald") and ranks.ranks == (1.0, 2.0, 3.0)
+    found, (html, text) = page.write(tmp_path)
+    assert found.startswith(
+        "Of 2 strategies on 3 tasks entropy beat random sampling most surely: better on 3, worse on 0. 1 are worse"
+    )
+    assert found in text.read_text() and "<table>" in html.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tasks", "chess"], "There is no task 'chess'; there are three_clusters"),
+        (["--strategies", "magic"], "no strategy 'magic'"),
+        (["--seeds", "0"], "--seeds is at least 1"),
+        (["--show", "--out", "/nowhere/at/all"], "no such folder"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(words, message, capsys):
+    assert main(["bench", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_damaged_outcome_is_named(tmp_path):
+    made_up(tmp_path, {("a", "random"): [0.5]})
+    path = tmp_path / "a" / "random" / "seed-0" / "outcome.json"
+    path.write_text("[1, 2")
+    with pytest.raises(UserError, match="Remove the file"):
+        read_outcome(path.parent)
+
+
+def test_the_help_names_all_tasks(capsys):
+    assert main(["bench", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(name in shown for name in tasks.TASKS)
+    assert command_of_bench.Arguments().tasks == tuple(tasks.TASKS)
