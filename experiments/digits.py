@@ -15,13 +15,10 @@ from typing import Literal
 
 from jaxal.cli import command
 from jaxal.data.simulated.digits import make_digits
-from jaxal.networks.resnet import ResNetConfig
+from jaxal.leaderboard.studies import DIGITS
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import images
-from jaxal.training.config import TrainingConfig
 
-NETWORK = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
-TRAINING = TrainingConfig(steps=100, warm_steps=40, steps_per_case=1, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0)
 PRESETS = {
     "smoke": images.ImagePreset(
         (8, 8),
@@ -30,11 +27,11 @@ PRESETS = {
         0.03,
         0.15,
         0.35,
-        NETWORK,
-        dataclasses.replace(TRAINING, steps=30, steps_per_case=0),
+        DIGITS.network,
+        dataclasses.replace(DIGITS.training, steps=30, steps_per_case=0),
         MembersConfig(dropout=4),
     ),
-    "small": images.ImagePreset((8, 8), 6, 0.10, 0.06, 0.15, 0.35, NETWORK, TRAINING),
+    "small": DIGITS,
 }
 
 

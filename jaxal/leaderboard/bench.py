@@ -6,21 +6,31 @@ from typing import Any, NamedTuple
 
 from jaxal import claims
 from jaxal.errors import UserError
-from jaxal.leaderboard.tasks import TASKS, read_outcome
+from jaxal.leaderboard.board import BASELINE
+from jaxal.leaderboard.outcomes import read_outcome
+from jaxal.leaderboard.tasks import TASKS
 from jaxal.strategies.named import named_strategy
 from jaxal.training.trainer import Interrupted
 
 
 class Piece(NamedTuple):
-    """A run: one strategy on one task with one seed."""
+    """A run: one strategy on one task with one seed.
+
+    Attributes:
+      task: its name.
+      strategy: as it was written.
+      name: of the strategy's folder.
+      seed: of everything.
+    """
 
     task: str
     strategy: str
+    name: str
     seed: int
 
     def folder(self, out: Path) -> Path:
         """Where its files are."""
-        return out / self.task / self.strategy / f"seed-{self.seed}"
+        return out / self.task / self.name / f"seed-{self.seed}"
 
 
 def pieces_of(tasks: Sequence[str], strategies: Sequence[str], seeds: Sequence[int]) -> list[Piece]:
@@ -38,10 +48,9 @@ def pieces_of(tasks: Sequence[str], strategies: Sequence[str], seeds: Sequence[i
     for seed in seeds:
         for task in tasks:
             known = TASKS[task].strategies
-            names = (
-                [asked[name] for name in strategies if name.split(",")[0].split("+")[0] in known] if strategies else list(known)
-            )
-            pieces += [Piece(task, name, seed) for name in dict.fromkeys(["random", *names])]
+            chosen = {name: folder for name, folder in asked.items() if folder.split("+")[0].split(",")[0] in known}
+            names = {BASELINE: BASELINE, **(chosen if asked else {name: name for name in known})}
+            pieces += [Piece(task, name, folder, seed) for name, folder in names.items()]
     return pieces
 
 
@@ -55,7 +64,7 @@ def work(pieces: Sequence[Piece], out: Path, display: Any) -> None:
         folder = piece.folder(out)
         if read_outcome(folder):
             continue
-        claim = claims.take(out / ".claims" / piece.task / piece.strategy / f"seed-{piece.seed}")
+        claim = claims.take(out / ".claims" / piece.task / piece.name / f"seed-{piece.seed}")
         if claim is None:
             continue
         try:

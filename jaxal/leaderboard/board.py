@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxal.assessment.intervals import Estimate, student_mean
 from jaxal.assessment.ranks import critical_difference, friedman, mean_ranks
-from jaxal.leaderboard.tasks import Outcome, read_outcome
+from jaxal.leaderboard.outcomes import Outcome, read_outcome
 
 BASELINE = "random"
 Runs = Mapping[str, Mapping[int, Outcome]]  # strategy -> seed -> outcome

@@ -41,12 +41,15 @@ def _found(board: Board) -> str:
     }
     if not tried:
         return "Nothing but random sampling has been tried so far."
-    best = max(tried.values(), key=lambda signs: (sum(signs), -signs.count(-1)))
-    leaders = sorted(name for name, signs in tried.items() if (sum(signs), -signs.count(-1)) == (sum(best), -best.count(-1)))
     worse = sorted(name for name, signs in tried.items() if -1 in signs)
+    told = f"{len(worse)} are worse than random on at least one" + (f": {', '.join(worse)}." if 0 < len(worse) <= 12 else ".")
+    surest = max((sum(signs), -signs.count(-1)) for signs in tried.values())
+    leaders = sorted(name for name, signs in tried.items() if (sum(signs), -signs.count(-1)) == surest)
+    among = f"Of {len(tried)} on {len(board)} tasks"
+    if surest[0] <= 0:
+        return f"{among}, no strategy is surely better than random sampling more often than worse. {told}"
     shown = ", ".join(leaders[:8]) + (f" and {len(leaders) - 8} more" if len(leaders) > 8 else "")
-    first = f"Of {len(tried)} strategies on {len(board)} tasks {shown} beat random sampling most surely: better on {best.count(1)}, worse on {best.count(-1)}."
-    return f"{first} {len(worse)} are worse than random on at least one task{': ' + ', '.join(worse) if 0 < len(worse) <= 12 else ''}."
+    return f"{among}, these strategies beat random sampling most surely: {shown} (better on {surest[0] - surest[1]}, worse on {-surest[1]}). {told}"
 
 
 def _told(estimate: Estimate, sign: str = "") -> str:

@@ -8,34 +8,20 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from jaxal.assessment.learning_curves import area_under
+from jaxal.data.simulated.digits import make_digits
+from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.leaderboard.learners import Learner, Network, SupportVectors
+from jaxal.leaderboard.outcomes import Outcome, write_outcome
 from jaxal.leaderboard.points import Division, Parts, Points, breast_cancer, diverging_sines, divided, three_clusters
 from jaxal.leaderboard.simulation import Rounds, simulate
+from jaxal.leaderboard.studies import DIGITS, TISSUE, OfStudy, of_images
 from jaxal.rounds.passes import stoppable
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
 from jaxal.tasks.classification import CLASSIFICATION
-
-OUTCOME = "outcome.json"
-
-
-class Outcome(NamedTuple):
-    """What a strategy came to on a task with one seed.
-
-    Attributes:
-      area: mean height of the learning curve, of the task's measure; NaN where there is none.
-      milliseconds: to score and select, the median of the queries but the first.
-      trouble: why there is no curve; empty where there is one.
-      is_refused: whether the strategy does not fit the task, which is no failure.
-    """
-
-    area: float
-    milliseconds: float
-    trouble: str = ""
-    is_refused: bool = False
 
 
 class Task(Protocol):
@@ -105,29 +91,6 @@ class OfPoints(NamedTuple):
         write_outcome(folder, Outcome(area, 1000 * float(np.median(curve.seconds[1:] or curve.seconds))))
 
 
-def write_outcome(folder: Path, outcome: Outcome) -> None:
-    """Ends a run."""
-    known = {name: value for name, value in outcome._asdict().items() if not (isinstance(value, float) and np.isnan(value))}
-    write_text(folder / OUTCOME, json.dumps(known) + "\n")
-
-
-def read_outcome(folder: Path) -> Outcome | None:
-    """What a run came to; None where it is not over.
-
-    Raises:
-      UserError: the file holds something else.
-    """
-    path = folder / OUTCOME
-    if not path.is_file():
-        return None
-    try:
-        return Outcome(**{"area": np.nan, "milliseconds": np.nan, **json.loads(path.read_text())})
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{path}: not what a run of the leaderboard came to. Remove the file, and the run is done again."
-        ) from error
-
-
 def _network(hidden: tuple[int, ...], patience: int) -> Callable[[Parts, Rounds, bool], Learner]:
     def made(parts: Parts, rounds: Rounds, stochastic: bool) -> Learner:
         most = len(parts.start) + rounds.query * rounds.queries
@@ -160,5 +123,15 @@ TASKS: dict[str, Task] = {
         Division(0.4, 0.1, 20, to_unit=False),
         Rounds(8, 20),
         lambda parts, rounds, stochastic: SupportVectors(parts),
+    ),
+    "digits": OfStudy(
+        "1200 handwritten digits in five classes of unlike frequency, partly covered; a small residual network, 10 % labelled at first and 30 % more",
+        CLASSIFICATION,
+        of_images("digits", DIGITS, make_digits),
+    ),
+    "tissue": OfStudy(
+        "2000 patches of brain tissue in five classes of unlike frequency; a small residual network, 3 % labelled at first and 10 % more",
+        CLASSIFICATION,
+        of_images("tissue", TISSUE, lambda: make_tissue(TissueConfig(2_000))),
     ),
 }

@@ -348,7 +348,22 @@ def run(
     out: Path,
     display: terminal.Display,
 ) -> int:
-    """Runs a study on images, or looks at one of its runs again; returns the exit status.
+    """Runs a study on images, or looks at one of its runs again; returns the exit status."""
+    sizes, source = sizes_and_source(arguments, preset, listing, colour, identity, display)
+    if revisit.is_asked_for(arguments):
+        return revisit.run(arguments, sizes, source, display)
+    return study.run(arguments, sizes, [source], out, display)
+
+
+def sizes_and_source(
+    arguments: ImageArguments,
+    preset: ImagePreset,
+    listing: Listing,
+    colour: bool | None,
+    identity: dict[str, Any],
+    display: terminal.Display,
+) -> tuple[ImageSizes, study.Source]:
+    """What a study on images is run with.
 
     What can be refused is refused before any image is decoded, which may take an hour.
     """
@@ -358,25 +373,22 @@ def run(
     if preset.images and len(listing.images) > preset.images:
         everything, listing = len(listing.images), part_of(listing, preset.images)
         display.note(f"Of {everything} images {len(listing.images)} are taken, as many as the preset has.")
-    preset = choose_sizes(arguments, preset, listing)
+    sizes = choose_sizes(arguments, preset, listing)
     weights = getattr(arguments, "weights", None)
     if weights:
         channels = 3 if (is_colour(listing) if colour is None else colour) else 1
         state = read_weights(weights)
-        preset = dataclasses.replace(preset, network=network_of(state, preset.network))
-        model = with_weights(resnet(preset.network), preset.network, state, weights, channels)
+        sizes = dataclasses.replace(sizes, network=network_of(state, sizes.network))
+        model = with_weights(resnet(sizes.network), sizes.network, state, weights, channels)
         identity = {**identity, "weights": file_fingerprint([weights])}
     else:
-        model = resnet(preset.network)
+        model = resnet(sizes.network)
     for name in arguments.strategy:
         named_strategy(name, CLASSIFICATION.strategies, _strategy_options(arguments))
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-        draw_splits(cases_of(listing, Path()), preset, seed)
-    images = read_images(listing, arguments, preset.size, colour, display)
-    source = make_source(arguments, preset, model, images, identity)
-    if revisit.is_asked_for(arguments):
-        return revisit.run(arguments, preset, source, display)
-    return study.run(arguments, preset, [source], out, display)
+        draw_splits(cases_of(listing, Path()), sizes, seed)
+    images = read_images(listing, arguments, sizes.size, colour, display)
+    return sizes, make_source(arguments, sizes, model, images, identity)
 
 
 def _strategy_options(arguments: ImageArguments) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def run(
             display.note(f"[{work.number + 1} of {len(runs)}]")
         arguments_of_run = dataclasses.replace(sources[place].arguments, seed=seed)
         folder = pieces[work.number].folder
-        _run_strategy(name, folder, arguments_of_run, preset, tasks[place, seed], work, reporting)
+        run_strategy(name, folder, arguments_of_run, preset, tasks[place, seed], work, reporting)
 
     others = shared(pieces, out, arguments.stale_after, display, do)
     if hosts.is_leader():
@@ -151,7 +151,7 @@ def name_of_folder(name: str, source: Source) -> str:
     return source.full if name == FULL else named_strategy(name, source.arguments.kind.strategies).name
 
 
-def _run_strategy(
+def run_strategy(
     name: str,
     folder: Path,
     arguments: StudyArguments,
@@ -160,6 +160,7 @@ def _run_strategy(
     work: Work,
     reporting: Callable[[], None],
 ) -> None:
+    """Runs one strategy with one seed, from where its folder stands; `reporting` is called after each new round."""
     display = work.watcher
     splits, groups, config, kind = task.splits, task.dataset.groups, rounds_config(arguments, preset), task.kind
     if hosts.is_leader():

@@ -1,5 +1,6 @@
 """Runs of the leaderboard and what they come to."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,19 +8,25 @@ import pytest
 
 from jaxal.cli import bench as command_of_bench
 from jaxal.cli.main import main
+from jaxal.data.simulated.digits import make_digits
 from jaxal.errors import UserError
 from jaxal.leaderboard import bench, page, tasks
 from jaxal.leaderboard.board import ranks_of, read_runs, rows_of
+from jaxal.leaderboard.outcomes import Outcome, read_outcome, write_outcome
 from jaxal.leaderboard.points import Division, breast_cancer, diverging_sines, divided, three_clusters
 from jaxal.leaderboard.simulation import Rounds
-from jaxal.leaderboard.tasks import Outcome, read_outcome, write_outcome
+from jaxal.leaderboard.studies import DIGITS, of_images
 from jaxal.report.terminal import Display
+from jaxal.rounds.ledger import Ledger
+
+POINTS = ("three_clusters", "diverging_sines", "breast_cancer")
 
 
 @pytest.fixture
 def short(monkeypatch):
     """Two queries a run."""
-    for name, task in list(tasks.TASKS.items()):
+    for name in POINTS:
+        task = tasks.TASKS[name]
         monkeypatch.setitem(tasks.TASKS, name, task._replace(rounds=Rounds(task.rounds.query, 2)))
 
 
@@ -38,13 +45,13 @@ def test_parts_are_apart_and_every_class_is_labelled_at_first(draw):
 
 
 def test_runs_are_done_once_and_what_does_not_fit_says_why(short, tmp_path, capsys):
-    words = ["bench", "--strategies", "coreset", "bald", "--seeds", "1", "--out", str(tmp_path)]
+    words = ["bench", "--tasks", *POINTS, "--strategies", "coreset", "bald", "--seeds", "1", "--out", str(tmp_path)]
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert "[9 of 9] breast_cancer: bald, seed 0" in shown
-    assert "Of 2 strategies on 3 tasks" in shown
+    assert "Of 2 on 3 tasks" in shown
     runs = read_runs(tmp_path)
-    assert set(runs) == set(tasks.TASKS)
+    assert set(runs) == set(POINTS)
     refused = runs["breast_cancer"]["bald"][0]
     assert refused.is_refused and "no dropout" in refused.trouble
     assert 0 < runs["three_clusters"]["bald"][0].area < 1
@@ -58,7 +65,7 @@ def test_runs_are_done_once_and_what_does_not_fit_says_why(short, tmp_path, caps
 
 def test_a_run_repeats_to_the_last_bit(short, tmp_path):
     for place in ("one", "other"):
-        bench.work([bench.Piece("diverging_sines", "badge", 1)], tmp_path / place, Display())
+        bench.work([bench.Piece("diverging_sines", "badge", "badge", 1)], tmp_path / place, Display())
     curves = [
         json.loads((tmp_path / place / "diverging_sines/badge/seed-1/curve.json").read_text()) for place in ("one", "other")
     ]
@@ -85,7 +92,7 @@ def test_verdicts_rest_on_paired_differences(tmp_path):
     assert ranks.names == ("entropy", "random", "bald") and ranks.ranks == (1.0, 2.0, 3.0)
     found, (html, text) = page.write(tmp_path)
     assert found.startswith(
-        "Of 2 strategies on 3 tasks entropy beat random sampling most surely: better on 3, worse on 0. 1 are worse"
+        "Of 2 on 3 tasks, these strategies beat random sampling most surely: entropy (better on 3, worse on 0). 1 are worse"
     )
     assert found in text.read_text() and "<table>" in html.read_text()
 
@@ -117,3 +124,18 @@ def test_the_help_names_all_tasks(capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert all(name in shown for name in tasks.TASKS)
     assert command_of_bench.Arguments().tasks == tuple(tasks.TASKS)
+
+
+def test_a_study_is_a_task(monkeypatch, tmp_path):
+    """Runs of a seed share the first network; what does not fit says why, and what did has the area of its ledger."""
+    quick = dataclasses.replace(DIGITS.training, steps=3, steps_per_case=0)
+    preset = dataclasses.replace(DIGITS, rounds=2, training=quick)
+    monkeypatch.setitem(tasks.TASKS, "digits", tasks.TASKS["digits"]._replace(make=of_images("digits", preset, make_digits)))
+    pieces = bench.pieces_of(["digits"], ["margin", "duc", "cold:kmeans"], [4])
+    assert [piece.name for piece in pieces] == ["random", "margin", "duc", "random+cold-kmeans"]
+    bench.work(pieces, tmp_path, Display(quiet=True))
+    runs = read_runs(tmp_path)["digits"]
+    assert runs["duc"][4].is_refused and "evidence" in runs["duc"][4].trouble
+    lines = {name: Ledger(tmp_path / "digits" / name / "seed-4" / "rounds.jsonl").read() for name in ("random", "margin")}
+    assert lines["random"][0]["test"] == lines["margin"][0]["test"]
+    assert runs["margin"][4].area == pytest.approx(np.mean([line["auc"]["overall"] for line in lines["margin"]]))

@@ -1,0 +1,110 @@
+"""Tasks of the leaderboard that are studies: networks on images, in the rounds that any study has."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxal.assessment.learning_curves import area_under
+from jaxal.data.images.listing import Listing
+from jaxal.errors import UserError
+from jaxal.leaderboard.outcomes import Outcome, write_outcome
+from jaxal.networks.resnet import ResNetConfig
+from jaxal.rounds.ledger import Ledger
+from jaxal.scoring.members import MembersConfig
+from jaxal.strategies.contract import Strategy
+from jaxal.studies import images, study
+from jaxal.studies.common_options import Sizes
+from jaxal.studies.configuration import settle_config
+from jaxal.studies.workers import Work
+from jaxal.task_kind import Assessment, TaskKind
+from jaxal.training.config import TrainingConfig
+
+SMALL = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
+DIGITS = images.ImagePreset(
+    (8, 8), 6, 0.10, 0.06, 0.15, 0.35, SMALL,
+    TrainingConfig(steps=100, warm_steps=40, steps_per_case=1, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0),
+)  # fmt: skip
+TISSUE = images.ImagePreset(
+    (24, 24), 6, 0.03, 0.02, 0.1, 0.15, SMALL,
+    TrainingConfig(
+        steps=200, warm_steps=80, steps_per_case=0.4, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0, flips=(0, 1)
+    ),
+    MembersConfig(dropout=10), batch_size=128,
+)  # fmt: skip
+Made = tuple[Sizes, study.Source]
+
+
+class OfStudy(NamedTuple):
+    """A task that is one setting of a study.
+
+    Attributes:
+      kind: of its cases.
+      make: sizes and source, given a folder for what is prepared and where to show things; the same for the same folder.
+    """
+
+    about: str
+    kind: TaskKind
+    make: Callable[[Path, Any], Made]
+
+    @property
+    def measure(self) -> str:
+        return self.kind.assessment.title
+
+    @property
+    def strategies(self) -> Mapping[str, Callable[..., Strategy]]:
+        return self.kind.strategies
+
+    def run(self, folder: Path, strategy: str, seed: int, display: Any) -> None:
+        quiet = _Quiet(display)
+        try:
+            sizes, source = self.make(folder.parents[2] / ".prepared", quiet)
+            arguments = dataclasses.replace(source.arguments, strategy=(strategy,), seed=seed)
+            task = source.task(seed)
+            settle_config(folder.parents[1] / "config.json", task)
+            study.run_strategy(strategy, folder, arguments, sizes, task, Work(0, quiet, lambda: None), lambda: None)
+        except UserError as error:  # before the first round it does not fit
+            write_outcome(folder, Outcome(np.nan, np.nan, str(error), is_refused=not (folder / "rounds.jsonl").is_file()))
+            return
+        write_outcome(folder, _outcome(Ledger(folder / "rounds.jsonl").read(), self.kind.assessment))
+
+
+class _Quiet:
+    """A display that shows progress and nothing else."""
+
+    def __init__(self, display: Any):
+        self._display = display
+
+    def note(self, text: str) -> None:
+        pass
+
+    def table_header(self, *_: Any) -> None:
+        pass
+
+    def table_row(self, *_: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._display, name)
+
+
+def _outcome(lines: list[dict[str, Any]], assessment: Assessment) -> Outcome:
+    labelled = np.array([line["labelled"] for line in lines], float)
+    levels = np.array([line[assessment.key]["overall"] for line in lines])
+    seconds = [line["seconds"]["score"] + line["seconds"]["select"] for line in lines if line["queried"]]
+    return Outcome(float(area_under(labelled, levels)), 1000 * float(np.median(seconds[1:] or seconds)))
+
+
+def of_images(name: str, preset: images.ImagePreset, listed: Callable[[], Listing]) -> Callable[[Path, Any], Made]:
+    """A study on images that come with a library."""
+    made: dict[Path, Made] = {}  # one network for all runs, so that its programs are compiled once
+
+    def make(prepared: Path, display: Any) -> Made:
+        if prepared not in made:
+            arguments = images.ImageArguments(prepared=prepared)
+            made[prepared] = images.sizes_and_source(arguments, preset, listed(), False, {"name": name}, display)
+        return made[prepared]
+
+    return make
