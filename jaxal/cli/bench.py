@@ -9,7 +9,7 @@ import tyro
 from jaxal.cli import command
 from jaxal.errors import UserError
 from jaxal.leaderboard import bench, page
-from jaxal.leaderboard.tasks import TASKS
+from jaxal.leaderboard.tasks import CHEAP
 from jaxal.report.terminal import Display
 
 
@@ -17,8 +17,8 @@ from jaxal.report.terminal import Display
 class Arguments:
     """Tries strategies on tasks that need no download, and writes a leaderboard."""
 
-    tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = tuple(TASKS)
-    """What to try them on."""
+    tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = CHEAP
+    """What to try them on. Default: the cheap ones."""
     strategies: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
     """Which, perhaps with options or rules behind them; random is always among them. Default: all that a task's data have."""
     seeds: int = 10

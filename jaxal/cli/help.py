@@ -138,8 +138,10 @@ Tries strategies on tasks that need no download, and writes leaderboard.html and
 leaderboard.md: areas under the learning curves, differences from random, ranks.
 What is done is not done again, and several of these commands may share a folder.
 
-  --tasks NAME...       three_clusters, diverging_sines, breast_cancer, digits,
-                        tissue; default: all
+  --tasks NAME...       three_clusters, diverging_sines, breast_cancer, digits
+                        (these four by default: any strategy takes seconds to
+                        half a minute), tissue, brain_thin, brain_displaced,
+                        cognition
   --strategies NAME...  perhaps with options or rules behind them; default: all
                         that a task's data have
   --seeds N             how often everything is repeated; default: 10

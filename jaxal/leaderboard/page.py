@@ -42,7 +42,8 @@ def _found(board: Board) -> str:
     if not tried:
         return "Nothing but random sampling has been tried so far."
     worse = sorted(name for name, signs in tried.items() if -1 in signs)
-    told = f"{len(worse)} are worse than random on at least one" + (f": {', '.join(worse)}." if 0 < len(worse) <= 12 else ".")
+    names = f": {', '.join(worse)}" if len(worse) <= 12 else ""
+    told = f"{len(worse)} are worse than random on at least one{names}." if worse else "None is surely worse than random on any."
     surest = max((sum(signs), -signs.count(-1)) for signs in tried.values())
     leaders = sorted(name for name, signs in tried.items() if (sum(signs), -signs.count(-1)) == surest)
     among = f"Of {len(tried)} on {len(board)} tasks"

@@ -15,6 +15,7 @@ from jaxal.files import write_text
 from jaxal.leaderboard.learners import Learner, Network, SupportVectors
 from jaxal.leaderboard.outcomes import Outcome, write_outcome
 from jaxal.leaderboard.points import Division, Parts, Points, breast_cancer, diverging_sines, divided, three_clusters
+from jaxal.leaderboard.scans import of_brains, of_cognition
 from jaxal.leaderboard.simulation import Rounds, simulate
 from jaxal.leaderboard.studies import DIGITS, TISSUE, OfStudy, of_images
 from jaxal.rounds.passes import stoppable
@@ -22,6 +23,8 @@ from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
 from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.regression import REGRESSION
+from jaxal.tasks.segmentation import SEGMENTATION
 
 
 class Task(Protocol):
@@ -134,4 +137,20 @@ TASKS: dict[str, Task] = {
         CLASSIFICATION,
         of_images("tissue", TISSUE, lambda: make_tissue(TissueConfig(2_000))),
     ),
+    "brain_thin": OfStudy(
+        "72 simulated brains at 3 mm, whose left caudate is thinner in one group of patients; a 3-D U-Net, 6 labelled at first, 5 of them of the other group, and 9 more",
+        SEGMENTATION,
+        of_brains("thin_strong"),
+    ),
+    "brain_displaced": OfStudy(
+        "72 simulated brains at 3 mm, whose left caudate lies elsewhere in one group of patients; a 3-D U-Net, 6 labelled at first, 5 of them of the other group, and 9 more",
+        SEGMENTATION,
+        of_brains("strong"),
+    ),
+    "cognition": OfStudy(
+        "120 simulated brains with atrophy, whose two scores are predicted; a residual network of volumes, 16 labelled at first and 24 more",
+        REGRESSION,
+        of_cognition(),
+    ),
 }
+CHEAP = ("three_clusters", "diverging_sines", "breast_cancer", "digits")  # of which all strategies can be tried

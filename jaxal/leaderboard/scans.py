@@ -1,0 +1,75 @@
+"""Tasks of the leaderboard on simulated scans: brains with two groups of patients, and brains with scores."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxal.data.scans.folder import FolderConfig
+from jaxal.data.simulated import brain
+from jaxal.data.simulated.atrophy import AtrophyConfig, write_atrophy
+from jaxal.leaderboard.studies import Made
+from jaxal.networks.unet import UNetConfig
+from jaxal.scoring.members import MembersConfig
+from jaxal.studies import scans, targets
+from jaxal.studies.presets import Preset
+from jaxal.studies.workers import Progress, made_once
+from jaxal.training.config import TrainingConfig
+
+COHORT = 2  # seed of the simulated subjects, which no other study has
+BRAINS = Preset(
+    cases=72, spacing_mm=3.0, rounds=4, query_size=3, initial_size=6, evaluation=0.15, test=0.35,
+    network=UNetConfig(width=6), training=TrainingConfig(steps=100, warm_steps=40, steps_per_case=4),
+    members=MembersConfig(dropout=6),
+)  # fmt: skip
+COGNITION = targets.TargetPreset(
+    4, 8, 16, targets.NETWORK, TrainingConfig(steps=150, warm_steps=60, batch_size=8, peak_rate=3e-3, dice=False),
+    members=MembersConfig(dropout=6),
+)  # fmt: skip
+ATROPHY = AtrophyConfig(120, 8.0, seed=COHORT)
+
+
+def of_brains(bias: brain.Bias) -> Callable[[Path, Any], Made]:
+    """A study on simulated brains, whose second group is short at the start and has a bias."""
+    made: dict[Path, Made] = {}
+    config = brain.BrainConfig(BRAINS.cases, BRAINS.spacing_mm, bias, seed=COHORT)
+
+    def make(prepared: Path, display: Any) -> Made:
+        if prepared not in made:
+            folder = prepared / f"brains-{bias}"
+            _simulated(folder, lambda progress: brain.write_cohort(config, folder, progress), display)
+            whole = FolderConfig(None, None, patch_voxels=sys.maxsize, levels=BRAINS.network.levels)
+            ready = scans.read_folder(folder, prepared / "scans" / folder.name, whole, display)
+            arguments = scans.ScanArguments(prepared=prepared)
+            identity = {"simulation": {**config.described, "generator": brain.GENERATOR}}
+            made[prepared] = BRAINS, scans.make_source(bias, arguments, BRAINS, ready, identity)
+        return made[prepared]
+
+    return make
+
+
+def of_cognition() -> Callable[[Path, Any], Made]:
+    """A study on simulated brains with atrophy, whose scores are to be predicted."""
+    made: dict[Path, Made] = {}
+
+    def make(prepared: Path, display: Any) -> Made:
+        if prepared not in made:
+            folder = prepared / "atrophy"
+            _simulated(folder, lambda progress: write_atrophy(ATROPHY, folder, progress), display)
+            table = folder / "participants.tsv"
+            ready = targets.read_table(table, targets.TARGETS, prepared / "scans" / folder.name, FolderConfig(None), display)
+            arguments = targets.TargetArguments(prepared=prepared, data=table)
+            made[prepared] = COGNITION, targets.make_source(arguments, COGNITION, ready)
+        return made[prepared]
+
+    return make
+
+
+def _simulated(folder: Path, write: Callable[[Progress], object], display: Any) -> None:
+    """Simulates a folder that is not there."""
+
+    def make(progress: Progress) -> str:
+        write(progress)
+        return f"Simulated {folder}"
+
+    made_once(folder, make, display, "simulating")
