@@ -61,21 +61,25 @@ def _told(estimate: Estimate, sign: str = "") -> str:
 
 
 def _cells(name: str, row: Row) -> list[str]:
-    if row.is_refused:
-        return [name, "does not fit", row.trouble.split(". ")[0].rstrip("."), "", ""]
-    milliseconds = "–" if np.isnan(row.milliseconds) else f"{row.milliseconds:.3g}"
+    milliseconds = "–" if np.isnan(row.milliseconds) else f"{row.milliseconds:.0f}"
     return [name, _told(row.area), _told(row.over_random, "+"), milliseconds, str(row.failures)]
 
 
-def _seeds(rows: Mapping[str, Row]) -> int:
-    return max(row.area.cases for row in rows.values())
+def _refused(rows: Mapping[str, Row]) -> dict[str, str]:
+    """What does not fit, with the reason."""
+    return {name: row.trouble.removeprefix(f"{name}: ") for name, row in rows.items() if row.is_refused}
+
+
+def _seeds(rows: Mapping[str, Row]) -> str:
+    seeds = max(row.area.cases for row in rows.values())
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
 
 
 def _about(task: str, rows: Mapping[str, Row]) -> str:
     about = f"{TASKS[task].about}. " if task in TASKS else ""
     measure = TASKS[task].measure if task in TASKS else "measure"
     return (
-        f"{about}Area: mean height of the curve of {measure} over the labels; over {_seeds(rows)} seeds, with 95 % intervals of the mean "
+        f"{about}Area: mean height of the curve of {measure} over the labels; over {_seeds(rows)}, with 95 % intervals of the mean "
         f"and of the paired difference from random."
     )
 
@@ -93,8 +97,11 @@ def _markdown(board: Board, ranks: Ranks | None, found: str) -> str:
     for task, rows in board.items():
         lines += ["", f"## {task}", "", _about(task, rows), "", f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
         for name, row in rows.items():
-            cells = _cells(name, row)
-            lines.append(f"| {' | '.join([f'`{cells[0]}`', *cells[1:]])} |")
+            if not row.is_refused:
+                first, *cells = _cells(name, row)
+                lines.append(f"| {' | '.join([f'`{first}`', *cells])} |")
+        if refused := _refused(rows):
+            lines += ["", "Does not fit:", "", *(f"- `{name}`: {why}" for name, why in refused.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -110,6 +117,9 @@ def _html(board: Board, ranks: Ranks | None, found: str) -> str:
         ]
     for task, rows in board.items():
         parts += [f"<h2>{html.escape(task)}</h2>", f"<p>{html.escape(_about(task, rows))}</p>", _table(rows)]
+        if refused := _refused(rows):
+            listed = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(why)}</dd>" for name, why in refused.items())
+            parts.append(f"<details><summary>{len(refused)} that do not fit, and why</summary><dl>{listed}</dl></details>")
     return "\n".join(parts)
 
 
@@ -117,6 +127,8 @@ def _table(rows: Mapping[str, Row]) -> str:
     looks = {1: ' class="better"', -1: ' class="worse"', 0: ""}
     lines = []
     for name, row in rows.items():
+        if row.is_refused:
+            continue
         first, area, over, *rest = map(html.escape, _cells(name, row))
         others = "".join(f"<td>{cell}</td>" for cell in rest)
         lines.append(f'<tr><th scope="row">{first}</th><td>{area}</td><td{looks[row.verdict]}>{over}</td>{others}</tr>')

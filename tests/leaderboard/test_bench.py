@@ -49,6 +49,8 @@ def test_runs_are_done_once_and_what_does_not_fit_says_why(short, tmp_path, caps
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert "[9 of 9] breast_cancer: bald, seed 0" in shown
+    assert "- `bald`: how members disagree is measured" in (tmp_path / "leaderboard.md").read_text()
+    assert "1 that do not fit, and why" in (tmp_path / "leaderboard.html").read_text()
     assert "Of 2 on 3 tasks" in shown
     runs = read_runs(tmp_path)
     assert set(runs) == set(POINTS)
