@@ -24,8 +24,8 @@ Decides which medical scans to label next.
                                or of scans that were never in the run
   compare FOLDER               compare the runs of a results folder
   strategies [NAME]            list the strategies, or tell all about one
-  bench [OPTIONS]              try strategies on tasks that need no download, and
-                               write a leaderboard
+  bench [OPTIONS]              try strategies on tasks that need no download,
+                               and write a leaderboard
   completion SHELL             print what makes bash, zsh or fish complete all
                                of this
 """
@@ -136,12 +136,12 @@ does, where it comes from, its options, what it looks at and what that costs.
 
 Tries strategies on tasks that need no download, and writes leaderboard.html and
 leaderboard.md: areas under the learning curves, differences from random, ranks.
-What is done is not done again, and several of these commands may share a folder.
+What is done is not done again, and several such commands may share a folder.
 
   --tasks NAME...       three_clusters, diverging_sines, breast_cancer, digits
                         (these four by default: any strategy takes seconds to
                         half a minute), tissue, brain_thin, brain_displaced,
-                        cognition
+                        cognition, glands
   --strategies NAME...  perhaps with options or rules behind them; default: all
                         that a task's data have
   --seeds N             how often everything is repeated; default: 10

@@ -12,7 +12,9 @@ from jaxal.data.images.listing import Listing
 from jaxal.errors import UserError
 from jaxal.leaderboard.outcomes import Outcome, write_outcome
 from jaxal.networks.resnet import ResNetConfig
-from jaxal.rounds.ledger import Ledger
+from jaxal.report.budget import budget_of
+from jaxal.rounds.ledger import Ledger, RunOnDisk
+from jaxal.rounds.protocol import asked_units
 from jaxal.scoring.members import MembersConfig
 from jaxal.strategies.contract import Strategy
 from jaxal.studies import images, study
@@ -68,7 +70,8 @@ class OfStudy(NamedTuple):
         except UserError as error:  # before the first round it does not fit
             write_outcome(folder, Outcome(np.nan, np.nan, str(error), is_refused=not (folder / "rounds.jsonl").is_file()))
             return
-        write_outcome(folder, _outcome(Ledger(folder / "rounds.jsonl").read(), self.kind.assessment))
+        done = RunOnDisk(task.kind.name, strategy, seed, Ledger(folder / "rounds.jsonl").read())
+        write_outcome(folder, _outcome(done, self.kind.assessment))
 
 
 class _Quiet:
@@ -90,11 +93,12 @@ class _Quiet:
         return getattr(self._display, name)
 
 
-def _outcome(lines: list[dict[str, Any]], assessment: Assessment) -> Outcome:
-    labelled = np.array([line["labelled"] for line in lines], float)
-    levels = np.array([line[assessment.key]["overall"] for line in lines])
-    seconds = [line["seconds"]["score"] + line["seconds"]["select"] for line in lines if line["queried"]]
-    return Outcome(float(area_under(labelled, levels)), 1000 * float(np.median(seconds[1:] or seconds)))
+def _outcome(run: RunOnDisk, assessment: Assessment) -> Outcome:
+    budget = budget_of([run])  # in cases, or in elements where parts are asked for
+    spent = np.array([budget.spent(line) for line in run.rounds], float)
+    levels = np.array([line[assessment.key]["overall"] for line in run.rounds])
+    seconds = [line["seconds"]["score"] + line["seconds"]["select"] for line in run.rounds if asked_units(line)]
+    return Outcome(float(area_under(spent, levels)), 1000 * float(np.median(seconds[1:] or seconds)))
 
 
 def of_images(name: str, preset: images.ImagePreset, listed: Callable[[], Listing]) -> Callable[[Path, Any], Made]:

@@ -15,7 +15,7 @@ from jaxal.files import write_text
 from jaxal.leaderboard.learners import Learner, Network, SupportVectors
 from jaxal.leaderboard.outcomes import Outcome, write_outcome
 from jaxal.leaderboard.points import Division, Parts, Points, breast_cancer, diverging_sines, divided, three_clusters
-from jaxal.leaderboard.scans import of_brains, of_cognition
+from jaxal.leaderboard.simulated import of_brains, of_cognition, of_glands
 from jaxal.leaderboard.simulation import Rounds, simulate
 from jaxal.leaderboard.studies import DIGITS, TISSUE, OfStudy, of_images
 from jaxal.rounds.passes import stoppable
@@ -23,6 +23,7 @@ from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
 from jaxal.tasks.classification import CLASSIFICATION
+from jaxal.tasks.image_segmentation import IMAGE_SEGMENTATION_OF_PARTS
 from jaxal.tasks.regression import REGRESSION
 from jaxal.tasks.segmentation import SEGMENTATION
 
@@ -151,6 +152,11 @@ TASKS: dict[str, Task] = {
         "120 simulated brains with atrophy, whose two scores are predicted; a residual network of volumes, 16 labelled at first and 24 more",
         REGRESSION,
         of_cognition(),
+    ),
+    "glands": OfStudy(
+        "60 images of simulated glands by region; a contour-aware network, 4 images labelled at first and 24 regions more",
+        IMAGE_SEGMENTATION_OF_PARTS,
+        of_glands(),
     ),
 }
 CHEAP = ("three_clusters", "diverging_sines", "breast_cancer", "digits")  # of which all strategies can be tried

@@ -35,23 +35,8 @@ from jaxal.training.config import TrainingConfig, settings_of
 from jaxal.types import Case, Model
 
 STUDY = [
-    "random",
-    "entropy",
-    "least_confidence",
-    "margin",
-    "mc_entropy",
-    "bald",
-    "variation_ratio",
-    "mean_std",
-    "coreset",
-    "badge",
-    "egl",
-    "batchbald",
-    "eig",
-    "aeig",
-    "uig",
-    "cfig",
-    "mass",
+    *("random", "entropy", "least_confidence", "margin", "mc_entropy", "bald", "variation_ratio", "mean_std", "coreset"),
+    *("badge", "egl", "batchbald", "eig", "aeig", "uig", "cfig", "mass"),
 ]  # the strategies of the information-gain paper, and those it is judged by
 
 

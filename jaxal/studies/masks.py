@@ -231,8 +231,23 @@ def run(
     display: terminal.Display,
 ) -> int:
     """Runs a study on images with masks, or looks at one of its runs again; returns the exit status."""
+    sizes, source = sizes_and_source(arguments, preset, listing, identity, arguments.prepared / out.name, display)
+    if revisit.is_asked_for(arguments):
+        return revisit.run(arguments, sizes, source, display)
+    return study.run(arguments, sizes, [source], out, display)
+
+
+def sizes_and_source(
+    arguments: MaskArguments,
+    preset: MaskPreset,
+    listing: MaskListing,
+    identity: Mapping[str, Any],
+    prepared: Path,
+    display: terminal.Display,
+) -> tuple[MaskPreset, study.Source]:
+    """What a study on images with masks is run with; images are kept decoded in `prepared`."""
     preset = choose_sizes(arguments, preset)
-    images = read_images(listing, arguments.prepared / out.name, preset, display)
+    images = read_images(listing, prepared, preset, display)
     check_groups(arguments, images.dataset.groups)
     if len(images.empty) == len(images.dataset.cases):
         raise UserError(
@@ -257,7 +272,4 @@ def run(
         network = dataclasses.replace(preset.network, classes=len(images.dataset.classes))
         return NewCases(new.dataset.cases, new.load, new, dcan(network, padded=True))
 
-    source = study.Source("images", arguments, lambda seed: make_task(images, preset, arguments, told, seed), read_new)
-    if revisit.is_asked_for(arguments):
-        return revisit.run(arguments, preset, source, display)
-    return study.run(arguments, preset, [source], out, display)
+    return preset, study.Source("images", arguments, lambda seed: make_task(images, preset, arguments, told, seed), read_new)

@@ -1,17 +1,20 @@
-"""Tasks of the leaderboard on simulated scans: brains with two groups of patients, and brains with scores."""
+"""Tasks of the leaderboard on simulated images: brains with two groups of patients, brains with scores, and glands by region."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxal.data.images.masks import find_masks
 from jaxal.data.scans.folder import FolderConfig
-from jaxal.data.simulated import brain
+from jaxal.data.simulated import brain, glands
 from jaxal.data.simulated.atrophy import AtrophyConfig, write_atrophy
 from jaxal.leaderboard.studies import Made
+from jaxal.networks.dcan import DCANConfig
 from jaxal.networks.unet import UNetConfig
 from jaxal.scoring.members import MembersConfig
-from jaxal.studies import scans, targets
+from jaxal.studies import masks, scans, targets
 from jaxal.studies.presets import Preset
 from jaxal.studies.workers import Progress, made_once
 from jaxal.training.config import TrainingConfig
@@ -27,6 +30,11 @@ COGNITION = targets.TargetPreset(
     members=MembersConfig(dropout=6),
 )  # fmt: skip
 ATROPHY = AtrophyConfig(120, 8.0, seed=COHORT)
+TISSUE = glands.GlandsConfig((40, 20, 0), (64, 96), stain_variation=0.5, noise=12.0, seed=COHORT)
+GLANDS = masks.MaskPreset(
+    96, (48, 48), 4, 4, 2, 0.15, 0.3, DCANConfig(architecture="small", width=8, features=8, entry="narrow"),
+    dataclasses.replace(masks.TRAINING, steps=200, warm_steps=80, attempts=1), MembersConfig(dropout=6),
+)  # fmt: skip
 
 
 def of_brains(bias: brain.Bias) -> Callable[[Path, Any], Made]:
@@ -60,6 +68,23 @@ def of_cognition() -> Callable[[Path, Any], Made]:
             ready = targets.read_table(table, targets.TARGETS, prepared / "scans" / folder.name, FolderConfig(None), display)
             arguments = targets.TargetArguments(prepared=prepared, data=table)
             made[prepared] = COGNITION, targets.make_source(arguments, COGNITION, ready)
+        return made[prepared]
+
+    return make
+
+
+def of_glands() -> Callable[[Path, Any], Made]:
+    """A study on simulated tissue, where readers are asked for regions of images."""
+    made: dict[Path, Made] = {}
+
+    def make(prepared: Path, display: Any) -> Made:
+        if prepared not in made:
+            folder = prepared / "glands"
+            _simulated(folder, lambda progress: glands.write_glands(TISSUE, folder, progress), display)
+            arguments = masks.MaskArguments(prepared=prepared, unit="region")
+            identity = {"simulation": {**dataclasses.asdict(TISSUE), "generator": glands.GENERATOR}}
+            place = prepared / "scans" / folder.name
+            made[prepared] = masks.sizes_and_source(arguments, GLANDS, find_masks(folder), identity, place, display)
         return made[prepared]
 
     return make
