@@ -21,14 +21,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from scipy.special import expit
-from sklearn.datasets import load_breast_cancer
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from benchmarks.measure import write
 from jaxal.acquisition import uncertainty
 from jaxal.acquisition.selection import k_center
 from jaxal.assessment.intervals import student_mean
+from jaxal.leaderboard.points import breast_cancer
 from jaxal.strategies.rows import filled, repeated
 
 LABELLED, TEST = 20, 0.4
@@ -60,9 +59,8 @@ STRATEGIES: dict[str, Choose] = {"random": at_random, "margin": margin, "coreset
 
 def area(strategy: str, split: int) -> float:
     """Mean accuracy over the queries of one strategy on one split."""
-    data = load_breast_cancer()
-    points, classes = StandardScaler().fit_transform(data.data), data.target
     rng = np.random.default_rng(split)
+    points, classes = breast_cancer(rng)
     order = rng.permutation(len(points))
     train = int(len(points) * (1 - TEST))
     test = order[train:]

@@ -77,9 +77,7 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     out = arguments.out or Path("runs") / f"brain_caudate-{name}"
     common_options.check_options(arguments, arguments.data, out)
     preset = scans.choose_sizes(arguments, PRESETS[arguments.preset])
-    if revisit.is_asked_for(arguments):
-        return revisit.run(arguments, preset, _sources(arguments, preset, display)[0], display)
-    return study.run(arguments, preset, _sources(arguments, preset, display), out, display)
+    return revisit.run_or_study(arguments, preset, _sources(arguments, preset, display), out, display)
 
 
 def _sources(arguments: Arguments, preset: Preset, display: terminal.Display) -> list[study.Source]:

@@ -17,12 +17,11 @@ from typing import Literal
 from jaxal.cli import command
 from jaxal.data.images.listing import Listing
 from jaxal.data.simulated.tissue import TissueConfig, make_tissue
-from jaxal.networks.resnet import ResNetConfig
+from jaxal.leaderboard.studies import SMALL
 from jaxal.scoring.members import MembersConfig
 from jaxal.studies import images
 from jaxal.training.config import TrainingConfig
 
-NETWORK = ResNetConfig(architecture="small", width=16, groups=4, entry="narrow")
 TRAINING = TrainingConfig(
     steps=300, warm_steps=120, steps_per_case=0.4, batch_size=32, peak_rate=3e-3, dice=False, noise=0.0, flips=(0, 1)
 )
@@ -34,11 +33,11 @@ PRESETS = {
         0.02,
         0.15,
         0.3,
-        NETWORK,
+        SMALL,
         dataclasses.replace(TRAINING, steps=20, steps_per_case=0),
         MembersConfig(dropout=4),
     ),
-    "small": images.ImagePreset((24, 24), 6, 0.004, 0.0027, 0.1, 0.15, NETWORK, TRAINING, batch_size=128),
+    "small": images.ImagePreset((24, 24), 6, 0.004, 0.0027, 0.1, 0.15, SMALL, TRAINING, batch_size=128),
 }
 PATCHES = {"smoke": 1_500, "small": 20_000}
 

@@ -28,8 +28,7 @@ from jaxal.acquisition.regions import Search
 from jaxal.acquisition.uncertainty import CLASS_MOMENTS
 from jaxal.api import measures
 from jaxal.data.simulated import brain
-from jaxal.leaderboard.learners import Learned, Network
-from jaxal.leaderboard.points import Division, divided, three_clusters
+from jaxal.leaderboard import learners
 from jaxal.networks import checked
 from jaxal.networks.dcan import DCANConfig, dcan
 from jaxal.networks.resnet import ResNetConfig, resnet
@@ -191,12 +190,12 @@ def networks_of_others() -> Iterator[Program]:
 
 
 def small_networks() -> Iterator[Program]:
-    parts = divided(three_clusters, Division(0.2, 0.2, 2, to_unit=True), 0)
-    learner = Network(parts, (6,), 40, True, 0)
-    params = jax.eval_shape(learner._module.init, KEY, reals(2, 2))
-    before = Learned(params, jax.eval_shape(learner._optimizer.init, params))
-    taught = reals(40, 2), jax.ShapeDtypeStruct((40,), np.int32), jax.ShapeDtypeStruct((), np.int32)
-    yield of(learner._train, before, taught, KEY, epochs=3, patience=0)
+    module = learners.Dense((6,), drops=True)
+    params = jax.eval_shape(module.init, KEY, reals(2, 2))
+    before = learners.Learned(params, jax.eval_shape(learners._OPTIMIZER.init, params))
+    classes, count = jax.ShapeDtypeStruct((40,), np.int32), jax.ShapeDtypeStruct((), np.int32)
+    taught = learners.Taught(reals(40, 2), classes, count, reals(40, 2), classes)
+    yield of(learners._trained, module, before, taught, KEY, epochs=3, patience=0)
 
 
 def gains() -> Iterator[Program]:
@@ -298,7 +297,7 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "data/simulated/brain.py warp": lambda: iter(
         [of(brain.warp, (8, 9, 8), reals(2, 9, 9, 9), reals(2, 3, 9, 9, 9), reals(3), np.float32(2))]
     ),
-    "leaderboard/learners.py __init__": small_networks,
+    "leaderboard/learners.py _trained": small_networks,
     "networks/checked.py _draws": networks_of_others,
     "networks/checked.py checked": networks_of_others,
     "projects/network.py embeddings": drawn_weights,

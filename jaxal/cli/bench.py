@@ -23,8 +23,8 @@ class Arguments:
     """Which, perhaps with options or rules behind them; random is always among them. Default: all that a task's data have."""
     seeds: int = 10
     """How often everything is repeated."""
-    seed: int = 0
-    """The first seed."""
+    seed: int = 100
+    """The first seed. Smaller ones were looked at when the tasks were settled."""
     out: Path = Path("runs/leaderboard")
     """Where results go; several of these commands may share it."""
     show: bool = False

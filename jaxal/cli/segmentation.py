@@ -33,7 +33,7 @@ from jaxal.report import terminal
 from jaxal.rounds.setup import Task
 from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies.named import named_strategy
-from jaxal.studies import common_options, option_types, revisit, scans, study
+from jaxal.studies import common_options, option_types, revisit, scans
 from jaxal.studies.fairness_option import check_groups, with_fairness
 from jaxal.studies.presets import OWN_SCANS, OwnScans, Preset
 from jaxal.training.trainer import Interrupted, Trainer
@@ -113,10 +113,8 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
     source = scans.make_source("data", arguments, preset, ready, identity, patch)
     if arguments.plan:
         return _plan(arguments, ready, preset, source.task(arguments.seed), patch, out, display)
-    if revisit.is_asked_for(arguments):
-        return revisit.run(arguments, preset, source, display)
     plan = json.dumps(to_json(ready.plan, ready.listing), indent=2) + "\n"
-    return study.run(arguments, preset, [source], out, display, {"plan.json": plan})
+    return revisit.run_or_study(arguments, preset, [source], out, display, {"plan.json": plan})
 
 
 def _preset(size: OwnScans, ready: Ready) -> Preset:

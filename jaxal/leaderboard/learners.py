@@ -1,5 +1,6 @@
 """What learns the classes of points: a support vector machine and small networks, as networks that strategies can look at."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +15,8 @@ from jaxal.networks import adapters
 from jaxal.types import Model, Params
 
 Array = jax.Array
-_RATE, _BATCH = 1e-3, 32
+_BATCH = 32
+_OPTIMIZER = optax.nadam(1e-3)
 _LEAST = 1e-6  # of the largest share of the kernel's spread, below which a direction is rounding
 
 
@@ -54,23 +56,15 @@ class SupportVectors:
 
     Args:
       parts: of the task.
-      stochastic: members of a machine do not differ; strategies of members are refused.
     """
 
-    def __init__(self, parts: Parts, stochastic: bool = False):
+    def __init__(self, parts: Parts):
         pool = parts.pool.inputs
         spread, directions = np.linalg.eigh(self._kernel(pool, pool))
         kept = spread > _LEAST * spread[-1]
         onto = directions[:, kept] / np.sqrt(spread[kept])
         self.inputs = lambda points: (self._kernel(points, pool) @ onto).astype(np.float32)
-        width = int(kept.sum())
-        params = {"kernel": jnp.zeros((width, 2)), "bias": jnp.zeros(2)}
-        self.model, _ = adapters.function(
-            lambda params, points, key: points,
-            lambda params: (params["kernel"], params["bias"]),
-            params,
-            np.zeros((2, width), np.float32),
-        )
+        self.model = _last_layer(int(kept.sum()))
 
     def learn(self, labelled: Points, before: Learned | None, key: Array) -> Learned:
         from sklearn.svm import SVC
@@ -111,8 +105,8 @@ class Dense(nn.Module):
 class Network:
     """Dense layers that go on from the last round's weights, 100 epochs a round in batches of 32 by Adam with Nesterov's momentum.
 
-    As CDALBench trains (Werner et al. 2024, arXiv 2408.00426): its code means to begin each training from scratch, but keeps no copy of the first weights, so
-    both the weights and the optimizer's memory go on. The first training takes 50 epochs. A training ends when the loss of the evaluation set has not fallen for more
+    As CDALBench trains (Werner et al. 2024, arXiv 2408.00426). Its code knows two modes; the one that means to begin each training from scratch keeps no copy
+    of the first weights, so in both the weights and the optimizer's memory go on. The first training takes 50 epochs. A training ends when the loss of the evaluation set has not fallen for more
     epochs than it has patience for.
 
     Args:
@@ -125,58 +119,86 @@ class Network:
 
     def __init__(self, parts: Parts, hidden: tuple[int, ...], most: int, stochastic: bool, patience: int):
         self.inputs = lambda points: points
-        self._module, self._parts, self._most, self._patience = Dense(hidden, stochastic), parts, most, patience
-        self._optimizer = optax.nadam(_RATE)
-        variables = self._module.init(jax.random.key(0), jnp.asarray(parts.pool.inputs[:2]))
-        train = {"off": {"train": False}, "on": {"train": True} if stochastic else None}
-        self.model, _ = adapters.linen(self._module, variables, parts.pool.inputs[:2], head=f"layer_{len(hidden)}", **train)
-        self._train = jax.jit(self._trained, static_argnames=("epochs", "patience"))
+        self._module, self._most, self._patience = Dense(hidden, stochastic), most, patience
+        self._evaluation = jnp.asarray(parts.evaluation.inputs), jnp.asarray(parts.evaluation.classes.astype(np.int32))
+        self.model = _network(self._module, parts.pool.inputs.shape[1])
 
     def learn(self, labelled: Points, before: Learned | None, key: Array) -> Learned:
         if before is None:
             params = self._module.init(jax.random.fold_in(key, 0), jnp.asarray(labelled.inputs[:2]))
-            before = Learned(params, self._optimizer.init(params))
+            before = Learned(params, _OPTIMIZER.init(params))
             epochs, patience = 50, 50
         else:
             epochs, patience = 100, self._patience
         spare = self._most - len(labelled.classes)
         inputs = jnp.asarray(np.pad(labelled.inputs, [(0, spare), (0, 0)]))
         classes = jnp.asarray(np.pad(labelled.classes, (0, spare)).astype(np.int32))
-        taught = inputs, classes, jnp.int32(len(labelled.classes))
-        return self._train(before, taught, jax.random.fold_in(key, 1), epochs=epochs, patience=patience)
+        taught = Taught(inputs, classes, jnp.int32(len(labelled.classes)), *self._evaluation)
+        return _trained(self._module, before, taught, jax.random.fold_in(key, 1), epochs=epochs, patience=patience)
 
-    def _trained(self, before: Learned, taught: tuple[Array, Array, Array], key: Array, epochs: int, patience: int) -> Learned:
-        inputs, classes, count = taught
-        there = jnp.arange(self._most) < count
-        batches = jnp.maximum(count // _BATCH, 1)  # what does not fill a batch is left out of an epoch
-        checked, truth = jnp.asarray(self._parts.evaluation.inputs), jnp.asarray(self._parts.evaluation.classes.astype(np.int32))
 
-        def loss_of(params: Params, places: Array, key: Array) -> Array:
-            logits = self._module.apply(params, inputs[places], train=True, rngs={"dropout": key})
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, classes[places])
-            weights = there[places].astype(jnp.float32)
-            return (losses * weights).sum() / weights.sum()
+class Taught(NamedTuple):
+    """What a network learns from: `[most, dimensions]` and `[most]`, of which the first `known` are labelled, and the evaluation set."""
 
-        def epoch(state: tuple[Learned, Array, Array], key: Array) -> tuple[tuple[Learned, Array, Array], None]:
-            learned, least, waited = state
-            chances = jnp.where(there, jax.random.uniform(key, (self._most,)), jnp.inf)
-            order = jnp.argsort(chances)
+    inputs: Array
+    classes: Array
+    known: Array
+    checked: Array
+    truth: Array
 
-            def step(number: Array, learned: Learned) -> Learned:
-                places = jax.lax.dynamic_slice(order, (number * _BATCH,), (min(_BATCH, self._most),))
-                gradient = jax.grad(loss_of)(learned.params, places, jax.random.fold_in(key, number))
-                with jax.numpy_dtype_promotion("standard"):
-                    updates, memory = self._optimizer.update(gradient, learned.memory, learned.params)
-                    return Learned(optax.apply_updates(learned.params, updates), memory)
 
-            learned = jax.lax.fori_loop(0, jnp.where(waited <= patience, batches, 0), step, learned)
-            logits = self._module.apply(learned.params, checked)
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, truth).mean()
-            waited = jnp.where(loss < least, 0, waited + 1)
-            return (learned, jnp.minimum(loss, least), waited), None
+@functools.partial(jax.jit, static_argnames=("module", "epochs", "patience"))
+def _trained(module: Dense, before: Learned, taught: Taught, key: Array, *, epochs: int, patience: int) -> Learned:
+    """A training of one round; compiled once for all draws of a task."""
+    most = len(taught.classes)
+    there = jnp.arange(most) < taught.known
+    batches = jnp.maximum(taught.known // _BATCH, 1)  # what does not fill a batch is left out of an epoch
 
-        start = before, jnp.float32(jnp.inf), jnp.int32(0)
-        return jax.lax.scan(epoch, start, jax.random.split(key, epochs))[0][0]
+    def loss_of(params: Params, places: Array, key: Array) -> Array:
+        logits = module.apply(params, taught.inputs[places], train=True, rngs={"dropout": key})
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, taught.classes[places])
+        weights = there[places].astype(jnp.float32)
+        return (losses * weights).sum() / weights.sum()
+
+    def epoch(state: tuple[Learned, Array, Array], key: Array) -> tuple[tuple[Learned, Array, Array], None]:
+        learned, least, waited = state
+        order = jnp.argsort(jnp.where(there, jax.random.uniform(key, (most,)), jnp.inf))
+
+        def step(number: Array, learned: Learned) -> Learned:
+            places = jax.lax.dynamic_slice(order, (number * _BATCH,), (min(_BATCH, most),))
+            gradient = jax.grad(loss_of)(learned.params, places, jax.random.fold_in(key, number))
+            with jax.numpy_dtype_promotion("standard"):
+                updates, memory = _OPTIMIZER.update(gradient, learned.memory, learned.params)
+                return Learned(optax.apply_updates(learned.params, updates), memory)
+
+        learned = jax.lax.fori_loop(0, jnp.where(waited <= patience, batches, 0), step, learned)
+        loss = optax.softmax_cross_entropy_with_integer_labels(module.apply(learned.params, taught.checked), taught.truth).mean()
+        waited = jnp.where(loss < least, 0, waited + 1)
+        return (learned, jnp.minimum(loss, least), waited), None
+
+    start = before, jnp.float32(jnp.inf), jnp.int32(0)
+    return jax.lax.scan(epoch, start, jax.random.split(key, epochs))[0][0]
+
+
+# Passes are compiled for each model, so of learners that are alike there is one.
+
+
+@functools.cache
+def _last_layer(width: int) -> Model:
+    params = {"kernel": jnp.zeros((width, 2)), "bias": jnp.zeros(2)}
+    example = np.zeros((2, width), np.float32)
+    return adapters.function(
+        lambda params, points, key: points, lambda params: (params["kernel"], params["bias"]), params, example
+    )[0]
+
+
+@functools.cache
+def _network(module: Dense, dimensions: int) -> Model:
+    example = np.zeros((2, dimensions), np.float32)
+    example[1] = 1.0
+    variables = module.init(jax.random.key(0), jnp.asarray(example))
+    on = {"train": True} if module.drops else None
+    return adapters.linen(module, variables, example, head=f"layer_{len(module.hidden)}", off={"train": False}, on=on)[0]
 
 
 def _uniform(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

@@ -50,7 +50,7 @@ def three_clusters(rng: np.random.Generator) -> Points:
 def diverging_sines(rng: np.random.Generator) -> Points:
     """Two classes of 100 points along two waves that drift apart from each other.
 
-    DivergingSin of CDALBench (Werner et al. 2024, arXiv 2408.00426), after its code.
+    The points are those of DivergingSin in CDALBench (Werner et al. 2024, arXiv 2408.00426), after its code.
     """
     along = np.linspace(0.0, 10.0, 100)
     waves = [np.sin(2 * along) + sign * along / 2 + rng.normal(0.0, 0.3, 100) for sign in (1, -1)]

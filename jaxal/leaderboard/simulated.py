@@ -10,7 +10,7 @@ from jaxal.data.images.masks import find_masks
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.data.simulated import brain, glands
 from jaxal.data.simulated.atrophy import AtrophyConfig, write_atrophy
-from jaxal.leaderboard.studies import Made
+from jaxal.leaderboard.studies import Made, kept
 from jaxal.networks.dcan import DCANConfig
 from jaxal.networks.unet import UNetConfig
 from jaxal.scoring.members import MembersConfig
@@ -39,55 +39,38 @@ GLANDS = masks.MaskPreset(
 
 def of_brains(bias: brain.Bias) -> Callable[[Path, Any], Made]:
     """A study on simulated brains, whose second group is short at the start and has a bias."""
-    made: dict[Path, Made] = {}
     config = brain.BrainConfig(BRAINS.cases, BRAINS.spacing_mm, bias, seed=COHORT)
 
+    @kept
     def make(prepared: Path, display: Any) -> Made:
-        if prepared not in made:
-            folder = prepared / f"brains-{bias}"
-            _simulated(folder, lambda progress: brain.write_cohort(config, folder, progress), display)
-            whole = FolderConfig(None, None, patch_voxels=sys.maxsize, levels=BRAINS.network.levels)
-            ready = scans.read_folder(folder, prepared / "scans" / folder.name, whole, display)
-            arguments = scans.ScanArguments(prepared=prepared)
-            identity = {"simulation": {**config.described, "generator": brain.GENERATOR}}
-            made[prepared] = BRAINS, scans.make_source(bias, arguments, BRAINS, ready, identity)
-        return made[prepared]
+        folder = prepared / f"brains-{bias}"
+        _simulated(folder, lambda progress: brain.write_cohort(config, folder, progress), display)
+        whole = FolderConfig(patch_voxels=sys.maxsize, levels=BRAINS.network.levels)
+        ready = scans.read_folder(folder, prepared / "scans" / folder.name, whole, display)
+        identity = {"simulation": {**config.described, "generator": brain.GENERATOR}}
+        return BRAINS, scans.make_source(bias, scans.ScanArguments(prepared=prepared), BRAINS, ready, identity)
 
     return make
 
 
-def of_cognition() -> Callable[[Path, Any], Made]:
+@kept
+def cognition(prepared: Path, display: Any) -> Made:
     """A study on simulated brains with atrophy, whose scores are to be predicted."""
-    made: dict[Path, Made] = {}
-
-    def make(prepared: Path, display: Any) -> Made:
-        if prepared not in made:
-            folder = prepared / "atrophy"
-            _simulated(folder, lambda progress: write_atrophy(ATROPHY, folder, progress), display)
-            table = folder / "participants.tsv"
-            ready = targets.read_table(table, targets.TARGETS, prepared / "scans" / folder.name, FolderConfig(None), display)
-            arguments = targets.TargetArguments(prepared=prepared, data=table)
-            made[prepared] = COGNITION, targets.make_source(arguments, COGNITION, ready)
-        return made[prepared]
-
-    return make
+    folder = prepared / "atrophy"
+    _simulated(folder, lambda progress: write_atrophy(ATROPHY, folder, progress), display)
+    table = folder / "participants.tsv"
+    ready = targets.read_table(table, targets.TARGETS, prepared / "scans" / folder.name, FolderConfig(), display)
+    return COGNITION, targets.make_source(targets.TargetArguments(prepared=prepared, data=table), COGNITION, ready)
 
 
-def of_glands() -> Callable[[Path, Any], Made]:
+@kept
+def glands_by_region(prepared: Path, display: Any) -> Made:
     """A study on simulated tissue, where readers are asked for regions of images."""
-    made: dict[Path, Made] = {}
-
-    def make(prepared: Path, display: Any) -> Made:
-        if prepared not in made:
-            folder = prepared / "glands"
-            _simulated(folder, lambda progress: glands.write_glands(TISSUE, folder, progress), display)
-            arguments = masks.MaskArguments(prepared=prepared, unit="region")
-            identity = {"simulation": {**dataclasses.asdict(TISSUE), "generator": glands.GENERATOR}}
-            place = prepared / "scans" / folder.name
-            made[prepared] = masks.sizes_and_source(arguments, GLANDS, find_masks(folder), identity, place, display)
-        return made[prepared]
-
-    return make
+    folder = prepared / "glands"
+    _simulated(folder, lambda progress: glands.write_glands(TISSUE, folder, progress), display)
+    identity = {"simulation": {**dataclasses.asdict(TISSUE), "generator": glands.GENERATOR}}
+    arguments = masks.MaskArguments(prepared=prepared, unit="region")
+    return masks.sizes_and_source(arguments, GLANDS, find_masks(folder), identity, prepared / "scans" / folder.name, display)
 
 
 def _simulated(folder: Path, write: Callable[[Progress], object], display: Any) -> None:

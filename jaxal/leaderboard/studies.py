@@ -101,14 +101,24 @@ def _outcome(run: RunOnDisk, assessment: Assessment) -> Outcome:
     return Outcome(float(area_under(spent, levels)), 1000 * float(np.median(seconds[1:] or seconds)))
 
 
+def kept(make: Callable[[Path, Any], Made]) -> Callable[[Path, Any], Made]:
+    """The same, once a folder: passes and steps are compiled for each network, so all runs of a task share one."""
+    made: dict[Path, Made] = {}
+
+    def make_once(prepared: Path, display: Any) -> Made:
+        if prepared not in made:
+            made[prepared] = make(prepared, display)
+        return made[prepared]
+
+    return make_once
+
+
 def of_images(name: str, preset: images.ImagePreset, listed: Callable[[], Listing]) -> Callable[[Path, Any], Made]:
     """A study on images that come with a library."""
-    made: dict[Path, Made] = {}  # one network for all runs, so that its programs are compiled once
 
+    @kept
     def make(prepared: Path, display: Any) -> Made:
-        if prepared not in made:
-            arguments = images.ImageArguments(prepared=prepared)
-            made[prepared] = images.sizes_and_source(arguments, preset, listed(), False, {"name": name}, display)
-        return made[prepared]
+        arguments = images.ImageArguments(prepared=prepared)
+        return images.sizes_and_source(arguments, preset, listed(), False, {"name": name}, display)
 
     return make

@@ -15,7 +15,7 @@ from jaxal.files import write_text
 from jaxal.leaderboard.learners import Learner, Network, SupportVectors
 from jaxal.leaderboard.outcomes import Outcome, write_outcome
 from jaxal.leaderboard.points import Division, Parts, Points, breast_cancer, diverging_sines, divided, three_clusters
-from jaxal.leaderboard.simulated import of_brains, of_cognition, of_glands
+from jaxal.leaderboard.simulated import cognition, glands_by_region, of_brains
 from jaxal.leaderboard.simulation import Rounds, simulate
 from jaxal.leaderboard.studies import DIGITS, TISSUE, OfStudy, of_images
 from jaxal.rounds.passes import stoppable
@@ -76,7 +76,7 @@ class OfPoints(NamedTuple):
         made = named_strategy(strategy, self.strategies).strategy
         needs = [CLASSIFICATION.statistics[name] for names in made.needs for name in names if name in CLASSIFICATION.statistics]
         parts = divided(self.draw, self.division, seed)
-        learner = self.learner(parts, self.rounds, any(one.needs_members or one.needs_each_member for one in needs))
+        learner = self.learner(parts, self.rounds, any(one.needs_members for one in needs))
         queries = 0
         with display.progress(f"{strategy}, seed {seed}") as told:
 
@@ -126,7 +126,7 @@ TASKS: dict[str, Task] = {
         breast_cancer,
         Division(0.4, 0.1, 20, to_unit=False),
         Rounds(8, 20),
-        lambda parts, rounds, stochastic: SupportVectors(parts),
+        lambda parts, rounds, stochastic: SupportVectors(parts),  # whose members do not differ,
     ),
     "digits": OfStudy(
         "1200 handwritten digits in five classes of unlike frequency, partly covered; a small residual network, 10 % labelled at first and 30 % more",
@@ -151,12 +151,12 @@ TASKS: dict[str, Task] = {
     "cognition": OfStudy(
         "120 simulated brains with atrophy, whose two scores are predicted; a residual network of volumes, 16 labelled at first and 24 more",
         REGRESSION,
-        of_cognition(),
+        cognition,
     ),
     "glands": OfStudy(
         "60 images of simulated glands by region; a contour-aware network, 4 images labelled at first and 24 regions more",
         IMAGE_SEGMENTATION_OF_PARTS,
-        of_glands(),
+        glands_by_region,
     ),
 }
 CHEAP = ("three_clusters", "diverging_sines", "breast_cancer", "digits")  # of which all strategies can be tried

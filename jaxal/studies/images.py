@@ -335,9 +335,7 @@ def run(
 ) -> int:
     """Runs a study on images, or looks at one of its runs again; returns the exit status."""
     sizes, source = sizes_and_source(arguments, preset, listing, colour, identity, display)
-    if revisit.is_asked_for(arguments):
-        return revisit.run(arguments, sizes, source, display)
-    return study.run(arguments, sizes, [source], out, display)
+    return revisit.run_or_study(arguments, sizes, [source], out, display)
 
 
 def sizes_and_source(

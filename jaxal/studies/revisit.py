@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -27,6 +28,20 @@ AS_IT_WAS = "Only with the data and the version that it was made with can the ru
 
 def is_asked_for(arguments: common_options.StudyArguments) -> bool:
     return bool(arguments.score_only or arguments.predict_only)
+
+
+def run_or_study(
+    arguments: common_options.StudyArguments,
+    preset: common_options.Sizes,
+    sources: Sequence[study.Source],
+    out: Path,
+    display: terminal.Display,
+    notes: Mapping[str, str] | None = None,
+) -> int:
+    """Looks at a run again if that is asked for, and runs the study otherwise; returns the exit status."""
+    if is_asked_for(arguments):
+        return run(arguments, preset, sources[0], display)
+    return study.run(arguments, preset, sources, out, display, notes)
 
 
 def with_options_of_run(arguments: A) -> A:

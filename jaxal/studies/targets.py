@@ -204,6 +204,4 @@ def run(arguments: TargetArguments, display: terminal.Display) -> int:
     )
     ready = read_table(table, arguments.targets, arguments.prepared / table.resolve().parent.name, config, display)
     source = make_source(arguments, sizes, ready)
-    if revisit.is_asked_for(arguments):
-        return revisit.run(arguments, sizes, source, display)
-    return study.run(arguments, sizes, [source], out, display)
+    return revisit.run_or_study(arguments, sizes, [source], out, display)

@@ -45,7 +45,20 @@ def test_parts_are_apart_and_every_class_is_labelled_at_first(draw):
 
 
 def test_runs_are_done_once_and_what_does_not_fit_says_why(short, tmp_path, capsys):
-    words = ["bench", "--tasks", *POINTS, "--strategies", "coreset", "bald", "--seeds", "1", "--out", str(tmp_path)]
+    words = [
+        "bench",
+        "--tasks",
+        *POINTS,
+        "--strategies",
+        "coreset",
+        "bald",
+        "--seeds",
+        "1",
+        "--seed",
+        "0",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert "[9 of 9] breast_cancer: bald, seed 0" in shown
