@@ -12,9 +12,10 @@ from jaxal.data.simulated.digits import make_digits
 from jaxal.errors import UserError
 from jaxal.leaderboard import bench, page, tasks
 from jaxal.leaderboard.board import ranks_of, read_runs, rows_of
+from jaxal.leaderboard.learners import SupportVectors
 from jaxal.leaderboard.outcomes import Outcome, read_outcome, write_outcome
 from jaxal.leaderboard.points import Division, breast_cancer, diverging_sines, divided, three_clusters
-from jaxal.leaderboard.simulation import Rounds
+from jaxal.leaderboard.simulation import Rounds, simulate
 from jaxal.leaderboard.studies import DIGITS, of_images
 from jaxal.report.terminal import Display
 from jaxal.rounds.ledger import Ledger
@@ -39,7 +40,8 @@ def test_parts_are_apart_and_every_class_is_labelled_at_first(draw):
     rows = np.concatenate([part.inputs for part in (parts.pool, parts.evaluation, parts.test)])
     assert len(np.unique(rows, axis=0)) == len(np.unique(whole.inputs, axis=0))
     assert set(parts.pool.classes[parts.start]) == {0, 1}
-    assert parts.pool.inputs.min() >= 0 and parts.pool.inputs.max() <= 1
+    known = np.concatenate([parts.pool.inputs, parts.evaluation.inputs])
+    np.testing.assert_array_equal([known.min(0), known.max(0)], [np.zeros(known.shape[1]), np.ones(known.shape[1])])
     again = divided(draw, Division(0.2, 0.2, 2, to_unit=True), 3)
     np.testing.assert_array_equal(again.pool.inputs, parts.pool.inputs)
 
@@ -85,6 +87,37 @@ def test_a_run_repeats_to_the_last_bit(short, tmp_path):
         json.loads((tmp_path / place / "diverging_sines/badge/seed-1/curve.json").read_text()) for place in ("one", "other")
     ]
     assert [curve["accuracy"] for curve in curves[:1]] == [curve["accuracy"] for curve in curves[1:]]
+
+
+class Recorded:
+    """A learner that keeps what it was taught."""
+
+    def __init__(self, learner):
+        self._learner, self.model, self.inputs, self.taught = learner, learner.model, learner.inputs, []
+
+    def learn(self, labelled, before, key):
+        self.taught.append(labelled)
+        return self._learner.learn(labelled, before, key)
+
+
+def test_what_is_asked_for_is_what_is_learned():
+    parts = divided(breast_cancer, Division(0.4, 0.1, 20, to_unit=False), 5)
+    learner = Recorded(SupportVectors(parts))
+    simulate(parts, learner, "coreset", Rounds(2, 2), 0, lambda done, of: None)
+    assert [len(labelled.classes) for labelled in learner.taught] == [20, 22, 24]
+    pool, kept = learner.inputs(parts.pool.inputs).astype(np.float64), list(parts.start)
+    for _ in range(4):  # the farthest from all that is labelled, written out
+        kept.append(int(((pool[:, None] - pool[kept]) ** 2).sum(-1).min(1).argmax()))
+    expected = parts.pool.of(np.array(kept))
+    np.testing.assert_array_equal(learner.taught[-1].inputs, expected.inputs)
+    np.testing.assert_array_equal(learner.taught[-1].classes, expected.classes)
+
+
+def test_nothing_is_asked_for_twice():
+    parts = divided(breast_cancer, Division(0.4, 0.1, 20, to_unit=False), 5)
+    learner = Recorded(SupportVectors(parts))
+    simulate(parts, learner, "random", Rounds(60, 4), 0, lambda done, of: None)
+    assert len(np.unique(learner.taught[-1].inputs, axis=0)) == 20 + 240
 
 
 def made_up(folder, areas):
@@ -153,4 +186,6 @@ def test_a_study_is_a_task(monkeypatch, tmp_path):
     assert runs["duc"][4].is_refused and "evidence" in runs["duc"][4].trouble
     lines = {name: Ledger(tmp_path / "digits" / name / "seed-4" / "rounds.jsonl").read() for name in ("random", "margin")}
     assert lines["random"][0]["test"] == lines["margin"][0]["test"]
+    seconds = [line["seconds"]["score"] + line["seconds"]["select"] for line in lines["margin"]]
+    assert runs["margin"][4].milliseconds == pytest.approx(1000 * seconds[1])
     assert runs["margin"][4].area == pytest.approx(np.mean([line["auc"]["overall"] for line in lines["margin"]]))
