@@ -120,6 +120,7 @@ class Label(NamedTuple):
       values: numbers that the image has as a whole, in their own units; empty where it has none.
       parts: where it is known; None where it is known as a whole.
       guess: file of pseudo-labels that training takes for labels elsewhere (`data.guesses`); None where there are none.
+      refusal: why a reader gave none, such as "not this organ"; such a case is neither trained on nor asked for again. Empty where there is a label.
     """
 
     version: str
@@ -128,6 +129,7 @@ class Label(NamedTuple):
     parts: tuple[Part, ...] | None = None
     guess: Path | None = None
     values: tuple[float, ...] = ()
+    refusal: str = ""
 
 
 class Case(NamedTuple):

@@ -28,5 +28,5 @@ def run_of(kind, cases, classes, folder=Path("nowhere")):
 
 def record(kind, cases, classes, labelled, test, decision, round_=0, pool=5, failures=0, seconds=None):
     decision = decision._replace(units={case.id: Unit(case) for case in cases})
-    finished = Finished(round_, labelled, test, pool, decision, failures, seconds or {})
+    finished = Finished(round_, labelled, 0, test, pool, decision, failures, seconds or {})
     return record_of(run_of(kind, cases, classes), finished)

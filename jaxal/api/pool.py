@@ -346,6 +346,8 @@ def _needs(chosen: Mapping[str, Strategy], network: _Network, labelled: Labelled
             raise UserError(f"{name}: reads the features before the last layer, but of this network only the logits are known.")
         if strategy.needs.labelled and labelled is None:
             raise UserError(f"{name}: compares with what is labelled; give labelled=(images, labels).")
+        if strategy.needs.refused:
+            raise UserError(f"{name}: looks at cases that readers refused, which rounds know of; run it in a loop of rounds.")
         if strategy.needs.evaluation and (evaluation is None or _pair("evaluation", evaluation)[1] is None):
             raise UserError(f"{name}: looks at an evaluation set; give evaluation=(images, labels).")
     parts = zip(*(strategy.needs for strategy in chosen.values()), strict=True)

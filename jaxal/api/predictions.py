@@ -79,7 +79,7 @@ def _lacks(strategy: Strategy, kind: TaskKind) -> str | None:
         return "logits as the network gave them"
     if any(kind.statistics[name].given is not None for name in strategy.needs.pool):
         return "what only a pass with the network gives"
-    if strategy.needs.labelled or strategy.needs.evaluation:
+    if strategy.needs.labelled or strategy.needs.evaluation or strategy.needs.refused:
         return "predictions of labelled cases, too"
     return None
 

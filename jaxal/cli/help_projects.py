@@ -28,7 +28,7 @@ With readers, whose labels come in over weeks:
   review PROJECT [CASE]        decide where readers differ
   return PROJECT CASE...       send labels back to who drew them
   reopen PROJECT CASE...       ask for labels again, such as to correct them
-  exclude PROJECT CASE...      leave cases out for good
+  exclude PROJECT CASE...      leave cases out
   release PROJECT [CASE...]    hand over what a reader has open
   run PROJECT                  ask again whenever a query is answered
   export PROJECT OUT           write images and labels for other programs
@@ -184,10 +184,12 @@ does not count until a better one is there. CASE/VERSION names one of several.
 Asks for a label again that counts already, such as to correct it. The old one
 counts until the new one is there. The reader is who drew it, unless named.
 """,
-    "exclude": """Usage: jaxal exclude PROJECT CASE... --why TEXT
+    "exclude": """Usage: jaxal exclude PROJECT CASE... --why TEXT [--back]
 
-Leaves cases out for good: they are neither asked for nor trained on. Labels
-that were drawn stay on disk.
+Leaves cases out: they are neither asked for nor trained on. Labels that were
+drawn stay on disk.
+
+  --back                takes cases back that were left out
 """,
     "release": """Usage: jaxal release PROJECT [CASE...] --reader NAME [OPTIONS]
 

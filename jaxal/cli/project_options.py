@@ -154,6 +154,14 @@ class OnCases:
 
 
 @dataclasses.dataclass(frozen=True)
+class Exclude(OnCases):
+    """Leaves cases out, or takes them back."""
+
+    back: bool = False
+    """Of cases that were left out: they are taken back."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Export:
     """Writes labels, images and where each label came from."""
 
@@ -221,7 +229,7 @@ PROJECT_OPTIONS = {
     "review": Review,
     "return": OnCases,
     "reopen": OnCases,
-    "exclude": OnCases,
+    "exclude": Exclude,
     "release": OnCases,
     "export": Export,
     "check": Plain,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxal.cli import command
-from jaxal.cli.project_options import Ask, Export, OnCases, Plain, Review, Run, StatusOptions, Take
+from jaxal.cli.project_options import PROJECT_OPTIONS, Ask, Exclude, Export, OnCases, Plain, Review, Run, StatusOptions, Take
 from jaxal.cli.serve import serve
 from jaxal.cli.start import start
 from jaxal.errors import UserError
@@ -228,9 +228,9 @@ def check(given: Sequence[str]) -> int:
     return command.run(work)
 
 
-def _decision(verb: str, work: Callable[[Project, OnCases, Display], None]) -> Callable[[Sequence[str]], int]:
+def _decision(verb: str, work: Callable[[Project, Any, Display], None]) -> Callable[[Sequence[str]], int]:
     def run(given: Sequence[str]) -> int:
-        asked = command.parse(OnCases, f"jaxal {verb}", given)
+        asked: Any = command.parse(PROJECT_OPTIONS[verb], f"jaxal {verb}", given)
 
         def decide(display: Display) -> int:
             project = open_project(asked.project)
@@ -243,9 +243,10 @@ def _decision(verb: str, work: Callable[[Project, OnCases, Display], None]) -> C
     return run
 
 
-def _exclude(project: Project, asked: OnCases, display: Display) -> None:
-    done = decisions.exclude(project, asked.cases, asked.why)
-    display.note(f"Left out: {', '.join(done) or 'nothing new'}.")
+def _exclude(project: Project, asked: Exclude, display: Display) -> None:
+    decide = decisions.include if asked.back else decisions.exclude
+    done = decide(project, asked.cases, asked.why)
+    display.note(f"{'Taken back' if asked.back else 'Left out'}: {', '.join(done) or 'nothing new'}.")
 
 
 def _reopen(project: Project, asked: OnCases, display: Display) -> None:

@@ -50,7 +50,12 @@ FAMILIES = {  # what a file of `jaxal/strategies/` holds
     "values": "Numbers alone",
 }
 ONLY = {"scans": "segmentation", "images": "classification", "regions": "parts of cases", "regression": "regression"}
-SPLITS = {"pool": "the pool", "labelled": "the labelled cases", "evaluation": "an evaluation set with labels"}
+SPLITS = {
+    "pool": "the pool",
+    "labelled": "the labelled cases",
+    "evaluation": "an evaluation set with labels",
+    "refused": "cases that were refused",
+}
 STATISTICS = {
     "entropy": "the prediction's entropy",
     "least_confidence": "the largest probability",
@@ -244,6 +249,8 @@ def _cost(strategy: Strategy) -> str:
         parts.append("nothing more for the labelled cases, which every round looks at")
     if strategy.needs.evaluation:
         parts.append("a forward of each evaluation case")
+    if strategy.needs.refused:
+        parts.append("a forward of each case that was refused")
     if strategy.auxiliary:
         parts.append("an auxiliary output that is trained, too")
     if strategy.of_evidence:

@@ -89,6 +89,12 @@ def _digest(paths: Sequence[Path], digest: Any = None) -> Any:
     return digest
 
 
+def by_refusal(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
+    """Cases that have labels, and those that readers would not label, each by id."""
+    refused = sorted(case for case in cases if case.label and case.label.refusal)
+    return sorted(case for case in cases if not (case.label and case.label.refusal)), refused
+
+
 def _share_of(subjects: int, share: float) -> int:
     return max(1, round(share * subjects))
 

@@ -114,6 +114,7 @@ def begin(project: Project, size: int | None, even_if_open: bool) -> None:
             classes=list(state.classes),
             pool=len(unasked),
             unasked=unasked,
+            refused=state.refused_cases(),
             at_random=at_random,
             chosen=count - at_random,
         )

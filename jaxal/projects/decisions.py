@@ -13,7 +13,7 @@ from jaxal.projects.state import OVERDUE, SKIPPED, Reading, State
 
 
 def exclude(project: Project, ids: Sequence[str], why: str) -> list[str]:
-    """Leaves cases out for good: they are neither asked for nor trained on; labels that were drawn stay on disk."""
+    """Leaves cases out: they are neither asked for nor trained on; labels that were drawn stay on disk."""
     with project.log.held() as pen:
         state = project.state_of(pen.events)
         _check_cases(project, ids)
@@ -21,6 +21,18 @@ def exclude(project: Project, ids: Sequence[str], why: str) -> list[str]:
         done = [id_ for id_ in ids if state.cases[id_].excluded is None]
         for id_ in done:
             pen.add("excluded", case=id_, why=why)
+    return done
+
+
+def include(project: Project, ids: Sequence[str], why: str) -> list[str]:
+    """Takes cases back that were left out; a label that counted counts again, and what has none may be asked for."""
+    with project.log.held() as pen:
+        state = project.state_of(pen.events)
+        _check_cases(project, ids)
+        need_why("exclude", why)
+        done = [id_ for id_ in ids if state.cases[id_].excluded is not None]
+        for id_ in done:
+            pen.add("included", case=id_, why=why)
     return done
 
 

@@ -36,7 +36,7 @@ class Receipt(NamedTuple):
     """What became of a delivery that was accepted.
 
     Attributes:
-      case, version: what it is now.
+      case, version: what it is now; the version is empty where the reader refused the case.
       notes: what was noticed.
       again: whether it was there already.
     """
@@ -49,7 +49,8 @@ class Receipt(NamedTuple):
     @property
     def sentence(self) -> str:
         """What the reader is told."""
-        thanks = f"{self.case}: {'was here already' if self.again else 'taken'} as {self.version}."
+        how = "was here already" if self.again else "taken"
+        thanks = f"{self.case}: {how} as {self.version}." if self.version else f"{self.case}: {how} as unusable, and left out."
         return " ".join([thanks, *(note.sentence for note in self.notes)])
 
 
@@ -60,6 +61,8 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
       Refused: it cannot be taken; the sentence says why and what to do. The file is kept in the reader's folder `returned`.
       UserError: the disk is full, or the like; nothing was stored, and the delivery can be repeated.
     """
+    if delivery.refusal:
+        return _leave_out(project, delivery)
     digest = digest_of(delivery)
     state = project.state()
     try:
@@ -100,6 +103,30 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
             **received.fields,
         )
     return Receipt(delivery.case, version, received.notes)
+
+
+def _leave_out(project: Project, delivery: Delivery) -> Receipt:
+    """Leaves a case out because its reader will not label it. Who runs the project can take it back.
+
+    Raises:
+      Refused: the reader was not asked for it.
+    """
+    with project.log.held() as pen:
+        state = project.state_of(pen.events)
+        case = state.cases.get(delivery.case)
+        if case is not None and case.excluded is not None and case.refused_by == delivery.reader:
+            return Receipt(delivery.case, "", (), again=True)
+        _check_reading(project, state, delivery)
+        reading = state.cases[delivery.case].readings[delivery.reader]
+        pen.add(
+            "excluded",
+            case=delivery.case,
+            why=delivery.refusal,
+            reader=delivery.reader,
+            minutes=minutes_of(reading.opened, project.log.now(), delivery.seconds),
+            via=delivery.via,
+        )
+    return Receipt(delivery.case, "", ())
 
 
 def correct(project: Project, delivery: Delivery) -> Receipt:
@@ -146,7 +173,7 @@ def digest_of(delivery: Delivery) -> str:
     """SHA-256 of what was handed in; of a chosen class, of the choice and its time, so that it is told from a later one."""
     if delivery.path is not None:
         return sha256_of(delivery.path)
-    return hashlib.sha256(json.dumps([delivery.answer, delivery.at]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([delivery.answer or delivery.refusal, delivery.at]).encode()).hexdigest()
 
 
 def _confirmed(state: State, delivery: Delivery, digest: str) -> set[str]:
@@ -225,9 +252,10 @@ def _check_changed(state: State, delivery: Delivery, digest: str) -> None:
 
 
 def _may_correct(state: State, delivery: Delivery) -> bool:
-    """Whether a reader may choose another class than before: a slip is easy, and as long as nobody else's word counts, nothing is lost."""
+    """Whether a reader may choose another class than before, or refuse the case: a slip is easy, and as long as nobody else's word counts, nothing is lost."""
     case = state.cases[delivery.case]
-    return delivery.answer is not None and (case.label is None or len(case.readings) == 1)
+    chosen = delivery.answer is not None or bool(delivery.refusal)
+    return chosen and (case.label is None or len(case.readings) == 1)
 
 
 def _check_reading(project: Project, state: State, delivery: Delivery) -> None:

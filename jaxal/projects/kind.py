@@ -123,6 +123,7 @@ class Delivery(NamedTuple):
       in_inbox: whether a file that is refused goes, because a copy of it is kept.
       answer: the class that was chosen for an image.
       at: when that was, as the reader's program wrote it; tells one answer from another.
+      refusal: why the reader gives no label, such as "not usable"; empty where there is one.
     """
 
     reader: str
@@ -138,6 +139,7 @@ class Delivery(NamedTuple):
     in_inbox: bool = False
     answer: str | None = None
     at: str = ""
+    refusal: str = ""
 
 
 class Received(NamedTuple):

@@ -80,7 +80,8 @@ def open_round(project: Project, state: State, round_: Round, pool: Sequence[str
     run = setup.open_run(project.folder / "rounds", settings.protocol.strategy, config, task, watcher)
     key = jax.random.fold_in(key_of(settings.protocol.seed), number)
     units = [Unit(case._replace(label=ready.known.get(case.id))) for case in candidates]
-    return Working(run, rounds_state.State([], list(training), units, None, number, key), cases, round_.number)
+    refused = [cases[id_]._replace(label=None) for id_ in round_.fields.get("refused", ()) if id_ in cases]
+    return Working(run, rounds_state.State([], list(training), refused, units, None, number, key), cases, round_.number)
 
 
 def _has_new_classes(state: State, round_: Round) -> bool:

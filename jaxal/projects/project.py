@@ -170,3 +170,11 @@ def sha256_of(path: Path) -> str:
 def days_between(earlier: str, later: str) -> float:
     """Days from one instant to another, as the log writes them."""
     return (datetime.datetime.fromisoformat(later) - datetime.datetime.fromisoformat(earlier)).total_seconds() / 86400
+
+
+def is_read(project: Project, state: State, id_: str) -> bool:
+    """Whether networks look at a case: at all that are not left out, and at those that readers refused as long as their files are there."""
+    case = state.cases[id_]
+    if case.excluded is None:
+        return True
+    return case.refused_by is not None and all(path.is_file() for path in project.image_paths(id_, project.data(state)))

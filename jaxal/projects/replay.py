@@ -18,7 +18,8 @@ skipped   case, reader, why                       the reader gave the case back
 assigned  case, reader, why                       a reader gets a case that is asked for
 released  case, reader, why                       a reader need not read a case any more
 reopened  case, reader, why                       a label is to be corrected; it counts until the new one is there
-excluded  case, why                               the case is unusable
+excluded  case, why, perhaps reader               the case is unusable; a reader may have said so
+included  case, why                               it is not, after all
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -254,7 +255,7 @@ def _reopened(state: State, event: Event) -> None:
 def _excluded(state: State, event: Event) -> None:
     id_ = event.fields["case"]
     case = state.cases[id_]
-    case.excluded, case.readings, case.disputed = event.fields["why"], {}, ()
+    case.excluded, case.refused_by, case.readings, case.disputed = event.fields["why"], event.fields.get("reader"), {}, ()
     if state.rounds and state.rounds[-1].asked is None:  # a round that was stopped goes on without it
         round_ = state.rounds[-1]
         training, evaluation, test = (
@@ -262,6 +263,11 @@ def _excluded(state: State, event: Event) -> None:
         )
         unasked = [other for other in round_.fields.get("unasked", ()) if other != id_]
         state.rounds[-1] = Round(round_.number, training, evaluation, test, {**round_.fields, "unasked": unasked}, None)
+
+
+def _included(state: State, event: Event) -> None:
+    case = state.cases[event.fields["case"]]
+    case.excluded = case.refused_by = None
 
 
 def _refused(state: State, event: Event) -> None:
@@ -287,5 +293,6 @@ _CHANGES = {
     "assigned": _assigned,
     "reopened": _reopened,
     "excluded": _excluded,
+    "included": _included,
     "refused": _refused,
 }

@@ -123,6 +123,7 @@ class CaseState:
       attempt: how often it was asked for.
       part, role: how it came to be asked for, and what its label is used for; None as long as it was not.
       excluded: why it is unusable, if it is.
+      refused_by: the reader who said so; None where who runs the project did.
       disputed: names of versions that differ too much, as long as nobody has decided.
       reviews: the last one of each version, by its name.
       given_back: readers who gave it back in the present attempt, and are not asked again.
@@ -137,6 +138,7 @@ class CaseState:
     part: Part | None = None
     role: Role | None = None
     excluded: str | None = None
+    refused_by: str | None = None
     disputed: tuple[str, ...] = ()
     reviews: dict[str, Review] = dataclasses.field(default_factory=dict)
     given_back: set[str] = dataclasses.field(default_factory=set)
@@ -274,6 +276,10 @@ class State:
             for reading in case.readings.values()
             if reading.is_open
         ]
+
+    def refused_cases(self) -> list[str]:
+        """Cases that their readers would not label."""
+        return [id_ for id_, case in self.cases.items() if case.refused_by is not None]
 
     def with_status(self, status: str) -> list[str]:
         """Ids of the cases that stand so."""

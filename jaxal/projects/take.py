@@ -64,6 +64,9 @@ def take_inboxes(project: Project, told: Callable[[Taken], None], wait: bool = T
             if is_strange(project, path) and _is_still(path, wait):
                 taken.append(_return_strange(project, path, reader))
                 told(taken[-1])
+            if (why := _refusal(project, path)) and _is_still(path, wait):
+                taken.append(_take_refusal(project, path, reader, why))
+                told(taken[-1])
             if not is_handed_in(project, path) or not _is_still(path, wait):
                 continue
             if project.settings.of_images:
@@ -156,6 +159,31 @@ def named_case(project: Project, name: str) -> str:
     by_folded = {id_.casefold(): id_ for id_ in project.cases}
     tried = [name, *(match[1] for pattern in _APPENDED if (match := pattern.fullmatch(name)))]
     return next((by_folded[part.casefold()] for part in tried if part.casefold() in by_folded), name)
+
+
+def _refusal(project: Project, path: Path) -> str:
+    """Why a reader will not draw a case, of a file `CASE.json` without a label beside it that says `refused`; nothing of any other."""
+    if project.settings.of_images or path.suffix.lower() != ".json" or not path.is_file():
+        return ""
+    if any(case_of(other) == path.stem for other in path.parent.iterdir() if other.is_file()):
+        return ""  # of a label, which is taken with what lies beside it
+    try:
+        told = json.loads(path.read_text(encoding="utf-8-sig"))
+        return str(told.get("refused", "")).strip()[:200]
+    except (ValueError, AttributeError):
+        return ""  # told of when its label comes
+
+
+def _take_refusal(project: Project, path: Path, reader: str, why: str) -> Taken:
+    case = named_case(project, path.stem)
+    try:
+        seconds = _told_beside(path).get("seconds")
+        receipt = deliver(project, Delivery(reader, case, seconds=seconds, refusal=why))
+        _set_aside(path, path.parent / "taken", "refused")
+        return Taken(path, reader, case, receipt, None)
+    except Refused as refused:
+        keep_refused(project, Delivery(reader, case, path, in_inbox=True), refused)
+        return Taken(path, reader, case, None, refused)
 
 
 def _take(project: Project, path: Path, reader: str, case: str, beside: Path, from_inbox: bool, **options: Any) -> Taken:

@@ -146,7 +146,10 @@ def _columns(assessment: Assessment, groups: Sequence[str]) -> list[Column]:
     """Of the table of rounds; with two groups of short names it fits 80 columns."""
 
     def queried(record: Mapping[str, Any]) -> str:
-        counts = record.get(assessment.queried, {}).items()
+        counts = [
+            *record.get(assessment.queried, {}).items(),
+            *([("refused", len(record["refused"]))] if record.get("refused") else []),
+        ]
         return " ".join(f"{kind}:{count}" if kind else str(count) for kind, count in counts) or (
             "pool empty" if not record["queried"] else "no answers"
         )

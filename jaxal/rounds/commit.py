@@ -18,7 +18,7 @@ def commit(run: Run, state: State, answers: Mapping[str, Label]) -> dict[str, An
     Args:
       run: whose.
       state: with a query that waits.
-      answers: labels by the names of their units; a unit of the query without one goes back to the pool.
+      answers: labels by the names of their units; a unit of the query without one goes back to the pool, one that was refused does not.
 
     Returns:
       The round's line, which is in the ledger now.
@@ -32,9 +32,12 @@ def commit(run: Run, state: State, answers: Mapping[str, Label]) -> dict[str, An
     asked = asked_units(record)
     if strange := sorted(answers.keys() - set(asked)):
         raise ValueError(f"{run.folder}: {strange[0]!r} was not asked for; the query is {', '.join(asked)}.")
-    units = [read_unit(name, run.cases) for name in asked if name in answers]
+    refused = {name: answers[name].refusal for name in asked if name in answers and answers[name].refusal}
+    units = [read_unit(name, run.cases) for name in asked if name in answers and name not in refused]
     record |= run.task.kind.assessment.answered([unit.case._replace(label=answers[unit.id]) for unit in units if unit])
     record["label_versions"] = {unit: label.version for unit, label in answers.items()}
+    if refused:
+        record["refused"] = refused
     if unanswered := [unit for unit in asked if unit not in answers]:
         record["unanswered"] = unanswered
     if hosts.is_leader():

@@ -34,7 +34,7 @@ def with_first_set(run: Run) -> Run:
 
     Raises:
       Interrupted: the watcher asked to stop.
-      UserError: too few cases have a label, or the file is broken.
+      UserError: too few cases have a label, all of those chosen are refused, or the file is broken.
     """
     first = run.strategy.first
     if first is None:
@@ -45,7 +45,12 @@ def with_first_set(run: Run) -> Run:
     cases = {case.id: case for case in run.task.splits.pool}
     if strange := sorted(set(told["chosen"]) - cases.keys()):
         raise UserError(f"{_path(run)}: speaks of {strange[0]!r}, which is not in the pool. Is it another data set's?")
-    return run._replace(task=run.task._replace(initial=[cases[id_] for id_ in told["chosen"]]))
+    initial = [cases[id_] for id_ in told["chosen"]]
+    if all(case.label and case.label.refusal for case in initial):
+        raise UserError(
+            f"Readers refused all {len(initial)} cases of the first set, so there is nothing to train on. Raise --initial-size, or choose another first set."
+        )
+    return run._replace(task=run.task._replace(initial=initial))
 
 
 def told_of_first_set(run: Run) -> dict[str, Any]:

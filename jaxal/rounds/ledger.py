@@ -96,6 +96,8 @@ _OF_TASK: Mapping[str, _Form] = {
 _SOMETIMES: _Form = {
     "scores": list,
     "pool": int,
+    "refused": {},
+    "refused_before": int,
     "test": {},
     "strategy": {},
     "queried_by_group": {},

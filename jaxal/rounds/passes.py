@@ -25,6 +25,7 @@ class Passes(NamedTuple):
     pool: Pass | None
     labelled: Pass
     evaluation: Pass | None
+    refused: Pass | None
     test: Pass
     evaluation_by_all: bool
 
@@ -51,6 +52,7 @@ def make_passes(run: Run, needs: Needs, last_network: bool | Literal["alone", "s
         make(needs.pool, all_networks) if needs.pool else None,
         make((*assessment.labelled, *needs.labelled), model=task.model),
         make(needs.evaluation, all_networks if evaluation_by_all else 1) if needs.evaluation else None,
+        make(needs.refused) if needs.refused else None,
         make((*assessment.test, task.kind.curves.statistic), config.members.networks)
         if config.uncertainty_curves
         else make(assessment.test),

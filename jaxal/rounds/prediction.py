@@ -25,8 +25,10 @@ def predict_round(run: Run, progress: Callable[[int, int], None]) -> list[str]:
     """
     state, task = last_finished(run), run.task
     (params,) = calibrated(run, state, [make_networks(run)[0].restored(state.round)])
-    labelled = {case.id for case in state.labelled}
-    parts = {case: "labelled" if case.id in labelled else "pool" for case in task.splits.pool}
+    labelled, refused = ({case.id for case in cases} for cases in (state.labelled, state.refused))
+    parts = {
+        case: "labelled" if case.id in labelled else "refused" if case.id in refused else "pool" for case in task.splits.pool
+    }
     parts |= dict.fromkeys(task.splits.evaluation, "evaluation") | dict.fromkeys(task.splits.test, "test")
 
     def prediction(case: Case) -> Prediction:

@@ -76,7 +76,14 @@ def propose(run: Run, state: State) -> Query:
         draw_queried(run, state, chosen.decision.query.units, chosen.scoring)
         pseudo_labels = keep_pseudo_labels(run, state, chosen.decision.query.units, chosen.scoring)
         finished = Finished(
-            state.round, chosen.labelled, chosen.test, len(state.pool), chosen.decision, chosen.failures, chosen.seconds
+            state.round,
+            chosen.labelled,
+            len(state.refused),
+            chosen.test,
+            len(state.pool),
+            chosen.decision,
+            chosen.failures,
+            chosen.seconds,
         )
         record = record_of(run, finished) | chosen.told | pseudo_labels | (told_of_first_set(run) if state.round == 0 else {})
         if shares:
@@ -159,7 +166,7 @@ def _ranking(
     if not ranking.is_told(run):
         return {}
     weights = Given(stack_networks(params), _given_by([run.strategy], run, state, params[0], looks.evaluation))
-    context, head = _context(run, state), scoring_model(run).head(params[0])
+    context, head = _context(run, state)._replace(refused=looks.refused), scoring_model(run).head(params[0])
 
     def scores_of(cases: Sequence[Case]) -> np.ndarray:
         pool = [Unit(case._replace(label=None)) for case in cases]  # as strategies see the pool
@@ -197,11 +204,12 @@ def _would_take(
 
 
 class Looks(NamedTuple):
-    """What strategies may know: statistics of the pool's cases, and the labelled and the evaluation cases with theirs."""
+    """What strategies may know: statistics of the pool's cases, and the labelled, the evaluation and the refused cases with theirs."""
 
     pool: Collected
     labelled: Seen
     evaluation: Seen
+    refused: Seen
 
 
 def look_at_splits(
@@ -211,10 +219,12 @@ def look_at_splits(
     key, journal = state.key, open_journal(run)
     cases, evaluating = run.task.splits.evaluation, stack_networks(params) if passes.evaluation_by_all else params[0]
     evaluation = Seen(cases, run_pass(passes.evaluation, evaluating, key, cases, run.task.load, run.watcher, "evaluation set"))
+    unread = [case._replace(label=None) for case in state.refused]
+    of_refused = run_pass(passes.refused, params[0], key, unread, run.task.load, run.watcher, "refused cases")
     weights = Given(stack_networks(params), _given_by(strategies, run, state, params[0], evaluation))
     pool = list(dict.fromkeys(unit.case for unit in state.pool))  # of several units of a case, the case is seen once
     statistics = run_pass(passes.pool, weights, key, pool, run.task.load, run.watcher, "scoring", journal)
-    return Looks(statistics, labelled, evaluation)
+    return Looks(statistics, labelled, evaluation, Seen(unread, of_refused))
 
 
 def _given_by(strategies: Sequence[Strategy], run: Run, state: State, params: Params, evaluation: Seen) -> Mapping[str, Any]:
@@ -232,8 +242,8 @@ def _context(run: Run, state: State) -> Context:
 
 def decide_for(run: Run, strategy: Strategy, state: State, params: Params, looks: Looks) -> Decision:
     """What a strategy would ask for in this round."""
-    head = scoring_model(run).head(params)
-    return decide(strategy, _context(run, state), head, *looks, run.config.query_size)
+    context, head = _context(run, state)._replace(refused=looks.refused), scoring_model(run).head(params)
+    return decide(strategy, context, head, looks.pool, looks.labelled, looks.evaluation, run.config.query_size)
 
 
 def open_journal(run: Run) -> Journal:

@@ -21,6 +21,7 @@ class Finished(NamedTuple):
     Attributes:
       round: its number.
       labelled: what it was trained on, with the assessment's statistics.
+      refused: cases that readers refused before.
       test: the test cases, with the assessment's statistics.
       pool: cases that could be queried, as a whole or in parts.
       decision: the strategy's.
@@ -30,6 +31,7 @@ class Finished(NamedTuple):
 
     round: int
     labelled: Seen
+    refused: int
     test: Seen
     pool: int
     decision: Decision
@@ -50,6 +52,7 @@ def record_of(run: Run, finished: Finished) -> dict[str, Any]:
         "task": task.kind.name,
         "strategy": dict(run.identity),
         "labelled": len(labelled.cases),
+        **({"refused_before": finished.refused} if finished.refused else {}),
         "pool": finished.pool,
         "labelled_by_group": _counts(case.group for case in labelled.cases),
         "queried": list(query.units),

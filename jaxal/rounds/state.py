@@ -7,6 +7,7 @@ import jax
 
 from jaxal import hosts
 from jaxal.arrays import key_of
+from jaxal.data.cases import by_refusal
 from jaxal.data.parts import mask_of, read_unit
 from jaxal.errors import UserError
 from jaxal.rounds.protocol import answered_units, asked_units
@@ -20,6 +21,7 @@ class State(NamedTuple):
     Attributes:
       done: the ledger's lines.
       labelled: cases that have labels.
+      refused: cases that readers would not label.
       pool: cases that may be queried as a whole or in parts, by id, with what is known of their labels.
       pending: the line of a round whose query waits for answers; None where there is none.
       round: number of the round that comes next, or whose query waits.
@@ -28,6 +30,7 @@ class State(NamedTuple):
 
     done: Sequence[Mapping[str, Any]]
     labelled: Sequence[Case]
+    refused: Sequence[Case]
     pool: Sequence[Unit]
     pending: dict[str, Any] | None
     round: int
@@ -53,7 +56,8 @@ def read_state(run: Run, rounds: int | None = None) -> State:
             answered.setdefault(unit.case.id, []).append(unit)
     known = {id_: run.labels.of(run.cases[id_], [unit.id for unit in units]) for id_, units in answered.items()}
     held_out = {unit.case.id for line in done for name in line.get("held_out", ()) if (unit := asked[name])}  # never trained on
-    labelled = [run.cases[id_]._replace(label=label) for id_, label in known.items() if id_ not in held_out]
+    answered_cases = [run.cases[id_]._replace(label=label) for id_, label in known.items() if id_ not in held_out]
+    labelled, refused = by_refusal([*run.task.initial, *answered_cases])
     initial = {case.id for case in run.task.initial}
     pool = [
         Unit(case._replace(label=known.get(id_)))
@@ -62,7 +66,7 @@ def read_state(run: Run, rounds: int | None = None) -> State:
     ]
     waits = pending if pending and pending["round"] == len(done) and rounds is None else None
     key = jax.random.fold_in(key_of(run.config.seed), len(done))
-    return State(done, sorted([*run.task.initial, *labelled]), pool, waits, len(done), key)
+    return State(done, labelled, refused, pool, waits, len(done), key)
 
 
 def is_whole(run: Run, case: Case, label: Label) -> bool:

@@ -187,8 +187,8 @@ class Desk(Protocol):
           Refused: it cannot be taken; the code `empty` means that it has no voxel, and that nobody has said that this is meant.
         """
 
-    def answer(self, reader: str, case: str, name: str, seconds: float | None, at: str = "") -> Receipt:
-        """Takes the class of an image that has one; `at` is when it was chosen, which tells one answer from a later one.
+    def answer(self, reader: str, case: str, name: str, seconds: float | None, at: str = "", refusal: str = "") -> Receipt:
+        """Takes the class of an image that has one, or why its reader chooses none; `at` is when it was chosen, which tells one answer from a later one.
 
         Raises:
           Refused: it cannot be taken.

@@ -15,6 +15,7 @@ from jaxal.server.answers import Problem
 from jaxal.server.identity import Person
 from jaxal.server.site import Site, in_thread
 from jaxal.server.uploads import read_object
+from jaxal.worklists.answers import REFUSALS
 
 STATUS_SECONDS = 3.0  # that the page of a project is shown before it is made anew, because it may cost seconds
 
@@ -99,7 +100,7 @@ async def _answer(site: Site, request: Request) -> Response:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem(415, "An answer must be JSON.")
     answer = await read_object(request)
-    case, name, seconds, at = (answer.get(part) for part in ("case", "class", "seconds", "at"))
+    case, name, seconds, at, refusal = (answer.get(part) for part in ("case", "class", "seconds", "at", "refusal"))
     if (
         not isinstance(case, str)
         or not isinstance(name, str)
@@ -110,8 +111,10 @@ async def _answer(site: Site, request: Request) -> Response:
         raise Problem(422, "An answer needs a case and a class, and may have seconds and when it was chosen.")
     if seconds is not None and not 0 <= seconds < 1e7:
         raise Problem(422, "The seconds must be a number from 0 on.")
+    if refusal is not None and (refusal not in ("", *REFUSALS) or (refusal and name)):
+        raise Problem(422, f"An image without a class is refused as {' or '.join(REFUSALS)}.")
     try:
-        receipt = await in_thread(site.desk.answer, reader, case, name, seconds, (at or "")[:40])
+        receipt = await in_thread(site.desk.answer, reader, case, name, seconds, (at or "")[:40], refusal or "")
     except Refused as refused:
         site.told(f"{reader}: {refused.sentence}")
         raise

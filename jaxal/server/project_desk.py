@@ -233,10 +233,13 @@ class ProjectDesk:
             print(f"jaxal serve: {receipt.case}/{receipt.version} is stored, but then:", file=sys.stderr)
             traceback.print_exc()
 
-    def answer(self, reader: str, case: str, name: str, seconds: float | None, at: str = "") -> Receipt:
+    def answer(self, reader: str, case: str, name: str, seconds: float | None, at: str = "", refusal: str = "") -> Receipt:
         if self._draws:
             raise Refused("not-drawn", "Scans of this project are drawn, not classified. Open the case in 3D Slicer.")
-        receipt = deliver(self._project, Delivery(reader, case, answer=name, seconds=seconds, at=at, via="browser"))
+        answer = None if refusal else name
+        receipt = deliver(
+            self._project, Delivery(reader, case, answer=answer, seconds=seconds, at=at, via="browser", refusal=refusal)
+        )
         self._settle(receipt)
         return Receipt(receipt.version, receipt.sentence, receipt.notes)
 

@@ -11,6 +11,9 @@ import numpy as np
 import scipy  # loads `scipy.stats`, which takes half a second, where it is used first
 
 from jaxal.acquisition.budget import best_batch, class_quota, knapsack
+from jaxal.acquisition.clusters import k_means
+from jaxal.acquisition.coverage import unit_rows
+from jaxal.acquisition.open_set import nearer_to_refused
 from jaxal.acquisition.selection import Query, power_scores, top_k
 from jaxal.arrays import chances_of, keys_of
 from jaxal.errors import UserError
@@ -96,6 +99,47 @@ def within_cost(strategy: Strategy) -> Strategy:
         return Query(tuple(context.pool[place].id for place in places), tuple(float(scores[place]) for place in places), None)
 
     return strategy._replace(select=select)
+
+
+def usable(strategy: Strategy, *, clusters: int = 9) -> Strategy:
+    """Passes over cases that are more like those that readers refused than like labelled ones (OpenAL, Qu et al. 2023, arXiv 2307.05254).
+
+    Where fewer are left than are asked for, those come that are least like refused ones. As long as nothing was refused, it is as though the rule were not there.
+
+    Args:
+      clusters: of the refused cases at most; each has five cases or more on average.
+    """
+    if clusters < 1:
+        raise ValueError(f"clusters is {clusters}; there is one at least.")
+    if strategy.cut:
+        raise ValueError("parts of cases are not refused, but cases.")
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[object, Seen]:
+        return strategy.prepare(context, head, labelled, evaluation), labelled
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        return strategy.score(statistics, _for(context, 0))
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        known, everybody = context.value[1].statistics, [True] * len(context.pool)
+        if not context.refused.cases:
+            return _choose(strategy, key, statistics, _for(context, 0), budget, everybody)
+        refused = np.asarray(unit_rows(context.refused.statistics["embedding"]), np.float64)
+        of_refused = k_means(jax.random.fold_in(key, 1), refused, np.ones(len(refused)), min(clusters, -(-len(refused) // 5))).of
+        gap = nearer_to_refused(
+            np.asarray(unit_rows(statistics["embedding"]), np.float64),
+            np.asarray(unit_rows(known["embedding"]), np.float64),
+            np.asarray(known["class_counts"]).argmax(-1),
+            refused,
+            np.asarray(of_refused),
+        )
+        kept = (gap <= 0) | (gap <= np.sort(gap)[min(budget, len(gap)) - 1])
+        return _choose(strategy, key, statistics, _for(context, 0), budget, kept.tolist())
+
+    more = Needs(pool=("embedding",), labelled=("embedding", "class_counts"), refused=("embedding",))
+    return strategy._replace(
+        needs=_union(strategy.needs, more), prepare=prepare, score=score, select=select, explain=_of_first(strategy)
+    )
 
 
 def then(first: Strategy, second: Strategy, *, factor: float = 10.0) -> Strategy:
@@ -184,6 +228,7 @@ RULES: Mapping[str, Callable[..., Strategy]] = {
     "with": with_,
     "moving_to": moving_to,
     "cold": cold,
+    "usable": usable,
 }
 OF_TWO = ("then", "with", "moving_to", "cold")  # rules that take a second strategy
 

@@ -21,11 +21,13 @@ class Needs(NamedTuple):
       pool: names of those of the units that may be queried.
       labelled: of the cases that the network was trained on.
       evaluation: of the evaluation cases.
+      refused: of the cases that readers would not label.
     """
 
     pool: tuple[str, ...] = ()
     labelled: tuple[str, ...] = ()
     evaluation: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 class Context(NamedTuple):
@@ -39,6 +41,7 @@ class Context(NamedTuple):
       learning_rate: the largest one of the training.
       cost_at_most: of a query in all, as `Unit.cost` counts; None where only the number of units is limited.
       last: the ledger's line of the round before; None in the first.
+      refused: cases that readers would not label, with the statistics that were asked for of them.
       value: what the strategy's own `prepare` worked out.
     """
 
@@ -50,6 +53,7 @@ class Context(NamedTuple):
     last: Mapping[str, Any] | None = None
     cost_at_most: float | None = None
     value: Any = None
+    refused: Seen = Seen((), {})
 
     @property
     def ids(self) -> list[str]:
@@ -219,7 +223,12 @@ def score_pool(
     Args and errors are those of `decide`.
     """
     cases = list(dict.fromkeys(unit.case for unit in context.pool))
-    for name, seen in (("pool", Seen(cases, pool)), ("labelled", labelled), ("evaluation", evaluation)):
+    for name, seen in (
+        ("pool", Seen(cases, pool)),
+        ("labelled", labelled),
+        ("evaluation", evaluation),
+        ("refused", context.refused),
+    ):
         _check_statistics(name, seen)
     context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
     if strategy.cut:

@@ -11,9 +11,9 @@ import numpy as np
 
 from jaxal import hosts
 from jaxal.acquisition.information import Step
-from jaxal.data.cases import Splits, file_fingerprint, initial_set, split
+from jaxal.data.cases import Splits, by_refusal, file_fingerprint, initial_set, split
 from jaxal.data.images.decoded import ImageSet, is_colour, make_images
-from jaxal.data.images.listing import Listing, cases_of, check_listing, frequencies
+from jaxal.data.images.listing import Listing, cases_of, check_listing, frequencies, with_refused
 from jaxal.data.images.new import read_new_images
 from jaxal.errors import UserError
 from jaxal.networks.resnet import ResNetConfig, resnet
@@ -98,6 +98,8 @@ class ImageArguments(common_options.StudyArguments):
     study: bool = False
     """The study of the information-gain paper, in place of --strategy: all of its strategies and those it is judged by, five seeds or
     more, training on everything."""
+    refuse: tuple[str, ...] = ()
+    """Classes whose images readers refuse in this simulation: they lie in the pool and cost a query, and none is trained on or measured."""
     renormalise: bool = False
     """Divide AEIG's label weights by their sum; the paper does not."""
     step: Step = "sgd"
@@ -204,7 +206,7 @@ def choose_sizes(arguments: ImageArguments, preset: ImagePreset, listing: Listin
         raise UserError(
             f"--flips {' '.join(map(str, preset.members.flips))}: images have the axes 0 (up and down) and 1 (left and right)."
         )
-    pool = len(listing.images) * (1 - preset.evaluation - preset.test)
+    pool = sum(not image.refusal for image in listing.images) * (1 - preset.evaluation - preset.test)
     classes = len(listing.classes)
     known = {
         "network": dataclasses.replace(preset.network, classes=classes),
@@ -236,10 +238,11 @@ def draw_splits(cases: Sequence[Case], preset: ImageSizes, seed: int) -> tuple[S
     Raises:
       UserError: the pool is too small, a class or a group has too few images.
     """
-    splits = split(cases, seed, preset.evaluation, preset.test)
+    wanted, refused = by_refusal(cases)
+    splits = split(wanted, seed, preset.evaluation, preset.test)
     if len(splits.pool) < preset.initial_size + preset.query_size:
         raise UserError(
-            f"The pool has {len(splits.pool)} of {len(cases)} images, but the initial set of {preset.initial_size} and one "
+            f"The pool has {len(splits.pool)} of {len(wanted)} images, but the initial set of {preset.initial_size} and one "
             f"query of {preset.query_size} need more. Lower --initial-size or --query-size, or add images."
         )
     classes_of: dict[str, set[str]] = {}
@@ -251,7 +254,8 @@ def draw_splits(cases: Sequence[Case], preset: ImageSizes, seed: int) -> tuple[S
             f"All test images of group {poorest!r} are of the class {min(classes_of[poorest])!r}, so there is no AUC of it. Join groups, name "
             "another --group-column, or add images."
         )
-    return splits, initial_set(splits.pool, preset.initial_size, seed, frequencies(splits.pool))
+    initial = initial_set(splits.pool, preset.initial_size, seed, frequencies(splits.pool))
+    return splits._replace(pool=tuple(sorted([*splits.pool, *refused]))), initial
 
 
 def read_images(
@@ -303,6 +307,7 @@ def make_source(
             "images": len(images.dataset.cases),
             "size": list(preset.size),
             "classes": list(images.dataset.classes),
+            **({"refused": list(arguments.refuse)} if arguments.refuse else {}),
         },
         "sizes": {name: getattr(preset, name) for name in ("initial_size", "query_size", "evaluation", "test", "batch_size")},
         "members": {**dataclasses.asdict(preset.members), "flips": list(preset.members.flips)},
@@ -350,6 +355,7 @@ def sizes_and_source(
 
     What can be refused is refused before any image is decoded, which may take an hour.
     """
+    listing = with_refused(listing, arguments.refuse) if arguments.refuse else listing
     check_listing(listing)
     for note in listing.notes:
         display.note(note)

@@ -29,7 +29,13 @@ OF_PROBABILITIES = {
 
 def pool_of(entry: Mapping[str, Any]) -> int | None:
     """Cases that could be labelled in all, by a ledger's line; older ones do not say."""
-    return entry["labelled"] + entry["pool"] if "pool" in entry else None
+    return read_of(entry) + entry["pool"] if "pool" in entry else None
+
+
+def read_of(entry: Mapping[str, Any]) -> int:
+    """Cases that readers have looked at by a ledger's line: those that are labelled, and those that they refused, which cost as much."""
+    labelled: int = entry["labelled"]
+    return labelled + entry.get("refused_before", 0)
 
 
 def share_of_elements(entry: Mapping[str, Any]) -> float:
@@ -47,9 +53,9 @@ def _range(low: str, high: str) -> str:
 
 CASES = Budget(
     "labelled cases",
-    lambda entry: entry["labelled"],
+    read_of,
     pool_of,
-    lambda entry: entry["labelled"],
+    read_of,
     "labels",
     "{:g}".format,
     _after_cases,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxal.errors import UserError
 
+REFUSALS = ("not usable", "none of these")  # why a reader chooses no class
 LARGEST = 64 << 20  # bytes of a file with answers; those of a hundred thousand images have fewer
 
 
@@ -18,10 +19,11 @@ class Answer(NamedTuple):
 
     Attributes:
       case: its id.
-      name: of the class.
+      name: of the class; empty where the reader refused the case.
       reader: who chose it.
       seconds: that it took; None where nobody measured them.
       at: when, as the program wrote it; empty if it did not.
+      refusal: why the reader chose none.
     """
 
     case: str
@@ -29,6 +31,7 @@ class Answer(NamedTuple):
     reader: str
     seconds: float | None
     at: str
+    refusal: str = ""
 
 
 def read_answers(path: Path, classes: Sequence[str], reader: str, key: str = "") -> list[Answer]:
@@ -51,7 +54,13 @@ def read_answers(path: Path, classes: Sequence[str], reader: str, key: str = "")
         if row.get("reader", reader) != reader:
             raise UserError(f"{path}: holds answers of another reader than {reader}. Put the file into that reader's inbox.")
         answers.append(
-            checked(Answer(row["case"], row.get("class", ""), reader, row.get("seconds"), row.get("at") or ""), classes, path)
+            checked(
+                Answer(
+                    row["case"], row.get("class", ""), reader, row.get("seconds"), row.get("at") or "", row.get("refusal") or ""
+                ),
+                classes,
+                path,
+            )
         )
     return answers
 
@@ -62,7 +71,11 @@ def checked(answer: Answer, classes: Sequence[str], path: Path) -> Answer:
     Raises:
       UserError: they are not.
     """
-    if answer.name not in classes:
+    if answer.refusal and (answer.refusal not in REFUSALS or answer.name):
+        raise UserError(
+            f"{path}: case {answer.case!r} is refused as {str(answer.refusal)[:80]!r}; a case without a class is refused as {' or '.join(REFUSALS)}."
+        )
+    if not answer.refusal and answer.name not in classes:
         known = ", ".join(classes)
         raise UserError(
             f"{path}: case {answer.case!r} has the class {str(answer.name)[:80]!r}, and the project has {known}. Correct it."

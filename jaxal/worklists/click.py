@@ -4,6 +4,7 @@ import base64
 import html
 from collections.abc import Mapping
 
+from jaxal.worklists.answers import REFUSALS
 from jaxal.worklists.click_looks import CLICK_SCRIPT, CLICK_STYLE
 from jaxal.worklists.items import Worklist, check_classes, in_order, json_for_script
 from jaxal.worklists.page import whole_page
@@ -13,7 +14,7 @@ def click_text(worklist: Worklist, images: Mapping[str, tuple[bytes, int]]) -> s
     """The page. Cases that were handed in are not on it.
 
     From disk it keeps the answers in the browser and gives them as a file. When it is served over HTTP it posts each, as JSON
-    `{"case", "class", "seconds"}`, to `answer` beside it, five seconds after the choice, so that a slip can be undone before. What could not be
+    `{"case", "class", "seconds", "refusal"}`, to `answer` beside it, five seconds after the choice, so that a slip can be undone before. What could not be
     posted stays in the browser and is tried again.
 
     Args:
@@ -42,12 +43,14 @@ def click_text(worklist: Worklist, images: Mapping[str, tuple[bytes, int]]) -> s
         "key": worklist.key,
         "reader": worklist.reader,
         "classes": list(worklist.classes),
+        "refusals": list(REFUSALS),
         "cases": cases,
     }
     body = (
         f'<p class="lead" id="lead" role="status"></p>'
         f'<div id="work"><figure><img id="image" alt=""><figcaption id="told"></figcaption></figure>'
         f'<div id="side"><p id="returned" class="returned"></p><p id="reason"></p><div id="classes" role="group" aria-label="Classes"></div>'
+        f'<div id="refusals" role="group" aria-label="No class"></div>'
         f'<div id="moves"><button type="button" id="before">← Previous</button><button type="button" id="after">Next →</button>'
         f'<button type="button" id="undo" title="Backspace">Undo ⌫</button></div><p id="state" role="status"></p></div></div>'
         f'<div id="files"><button type="button" id="json">Save answers as JSON</button><button type="button" id="csv">Save answers as CSV</button></div>'

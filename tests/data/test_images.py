@@ -8,17 +8,19 @@ import pytest
 import tiny_images
 from PIL import Image
 
+from experiments import digits
 from jaxal.data.cases import split
 from jaxal.data.groups import Grouping
 from jaxal.data.images import decoded as images_module
 from jaxal.data.images.decoded import make_images
 from jaxal.data.images.isic import read_skin_lesions
 from jaxal.data.images.layouts import find_images, read_retinopathy
+from jaxal.data.images.listing import check_listing, with_refused
 from jaxal.data.simulated import pretend
 from jaxal.data.simulated.digits import CLASSES, FREQUENCIES, make_digits
 from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.errors import UserError
-from jaxal.studies.images import part_of
+from jaxal.studies.images import choose_sizes, draw_splits, part_of
 
 
 @pytest.fixture(scope="module")
@@ -341,3 +343,28 @@ def test_digits_and_tissue_have_the_frequencies_of_the_study():
     for image in tissue.images:
         blocks.setdefault(image.subject, set()).add(image.category)
     assert max(map(len, blocks.values())) > 1
+
+
+def test_images_of_refused_classes_lie_in_the_pool_alone(tmp_path):
+    listing = with_refused(make_digits(), ["9", "25"])
+    check_listing(listing)
+    assert listing.classes == ("01367", "4", "8")
+    images = make_images(listing, tmp_path, (8, 8))
+    refused = [case for case in images.dataset.cases if case.label.refusal]
+    assert {case.label.refusal for case in refused} == {"9", "25"} and not any(case.category for case in refused)
+    assert not images.load(refused[0]).labelled
+    sizes = choose_sizes(digits.Arguments(), digits.PRESETS["smoke"], listing)
+    splits, initial = draw_splits(images.dataset.cases, sizes, 0)
+    assert {case for case in splits.pool if case.label.refusal} == set(refused)
+    assert not any(case.label.refusal for case in (*splits.evaluation, *splits.test, *initial))
+    plain, few = draw_splits([case for case in images.dataset.cases if case.category], sizes, 0)
+    assert (plain.test, plain.evaluation, few) == (splits.test, splits.evaluation, initial)  # others do not change the draw
+    assert make_images(listing, tmp_path, (8, 8)).fingerprint == images.fingerprint
+    assert make_images(make_digits(), tmp_path, (8, 8)).fingerprint != images.fingerprint
+
+
+def test_classes_that_cannot_be_refused():
+    with pytest.raises(UserError, match="--refuse 7: there is no such class; there are 01367, 4, 25, 8, 9"):
+        with_refused(make_digits(), ["7"])
+    with pytest.raises(UserError, match="--refuse leaves 1 of 5 classes"):
+        with_refused(make_digits(), ["4", "25", "8", "9"])

@@ -79,6 +79,18 @@ def test_what_is_shown_is_reserved_and_who_has_nothing_left_gets_half_of_the_res
         assert lost.status_code == 403 and "was not asked of anna" in lost.text
 
 
+def test_a_refusal_is_posted_and_taken_once(asked):
+    case = next(reading.case for reading in asked.state.open_readings if reading.reader == "anna")
+    with serving(desk_of(asked)) as address, httpx.Client(base_url=address) as client:
+        post = {"case": case, "class": "", "refusal": "not usable", "seconds": 1}
+        said = [client.post("/readers/anna/answer", json=post) for _ in range(2)]
+        assert "taken as unusable" in said[0].json()["message"] and "was here already" in said[1].json()["message"]
+        assert asked.state.cases[case].excluded == "not usable"
+        for odd in ({"refusal": "ugly"}, {"refusal": "not usable", "class": "rare"}, {"refusal": 3}):
+            answer = client.post("/readers/anna/answer", json=post | odd)
+            assert answer.status_code == 422 and "not usable or none of these" in answer.text
+
+
 def test_an_answer_that_is_posted_again_is_taken_once(asked):
     case = sorted(of(asked, "anna"))[0]
     with serving(desk_of(asked)) as address, httpx.Client(base_url=address) as client:

@@ -109,6 +109,33 @@ def test_a_budget_of_cost_is_filled_as_well_as_can_be(rng):
         query("entropy+within_cost", seen)
 
 
+def refused(embedding):
+    return Seen([Case(f"r{row}", "", Path()) for row in range(len(embedding))], {"embedding": np.float32(embedding)})
+
+
+def two_sides(rng):
+    """Half of the pool lies on the labelled side and half on the refused one."""
+    seen = statistics(rng)
+    middle = np.where(np.arange(COUNT) < COUNT // 2, 1.0, -1.0)[:, None] * np.array([1.0, 0.0, 0.0])
+    seen["embedding"] = (middle + rng.normal(0, 0.05, (COUNT, 3))).astype(np.float32)
+    known = {"embedding": np.float32([[1, 0.1, 0], [1, 0, 0.1], [1, 0, 0]]), "class_counts": LABELLED.statistics["class_counts"]}
+    return seen, Seen((), known), refused([[-1, 0.1, 0], [-1, 0, 0.1]])
+
+
+def test_what_is_like_refused_cases_is_passed_over(rng, monkeypatch):
+    seen, labelled, others = two_sides(rng)
+    monkeypatch.setattr("test_composed.LABELLED", labelled)
+    unsure = np.argsort(-seen["entropy"])
+    usable = [int(place) for place in unsure if place < COUNT // 2]
+    places, decision = query("entropy+usable", seen, refused=others)
+    assert places == usable[:3] != unsure[:3].tolist()
+    np.testing.assert_array_equal(decision.scores, seen["entropy"])
+    assert query("entropy+usable", seen)[0] == unsure[:3].tolist()  # nothing was refused yet
+    many, _ = query("entropy+usable", seen, budget=COUNT - 2, refused=others)
+    assert set(usable) <= set(many) and len(many) == COUNT - 2
+    assert set(query("coreset+usable", seen, refused=others)[0]) <= set(usable)
+
+
 def test_rules_follow_one_another_and_are_part_of_the_name():
     named = named_strategy("margin+then:coreset,factor=5+stochastic", CLASSIFICATION_STRATEGIES)
     assert named.name == "margin+then-coreset,factor=5+stochastic"
@@ -124,7 +151,7 @@ def test_rules_follow_one_another_and_are_part_of_the_name():
     ("text", "message"),
     [
         ("entropy+powr", "no rule 'powr' that follows a strategy. Did you mean power?"),
-        ("entropy+zzz", "There are power, stochastic, quota, within_cost, then, with, moving_to, cold."),
+        ("entropy+zzz", "There are power, stochastic, quota, within_cost, then, with, moving_to, cold, usable."),
         ("entropy+then", "takes a second strategy: entropy+then:coreset."),
         ("entropy+power:margin", "takes no second strategy: entropy+power."),
         ("entropy+then:corset", "Did you mean coreset?"),

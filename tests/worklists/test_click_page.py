@@ -137,6 +137,22 @@ def test_saved_answers_are_read_back(tab, tmp_path, kind):
     assert all(0 <= answer.seconds < 30 and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", answer.at) for answer in answers)
 
 
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_an_image_is_refused_by_key_or_button_and_a_class_takes_its_place(tab, tmp_path, kind):
+    tab.keyboard.press("-")
+    assert case_of(tab) == NASTY[0] and "5 of 6 to do" in tab.locator("#lead").inner_text()
+    tab.locator("#refusals button").nth(1).click()
+    assert tab.locator("#refusals button").all_inner_texts() == ["-\nNot usable", ".\nNone of these"]
+    tab.keyboard.press("ArrowLeft")
+    assert chosen(tab) == [] and tab.locator("#refusals button[aria-pressed=true]").count() == 1
+    tab.keyboard.press("2")  # it has a class, after all
+    tab.keyboard.press(".")
+    saved(tab, kind).save_as(tmp_path / f"saved.{kind}")
+    answers = read_answers(tmp_path / f"saved.{kind}", CLASSES, "anna")
+    told = {answer.case: (answer.name, answer.refusal) for answer in answers}
+    assert told == {NASTY[2]: ("", "not usable"), NASTY[0]: (CLASSES[1], ""), NASTY[1]: ("", "none of these")}
+
+
 def test_seconds_count_work_and_stop_after_five_idle_minutes(browser, on_disk, tmp_path):
     with tab_of(browser, "about:blank", offline=True) as tab:
         tab.clock.install(time=1_700_000_000)
@@ -246,7 +262,11 @@ def test_served_it_posts_each_answer_once(browser, served):
         assert [answer["case"] for _, _, answer in served.taken] == [NASTY[2], NASTY[0], NASTY[1], *NASTY[3:]]
         path, kind, answer = served.taken[0]
         assert (path, kind) == ("/readers/anna/answer", "application/json")
-        assert answer.keys() == {"case", "class", "seconds", "at"} and answer["class"] == CLASSES[0] and answer["seconds"] >= 0
+        assert (
+            answer.keys() == {"case", "class", "refusal", "seconds", "at"}
+            and answer["class"] == CLASSES[0]
+            and answer["seconds"] >= 0
+        )
         tab.reload()
         wait_until(tab, "all answers have arrived")
         assert len(served.taken) == 6

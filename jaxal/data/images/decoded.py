@@ -107,11 +107,13 @@ def make_images(
 
     def load(case: Case) -> Example:
         image = normalise(pixels[row[case.id]])
-        labelled = case.label is not None
+        labelled = bool(case.category)
         label = np.array(number[case.category] if labelled else 0, np.uint8)
         return Example(image, label, np.array(True), np.array(labelled))
 
-    about = [[image.id, image.group, image.subject, image.category] for image in listing.images]
+    about = [
+        [image.id, image.group, image.subject, [image.refusal] if image.refusal else image.category] for image in listing.images
+    ]
     digest = hashlib.sha256(json.dumps([info["pixels"], listing.classes, about]).encode())
     channels = ("red", "green", "blue") if colour else ("grey",)
     dataset = Dataset(cases_of(listing, folder / "pixels.npy"), channels, listing.classes, tuple(size), (1.0, 1.0))
@@ -150,7 +152,7 @@ def _contents(listing: Listing, checksums: Sequence[str]) -> dict[str, dict[str,
     """What is known of each image; arrays that an older version decoded come without checksums."""
     return {
         image.id: {
-            "class": image.category,
+            "class": image.category or image.refusal,
             "group": image.group,
             "subject": image.subject,
             "image": checksums[place] if checksums else None,

@@ -24,6 +24,7 @@ class Listed(NamedTuple):
       subject: whose it is; images of one subject stay in one split. The id when left out.
       file: to decode; None where the listing holds the pixels.
       source: the table and line that name it, for messages.
+      refusal: why readers would not label it; empty where they would. Such an image has no class.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Listed(NamedTuple):
     subject: str = ""
     file: Path | None = None
     source: str = ""
+    refusal: str = ""
 
 
 class Listing(NamedTuple):
@@ -64,7 +66,7 @@ def check_listing(listing: Listing) -> None:
         )
     check_files(listing)
     for image in listing.images:
-        if image.category not in listing.classes:
+        if image.category not in listing.classes and not image.refusal:
             raise UserError(
                 f"{image.source}: {image.id!r} is of the class {image.category!r}; there are {', '.join(listing.classes)}."
             )
@@ -73,6 +75,23 @@ def check_listing(listing: Listing) -> None:
         raise UserError(
             f"{listing.layout}: no image is of the class {without[0]!r}, so nothing can be said of it. Add some, or leave the class out."
         )
+
+
+def with_refused(listing: Listing, names: Sequence[str]) -> Listing:
+    """The listing in which readers would not label images of some classes, because the study is not about them: an open set.
+
+    Raises:
+      UserError: there is no such class, or fewer than two are left.
+    """
+    if strange := [name for name in names if name not in listing.classes]:
+        raise UserError(f"--refuse {strange[0]}: there is no such class; there are {', '.join(listing.classes)}.")
+    classes = tuple(name for name in listing.classes if name not in names)
+    if len(classes) < 2:
+        raise UserError(f"--refuse leaves {len(classes)} of {len(listing.classes)} classes; at least two must be left.")
+    images = tuple(
+        image._replace(category="", refusal=image.category) if image.category in names else image for image in listing.images
+    )
+    return listing._replace(classes=classes, images=images)
 
 
 def check_files(listing: Listing) -> None:
@@ -99,7 +118,7 @@ def cases_of(listing: Listing, pixels: Path) -> tuple[Case, ...]:
     """The images as cases whose pixels lie in this file, whose folder is named after the state of all."""
 
     def case(image: Listed) -> Case:
-        label = Label(image.category, category=image.category)
+        label = Label(image.category or image.refusal, category=image.category, refusal=image.refusal)
         return Case(image.id, image.group, pixels, label, image.subject, pixels.parent.name)
 
     return tuple(case(image) for image in listing.images)

@@ -56,7 +56,8 @@ def users_of(given: Sequence[str]) -> dict[str, str]:
 
 
 def _delivery(answer: Answer, via: str) -> Delivery:
-    return Delivery(answer.reader, answer.case, seconds=answer.seconds, via=via, answer=answer.name, at=answer.at)
+    of_case = Delivery(answer.reader, answer.case, seconds=answer.seconds, via=via, at=answer.at)
+    return of_case._replace(refusal=answer.refusal) if answer.refusal else of_case._replace(answer=answer.name)
 
 
 class _Everybody(dict[str, str]):

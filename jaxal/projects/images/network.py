@@ -12,7 +12,7 @@ from jaxal.data.scans.folder import Showing
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.weights import read_weights, with_weights
 from jaxal.projects.kind import Ready
-from jaxal.projects.project import Project
+from jaxal.projects.project import Project, is_read
 from jaxal.projects.settings import Source
 from jaxal.projects.state import State
 from jaxal.rounds.setup import Task
@@ -40,7 +40,7 @@ def ready(project: Project, now: State, labels: Sequence[tuple[str, str]], showi
     cases = {
         case.id: case._replace(label=_label(category_of.get(case.id)))
         for case in images.dataset.cases
-        if now.cases[case.id].excluded is None
+        if is_read(project, now, case.id)
     }
     network = dataclasses.replace(of.network, classes=len(now.classes))
 

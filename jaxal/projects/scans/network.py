@@ -12,7 +12,7 @@ from jaxal.data.scans.listing import Files, ScanListing
 from jaxal.data.scans.prepare import prepare, prepared_shape
 from jaxal.labels.writing import write_seg_nrrd
 from jaxal.projects.kind import Guessing, Progress, Ready
-from jaxal.projects.project import IGNORE, Project
+from jaxal.projects.project import IGNORE, Project, is_read
 from jaxal.projects.scans.labels import grid_of, label_file
 from jaxal.projects.scans.parts import arguments_of, known_at
 from jaxal.projects.state import State
@@ -35,7 +35,7 @@ def ready(project: Project, state: State, labels: Sequence[tuple[str, str]], sho
     data, version_of, scans = project.data(state), dict(labels), project.settings.scans
     files, fingerprints = [], {}
     for id_, scan in sorted(project.cases.items()):
-        if state.cases[id_].excluded is not None:
+        if not is_read(project, state, id_):
             continue
         version = version_of.get(id_)
         path = label_file(project, state, id_, version) if version else None
