@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jaxal.acquisition.clusters import k_means
+from jaxal.acquisition.competence import competence, dense_and_unsure, inside_any, mixed, neighbours, pure_balls
 from jaxal.acquisition.coverage import (
     Cover,
     Kernel,
@@ -80,6 +81,49 @@ def probcover(*, delta: float | Literal["auto"] = "auto", purity: float = 0.95) 
 def facility_location() -> Strategy:
     """Cases so that each of the pool has one like it, by the angle of their features, among them or the labelled ones (Wei et al. 2015, PMLR 37)."""
     return _covering("cosine", _fixed("width", 1.0))
+
+
+def dcom(*, centre: float = 0.9, steepness: float = 30.0) -> Strategy:
+    """Cases around which many are that no labelled case stands for; as labels come to cover the pool, more and more those whose two likeliest classes are close (Mishal &
+    Weinshall 2024, arXiv 2407.01804).
+
+    A labelled case stands for a ball around it that is as pure as the present network's predictions have it, in the authors' code as those of the round that asked
+    for it had.
+
+    Args:
+      centre: share of cases inside such balls at which doubts come to count half.
+      steepness: of that change.
+    """
+    if not 0 < centre <= 1 or steepness <= 0:
+        raise ValueError(f"centre is {centre:g} and steepness {steepness:g}; the one is a share above 0, the other above 0.")
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[np.ndarray, np.ndarray]:
+        known = labelled.statistics
+        return np.asarray(unit_rows(known["embedding"]), np.float64), np.asarray(known["class_counts"]).argmax(-1)
+
+    def seen(statistics: Collected, context: Context) -> tuple[np.ndarray, np.ndarray, float, float]:
+        order, (centres, of_centres) = by_id(context), context.value
+        points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
+        of = np.concatenate([statistics["class_shares"][order].argmax(-1), of_centres])
+        everything, purity = np.concatenate([points, centres]), 0.4
+        for _ in range(2):  # what is covered decides how pure balls must be, and the other way round
+            radii = pure_balls(everything, of, centres, of_centres, purity)
+            coverage = float(inside_any(everything, centres, radii).mean())
+            purity = 0.4 + 0.2 * coverage
+        return points, inside_any(points, centres, radii), float(radii.mean()), competence(coverage, centre, steepness)
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        points, covered, radius, share = seen(statistics, context)
+        density = neighbours(points, points[~covered], radius)
+        return mixed(density, statistics["margin"][by_id(context)], share)[np.argsort(by_id(context))]
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order, (points, covered, radius, share) = by_id(context), seen(statistics, context)
+        unsure = np.asarray(statistics["margin"][order])
+        return chosen(context, order, *dense_and_unsure(points, covered, radius, unsure, share, min(budget, len(order))))
+
+    needs = Needs(pool=("embedding", "class_shares", "margin"), labelled=("embedding", "class_counts"))
+    return Strategy(needs, score, prepare, select)
 
 
 def suggestive_annotation(*, candidates: float = 2.0, unlike: bool = False) -> Strategy:

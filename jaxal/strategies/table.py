@@ -66,7 +66,9 @@ CLASSIFICATION_STRATEGIES: Table = {
     **_OF_BOTH,
     "badge": diverse.badge_of_images,
     "batchbald": joint.batchbald,
-    **_named(clustered.alfa_mix, diverse.prototypes, adversarial.deepfool, fisher.bait, fisher.isal, informative.epig),
+    **_named(
+        clustered.alfa_mix, covering.dcom, diverse.prototypes, adversarial.deepfool, fisher.bait, fisher.isal, informative.epig
+    ),
 }
 
 REGRESSION_STRATEGIES: Table = _named(

@@ -111,6 +111,10 @@ def test_only_whom_it_was_asked_of_refuses_a_case(asked):
     mine = {reading.case for reading in asked.state.open_readings if reading.reader == "anna"}
     with pytest.raises(Refused, match="was not asked of anna"):
         deliver(asked.project, Delivery("anna", sorted(theirs - mine)[0], refusal="not usable"))
+    case = sorted(mine)[0]
+    decisions.exclude(asked.project, [case], "motion")
+    with pytest.raises(Refused, match="was left out of the project"):
+        deliver(asked.project, Delivery("anna", case, refusal="not usable"))
 
 
 def told_in_inbox(made, reader, case, told):

@@ -11,6 +11,7 @@ from jaxal.rounds.first_set import with_first_set
 from jaxal.rounds.setup import open_run
 from jaxal.rounds.state import read_state
 from jaxal.strategies.contract import Needs, Strategy
+from jaxal.tasks.measures import CASES, pool_of
 from jaxal.types import Label
 
 REASON = "not this organ"
@@ -37,10 +38,20 @@ def test_a_refusal_costs_a_reading_and_is_never_trained_on_or_asked_for_again(tm
     assert all(line["refused"] == dict.fromkeys(line["refused"], REASON) for line in lines if "refused" in line)
     assert [line["labelled"] for line in lines] == [4, 6 - len(refused[0]), 8 - len(refused[0] | refused[1])]
     assert [line.get("refused_before", 0) for line in lines] == [0, len(refused[0]), len(refused[0] | refused[1])]
+    assert [CASES.spent(line) for line in lines] == [4, 6, 8]  # a refusal costs what a label costs
+    assert {pool_of(line) for line in lines} == {len(task.splits.pool)}
     state = read_state(open_run(tmp_path, "random", THREE, unwanted, Silent()))
     assert {case.id for case in state.refused} == names
     assert not {case.id for case in state.labelled} & names
     assert not state.pool
+
+
+def test_what_is_said_of_answers_is_said_of_labels_alone(tmp_path, task):  # noqa: F811
+    unwanted, names = open_set(task)
+    assessment = task.kind.assessment._replace(answered=lambda cases: {"answers": [case.id for case in cases]})
+    lines = run(tmp_path, unwanted._replace(kind=task.kind._replace(assessment=assessment)), "random", THREE)
+    assert [line["answers"] for line in lines] == [[id_ for id_ in line["queried"] if id_ not in names] for line in lines]
+    assert any(line["answers"] for line in lines)
 
 
 def test_strategies_see_what_was_refused_and_not_why(tmp_path, task):  # noqa: F811

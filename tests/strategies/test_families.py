@@ -9,6 +9,7 @@ from sklearn.cluster import AgglomerativeClustering
 
 from jaxal.acquisition import fisher
 from jaxal.acquisition.clusters import k_means
+from jaxal.acquisition.competence import competence, dense_and_unsure, inside_any, pure_balls
 from jaxal.acquisition.coverage import unit_rows
 from jaxal.acquisition.information import Items
 from jaxal.assessment.temperature import TEMPERATURES, TemperatureSums, best_temperature
@@ -69,7 +70,7 @@ def decision(name, splits, budget=5):
             [Case(f"k{place}", "", Path()) for place in range(len(next(iter(split.values()))))] if needs else [],
             {need: split[need] for need in needs},
         )
-        for split, needs in zip(others, strategy.needs[1:], strict=True)
+        for split, needs in zip(others, strategy.needs[1:3], strict=True)
     ]
     return decide(strategy, Context(KEY, POOL), HEAD, {need: pool[need] for need in strategy.needs.pool}, *known, budget)
 
@@ -131,6 +132,29 @@ def test_the_automatic_radius_makes_most_balls_pure(splits):
     other = np.where(of[:, None] != of, np.sqrt(squares(points, points)), 9).min(1)
     radius = float(np.sort(other)[int(0.2 * COUNT)] * (1 - 1e-6))
     assert places("probcover,purity=0.8", splits) == places(f"probcover,delta={radius!r}", splits)
+
+
+def test_density_and_doubt_are_mixed_by_what_labels_cover(splits):
+    by_side = [
+        {"class_shares": np.eye(3)[side], "class_counts": np.eye(3, dtype=int)[side]}
+        for side in (1 * (split["embedding"][:, 0] > 0) for split in splits[:2])
+    ]
+    pool, known = ({**split, **classes} for split, classes in zip(splits[:2], by_side, strict=True))
+    splits = (pool, known, splits[2])
+    points, centres = (np.asarray(unit_rows(split["embedding"]), np.float64) for split in (pool, known))
+    of = np.concatenate([pool["class_shares"].argmax(-1), known["class_counts"].argmax(-1)])
+    everything, purity = np.concatenate([points, centres]), 0.4
+    for _ in range(2):
+        radii = pure_balls(everything, of, centres, of[COUNT:], purity)
+        share = float(inside_any(everything, centres, radii).mean())
+        purity = 0.4 + 0.2 * share
+    covered = inside_any(points, centres, radii)
+    assert 0 < covered.sum() < COUNT and len(set(radii)) > 1
+    for options, doubt in (("", competence(share)), (",centre=0.2,steepness=4", competence(share, 0.2, 4.0))):
+        expected, scores = dense_and_unsure(points, covered, radii.mean(), pool["margin"], doubt, 5)
+        assert places(f"dcom{options}", splits) == expected.tolist()
+        assert decision(f"dcom{options}", splits).scores[expected[0]] == pytest.approx(scores[0])
+    assert places("dcom,centre=0.01", splits) == np.argsort(-pool["margin"], kind="stable")[:5].tolist()
 
 
 def test_suggestive_annotation_looks_at_the_most_unsure(splits):

@@ -33,12 +33,12 @@ BUDGET = 3
 CLUSTERED = ("kmeans", "clue", "typiclust", "dropquery", "cluster_margin", "alfa_mix", "predicted_dice", "activeft", "usl")
 CLUSTERED = (*CLUSTERED, "optimal_transport", "representative_annotation", "reachable_density", "discriminative")
 NO_RANKING = ("badge", "stratified_random", "worst_group", "batchbald", "flqmi", "logdetmi", "falcun", "ranked_batch", "bait")
-NO_RANKING = (*NO_RANKING, "duc", "herding")
+NO_RANKING = (*NO_RANKING, "duc", "herding", "dcom")
 SEES_FEATURES = (
     *("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset", "flqmi", "linear_deepfool", "maxherding"),
     *("uherding", "probcover", "facility_location", "suggestive_annotation", "dpp", "ranked_batch", "similarity_discrepancy"),
     *("information_density", "flvmi", "gcmi", "logdetmi", "bait", "isal", "epig", "falcun", "cdal", "learning_loss"),
-    *("herding", "prototypes"),
+    *("herding", "prototypes", "dcom"),
     *CLUSTERED,
 )
 OF_BOTH_TASKS = [("scans", name) for name in STRATEGIES] + [("images", name) for name in CLASSIFICATION_STRATEGIES]
@@ -163,6 +163,7 @@ def test_the_names_are_the_fields():
         *both.split(),
         "batchbald",
         "alfa_mix",
+        "dcom",
         "prototypes",
         "deepfool",
         "bait",
