@@ -22,7 +22,7 @@ def sentences(folder: Path) -> str:
     sure = config.get("pseudo_labels", {})
     if sure.get("train"):
         told.append(
-            f"Networks train, too, on what the round before was sure of beside labelled parts: entropy below {sure['below']:g} of its maximum, "
+            f"Networks train, too, on what the round before was sure of besides labels: entropy below {sure['below']:g} of its maximum, "
             f"{sure['decay']:g} less each round."
         )
     return " ".join(filter(None, told))

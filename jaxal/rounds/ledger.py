@@ -108,6 +108,7 @@ _SOMETIMES: _Form = {
     "pool_elements": int,
     "labelled_elements_by_class": {},
     "pseudo_labelled_elements": int,
+    "pseudo_labelled_cases": int,
     "brier": _NUMBER,
     "ece_classwise": _NUMBER,
     "reliability": {"count": list, "confidence": list, "correct": list},

@@ -214,11 +214,12 @@ class Network:
         # A collapse of warm weights is answered from scratch: the old weights may be what is broken.
         is_warm = self._is_warm(round_) and attempt == 0
         trainer, key = self._trainer(is_warm), jax.random.fold_in(self._key(state.key), attempt)
+        cases = with_pseudo_labels(run, round_, state.labelled)
         training = trainer.start(key, run.load_labelled(state.labelled[0]), self._stored(round_ - 1) if is_warm else None)
         if resume:
             training = self._checkpoints.restore(round_, training)
         if resumed_at := int(training.step):
-            progress(resumed_at, trainer.steps(len(state.labelled)))
+            progress(resumed_at, trainer.steps(len(cases)))
 
         def write(training: TrainState) -> None:
             step = attempt * STEPS_AT_MOST + int(training.step)
@@ -228,8 +229,8 @@ class Network:
             return run.watcher.should_stop() or should_end()
 
         with beside(write) as save:  # durable at its end, before anything speaks of this training
-            draw, seconds = _draw(run, with_pseudo_labels(run, round_, state.labelled)), run.config.save_every_seconds
-            labelled = _membership(run, state.labelled)
+            draw, seconds = _draw(run, cases), run.config.save_every_seconds
+            labelled = _membership(run, cases)
             training = trainer.fit(
                 key, labelled, draw, training, progress, should_stop, Saving(save, seconds), _unlabelled(run, state)
             )

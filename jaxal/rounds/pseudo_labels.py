@@ -1,22 +1,29 @@
-"""Pseudo-labels of a round: kept of every case that readers label in parts, and trained on in the next round where that was asked for."""
+"""Pseudo-labels of a round: kept of every case that readers label in parts, and trained on in the next round where that was asked for.
 
+Of images that have one class each they are classes of whole images of the pool, kept where they are trained on.
+"""
+
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import entr, expit
 
 from jaxal.assessment.objects import CONTOUR
 from jaxal.data.guesses import has_guess, sure_classes, write_guess
 from jaxal.data.parts import mask_of, part_of
 from jaxal.data.prepared import UNLABELLED
 from jaxal.errors import UserError
+from jaxal.files import write_text
+from jaxal.rounds.passes import run_pass
 from jaxal.rounds.setup import Run, scoring_model
 from jaxal.rounds.state import State
-from jaxal.scoring.members import predict
-from jaxal.types import Case, Params, Part
+from jaxal.scoring.members import MembersConfig, predict
+from jaxal.scoring.pool_pass import Pass
+from jaxal.types import Case, Label, Params, Part
 
 FOLDER = "pseudo_labels"
 
@@ -37,10 +44,10 @@ def keep_pseudo_labels(run: Run, state: State, units: Sequence[str], params: Par
       params: of the first network, as it scores.
 
     Returns:
-      Entries of the ledger: how many elements it is sure of where no reader labels; none where whole cases are asked for.
+      Entries of the ledger: how many elements it is sure of where no reader labels; of how many images without a label, where those have classes.
     """
     if not run.task.kind.in_parts:
-        return {}
+        return _keep_classes(run, state, units, params) if run.config.pseudo_labels.train else {}
     below, folder = threshold(run, state.round), _folder(run, state.round)
     asked: dict[str, list[Part]] = {}
     for case in state.labelled:
@@ -65,13 +72,15 @@ def keep_pseudo_labels(run: Run, state: State, units: Sequence[str], params: Par
 
 
 def with_pseudo_labels(run: Run, round_: int, labelled: Sequence[Case]) -> list[Case]:
-    """Cases as a round trains on them: those that are labelled in parts with the pseudo-labels of the round before, if that was asked for.
+    """Cases as a round trains on them: those that are labelled in parts with the pseudo-labels of the round before, or further images with theirs, if that was asked for.
 
     Raises:
       UserError: a case has none, because its file is gone.
     """
     if not run.config.pseudo_labels.train or round_ == 0:
         return list(labelled)
+    if not run.task.kind.in_parts:
+        return [*labelled, *_with_classes(run, round_ - 1, {case.id for case in labelled})]
     folder, cases = _folder(run, round_ - 1), []
     for case in labelled:
         label = case.label
@@ -84,6 +93,39 @@ def with_pseudo_labels(run: Run, round_: int, labelled: Sequence[Case]) -> list[
             case = case._replace(label=label._replace(guess=place))
         cases.append(case)
     return cases
+
+
+def _keep_classes(run: Run, state: State, units: Sequence[str], params: Params) -> dict[str, Any]:
+    """Writes the classes of those images of the pool that the network is sure of and nobody is asked for."""
+    pool = [unit.case for unit in state.pool if unit.id not in set(units)]
+    pass_ = Pass(run.task.kind, scoring_model(run), ("class_shares",), MembersConfig(dropout=0), run.config.batch_size, None)
+    seen = run_pass(pass_, params, state.key, pool, run.task.load, run.watcher, "pseudo-labels")
+    names, below = run.task.dataset.classes, threshold(run, state.round)
+    shares = np.asarray(seen["class_shares"], np.float64) if pool else np.zeros((0, len(names)))
+    sure = entr(shares).sum(-1) < below * np.log(len(names))
+    found = {case.id: names[best] for case, best, is_sure in zip(pool, shares.argmax(-1), sure, strict=True) if is_sure}
+    write_text(_classes(run, state.round), json.dumps(found) + "\n")
+    for older in _folder(run, 0).parent.glob("round-*.json"):
+        if older not in (_classes(run, state.round), _classes(run, state.round - 1)):
+            older.unlink()
+    return {"pseudo_labelled_cases": len(found)}
+
+
+def _with_classes(run: Run, round_: int, labelled: Collection[str]) -> list[Case]:
+    """Images with the classes that a round's network was sure of, but for those that have labels by now."""
+    path = _classes(run, round_)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        others = {id_: name for id_, name in found.items() if id_ not in labelled}
+        return [run.cases[id_]._replace(label=Label(name, category=name)) for id_, name in sorted(others.items())]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}: the pseudo-labels of round {round_} are gone. Restore them, or begin anew with --fresh."
+        ) from error
+
+
+def _classes(run: Run, round_: int) -> Path:
+    return _folder(run, round_).with_suffix(".json")
 
 
 def _folder(run: Run, round_: int) -> Path:

@@ -23,7 +23,7 @@ from jaxal.studies.submission import SubmitConfig
 from jaxal.task_kind import TaskKind
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.training.config import TrainingConfig
-from jaxal.training.unlabelled import named_unlabelled
+from jaxal.training.unlabelled import NO_EVIDENCE, named_unlabelled
 from jaxal.training.weighting import named_method
 
 
@@ -85,7 +85,7 @@ class StudyArguments:
     """Weight of a loss that leaves networks little evidence where they know little, which duc and distribution_uncertainty read; 1 is the paper's."""
     unlabelled: Annotated[str, tyro.conf.arg(metavar="NAME[,OPTION=VALUE...]")] = "none"
     """What is learned from the pool's cases without labels: none; consistency of two variants of an image; mean_teacher; fixmatch, of what the network is sure of
-    (fixmatch,ratio=7)."""
+    (fixmatch,ratio=7); mixup, of two images' features mixed; evidence, with --evidence, what networks are unsure of."""
     uncertainty_curves: bool = False
     """Measure, too, what is left of each metric and of the gap between groups once uncertain predictions are dropped, after every round."""
     calibrate: Literal["none", "temperature"] = "none"
@@ -210,6 +210,8 @@ def check_numbers(arguments: StudyArguments, data: Path | None, out: Path) -> No
     if arguments.kind.moments is not CLASS_MOMENTS and any(learns_more.values()):
         option = next(name for name, is_asked in learns_more.items() if is_asked)
         raise UserError(f"{option} is for classes, and here numbers are predicted. Leave it out.")
+    if named_unlabelled(arguments.unlabelled).method == "evidence" and not arguments.evidence:
+        raise UserError(NO_EVIDENCE)
     if data is None:
         return
     scans = data.resolve()

@@ -91,13 +91,12 @@ class ImageSizes(ImagePreset):
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageArguments(common_options.StudyArguments):
+class ImageArguments(common_options.StudyArguments, units.SureOptions):
     """Options of studies on images."""
 
     strategy: option_types.strategies("aeig,step=sign") = ("aeig",)  # type: ignore[valid-type]
     study: bool = False
-    """The study of the information-gain paper, in place of --strategy: all of its strategies and those it is judged by, five seeds or
-    more, training on everything."""
+    """The information-gain paper's study in place of --strategy: its strategies and those it is judged by, five seeds or more, training on everything."""
     refuse: tuple[str, ...] = ()
     """Classes whose images readers refuse in this simulation: they lie in the pool and cost a query, and none is trained on or measured."""
     renormalise: bool = False
@@ -314,7 +313,7 @@ def make_source(
         "network": preset.network.described,
         "training": settings_of(preset.training, arguments.training),
         "strategy": options,
-        **units.settings_of(units.UnitOptions(), None, arguments.calibrate),
+        **units.settings_of(arguments, None, arguments.calibrate),
     }
 
     def task(seed: int) -> Task:
@@ -362,6 +361,7 @@ def sizes_and_source(
     if preset.images and len(listing.images) > preset.images:
         everything, listing = len(listing.images), part_of(listing, preset.images)
         display.note(f"Of {everything} images {len(listing.images)} are taken, as many as the preset has.")
+    units.check_sure(arguments)
     sizes = choose_sizes(arguments, preset, listing)
     weights = getattr(arguments, "weights", None)
     if weights:

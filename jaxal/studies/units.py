@@ -20,8 +20,25 @@ UNLIMITED = 10**6  # parts in a query whose budget is given in elements
 SPARE = 2  # times as many windows leave a case as a budget in elements pays for: those that are partly labelled cost less
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SureOptions:
+    """Options that say what networks' own predictions are taken for."""
+
+    pseudo_labels: bool = False
+    """Train, too, on what the last round's network was sure of: in cases that are labelled in parts, where it is kept in any case, and of images that have one
+    class in the rest of the pool (CEAL)."""
+    pseudo_threshold: float = PseudoLabels.below
+    """Entropy, as a share of its maximum, below which an element counts as sure in the first round."""
+    pseudo_decay: float = PseudoLabels.decay
+    """By how much that threshold falls from round to round."""
+
+    @property
+    def sure(self) -> PseudoLabels:
+        return PseudoLabels(self.pseudo_labels, self.pseudo_threshold, self.pseudo_decay)
+
+
 @dataclasses.dataclass(frozen=True)
-class UnitOptions:
+class UnitOptions(SureOptions):
     """Options that say what is asked for at once."""
 
     unit: Annotated[Name, tyro.conf.arg(metavar="{image,slice,box,region}")] = "image"
@@ -38,20 +55,22 @@ class UnitOptions:
     """Parts of one case in a query, at most. Default: no limit."""
     query_elements: Number = None
     """Pixels or voxels without a label that a query asks for, at most, instead of --query-size. Default: no limit."""
-    pseudo_labels: bool = False
-    """Train, too, on what the last round's network was sure of in cases that are labelled in parts (CEAL). It is kept in any case."""
-    pseudo_threshold: float = PseudoLabels.below
-    """Entropy, as a share of its maximum, below which an element counts as sure in the first round."""
-    pseudo_decay: float = PseudoLabels.decay
-    """By how much that threshold falls from round to round."""
 
     @property
     def of_parts(self) -> bool:
         return self.unit != "image"
 
-    @property
-    def sure(self) -> PseudoLabels:
-        return PseudoLabels(self.pseudo_labels, self.pseudo_threshold, self.pseudo_decay)
+
+def check_sure(options: SureOptions) -> None:
+    """Refuses thresholds that are none.
+
+    Raises:
+      UserError: a number is out of range.
+    """
+    if not 0 < options.pseudo_threshold <= 1:
+        raise UserError(f"--pseudo-threshold is {options.pseudo_threshold:g}; it must be above 0 and at most 1.")
+    if options.pseudo_decay < 0:
+        raise UserError(f"--pseudo-decay is {options.pseudo_decay:g}; it must not be negative.")
 
 
 def check_units(options: UnitOptions, rank: int) -> None:
@@ -70,10 +89,7 @@ def check_units(options: UnitOptions, rank: int) -> None:
             raise UserError(f"--{name} is {value}; it must be at least 1.")
     if options.unit_size and min(options.unit_size) < 1:
         raise UserError(f"--unit-size is {_text(options.unit_size)}; it must be at least 1.")
-    if not 0 < options.pseudo_threshold <= 1:
-        raise UserError(f"--pseudo-threshold is {options.pseudo_threshold:g}; it must be above 0 and at most 1.")
-    if options.pseudo_decay < 0:
-        raise UserError(f"--pseudo-decay is {options.pseudo_decay:g}; it must not be negative.")
+    check_sure(options)
     if options.slice_axis != UnitOptions.slice_axis and options.unit != "slice":
         raise UserError("--slice-axis is for slices. Give --unit slice, too.")
     if not options.of_parts:
@@ -144,9 +160,12 @@ def search_for(options: UnitOptions, shape: Sequence[int], query_size: int, larg
     return Search(tuple(size), options.stride, min(count, options.per_case or count), options.overlap == "allow")
 
 
-def settings_of(options: UnitOptions, search: Search | None, calibrate: str) -> dict[str, dict[str, Any]]:
+def settings_of(options: UnitOptions | SureOptions, search: Search | None, calibrate: str) -> dict[str, dict[str, Any]]:
     """Sections of a study's settings that say what is asked for and how networks are calibrated; none for whole cases and networks as they are."""
-    unit = {"unit": {"name": options.unit, **search._asdict(), "query_elements": options.query_elements}} if search else {}
+    unit = {}
+    if search:
+        assert isinstance(options, UnitOptions)
+        unit = {"unit": {"name": options.unit, **search._asdict(), "query_elements": options.query_elements}}
     sure = {"pseudo_labels": dataclasses.asdict(options.sure)} if options.sure != PseudoLabels() else {}
     return unit | sure | ({"calibration": {"method": calibrate}} if calibrate != "none" else {})
 

@@ -18,14 +18,18 @@ class Unlabelled:
       ramp: share of the steps in which the weight rises.
       confidence: of FixMatch, probability that a class must have to count.
       decay: of the mean teacher's average.
+      alpha: of mixup, both parameters of the Beta distribution of shares.
+      of_data: of evidence, weight of what is unsure of the data.
     """
 
-    method: Literal["none", "consistency", "mean_teacher", "fixmatch"] = "none"
+    method: Literal["none", "consistency", "mean_teacher", "fixmatch", "mixup", "evidence"] = "none"
     weight: float = 0.0
     ratio: int = 1
     ramp: float = 0.0
     confidence: float = 0.95
     decay: float = 0.999
+    alpha: float = 0.75
+    of_data: float = 0.05
 
     @property
     def learns(self) -> bool:

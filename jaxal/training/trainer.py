@@ -22,6 +22,7 @@ from jaxal.task_kind import TaskKind
 from jaxal.training.config import TrainingConfig, Unlabelled
 from jaxal.training.gradient import Batch, Recipe
 from jaxal.training.step import TrainState, compiled_step, everywhere, fresh_state, make_mesh
+from jaxal.training.unlabelled import NO_EVIDENCE
 from jaxal.training.weighting import Cohort, Membership, Order, Weighting, equal_weights
 from jaxal.types import Auxiliary, Example, FurtherLoss, Model, Params
 
@@ -230,6 +231,8 @@ def _as_trained(config: TrainingConfig) -> TrainingConfig:
             f"Learning from unlabelled cases ({config.unlabelled.method}) does not go together with groups whose losses weigh differently "
             f"({config.weighting.method}). Leave one of the two out."
         )
+    if config.unlabelled.method == "evidence" and not config.evidence:
+        raise UserError(NO_EVIDENCE)
     is_teacher = config.unlabelled.method == "mean_teacher"
     return dataclasses.replace(config, average_decay=config.unlabelled.decay) if is_teacher else config
 

@@ -28,7 +28,7 @@ UNIT = {"name": "box", "size": [4, 0, 5], "stride": 1, "at_most": 8, "overlap": 
         ({"pseudo_labels": {"train": False, "below": 0.1, "decay": 0.0}}, ""),
         (
             {"pseudo_labels": {"train": True, "below": 0.05, "decay": 0.0033}},
-            "Networks train, too, on what the round before was sure of beside labelled parts: entropy below 0.05 of its maximum, 0.0033 less each "
+            "Networks train, too, on what the round before was sure of besides labels: entropy below 0.05 of its maximum, 0.0033 less each "
             "round.",
         ),
     ],

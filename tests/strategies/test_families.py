@@ -134,10 +134,10 @@ def test_the_automatic_radius_makes_most_balls_pure(splits):
     assert places("probcover,purity=0.8", splits) == places(f"probcover,delta={radius!r}", splits)
 
 
-def test_density_and_doubt_are_mixed_by_what_labels_cover(splits):
+def test_density_and_doubt_are_mixed_by_what_labels_cover(splits, rng):
     by_side = [
         {"class_shares": np.eye(3)[side], "class_counts": np.eye(3, dtype=int)[side]}
-        for side in (1 * (split["embedding"][:, 0] > 0) for split in splits[:2])
+        for side in (1 * (split["embedding"][:, 0] > 0.8 * rng.normal(size=len(split["embedding"]))) for split in splits[:2])
     ]
     pool, known = ({**split, **classes} for split, classes in zip(splits[:2], by_side, strict=True))
     splits = (pool, known, splits[2])
@@ -150,6 +150,7 @@ def test_density_and_doubt_are_mixed_by_what_labels_cover(splits):
         purity = 0.4 + 0.2 * share
     covered = inside_any(points, centres, radii)
     assert 0 < covered.sum() < COUNT and len(set(radii)) > 1
+    assert not np.array_equal(radii, pure_balls(everything, of, centres, of[COUNT:], 0.4))
     for options, doubt in (("", competence(share)), (",centre=0.2,steepness=4", competence(share, 0.2, 4.0))):
         expected, scores = dense_and_unsure(points, covered, radii.mean(), pool["margin"], doubt, 5)
         assert places(f"dcom{options}", splits) == expected.tolist()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import tiny_images
+from scipy.special import digamma
 
 from jaxal.data.draws import in_turn
 from jaxal.data.scans.prepare import load_case
@@ -68,6 +69,52 @@ def test_disagreement_is_the_formula_written_out(rng):
     np.testing.assert_array_equal(never, 0.0)
 
 
+def test_doubt_is_the_formula_written_out(rng):
+    logits, inside = rng.normal(0, 2, size=(3, 4, 20)).astype(np.float32), rng.random((3, 20)) < 0.7
+    alpha = np.exp(logits.astype(np.float64))
+    total = alpha.sum(1, keepdims=True)
+    of_data = (alpha / total * (digamma(total + 1) - digamma(alpha + 1))).sum(1)
+    of_distribution = -(alpha / total * np.log(alpha / total)).sum(1) - of_data
+    expected = ((of_distribution + 0.3 * of_data) * inside).sum(1) / inside.sum(1)
+    ours = unlabelled.doubt(named_unlabelled("evidence,of_data=0.3"), jnp.asarray(logits), jnp.asarray(inside))
+    np.testing.assert_allclose(ours, expected, rtol=1e-4)
+
+
+def test_pairs_are_mixed_behind_the_stem_and_so_is_what_is_said_of_them(volumes):
+    config = with_method("mixup,ratio=2,alpha=0.5")
+    params = jax.jit(MODEL.init)(jax.random.key(0), volumes[0].image[None])
+    batch = stacked(volumes[:4])
+    keys = jax.random.split(KEY, 4), jax.random.split(jax.random.key(7), 4)
+    ours = jax.jit(lambda: unlabelled.term(config, MODEL, True, params, params, keys, batch))()
+    varied = jax.vmap(functools.partial(augment, config, True))(keys[0], batch)
+    said = softmax(np.asarray(plain_logits(params, MODEL.stem(params, varied.image, varied.inside), None)))
+    for place, other in enumerate((1, 0, 3, 2)):
+        share = float(jax.random.beta(jax.random.fold_in(keys[0][place], 2), 0.5, 0.5))
+        one, two = ([part[case][None] for part in (varied.image, varied.inside)] for case in (place, other))
+        mixed = jax.tree.map(
+            lambda first, second, share=share: first & second if first.dtype == bool else share * first + (1 - share) * second,
+            MODEL.stem(params, *one),
+            MODEL.stem(params, *two),
+        )
+        own = softmax(
+            np.asarray(plain_logits(params, mixed, jax.tree.map(lambda mask: mask[None], MODEL.draw_masks(keys[1][place]))))
+        )[0]
+        inside = np.asarray(varied.inside[place] & varied.inside[other]).reshape(-1)
+        target = share * said[place] + (1 - share) * said[other]
+        expected = (np.square(own - target).sum(0) * inside).sum() / inside.sum()
+        assert float(ours[place]) == pytest.approx(expected, rel=2e-4), place
+    assert len(set(np.asarray(ours).tolist())) == 4
+
+
+def plain_logits(params, hidden, masks):
+    output = MODEL.tail(params, hidden, masks)
+    kernel, bias = MODEL.head(params, masks)
+    found = jnp.einsum(
+        "b...f,bfc->bc..." if kernel.ndim == 3 else "b...f,fc->bc...", output.features, kernel, precision="highest"
+    )
+    return found.reshape(len(found), 2, -1) + bias[None, :, None]
+
+
 def test_the_weight_rises_as_written_and_then_stays():
     method = named_unlabelled("mean_teacher,weight=2,ramp=0.5")
     weights = [float(unlabelled.weight_at(method, jnp.int32(step), jnp.int32(100))) for step in (0, 25, 50, 99)]
@@ -100,11 +147,7 @@ def test_the_gradient_is_that_of_the_sum_and_the_teacher_gets_none(volumes, text
     keys = [jax.random.split(jax.random.fold_in(KEY, purpose), count) for purpose, count in ((0, 2), (1, 2), (2, 4), (3, 4))]
 
     def logits(weights, images, masks):
-        output = MODEL.tail(weights, MODEL.stem(weights, images.image, images.inside), masks)
-        kernel, bias = MODEL.head(weights, masks)
-        equation = "b...f,bfc->bc..." if kernel.ndim == 3 else "b...f,fc->bc..."
-        found = jnp.einsum(equation, output.features, kernel, precision="highest")
-        return found.reshape(len(images.image), 2, -1) + bias[None, :, None]
+        return plain_logits(weights, MODEL.stem(weights, images.image, images.inside), masks)
 
     def total(params):
         labelled = jax.vmap(functools.partial(augment, recipe.config, True))(keys[0], batch.examples)
@@ -223,11 +266,21 @@ def test_many_images_without_labels_make_up_for_few_with(text):
         ("consistency,weight=-1", "weight is -1; it must not be negative"),
         ("consistency,ramp=2", "ramp is 2; it is a share"),
         ("consistency,confidence=0.5", "no option 'confidence'"),
+        ("mixup,ratio=1", "ratio is 1; two cases are mixed"),
+        ("mixup,alpha=0", "alpha is 0; it must be above 0"),
+        ("evidence,of_data=-1", "of_data is -1; it must not be negative"),
     ],
 )
 def test_what_does_not_fit_is_refused(text, message):
     with pytest.raises(UserError, match=message):
         named_unlabelled(text)
+
+
+def test_evidence_of_networks_that_tell_none_is_refused():
+    with pytest.raises(UserError, match="Add --evidence 1"):
+        Trainer(SEGMENTATION, MODEL, with_method("evidence"))
+    Trainer(SEGMENTATION, MODEL, with_method("evidence", evidence=1.0))
+    Trainer(SEGMENTATION, MODEL, with_method("evidence,weight=0"))
 
 
 def test_groups_that_weigh_differently_and_unlabelled_cases_do_not_go_together():
