@@ -19,7 +19,7 @@ from jaxal.rounds.saving import beside
 from jaxal.rounds.setup import Run
 from jaxal.rounds.state import State
 from jaxal.scoring.pool_pass import Pass
-from jaxal.training.step import trained_weights, with_weights
+from jaxal.training.step import snapshot, trained_weights, with_weights
 from jaxal.training.trainer import Draw, Interrupted, Pool, Saving, Trainer, TrainState
 from jaxal.training.weighting import Membership, membership_of
 from jaxal.types import Array, Case, Params, Seen
@@ -49,7 +49,13 @@ def make_networks(run: Run) -> list["Network"]:
 
 
 def train_all(networks: Sequence["Network"], state: State, labelled_pass: Pass) -> list[Trained]:
-    """Trains all networks for one round, several at once where that is faster; the weights are those of one after the other."""
+    """Trains all networks for one round, several at once where that is faster; the weights are those of one after the other.
+
+    Of a training in cycles the further networks are weights at the ends of earlier ones.
+    """
+    if networks[0].cycles > 1:
+        first = networks[0].train(state, labelled_pass)
+        return [first, *(first._replace(params=network.restored(state.round)) for network in networks[1:])]
     begun: Sequence[Params | None] = [None] * len(networks)
     if hosts.is_leader() and len(networks) > 1 and (at_once := networks[0].at_once()) > 1:
         begun = _begin_together(networks, state, at_once)
@@ -96,8 +102,8 @@ class Network:
     """
 
     def __init__(self, run: Run, number: int):
-        folder = run.folder / "checkpoints"
-        self._checkpoints = Checkpoints(folder / f"network-{number}" if number else folder)
+        folder, self.cycles = run.folder / "checkpoints", run.task.training.cycles
+        self._checkpoints = Checkpoints(folder / f"network-{number}" if number and self.cycles == 1 else folder)
         self._attempts = Checkpoints(run.folder / "collapsed" / f"network-{number}")  # the best one of each round that collapsed
         self._run, self._number = run, number
 
@@ -252,7 +258,8 @@ class Network:
         return hosts.share(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params))
 
     def _stored(self, round_: int) -> Params:
-        return trained_weights(self._checkpoints.restore(round_, self._like(round_)))
+        state = self._checkpoints.restore(round_, self._like(round_))
+        return snapshot(state, self._number) if self.cycles > 1 and self._number else trained_weights(state)
 
     def _like(self, round_: int) -> TrainState:
         """Shapes and types of a round's state."""

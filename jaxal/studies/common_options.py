@@ -72,6 +72,8 @@ class StudyArguments:
     """Dropout samples of strategies that measure disagreement; 0 leaves dropout off. Default: the preset's."""
     networks: option_types.Number = None
     """Networks that are trained each round, their disagreement joined to the samples' (a deep ensemble). Default: the preset's, one."""
+    snapshots: bool = False
+    """Instead of --networks trainings one, whose learning rate falls to zero as often; its weights each time are the networks (a snapshot ensemble)."""
     flips: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="AXIS...", help_behavior_hint="")] = None
     """Axes (0, 1, 2) along which views are flipped, their disagreement joined to the samples' (test-time augmentation). Default: none."""
     batch_size: option_types.Number = None
@@ -254,15 +256,23 @@ def choose_sizes(arguments: StudyArguments, preset: S) -> S:
     asked = {name: getattr(arguments, name) for name in ("rounds", "query_size", "initial_size")}
     preset = dataclasses.replace(preset, **{name: value for name, value in asked.items() if value is not None})
     preset = presets.on_this_machine(preset, arguments.batch_size, arguments.dtype)
+    members = _members(arguments, preset.members)
+    if arguments.snapshots and members.networks < 2:
+        raise UserError(
+            "--snapshots: there is one network, so there is no end of an earlier cycle to be another. Give --networks, too, such as 5."
+        )
+    if arguments.snapshots and preset.training.decay_per_epoch is not None:
+        raise UserError("--snapshots: the rate of this preset falls from epoch to epoch and knows no cycles. Leave it out.")
     training = dataclasses.replace(
         preset.training,
+        cycles=members.networks if arguments.snapshots else 1,
         weighting=named_method(arguments.method),
         evidence=arguments.evidence,
         unlabelled=named_unlabelled(arguments.unlabelled),
     )
     for name in arguments.strategy:
         check_training(name, named_strategy(name, arguments.kind.strategies).strategy, training)
-    return dataclasses.replace(preset, members=_members(arguments, preset.members), training=training)
+    return dataclasses.replace(preset, members=members, training=training)
 
 
 def _members(arguments: StudyArguments, members: MembersConfig) -> MembersConfig:

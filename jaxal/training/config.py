@@ -64,6 +64,7 @@ class TrainingConfig:
       average_decay: of the weights' moving average over the steps, which then scores and is measured instead of the last step's weights.
       evidence: weight of what evidence for wrong classes costs (`losses.evidence_divergence`), so that strategies may read how much there is.
       unlabelled: how cases without a label are learned from.
+      cycles: how often the rate falls to zero; the weights at the end of each are kept (snapshot ensembles, Huang et al. 2017, arXiv 1704.00109).
     """
 
     steps: int = 200
@@ -89,9 +90,10 @@ class TrainingConfig:
     weighting: Weighting = Weighting()  # noqa: RUF009 (frozen)
     evidence: float = 0.0
     unlabelled: Unlabelled = Unlabelled()
+    cycles: int = 1
 
 
-_LATER = ("weighting", "evidence", "unlabelled")  # choices that there were not at first
+_LATER = ("weighting", "evidence", "unlabelled", "cycles")  # choices that there were not at first
 
 
 def without_the_undecided(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxal.training.averaging import Averaging, averaged
+from jaxal.training.averaging import Beside, averaged, put_together, taken_apart
 from jaxal.training.config import TrainingConfig
 from jaxal.training.gradient import WHOLE, Batch, Course, Cut, Recipe, gradient_of
 from jaxal.training.weighting import Cohort, Shares, first_shares
@@ -29,7 +29,7 @@ class TrainState(NamedTuple):
 
     Attributes:
       params: weights.
-      optimizer: its state, perhaps with the weights' average.
+      optimizer: its state, perhaps with the weights' average and snapshots (`averaging.taken_apart`).
       step: steps done.
       shares: of GroupDRO; None with other methods.
     """
@@ -96,14 +96,16 @@ def take_step(
     # XLA does not know that this is the number of pieces. It would put a loop of one turn into the program around it, which gives it other
     # last digits than a loop of several.
     turns = jnp.where(steps >= 0, cut.pieces or 1, 0)
-    average = state.optimizer.average if isinstance(state.optimizer, Averaging) else None
+    own, average, snapshots = taken_apart(state.optimizer)
     course = Course(cut, turns, (state.step, steps), average if config.unlabelled.method == "mean_teacher" else None)
     step_key = jax.random.fold_in(key, state.step)
     gradient, shares = gradient_of(recipe, state.params, state.shares, step_key, batch, course)
-    own = state.optimizer.optimizer if isinstance(state.optimizer, Averaging) else state.optimizer
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats, which a strict program would refuse
-        updates, optimizer = _optimizer(config).update(gradient, own, state.params)
-        relative = relative_rate(state.step, steps, config.warmup_share) if config.decay_per_epoch is None else 1.0
+        updates, own = _optimizer(config).update(gradient, own, state.params)
+        begin, end, cycle = cycle_of(state.step, steps, config.cycles)
+        relative = (
+            1.0 if config.decay_per_epoch is not None else relative_rate(state.step - begin, end - begin, config.warmup_share)
+        )
         rate = peak_rate * relative
         updates = jax.tree.map(
             lambda update, trained: -rate * update if trained else jnp.zeros_like(update),
@@ -111,10 +113,32 @@ def take_step(
             recipe.model.trainable(state.params),
         )
         params = optax.apply_updates(state.params, updates)
-    if isinstance(state.optimizer, Averaging):
+    if average is not None:
         assert config.average_decay is not None  # `fresh_state` made the state so
-        optimizer = Averaging(optimizer, averaged(state.optimizer.average, params, state.step, config.average_decay))
-    return TrainState(params, optimizer, state.step + 1, shares)
+        average = averaged(average, params, state.step, config.average_decay)
+    if snapshots is not None:
+        ends, place = (state.step + 1 == end) & (cycle < config.cycles - 1), jnp.minimum(cycle, config.cycles - 2)
+        snapshots = jax.tree.map(
+            lambda all_, now: all_.at[place].set(jnp.where(ends, now, all_[place])),
+            snapshots,
+            params if average is None else average,
+        )
+    return TrainState(params, put_together(Beside(own, average, snapshots)), state.step + 1, shares)
+
+
+def cycle_of(step: Array, steps: Array, cycles: int) -> tuple[Array | int, Array, Array]:
+    """The first step of a step's cycle, the one after its last, and the number of the cycle; cycles differ by one step in length at most.
+
+    Args:
+      step: steps done, integer.
+      steps: in all, integer.
+      cycles: how many.
+    """
+    if cycles == 1:
+        return 0, steps, jnp.zeros((), jnp.int32)
+    bounds = jnp.arange(cycles + 1, dtype=jnp.int32) * steps // cycles
+    cycle = jnp.clip((bounds <= step).sum() - 1, 0, cycles - 1)
+    return bounds[cycle], bounds[cycle + 1], cycle.astype(jnp.int32)
 
 
 def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
@@ -129,22 +153,31 @@ def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def fresh_state(config: TrainingConfig, params: Params, groups: int | None = None) -> TrainState:
     """The state before the first step; `groups` of patients have shares with GroupDRO."""
-    optimizer = _optimizer(config).init(params)
-    if config.average_decay is not None:
-        optimizer = Averaging(optimizer, params)
-    return TrainState(params, optimizer, jnp.zeros((), jnp.int32), None if groups is None else first_shares(groups))
+    snapshots = None
+    if config.cycles > 1:
+        snapshots = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (config.cycles - 1, *leaf.shape)), params)
+    shares = None if groups is None else first_shares(groups)
+    average = None if config.average_decay is None else params
+    optimizer = put_together(Beside(_optimizer(config).init(params), average, snapshots))
+    return TrainState(params, optimizer, jnp.zeros((), jnp.int32), shares)
 
 
 def trained_weights(state: TrainState) -> Params:
     """The weights that score and are measured: the average over the steps, if there is one."""
-    return state.optimizer.average if isinstance(state.optimizer, Averaging) else state.params
+    average = taken_apart(state.optimizer).average
+    return state.params if average is None else average
+
+
+def snapshot(state: TrainState, number: int) -> Params:
+    """The weights at the end of an earlier cycle: 1 is the one before the last."""
+    return jax.tree.map(lambda leaf: leaf[len(leaf) - number], taken_apart(state.optimizer).snapshots)
 
 
 def with_weights(state: TrainState, params: Params) -> TrainState:
     """A state whose `trained_weights` are these."""
-    if isinstance(state.optimizer, Averaging):
-        return state._replace(params=params, optimizer=state.optimizer._replace(average=params))
-    return state._replace(params=params)
+    parts = taken_apart(state.optimizer)
+    average = None if parts.average is None else params
+    return state._replace(params=params, optimizer=put_together(parts._replace(average=average)))
 
 
 def relative_rate(step: Array, steps: Array, warmup_share: float) -> Array:
