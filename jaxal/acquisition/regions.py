@@ -8,6 +8,7 @@ Layout: maps are `[*shape]`; the entry of a position is that of the window whose
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -49,6 +50,21 @@ class Windows(NamedTuple):
     """
 
     score: Array
+    start: Array
+    size: Array
+    cost: Array
+
+
+class Tiles(NamedTuple):
+    """A case cut into windows that lie side by side, in slots.
+
+    Attributes:
+      embedding: mean features of each, `[slots, features]`.
+      start, size: `[slots, axes]`, in elements; the last along an axis is as long as what is left. All sizes are zero of a slot beyond the image.
+      cost: elements that have no label yet, `[slots]`.
+    """
+
+    embedding: Array
     start: Array
     size: Array
     cost: Array
@@ -233,6 +249,39 @@ def pick(scores: Array, reach: tuple[int, ...], count: int) -> tuple[Array, Arra
 
     (left, _), (score, place) = jax.lax.scan(take, (scores, scores.max(-1)), None, length=count)
     return score, place, left
+
+
+def tiles_of(features: Array, inside: Array, open_: Array, extent: Extent, size: tuple[int, ...]) -> Tiles:
+    """A case cut into windows side by side, from the image's first corner on.
+
+    Args:
+      features: `[*shape, features]`.
+      inside: elements of the image, `[*shape]`, boolean.
+      open_: those that have no label yet.
+      extent: of the image.
+      size: of a window, as `sizes_in` gives it.
+    """
+    shape = inside.shape
+    counts = [-(-length // part) for length, part in zip(shape, size, strict=True)]
+    slot = jnp.zeros(shape, jnp.int32)
+    for axis, (length, part, count) in enumerate(zip(shape, size, counts, strict=True)):
+        place = jnp.clip((jnp.arange(length, dtype=jnp.int32) - extent.first[axis]) // part, 0, count - 1)
+        slot = slot * count + place.reshape([-1 if other == axis else 1 for other in range(len(shape))])
+    slots = math.prod(counts)
+
+    def summed(values: Array) -> Array:
+        return (
+            jnp.zeros((slots, *values.shape[len(shape) :]), values.dtype)
+            .at[slot.reshape(-1)]
+            .add(values.reshape(-1, *values.shape[len(shape) :]))
+        )
+
+    held, cost = summed(inside.astype(jnp.int32)), summed(open_.astype(jnp.int32))
+    means = summed(jnp.where(inside[..., None], features, 0.0)) / jnp.maximum(held, 1)[:, None].astype(features.dtype)
+    places = jnp.stack(jnp.unravel_index(jnp.arange(slots), counts), -1).astype(jnp.int32)
+    whole = jnp.array(size, jnp.int32)[None]
+    left = extent.length[None] - places * whole
+    return Tiles(means, extent.first[None] + places * whole, jnp.where(held[:, None] > 0, jnp.minimum(whole, left), 0), cost)
 
 
 def overlap(start: np.ndarray, size: np.ndarray, others: np.ndarray, sizes: np.ndarray) -> np.ndarray:

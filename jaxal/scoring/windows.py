@@ -4,6 +4,7 @@ A window's score is the mean over its elements, of which those that have a label
 a case only its best windows leave it.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import information, regions, uncertainty
-from jaxal.acquisition.regions import Extent, Search, Windows
-from jaxal.arrays import one_hot
+from jaxal.acquisition.regions import Extent, Search, Tiles, Windows
+from jaxal.arrays import one_hot, rows_of
 from jaxal.scoring.statistics import StatisticsConfig, View
 from jaxal.task_kind import Statistic
 
 Array = jax.Array
+_LEAST_SHARE = 0.005  # of a window, that a structure counts as
 Measure = Callable[[Any], Array]  # moments -> [..., elements], not negative
 
 
@@ -57,6 +59,27 @@ def impurity(view: View, config: StatisticsConfig) -> Windows:
     return _best(view, config, jnp.where(unsure > -jnp.inf, mixed.reshape(unsure.shape) * unsure, -jnp.inf), noisy=False)
 
 
+def expected_error_of_dice(view: View, config: StatisticsConfig) -> Windows:
+    """One minus the Dice that the prediction expects of itself in a window, mean over the structures: what is unsure of each over its size there.
+
+    A structure that has less than a two-hundredth of the window counts as though it had so much, so that windows without any do not come first.
+    """
+    places, probability = _Places(view, config), uncertainty.mean_probability(view.single)
+    elements = places.elements().astype(jnp.float32)
+    of_structures = []
+    for part in probability[1:]:
+        unsure = places.means(part - jnp.square(part))
+        of_structures.append(unsure / jnp.maximum(places.sums(part) / elements, _LEAST_SHARE))
+    return _best(view, config, functools.reduce(jnp.add, of_structures) / len(of_structures), noisy=False)
+
+
+def tiles(view: View, config: StatisticsConfig) -> Tiles:
+    """The case cut into windows side by side, with the mean of the last layer's input in each."""
+    inside, (open_, extent) = view.inside.reshape(view.shape), _open(view)
+    features = rows_of(view.features, jnp.arange(view.inside.size)).reshape(*view.shape, -1)
+    return regions.tiles_of(features, inside, open_, extent, regions.sizes_in(view.shape, _search(config).size))
+
+
 def entropy_by_class(view: View, config: StatisticsConfig) -> Windows:
     """Windows drawn by the entropy of each class above zero, p_c H, and by the plain entropy: leading axis `[classes]`, the plain one first.
 
@@ -94,6 +117,11 @@ class _Places:
         """Of what is in the image, labelled or not, `[elements]` to `[*shape]`."""
         inside = jnp.where(self._view.inside, values, 0.0).reshape(self._view.shape)
         return regions.window_sums(inside, regions.sizes_in(self._view.shape, self._search.size))
+
+    def elements(self) -> Array:
+        """Of a window that lies within the image, `[]`."""
+        size = jnp.array(regions.sizes_in(self._view.shape, self._search.size), jnp.int32)
+        return jnp.minimum(self._extent.length, size).prod()
 
 
 def _best(view: View, config: StatisticsConfig, scores: Array, noisy: bool) -> Windows:
@@ -137,5 +165,7 @@ STATISTICS = {
     "windows_bald": windows_of(uncertainty.bald, of_members=True),
     "windows_power_bald": windows_of(uncertainty.bald, of_members=True, noisy=True),
     "windows_impurity": Statistic(impurity),
+    "windows_expected_dice": Statistic(expected_error_of_dice),
+    "tiles": Statistic(tiles, needs_features=True),
     "windows_entropy_by_class": Statistic(entropy_by_class, given=1.0),
 }

@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import information, regions
-from jaxal.acquisition.regions import Windows
+from jaxal.acquisition.coverage import Cover, gains_of_first, greedy_coverage, uncovered_by, unit_rows
+from jaxal.acquisition.regions import Tiles, Windows
 from jaxal.acquisition.selection import Query, top_k
 from jaxal.data.parts import cost_of
 from jaxal.scoring.windows import GainStep
 from jaxal.strategies.contract import Context, Head, Needs, Strategy, best
 from jaxal.strategies.informative import reference_of
+from jaxal.strategies.rows import repeated
 from jaxal.types import Collected, Seen, Unit
 
 Array = jax.Array
@@ -149,6 +151,53 @@ def _power(beta: float) -> float:
 def ripu() -> Strategy:
     """Windows that are mixed and unsure: entropy of their shares of predicted classes, times their mean entropy (Xie et al. 2022, arXiv 2111.12940)."""
     return by_windows("windows_impurity")
+
+
+def expected_dice() -> Strategy:
+    """Windows where the Dice that the prediction expects of itself is lowest, as a slice of lowest predicted overlap (Zhou et al. 2021, MICCAI, who train a network for it)."""
+    return by_windows("windows_expected_dice")
+
+
+def facility_location() -> Strategy:
+    """Windows side by side so that each has one like it, by the angle of their mean features, among them or the labelled ones: key slices (Zheng et al. 2020, AAAI)."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[list[Unit], np.ndarray]:
+        known: Tiles = labelled.statistics["tiles"]
+        return list(context.pool), np.asarray(known.embedding)[np.asarray(known.size).all(-1)]
+
+    def seen(statistics: Collected, context: Context) -> tuple[np.ndarray, np.ndarray]:
+        """All windows of the pool's cases, `[windows, features]`, and which of them are units, in their order."""
+        found: Tiles = statistics["tiles"]
+        there = np.asarray(found.size).all(-1)
+        return np.asarray(found.embedding)[there], np.asarray(found.cost)[there] > 0
+
+    def cut(statistics: Collected, context: Context) -> list[Unit]:
+        found: Tiles = statistics["tiles"]
+        return units_of(Windows(found.cost, found.start, found.size, found.cost), context.value[0])
+
+    def cover(statistics: Collected, context: Context) -> tuple[Cover, np.ndarray]:
+        every, is_unit = seen(statistics, context)
+        points = unit_rows(every)
+        known = np.concatenate([context.value[1], every[~is_unit]])
+        others = repeated(np.asarray(unit_rows(known))) if len(known) else points[:0]
+        return Cover(points, np.ones(len(every)), np.asarray(uncovered_by(points, others, "cosine")), "cosine"), is_unit
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        every, is_unit = cover(statistics, context)
+        return gains_of_first(every)[is_unit]
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        every, is_unit = cover(statistics, context)
+        count = min(budget, len(context.pool))
+        if context.cost_at_most is not None:
+            count = min(count, int(context.cost_at_most // context.costs.min()))
+        places, gains = greedy_coverage(every, is_unit, count)
+        of_unit, query = np.cumsum(is_unit) - 1, _Query(context.cost_at_most)
+        chosen = [(context.pool[of_unit[place]], float(gain)) for place, gain in zip(places, gains, strict=True)]
+        query.take({unit.id: (gain, unit) for unit, gain in chosen}, count)
+        return Query(tuple(query.units), tuple(query.scores), None)
+
+    return Strategy(Needs(pool=("tiles",), labelled=("tiles",)), score, prepare, select, cut=cut)
 
 
 def eig() -> Strategy:

@@ -79,5 +79,15 @@ REGRESSION_STRATEGIES: Table = _named(
 STRATEGIES_OF_PARTS: Table = _named(
     *(regions.random, regions.foreground_random, regions.least_confidence, regions.margin, regions.entropy, regions.mc_entropy),
     *(regions.variation_ratio, regions.mean_std, regions.bald, regions.power_entropy, regions.power_bald),
-    *(regions.eig, regions.aeig, regions.uig, regions.cfig, regions.ripu, regions.class_balanced, regions.clasp_pe),
+    *(
+        regions.eig,
+        regions.aeig,
+        regions.uig,
+        regions.cfig,
+        regions.ripu,
+        regions.expected_dice,
+        regions.facility_location,
+        regions.class_balanced,
+        regions.clasp_pe,
+    ),
 )

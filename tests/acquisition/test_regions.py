@@ -231,3 +231,27 @@ def test_cases_in_a_batch_do_not_know_each_other():
     for place in range(3):
         alone = compiled_search(values[place], inside[place], inside[place], search)
         chex.assert_trees_all_equal(jax.tree.map(operator.itemgetter(place), together), alone)
+
+
+def test_a_case_is_cut_into_tiles_from_its_first_corner(rng):
+    """The image lies in padding; the last tile along an axis is what is left, and a slot beyond the image is empty."""
+    shape, size, first, length = (9, 8), (4, 3), (1, 2), (6, 5)
+    features, inside = rng.normal(size=(*shape, 3)).astype(np.float32), np.zeros(shape, bool)
+    inside[1:7, 2:7] = True
+    inside[3, 4] = False
+    open_ = inside & (rng.uniform(size=shape) < 0.6)
+    extent = regions.Extent(jnp.array(first), jnp.array(length))
+    found = jax.jit(regions.tiles_of, static_argnums=4)(features, inside, open_, extent, size)
+    starts = [(a, b) for a in (1, 5, 9) for b in (2, 5, 8)]
+    for slot, start in enumerate(starts):
+        part = tuple(
+            slice(begin, min(begin + many, one + all_)) for begin, many, one, all_ in zip(start, size, first, length, strict=True)
+        )
+        held = inside[part]
+        assert found.cost[slot] == open_[part].sum()
+        if held.size:
+            assert found.start[slot].tolist() == list(start) and found.size[slot].tolist() == list(held.shape)
+            np.testing.assert_allclose(found.embedding[slot], features[part][held].mean(0), rtol=1e-5)
+        else:
+            assert not found.size[slot].any() and not found.embedding[slot].any()
+    assert (np.asarray(found.size).all(-1)).sum() == 4

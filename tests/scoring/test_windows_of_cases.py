@@ -1,6 +1,7 @@
 """Statistics whose result is a case's best windows, against plain NumPy on the network's own maps."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -103,6 +104,34 @@ def test_ripu_asks_for_what_is_mixed_and_unsure(cases, params, tiny_dataset):
             return mixed * entropy[window].mean()
 
         compare(found, place, plain_windows(score, open_, 3), open_)
+
+
+def test_the_dice_that_a_window_expects_of_itself(cases, params, tiny_dataset):
+    found = collect(cases, params, tiny_dataset, ["windows_expected_dice"])["windows_expected_dice"]
+    for place, case in enumerate(cases):
+        probability, open_ = probabilities(case, params, tiny_dataset)
+        structure = probability[1]
+        unsure = np.where(open_, structure - structure**2, 0)
+
+        def score(window, structure=structure, unsure=unsure):
+            return unsure[window].mean() / max(structure[window].mean(), 0.005)
+
+        compare(found, place, plain_windows(score, open_, 3), open_)
+
+
+def test_tiles_lie_side_by_side_and_have_the_networks_mean_features(cases, params, tiny_dataset):
+    found = collect(cases, params, tiny_dataset, ["tiles"])["tiles"]
+    for place, case in enumerate(cases):
+        example = load_case(case, tiny_dataset)
+        features = NETWORK.tail(params, NETWORK.stem(params, example.image[None]), None).features[0]
+        corners = list(itertools.product(*(range(0, length, part) for length, part in zip(tiny.SHAPE, SIZE, strict=True))))
+        assert [tuple(start) for start in found.start[place].tolist()] == corners
+        for slot, start in enumerate(corners):
+            window = tuple(slice(first, first + part) for first, part in zip(start, SIZE, strict=True))
+            inside = np.asarray(features[window]).reshape(-1, features.shape[-1])
+            np.testing.assert_allclose(found.embedding[place, slot], inside.mean(0), rtol=1e-4, atol=1e-5)
+            assert found.size[place, slot].tolist() == list(example.inside[window].shape)
+            assert found.cost[place, slot] == (~example.labelled[window]).sum()
 
 
 def test_each_class_has_windows_of_its_own(cases, params, tiny_dataset):
