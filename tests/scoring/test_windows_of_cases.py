@@ -13,6 +13,7 @@ from jaxal.acquisition.regions import Search
 from jaxal.data.parts import within_parts
 from jaxal.data.scans.prepare import load_case
 from jaxal.networks.unet import unet
+from jaxal.scoring import windows
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Given, Pass
 from jaxal.scoring.windows import GainStep
@@ -106,15 +107,17 @@ def test_ripu_asks_for_what_is_mixed_and_unsure(cases, params, tiny_dataset):
         compare(found, place, plain_windows(score, open_, 3), open_)
 
 
-def test_the_dice_that_a_window_expects_of_itself(cases, params, tiny_dataset):
-    found = collect(cases, params, tiny_dataset, ["windows_expected_dice"])["windows_expected_dice"]
+@pytest.mark.parametrize(("least", "names"), [(0.005, []), (0.5, ["windows_margin"])])  # with other names it is compiled anew
+def test_the_dice_that_a_window_expects_of_itself(cases, params, tiny_dataset, monkeypatch, least, names):
+    monkeypatch.setattr(windows, "_LEAST_SHARE", least)
+    found = collect(cases, params, tiny_dataset, ["windows_expected_dice", *names])["windows_expected_dice"]
     for place, case in enumerate(cases):
         probability, open_ = probabilities(case, params, tiny_dataset)
         structure = probability[1]
         unsure = np.where(open_, structure - structure**2, 0)
 
         def score(window, structure=structure, unsure=unsure):
-            return unsure[window].mean() / max(structure[window].mean(), 0.005)
+            return unsure[window].mean() / max(structure[window].mean(), least)
 
         compare(found, place, plain_windows(score, open_, 3), open_)
 
