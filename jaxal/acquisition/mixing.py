@@ -1,6 +1,7 @@
-"""How far features must be mixed with those of labelled images until the predicted class changes."""
+"""What becomes of predictions when features are mixed with those of labelled images, or moved as those differ."""
 
 import numpy as np
+from scipy.special import logsumexp
 
 
 def share_that_flips(features: np.ndarray, probability: np.ndarray, kernel: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -29,3 +30,38 @@ def share_that_flips(features: np.ndarray, probability: np.ndarray, kernel: np.n
     farthest = np.stack([np.linalg.norm(features - mean, axis=-1) for mean in means]).max(0)
     reach = farthest / np.sqrt(features.shape[1])
     return np.where(reach > 0, steps.min(-1) / np.where(reach > 0, reach, 1.0), np.inf)
+
+
+def spread_of_classes(probability: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """How far labelled images of a class differ in what divides it from the others, `[classes, classes]`: variances of the logits less that of the class.
+
+    They are (w_j - w_c)ᵀ Σ_c (w_j - w_c), with Σ_c the covariance of the features of class c: no covariance of features has to be kept. A class with fewer than two
+    images has the mean variances over the other classes, and none where there are no two images of any class.
+
+    Args:
+      probability: predicted for labelled images, `[images, classes]`.
+      of: their classes, `[images]`.
+    """
+    logits = np.log(np.maximum(np.asarray(probability, np.float64), 1e-30))
+    classes = logits.shape[1]
+    known = {class_: (logits - logits[:, [class_]])[of == class_].var(0) for class_ in range(classes) if (of == class_).sum() > 1}
+    others = [np.delete(spread, class_).mean() for class_, spread in known.items()]
+    found = np.full((classes, classes), np.mean(others) if others else 0.0)
+    np.fill_diagonal(found, 0.0)
+    for class_, spread in known.items():
+        found[class_] = spread
+    return found
+
+
+def augmented_loss(probability: np.ndarray, spread: np.ndarray, strength: float) -> np.ndarray:
+    """The loss of the predicted class to be expected at most where features are moved as those of labelled images of that class differ, `[images]`, in nats (implicit semantic
+    data augmentation, Wang et al. 2019, arXiv 1909.12220).
+
+    Args:
+      probability: predicted, `[images, classes]`.
+      spread: see `spread_of_classes`.
+      strength: of the moves; 0 leaves features as they are.
+    """
+    logits = np.log(np.maximum(np.asarray(probability, np.float64), 1e-30))
+    best = logits.argmax(-1)
+    return logsumexp(logits - np.take_along_axis(logits, best[:, None], 1) + strength / 2 * spread[best], axis=-1)

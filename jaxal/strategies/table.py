@@ -67,7 +67,14 @@ CLASSIFICATION_STRATEGIES: Table = {
     "badge": diverse.badge_of_images,
     "batchbald": joint.batchbald,
     **_named(
-        clustered.alfa_mix, covering.dcom, diverse.prototypes, adversarial.deepfool, fisher.bait, fisher.isal, informative.epig
+        uncertain.augmented,
+        clustered.alfa_mix,
+        covering.dcom,
+        diverse.prototypes,
+        adversarial.deepfool,
+        fisher.bait,
+        fisher.isal,
+        informative.epig,
     ),
 }
 

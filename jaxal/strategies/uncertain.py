@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from jaxal.acquisition.mixing import augmented_loss, spread_of_classes
 from jaxal.arrays import chances_of
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
 from jaxal.types import Collected, Seen
@@ -53,6 +54,26 @@ def scaled_entropy(*, over: Literal["image", "region"] = "image") -> Strategy:
 def mc_entropy() -> Strategy:
     """Entropy of the members' mean prediction, mean over the image (Gal et al. 2017, arXiv 1703.02910)."""
     return by_statistic("mc_entropy")
+
+
+def augmented(*, strength: float = 0.5) -> Strategy:
+    """The loss to expect of the predicted class where features are moved as those of labelled images of that class differ (Chen et al. 2022, ECCV, p. 56, who train on such
+    moves, too, and measure how far the gradients of moved images differ).
+
+    Args:
+      strength: of the moves; 0 asks for the least probable predictions.
+    """
+    if strength < 0:
+        raise ValueError(f"strength is {strength:g}; it must not be negative.")
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
+        known = labelled.statistics
+        return spread_of_classes(known["class_shares"], np.asarray(known["class_counts"]).argmax(-1))
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        return augmented_loss(statistics["class_shares"], context.value, strength)
+
+    return Strategy(Needs(pool=("class_shares",), labelled=("class_shares", "class_counts")), score, prepare)
 
 
 def variation_ratio() -> Strategy:

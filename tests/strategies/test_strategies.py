@@ -164,6 +164,7 @@ def test_the_names_are_the_fields():
         "batchbald",
         "alfa_mix",
         "dcom",
+        "augmented",
         "prototypes",
         "deepfool",
         "bait",
