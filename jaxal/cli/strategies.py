@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import re
 import shutil
 import textwrap
@@ -10,6 +11,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxal.errors import UserError
+from jaxal.report.advice import Measured, read_evidence, told_of
 from jaxal.strategies.composed import OF_TWO, RULES
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.first import OF_FIRST_SETS
@@ -48,6 +51,12 @@ FAMILIES = {  # what a file of `jaxal/strategies/` holds
     "fair": "For the worst-served group of patients",
     "regions": "Parts of cases alone",
     "values": "Numbers alone",
+}
+KINDS = {
+    "scans": "segmentation",
+    "images": "classification",
+    "regions": "image segmentation by parts",
+    "regression": "regression",
 }
 ONLY = {"scans": "segmentation", "images": "classification", "regions": "parts of cases", "regression": "regression"}
 SPLITS = {
@@ -108,6 +117,7 @@ STATISTICS = {
     "disagreement_of_pairs": "the Dice of pairs of members",
     "expected_error_of_dice": "the Dice that the prediction expects of itself",
     "neighbourhood_disagreement": "how predictions differ from those next to them",
+    "tiles": "features, averaged over windows side by side",
     "impurity_times_entropy": "how mixed predicted classes are, times how unsure",
 }  # in plain words
 
@@ -122,6 +132,8 @@ class Arguments:
     """List only those for such data."""
     needs: Literal["nothing", "features", "members", "evaluation"] | None = None
     """List only those that need the features before the last layer, members that disagree, an evaluation set, or none of these."""
+    cost: bool = False
+    """Tell, too, how many milliseconds a query took where it was measured."""
 
 
 def strategies(words: Sequence[str]) -> str:
@@ -132,26 +144,53 @@ def strategies(words: Sequence[str]) -> str:
 
 def _listed(asked: Arguments) -> str:
     table = TABLES[ONLY[asked.for_]] if asked.for_ else EVERY
+    measured = _measured(asked) if asked.cost else None
     lines: list[str] = []
     for family, title in FAMILIES.items():
         listed = {name: make for name, make in table.items() if make.__module__.rpartition(".")[2] == family}
         if family == "first" and asked.for_ != "regions":
             listed |= {f"NAME+cold:{name}": make for name, make in OF_FIRST_SETS.items()}
-        shown = [_line(name, make) for name, make in listed.items() if not asked.needs or asked.needs in _needs(make())]
+        shown = [
+            _line(name, make, _milliseconds(name, measured) if measured else "")
+            for name, make in listed.items()
+            if not asked.needs or asked.needs in _needs(make())
+        ]
         lines += ["", title, *shown] if shown else []
     if not asked.needs:
         rules = {f"NAME+{rule}{':NAME' if rule in OF_TWO else ''}": make for rule, make in RULES.items()}
         lines += ["", "Rules that make strategies of these", *(_line(rule, make) for rule, make in rules.items())]
+    if measured:
+        of = measured.setting
+        lines += ["", *textwrap.wrap(f"ms: a query of {measured.about}; two cores of a CPU, {of.pool} cases in the pool.", 80)]
     return "\n".join(
         [*lines[1:], "", "`jaxal strategies NAME` tells all about one. Options follow its name:", "weighted_entropy,gamma=3."]
     )
 
 
-def _line(name: str, make: Callable[..., Strategy]) -> str:
+def _measured(asked: Arguments) -> Measured:
+    """The task of such data on which most strategies were measured.
+
+    Raises:
+      UserError: none was.
+    """
+    evidence = read_evidence()
+    kind = KINDS[asked.for_ or "images"]
+    alike = [measured for measured in evidence.values() if measured.setting.kind == kind]
+    if not alike:
+        raise UserError(f"--cost: nothing was measured of {asked.for_ or 'images'}.")
+    return max(alike, key=lambda measured: len(measured.found))
+
+
+def _milliseconds(name: str, measured: Measured) -> str:
+    found = measured.found.get(name)
+    return "" if found is None or math.isnan(found.milliseconds) else f"{found.milliseconds:.0f} ms: "
+
+
+def _line(name: str, make: Callable[..., Strategy], before: str = "") -> str:
     """A name, and of what it does as much as fits into a line, without the source."""
     wide = min(max(shutil.get_terminal_size().columns, 80), 130)
     summary = re.split(r" \((?=[A-Z])", summary_of(make))[0].rstrip(".")
-    return f"  {name:<26} {textwrap.shorten(summary, wide - 30, placeholder=' …')}"
+    return f"  {name:<26} {textwrap.shorten(before + summary, wide - 30, placeholder=' …')}"
 
 
 def _needs(strategy: Strategy) -> set[str]:
@@ -185,6 +224,8 @@ def _all_about(text: str) -> str:
         "Costs": _cost(strategy),
         "For": ", ".join(task for task, table in TABLES.items() if name in table) or f"a first set alone, NAME+cold:{name}",
     }
+    if measured := told_of(text, read_evidence()):
+        told["Measured"] = ". ".join(measured)
     lines = [textwrap.fill(f"{title}: {text}", 80, subsequent_indent="    ") for title, text in told.items()]
     rules = [rule.split(",")[0].partition(":") for rule in text.split("+")[1:]]
     others = [make for rule, _, other in rules for make in (RULES[rule], *([of_first[other]] if other in of_first else []))]

@@ -11,6 +11,7 @@ from jaxal.assessment.ranks import not_told_apart
 from jaxal.files import write_text
 from jaxal.leaderboard.board import BASELINE, Ranks, Row, ranks_of, read_runs, rows_of
 from jaxal.leaderboard.tasks import TASKS
+from jaxal.report.advice import FILE, Evidence, Found, Measured, write_evidence
 from jaxal.report.charts import GREY, chart
 from jaxal.report.looks import document
 
@@ -20,14 +21,29 @@ _BAR = 0.22  # inches of a strategy in the diagram
 
 
 def write(folder: Path) -> tuple[str, list[Path]]:
-    """Writes leaderboard.html and leaderboard.md of a folder of runs; returns what was found, in a sentence or two, and where they lie."""
+    """Writes leaderboard.html, leaderboard.md and leaderboard.json of a folder of runs; returns what was found, in a sentence or two, and where they lie."""
     board = {task: rows_of(runs) for task, runs in read_runs(folder).items()}
     board = {task: board[task] for task in [*TASKS, *board] if task in board}  # in the order of the tasks
     ranks, found = ranks_of(board, list(board)), _found(board)
     page, text = folder / "leaderboard.html", folder / "leaderboard.md"
     write_text(page, document("Leaderboard", _html(board, ranks, found)))
     write_text(text, _markdown(board, ranks, found))
-    return found, [page, text]
+    write_evidence(folder / FILE, _evidence(board))
+    return found, [page, text, folder / FILE]
+
+
+def _evidence(board: Board) -> Evidence:
+    """What is known of the library's own tasks, for those who ask what to use."""
+    known = {task: rows for task, rows in board.items() if task in TASKS}
+    return {
+        task: Measured(
+            TASKS[task].about,
+            TASKS[task].measure,
+            TASKS[task].setting,
+            {name: Found(row.over_random, row.milliseconds, row.failures) for name, row in rows.items() if not row.is_refused},
+        )
+        for task, rows in known.items()
+    }
 
 
 def _found(board: Board) -> str:

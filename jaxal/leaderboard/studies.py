@@ -12,6 +12,7 @@ from jaxal.data.images.listing import Listing
 from jaxal.errors import UserError
 from jaxal.leaderboard.outcomes import Outcome, write_outcome
 from jaxal.networks.resnet import ResNetConfig
+from jaxal.report.advice import Setting
 from jaxal.report.budget import budget_of
 from jaxal.rounds.ledger import Ledger, RunOnDisk
 from jaxal.rounds.protocol import asked_units
@@ -45,11 +46,13 @@ class OfStudy(NamedTuple):
     Attributes:
       kind: of its cases.
       make: sizes and source, given a folder for what is prepared and where to show things; the same for the same folder.
+      setting: its numbers.
     """
 
     about: str
     kind: TaskKind
     make: Callable[[Path, Any], Made]
+    setting: Setting
 
     @property
     def measure(self) -> str:

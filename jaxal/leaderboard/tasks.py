@@ -18,6 +18,7 @@ from jaxal.leaderboard.points import Division, Parts, Points, breast_cancer, div
 from jaxal.leaderboard.simulated import cognition, glands_by_region, of_brains
 from jaxal.leaderboard.simulation import Rounds, simulate
 from jaxal.leaderboard.studies import DIGITS, TISSUE, OfStudy, of_images
+from jaxal.report.advice import Setting, kind_of
 from jaxal.rounds.passes import stoppable
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy
@@ -35,6 +36,7 @@ class Task(Protocol):
       about: in a line, for the page.
       measure: whose learning curve counts.
       strategies: by name, all that such data have.
+      setting: its numbers, to tell whose study is like it.
     """
 
     @property
@@ -45,6 +47,9 @@ class Task(Protocol):
 
     @property
     def strategies(self) -> Mapping[str, Callable[..., Strategy]]: ...
+
+    @property
+    def setting(self) -> Setting: ...
 
     def run(self, folder: Path, strategy: str, seed: int, display: Any) -> None:
         """Goes on with a run in its folder, and ends with an outcome there."""
@@ -59,6 +64,7 @@ class OfPoints(NamedTuple):
       division: into pool and test.
       rounds: how many queries of how many points.
       learner: given the parts, and whether members are to differ.
+      points, classes: how many there are.
     """
 
     about: str
@@ -67,6 +73,14 @@ class OfPoints(NamedTuple):
     division: Division
     rounds: Rounds
     learner: Callable[[Parts, Rounds, bool], Learner]
+    points: int
+    classes: int = 2
+
+    @property
+    def setting(self) -> Setting:
+        start, asked = self.division.start, self.rounds.query * self.rounds.queries
+        pool = round(self.points * (1 - self.division.test) * (1 - self.division.evaluation))
+        return Setting(kind_of(CLASSIFICATION.name, False), self.classes, pool, start, start + asked, 1)
 
     @property
     def strategies(self) -> Mapping[str, Callable[..., Strategy]]:
@@ -103,6 +117,7 @@ def _network(hidden: tuple[int, ...], patience: int) -> Callable[[Parts, Rounds,
     return made
 
 
+OF_BRAINS = Setting(SEGMENTATION.name, 2, 36, 6, 15, 2)
 TASKS: dict[str, Task] = {
     "three_clusters": OfPoints(
         "600 points of two classes, a third of them where nobody can tell; a linear classifier, 2 labelled at first and 100 more",
@@ -111,6 +126,7 @@ TASKS: dict[str, Task] = {
         Division(0.2, 0.2, 2, to_unit=True),
         Rounds(1, 100),
         _network((), 0),
+        600,
     ),
     "diverging_sines": OfPoints(
         "200 points along two waves that drift apart; a network of two hidden layers, 2 labelled at first and 80 more",
@@ -119,6 +135,7 @@ TASKS: dict[str, Task] = {
         Division(0.2, 0.2, 2, to_unit=True),
         Rounds(4, 20),
         _network((24, 12), 50),
+        200,
     ),
     "breast_cancer": OfPoints(
         "569 biopsies with 30 measures, benign or malignant; a support vector machine, 20 labelled at first and 160 more",
@@ -126,37 +143,44 @@ TASKS: dict[str, Task] = {
         breast_cancer,
         Division(0.4, 0.1, 20, to_unit=False),
         Rounds(8, 20),
-        lambda parts, rounds, stochastic: SupportVectors(parts),  # whose members do not differ,
+        lambda parts, rounds, stochastic: SupportVectors(parts),  # whose members do not differ
+        569,
     ),
     "digits": OfStudy(
         "1200 handwritten digits in five classes of unlike frequency, partly covered; a small residual network, 10 % labelled at first and 30 % more",
         CLASSIFICATION,
         of_images("digits", DIGITS, make_digits),
+        Setting(CLASSIFICATION.name, 5, 617, 62, 247, 1),
     ),
     "tissue": OfStudy(
         "2000 patches of brain tissue in five classes of unlike frequency; a small residual network, 3 % labelled at first and 10 % more",
         CLASSIFICATION,
         of_images("tissue", TISSUE, lambda: make_tissue(TissueConfig(2_000))),
+        Setting(CLASSIFICATION.name, 5, 1477, 45, 195, 1),
     ),
     "brain_thin": OfStudy(
         "72 simulated brains at 3 mm, whose left caudate is thinner in one group of patients; a 3-D U-Net, 6 labelled at first, 5 of them of the other group, and 9 more",
         SEGMENTATION,
         of_brains("thin_strong"),
+        OF_BRAINS,
     ),
     "brain_displaced": OfStudy(
         "72 simulated brains at 3 mm, whose left caudate lies elsewhere in one group of patients; a 3-D U-Net, 6 labelled at first, 5 of them of the other group, and 9 more",
         SEGMENTATION,
         of_brains("strong"),
+        OF_BRAINS,
     ),
     "cognition": OfStudy(
         "120 simulated brains with atrophy, whose two scores are predicted; a residual network of volumes, 16 labelled at first and 24 more",
         REGRESSION,
         cognition,
+        Setting(REGRESSION.name, 2, 60, 16, 40, 1),
     ),
     "glands": OfStudy(
         "60 images of simulated glands by region; a contour-aware network, 4 images labelled at first and 24 regions more",
         IMAGE_SEGMENTATION_OF_PARTS,
         glands_by_region,
+        Setting(kind_of(IMAGE_SEGMENTATION_OF_PARTS.name, True), 2, 33, 4, 10, 1),
     ),
 }
 CHEAP = ("three_clusters", "diverging_sines", "breast_cancer", "digits")  # of which all strategies can be tried

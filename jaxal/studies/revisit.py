@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from jaxal import hosts
 from jaxal.errors import UserError
 from jaxal.report import terminal
+from jaxal.report.advice import Setting, advice, kind_of, read_evidence
 from jaxal.rounds import prediction, rescoring
 from jaxal.rounds.first_set import with_first_set
 from jaxal.rounds.ledger import FULL, Ledger
@@ -41,7 +42,17 @@ def run_or_study(
     """Looks at a run again if that is asked for, and runs the study otherwise; returns the exit status."""
     if is_asked_for(arguments):
         return run(arguments, preset, sources[0], display)
+    if told := advice(_setting(preset, sources[0].task(arguments.seed)), read_evidence()):
+        display.note(told)
     return study.run(arguments, preset, sources, out, display, notes)
+
+
+def _setting(preset: common_options.Sizes, task: Task) -> Setting:
+    """A study's numbers, for whom the leaderboard is asked."""
+    start, dataset = len(task.initial), task.dataset
+    end = start + preset.query_size * (preset.rounds - 1)
+    kind = kind_of(task.kind.name, task.kind.in_parts)
+    return Setting(kind, max(len(dataset.classes), 1), len(task.splits.pool), start, end, len(dataset.groups))
 
 
 def with_options_of_run(arguments: A) -> A:

@@ -8,7 +8,9 @@ import pytest
 
 from jaxal.cli import bench as command_of_bench
 from jaxal.cli.main import main
+from jaxal.data.images.listing import cases_of
 from jaxal.data.simulated.digits import make_digits
+from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.errors import UserError
 from jaxal.leaderboard import bench, page, tasks
 from jaxal.leaderboard.board import ranks_of, read_runs, rows_of
@@ -16,9 +18,11 @@ from jaxal.leaderboard.learners import SupportVectors
 from jaxal.leaderboard.outcomes import Outcome, read_outcome, write_outcome
 from jaxal.leaderboard.points import Division, breast_cancer, diverging_sines, divided, three_clusters
 from jaxal.leaderboard.simulation import Rounds, simulate
-from jaxal.leaderboard.studies import DIGITS, of_images
+from jaxal.leaderboard.studies import DIGITS, TISSUE, of_images
+from jaxal.report.advice import read_evidence
 from jaxal.report.terminal import Display
 from jaxal.rounds.ledger import Ledger
+from jaxal.studies.images import ImageArguments, choose_sizes, draw_splits
 
 POINTS = ("three_clusters", "diverging_sines", "breast_cancer")
 
@@ -67,6 +71,9 @@ def test_runs_are_done_once_and_what_does_not_fit_says_why(short, tmp_path, caps
     assert "- `bald`: how members disagree is measured" in (tmp_path / "leaderboard.md").read_text()
     assert "1 that do not fit, and why" in (tmp_path / "leaderboard.html").read_text()
     assert "Of 2 on 3 tasks" in shown
+    known = read_evidence(tmp_path / "leaderboard.json")
+    assert list(known) == list(POINTS) and set(known["breast_cancer"].found) == {"random", "coreset"}  # bald does not fit
+    assert known["three_clusters"].found["bald"].milliseconds > 0 and known["three_clusters"].setting.classes == 2
     runs = read_runs(tmp_path)
     assert set(runs) == set(POINTS)
     refused = runs["breast_cancer"]["bald"][0]
@@ -138,7 +145,8 @@ def test_verdicts_rest_on_paired_differences(tmp_path):
     assert board["a"]["entropy"].failures == 1 and board["a"]["entropy"].area.cases == 4
     ranks = ranks_of(board, ["a", "b", "c"])
     assert ranks.names == ("entropy", "random", "bald") and ranks.ranks == (1.0, 2.0, 3.0)
-    found, (html, text) = page.write(tmp_path)
+    found, (html, text, known) = page.write(tmp_path)
+    assert read_evidence(known) == {}  # of tasks that are not the library's own
     assert found.startswith(
         "Of 2 on 3 tasks, these strategies beat random sampling most surely: entropy (better on 3, worse on 0). 1 are worse"
     )
@@ -189,3 +197,22 @@ def test_a_study_is_a_task(monkeypatch, tmp_path):
     seconds = [line["seconds"]["score"] + line["seconds"]["select"] for line in lines["margin"]]
     assert runs["margin"][4].milliseconds == pytest.approx(1000 * seconds[1])
     assert runs["margin"][4].area == pytest.approx(np.mean([line["auc"]["overall"] for line in lines["margin"]]))
+
+
+def test_the_numbers_of_tasks_are_theirs(tmp_path):
+    for name in POINTS:
+        task = tasks.TASKS[name]
+        parts = divided(task.draw, task.division, 100)
+        setting = task.setting
+        assert (len(parts.pool.classes), len(parts.start), len(np.unique(parts.pool.classes))) == (
+            setting.pool,
+            setting.start,
+            setting.classes,
+        )
+        assert setting.end == setting.start + task.rounds.query * task.rounds.queries <= setting.pool
+    for name, preset, listing in (("digits", DIGITS, make_digits()), ("tissue", TISSUE, make_tissue(TissueConfig(2_000)))):
+        sizes = choose_sizes(ImageArguments(), preset, listing)
+        splits, initial = draw_splits(cases_of(listing, tmp_path), sizes, 100)
+        setting = tasks.TASKS[name].setting
+        assert (len(splits.pool), len(initial), len(listing.classes)) == (setting.pool, setting.start, setting.classes)
+        assert setting.end == setting.start + (sizes.rounds - 1) * sizes.query_size
