@@ -22,7 +22,7 @@ def keywords_of(name: str, make: Callable[..., Any], leave_out: Sequence[str] = 
       leave_out: parameters that are no options.
 
     Raises:
-      UserError: one is no option or has no default.
+      UserError: one is no option, has no default, or is of a type that no text is read as.
       TypeError, NameError, ValueError: its signature cannot be read.
     """
     hints = get_type_hints(make)
@@ -31,10 +31,22 @@ def keywords_of(name: str, make: Callable[..., Any], leave_out: Sequence[str] = 
         if option.kind not in (option.POSITIONAL_OR_KEYWORD, option.KEYWORD_ONLY):
             raise UserError(f"{name}: {option} is no option; write each one by its name.")
         if option.default is option.empty:
-            raise UserError(f"{name}: the option {option.name!r} has no default; write {option.name}=…")
-    return {
-        option.name: option.replace(annotation=hints.get(option.name, type(option.default))) for option in parameters.values()
-    }
+            raise UserError(
+                f"{name}: the option {option.name!r} has no default. Give it one where the function is written: {option.name}=…"
+            )
+    typed = {name: option.replace(annotation=hints.get(name, type(option.default))) for name, option in parameters.items()}
+    if unread := [option.name for option in typed.values() if not _is_read(option.annotation)]:
+        raise UserError(
+            f"{name}: the option {unread[0]!r} is of a type that no text is read as. Options are int, float, bool, str, Path, Literal, None, or one of several of these."
+        )
+    return typed
+
+
+def _is_read(kind: Any) -> bool:
+    """Whether a text can be read as a type."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return all(map(_is_read, get_args(kind)))
+    return get_origin(kind) is Literal or kind in (int, float, bool, str, Path, type(None))
 
 
 def given_options(what: str, options: Mapping[str, inspect.Parameter], given: list[str]) -> dict[str, Any]:

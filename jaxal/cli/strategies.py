@@ -16,7 +16,7 @@ from jaxal.report.advice import Measured, read_evidence, told_of
 from jaxal.strategies.composed import OF_TWO, RULES
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.first import OF_FIRST_SETS
-from jaxal.strategies.named import named_strategy, options_of, summary_of
+from jaxal.strategies.named import function_of, named_strategy, options_of, summary_of
 from jaxal.strategies.table import (
     CLASSIFICATION_STRATEGIES,
     REGRESSION_STRATEGIES,
@@ -211,7 +211,7 @@ def _all_about(text: str) -> str:
         return f"{doc}\n\nA rule, which follows a strategy: NAME+{text}{':NAME' if text in OF_TWO else ''}"
     text = f"random+{text}" if text.startswith("cold:") else text
     name, of_first = text.split(",")[0].split("+")[0], {**EVERY, **OF_FIRST_SETS}
-    strategy, make = named_strategy(text, of_first).strategy, of_first[name]
+    strategy, (make, source) = named_strategy(text, of_first).strategy, function_of(name, of_first)
     options = [f"{option.name}={option.default}" for option in inspect.signature(make).parameters.values()]
     looks = [
         f"{SPLITS[split]}: {' and '.join(_told_of(need) for need in needs)}"
@@ -224,6 +224,8 @@ def _all_about(text: str) -> str:
         "Costs": _cost(strategy),
         "For": ", ".join(task for task, table in TABLES.items() if name in table) or f"a first set alone, NAME+cold:{name}",
     }
+    if source:
+        told["For"] = "all data of which that is known"
     if measured := told_of(text, read_evidence()):
         told["Measured"] = ". ".join(measured)
     lines = [textwrap.fill(f"{title}: {text}", 80, subsequent_indent="    ") for title, text in told.items()]
@@ -236,7 +238,8 @@ def _all_about(text: str) -> str:
 def _told_of(statistic: str) -> str:
     """What a statistic is; one of parts is called after the measure that their means are of."""
     measure = statistic.removeprefix("windows_")
-    return STATISTICS.get(statistic) or f"the best windows by {STATISTICS.get(measure, measure.replace('_', ' '))}"
+    of_measure = STATISTICS.get(measure, measure.replace("_", " "))
+    return of_measure if measure == statistic else f"the best windows by {of_measure}"
 
 
 def _joined(doc: str) -> list[str]:

@@ -208,6 +208,8 @@ def decide(
     row = {case: number for number, case in enumerate(dict.fromkeys(unit.case for unit in context.pool))}
     scores, context = score_pool(strategy, context, head, pool, labelled, evaluation)
     query = strategy.select(jax.random.fold_in(context.key, 1), scores, pool, context, budget)
+    if not isinstance(query, Query):
+        raise UserError(f"The strategy's select gave {type(query).__name__}; it must give a Query (jaxal.acquisition.selection).")
     units = {unit.id: unit for unit in context.pool}
     _check_query(query, units, budget, context.cost_at_most)
     chosen = np.array([row[units[id_].case] for id_ in query.units], np.int64)
@@ -233,7 +235,16 @@ def score_pool(
     context = context._replace(value=strategy.prepare(context, head, labelled, evaluation))
     if strategy.cut:
         context = context._replace(pool=list(strategy.cut(pool, context)))
-    return _checked_scores(strategy.score(pool, context), len(context.pool)), context
+    try:
+        scores = strategy.score(pool, context)
+    except KeyError as error:
+        if error.args and isinstance(error.args[0], str) and error.args[0] not in pool:
+            has = ", ".join(strategy.needs.pool) or "none"
+            raise UserError(
+                f"The strategy's score reads {error.args[0]!r} of the pool, which its Needs(pool=…) does not name; it names {has}."
+            ) from error
+        raise
+    return _checked_scores(scores, len(context.pool)), context
 
 
 def _check_statistics(name: str, seen: Seen) -> None:

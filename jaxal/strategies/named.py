@@ -116,7 +116,7 @@ def _of_one(text: str, table: Table, defaults: Mapping[str, Any] | None) -> Name
     """The strategy of a name without rules."""
     row, *given = text.split(",")
     own_file = ".py:" in row
-    make, source = _from_file(row) if own_file else (_from_table(row, table), None)
+    make, source = function_of(row, table)
     try:
         options = keywords_of(row, make)
     except (TypeError, NameError, ValueError) as error:
@@ -139,6 +139,15 @@ def _of_one(text: str, table: Table, defaults: Mapping[str, Any] | None) -> Name
     # The name is that of a folder, so an option's value must not lead elsewhere.
     name = ",".join([identity["name"].replace(".py:", "."), *given]).replace("/", "%2F").replace("..", "%2E%2E")
     return Named(name, strategy, {key: str(value) if isinstance(value, Path) else value for key, value in identity.items()})
+
+
+def function_of(row: str, table: Table) -> tuple[Make, str | None]:
+    """What makes a strategy, and of one from a user's file what changes when that does.
+
+    Raises:
+      UserError: there is no such strategy, or the file is not what it should be.
+    """
+    return _from_file(row) if ".py:" in row else (_from_table(row, table), None)
 
 
 def options_of(make: Make) -> tuple[str, ...]:

@@ -4,14 +4,18 @@ import re
 import sys
 from pathlib import Path
 
+import jax
 import killing
 import numpy as np
 import pytest
 
+from jaxal.cli.main import main
 from jaxal.errors import UserError
 from jaxal.rounds.ledger import Ledger
+from jaxal.strategies.contract import Context, Needs, Strategy, decide
 from jaxal.strategies.named import named_strategy
 from jaxal.strategies.table import STRATEGIES
+from jaxal.types import Case, Seen, Unit
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "adding-a-strategy.md"
 
@@ -64,7 +68,16 @@ def test_its_option_does_something(mine):
         ("def other(): return 1", "mine.py:my_strategy", "holds no function 'my_strategy'; there are other."),
         ("def f(): return 1", "mine.py:f", "returned int; a strategy is made with"),
         ("def f(): raise KeyError('x')", "mine.py:f", "does not run (KeyError"),
-        ("def f(sharpness): return 1", "mine.py:f,sharpness=2", "the option 'sharpness' has no default; write sharpness=…"),
+        (
+            "def f(sharpness): return 1",
+            "mine.py:f,sharpness=2",
+            "the option 'sharpness' has no default. Give it one where the function is written: sharpness=…",
+        ),
+        (
+            "def f(sharpness: list = ()): return 1",
+            "mine.py:f,sharpness=2",
+            "the option 'sharpness' is of a type that no text is read as",
+        ),
         ("def f(*, sharpness: int = 1): return 1", "mine.py:f,sharpness=much", "it takes a whole number"),
         ("def f(*, sharpness=1.0): return 1", "mine.py:f,sharpnes=2", "no option 'sharpnes'. It has sharpness."),
         ("f = 3", "mine.py:f", "holds no function 'f'; there are none."),
@@ -146,3 +159,31 @@ def test_two_files_of_one_name_do_not_share_a_folder(tiny_folder, tmp_path):
     status, output = killing.here(arguments)
     assert status == 2
     assert "its results would lie in the folder 'mine.f' of another one" in " ".join(output.split())
+
+
+def test_help_tells_of_a_strategy_in_a_file(mine, capsys):
+    assert main(["strategies", f"{mine}:my_strategy,sharpness=2"]) == 0
+    told = capsys.readouterr().out
+    assert "Entropy where the two most probable classes are close" in told and "sharpness=1.0" in told
+    assert "the prediction's entropy" in told and "all data of which that is known" in told
+
+
+def decided(**parts):
+    pool = [Unit(Case(name, "", Path())) for name in ("a", "b")]
+    strategy = Strategy(
+        **{"needs": Needs(pool=("entropy",)), "score": lambda statistics, context: statistics["entropy"], **parts}
+    )
+    nothing = Seen((), {})
+    return decide(strategy, Context(jax.random.key(0), pool), None, {"entropy": np.ones(2)}, nothing, nothing, 1)
+
+
+def test_what_a_strategy_does_wrong_is_said():
+    with pytest.raises(
+        UserError, match=r"reads 'margin' of the pool, which its Needs\(pool=…\) does not name; it names entropy\."
+    ):
+        decided(score=lambda statistics, context: statistics["margin"])
+    with pytest.raises(UserError, match="The strategy's select gave list; it must give a Query"):
+        decided(select=lambda *given: ["a"])
+    with pytest.raises(KeyError, match="entropy"):  # its own affair
+        decided(score=lambda statistics, context: {}["entropy"])
+    assert decided().query.units == ("a",)
