@@ -103,5 +103,5 @@ def _distances(rows: np.ndarray, points: np.ndarray) -> Iterator[tuple[int, np.n
     length, at_once = np.square(points).sum(-1), max(1, _NUMBERS_AT_ONCE // max(len(points), 1))
     for first in range(0, len(rows), at_once):
         some = rows[first : first + at_once]
-        squares = np.square(some).sum(-1)[:, None] + length[None] - 2.0 * some @ points.T
+        squares = np.square(some).sum(-1)[:, None] + length[None] - 2.0 * np.matmul(some, points.T)
         yield first, np.sqrt(np.maximum(squares, 0.0))

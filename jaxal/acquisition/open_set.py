@@ -29,11 +29,11 @@ def nearer_to_refused(
         means.append(own)
         deviations.append(rows - own[np.unique(clusters, return_inverse=True)[1]])
     within = np.concatenate(deviations)
-    covariance = within.T @ within / max(len(within) - sum(map(len, means)), 1)
+    covariance = np.matmul(within.T, within) / max(len(within) - sum(map(len, means)), 1)
     size = np.trace(covariance) / len(covariance)
     ball = np.eye(len(covariance))
     covariance = (1.0 - SHRINK) * covariance + SHRINK * size * ball if size > 0 else ball
     whitened = np.linalg.inv(np.linalg.cholesky(covariance)).T
-    of_points = points @ whitened
-    to_labelled, to_refused = (np.min([((of_points - mean) ** 2).sum(-1) for mean in own @ whitened], axis=0) for own in means)
+    of_points = np.matmul(points, whitened)
+    to_labelled, to_refused = (np.min([((of_points - mean) ** 2).sum(-1) for mean in np.matmul(own, whitened)], axis=0) for own in means)
     return to_labelled - to_refused

@@ -140,7 +140,9 @@ class FakeDesk:
             )
         return Receipt(version, f"{handed.case}: taken as {version}.", (Note("unchanged", "It is the proposal."),))
 
-    def answer(self, reader, case, name, seconds, at=""):
+    def answer(self, reader, case, name, seconds, at="", refusal=""):
+        if refusal:
+            return Receipt("", f"{case}: taken as unusable.")
         if name not in CLASSES:
             raise Refused("unknown-name", f"{name} is none of the classes.")
         self._add(kind="label", reader=reader, case=case, version=f"{reader}-1", names=[name], time=0, seconds=seconds)
