@@ -35,5 +35,7 @@ def nearer_to_refused(
     covariance = (1.0 - SHRINK) * covariance + SHRINK * size * ball if size > 0 else ball
     whitened = np.linalg.inv(np.linalg.cholesky(covariance)).T
     of_points = np.matmul(points, whitened)
-    to_labelled, to_refused = (np.min([((of_points - mean) ** 2).sum(-1) for mean in np.matmul(own, whitened)], axis=0) for own in means)
+    to_labelled, to_refused = (
+        np.min([((of_points - mean) ** 2).sum(-1) for mean in np.matmul(own, whitened)], axis=0) for own in means
+    )
     return to_labelled - to_refused

@@ -5,9 +5,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import tyro
 
 from jaxal import hosts
 from jaxal.acquisition.information import Step
@@ -97,7 +98,7 @@ class ImageArguments(common_options.StudyArguments, units.SureOptions):
     strategy: option_types.strategies("aeig,step=sign") = ("aeig",)  # type: ignore[valid-type]
     study: bool = False
     """The information-gain paper's study in place of --strategy: its strategies and those it is judged by, five seeds or more, training on everything."""
-    refuse: tuple[str, ...] = ()
+    refuse: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS...", help_behavior_hint="")] = ()
     """Classes whose images readers refuse in this simulation: they lie in the pool and cost a query, and none is trained on or measured."""
     renormalise: bool = False
     """Divide AEIG's label weights by their sum; the paper does not."""
@@ -118,8 +119,7 @@ class FolderArguments(ImageArguments):
     data: option_types.Place = None
     """The folder of images; needed, but for --score-only and --predict-only."""
     weights: option_types.Place = None
-    """Weights to begin from: a state dict of torchvision's ResNet-18 or 50 in .safetensors or .npz, whose network then takes the place of the
-    preset's. Default: drawn at random."""
+    """Weights to begin from instead of random ones: a state dict of torchvision's ResNet-18 or 50 in .safetensors or .npz, which brings its network."""
 
 
 class FolderStudy(NamedTuple):
