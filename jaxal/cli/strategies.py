@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxal.errors import UserError
-from jaxal.report.advice import Measured, read_evidence, told_of
+from jaxal.report.advice import Measured, kind_of, read_evidence, told_of
 from jaxal.strategies.composed import OF_TWO, RULES
 from jaxal.strategies.contract import Strategy
 from jaxal.strategies.first import OF_FIRST_SETS
@@ -52,13 +52,8 @@ FAMILIES = {  # what a file of `jaxal/strategies/` holds
     "regions": "Parts of cases alone",
     "values": "Numbers alone",
 }
-KINDS = {
-    "scans": "segmentation",
-    "images": "classification",
-    "regions": "image segmentation by parts",
-    "regression": "regression",
-}
 ONLY = {"scans": "segmentation", "images": "classification", "regions": "parts of cases", "regression": "regression"}
+KINDS = {**ONLY, "regions": kind_of("image segmentation", True)}  # of tasks of the leaderboard
 SPLITS = {
     "pool": "the pool",
     "labelled": "the labelled cases",
@@ -161,7 +156,10 @@ def _listed(asked: Arguments) -> str:
         lines += ["", "Rules that make strategies of these", *(_line(rule, make) for rule, make in rules.items())]
     if measured:
         of = measured.setting
-        lines += ["", *textwrap.wrap(f"ms: a query of {measured.about}; two cores of a CPU, {of.pool} cases in the pool.", 80)]
+        lines += [
+            "",
+            *textwrap.wrap(f"ms: of a query where that was measured: {measured.about}; {of.pool} cases in the pool.", 80),
+        ]
     return "\n".join(
         [*lines[1:], "", "`jaxal strategies NAME` tells all about one. Options follow its name:", "weighted_entropy,gamma=3."]
     )

@@ -62,7 +62,11 @@ def deliver(project: Project, delivery: Delivery) -> Receipt:
       UserError: the disk is full, or the like; nothing was stored, and the delivery can be repeated.
     """
     if delivery.refusal:
-        return _leave_out(project, delivery)
+        try:
+            return _leave_out(project, delivery)
+        except Refused as refused:
+            keep_refused(project, delivery, refused)
+            raise
     digest = digest_of(delivery)
     state = project.state()
     try:

@@ -291,7 +291,7 @@ def _case(project: Project, state: State, id_: str) -> CaseStatus:
 
 def _why(case: CaseState) -> str:
     if case.excluded is not None:
-        return case.excluded
+        return case.excluded if case.refused_by is None else f"{case.refused_by}: {case.excluded}"
     return "; ".join(f"{reading.reader}: {reading.why}" for reading in case.readings.values() if reading.why)
 
 

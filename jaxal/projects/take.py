@@ -176,13 +176,17 @@ def _refusal(project: Project, path: Path) -> str:
 
 def _take_refusal(project: Project, path: Path, reader: str, why: str) -> Taken:
     case = named_case(project, path.stem)
+    delivery = Delivery(reader, case, path, refusal=why, in_inbox=True)
     try:
-        seconds = _told_beside(path).get("seconds")
-        receipt = deliver(project, Delivery(reader, case, seconds=seconds, refusal=why))
+        told = _told_beside(path)
+    except Refused as refused:
+        keep_refused(project, delivery, refused)
+        return Taken(path, reader, case, None, refused)
+    try:
+        receipt = deliver(project, delivery._replace(seconds=told["seconds"]))
         _set_aside(path, path.parent / "taken", "refused")
         return Taken(path, reader, case, receipt, None)
-    except Refused as refused:
-        keep_refused(project, Delivery(reader, case, path, in_inbox=True), refused)
+    except Refused as refused:  # the file lies among what was returned
         return Taken(path, reader, case, None, refused)
 
 

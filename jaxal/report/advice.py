@@ -120,14 +120,14 @@ def advice(setting: Setting, evidence: Evidence) -> str:
         return ""
     task = min(alike, key=lambda name: (_unlike(setting, alike[name].setting), name))
     measured = alike[task]
-    better = sorted((found.over_random.low > 0, found.over_random.value, name) for name, found in measured.found.items())[::-1]
-    best = [f"{name} ({_interval(measured.found[name])})" for is_better, _, name in better if is_better][:SHOWN]
+    better = [(found.over_random.value, name) for name, found in measured.found.items() if found.over_random.low > 0]
+    best = [f"{name} ({_interval(measured.found[name])})" for _, name in sorted(better, reverse=True)[:SHOWN]]
     worse = [name for name, found in measured.found.items() if found.over_random.high < 0]
     of = measured.setting
     like = f"{task}: {of.classes} classes or targets, {of.start} labelled at first and {of.end} in the end of {of.pool}"
     told = f"{', '.join(best)} did best" if best else "no strategy was surely better than random sampling"
     less = f"; {len(worse)} of {len(measured.found)} strategies did worse than random" if worse else ""
-    return f"Most like this is {like}. There {told} (area under the curve of {measured.measure} less random sampling's){less}. Most is told by `jaxal strategies NAME`."
+    return f"Most like this is {like}. There {told} (area under the curve of {measured.measure} less random sampling's){less}. `jaxal strategies NAME` tells more of each."
 
 
 def _unlike(one: Setting, other: Setting) -> float:

@@ -25,7 +25,7 @@ from jaxal.rounds.networks import Network, make_networks, train_all
 from jaxal.rounds.passes import Passes, make_passes, run_pass
 from jaxal.rounds.pictures import draw_queried
 from jaxal.rounds.protocol import Beside, Shares, beside, random_count
-from jaxal.rounds.pseudo_labels import keep_pseudo_labels
+from jaxal.rounds.pseudo_labels import keep_pseudo_labels, needs_with_classes
 from jaxal.rounds.record import Finished, record_of
 from jaxal.rounds.setup import Run, scoring_model
 from jaxal.rounds.state import State
@@ -44,6 +44,7 @@ class Chosen(NamedTuple):
       scoring: the same as `setup.scoring_model` takes them.
       labelled: what it was trained on, with the assessment's statistics.
       test: the test cases, with the assessment's statistics.
+      pool: what was asked of the pool's cases.
       decision: the strategy's.
       failures: trainings that collapsed.
       seconds: by phase.
@@ -55,6 +56,7 @@ class Chosen(NamedTuple):
     scoring: Params
     labelled: Seen
     test: Seen
+    pool: Collected
     decision: Decision
     failures: int
     seconds: dict[str, float]
@@ -74,7 +76,7 @@ def propose(run: Run, state: State) -> Query:
     chosen = choose(run._replace(config=config), state)
     if hosts.is_leader():
         draw_queried(run, state, chosen.decision.query.units, chosen.scoring)
-        pseudo_labels = keep_pseudo_labels(run, state, chosen.decision.query.units, chosen.scoring)
+        pseudo_labels = keep_pseudo_labels(run, state, chosen.decision.query.units, chosen.scoring, chosen.pool)
         finished = Finished(
             state.round,
             chosen.labelled,
@@ -113,7 +115,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     """
     seconds: dict[str, float] = {}
     networks, key = make_networks(run), state.key
-    passes = make_passes(run, run.strategy.needs, run.strategy.last_network)
+    passes = make_passes(run, needs_with_classes(run), run.strategy.last_network)
     with _timed(seconds, "train"):
         trained = train_all(networks, state, passes.labelled)
     cases = run.task.splits.test
@@ -132,7 +134,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
         told = _curves(run, seen) | _ranking(run, state, passes, params, tested, looks, decision, seen)
     first = trained[0]
     told |= {"temperatures": [round(float(one.temperature), 6) for one in params]} if run.config.calibrate != "none" else {}
-    return Chosen(first.params, params[0], first.labelled, seen, decision, first.failures, seconds, told, would_take)
+    return Chosen(first.params, params[0], first.labelled, seen, looks.pool, decision, first.failures, seconds, told, would_take)
 
 
 def _other(run: Run, state: State, network: Network, params: Sequence[Params]) -> list[Params]:

@@ -18,12 +18,11 @@ from jaxal.data.parts import mask_of, part_of
 from jaxal.data.prepared import UNLABELLED
 from jaxal.errors import UserError
 from jaxal.files import write_text
-from jaxal.rounds.passes import run_pass
 from jaxal.rounds.setup import Run, scoring_model
 from jaxal.rounds.state import State
-from jaxal.scoring.members import MembersConfig, predict
-from jaxal.scoring.pool_pass import Pass
-from jaxal.types import Case, Label, Params, Part
+from jaxal.scoring.members import predict
+from jaxal.strategies.contract import Needs
+from jaxal.types import Case, Collected, Label, Params, Part
 
 FOLDER = "pseudo_labels"
 
@@ -34,7 +33,15 @@ def threshold(run: Run, round_: int) -> float:
     return max(config.below - config.decay * round_, 0.0)
 
 
-def keep_pseudo_labels(run: Run, state: State, units: Sequence[str], params: Params) -> dict[str, Any]:
+def needs_with_classes(run: Run) -> Needs:
+    """What the strategy needs, and what pseudo-labels of whole images do, so that one pass over the pool serves both."""
+    needs = run.strategy.needs
+    if run.task.kind.in_parts or not run.config.pseudo_labels.train:
+        return needs
+    return needs._replace(pool=tuple(dict.fromkeys([*needs.pool, "class_shares"])))
+
+
+def keep_pseudo_labels(run: Run, state: State, units: Sequence[str], params: Params, pool: Collected) -> dict[str, Any]:
     """Writes what the round's network is sure of in cases that are labelled in parts or asked for in parts; only the last round's stays.
 
     Args:
@@ -42,12 +49,13 @@ def keep_pseudo_labels(run: Run, state: State, units: Sequence[str], params: Par
       state: of it.
       units: that the round asks for.
       params: of the first network, as it scores.
+      pool: statistics of the pool's cases, with those that `needs_with_classes` names.
 
     Returns:
       Entries of the ledger: how many elements it is sure of where no reader labels; of how many images without a label, where those have classes.
     """
     if not run.task.kind.in_parts:
-        return _keep_classes(run, state, units, params) if run.config.pseudo_labels.train else {}
+        return _keep_classes(run, state, units, pool) if run.config.pseudo_labels.train else {}
     below, folder = threshold(run, state.round), _folder(run, state.round)
     asked: dict[str, list[Part]] = {}
     for case in state.labelled:
@@ -95,15 +103,16 @@ def with_pseudo_labels(run: Run, round_: int, labelled: Sequence[Case]) -> list[
     return cases
 
 
-def _keep_classes(run: Run, state: State, units: Sequence[str], params: Params) -> dict[str, Any]:
+def _keep_classes(run: Run, state: State, units: Sequence[str], pool: Collected) -> dict[str, Any]:
     """Writes the classes of those images of the pool that the network is sure of and nobody is asked for."""
-    pool = [unit.case for unit in state.pool if unit.id not in set(units)]
-    pass_ = Pass(run.task.kind, scoring_model(run), ("class_shares",), MembersConfig(dropout=0), run.config.batch_size, None)
-    seen = run_pass(pass_, params, state.key, pool, run.task.load, run.watcher, "pseudo-labels")
-    names, below = run.task.dataset.classes, threshold(run, state.round)
-    shares = np.asarray(seen["class_shares"], np.float64) if pool else np.zeros((0, len(names)))
-    sure = entr(shares).sum(-1) < below * np.log(len(names))
-    found = {case.id: names[best] for case, best, is_sure in zip(pool, shares.argmax(-1), sure, strict=True) if is_sure}
+    names, asked = run.task.dataset.classes, set(units)
+    shares = np.asarray(pool["class_shares"] if state.pool else np.zeros((0, len(names))), np.float64)
+    sure = entr(shares).sum(-1) < threshold(run, state.round) * np.log(len(names))
+    found = {
+        unit.id: names[best]
+        for unit, best, is_sure in zip(state.pool, shares.argmax(-1), sure, strict=True)
+        if is_sure and unit.id not in asked
+    }
     write_text(_classes(run, state.round), json.dumps(found) + "\n")
     for older in _folder(run, 0).parent.glob("round-*.json"):
         if older not in (_classes(run, state.round), _classes(run, state.round - 1)):

@@ -108,9 +108,10 @@ def dcom(*, centre: float = 0.9, steepness: float = 30.0) -> Strategy:
         everything, purity = np.concatenate([points, centres]), 0.4
         for _ in range(2):  # what is covered decides how pure balls must be, and the other way round
             radii = pure_balls(everything, of, centres, of_centres, purity)
-            coverage = float(inside_any(everything, centres, radii).mean())
-            purity = 0.4 + 0.2 * coverage
-        return points, inside_any(points, centres, radii), float(radii.mean()), competence(coverage, centre, steepness)
+            covered = inside_any(everything, centres, radii)
+            purity = 0.4 + 0.2 * covered.mean()
+        share = competence(covered.mean(), centre, steepness)
+        return points, covered[: len(points)], float(radii.mean()), share
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         points, covered, radius, share = seen(statistics, context)

@@ -94,6 +94,10 @@ def _with_rule(named: Named, text: str, table: Table, defaults: Mapping[str, Any
     if bool(other) != (rule in OF_TWO):
         example = f"{named.name}+{rule}:coreset" if rule in OF_TWO else f"{named.name}+{rule}"
         raise UserError(f"The rule {rule!r} takes {'a second' if rule in OF_TWO else 'no second'} strategy: {example}.")
+    if rule != "cold" and any(before["name"] == "usable" for before in named.identity.get("rules", ())):
+        raise UserError(
+            f"{named.name}+{text}: what is usable must be what is left to choose from, so that rule comes last. Write +{text} before it."
+        )
     if rule == "quota" and table is not CLASSIFICATION_STRATEGIES:
         raise UserError("The rule 'quota' counts images by their class, and these data have no such class.")
     make = RULES[rule]

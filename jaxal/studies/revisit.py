@@ -42,7 +42,8 @@ def run_or_study(
     """Looks at a run again if that is asked for, and runs the study otherwise; returns the exit status."""
     if is_asked_for(arguments):
         return run(arguments, preset, sources[0], display)
-    if told := advice(_setting(preset, sources[0].task(arguments.seed)), read_evidence()):
+    evidence = read_evidence()
+    if evidence and (told := advice(_setting(preset, sources[0].task(arguments.seed)), evidence)):
         display.note(told)
     return study.run(arguments, preset, sources, out, display, notes)
 

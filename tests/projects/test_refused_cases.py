@@ -14,6 +14,7 @@ from jaxal.projects.ask import begin
 from jaxal.projects.deliver import deliver
 from jaxal.projects.kind import Delivery
 from jaxal.projects.network import open_round
+from jaxal.projects.status import status_of
 from jaxal.projects.take import take_inboxes
 
 
@@ -42,6 +43,7 @@ def test_a_refused_image_is_left_out_once_and_the_next_round_knows_of_it(asked):
     case = asked.state.cases[first["case"]]
     assert (case.status, case.excluded, case.refused_by, case.versions) == ("excluded", "none of these", "anna", [])
     assert asked.project.log.read()[-len(rows)].fields["minutes"] == 0.1
+    assert next(one.why for one in status_of(asked.project).cases if one.id == first["case"]) == "anna: none of these"
     events = len(asked.project.log.read())
     asked.save("anna", rows)
     assert all(one.receipt.again for one in take_inboxes(asked.project, nothing))
@@ -111,6 +113,7 @@ def test_only_whom_it_was_asked_of_refuses_a_case(asked):
     mine = {reading.case for reading in asked.state.open_readings if reading.reader == "anna"}
     with pytest.raises(Refused, match="was not asked of anna"):
         deliver(asked.project, Delivery("anna", sorted(theirs - mine)[0], refusal="not usable"))
+    assert asked.state.refused[-1].fields["code"] == "not-asked"
     case = sorted(mine)[0]
     decisions.exclude(asked.project, [case], "motion")
     with pytest.raises(Refused, match="was left out of the project"):
@@ -146,3 +149,7 @@ def test_a_file_beside_a_label_is_no_refusal_and_one_of_a_stranger_comes_back(ow
     path = told_in_inbox(own, "anna", "nobody", {"refused": "not this organ"})
     (taken,) = take_inboxes(own.project, nothing)
     assert taken.refused.code == "unknown-case" and not path.exists()
+    path = told_in_inbox(own, "anna", of(own, "anna")[1], {"refused": "not this organ", "minutes": "two"})
+    (taken,) = take_inboxes(own.project, nothing)
+    assert taken.refused.code == "bad-json" and not path.exists()
+    assert [event.fields["code"] for event in own.state.refused] == ["unknown-case", "bad-json"]

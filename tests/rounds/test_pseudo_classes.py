@@ -62,6 +62,19 @@ def test_the_next_round_trains_on_them_until_readers_say_otherwise(finished, tas
     assert with_pseudo_labels(open_run(tmp_path, "entropy", PLAIN, task, Silent()), 1, answered) == answered
 
 
+def test_one_pass_over_the_pool_serves_the_strategy_and_the_classes(task, tmp_path):  # noqa: F811
+    """So they come, too, where a strategy asks nothing of the pool, and on several hosts, which share every pass."""
+    watcher = Silent()
+    run_rounds(tmp_path / "random", task, "random", dataclasses.replace(CONFIG, rounds=1), watcher)
+    assert (tmp_path / "random" / "pseudo_labels" / "round-000.json").is_file()
+    assert watcher.seen.count("scoring") == 1 and "pseudo-labels" not in watcher.seen
+    plain = run_rounds(tmp_path / "plain", task, "random", dataclasses.replace(PLAIN, rounds=1), watcher)
+    assert (
+        plain[0]["queried"]
+        == run_rounds(tmp_path / "random", task, "random", dataclasses.replace(CONFIG, rounds=1))[0]["queried"]
+    )
+
+
 def test_what_is_gone_is_said(finished, task, tmp_path):  # noqa: F811
     run_rounds(tmp_path, task, "entropy", dataclasses.replace(CONFIG, rounds=1))
     (tmp_path / "pseudo_labels" / "round-000.json").unlink()

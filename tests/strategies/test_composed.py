@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxal.errors import UserError
+from jaxal.strategies import composed
 from jaxal.strategies.contract import Context, decide
 from jaxal.strategies.named import named_strategy
 from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
@@ -136,6 +137,16 @@ def test_what_is_like_refused_cases_is_passed_over(rng, monkeypatch):
     assert set(query("coreset+usable", seen, refused=others)[0]) <= set(usable)
 
 
+@pytest.mark.parametrize(("count", "clusters", "expected"), [(2, 9, 1), (9, 9, 1), (12, 9, 2), (60, 9, 9), (60, 3, 3)])
+def test_each_cluster_of_refused_cases_has_five_on_average(rng, monkeypatch, count, clusters, expected):
+    seen, labelled, _ = two_sides(rng)
+    monkeypatch.setattr("test_composed.LABELLED", labelled)
+    asked, k_means = [], composed.k_means
+    monkeypatch.setattr(composed, "k_means", lambda *given: asked.append(given[3]) or k_means(*given))
+    query(f"entropy+usable,clusters={clusters}", seen, refused=refused(rng.normal(size=(count, 3))))
+    assert asked == [expected]
+
+
 def test_rules_follow_one_another_and_are_part_of_the_name():
     named = named_strategy("margin+then:coreset,factor=5+stochastic", CLASSIFICATION_STRATEGIES)
     assert named.name == "margin+then-coreset,factor=5+stochastic"
@@ -151,6 +162,8 @@ def test_rules_follow_one_another_and_are_part_of_the_name():
     ("text", "message"),
     [
         ("entropy+powr", "no rule 'powr' that follows a strategy. Did you mean power?"),
+        ("entropy+usable+power", "that rule comes last. Write +power before it."),
+        ("entropy+usable,clusters=0", "clusters is 0; there is one at least."),
         ("entropy+zzz", "There are power, stochastic, quota, within_cost, then, with, moving_to, cold, usable."),
         ("entropy+then", "takes a second strategy: entropy+then:coreset."),
         ("entropy+power:margin", "takes no second strategy: entropy+power."),
