@@ -261,6 +261,11 @@ def choose_sizes(arguments: StudyArguments, preset: S) -> S:
         raise UserError(
             "--snapshots: there is one network, so there is no end of an earlier cycle to be another. Give --networks, too, such as 5."
         )
+    fewest = min(preset.training.steps, preset.training.warm_steps)
+    if arguments.snapshots and fewest < 2 * members.networks:
+        raise UserError(
+            f"--snapshots: {members.networks} cycles do not fit into a training of {fewest} steps. Give fewer --networks."
+        )
     if arguments.snapshots and preset.training.decay_per_epoch is not None:
         raise UserError("--snapshots: the rate of this preset falls from epoch to epoch and knows no cycles. Leave it out.")
     training = dataclasses.replace(

@@ -114,6 +114,7 @@ def test_other_settings_and_options_that_cannot_be_are_refused(study):
         (("--strategy", "masked_entropy"), "The strategy 'masked_entropy' is for images whose elements each have a class"),
         (("--strategy", "bald", "--samples", "0"), "needs members that can disagree"),
         (("--snapshots",), "Give --networks, too"),
+        (("--snapshots", "--networks", "20"), "20 cycles do not fit into a training of 30 steps"),
         (("--unlabelled", "evidence"), "Add --evidence 1"),
         (("--pseudo-labels", "--pseudo-threshold", "0"), "--pseudo-threshold is 0; it must be above 0"),
         (("--refuse", "zebra"), "--refuse zebra: there is no such class"),
