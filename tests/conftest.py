@@ -1,6 +1,7 @@
 """Makes sloppiness an error: strict dtypes, no silent rank promotion, warnings are errors, two simulated devices."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -14,6 +15,9 @@ from PIL import Image
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Traced programs are millions of small objects that live long; looking through them for garbage at the usual pace takes a tenth of the time.
+gc.set_threshold(50_000, 20, 20)
 
 # Many tests build the same small programs anew; each is compiled once a session, whichever of its workers asks first.
 if "PYTEST_XDIST_WORKER" not in os.environ:

@@ -17,11 +17,11 @@ import numpy as np
 
 from experiments import segmentation
 from jaxal.cli import command
-from jaxal.studies.presets import PRESETS
+from jaxal.studies.presets import OWN_SCANS
 
 SHAPE, CHANNELS, FEW = (32, 32, 32), 27, 12
-SMOKE = PRESETS["smoke"]
-PRESETS["smoke"] = dataclasses.replace(
+SMOKE = OWN_SCANS["smoke"]
+OWN_SCANS["smoke"] = dataclasses.replace(
     SMOKE, training=dataclasses.replace(SMOKE.training, steps=4, attempts=1)
 )  # how long says nothing of memory
 

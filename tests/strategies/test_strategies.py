@@ -371,7 +371,7 @@ def test_options_of_a_strategy_follow_its_name(bench, image_bench):
         ("eig,step_rate=0.5,method=linear", informative.eig(step_rate=0.5, method="linear")),
     ):
         base = name.split(",")[0]
-        made = bench.kind._replace(strategies={"made": lambda make=make: make})
+        made = bench.kind._replace(strategies={"made": functools.partial(lambda given: given, make)})
         there = copy.copy(bench)  # with the passes that were run for it
         there.kind = made
         assert bench.query(name) == there.query("made")
