@@ -304,11 +304,15 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "scoring/given.py _evaluate": statistics_of_given,
     "scoring/given.py _first": lambda: iter([of(given._first, CLASS_MOMENTS, reals(3, 7))]),
     "scoring/given.py _next": lambda: iter([of(given._next, CLASS_MOMENTS, TOTAL, reals(3, 7))]),
-    "scoring/given.py _probability": lambda: iter([of(given._probability, CLASS_MOMENTS, reals(3, 7))]),
+    "scoring/given.py _kept": lambda: iter(
+        [of(given._kept, CLASS_MOMENTS, True, tiny.STATISTICS, (4, 4, 4), reals(3, 64), flags(64))]
+    ),
     "scoring/members.py _predict": predictions,
     "scoring/pool_pass.py _compiled": passes,
     "strategies/diverse.py _compiled_nearest": lambda: iter([of(diverse._compiled_nearest, POINTS, reals(4, 6))]),
-    "strategies/informative.py _compiled_epig": lambda: iter([of(informative._compiled_epig, reals(8, 5, 3), reals(4, 5, 3))]),
+    "strategies/informative.py _compiled_epig": lambda: iter(
+        [of(informative._compiled_epig, reals(8, 5, 3), reals(4, 5, 3), *weights) for weights in ((), (reals(4),))]
+    ),
     "strategies/informative.py _compiled_gain": gains,
     "strategies/informative.py _compiled_linear_gain": linear_gains,
     "tasks/classification.py _sums_of_images": lambda: iter(

@@ -19,7 +19,7 @@ from experiments import segmentation
 from jaxal.cli import command
 from jaxal.studies.presets import OWN_SCANS
 
-SHAPE, CHANNELS, FEW = (32, 32, 32), 27, 12
+SHAPE, CHANNELS, FEW = (24, 24, 24), 64, 12
 SMOKE = OWN_SCANS["smoke"]
 OWN_SCANS["smoke"] = dataclasses.replace(
     SMOKE, training=dataclasses.replace(SMOKE.training, steps=4, attempts=1)
@@ -34,7 +34,7 @@ def write_cases(folder: Path, cases: int) -> Path:
     for index in range(cases):
         name, rng = f"case_{index:03d}.nii", np.random.default_rng(index)
         label = np.zeros(SHAPE, np.uint8)
-        label[8:18, 10:20, 8 + index % 8 : 18 + index % 8] = 1
+        label[8:18, 10:20, 8 + index % 6 : 18 + index % 6] = 1
         image = rng.integers(0, 100, (*SHAPE, CHANNELS), np.uint8) + 60 * label[..., None]
         nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), folder / "imagesTr" / name)
         nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), folder / "labelsTr" / name)

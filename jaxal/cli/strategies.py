@@ -85,6 +85,7 @@ STATISTICS = {
     "temperature": "how likely the labels are at several temperatures",
     "prediction": "the predicted probabilities",
     "member_probability": "each member's probabilities",
+    "member_regions": "each member's probabilities, averaged over regions",
     "filtered": "how predictions and labels overlap where the members are sure",
     "joined": "the members' mean probabilities",
     "spread": "the numbers that members predict, and their variances",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.errors import UserError
+from jaxal.scoring.members import kept_of_member
 from jaxal.scoring.statistics import View
 from jaxal.task_kind import Moments, Statistic, TaskKind
 from jaxal.types import Array, Collected
@@ -45,7 +46,7 @@ def statistics_of(
         logits, inside, shape = _prepared(member, of_probabilities)
         total = _first(kind.moments, logits) if total is None else _next(kind.moments, total, logits)
         if any(statistic.needs_each_member for _, statistic in statistics):
-            by_member.append(_probability(kind.moments, logits))
+            by_member.append(_kept(kind.moments, kind.dense, config, shape, logits, inside))
     assert total is not None, "a case has one member at least"
     needy = sorted(name for name, statistic in statistics if statistic.needs_members)
     if needy and total.members < 2:
@@ -77,9 +78,9 @@ def _next(moments: Moments, total: Any, logits: Array) -> Any:
     return moments.add(total, logits)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _probability(moments: Moments, logits: Array) -> Array:
-    return moments.prediction(moments.of_members(logits[None]))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _kept(moments: Moments, dense: bool, config: Any, shape: tuple[int, ...], logits: Array, inside: Array) -> Array:
+    return kept_of_member(dense, config, shape, moments.prediction(moments.of_members(logits[None])), inside)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxal.acquisition import information
 from jaxal.arrays import Features, flat, logits_of
 from jaxal.cells import Cells
 from jaxal.task_kind import Moments, Prediction, TaskKind
@@ -125,10 +126,21 @@ def _over_items(moments: Moments, change: Callable[[Array], Array], values: Any)
     )
 
 
-def member_probabilities(stream: Stream, params: Params, images: Array, hidden: Any, key: Array) -> Array:
-    """Predictions of the same members one by one, `[members, batch, classes, 1]`, for images that have one class as a whole.
+def member_probabilities(
+    stream: Stream,
+    params: Params,
+    images: Array,
+    hidden: Any,
+    key: Array,
+    kept: Callable[[Array], Array],
+    inside: Array | None = None,
+) -> Array:
+    """What is kept of the predictions of the same members one by one, `[members, batch, ...]`; a network's samples follow each other, view by view.
 
-    Arguments are those of `member_moments`; a network's samples follow each other, view by view.
+    Args:
+      stream, params, images, hidden, key, inside: see `member_moments`.
+      kept: of one member's prediction, `[batch, classes, elements]`; of a dense one less than all of it, since no axis of members ever meets one of
+        elements as a whole.
     """
     config = stream.config
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.networks))
@@ -136,18 +148,37 @@ def member_probabilities(stream: Stream, params: Params, images: Array, hidden: 
     for network in range(config.networks):
         of_network = params if config.networks == 1 else jax.tree.map(operator.itemgetter(network), params)
         for view in range(2 ** len(config.flips)):
-            flipped = [1 + axis for bit, axis in enumerate(config.flips) if view >> bit & 1]
-            seen = stream.model.stem(of_network, jnp.flip(images, flipped)) if network or view else hidden
-            probabilities.append(_sample_probabilities(stream, of_network, seen, keys[network]))
+            turn = functools.partial(_flip, [jnp.array(view >> bit & 1) for bit in range(len(config.flips))], config.flips)
+            within = None if inside is None else turn(inside, 1)
+            seen = stream.model.stem(of_network, turn(images, 1), within) if network or view else hidden
+            back = (functools.partial(_unflip, turn, space=images.shape[1:-1]),) if stream.dense else ()
+            probabilities.append(_sample_probabilities(stream, of_network, seen, keys[network], *back, kept))
     return jnp.concatenate(probabilities)
 
 
-def _sample_probabilities(stream: Stream, params: Params, hidden: Any, key: Array) -> Array:
+def kept_of_member(dense: bool, config: Any, shape: tuple[int, ...], probability: Array, inside: Array) -> Array:
+    """What a pass keeps of one member's prediction of a case: all of an image with one class, of a map the means of its blocks.
+
+    Args:
+      dense: whether every element has a prediction.
+      config: of the statistics; `region_size` is a block's side.
+      shape: of the image.
+      probability: `[classes, elements]`.
+      inside: which elements are no padding, `[elements]`.
+
+    Returns:
+      `[classes, elements]`, or `[classes, blocks]`.
+    """
+    return information.block_mean(probability, inside, shape, config.region_size) if dense else probability
+
+
+def _sample_probabilities(stream: Stream, params: Params, hidden: Any, key: Array, *then: Callable[[Array], Array]) -> Array:
+    """What `then` makes, one after the other, of each prediction `[batch, classes, elements]` of the dropout samples of one network and view."""
     model, dropout, moments = stream.model, stream.config.dropout, stream.moments
 
     def of(masks: Masks | None) -> Array:
         logits = logits_of(flat(model.tail(params, hidden, masks)), *model.head(params, masks))
-        return moments.prediction(moments.of_members(logits[None]))
+        return functools.reduce(lambda whole, change: change(whole), then, moments.prediction(moments.of_members(logits[None])))
 
     if dropout == 0:
         return of(None)[None]

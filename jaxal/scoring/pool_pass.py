@@ -19,7 +19,7 @@ from jaxal.data.stream import batches
 from jaxal.errors import within_memory
 from jaxal.numbers import NUMBERS
 from jaxal.scoring.journal import Journal, Keeping
-from jaxal.scoring.members import MembersConfig, Stream, first_network, member_moments, member_probabilities
+from jaxal.scoring.members import MembersConfig, Stream, first_network, kept_of_member, member_moments, member_probabilities
 from jaxal.scoring.sensitivity import MEASURES
 from jaxal.scoring.statistics import View
 from jaxal.task_kind import Statistic, TaskKind
@@ -300,12 +300,15 @@ def _evaluate(program: _Program, given: Given, key: Array, examples: Example, nu
     kernel, bias = model.head(first)
     logits = logits_of(features, kernel, bias)
     single = moments.of_members(logits[None])
+    inside, labelled = (part.reshape(len(part), -1) for part in (examples.inside, examples.labelled))
     members = each = None
-    if any(statistic.needs_members for _, statistic in names):
+    if any(statistic.needs_members and not statistic.needs_each_member for _, statistic in names):
         around = moments.prediction(single)
         members = member_moments(stream, params, examples.image, hidden, jax.random.fold_in(key, 0), around, within)
     if any(statistic.needs_each_member for _, statistic in names):
-        each = member_probabilities(stream, params, examples.image, hidden, jax.random.fold_in(key, 0))
+        of_batch = jax.vmap(functools.partial(kept_of_member, stream.dense, program.config, shape))
+        kept = lambda probability: of_batch(probability, inside)  # noqa: E731
+        each = member_probabilities(stream, params, examples.image, hidden, jax.random.fold_in(key, 0), kept, within)
     case_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)
 
     def of_case(view: View) -> Collected:
@@ -314,7 +317,6 @@ def _evaluate(program: _Program, given: Given, key: Array, examples: Example, nu
             for name, statistic in names
         }
 
-    inside, labelled = (part.reshape(len(part), -1) for part in (examples.inside, examples.labelled))
     label = examples.label.reshape(len(examples.label), -1).astype(program.label_type)
     image = examples.image.reshape(len(examples.image), -1, examples.image.shape[-1])
     parts = (features, certain.embedding, certain.auxiliary, logits, single, members, each, inside, labelled, label, case_keys)

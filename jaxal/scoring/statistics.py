@@ -57,7 +57,8 @@ class View(NamedTuple):
       logits: with dropout off, `[classes, elements]`.
       single: moments of that one prediction.
       members: moments over the members, or None when no statistic asked for them.
-      member_probability: of each member, `[members, classes, elements]`, or None; only statistics of whole images may ask for it.
+      member_probability: of each member, or None when no statistic asked for them: `[members, classes, 1]` of an image with one class,
+        `[members, classes, blocks]` of a map, the means of its blocks (`information.block_mean`).
       inside: elements that belong to the image, `[elements]`; measures of uncertainty are over them.
       labelled: elements that have a label, `[elements]`; measures of success are over them.
       label: the truth where it is known, `[elements]` integers; only statistics of labelled cases may read it.
@@ -97,6 +98,18 @@ class Regions(NamedTuple):
     """
 
     candidates: information.Candidates | information.Items
+    used: Array
+
+
+class MemberRegions(NamedTuple):
+    """What each member predicts of the regions of a case that meet its region of interest.
+
+    Attributes:
+      probability: means over the region, `[regions, members, classes]`.
+      used: which of the slots hold such a region, `[regions]`.
+    """
+
+    probability: Array
     used: Array
 
 

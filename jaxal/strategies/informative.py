@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxal.acquisition import information, predictive_information
 from jaxal.assessment import fairness, metrics
-from jaxal.scoring.statistics import EvaluationSample, Regions
+from jaxal.scoring.statistics import EvaluationSample, MemberRegions, Regions
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
 from jaxal.strategies.rows import by_id, filled
 from jaxal.strategies.uncertain import by_statistic
@@ -107,6 +107,23 @@ def epig() -> Strategy:
         return np.asarray(_compiled_epig(pool, jnp.asarray(context.value)))[: len(order)][np.argsort(order)]
 
     return Strategy(Needs(pool=("member_probability",), evaluation=("member_probability",)), score, prepare)
+
+
+def epig_of_regions() -> Strategy:
+    """What labels of a case's regions would tell of those of the evaluation cases, whose labels are not looked at (EPIG, Bickford Smith et al. 2023, arXiv 2304.08151)."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[Array, Array]:
+        regions: MemberRegions = evaluation.statistics["member_regions"]
+        targets, there = filled(np.asarray(regions.probability)[np.asarray(regions.used)])
+        return targets, there.astype(targets.dtype) / there.sum(dtype=targets.dtype)
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        regions: MemberRegions = statistics["member_regions"]
+        used = np.asarray(regions.used)
+        rows, there = filled(np.asarray(regions.probability)[used])
+        return _mean_over_regions(np.asarray(_compiled_epig(rows, *context.value))[: there.sum()], used)
+
+    return Strategy(Needs(pool=("member_regions",), evaluation=("member_regions",)), score, prepare)
 
 
 def egl() -> Strategy:

@@ -54,6 +54,7 @@ STRATEGIES: Table = {  # of segmentation
     **_named(fair.weighted_entropy, fair.weighted_entropy_unmasked, fair.weighted_scaled_entropy, fair.worst_group),
     **_OF_BOTH,
     "badge": diverse.badge,
+    "epig": informative.epig_of_regions,
 }
 
 STRATEGIES_OF_MASKS: Table = {

@@ -13,7 +13,7 @@ from jaxal.acquisition.regions import Windows
 from jaxal.arrays import count, rows_of
 from jaxal.assessment import metrics
 from jaxal.scoring import windows
-from jaxal.scoring.statistics import EvaluationSample, Regions, StatisticsConfig, View
+from jaxal.scoring.statistics import EvaluationSample, MemberRegions, Regions, StatisticsConfig, View
 from jaxal.scoring.windows import GainStep
 from jaxal.task_kind import Statistic
 
@@ -81,11 +81,24 @@ def regions(view: View, config: StatisticsConfig) -> Regions:
 def _regions(view: View, config: StatisticsConfig) -> tuple[Regions, Array]:
     """The regions of interest, and their places among all blocks of the image."""
     probability = uncertainty.mean_probability(view.single)
+    chosen, used = _blocks_of_interest(view, config)
+    candidates = information.region_candidates(view.features, probability, view.inside, view.shape, config.region_size, chosen)
+    return Regions(candidates, used), chosen
+
+
+def _blocks_of_interest(view: View, config: StatisticsConfig) -> tuple[Array, Array]:
+    """Places of the blocks that have most of the region of interest, `[regions]`, and which of them have any."""
     interest = region_of_interest(view, config).astype(jnp.float32)
     share = information.block_mean(interest, view.inside, view.shape, config.region_size)
     largest, chosen = aggregate.largest(share, min(config.regions_at_most, share.size))
-    candidates = information.region_candidates(view.features, probability, view.inside, view.shape, config.region_size, chosen)
-    return Regions(candidates, largest > 0), chosen
+    return chosen, largest > 0
+
+
+def member_regions(view: View, config: StatisticsConfig) -> MemberRegions:
+    """What each member predicts of the regions of interest."""
+    assert view.member_probability is not None
+    chosen, used = _blocks_of_interest(view, config)
+    return MemberRegions(jnp.moveaxis(view.member_probability[..., chosen], -1, 0), used)
 
 
 def windows_of_gain(variant: information.Variant) -> Statistic:
@@ -148,5 +161,6 @@ OF_MAPS = {
     "impurity_times_entropy": around_elements(maps.impurity_times_entropy),
     "foreground": Statistic(foreground),
     "regions": Statistic(regions, needs_features=True),
+    "member_regions": Statistic(member_regions, needs_members=True, needs_each_member=True),
     "evaluation_sample": Statistic(evaluation_sample, needs_features=True),
 }

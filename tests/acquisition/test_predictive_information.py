@@ -28,6 +28,14 @@ def test_epig_is_the_mean_mutual_information(rng, monkeypatch, sharpness):
     )
 
 
+def test_targets_count_as_they_weigh(rng):
+    pool, targets = (rng.dirichlet(np.ones(3), (count, 6)) * 0.999 + 0.001 / 3 for count in (9, 5))
+    weights = rng.dirichlet(np.ones(5))
+    found = np.asarray(epig(jnp.asarray(pool, jnp.float32), jnp.asarray(targets, jnp.float32), jnp.asarray(weights, jnp.float32)))
+    by_target = np.array([plain(pool, target[None]) for target in targets])
+    np.testing.assert_allclose(found, (by_target * weights[:, None]).sum(0), rtol=1e-4, atol=1e-6)
+
+
 def test_epig_is_never_more_than_bald(rng):
     """Another label cannot tell more of this one than the member does (data processing)."""
     pool = rng.dirichlet(np.ones(4) / 3, (40, 8))

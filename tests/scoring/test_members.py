@@ -85,10 +85,14 @@ def test_moments_equal_those_of_whole_forwards(rng, dropout, config):
     def run(params, images):
         hidden = model.stem(members.first_network(config, params), images)
         around = first_prediction(model, members.first_network(config, params), hidden)
-        return member_moments(Stream(model, config, CLASS_MOMENTS, True), params, images, hidden, KEY, around)
+        stream = Stream(model, config, CLASS_MOMENTS, True)
+        moments = member_moments(stream, params, images, hidden, KEY, around)
+        return moments, member_probabilities(stream, params, images, hidden, KEY, lambda whole: whole[..., ::3])
 
-    moments = run(params, images)
-    check_moments(moments, plain(model, each, images, config))
+    moments, kept = run(params, images)
+    expected = plain(model, each, images, config)
+    check_moments(moments, expected)
+    np.testing.assert_allclose(np.asarray(kept), expected[..., ::3], atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_members_of_an_image_with_one_class_equal_whole_forwards(rng, config):
         stream = Stream(model, config, CLASS_MOMENTS, False)
         around = first_prediction(model, members.first_network(config, params), hidden)
         moments = member_moments(stream, params, images, hidden, KEY, around)
-        return moments, member_probabilities(stream, params, images, hidden, KEY)
+        return moments, member_probabilities(stream, params, images, hidden, KEY, lambda whole: whole)
 
     moments, probability = run(params, images)
     expected = plain(model, each, images, config)
@@ -147,9 +151,9 @@ def test_samples_at_once_are_those_one_by_one(rng, as_elsewhere, monkeypatch, ne
         check_moments(jax.jit(lambda: member_moments(stream, params, images, hidden, KEY, around))(), expected)
         loop = jax.make_jaxpr(lambda: member_moments(counted, params, images, hidden, KEY, around))()
     else:
-        probability = jax.jit(lambda: member_probabilities(stream, params, images, hidden, KEY))()
+        probability = jax.jit(lambda: member_probabilities(stream, params, images, hidden, KEY, lambda whole: whole))()
         np.testing.assert_allclose(np.asarray(probability), expected, atol=2e-5)
-        loop = jax.make_jaxpr(lambda: member_probabilities(counted, params, images, hidden, KEY))()
+        loop = jax.make_jaxpr(lambda: member_probabilities(counted, params, images, hidden, KEY, lambda whole: whole))()
     lengths = [equation.params["length"] for equation in loop.eqns if equation.primitive.name == "scan"]
     assert drawn and lengths in ([turns], [] if turns == 1 else None)
 

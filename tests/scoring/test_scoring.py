@@ -223,7 +223,7 @@ def test_padding_does_not_count(model, params, load, tiny_dataset):
     assert with_zeros["evaluation_sample"].weights.sum(-1) == pytest.approx([5 * 64, 5 * 64])
 
 
-def test_regions_hold_the_block_moments(everything, model, params, load, tiny_dataset):
+def test_regions_hold_the_block_moments_and_what_each_member_predicts(everything, model, params, load, tiny_dataset):
     case = tiny_dataset.cases[0]
     p = softmax(plain_logits(model, params, load(case).image))
     output = whole(model, params, load(case).image)
@@ -231,12 +231,17 @@ def test_regions_hold_the_block_moments(everything, model, params, load, tiny_da
     every = information.region_candidates(
         jnp.asarray(features), jnp.asarray(p, jnp.float32), jnp.ones(512, bool), tiny.SHAPE, 2, jnp.arange(64)
     )
-    regions = jax.tree.map(lambda part: part[0], everything["regions"])
+    regions, kept = (jax.tree.map(lambda part: part[0], everything[name]) for name in ("regions", "member_regions"))
+    np.testing.assert_array_equal(kept.used, regions.used)
+    drawn = [model.draw_masks(keys_of_members(member)) for member in range(MEMBERS.dropout)]
+    members = np.stack([softmax(plain_logits(model, params, load(case).image, masks)) for masks in drawn])
+    blocks = information.block_mean(jnp.asarray(members, jnp.float32), jnp.ones(512, bool), tiny.SHAPE, 2)
     for slot in np.flatnonzero(regions.used):
         distance = np.abs(np.asarray(every.mean) - regions.candidates.mean[slot]).max(-1)
         match = distance.argmin()
         assert distance[match] < 1e-5
         np.testing.assert_allclose(regions.candidates.joint[slot], np.asarray(every.joint)[match], atol=1e-5)
+        np.testing.assert_allclose(kept.probability[slot], np.asarray(blocks)[:, :, match], atol=2e-5)
     assert 0 < regions.used.sum() <= 16
 
 

@@ -13,10 +13,10 @@ from jaxal.acquisition.competence import competence, dense_and_unsure, inside_an
 from jaxal.acquisition.coverage import unit_rows
 from jaxal.acquisition.information import Items
 from jaxal.assessment.temperature import TEMPERATURES, TemperatureSums, best_temperature
-from jaxal.scoring.statistics import Regions
+from jaxal.scoring.statistics import MemberRegions, Regions
 from jaxal.strategies.contract import Context, decide, given_by
 from jaxal.strategies.named import named_strategy
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
 from jaxal.types import Case, Seen, Unit
 
 COUNT, KEY = 30, jax.random.key(2)
@@ -285,8 +285,27 @@ def test_the_last_layers_information(splits):
     )
 
 
-def test_epig_compares_members_of_both(splits):
-    pool, others = splits[0]["member_probability"].astype(float), splits[2]["member_probability"].astype(float)
-    joint = np.einsum("nkc,mkd->nmcd", pool, others) / 6
+def informations(pool, others):
+    """Of each of `[items, members, classes]` with each of others, pair by pair."""
+    joint = np.einsum("nkc,mkd->nmcd", pool.astype(float), others.astype(float)) / pool.shape[1]
     product = pool.mean(1)[:, None, :, None] * others.mean(1)[None, :, None, :]
-    np.testing.assert_allclose(decision("epig", splits).scores, (joint * np.log(joint / product)).sum((2, 3)).mean(1), rtol=1e-3)
+    return (joint * np.log(joint / product)).sum((2, 3))
+
+
+def test_epig_compares_members_of_both(splits):
+    expected = informations(splits[0]["member_probability"], splits[2]["member_probability"]).mean(1)
+    np.testing.assert_allclose(decision("epig", splits).scores, expected, rtol=1e-3)
+
+
+def test_epig_of_scans_is_the_mean_over_their_regions(rng):
+    pool, others = (
+        MemberRegions(rng.dirichlet(np.ones(3), (count, 5, 6)).astype(np.float32), rng.uniform(size=(count, 5)) < 0.6)
+        for count in (COUNT, 4)
+    )
+    pool.used[:, 0] = others.used[:, 0] = True
+    evaluation = Seen([Case(f"e{place}", "", Path()) for place in range(4)], {"member_regions": others})
+    strategy = named_strategy("epig", STRATEGIES).strategy
+    found = decide(strategy, Context(KEY, POOL), HEAD, {"member_regions": pool}, Seen((), {}), evaluation, 5).scores
+    targets = others.probability[others.used]
+    expected = [informations(rows[used], targets).mean() for rows, used in zip(*pool, strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
