@@ -224,22 +224,20 @@ def test_padding_does_not_count(model, params, load, tiny_dataset):
 
 
 def test_regions_hold_the_block_moments_and_what_each_member_predicts(everything, model, params, load, tiny_dataset):
-    case = tiny_dataset.cases[0]
-    p = softmax(plain_logits(model, params, load(case).image))
-    output = whole(model, params, load(case).image)
-    features = np.asarray(output.features[0]).reshape(-1, 4)
+    image = load(tiny_dataset.cases[0]).image
+    p = softmax(plain_logits(model, params, image))
+    features = np.asarray(whole(model, params, image).features[0]).reshape(-1, 4)
     every = information.region_candidates(
         jnp.asarray(features), jnp.asarray(p, jnp.float32), jnp.ones(512, bool), tiny.SHAPE, 2, jnp.arange(64)
     )
     regions, kept = (jax.tree.map(lambda part: part[0], everything[name]) for name in ("regions", "member_regions"))
     np.testing.assert_array_equal(kept.used, regions.used)
     drawn = [model.draw_masks(keys_of_members(member)) for member in range(MEMBERS.dropout)]
-    members = np.stack([softmax(plain_logits(model, params, load(case).image, masks)) for masks in drawn])
-    blocks = information.block_mean(jnp.asarray(members, jnp.float32), jnp.ones(512, bool), tiny.SHAPE, 2)
+    members = np.array([softmax(plain_logits(model, params, image, masks)) for masks in drawn], np.float32)
+    blocks = information.block_mean(jnp.asarray(members), jnp.ones(512, bool), tiny.SHAPE, 2)
     for slot in np.flatnonzero(regions.used):
         distance = np.abs(np.asarray(every.mean) - regions.candidates.mean[slot]).max(-1)
-        match = distance.argmin()
-        assert distance[match] < 1e-5
+        assert distance[match := distance.argmin()] < 1e-5
         np.testing.assert_allclose(regions.candidates.joint[slot], np.asarray(every.joint)[match], atol=1e-5)
         np.testing.assert_allclose(kept.probability[slot], np.asarray(blocks)[:, :, match], atol=2e-5)
     assert 0 < regions.used.sum() <= 16
@@ -247,8 +245,7 @@ def test_regions_hold_the_block_moments_and_what_each_member_predicts(everything
 
 def test_evaluation_sample_is_unbiased(model, params, load, tiny_dataset):
     """Averaged over many draws, weighted sums over the sample equal sums over the volume."""
-    case = tiny_dataset.cases[0]
-    pass_ = Pass(SEGMENTATION, model, ["evaluation_sample"], MEMBERS, 1, tiny.STATISTICS)
+    pass_, case = Pass(SEGMENTATION, model, ["evaluation_sample"], MEMBERS, 1, tiny.STATISTICS), tiny_dataset.cases[0]
     samples = [pass_(params, jax.random.key(seed), [case], load)["evaluation_sample"] for seed in range(60)]
     estimates = np.array([(sample.features[0] * sample.weights[0]).sum(-1) for sample in samples])
     output = whole(model, params, load(case).image)
