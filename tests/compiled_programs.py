@@ -81,6 +81,7 @@ def flags(*shape: int) -> jax.ShapeDtypeStruct:
 WINDOWS = Search((3, 4, 2), at_most=3)
 OF_ANY_NETWORK = ("entropy", "bald", "embedding")
 KEY = jax.eval_shape(lambda: jax.random.key(0))
+KEYS = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 4))
 CANDIDATES = information.Candidates(reals(70, 5), reals(70, 3, 5))
 ITEMS = information.Items(reals(70, 4), reals(70, 3))
 REFERENCE = information.Reference(reals(5, 40), reals(3, 40), reals(3, 40), reals(40), reals(40), reals(3))
@@ -237,11 +238,17 @@ def appearances() -> Iterator[Program]:
     yield of(jax.jit(appearance.appearance), reals(SIDE, SIDE, 3), flags(SIDE, SIDE))
 
 
+def statistics_of_given_images() -> Iterator[Program]:
+    known = [(name, one) for name, one in CLASSIFICATION.statistics.items() if not one.needs_features and one.given is None]
+    chosen = tuple((name, one) for name, one in known if not one.needs_logits and not one.of_inputs and name != "auxiliary")
+    yield of(given._evaluate_images, CLASS_MOMENTS, chosen, None, reals(4, 6, 3, 1), KEYS)
+
+
 def statistics_of_given() -> Iterator[Program]:
     known = [(name, one) for name, one in SEGMENTATION.statistics.items() if not one.needs_features and one.given is None]
     chosen = tuple((name, statistic) for name, statistic in known if name != "auxiliary")
     total = jax.eval_shape(CLASS_MOMENTS.of_members, reals(2, 3, 512))
-    yield of(given._evaluate, CLASS_MOMENTS, chosen, tiny.STATISTICS, SPACE, total, None, flags(512), KEY)
+    yield of(given._evaluate, CLASS_MOMENTS, chosen, tiny.STATISTICS, SPACE, total, reals(2, 3, 64), flags(512), KEY)
 
 
 TOTAL = jax.eval_shape(uncertainty.moments_of, reals(2, 3, 7))
@@ -302,6 +309,7 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "networks/checked.py checked": networks_of_others,
     "projects/network.py embeddings": drawn_weights,
     "scoring/given.py _evaluate": statistics_of_given,
+    "scoring/given.py _evaluate_images": statistics_of_given_images,
     "scoring/given.py _first": lambda: iter([of(given._first, CLASS_MOMENTS, reals(3, 7))]),
     "scoring/given.py _next": lambda: iter([of(given._next, CLASS_MOMENTS, TOTAL, reals(3, 7))]),
     "scoring/given.py _kept": lambda: iter(

@@ -3,7 +3,8 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from jaxal.api.pool import Evidence, Scores
 from jaxal.arrays import keys_of
 from jaxal.errors import UserError
 from jaxal.numbers import NUMBERS
-from jaxal.scoring.given import statistics_of
+from jaxal.scoring.given import statistics_of, statistics_of_images
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.strategies.contract import Context, Strategy
@@ -26,6 +27,9 @@ from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import Array, Case, Collected, Seen, Unit
 
 Read = Callable[[str], Iterable[np.ndarray]]  # from a case's name to its members' predictions, [*space, classes] each
+
+
+_IMAGES_AT_ONCE = 512  # with one class each
 
 
 class Predictions(NamedTuple):
@@ -94,7 +98,7 @@ def score_predictions(
     keep: "Keep | None" = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scores:
-    """Scores cases one after the other; memory holds one case, and of its members the last one read.
+    """Scores cases one after the other, or many images that have one class each; of a map's members memory holds the last one read.
 
     Args:
       cases: the pool, each once.
@@ -109,23 +113,43 @@ def score_predictions(
       UserError: a prediction is not what it must be, or there is only one member where members must disagree.
     """
     names = sorted({name for strategy in strategies.values() for name in strategy.needs.pool})
-    kind, read, of_probabilities = predictions
     rows: list[Collected] = []
     if names:
-        kept = keep.read(names) if keep else {}
-        config = StatisticsConfig()
-        for case, key_of_case in zip(cases, keys_of(jax.random.fold_in(key, 1), [case.id for case in cases]), strict=True):
-            row = kept.get(case.id)
-            if row is None:
-                row = statistics_of(kind, names, config, read(case.id), key_of_case, of_probabilities)
+        by_case = dict(keep.read(names)) if keep else {}
+        missing = [place for place, case in enumerate(cases) if case.id not in by_case]
+        keys = keys_of(jax.random.fold_in(key, 1), [case.id for case in cases])
+        at_once = 1 if predictions.kind.dense else _IMAGES_AT_ONCE
+        for some in (missing[start : start + at_once] for start in range(0, len(missing), at_once)):
+            ids = [cases[place].id for place in some]
+            for case, row in _statistics(ids, predictions, names, keys[np.array(some)]):
+                by_case[case] = row
                 if keep:
-                    keep.write(names, case.id, row)
-            rows.append(row)
-            progress(len(rows), len(cases))
+                    keep.write(names, case, row)
+            progress(len(by_case), len(cases))
+        rows = [by_case[case.id] for case in cases]
     pool = jax.tree.map(lambda *parts: np.stack(parts), *rows) if rows else {}
     context = Context(jax.random.fold_in(key, 2), [Unit(case) for case in cases])
     nothing = jnp.zeros((0, 0)), jnp.zeros(0)
     return Scores(strategies, Evidence(context, nothing, pool, Seen(labelled, {}), Seen((), {})))
+
+
+def _statistics(
+    cases: Sequence[str], predictions: Predictions, names: Sequence[str], keys: Array
+) -> Iterator[tuple[str, Collected]]:
+    """Statistics of some cases; of images that have one class each all of a shape at once."""
+    kind, read, of_probabilities = predictions
+    config = StatisticsConfig()
+    if kind.dense:
+        for case, key in zip(cases, keys, strict=True):
+            yield case, statistics_of(kind, names, config, read(case), key, of_probabilities)
+        return
+    of_cases = [np.stack(list(read(case))) for case in cases]
+    for shape in dict.fromkeys(members.shape for members in of_cases):
+        alike = [place for place, members in enumerate(of_cases) if members.shape == shape]
+        members = np.stack([of_cases[place] for place in alike])
+        found = statistics_of_images(kind, names, config, members, keys[np.array(alike)], of_probabilities)
+        for row, place in enumerate(alike):
+            yield cases[place], jax.tree.map(operator.itemgetter(row), found)
 
 
 class Keep:

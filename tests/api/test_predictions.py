@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jaxal
+from jaxal.api import predictions
 from jaxal.api.predictions import (
     Keep,
     Predictions,
@@ -13,7 +14,10 @@ from jaxal.api.predictions import (
     score_predictions,
     strategies_of_predictions,
 )
+from jaxal.arrays import keys_of
 from jaxal.errors import UserError
+from jaxal.scoring.given import statistics_of
+from jaxal.scoring.statistics import StatisticsConfig
 from jaxal.tasks.classification import CLASSIFICATION
 from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import Case
@@ -63,6 +67,23 @@ def test_images_get_the_measures_themselves():
         np.testing.assert_allclose(scores[name], measure(values), rtol=2e-5, atol=1e-7, err_msg=name)
     np.testing.assert_array_equal(scores.select("bald", 4), jaxal.select(jaxal.bald(values), 4))
     np.testing.assert_array_equal(scores.select("batchbald", 4), jaxal.batch_bald(values, budget=4))
+
+
+def test_many_images_at_once_have_the_statistics_of_one_by_one(monkeypatch):
+    """Some have other numbers of members, and they do not come to a full piece."""
+    values = {f"i{item:02d}": make((), item, members=3 + item % 2) for item in range(11)}
+    monkeypatch.setattr(predictions, "_IMAGES_AT_ONCE", 4)
+    strategies = strategies_of_predictions(CLASSIFICATION)
+    needs = {need for make in strategies.values() for need in make().needs.pool} - {"member_probability"}
+    names = sorted(name for name in strategies if "member_probability" not in strategies[name]().needs.pool)
+    found = scored(values, names, CLASSIFICATION)._evidence.pool
+    assert set(found) == needs
+    keys = keys_of(jax.random.fold_in(jax.random.key(0), 1), list(values))
+    for place, (members, key) in enumerate(zip(values.values(), keys, strict=True)):
+        alone = statistics_of(CLASSIFICATION, sorted(needs), StatisticsConfig(), iter(members), key, False)
+        for name, expected in alone.items():
+            for part, whole in zip(jax.tree.leaves(expected), jax.tree.leaves(found[name]), strict=True):
+                np.testing.assert_allclose(whole[place], part, rtol=2e-5, atol=1e-6, err_msg=name)
 
 
 def test_probabilities_score_as_their_logits_do():
