@@ -28,13 +28,27 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 
 
 # These files take longest, so they come first: one that begins last would leave the other cores without work.
-LONGEST = ("kill", "image_studies", "networks", "scoring", "study", "command", "hosts", "memory", "strategies", "information")
+LONGEST = (
+    *("memory", "strategies", "study", "kill", "loop", "networks", "information", "fair", "image_studies", "packed"),
+    *("command", "scoring", "hosts", "unlabelled", "platforms", "documents", "training", "further_outputs", "members"),
+)
 
 
 def pytest_collection_modifyitems(items):
     last = len(LONGEST)
     places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, last))  # the others keep their order
+
+
+@pytest.fixture(scope="module", autouse=True)
+def within_memory():
+    """What a worker compiled for files that are over would fill the memory in the end."""
+    yield
+    if Path("/proc/self/statm").is_file():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        if pages * os.sysconf("SC_PAGE_SIZE") > 3e9:
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture(scope="session")
