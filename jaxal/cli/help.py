@@ -140,7 +140,7 @@ What is done is not done again, and several such commands may share a folder.
 
   --tasks NAME...       three_clusters, diverging_sines, breast_cancer, digits
                         (these four by default), tissue, brain_thin,
-                        brain_displaced, cognition, glands
+                        brain_displaced, structures, cognition, glands
   --strategies NAME...  perhaps with options or rules behind them; default: all
                         that a task's data have
   --seeds N             how often everything is repeated; default: 10

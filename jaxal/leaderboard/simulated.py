@@ -10,6 +10,7 @@ from jaxal.data.images.masks import find_masks
 from jaxal.data.scans.folder import FolderConfig
 from jaxal.data.simulated import brain, glands
 from jaxal.data.simulated.atrophy import AtrophyConfig, write_atrophy
+from jaxal.data.simulated.structures import StructureName
 from jaxal.leaderboard.studies import Made, kept
 from jaxal.networks.dcan import DCANConfig
 from jaxal.networks.unet import UNetConfig
@@ -37,13 +38,13 @@ GLANDS = masks.MaskPreset(
 )  # fmt: skip
 
 
-def of_brains(bias: brain.Bias) -> Callable[[Path, Any], Made]:
+def of_brains(bias: brain.Bias, structure: StructureName = "left_caudate") -> Callable[[Path, Any], Made]:
     """A study on simulated brains, whose second group is short at the start and has a bias."""
-    config = brain.BrainConfig(BRAINS.cases, BRAINS.spacing_mm, bias, seed=COHORT)
+    config = brain.BrainConfig(BRAINS.cases, BRAINS.spacing_mm, bias, seed=COHORT, structure=structure)
 
     @kept
     def make(prepared: Path, display: Any) -> Made:
-        folder = prepared / f"brains-{bias}"
+        folder = prepared / f"brains-{bias}-{structure}"
         _simulated(folder, lambda progress: brain.write_cohort(config, folder, progress), display)
         whole = FolderConfig(patch_voxels=sys.maxsize, levels=BRAINS.network.levels)
         ready = scans.read_folder(folder, prepared / "scans" / folder.name, whole, display)

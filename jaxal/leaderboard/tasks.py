@@ -170,6 +170,12 @@ TASKS: dict[str, Task] = {
         of_brains("strong"),
         OF_BRAINS,
     ),
+    "structures": OfStudy(
+        "72 simulated brains at 3 mm, whose left caudate, putamen and ventricle are segmented; a 3-D U-Net, 6 labelled at first and 9 more",
+        SEGMENTATION,
+        of_brains("none", "deep_structures"),
+        Setting(SEGMENTATION.name, 4, 36, 6, 15, 1),
+    ),
     "cognition": OfStudy(
         "120 simulated brains with atrophy, whose two scores are predicted; a residual network of volumes, 16 labelled at first and 24 more",
         REGRESSION,

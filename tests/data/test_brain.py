@@ -163,6 +163,23 @@ def test_the_right_putamen_is_one_body_of_plausible_size_on_the_other_side():
     assert config.described["structure"] == "right_putamen" and "structure" not in CONFIG.described
 
 
+def test_deep_structures_are_classes_that_do_not_overlap():
+    template = brain.load_template("deep_structures")
+    assert list(STRUCTURES["deep_structures"].parts) == ["left caudate", "left putamen", "left ventricle"]
+    assert template.parts.sum(0).max() == 1
+    for part, x_mm in zip(template.parts, (-13, -26, -8), strict=True):
+        assert 3.5 < part.sum() / 1000 < 5.5  # cm³
+        assert ndimage.label(part)[1] == 1
+        assert ndimage.center_of_mass(part)[0] + template.origin_mm[0] == pytest.approx(x_mm, abs=2)
+    assert template.image[template.parts[2] > 0].max() < 0.5 < template.image[template.parts[1] > 0].min()
+    config = dataclasses.replace(CONFIG, structure="deep_structures", bias="none")
+    alone = brain.simulate(dataclasses.replace(config, structure="left_caudate"), 1)
+    together = brain.simulate(config, 1)
+    np.testing.assert_array_equal(together.image, alone.image)
+    assert np.mean((together.label == 1) == alone.label) > 0.999  # where several meet, none need have half of a voxel
+    assert set(np.unique(together.label)) == {0, 1, 2, 3}
+
+
 def test_a_cohort_of_another_structure_says_so(tmp_path):
     brain.write_cohort(dataclasses.replace(CONFIG, cases=2, structure="right_putamen"), tmp_path / "cohort")
     ready = make_ready(tmp_path / "cohort", tmp_path / "prepared", FolderConfig(levels=3))

@@ -210,7 +210,7 @@ def simulate(config: AtrophyConfig, index: int) -> Subject:
     widths_mm = [config.disease_mm * person.disease + config.ageing_mm * person.ageing, config.fissures_mm * person.ageing]
     atrophy = np.tensordot(np.array(widths_mm), _fields(), 1) / brain.FIELD_SPACING_MM
     velocities = np.stack([brain.velocity_of(draw.subject, config.subject_mm), atrophy])
-    (image, share), jacobian_min = brain.warp_template(config.brain, ("image", "label"), velocities)
+    (image, share), jacobian_min = brain.warp_template(config.brain, velocities)
     return Subject(brain.scan_of(config.brain, draw, image), np.asarray(share > 0.5, np.uint8), jacobian_min, person)
 
 

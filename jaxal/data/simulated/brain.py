@@ -13,14 +13,15 @@ label is warped by the very same map, so that segmentation can be studied. Depar
   large and is not unsure, so uncertainty alone passes the group over. It must stay mild: a field that shrinks the caudate much makes the group harder
   whatever is labelled, since small bodies score lower Dice, and no query could help.
 
-The template is the MNI152 T1 with its grey-matter map as nilearn ships them inside the package; `structures.py` cuts the labels out of it. How strong
+The template is the MNI152 T1 with its grey-matter map as nilearn ships them inside the package; `structures.py` cuts the labels out of them, one class or
+several (`deep_structures`: caudate, putamen and the front of the ventricle of the left side). How strong
 the biases of published studies were is not known; `strong` and `weak` are this project's own scale.
 """
 
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -108,15 +109,26 @@ class BrainConfig:
 
 
 class Template(NamedTuple):
-    """The template around the caudate, at 1 mm: intensities in [0, 1], the label's share, and where voxel 0 lies in MNI mm."""
+    """The template around a structure, at 1 mm.
+
+    Attributes:
+      image: intensities in [0, 1.2], `[x, y, z]`.
+      parts: of each class the share of a voxel, `[classes, x, y, z]`.
+      origin_mm: where voxel 0 lies in MNI mm.
+    """
 
     image: np.ndarray
-    label: np.ndarray
+    parts: np.ndarray
     origin_mm: np.ndarray
+
+    @property
+    def label(self) -> np.ndarray:
+        """Share of a voxel that belongs to any class, `[x, y, z]`."""
+        return self.parts.max(0)
 
 
 class Subject(NamedTuple):
-    """One simulated case: image in arbitrary units, label {0, 1}, the smallest Jacobian determinant of the map, its effects."""
+    """One simulated case: image in arbitrary units, label {0, 1, …}, the smallest Jacobian determinant of the map, its effects."""
 
     image: np.ndarray
     label: np.ndarray
@@ -132,7 +144,6 @@ def load_template(name: StructureName = "left_caudate") -> Template:
     image = datasets.load_mni152_template(resolution=TEMPLATE_SPACING_MM)
     grey_matter = datasets.load_mni152_gm_template(resolution=TEMPLATE_SPACING_MM)
     structure = STRUCTURES[name]
-    label = structure.cut(np.asarray(grey_matter.get_fdata()), grey_matter.affine)
     intensities = np.asarray(image.get_fdata(), np.float32)
     low_mm = np.array(structure.box_origin_mm) - MARGIN_MM
     first = np.round((low_mm - image.affine[:3, 3]) / TEMPLATE_SPACING_MM).astype(int)
@@ -140,7 +151,9 @@ def load_template(name: StructureName = "left_caudate") -> Template:
     window = tuple(slice(start, start + size) for start, size in zip(first, count, strict=True))
     origin_mm = image.affine[:3, 3] + TEMPLATE_SPACING_MM * first
     scale = np.percentile(intensities[window], 99.5)
-    return Template(np.clip(intensities[window] / scale, 0, 1.2), label[window].astype(np.float32), origin_mm)
+    grey = np.asarray(grey_matter.get_fdata())
+    parts = [cut(intensities / scale, grey, grey_matter.affine)[window].astype(np.float32) for cut in structure.parts.values()]
+    return Template(np.clip(intensities[window] / scale, 0, 1.2), np.stack(parts), origin_mm)
 
 
 def integrate(velocity: Array) -> Array:
@@ -228,8 +241,9 @@ def simulate(config: BrainConfig, index: int) -> Subject:
     strength_mm, field = (config.thin_mm, fields.thinning) if config.bias.startswith("thin") else (config.bias_mm, fields.bias)
     bias_velocity = -strength_mm * coefficient / FIELD_SPACING_MM * field
     velocities = np.stack([velocity_of(draw.subject, config.subject_mm), bias_velocity])
-    (image, share), jacobian_min = warp_template(config, ("image", "label"), velocities)
-    return Subject(scan_of(config, draw, image), np.asarray(share > 0.5, np.uint8), jacobian_min, float(coefficient))
+    (image, *shares), jacobian_min = warp_template(config, velocities)
+    label = np.argmax([1 - np.sum(shares, axis=0), *shares], axis=0).astype(np.uint8)
+    return Subject(scan_of(config, draw, image), label, jacobian_min, float(coefficient))
 
 
 def velocity_of(coefficients: np.ndarray, subject_mm: float) -> np.ndarray:
@@ -244,20 +258,19 @@ def velocity_of(coefficients: np.ndarray, subject_mm: float) -> np.ndarray:
     return -subject_mm / FIELD_SPACING_MM * np.tensordot(weights, _fields().subject, 1)
 
 
-def warp_template(config: BrainConfig, names: Sequence[str], velocities: np.ndarray) -> tuple[np.ndarray, float]:
-    """Warps parts of the template by velocities of the fields' grid, the first one last, as a subject of the cohort is warped.
+def warp_template(config: BrainConfig, velocities: np.ndarray) -> tuple[np.ndarray, float]:
+    """Warps the template by velocities of the fields' grid, the first one last, as a subject of the cohort is warped.
 
     Args:
       config: whose shape and spacing the result has.
-      names: of the template's volumes.
       velocities: `[effects, 3, x, y, z]` in voxels of the fields' grid; they pull back, so a volume at x shows what the template has
         at the end of the flow that begins at x.
 
     Returns:
-      The volumes, `[names, *config.shape]`, and the smallest Jacobian determinant of the map; it folds where that is not positive.
+      Image and shares of the classes, `[1 + classes, *config.shape]`, and the smallest Jacobian determinant of the map; it folds where that is not positive.
     """
     smooth = max(0.0, config.spacing_mm / TEMPLATE_SPACING_MM - 1) * 0.4  # against aliasing in coarser grids
-    volumes = np.stack([_smoothed(config.structure, name, smooth) for name in names])
+    volumes = _smoothed(config.structure, smooth)
     first_mm = (config.box_origin_mm - load_template(config.structure).origin_mm).astype(np.float32)
     warped, jacobian_min = warp(config.shape, volumes, velocities.astype(np.float32), first_mm, np.float32(config.spacing_mm))
     return np.asarray(warped), float(jacobian_min)
@@ -269,9 +282,10 @@ def scan_of(config: BrainConfig, draw: Draw, clean: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _smoothed(structure: StructureName, name: str, sigma: float) -> np.ndarray:
-    volume = getattr(load_template(structure), name)
-    return ndimage.gaussian_filter(volume, sigma) if sigma else volume
+def _smoothed(structure: StructureName, sigma: float) -> np.ndarray:
+    template = load_template(structure)
+    volumes = [template.image, *template.parts]
+    return np.stack([ndimage.gaussian_filter(volume, sigma) if sigma else volume for volume in volumes])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -343,7 +357,7 @@ def write_cohort(config: BrainConfig, folder: Path, progress: Callable[[int, int
                 progress(index + 1, config.cases)
         description = {
             "channel_names": {"0": "T1"},
-            "labels": {"background": 0, STRUCTURES[config.structure].title: 1},
+            "labels": {"background": 0, **{part: 1 + place for place, part in enumerate(STRUCTURES[config.structure].parts)}},
             "numTraining": config.cases,
             "file_ending": ".nii.gz",
             "name": f"simulated {STRUCTURES[config.structure].title}",

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-StructureName = Literal["left_caudate", "right_putamen"]
+StructureName = Literal["left_caudate", "right_putamen", "deep_structures"]
+Cut = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # (T1 from 0 to about 1, grey matter, affine) -> mask
 
 
 class Structure(NamedTuple):
@@ -17,13 +18,13 @@ class Structure(NamedTuple):
 
     Attributes:
       title: as readers know it.
-      cut: `(grey matter, affine) -> mask`.
+      parts: the classes, from 1 on: how each is cut out of the template.
       box_origin_mm: MNI coordinates of the corner of the box that is simulated around it.
       direction: of the bias that displaces it: away from the ventricles, backwards and up.
     """
 
     title: str
-    cut: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    parts: Mapping[str, Cut]
     box_origin_mm: tuple[float, float, float]
     direction: tuple[float, float, float]
 
@@ -54,6 +55,20 @@ def putamen_label(grey_matter: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return _body_at(body, affine, (26.0, 6.0, 2.0), "putamen")
 
 
+def left_putamen_label(grey_matter: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """The left putamen by the rules of the right one, seen in a mirror; about 4.2 cm³."""
+    mirrored = affine.copy()
+    mirrored[0, 3] = -(affine[0, 3] + (len(grey_matter) - 1) * affine[0, 0])
+    return putamen_label(grey_matter[::-1], mirrored)[::-1]
+
+
+def ventricle_label(t1: np.ndarray, grey_matter: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Cuts the front of an approximate left lateral ventricle out of a T1 and a grey-matter map in MNI space at 1 mm; see `caudate_label`."""
+    x, y, z = _coordinates_mm(grey_matter.shape, affine)
+    fluid = (t1 < 0.45) & (grey_matter < 0.4) & (x < 0) & (x > -28) & (y > -28) & (y < 34) & (z > -2) & (z < 30)
+    return _body_at(ndimage.binary_opening(fluid), affine, (-5.0, 12.0, 14.0), "ventricle")
+
+
 def _coordinates_mm(shape: tuple[int, ...], affine: np.ndarray) -> list[np.ndarray]:
     """MNI coordinates along each axis, each of a shape that broadcasts."""
     return [
@@ -72,7 +87,16 @@ def _body_at(body: np.ndarray, affine: np.ndarray, seed_mm: tuple[float, float, 
     return components == component
 
 
+_CAUDATE: Mapping[str, Cut] = {"left caudate": lambda t1, grey, affine: caudate_label(grey, affine)}
+_PUTAMEN: Mapping[str, Cut] = {"right putamen": lambda t1, grey, affine: putamen_label(grey, affine)}
+_DEEP: Mapping[str, Cut] = {
+    **_CAUDATE,
+    "left putamen": lambda t1, grey, affine: left_putamen_label(grey, affine),
+    "left ventricle": ventricle_label,
+}
+_LEFT, _RIGHT = ((-44.0, -30.0, -18.0), (-0.5, -0.35, 0.8)), ((-36.0, -30.0, -18.0), (0.5, -0.35, 0.8))
 STRUCTURES: Mapping[StructureName, Structure] = {
-    "left_caudate": Structure("left caudate", caudate_label, (-44.0, -30.0, -18.0), (-0.5, -0.35, 0.8)),
-    "right_putamen": Structure("right putamen", putamen_label, (-36.0, -30.0, -18.0), (0.5, -0.35, 0.8)),
+    "left_caudate": Structure("left caudate", _CAUDATE, *_LEFT),
+    "right_putamen": Structure("right putamen", _PUTAMEN, *_RIGHT),
+    "deep_structures": Structure("deep structures", _DEEP, *_LEFT),
 }
