@@ -40,17 +40,6 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(item.path.name, last))  # the others keep their order
 
 
-@pytest.fixture(scope="module", autouse=True)
-def within_memory():
-    """What a worker compiled for files that are over would fill the memory in the end."""
-    yield
-    if Path("/proc/self/statm").is_file():
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        if pages * os.sysconf("SC_PAGE_SIZE") > 3e9:
-            jax.clear_caches()
-            gc.collect()
-
-
 @pytest.fixture(scope="session")
 def cache():
     """Compiled programs for commands that a test starts, shared with all tests but those that kill their writers."""
