@@ -49,8 +49,9 @@ class Start:
     """Axis along which slices lie one behind the other: 0 from left to right, 1 from back to front, 2 from foot to head. Default: that of the scans' own slices."""
     per_case: option_types.Number = None
     """Parts of one scan that the strategy chooses in a query, at most. Default: no limit."""
-    first: Literal["random", "k_center"] = "random"
-    """How the first query is drawn: at random by group, or far apart in an untrained network's features."""
+    first: Annotated[str, tyro.conf.arg(metavar="random|k_center|STRATEGY")] = "random"
+    """How the first query is drawn: at random by group, far apart in an untrained network's features (k_center), or by a strategy that needs no label, such as
+    typiclust or activeft,features=contrastive."""
     random_share: Share = Protocol.random_share
     """Of each query, drawn at random; it tells honestly how good the network is."""
     evaluation_share: Share = Protocol.evaluation_share

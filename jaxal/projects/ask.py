@@ -20,7 +20,7 @@ from jaxal.projects.assignment import assign
 from jaxal.projects.choice import Choice, parts_at_random, parts_of_strategy, record_of
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.measures import kept_apart
-from jaxal.projects.network import embeddings, open_round
+from jaxal.projects.network import embeddings, open_round, without_labels
 from jaxal.projects.project import Project, check_images, check_labels
 from jaxal.projects.settle import settle
 from jaxal.projects.state import ROLES, Round, State
@@ -160,7 +160,7 @@ def can_ask(project: Project, state: State) -> bool:
 
 
 def _first_query(project: Project, state: State, round_: Round, showing: Showing, watcher: Watcher) -> Choice:
-    """The query that no network has chosen: at random in proportion to the groups, or far apart in an untrained network's features."""
+    """The query that no network has chosen: at random in proportion to the groups, or by features that need no label."""
     unasked, protocol, kind = list(round_.fields["unasked"]), project.settings.protocol, kind_of(project)
     count = min(kind.first_cases(int(round_.fields["size"])), len(unasked))
     groups = {id_: project.cases[id_].group for id_ in unasked}
@@ -175,8 +175,15 @@ def _first_query(project: Project, state: State, round_: Round, showing: Showing
         return choice if kind.parts is None else parts_at_random(project, state, round_, choice)
     # Evaluation needs a sample of all cases; the rest of the query is spread over the features.
     left = [id_ for id_ in unasked if id_ not in roles]
-    far = _far_apart(project, state, left, first.evaluation, count - len(roles), showing, watcher)
-    choice = Choice(far, first.evaluation, roles, {"why": "far apart in the features of an untrained network (k-center)"})
+    if protocol.first == "k_center":
+        chosen = _far_apart(project, state, left, first.evaluation, count - len(roles), showing, watcher)
+        why = "far apart in the features of an untrained network (k-center)"
+    else:
+        chosen, why = (
+            without_labels(project, state, left, count - len(roles), showing, watcher),
+            f"by {protocol.first}, without labels",
+        )
+    choice = Choice(chosen, first.evaluation, roles, {"why": why})
     return choice if kind.parts is None else parts_at_random(project, state, round_, choice)
 
 

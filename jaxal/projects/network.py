@@ -10,18 +10,24 @@ import numpy as np
 from jaxal.arrays import key_of
 from jaxal.data.cases import Splits
 from jaxal.data.scans.folder import Showing
+from jaxal.data.stream import kept
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.project import Project
 from jaxal.projects.state import Round, State
 from jaxal.rounds import setup
 from jaxal.rounds import state as rounds_state
+from jaxal.rounds.first_set import choose_first, features_of
 from jaxal.rounds.networks import make_networks
 from jaxal.rounds.passes import run_pass
 from jaxal.rounds.setup import Run, Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
+from jaxal.strategies.contract import First
+from jaxal.strategies.named import Table, named_strategy
 from jaxal.studies.scans import Chosen
 from jaxal.types import Case, Params, Unit, Watcher
+
+OWN_WAYS = ("random", "k_center")  # to draw a first query; any other is a strategy of features
 
 
 class Working(NamedTuple):
@@ -106,12 +112,45 @@ def reopened(
     return working, make_networks(working.run)[0].restored(working.state.round)
 
 
+def without_labels(
+    project: Project, state: State, ids: Sequence[str], size: int, showing: Showing, watcher: Watcher
+) -> list[str]:
+    """The cases to label first, as a strategy of features chooses them that need no label."""
+    first = first_of(project)
+    assert first is not None, "the protocol names no such strategy"
+    task, cases, batch_size = _unlabelled(project, state, sorted(ids), showing)
+    key = jax.random.fold_in(key_of(project.settings.protocol.seed), 0)
+    known = features_of(first, task, cases, kept(task.load), key, batch_size, watcher)
+    return choose_first(first, task, known, [case._replace(label=None) for case in cases], size, key)
+
+
+def first_of(project: Project) -> First | None:
+    """How the first query is chosen by features; None where it is drawn or spread over an untrained network's."""
+    return first_named(project.settings.protocol.first, kind_of(project).task.strategies)
+
+
+def first_named(text: str, table: Table) -> First | None:
+    """What `--first` asks for: a strategy of features, as it would stand behind `cold:`; None of a way that has a name of its own.
+
+    Raises:
+      UserError: there is no such strategy, or it needs more than features.
+    """
+    return None if text in OWN_WAYS else named_strategy(f"cold:{text}", table).strategy.first
+
+
+def _unlabelled(project: Project, state: State, ids: Sequence[str], showing: Showing) -> tuple[setup.Task, list[Case], int]:
+    """A task before there is any label, these of its cases, and how many are looked at together."""
+    ready = kind_of(project).ready(project, state, [], showing)
+    wanted = [ready.cases[id_] for id_ in ids]
+    task = ready.task(Chosen(Splits(tuple(sorted(wanted)), (), ()), wanted[:1]), project.settings.start, {})
+    return task, wanted, ready.batch_size
+
+
 def embeddings(project: Project, state: State, ids: Sequence[str], showing: Showing, watcher: Watcher) -> np.ndarray:
     """Pooled features of an untrained network, `[cases, features]`: they tell cases apart before there is any label."""
-    ready = kind_of(project).ready(project, state, [], showing)
-    wanted, key = [ready.cases[id_] for id_ in ids], key_of(project.settings.protocol.seed)
-    task = ready.task(Chosen(Splits(tuple(sorted(wanted)), (), ()), wanted[:1]), project.settings.start, {})
+    task, wanted, batch_size = _unlabelled(project, state, ids, showing)
+    key = key_of(project.settings.protocol.seed)
     params = jax.jit(task.model.init)(key, task.load(wanted[0]).image[None])
-    pass_ = Pass(task.kind, task.model, ("embedding",), MembersConfig(dropout=0), ready.batch_size, task.statistics)
+    pass_ = Pass(task.kind, task.model, ("embedding",), MembersConfig(dropout=0), batch_size, task.statistics)
     collected = run_pass(pass_, params, key, wanted, task.load, watcher, "looking at all cases")
     return np.asarray(collected["embedding"])

@@ -106,7 +106,8 @@ class Protocol:
       strategy: that chooses, perhaps with options.
       seed: of every draw.
       size: cases or parts a query; the first query has as many.
-      first: how the first query is drawn: at random by group, or spread over an untrained network's features.
+      first: how the first query is drawn: `random`, by group; `k_center`, spread over an untrained network's features; or by a strategy of features that need
+        no label, as it would stand behind `cold:`.
       random_share: of each query, drawn at random, unknown to the readers.
       evaluation_share: of the first query, kept for the strategy's evaluation set.
       test_cases: every second case of the random shares stays out of training until there are so many.
@@ -122,7 +123,7 @@ class Protocol:
     strategy: str = "aeig"
     seed: int = 0
     size: int = 10
-    first: Literal["random", "k_center"] = "random"
+    first: str = "random"
     random_share: float = 0.2
     evaluation_share: float = 0.25
     test_cases: int = 20

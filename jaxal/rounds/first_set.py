@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from jaxal.arrays import key_of
 from jaxal.errors import UserError
 from jaxal.files import write_text, write_whole
 from jaxal.rounds.passes import stoppable
-from jaxal.rounds.setup import Run
+from jaxal.rounds.setup import Run, Task
 from jaxal.scoring.members import MembersConfig
 from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies.contract import Context, First, decide
 from jaxal.training.self_supervised import Lesson, Objective, learn_alone, steps_for
-from jaxal.types import Case, Collected, Seen, Unit
+from jaxal.types import Case, Collected, Load, Seen, Unit, Watcher
 
 _ROUND = 2**31  # in place of a round's number, for keys
 _TOGETHER = {True: 8, False: 64}  # cases of a step without labels, where each is a volume and where it is not
@@ -76,33 +76,44 @@ def _chosen(run: Run, first: First) -> dict[str, Any]:
     if len(labelled) < size:
         raise UserError(f"{size} cases are to be labelled at the start, and there are {len(labelled)} labels.")
     key = jax.random.fold_in(key_of(run.config.seed), _ROUND)
-    statistics = features(run, first, key)
-    cases = [case._replace(label=None) for case in labelled]
-    context = Context(jax.random.fold_in(key, 1), [Unit(case) for case in cases], 0, run.config.rounds)
+    unlabelled = [case._replace(label=None) for case in labelled]
+    return {"chosen": choose_first(first, run.task, features(run, first, key), unlabelled, size, key), "features": first.features}
+
+
+def choose_first(
+    first: First, task: Task, known_of_cases: Collected, cases: Sequence[Case], size: int, key: jax.Array
+) -> list[str]:
+    """Ids of the cases to label first.
+
+    Args:
+      first: how they are chosen.
+      task: whose cases they are.
+      known_of_cases: see `features_of`.
+      cases: to choose from.
+      size: how many to choose.
+      key: of what is drawn.
+    """
+    context = Context(jax.random.fold_in(key, 1), [Unit(case) for case in cases])
+    classes = max(len(task.dataset.classes), 1)
+    shares = np.full((len(cases), classes), 1.0 / classes, np.float32)  # none is known to be larger than another
+    statistics = {"class_shares": shares, **known_of_cases}
     nothing = {name: values[:0] for name, values in statistics.items()} | {"class_counts": statistics["class_shares"][:0]}
     head = (jnp.zeros((1, 1)), jnp.zeros(1))  # what is chosen by features has no use for it
     known = Seen((), {name: nothing[name] for name in first.strategy.needs.labelled})
     needed = {name: statistics[name] for name in first.strategy.needs.pool}
-    query = decide(first.strategy, context, head, needed, known, Seen((), {}), size).query
-    return {"chosen": list(query.units), "features": first.features}
+    return list(decide(first.strategy, context, head, needed, known, Seen((), {}), size).query.units)
 
 
 def features(run: Run, first: First, key: jax.Array) -> Collected:
-    """What is known of the pool's labelled cases without their labels, in the order of ids; computed once for all strategies of a seed.
-
-    Statistics are those of the pass as far as they need no training: `embedding`; `class_shares`, of which none is larger than another; and where a network
-    learned without labels, `self_supervised_loss`.
-    """
+    """`features_of` the pool's labelled cases, in the order of ids; computed once for all strategies of a seed."""
     cases = [case for case in sorted(run.task.splits.pool) if case.label]
     name = first.features + (f",epochs={first.epochs}" if first.learns else "")
     kept = run.folder.parents[1] / "features" / f"{name},seed={run.config.seed},{run.config_hash}.npz"
     ids = np.array([case.id for case in cases])
     if not kept.exists() or not np.array_equal((stored := _stored(kept))["ids"], ids):
-        stored = {"ids": ids, **_computed(run, first, key, cases)}
+        stored = {"ids": ids, **features_of(first, run.task, cases, run.load_labelled, key, run.config.batch_size, run.watcher)}
         write_whole(kept, functools.partial(_write, values=stored))
-    classes = max(len(run.task.dataset.classes), 1)
-    shares = np.full((len(cases), classes), 1.0 / classes, np.float32)
-    return {"class_shares": shares, **{name: values for name, values in stored.items() if name != "ids"}}
+    return {name: values for name, values in stored.items() if name != "ids"}
 
 
 def _write(file: Any, values: Mapping[str, np.ndarray]) -> None:
@@ -117,10 +128,27 @@ def _stored(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: cannot be read ({error}). Delete it; it is then made again.") from error
 
 
-def _computed(run: Run, first: First, key: jax.Array, cases: list[Case]) -> dict[str, np.ndarray]:
-    task, dense = run.task, run.task.kind.dense
+def features_of(
+    first: First, task: Task, cases: Sequence[Case], load: Load, key: jax.Array, batch_size: int, watcher: Watcher
+) -> dict[str, np.ndarray]:
+    """What is known of cases without their labels: `embedding`, and where a network learned without labels, `self_supervised_loss`.
+
+    Args:
+      first: which features.
+      task: whose network and whose way to read cases it is.
+      cases: whose features are wanted.
+      load: reads cases that are read again and again.
+      key: of weights and lessons.
+      batch_size: of the pass.
+      watcher: is told how far the work is, and may end it.
+
+    Raises:
+      Interrupted: the watcher asked to stop.
+      UserError: there is one case only, and the features come from comparing several.
+    """
+    dense = task.kind.dense
     if first.features == "appearance":
-        return {"embedding": _appearances(run, cases)}
+        return {"embedding": _appearances(task, cases, watcher)}
     if not first.learns:
         params, lost = jax.jit(task.model.init)(key, task.load(cases[0]).image[None]), {}
     elif len(cases) < 2:
@@ -129,23 +157,23 @@ def _computed(run: Run, first: First, key: jax.Array, cases: list[Case]) -> dict
         together = _TOGETHER[dense and not task.kind.plane]
         objective: Objective = "contrastive" if first.features == "contrastive" else "orientation"
         lesson = Lesson(task.model, task.training, objective, steps_for(len(cases), together, first.epochs), dense)
-        with run.watcher.progress("learning without labels") as progress:
-            report = stoppable(progress, run.watcher)
-            params, losses = learn_alone(lesson, key, cases, run.load_labelled, together, report)
+        with watcher.progress("learning without labels") as progress:
+            report = stoppable(progress, watcher)
+            params, losses = learn_alone(lesson, key, cases, load, together, report)
         lost = {"self_supervised_loss": losses.astype(np.float32)}
-    pass_ = Pass(task.kind, task.model, ["embedding"], MembersConfig(dropout=0), run.config.batch_size, task.statistics)
-    with run.watcher.progress("features of the pool") as progress:
-        seen = pass_(params, jax.random.fold_in(key, 0), cases, task.load, stoppable(progress, run.watcher))
+    pass_ = Pass(task.kind, task.model, ["embedding"], MembersConfig(dropout=0), batch_size, task.statistics)
+    with watcher.progress("features of the pool") as progress:
+        seen = pass_(params, jax.random.fold_in(key, 0), cases, task.load, stoppable(progress, watcher))
     return {"embedding": np.asarray(seen["embedding"]), **lost}
 
 
-def _appearances(run: Run, cases: list[Case]) -> np.ndarray:
+def _appearances(task: Task, cases: Sequence[Case], watcher: Watcher) -> np.ndarray:
     of_case, found = jax.jit(appearance), []
-    with run.watcher.progress("features of the pool") as progress:
-        report = stoppable(progress, run.watcher)
+    with watcher.progress("features of the pool") as progress:
+        report = stoppable(progress, watcher)
         for case in cases:
-            example = run.task.load(case)
-            inside = example.inside if run.task.kind.dense else np.ones(example.image.shape[:-1], bool)
+            example = task.load(case)
+            inside = example.inside if task.kind.dense else np.ones(example.image.shape[:-1], bool)
             found.append(np.asarray(of_case(example.image, inside)))
             report(len(found), len(cases))
     return principal(np.stack(found))

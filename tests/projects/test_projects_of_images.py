@@ -3,6 +3,7 @@
 import csv
 import html
 import itertools
+import json
 import shutil
 from collections import Counter
 
@@ -22,7 +23,7 @@ from jaxal.projects.check import problems
 from jaxal.projects.estimates import estimates_of
 from jaxal.projects.export import export
 from jaxal.projects.images.guesses import guess_of
-from jaxal.projects.measures import honest, unseen
+from jaxal.projects.measures import honest, query_of, unseen
 from jaxal.projects.page import text_of
 from jaxal.projects.past import past_of
 from jaxal.projects.review_page import review_text
@@ -192,6 +193,27 @@ def test_a_class_that_was_added_can_be_chosen_and_learnt(asked):
 def test_far_apart_by_an_untrained_network(begin_images):
     made = begin_images(first="k_center")
     assert len({entry["case"] for entry in made.ask().asked["readings"]}) == 10
+
+
+@pytest.mark.parametrize("first", ["typiclust", "kmeans,features=contrastive,epochs=1"])
+def test_a_first_query_by_features_that_need_no_label(begin_images, first):
+    made, again, random = begin_images(first=first, name="one"), begin_images(first=first, name="two"), begin_images(name="three")
+
+    def asked(project):
+        return {entry["case"] for entry in project.ask().asked["readings"]}
+
+    chosen = asked(made)
+    assert len(chosen) == 10 and chosen == asked(again) != asked(random)
+    state = made.state
+    assert f"by {first}" in json.dumps(query_of(made.project, state.rounds[0].number))
+    assert len([case for case in state.cases.values() if case.role == "evaluation"]) == 2
+
+
+def test_what_reads_more_than_features_is_refused_as_a_first_query(begin_images):
+    with pytest.raises(UserError, match=r"--first entropy: .*only features are known"):
+        begin_images(first="entropy")
+    with pytest.raises(UserError, match=r"--first tipiclust: There is no strategy 'tipiclust'. Did you mean typiclust"):
+        begin_images(first="tipiclust")
 
 
 # Several readers
