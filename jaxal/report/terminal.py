@@ -39,8 +39,8 @@ class Display:
     """
 
     def __init__(self, console: Console | None = None, quiet: bool = False):
-        self.console = console or Console(highlight=False, soft_wrap=True, quiet=quiet)
-        self._errors = console or Console(highlight=False, soft_wrap=True, stderr=True)
+        self.console = console or Console(highlight=False, emoji=False, soft_wrap=True, quiet=quiet)
+        self._errors = console or Console(highlight=False, emoji=False, soft_wrap=True, stderr=True)
         self._stop: int | None = None
 
     @property

@@ -24,3 +24,11 @@ def test_the_time_left_knows_nothing_of_compilation_or_of_what_was_done_before(f
             now += 1.0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [f"training: {line}" for line in told]
+
+
+def test_names_between_colons_stay_as_they_are(capsys):
+    display = terminal.Display()
+    display.note("random+cold:bald: it reads [more]")
+    display.error("random+cold:bald: it reads [more]")
+    shown = capsys.readouterr()
+    assert shown.out == "random+cold:bald: it reads [more]\n" and shown.err == "error: random+cold:bald: it reads [more]\n"
