@@ -204,6 +204,7 @@ def test_a_first_query_by_features_that_need_no_label(begin_images, first):
 
     chosen = asked(made)
     assert len(chosen) == 10 and chosen == asked(again) != asked(random)
+    assert chosen != asked(begin_images(first="coreset", name="four"))
     state = made.state
     assert f"by {first}" in json.dumps(query_of(made.project, state.rounds[0].number))
     assert len([case for case in state.cases.values() if case.role == "evaluation"]) == 2
