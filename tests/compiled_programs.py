@@ -274,7 +274,7 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "acquisition/discriminator.py _trained": lambda: iter([of(discriminator._trained, KEY, POINTS, reals(30), reals(30))]),
     "acquisition/first_sets.py _descended": lambda: iter([of(first_sets._descended, POINTS, reals(4, 6), steps=3)]),
     "rounds/first_set.py _appearances": appearances,
-    "rounds/first_set.py _computed": drawn_weights,
+    "rounds/first_set.py features_of": drawn_weights,
     "acquisition/information.py steps_may_be_long": long_steps,
     "acquisition/selection.py k_center": lambda: iter([of(selection.k_center, POINTS, reals(4, 6), THERE, budget=3)]),
     "acquisition/selection.py k_means_plus_plus": lambda: iter([of(selection.k_means_plus_plus, KEY, POINTS, THERE, budget=3)]),

@@ -66,9 +66,9 @@ now.
   --slice-axis N        along which slices lie: 0 left to right, 1 back to
                         front, 2 foot to head; default: as the scans' own do
   --per-case N          parts of a scan that a query chooses, at most
-  --first NAME          how the first query is drawn: random, by group; k_center,
-                        far apart in an untrained network's features; or a
-                        strategy that needs no label, such as typiclust or
+  --first NAME          how the first query is drawn: random, by group;
+                        k_center, far apart in an untrained network's features;
+                        or a strategy that needs no label, such as typiclust or
                         activeft,features=contrastive
   --random-share X      of each later query, drawn at random, which tells
                         honestly how good the network is; default: 0.2

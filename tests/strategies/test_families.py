@@ -300,12 +300,13 @@ def test_epig_compares_members_of_both(splits):
 def test_epig_of_scans_is_the_mean_over_their_regions(rng):
     pool, others = (
         MemberRegions(rng.dirichlet(np.ones(3), (count, 5, 6)).astype(np.float32), rng.uniform(size=(count, 5)) < 0.6)
-        for count in (COUNT, 4)
+        for count in (COUNT, 7)
     )
     pool.used[:, 0] = others.used[:, 0] = True
-    evaluation = Seen([Case(f"e{place}", "", Path()) for place in range(4)], {"member_regions": others})
+    evaluation = Seen([Case(f"e{place}", "", Path()) for place in range(7)], {"member_regions": others})
     strategy = named_strategy("epig", STRATEGIES).strategy
     found = decide(strategy, Context(KEY, POOL), HEAD, {"member_regions": pool}, Seen((), {}), evaluation, 5).scores
     targets = others.probability[others.used]
+    assert len(targets) & (len(targets) - 1), "some rows are filled up"
     expected = [informations(rows[used], targets).mean() for rows, used in zip(*pool, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=1e-3)
