@@ -16,8 +16,7 @@ class Statistic(NamedTuple):
     """A small result of every case: `evaluate(view, config) -> pytree of small arrays` (`scoring/statistics.py`).
 
     Attributes:
-      needs_members: whether it reads the members.
-      needs_each_member: whether it reads them one by one, and not their moments.
+      needs_members, needs_each_member: whether it reads the members' moments, or the members one by one.
       needs_features: whether it reads the head's input or the embedding.
       of_inputs: which of `scoring.sensitivity.MEASURES` it reads, by gradients with respect to images; none if empty.
       needs_logits: whether a constant added to all logits changes it, so that probabilities are not enough.

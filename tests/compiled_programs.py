@@ -307,7 +307,6 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "leaderboard/learners.py _trained": small_networks,
     "networks/checked.py _draws": networks_of_others,
     "networks/checked.py checked": networks_of_others,
-    "projects/network.py embeddings": drawn_weights,
     "scoring/given.py _evaluate": statistics_of_given,
     "scoring/given.py _evaluate_images": statistics_of_given_images,
     "scoring/given.py _first": lambda: iter([of(given._first, CLASS_MOMENTS, reals(3, 7))]),

@@ -27,8 +27,6 @@ from jaxal.tasks.segmentation import SEGMENTATION
 from jaxal.types import Array, Case, Collected, Seen, Unit
 
 Read = Callable[[str], Iterable[np.ndarray]]  # from a case's name to its members' predictions, [*space, classes] each
-
-
 _IMAGES_AT_ONCE = 512  # with one class each
 
 
@@ -119,13 +117,14 @@ def score_predictions(
         missing = [place for place, case in enumerate(cases) if case.id not in by_case]
         keys = keys_of(jax.random.fold_in(key, 1), [case.id for case in cases])
         at_once = 1 if predictions.kind.dense else _IMAGES_AT_ONCE
-        for some in (missing[start : start + at_once] for start in range(0, len(missing), at_once)):
+        for start in range(0, len(missing), at_once):
+            some = missing[start : start + at_once]
             ids = [cases[place].id for place in some]
             for case, row in _statistics(ids, predictions, names, keys[np.array(some)]):
                 by_case[case] = row
                 if keep:
                     keep.write(names, case, row)
-            progress(len(by_case), len(cases))
+            progress(len(cases) - len(missing) + start + len(some), len(cases))
         rows = [by_case[case.id] for case in cases]
     pool = jax.tree.map(lambda *parts: np.stack(parts), *rows) if rows else {}
     context = Context(jax.random.fold_in(key, 2), [Unit(case) for case in cases])

@@ -179,10 +179,8 @@ def _first_query(project: Project, state: State, round_: Round, showing: Showing
         chosen = _far_apart(project, state, left, first.evaluation, count - len(roles), showing, watcher)
         why = "far apart in the features of an untrained network (k-center)"
     else:
-        chosen, why = (
-            without_labels(project, state, left, count - len(roles), showing, watcher),
-            f"by {protocol.first}, without labels",
-        )
+        chosen = without_labels(project, state, left, count - len(roles), showing, watcher)
+        why = f"by {protocol.first}, without labels"
     choice = Choice(chosen, first.evaluation, roles, {"why": why})
     return choice if kind.parts is None else parts_at_random(project, state, round_, choice)
 

@@ -18,10 +18,7 @@ from jaxal.rounds import setup
 from jaxal.rounds import state as rounds_state
 from jaxal.rounds.first_set import choose_first, features_of
 from jaxal.rounds.networks import make_networks
-from jaxal.rounds.passes import run_pass
 from jaxal.rounds.setup import Run, Task
-from jaxal.scoring.members import MembersConfig
-from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies.contract import First
 from jaxal.strategies.named import Table, named_strategy
 from jaxal.studies.scans import Chosen
@@ -115,42 +112,35 @@ def reopened(
 def without_labels(
     project: Project, state: State, ids: Sequence[str], size: int, showing: Showing, watcher: Watcher
 ) -> list[str]:
-    """The cases to label first, as a strategy of features chooses them that need no label."""
-    first = first_of(project)
-    assert first is not None, "the protocol names no such strategy"
-    task, cases, batch_size = _unlabelled(project, state, sorted(ids), showing)
+    """The cases to label first, as the strategy of features chooses them that `--first` names."""
+    first = first_named(project.settings.protocol.first, kind_of(project).task.strategies)
+    task, cases, known = _known(project, state, sorted(ids), first, showing, watcher)
     key = jax.random.fold_in(key_of(project.settings.protocol.seed), 0)
-    known = features_of(first, task, cases, kept(task.load), key, batch_size, watcher)
     return choose_first(first, task, known, [case._replace(label=None) for case in cases], size, key)
 
 
-def first_of(project: Project) -> First | None:
-    """How the first query is chosen by features; None where it is drawn or spread over an untrained network's."""
-    return first_named(project.settings.protocol.first, kind_of(project).task.strategies)
-
-
-def first_named(text: str, table: Table) -> First | None:
-    """What `--first` asks for: a strategy of features, as it would stand behind `cold:`; None of a way that has a name of its own.
+def first_named(text: str, table: Table) -> First:
+    """A strategy of features, as it would stand behind `cold:`.
 
     Raises:
       UserError: there is no such strategy, or it needs more than features.
     """
-    return None if text in OWN_WAYS else named_strategy(f"cold:{text}", table).strategy.first
-
-
-def _unlabelled(project: Project, state: State, ids: Sequence[str], showing: Showing) -> tuple[setup.Task, list[Case], int]:
-    """A task before there is any label, these of its cases, and how many are looked at together."""
-    ready = kind_of(project).ready(project, state, [], showing)
-    wanted = [ready.cases[id_] for id_ in ids]
-    task = ready.task(Chosen(Splits(tuple(sorted(wanted)), (), ()), wanted[:1]), project.settings.start, {})
-    return task, wanted, ready.batch_size
+    first = named_strategy(f"cold:{text}", table).strategy.first
+    assert first is not None, "the rule says how to begin"
+    return first
 
 
 def embeddings(project: Project, state: State, ids: Sequence[str], showing: Showing, watcher: Watcher) -> np.ndarray:
     """Pooled features of an untrained network, `[cases, features]`: they tell cases apart before there is any label."""
-    task, wanted, batch_size = _unlabelled(project, state, ids, showing)
-    key = key_of(project.settings.protocol.seed)
-    params = jax.jit(task.model.init)(key, task.load(wanted[0]).image[None])
-    pass_ = Pass(task.kind, task.model, ("embedding",), MembersConfig(dropout=0), batch_size, task.statistics)
-    collected = run_pass(pass_, params, key, wanted, task.load, watcher, "looking at all cases")
-    return np.asarray(collected["embedding"])
+    untrained = first_named("coreset,features=network", kind_of(project).task.strategies)
+    return _known(project, state, ids, untrained, showing, watcher)[2]["embedding"]
+
+
+def _known(
+    project: Project, state: State, ids: Sequence[str], first: First, showing: Showing, watcher: Watcher
+) -> tuple[setup.Task, list[Case], dict[str, np.ndarray]]:
+    """A task before there is any label, these of its cases, and what is known of them without labels."""
+    ready = kind_of(project).ready(project, state, [], showing)
+    wanted, key = [ready.cases[id_] for id_ in ids], key_of(project.settings.protocol.seed)
+    task = ready.task(Chosen(Splits(tuple(sorted(wanted)), (), ()), wanted[:1]), project.settings.start, {})
+    return task, wanted, features_of(first, task, wanted, kept(task.load), key, ready.batch_size, watcher)

@@ -13,7 +13,7 @@ from jaxal.files import lock
 from jaxal.projects.deliver import store
 from jaxal.projects.kind import Beginning, Found, Kind, check_classes
 from jaxal.projects.kinds import kind_of, kind_of_beginning
-from jaxal.projects.network import first_named
+from jaxal.projects.network import OWN_WAYS, first_named
 from jaxal.projects.project import Project, check_images, open_project
 from jaxal.projects.settings import NAME, Protocol, version, write_settings
 from jaxal.projects.state import EXISTING, MERGED
@@ -50,7 +50,8 @@ def start(
             f"--strategy {asked.protocol.strategy}: a simulation's first set may be chosen by a rule +cold; a project's is by --first."
         )
     try:
-        first_named(asked.protocol.first, kind.task.strategies)
+        if asked.protocol.first not in OWN_WAYS:
+            first_named(asked.protocol.first, kind.task.strategies)
     except UserError as error:
         raise UserError(f"--first {asked.protocol.first}: {error}") from error
     _check_protocol(asked.protocol, kind)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from jaxal.acquisition import information
 from jaxal.arrays import Features, flat, logits_of
 from jaxal.cells import Cells
 from jaxal.task_kind import Moments, Prediction, TaskKind
-from jaxal.types import Example, Masks, Model, Params
+from jaxal.types import Example, Model, Params
 
 Array = jax.Array
 
@@ -77,9 +76,16 @@ class Stream(NamedTuple):
     dense: bool
 
 
-def member_moments(
-    stream: Stream, params: Params, images: Array, hidden: Any, key: Array, around: Array, inside: Array | None = None
-) -> Any:
+def stream_members(
+    stream: Stream,
+    params: Params,
+    images: Array,
+    hidden: Any,
+    key: Array,
+    around: Array,
+    inside: Array | None = None,
+    kept: Callable[[Array], Array] | None = None,
+) -> tuple[Any, Array | None]:
     """Streams all members into their moments, so that no axis of members ever meets one of elements as a whole.
 
     Each network sees each view once; only what dropout changes runs again for its samples.
@@ -92,68 +98,36 @@ def member_moments(
       key: of the round; samples are keyed by network and number, so they are the same for every item and view.
       around: the first network's prediction without dropout, `[batch, classes, elements]`, which the moments are kept around.
       inside: which elements are no padding, `[batch, *space]`; all of them without it.
+      kept: what to keep of each member's prediction, `[batch, classes, elements]` to `[batch, ...]`: less than all of it where there are many elements.
+        Nothing when left out.
 
     Returns:
-      Moments of `[batch, classes, elements]`.
+      Moments of `[batch, classes, elements]`, and what was kept, `[members, batch, ...]` or None: a network's samples follow each other, view by view.
     """
     config = stream.config
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.networks))
-    total = _sample_moments(stream, first_network(config, params), hidden, keys[0], around)
+    total, each = _stream_samples(stream, first_network(config, params), hidden, keys[0], around, kept)
     space = images.shape[1:-1]
     outer = [(network, view) for network in range(config.networks) for view in range(2 ** len(config.flips))][1:]
     if not outer:
-        return total
+        return total, each
 
-    def add(total: Any, member: tuple[Array, Array]) -> tuple[Any, None]:
+    def add(total: Any, member: tuple[Array, Array]) -> tuple[Any, Array | None]:
         network, view = member
         of_network = params if config.networks == 1 else jax.tree.map(lambda leaf: leaf[network], params)
         turn = functools.partial(_flip, [view >> bit & 1 for bit in range(len(config.flips))], config.flips)
-        seen_around = _unflip(turn, around, space) if stream.dense else around
         seen = stream.model.stem(of_network, turn(images, 1), None if inside is None else turn(inside, 1))
-        moments = _sample_moments(stream, of_network, seen, keys[network], seen_around)
-        if stream.dense:
-            moments = _over_items(stream.moments, lambda part: _unflip(turn, part, space), moments)
-        return stream.moments.join(total, moments), None
+        if not stream.dense:
+            moments, of_each = _stream_samples(stream, of_network, seen, keys[network], around, kept)
+            return stream.moments.join(total, moments), of_each
+        kept_back = kept and (lambda whole: kept(_unflip(turn, whole, space)))
+        moments, of_each = _stream_samples(stream, of_network, seen, keys[network], _unflip(turn, around, space), kept_back)
+        moments = _over_items(stream.moments, lambda part: _unflip(turn, part, space), moments)
+        return stream.moments.join(total, moments), of_each
 
     networks, views = (jnp.array(part, jnp.int32) for part in zip(*outer, strict=True))
-    return jax.lax.scan(add, total, (networks, views))[0]
-
-
-def _over_items(moments: Moments, change: Callable[[Array], Array], values: Any) -> Any:
-    """Changes the leaves of some moments that have an axis of items."""
-    return jax.tree.map(
-        lambda axis, part: part if axis is None else change(part), moments.item_axes, values, is_leaf=lambda axis: axis is None
-    )
-
-
-def member_probabilities(
-    stream: Stream,
-    params: Params,
-    images: Array,
-    hidden: Any,
-    key: Array,
-    kept: Callable[[Array], Array],
-    inside: Array | None = None,
-) -> Array:
-    """What is kept of the predictions of the same members one by one, `[members, batch, ...]`; a network's samples follow each other, view by view.
-
-    Args:
-      stream, params, images, hidden, key, inside: see `member_moments`.
-      kept: of one member's prediction, `[batch, classes, elements]`; of a dense one less than all of it, since no axis of members ever meets one of
-        elements as a whole.
-    """
-    config = stream.config
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.networks))
-    probabilities = []
-    for network in range(config.networks):
-        of_network = params if config.networks == 1 else jax.tree.map(operator.itemgetter(network), params)
-        for view in range(2 ** len(config.flips)):
-            turn = functools.partial(_flip, [jnp.array(view >> bit & 1) for bit in range(len(config.flips))], config.flips)
-            within = None if inside is None else turn(inside, 1)
-            seen = stream.model.stem(of_network, turn(images, 1), within) if network or view else hidden
-            back = (functools.partial(_unflip, turn, space=images.shape[1:-1]),) if stream.dense else ()
-            probabilities.append(_sample_probabilities(stream, of_network, seen, keys[network], *back, kept))
-    return jnp.concatenate(probabilities)
+    total, others = jax.lax.scan(add, total, (networks, views))
+    return total, None if each is None else jnp.concatenate([each, _one_axis(others)])
 
 
 def kept_of_member(dense: bool, config: Any, shape: tuple[int, ...], probability: Array, inside: Array) -> Array:
@@ -172,38 +146,33 @@ def kept_of_member(dense: bool, config: Any, shape: tuple[int, ...], probability
     return information.block_mean(probability, inside, shape, config.region_size) if dense else probability
 
 
-def _sample_probabilities(stream: Stream, params: Params, hidden: Any, key: Array, *then: Callable[[Array], Array]) -> Array:
-    """What `then` makes, one after the other, of each prediction `[batch, classes, elements]` of the dropout samples of one network and view."""
-    model, dropout, moments = stream.model, stream.config.dropout, stream.moments
-
-    def of(masks: Masks | None) -> Array:
-        logits = logits_of(flat(model.tail(params, hidden, masks)), *model.head(params, masks))
-        return functools.reduce(lambda whole, change: change(whole), then, moments.prediction(moments.of_members(logits[None])))
-
-    if dropout == 0:
-        return of(None)[None]
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(dropout))
-
-    def of_samples(at_once: int | None, keys: Array) -> Array:
-        return jax.lax.map(lambda key: of(model.draw_masks(key)), keys, batch_size=at_once)
-
-    return _as_many_as_fit(of_samples, keys, sum(leaf.size for leaf in jax.tree.leaves(hidden)))
+def _one_axis(values: Any) -> Any:
+    """Leaves whose first two axes are one."""
+    return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), values)
 
 
-def _as_many_as_fit(of_samples: Callable[[int | None, Array], Any], keys: Array, numbers: int) -> Any:
+def _over_items(moments: Moments, change: Callable[[Array], Array], values: Any) -> Any:
+    """Changes the leaves of some moments that have an axis of items."""
+    return jax.tree.map(
+        lambda axis, part: part if axis is None else change(part), moments.item_axes, values, is_leaf=lambda axis: axis is None
+    )
+
+
+def _as_many_as_fit(of_samples: Callable[[int | None, Any], Any], samples: Any, numbers: int) -> Any:
     """Runs dropout samples one after the other on a CPU, and several at once elsewhere.
 
     Args:
-      of_samples: from how many run at once, None for one after the other, and the keys of all to their result.
-      keys: of the samples.
+      of_samples: from how many run at once, None for one after the other, and all samples to their result.
+      samples: their keys or heads, on the leading axes.
       numbers: that one sample's tail begins or ends with, of which there are more.
     """
+    count = len(jax.tree.leaves(samples)[0])
     most = max(1, _NUMBERS_AT_ONCE // numbers)
-    at_once = max(count for count in range(1, len(keys) + 1) if count <= most and len(keys) % count == 0)
+    at_once = max(some for some in range(1, count + 1) if some <= most and count % some == 0)
     one_by_one = functools.partial(of_samples, None)
     if at_once == 1:
-        return one_by_one(keys)
-    return jax.lax.platform_dependent(keys, cpu=one_by_one, default=functools.partial(of_samples, at_once))
+        return one_by_one(samples)
+    return jax.lax.platform_dependent(samples, cpu=one_by_one, default=functools.partial(of_samples, at_once))
 
 
 def _flip(flags: list[Array], axes: tuple[int, ...], values: Array, first: int) -> Array:
@@ -218,31 +187,47 @@ def _unflip(turn: Callable[[Array, int], Array], values: Array, space: tuple[int
     return turn(values.reshape(*lead, *space), len(lead)).reshape(values.shape)
 
 
-def _sample_moments(stream: Stream, params: Params, hidden: Any, key: Array, around: Array) -> Any:
-    """Moments of the dropout samples of one network and view."""
+def _stream_samples(
+    stream: Stream, params: Params, hidden: Any, key: Array, around: Array, kept: Callable[[Array], Array] | None
+) -> tuple[Any, Array | None]:
+    """Moments of the dropout samples of one network and view, and what is kept of each, `[samples, batch, ...]`."""
     model, dropout, moments = stream.model, stream.config.dropout, stream.moments
+
+    def of_each(logits: Array) -> Array | None:
+        return kept(moments.prediction(moments.of_members(logits[None]))) if kept else None
+
     if dropout == 0:
-        return moments.of_members(logits_of(flat(model.tail(params, hidden, None)), *model.head(params))[None], around)
+        logits = logits_of(flat(model.tail(params, hidden, None)), *model.head(params))
+        return moments.of_members(logits[None], around), jax.tree.map(lambda part: part[None], of_each(logits))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(dropout))
     if not model.masked_tail:  # the samples share their features and differ in the head alone
         masks = jax.vmap(model.draw_masks)(keys)
         kernels, biases = jax.vmap(lambda mask: model.head(params, mask))(masks)
-        return moments_of_heads(moments, flat(model.tail(params, hidden, None)), kernels, biases, around)
+        features = flat(model.tail(params, hidden, None))
+        together = moments_of_heads(moments, features, kernels, biases, around)
+        if kept is None:
+            return together, None
 
-    def logits(key: Array) -> Array:
+        def of_heads(at_once: int | None, heads: tuple[Array, Array]) -> Array:
+            return jax.lax.map(lambda head: of_each(logits_of(features, *head)), heads, batch_size=at_once)
+
+        return together, _as_many_as_fit(of_heads, (kernels, biases), around.size)
+
+    def logits_by(key: Array) -> Array:
         masks = model.draw_masks(key)
         return logits_of(flat(model.tail(params, hidden, masks)), *model.head(params, masks))
 
-    def add(total: Any, logits: Array) -> tuple[Any, None]:
-        return moments.add(total, logits), None
+    def add(total: Any, logits: Array) -> tuple[Any, Array | None]:
+        return moments.add(total, logits), of_each(logits)
 
-    def of_samples(at_once: int | None, keys: Array) -> Any:
+    def of_samples(at_once: int | None, keys: Array) -> tuple[Any, Array | None]:
         if at_once is None:
-            return jax.lax.scan(lambda total, key: add(total, logits(key)), moments.none(around), keys)[0]
+            return jax.lax.scan(lambda total, key: add(total, logits_by(key)), moments.none(around), keys)
         groups = keys.reshape(-1, at_once)
-        return jax.lax.scan(
-            lambda total, some: (jax.lax.scan(add, total, jax.vmap(logits)(some))[0], None), moments.none(around), groups
-        )[0]
+        total, each = jax.lax.scan(
+            lambda total, some: jax.lax.scan(add, total, jax.vmap(logits_by)(some)), moments.none(around), groups
+        )
+        return total, _one_axis(each)
 
     enter, leave = sum(leaf.size for leaf in jax.tree.leaves(hidden)), len(model.head(params)[0]) * around[:, 0].size
     return _as_many_as_fit(of_samples, keys, max(enter, leave))

@@ -19,7 +19,7 @@ from jaxal.data.stream import batches
 from jaxal.errors import within_memory
 from jaxal.numbers import NUMBERS
 from jaxal.scoring.journal import Journal, Keeping
-from jaxal.scoring.members import MembersConfig, Stream, first_network, kept_of_member, member_moments, member_probabilities
+from jaxal.scoring.members import MembersConfig, Stream, first_network, kept_of_member, stream_members
 from jaxal.scoring.sensitivity import MEASURES
 from jaxal.scoring.statistics import View
 from jaxal.task_kind import Statistic, TaskKind
@@ -302,13 +302,11 @@ def _evaluate(program: _Program, given: Given, key: Array, examples: Example, nu
     single = moments.of_members(logits[None])
     inside, labelled = (part.reshape(len(part), -1) for part in (examples.inside, examples.labelled))
     members = each = None
-    if any(statistic.needs_members and not statistic.needs_each_member for _, statistic in names):
-        around = moments.prediction(single)
-        members = member_moments(stream, params, examples.image, hidden, jax.random.fold_in(key, 0), around, within)
-    if any(statistic.needs_each_member for _, statistic in names):
+    if any(statistic.needs_members for _, statistic in names):
         of_batch = jax.vmap(functools.partial(kept_of_member, stream.dense, program.config, shape))
-        kept = lambda probability: of_batch(probability, inside)  # noqa: E731
-        each = member_probabilities(stream, params, examples.image, hidden, jax.random.fold_in(key, 0), kept, within)
+        kept = functools.partial(of_batch, inside=inside) if any(statistic.needs_each_member for _, statistic in names) else None
+        seen = stream, params, examples.image, hidden, jax.random.fold_in(key, 0), moments.prediction(single)
+        members, each = stream_members(*seen, within, kept)
     case_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), numbers)
 
     def of_case(view: View) -> Collected:

@@ -19,7 +19,7 @@ from jaxal.data.scans.nifti import Volume, write_volume
 from jaxal.networks.layers import Norm
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.report.terminal import Display
-from jaxal.scoring.members import MembersConfig, Stream, member_moments, predict
+from jaxal.scoring.members import MembersConfig, Stream, predict, stream_members
 from jaxal.studies.presets import PRESETS
 from jaxal.studies.scans import Chosen, make_source, make_task
 from jaxal.tasks.segmentation import SEGMENTATION
@@ -128,7 +128,7 @@ def test_members_do_not_depend_on_the_padding():
             model.stem(params, image, inside),
         )
         around = jnp.full((2, 2, image[0].size), 0.5)
-        moments = member_moments(stream, params, image, hidden, jax.random.key(1), around, inside)
+        moments, _ = stream_members(stream, params, image, hidden, jax.random.key(1), around, inside)
         return CLASS_MOMENTS.prediction(moments).reshape(2, 2, *image.shape[1:-1])
 
     alone, more = (mean(image, inside)[:, :, *place[1:]] for image, inside, place in padded(2))

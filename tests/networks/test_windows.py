@@ -15,7 +15,7 @@ from jaxal.arrays import flat, logits_of
 from jaxal.networks import windows
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.networks.windows import gaussian_weights, window_starts, windowed
-from jaxal.scoring.members import MembersConfig, Stream, member_moments
+from jaxal.scoring.members import MembersConfig, Stream, stream_members
 from jaxal.types import Model, Output
 
 PATCH = (4, 6, 4)
@@ -161,14 +161,14 @@ def test_dropout_samples_see_the_blend(dropout, rng):
     volume = jnp.asarray(rng.normal(size=(1, 6, 4, 4, 1)), jnp.float32)
     params = jax.jit(plain.init)(jax.random.key(0), volume[:, :4])
     moments = jax.jit(
-        lambda params, volume: member_moments(
+        lambda params, volume: stream_members(
             Stream(model, MembersConfig(dropout=3), CLASS_MOMENTS, True),
             params,
             volume,
             model.stem(params, volume),
             jax.random.key(1),
             jnp.full((1, 2, 6 * 4 * 4), 0.5),
-        )
+        )[0]
     )(params, volume)
     weight = gaussian_weights(patch)
     total, run = 0.0, jax.jit(lambda params, seen, masks: plain.tail(params, plain.stem(params, seen), masks))

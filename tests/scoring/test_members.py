@@ -14,7 +14,7 @@ from jaxal.arrays import flat, logits_of
 from jaxal.networks.resnet import ResNetConfig, resnet
 from jaxal.networks.unet import UNetConfig, unet
 from jaxal.scoring import members
-from jaxal.scoring.members import MembersConfig, Stream, member_moments, member_probabilities
+from jaxal.scoring.members import MembersConfig, Stream, stream_members
 
 KEY = jax.random.key(5)
 SHAPE = (8, 4, 8)
@@ -86,8 +86,7 @@ def test_moments_equal_those_of_whole_forwards(rng, dropout, config):
         hidden = model.stem(members.first_network(config, params), images)
         around = first_prediction(model, members.first_network(config, params), hidden)
         stream = Stream(model, config, CLASS_MOMENTS, True)
-        moments = member_moments(stream, params, images, hidden, KEY, around)
-        return moments, member_probabilities(stream, params, images, hidden, KEY, lambda whole: whole[..., ::3])
+        return stream_members(stream, params, images, hidden, KEY, around, kept=lambda whole: whole[..., ::3])
 
     moments, kept = run(params, images)
     expected = plain(model, each, images, config)
@@ -115,8 +114,7 @@ def test_members_of_an_image_with_one_class_equal_whole_forwards(rng, config):
         hidden = model.stem(members.first_network(config, params), images)
         stream = Stream(model, config, CLASS_MOMENTS, False)
         around = first_prediction(model, members.first_network(config, params), hidden)
-        moments = member_moments(stream, params, images, hidden, KEY, around)
-        return moments, member_probabilities(stream, params, images, hidden, KEY, lambda whole: whole)
+        return stream_members(stream, params, images, hidden, KEY, around, kept=lambda whole: whole)
 
     moments, probability = run(params, images)
     expected = plain(model, each, images, config)
@@ -141,21 +139,26 @@ def test_samples_at_once_are_those_one_by_one(rng, as_elsewhere, monkeypatch, ne
     hidden, around = jax.jit(lambda params, images: (seen := model.stem(params, images), first_prediction(model, params, seen)))(
         params, images
     )
-    leave = around[:, 0].size * model.head(params)[0].shape[0] if dense else 0
-    numbers = max(leave, sum(leaf.size for leaf in jax.tree.leaves(hidden)))
+    leave = around[:, 0].size * model.head(params)[0].shape[0]
+    numbers = max(leave, sum(leaf.size for leaf in jax.tree.leaves(hidden))) if dense else around.size
     monkeypatch.setattr(members, "_NUMBERS_AT_ONCE", samples * numbers + numbers // 2)
     stream, drawn = Stream(model, config, CLASS_MOMENTS, dense), []
     counted = stream._replace(model=model._replace(draw_masks=lambda key: drawn.append(key) or model.draw_masks(key)))
     expected = plain(model, each, images, config)
-    if dense:
-        check_moments(jax.jit(lambda: member_moments(stream, params, images, hidden, KEY, around))(), expected)
-        loop = jax.make_jaxpr(lambda: member_moments(counted, params, images, hidden, KEY, around))()
-    else:
-        probability = jax.jit(lambda: member_probabilities(stream, params, images, hidden, KEY, lambda whole: whole))()
-        np.testing.assert_allclose(np.asarray(probability), expected, atol=2e-5)
-        loop = jax.make_jaxpr(lambda: member_probabilities(counted, params, images, hidden, KEY, lambda whole: whole))()
-    lengths = [equation.params["length"] for equation in loop.eqns if equation.primitive.name == "scan"]
-    assert drawn and lengths in ([turns], [] if turns == 1 else None)
+
+    def run(stream):
+        return stream_members(stream, params, images, hidden, KEY, around, kept=lambda whole: whole)
+
+    moments, kept = jax.jit(lambda: run(stream))()
+    check_moments(moments, expected)
+    np.testing.assert_allclose(np.asarray(kept), expected, atol=2e-5)
+    lengths = [
+        equation.params["length"] for equation in jax.make_jaxpr(lambda: run(counted))().eqns if equation.primitive.name == "scan"
+    ]
+    assert drawn and lengths[not dense :] in (
+        [turns],
+        [] if turns == 1 else None,
+    )  # the first one of an image is of blocks of elements
 
 
 def test_blocks_of_elements_do_not_change_the_moments(rng, monkeypatch):
