@@ -49,7 +49,7 @@ class Arguments:
     cohort_seed: int = 0
     """Of the simulated subjects."""
     structure: StructureName = "left_caudate"
-    """That is segmented, and that the bias acts on."""
+    """That is segmented; of deep_structures, three classes, the bias acts on the caudate."""
     steps: int | None = None
     """Optimizer steps instead of the preset's, whatever the number of cases, to find the plateau."""
     out: Path | None = None

@@ -59,7 +59,7 @@ class Arguments(scans.ScanArguments):
     cohort_seed: int = 0
     """Of the simulated subjects; another one makes another cohort."""
     structure: StructureName = "left_caudate"
-    """That is segmented in the simulation, and that the bias acts on."""
+    """That is segmented in the simulation; of deep_structures, three classes, the bias acts on the caudate."""
     cohorts: Path = Path("runs/cohorts")
     """Where simulated cohorts are kept, to be used again."""
 

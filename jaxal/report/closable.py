@@ -154,7 +154,8 @@ def section(runs: Sequence[RunOnDisk], assessment: Assessment) -> str:
             *(Cell(0.0, "–") if own else _cell(one.by_group[group], lower_is_better=False) for group in shown),
         ]
         lines.append((strategy_head(one.strategy), cells))
-    about = f"After {found.labelled} labelled cases, over the {len(found.seeds)} seeds that all strategies have; below means 95 % intervals (Student's t)."
+    seeds = "seed" if len(found.seeds) == 1 else f"{len(found.seeds)} seeds"
+    about = f"After {found.labelled} labelled cases, over the {seeds} that all strategies have; below means 95 % intervals (Student's t)."
     return (
         f"<section><h3>How much of the closable gap is closed?</h3><p>{html.escape(sentence(found, assessment.title))}</p><p>{about}</p>"
         f"{table('Closable gap', 'strategy', heads, lines)}{meanings(heads)}</section>"

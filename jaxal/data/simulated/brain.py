@@ -73,7 +73,7 @@ class BrainConfig:
       noise: standard deviation of the scanner noise as a share of the template's brightest tissue.
       shading: amplitude of the smooth multiplicative intensity field.
       seed: of the subjects. Cohorts that differ only in `bias` have the same subjects and the same noise.
-      structure: that is segmented, and that the bias acts on.
+      structure: that is segmented; of several classes the bias acts on the first.
     """
 
     cases: int
@@ -123,8 +123,8 @@ class Template(NamedTuple):
 
     @property
     def label(self) -> np.ndarray:
-        """Share of a voxel that belongs to any class, `[x, y, z]`."""
-        return self.parts.max(0)
+        """Of the first class, which the bias acts on, `[x, y, z]`."""
+        return self.parts[0]
 
 
 class Subject(NamedTuple):
