@@ -29,7 +29,7 @@ class Output(NamedTuple):
 
     features: Array | Cells
     embedding: Array
-    auxiliary: Mapping[str, Array]
+    auxiliary: Mapping[str, Any]
 
 
 class Stem(Protocol):
@@ -69,12 +69,12 @@ class Model(NamedTuple):
     example: tuple[int, ...] | None = None
 
 
-# `(values [batch, ...], logits [batch, classes, elements], losses [batch], examples) -> [batch]`
-AuxiliaryLoss = Callable[[Array, Array, Array, "Example"], Array]
+# `(values, logits [batch, classes, elements], losses [batch], examples) -> [batch]`
+AuxiliaryLoss = Callable[[Any, Array, Array, "Example"], Array]
 
 
-def _the_output(output: Output) -> Any:
-    """A head reads all of it."""
+def _the_output(output: Output, logits: Array) -> Any:
+    """A head reads all of it, and not what the last layer makes of it."""
     return output
 
 
@@ -84,19 +84,19 @@ class Auxiliary(NamedTuple):
     Attributes:
       name: of the output in `Output.auxiliary`, and of its params.
       init: `(key, what is read) -> params`, given shapes.
-      apply: `(params, what is read) -> [batch, ...]`.
-      loss: `(values [batch, ...], logits [batch, classes, elements], losses [batch], batch) -> [batch]`, added to the loss of training; `losses`
+      apply: `(params, what is read) -> values`, an array `[batch, ...]` or a pytree of such.
+      loss: `(values, logits [batch, classes, elements], losses [batch], batch) -> [batch]`, added to the loss of training; `losses`
         are those of the task. None where examples are compared.
-      read: what of an output the head reads, leading axis `[batch]`; all of it when left out.
+      read: `(output, logits [batch, classes, elements]) -> what the head reads`, leading axis `[batch]`; the output when left out.
       comparison: `(values [batch, ...], losses [batch]) -> [batch]`, a loss that compares all examples of a batch. It trains the head alone and not the
         features, since examples come one after the other; what is read should be small, as it is kept of all.
     """
 
     name: str
     init: Callable[[Array, Any], Params]
-    apply: Callable[[Params, Any], Array]
+    apply: Callable[[Params, Any], Any]
     loss: AuxiliaryLoss | None
-    read: Callable[[Output], Any] = _the_output
+    read: Callable[[Output, Array], Any] = _the_output
     comparison: Callable[[Array, Array], Array] | None = None
 
 

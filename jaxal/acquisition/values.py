@@ -109,6 +109,37 @@ def bald(moments: ValueMoments) -> Array:
     return 0.5 * jnp.log1p(epistemic_variance(moments) / aleatoric_variance(moments))
 
 
+class Mixture(NamedTuple):
+    """Mixtures of normal distributions, `[..., components]` each.
+
+    Attributes:
+      log_weight: logarithms of shares that sum to one.
+      mean, log_variance: of each component.
+    """
+
+    log_weight: Array
+    mean: Array
+    log_variance: Array
+
+
+def log_density(mixture: Mixture, value: Array) -> Array:
+    """Logarithm of the mixtures' density at values, `[...]`, less that of 1 / sqrt(2 pi) (Bishop 1994)."""
+    error = jnp.square(value[..., None] - mixture.mean) * jnp.exp(-mixture.log_variance)
+    return jax.nn.logsumexp(mixture.log_weight - 0.5 * (mixture.log_variance + error), axis=-1)
+
+
+def variance_between(mixture: Mixture) -> Array:
+    """Variance of the components' means by their weights, `[...]`: epistemic (Choi et al. 2021, arXiv 2103.16130)."""
+    weight = jnp.exp(mixture.log_weight)
+    mean = (weight * mixture.mean).sum(-1, keepdims=True)
+    return (weight * jnp.square(mixture.mean - mean)).sum(-1)
+
+
+def variance_within(mixture: Mixture) -> Array:
+    """Mean of the components' variances by their weights, `[...]`: aleatoric (Choi et al. 2021, arXiv 2103.16130)."""
+    return (jnp.exp(mixture.log_weight) * jnp.exp(mixture.log_variance)).sum(-1)
+
+
 def information_of_pairs(pool: Array, pool_noise: Array, evaluation: Array, evaluation_noise: Array) -> Array:
     """Information of a case's numbers on those of evaluation cases, in the mean over them and summed over targets, `[pool]`, in nats.
 

@@ -83,7 +83,7 @@ STATISTICS = {
     "overlap": "how predictions and labels overlap",
     "calibration": "how probabilities fit the labels",
     "temperature": "how likely the labels are at several temperatures",
-    "prediction": "the predicted probabilities",
+    "prediction": "the prediction",
     "member_probability": "each member's probabilities",
     "member_regions": "each member's probabilities, averaged over regions",
     "filtered": "how predictions and labels overlap where the members are sure",

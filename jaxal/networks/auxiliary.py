@@ -2,12 +2,13 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxal.arrays import flat, plain
+from jaxal.arrays import flat, logits_of, plain
 from jaxal.cells import Cells
 from jaxal.types import Auxiliary, AuxiliaryLoss, Masks, Model, Output, Params
 
@@ -21,9 +22,12 @@ def with_auxiliary(model: Model, auxiliary: Auxiliary) -> Model:
     Its params are `{"network": the network's, "auxiliary": the output's}`. The network's are drawn as without the output.
     """
 
+    def reading(params: Params, output: Output, masks: Masks | None):
+        return auxiliary.read(output, logits_of(flat(output), *model.head(params, masks)))
+
     def init(key: Array, example: Array) -> Params:
         params = model.init(key, example)
-        read = jax.eval_shape(lambda: auxiliary.read(model.tail(params, model.stem(params, example), None)))
+        read = jax.eval_shape(lambda: reading(params, model.tail(params, model.stem(params, example), None), None))
         return {"network": params, "auxiliary": auxiliary.init(jax.random.fold_in(key, 1), read)}
 
     def stem(params: Params, inputs: Array, inside: Array | None = None):
@@ -31,7 +35,7 @@ def with_auxiliary(model: Model, auxiliary: Auxiliary) -> Model:
 
     def tail(params: Params, hidden, masks: Masks | None) -> Output:
         output = model.tail(params["network"], hidden, masks)
-        value = auxiliary.apply(params["auxiliary"], auxiliary.read(output))
+        value = auxiliary.apply(params["auxiliary"], reading(params["network"], output, masks))
         return output._replace(auxiliary={**output.auxiliary, auxiliary.name: value})
 
     def head(params: Params, masks: Masks | None = None) -> tuple[Array, Array]:
@@ -51,10 +55,10 @@ def pooled_head(
 
     The networks are so those of any other strategy; Yoo & Kweon 2019 (arXiv 1905.03677) let the head change them during six tenths of the training.
     """
-    return Auxiliary(name, _drawn, _applied, loss, _pooled, comparison)
+    return Auxiliary(name, _drawn, _applied, loss, pooled, comparison)
 
 
-def _pooled(output: Output) -> tuple[Array, Array]:
+def pooled(output: Output, logits: Array) -> tuple[Array, Array]:
     """What the deepest layer has, and the means of the last layer's input, `[batch, ...]` each."""
     features = flat(output._replace(features=plain(output.features)))
     assert not isinstance(features, Cells)
@@ -62,19 +66,21 @@ def _pooled(output: Output) -> tuple[Array, Array]:
 
 
 def _drawn(key: Array, read: tuple[Array, Array]) -> Params:
-    return _Head().lazy_init(key, *read)["params"]
+    return Head(1).lazy_init(key, *read)["params"]
 
 
 def _applied(params: Params, read: tuple[Array, Array]) -> Array:
-    return _Head().apply({"params": params}, *read)  # type: ignore[return-value]
+    values: Any = Head(1).apply({"params": params}, *read)
+    return values[:, 0]
 
 
-class _Head(nn.Module):
-    """Each stage of the network goes through a hidden layer of its own."""
+class Head(nn.Module):
+    """Each stage of the network goes through a hidden layer of its own, `[batch, ...]` each to `[batch, outputs]`."""
 
+    outputs: int
     width: int = 128
 
     @nn.compact
     def __call__(self, *stages: Array) -> Array:
         hidden = [nn.relu(nn.Dense(self.width, precision="highest")(stage)) for stage in stages]
-        return nn.Dense(1, precision="highest")(jnp.concatenate(hidden, -1))[:, 0]
+        return nn.Dense(self.outputs, precision="highest")(jnp.concatenate(hidden, -1))

@@ -73,7 +73,7 @@ class View(NamedTuple):
 
     features: Features
     embedding: Array
-    auxiliary: Mapping[str, Array]
+    auxiliary: Mapping[str, Any]
     logits: Array
     single: Any
     members: Any

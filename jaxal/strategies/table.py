@@ -81,7 +81,7 @@ CLASSIFICATION_STRATEGIES: Table = {
 
 REGRESSION_STRATEGIES: Table = _named(
     *(at_random.random, fair.stratified_random, values.total_variance, values.epistemic_variance, values.bald, values.epig),
-    *(diverse.coreset, predicted.learning_loss),
+    *(values.mixture_variance, diverse.coreset, predicted.learning_loss),
 )
 
 STRATEGIES_OF_PARTS: Table = _named(

@@ -321,6 +321,6 @@ def _losses(recipe: Recipe, params: Params, course: Course, inputs: Inputs) -> t
     if auxiliary is None:
         return losses, None
     if auxiliary.comparison:
-        return losses, Told(losses, auxiliary.read(output))
+        return losses, Told(losses, auxiliary.read(output, logits))
     assert auxiliary.loss is not None, "a head has a loss, or compares"
     return losses + auxiliary.loss(output.auxiliary[auxiliary.name], logits, losses, batch), None

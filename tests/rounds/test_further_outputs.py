@@ -95,7 +95,7 @@ def test_a_head_that_compares_cases_has_the_gradient_of_the_whole_batch_however_
     lost = SEGMENTATION.loss(recipe.config, logits, varied)
 
     def compared(head):
-        predicted = auxiliary.apply(head, auxiliary.read(output))
+        predicted = auxiliary.apply(head, auxiliary.read(output, logits))
         order = [(0, 3), (1, 2)]
         pairs = [jnp.maximum(0, 1 - jnp.sign(lost[i] - lost[j]) * (predicted[i] - predicted[j])) for i, j in order]
         return sum(pairs) / 2

@@ -54,11 +54,14 @@ def with_outputs(model, kind, example):
     image = jnp.asarray(example.image[None])
     params = jax.jit(model.init)(jax.random.key(1), image)
     output = jax.eval_shape(lambda: model.tail(params, model.stem(params, image), None))
-    weights = {name: head.init(jax.random.key(4), jax.eval_shape(head.read, output)) for name, head in heads.items()}
+    given = {name: jax.eval_shape(lambda output, head=head: head.read(output, None), output) for name, head in heads.items()}
+    weights = {name: head.init(jax.random.key(4), given[name]) for name, head in heads.items()}
 
     def tail(params, hidden, masks):
         output = model.tail(params, hidden, masks)
-        return output._replace(auxiliary={name: head.apply(weights[name], head.read(output)) for name, head in heads.items()})
+        return output._replace(
+            auxiliary={name: head.apply(weights[name], head.read(output, None)) for name, head in heads.items()}
+        )
 
     return model._replace(tail=tail)
 
