@@ -51,17 +51,15 @@ def with_outputs(model, kind, example):
     """The network with the outputs that all strategies ask for, each of a fresh head, whose weights are no params here."""
     strategies = [make() for make in kind.strategies.values()]
     heads = {strategy.auxiliary.name: strategy.auxiliary for strategy in strategies if strategy.auxiliary}
+    reads = {name: functools.partial(head.read, logits=None) for name, head in heads.items()}
     image = jnp.asarray(example.image[None])
     params = jax.jit(model.init)(jax.random.key(1), image)
     output = jax.eval_shape(lambda: model.tail(params, model.stem(params, image), None))
-    given = {name: jax.eval_shape(lambda output, head=head: head.read(output, None), output) for name, head in heads.items()}
-    weights = {name: head.init(jax.random.key(4), given[name]) for name, head in heads.items()}
+    weights = {name: head.init(jax.random.key(4), jax.eval_shape(reads[name], output)) for name, head in heads.items()}
 
     def tail(params, hidden, masks):
         output = model.tail(params, hidden, masks)
-        return output._replace(
-            auxiliary={name: head.apply(weights[name], head.read(output, None)) for name, head in heads.items()}
-        )
+        return output._replace(auxiliary={name: head.apply(weights[name], reads[name](output)) for name, head in heads.items()})
 
     return model._replace(tail=tail)
 
