@@ -52,12 +52,12 @@ def blobs(count: int, dimensions: int) -> np.ndarray:
     """Unit vectors around two hundred directions, as embeddings of classes are."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(200, dimensions))
-    return np.asarray(unit_rows(centres[rng.integers(0, 200, count)] + 0.7 * rng.normal(size=(count, dimensions))))
+    return unit_rows(centres[rng.integers(0, 200, count)] + 0.7 * rng.normal(size=(count, dimensions)))
 
 
 def cover(points: np.ndarray, budget: int, kernel: Kernel) -> np.ndarray:
     count = len(points)
-    return greedy_coverage(Cover(jnp.asarray(points), np.ones(count), np.ones(count), kernel), np.ones(count, bool), budget)[0]
+    return greedy_coverage(Cover(points, np.ones(count), np.ones(count), kernel), np.ones(count, bool), budget)[0]
 
 
 def measure_coverage(peer: Peer, folder: Path, sizes: Sizes, turns: int) -> list[dict[str, Any]]:

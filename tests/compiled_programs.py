@@ -268,11 +268,13 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "acquisition/coverage.py _unlike": lambda: iter(
         [of(coverage._unlike, POINTS, PLACES, reals(), reals(30), kernel="gaussian")]
     ),
-    "acquisition/coverage.py uncovered_by": lambda: iter(
-        [of(coverage.uncovered_by, POINTS, reals(4, 6), kernel="gaussian", width=reals())]
+    "acquisition/coverage.py _around_mean": lambda: iter([of(coverage._around_mean, POINTS, np.int32(29))]),
+    "acquisition/coverage.py _uncovered_by": lambda: iter(
+        [of(coverage._uncovered_by, POINTS, np.int32(29), reals(4, 6), reals(), kernel="gaussian")]
     ),
+    "acquisition/coverage.py _unit": lambda: iter([of(coverage._unit, POINTS)]),
     "acquisition/discriminator.py _trained": lambda: iter([of(discriminator._trained, KEY, POINTS, reals(30), reals(30))]),
-    "acquisition/first_sets.py _descended": lambda: iter([of(first_sets._descended, POINTS, reals(4, 6), steps=3)]),
+    "acquisition/first_sets.py _descended": lambda: iter([of(first_sets._descended, POINTS, reals(30), reals(4, 6), steps=3)]),
     "rounds/first_set.py _appearances": appearances,
     "rounds/first_set.py features_of": drawn_weights,
     "acquisition/information.py steps_may_be_long": long_steps,

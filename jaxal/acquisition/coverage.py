@@ -21,9 +21,13 @@ _NUMBERS_AT_ONCE = 2**24  # pairs that are looked at at once
 _ROWS_FIRST, _ROWS_THEN = 16, 128  # gains that are computed anew at once: the first in a step, and all further ones
 
 
-def unit_rows(points: np.ndarray | Array) -> Array:
+def unit_rows(points: np.ndarray | Array) -> np.ndarray:
     """Rows divided by their lengths, `[points, dimensions]`; one without length stays as it is, at the distance 1 of all others."""
-    points = jnp.asarray(points, jnp.float32)
+    return np.asarray(_unit(_filled_up(points)))[: len(points)]
+
+
+@jax.jit
+def _unit(points: Array) -> Array:
     length = jnp.linalg.norm(points, axis=-1, keepdims=True)
     return points / jnp.where(length > 0, length, 1.0)
 
@@ -59,7 +63,7 @@ class Cover(NamedTuple):
         information FLVMI with a query set (Kothawade et al. 2021, arXiv 2107.00717).
     """
 
-    points: Array
+    points: np.ndarray
     weight: np.ndarray
     uncovered: np.ndarray
     kernel: Kernel
@@ -117,7 +121,7 @@ def _filled(cover: Cover) -> tuple[Array, Array, Array, Array, Array]:
     least = np.zeros(len(cover.points)) if cover.floor is None else cover.floor
     columns = (cover.weight, cover.uncovered, least)
     weight, uncovered, floor = (jnp.asarray(np.pad(values, (0, missing)), jnp.float32) for values in columns)
-    return _moved(cover.points, missing), weight, uncovered, jnp.float32(cover.width), floor
+    return _moved(cover.points), weight, uncovered, jnp.float32(cover.width), floor
 
 
 def _gains_and_rows(
@@ -166,7 +170,7 @@ def _blocks(count: int) -> Iterator[np.ndarray]:
 
 def _rounded(count: int) -> int:
     """A size that is compiled for many rounds: at most an eighth more than a number of points."""
-    step = max(8, 2 ** (count.bit_length() - 4))
+    step = max(8, 2 ** max(0, count.bit_length() - 4))
     return -(-count // step) * step
 
 
@@ -203,12 +207,21 @@ def _left_with(uncovered: Array, row: Array) -> Array:
     return jnp.minimum(uncovered, row)
 
 
-@functools.partial(jax.jit, static_argnames="kernel")
-def uncovered_by(points: Array, others: Array, kernel: Kernel, width: Array | float = 1.0) -> Array:
+def uncovered_by(points: np.ndarray, others: np.ndarray, kernel: Kernel, width: float = 1.0) -> np.ndarray:
     """How much of each point others leave to cover: the smallest unlikeness, `[points]`, of unit vectors `[points, dimensions]` and `[others, dimensions]`, one
     of the others at a time; 1 without any.
     """
-    middle = points.mean(0)
+    if not len(others):
+        return np.ones(len(points), np.float32)
+    missing = _rounded(len(others)) - len(others)
+    repeated = np.concatenate([others, np.repeat(others[:1], missing, axis=0)])  # which leaves the smallest as it is
+    left = _uncovered_by(_filled_up(points), np.int32(len(points)), repeated, jnp.float32(width), kernel)
+    return np.asarray(left)[: len(points)]
+
+
+@functools.partial(jax.jit, static_argnames="kernel")
+def _uncovered_by(points: Array, count: Array, others: Array, width: Array, kernel: Kernel) -> Array:
+    middle = points.sum(0) / count.astype(points.dtype)
     points = points - middle[None]
     length = jnp.square(points).sum(-1)
 
@@ -220,7 +233,7 @@ def uncovered_by(points: Array, others: Array, kernel: Kernel, width: Array | fl
     return jax.lax.scan(with_one, jnp.ones(len(points)), others)[0]
 
 
-def pure_radius(points: Array, classes: np.ndarray, purity: float = 0.95) -> float:
+def pure_radius(points: np.ndarray, classes: np.ndarray, purity: float = 0.95) -> float:
     """The largest radius of which so many balls are pure: all points inside belong to the class of the one in the middle (Yehuda et al. 2022,
     arXiv 2205.11320).
 
@@ -235,17 +248,28 @@ def pure_radius(points: Array, classes: np.ndarray, purity: float = 0.95) -> flo
     Returns:
       Between 0 and 2; 2 where there is but one class.
     """
-    count = len(points)
-    rows = _rounded(count) - count
-    whole, of_class = _moved(points, rows), jnp.asarray(np.pad(classes, (0, rows), constant_values=-1), jnp.int32)
+    count, whole = len(points), _moved(points)
+    of_class = jnp.asarray(np.pad(classes, (0, len(whole) - count), constant_values=-1), jnp.int32)
     nearest = np.concatenate([_distance_to_others(whole, of_class, places) for places in _blocks(len(whole))])[:count]
     radius = float(np.sort(nearest)[int(np.floor((1.0 - purity) * count + 1e-9))])
     return radius * (1 - 1e-6)  # rounding must not let the nearest of another class into the ball
 
 
-def _moved(points: Array, missing: int) -> Array:
+def _filled_up(points: np.ndarray | Array) -> np.ndarray:
+    """Points and rows of zeros, to a size that is compiled for many rounds."""
+    points = np.asarray(points, np.float32)
+    return np.pad(points, ((0, _rounded(len(points)) - len(points)), (0, 0)))
+
+
+def _moved(points: np.ndarray) -> Array:
     """Points around their mean, so that distances which come from products are exact, and more in the middle, to a size that is compiled for many rounds."""
-    return jnp.pad(points - points.mean(0)[None], ((0, missing), (0, 0)))
+    return _around_mean(_filled_up(points), np.int32(len(points)))
+
+
+@jax.jit
+def _around_mean(points: Array, count: Array) -> Array:
+    there = jnp.arange(len(points)) < count
+    return jnp.where(there[:, None], points - (points.sum(0) / count.astype(points.dtype))[None], 0.0)
 
 
 @jax.jit

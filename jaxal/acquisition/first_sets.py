@@ -14,7 +14,7 @@ _RATE, _SHARPNESS = 1e-3, 0.07  # of ActiveFT's code
 _ROWS_AT_ONCE = 1024
 
 
-def free_vectors(key: Array, points: Array, count: int, steps: int = 300) -> Array:
+def free_vectors(key: Array, points: np.ndarray, count: int, steps: int = 300) -> Array:
     """Unit vectors that come close to many points each and stay away from each other, by gradient descent (ActiveFT, Xie et al. 2023, arXiv 2303.14382).
 
     Every point pulls the vector that is nearest to it; this vector is pushed from all others. The formula is that of the authors' code: with cosines s over
@@ -29,33 +29,35 @@ def free_vectors(key: Array, points: Array, count: int, steps: int = 300) -> Arr
     Returns:
       `[count, dimensions]`.
     """
-    start = points[jax.random.choice(key, len(points), (count,), replace=False)]
-    return _descended(points, start, steps)
+    start = points[np.asarray(jax.random.choice(key, len(points), (count,), replace=False))]
+    missing = 2 ** (len(points) - 1).bit_length() - len(points)  # few sizes are compiled
+    share = np.pad(np.full(len(points), 1.0 / len(points), np.float32), (0, missing))
+    return _descended(np.pad(points, ((0, missing), (0, 0))), share, start, steps)
 
 
 @functools.partial(jax.jit, static_argnames="steps")
-def _descended(points: Array, start: Array, steps: int) -> Array:
+def _descended(points: Array, share: Array, start: Array, steps: int) -> Array:
     optimizer = optax.adam(_RATE)
 
     def step(_: int, state: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
         vectors, memory = state
         with jax.numpy_dtype_promotion("standard"):
-            updates, memory = optimizer.update(jax.grad(distance_left)(vectors, points), memory)
+            updates, memory = optimizer.update(jax.grad(distance_left)(vectors, points, share), memory)
             return optax.apply_updates(vectors, updates), memory
 
     vectors, _ = jax.lax.fori_loop(0, steps, step, (start, optimizer.init(start)))
     return _unit(vectors)
 
 
-def distance_left(vectors: Array, points: Array) -> Array:
-    """What `free_vectors` makes small; vectors are divided by their lengths first."""
+def distance_left(vectors: Array, points: Array, share: Array) -> Array:
+    """What `free_vectors` makes small; vectors are divided by their lengths first, and each point has a share of the mean, `[points]`."""
     vectors = _unit(vectors)
     to_points = jnp.matmul(points, vectors.T, precision="highest") / _SHARPNESS
     nearest = to_points.argmax(1)
     pull = jnp.take_along_axis(to_points, nearest[:, None], 1)[:, 0]
     push = jnp.matmul(vectors, jax.lax.stop_gradient(vectors).T, precision="highest") / _SHARPNESS
     of_nearest = jax.nn.logsumexp(push, axis=1)[nearest]
-    return (jnp.logaddexp(pull, of_nearest) - pull).mean()
+    return (share * (jnp.logaddexp(pull, of_nearest) - pull)).sum()
 
 
 def _unit(vectors: Array) -> Array:

@@ -25,7 +25,7 @@ def kmeans() -> Strategy:
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = by_id(context)
-        points = np.asarray(unit_rows(statistics["embedding"][order]))
+        points = unit_rows(statistics["embedding"][order])
         return _queried(context, order, scores, _centres(key, points, np.ones(len(order)), np.ones(len(order), bool), budget))
 
     return Strategy(Needs(pool=("embedding",)), no_score, select=select)
@@ -59,11 +59,11 @@ def typiclust(*, neighbours: int = 20) -> Strategy:
         raise ValueError(f"neighbours is {neighbours}; it must be at least 1.")
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
-        return np.asarray(unit_rows(labelled.statistics["embedding"]))
+        return unit_rows(labelled.statistics["embedding"])
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order, known = by_id(context), context.value
-        points = np.concatenate([known, np.asarray(unit_rows(statistics["embedding"][order]))])
+        points = np.concatenate([known, unit_rows(statistics["embedding"][order])])
         budget = min(budget, len(order))
         clusters = k_means(key, points, np.ones(len(points)), min(len(known) + budget, _CLUSTERS_AT_MOST))
         places, values = most_typical(points, clusters.of, np.arange(len(points)) < len(known), budget, neighbours)
@@ -83,7 +83,7 @@ def reachable_density(*, neighbours: int = 10) -> Strategy:
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = few(key, by_id(context))
-        points, budget = np.asarray(unit_rows(statistics["embedding"][order])), min(budget, len(order))
+        points, budget = unit_rows(statistics["embedding"][order]), min(budget, len(order))
         of = k_means(key, points, np.ones(len(order)), budget).of
         density = -reachability(points, neighbours)
         places = round_robin(of, density, budget)
@@ -109,7 +109,7 @@ def dropquery(*, candidates: float = 25.0) -> Strategy:
         available = (share > 0.5) | ((share >= least) & (share > 0))
         if available.sum() < min(budget, len(order)):
             available = np.ones(len(order), bool)
-        points = np.asarray(unit_rows(statistics["embedding"][order]))
+        points = unit_rows(statistics["embedding"][order])
         return _queried(context, order, scores, _centres(key, points, np.ones(len(order)), available, budget))
 
     return Strategy(Needs(pool=("dissent", "embedding")), lambda statistics, context: statistics["dissent"], select=select)
@@ -157,7 +157,7 @@ def alfa_mix() -> Strategy:
         shares, budget = -scores[order], min(budget, len(order))
         enough = [share for share in _SHARES if (shares < share).sum() > budget]
         candidates = shares < (enough or _SHARES[-1:])[0]
-        points = np.asarray(unit_rows(_sides(statistics)[0][order]))
+        points = unit_rows(_sides(statistics)[0][order])
         places = _centres(key, points, np.ones(len(order)), candidates, budget)
         draws = np.asarray(jax.random.uniform(jax.random.fold_in(key, 1), (len(order),)))
         rest = np.argsort(np.where(candidates, -1.0, draws))[::-1][: budget - len(places)]

@@ -124,13 +124,13 @@ def usable(strategy: Strategy, *, clusters: int = 9) -> Strategy:
         known, everybody = context.value[1].statistics, [True] * len(context.pool)
         if not context.refused.cases:
             return _choose(strategy, key, statistics, _for(context, 0), budget, everybody)
-        refused = np.asarray(unit_rows(context.refused.statistics["embedding"]), np.float64)
+        refused = unit_rows(context.refused.statistics["embedding"]).astype(np.float64)
         of_refused = k_means(
             jax.random.fold_in(key, 1), refused, np.ones(len(refused)), min(clusters, max(len(refused) // 5, 1))
         ).of
         gap = nearer_to_refused(
-            np.asarray(unit_rows(statistics["embedding"]), np.float64),
-            np.asarray(unit_rows(known["embedding"]), np.float64),
+            unit_rows(statistics["embedding"]).astype(np.float64),
+            unit_rows(known["embedding"]).astype(np.float64),
             np.asarray(known["class_counts"]).argmax(-1),
             refused,
             np.asarray(of_refused),

@@ -20,12 +20,12 @@ from jaxal.acquisition.coverage import (
 )
 from jaxal.acquisition.selection import Query
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
-from jaxal.strategies.rows import by_id, chosen, repeated
+from jaxal.strategies.rows import by_id, chosen
 from jaxal.strategies.tempered import Temperature, at_temperature
 from jaxal.types import Collected, Seen
 
 Array = jax.Array
-Width = Callable[[Array, Array, Collected, Context], float]  # by the unit vectors of the pool and of the labelled cases
+Width = Callable[[np.ndarray, np.ndarray, Collected, Context], float]  # by the unit vectors of the pool and of the labelled cases
 Weight = Callable[[Collected, Context], np.ndarray]
 
 
@@ -47,8 +47,8 @@ def uherding(*, sigma: float | Literal["auto"] = "auto", temperature: Temperatur
       temperature: that logits are divided by before the margin is taken: the one that makes the evaluation set's labels most likely, or a number.
     """
 
-    def closest(points: Array, labelled: Array, statistics: Collected, context: Context) -> float:
-        return least_distance(np.asarray(labelled)) or 1.0
+    def closest(points: np.ndarray, labelled: np.ndarray, statistics: Collected, context: Context) -> float:
+        return least_distance(labelled) or 1.0
 
     width = closest if sigma == "auto" else _fixed("sigma", sigma)
     strategy = _covering("gaussian", width, lambda statistics, context: statistics["tempered_margin"])
@@ -69,9 +69,9 @@ def probcover(*, delta: float | Literal["auto"] = "auto", purity: float = 0.95) 
     if delta != "auto":
         return _covering("ball", _fixed("delta", delta))
 
-    def radius(points: Array, labelled: Array, statistics: Collected, context: Context) -> float:
+    def radius(points: np.ndarray, labelled: np.ndarray, statistics: Collected, context: Context) -> float:
         classes = statistics["class_shares"].shape[-1]
-        found = k_means(context.key, np.asarray(points), np.ones(len(points)), min(classes, len(points)))
+        found = k_means(context.key, points, np.ones(len(points)), min(classes, len(points)))
         return pure_radius(points, found.of, purity)
 
     strategy = _covering("ball", radius)
@@ -99,11 +99,11 @@ def dcom(*, centre: float = 0.9, steepness: float = 30.0) -> Strategy:
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[np.ndarray, np.ndarray]:
         known = labelled.statistics
-        return np.asarray(unit_rows(known["embedding"]), np.float64), np.asarray(known["class_counts"]).argmax(-1)
+        return unit_rows(known["embedding"]).astype(np.float64), np.asarray(known["class_counts"]).argmax(-1)
 
     def seen(statistics: Collected, context: Context) -> tuple[np.ndarray, np.ndarray, float, float]:
         order, (centres, of_centres) = by_id(context), context.value
-        points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
+        points = unit_rows(statistics["embedding"][order]).astype(np.float64)
         of = np.concatenate([statistics["class_shares"][order].argmax(-1), of_centres])
         everything, purity = np.concatenate([points, centres]), 0.4
         for _ in range(2):  # what is covered decides how pure balls must be, and the other way round
@@ -157,15 +157,14 @@ def _fixed(name: str, width: float) -> Width:
 def _covering(kernel: Kernel, width: Width, weight: Weight | None = None) -> Strategy:
     """Greedy coverage of the pool, of which the labelled cases cover something already; scores are what each case would cover by itself."""
 
-    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> Array:
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
         return unit_rows(labelled.statistics["embedding"])
 
     def cover(statistics: Collected, context: Context, order: np.ndarray) -> Cover:
         points, labelled = unit_rows(statistics["embedding"][order]), context.value
         worth = np.ones(len(order)) if weight is None else np.asarray(weight(statistics, context))[order]
         size = width(points, labelled, statistics, context)
-        others = repeated(np.asarray(labelled)) if len(labelled) else points[:0]
-        return Cover(points, worth, np.asarray(uncovered_by(points, others, kernel, size)), kernel, size)
+        return Cover(points, worth, uncovered_by(points, labelled, kernel, size), kernel, size)
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         order = by_id(context)

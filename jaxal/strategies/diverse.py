@@ -62,11 +62,11 @@ def herding(*, width: float = 1.0) -> Strategy:
         raise ValueError(f"width is {width:g}; it must be above zero.")
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
-        return np.asarray(unit_rows(labelled.statistics["embedding"]), np.float64)
+        return unit_rows(labelled.statistics["embedding"]).astype(np.float64)
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = by_id(context)
-        points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
+        points = unit_rows(statistics["embedding"][order]).astype(np.float64)
         return chosen(context, order, *least_discrepancy(points, context.value, min(budget, len(order)), width))
 
     return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), no_score, prepare, select)
@@ -76,11 +76,11 @@ def discriminative() -> Strategy:
     """Cases that a small network is surest of to have no label, in ten parts, each counting as labelled for the next (Gissin & Shalev-Shwartz 2019, arXiv 1907.06347)."""
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
-        return np.asarray(unit_rows(labelled.statistics["embedding"]))
+        return unit_rows(labelled.statistics["embedding"])
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = by_id(context)
-        points = np.asarray(unit_rows(statistics["embedding"][order]))
+        points = unit_rows(statistics["embedding"][order])
         return chosen(context, order, *most_unlike_labelled(key, points, context.value, min(budget, len(order))))
 
     return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), no_score, prepare, select)
@@ -90,15 +90,15 @@ def prototypes() -> Strategy:
     """Images farthest in angle from each class's mean of labelled features, which weigh by their entropy (Wu et al. 2022, arXiv 2204.07965)."""
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
-        features = np.asarray(unit_rows(labelled.statistics["embedding"]), np.float64)
+        features = unit_rows(labelled.statistics["embedding"]).astype(np.float64)
         # Where nothing is unsure, all count alike.
         entropy = np.asarray(labelled.statistics["entropy"], np.float64) + 1e-6
         of_class = np.asarray(labelled.statistics["class_counts"], np.float64) * entropy[:, None]
         seen = of_class.sum(0) > 0
-        return np.asarray(unit_rows(np.matmul(of_class.T[seen], features)), np.float64)
+        return unit_rows(np.matmul(of_class.T[seen], features)).astype(np.float64)
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
-        return 1.0 - np.matmul(np.asarray(unit_rows(statistics["embedding"]), np.float64), context.value.T).max(1)
+        return 1.0 - np.matmul(unit_rows(statistics["embedding"]).astype(np.float64), context.value.T).max(1)
 
     return Strategy(Needs(pool=("embedding",), labelled=("embedding", "entropy", "class_counts")), score, prepare)
 
@@ -156,7 +156,7 @@ def dpp(*, gamma: float = 1.0, sigma: float = 1.0) -> Strategy:
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = by_id(context)
-        points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
+        points = unit_rows(statistics["embedding"][order]).astype(np.float64)
         worth = np.maximum(scores[order], 1e-12) ** gamma
 
         def column(place: int) -> np.ndarray:
@@ -231,11 +231,11 @@ def similarity_discrepancy() -> Strategy:
     """Cases like the pool and unlike what is labelled, by mean cosines of features (Li & Yin 2020, MICCAI)."""
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
-        return np.asarray(unit_rows(labelled.statistics["embedding"])).mean(0)
+        return unit_rows(labelled.statistics["embedding"]).mean(0)
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         order = by_id(context)
-        points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
+        points = unit_rows(statistics["embedding"][order]).astype(np.float64)
         return np.matmul(points, points.mean(0) - context.value)[np.argsort(order)]
 
     return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), score, prepare)

@@ -71,7 +71,7 @@ def csval() -> Strategy:
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = by_id(context)
-        points, budget = np.asarray(unit_rows(statistics["embedding"][order])), min(budget, len(order))
+        points, budget = unit_rows(statistics["embedding"][order]), min(budget, len(order))
         of = k_means(key, points, np.ones(len(order)), budget).of
         return chosen(context, order, places := round_robin(of, scores[order], budget), scores[order][places])
 
@@ -106,7 +106,7 @@ def _of_features(places_of: Callable[[Array, np.ndarray, int], np.ndarray], of_p
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = few(key, by_id(context)) if of_pairs else by_id(context)
-        points = np.asarray(unit_rows(statistics["embedding"][order]), np.float64)
+        points = unit_rows(statistics["embedding"][order]).astype(np.float64)
         found = places_of(key, points, min(budget, len(order)))
         return chosen(context, order, found, np.zeros(len(found)))
 

@@ -44,7 +44,7 @@ def predicted_dice(*, clusters: bool = True) -> Strategy:
             return top_k(context.ids, scores, budget)
         order = by_id(context)
         count = min(len(order), math.floor(math.log2(4 * budget)) + 1)
-        points = np.asarray(unit_rows(statistics["embedding"][order]))
+        points = unit_rows(statistics["embedding"][order])
         of = k_means(key, points, np.ones(len(order)), count).of
         places = round_robin(of, scores[order], min(budget, len(order)))
         return chosen(context, order, places, scores[order][places])

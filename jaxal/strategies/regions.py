@@ -20,7 +20,6 @@ from jaxal.data.parts import cost_of
 from jaxal.scoring.windows import GainStep
 from jaxal.strategies.contract import Context, Head, Needs, Strategy, best
 from jaxal.strategies.informative import reference_of
-from jaxal.strategies.rows import repeated
 from jaxal.types import Collected, Seen, Unit
 
 Array = jax.Array
@@ -179,8 +178,7 @@ def facility_location() -> Strategy:
         every, is_unit = seen(statistics, context)
         points = unit_rows(every)
         known = np.concatenate([context.value[1], every[~is_unit]])
-        others = repeated(np.asarray(unit_rows(known))) if len(known) else points[:0]
-        return Cover(points, np.ones(len(every)), np.asarray(uncovered_by(points, others, "cosine")), "cosine"), is_unit
+        return Cover(points, np.ones(len(every)), uncovered_by(points, unit_rows(known), "cosine"), "cosine"), is_unit
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         every, is_unit = cover(statistics, context)

@@ -113,7 +113,7 @@ def logdetmi(*, eta: float = 1.0, weights: Weights = "error") -> Strategy:
     def parts(statistics: Collected, context: Context, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         sought, weight, _ = context.value
         length = np.sqrt(weight / max(weight.max(), 1e-30))
-        return np.asarray(unit_rows(_moved(statistics, context)[order])), np.asarray(unit_rows(sought)) * length[:, None]
+        return unit_rows(_moved(statistics, context)[order]), unit_rows(sought) * length[:, None]
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         order = by_id(context)

@@ -16,6 +16,16 @@ def unit(rows):
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
+def left(vectors, points):
+    return first_sets.distance_left(vectors, points, jnp.full(len(points), 1.0 / len(points)))
+
+
+def test_points_without_a_share_pull_nothing(rng):
+    points, vectors = (jnp.asarray(unit(rng.normal(size=(count, 5))), jnp.float32) for count in (20, 4))
+    few = first_sets.distance_left(vectors, points, jnp.where(jnp.arange(20) < 12, 1.0 / 12, 0.0))
+    assert float(few) == pytest.approx(float(left(vectors, points[:12])), rel=1e-5)
+
+
 def test_free_vectors_make_small_what_the_authors_code_makes_small(rng):
     """The loss as that code has it, point by point; its push is by the other vectors as they stand."""
     points, vectors = unit(rng.normal(size=(20, 5))), unit(rng.normal(size=(4, 5)))
@@ -25,7 +35,7 @@ def test_free_vectors_make_small_what_the_authors_code_makes_small(rng):
         best = int(similar.argmax())
         pushed = np.exp(vectors @ vectors[best] / 0.07).sum()
         losses.append(-np.log(np.exp(similar[best]) / (np.exp(similar[best]) + pushed)))
-    ours = first_sets.distance_left(jnp.asarray(vectors * 3, jnp.float32), jnp.asarray(points, jnp.float32))
+    ours = left(jnp.asarray(vectors * 3, jnp.float32), jnp.asarray(points, jnp.float32))
     assert float(ours) == pytest.approx(np.mean(losses), rel=1e-4)
 
 
@@ -40,19 +50,16 @@ def test_a_push_moves_the_nearest_vector_alone(rng):
         pushed = jnp.exp(moved[best] @ vectors.T / 0.07).sum(1)
         return -jnp.log(jnp.exp(similar.max(1)) / (jnp.exp(similar.max(1)) + pushed)).mean()
 
-    ours, theirs = jax.grad(first_sets.distance_left)(vectors, points), jax.grad(with_fixed_others)(vectors)
+    ours, theirs = jax.grad(left)(vectors, points), jax.grad(with_fixed_others)(vectors)
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 def test_free_vectors_find_a_place_in_every_heap(rng):
     centres = np.eye(4)
     points = unit(np.repeat(centres, [40, 40, 40, 40], axis=0) + 0.05 * rng.normal(size=(160, 4)))
-    vectors = np.asarray(first_sets.free_vectors(KEY, jnp.asarray(points, jnp.float32), 8, steps=1500))
+    vectors = np.asarray(first_sets.free_vectors(KEY, points.astype(np.float32), 8, steps=1500))
     before = np.asarray(points[np.asarray(jax.random.choice(KEY, 160, (8,), replace=False))])
-    lost = [
-        float(first_sets.distance_left(jnp.asarray(part, jnp.float32), jnp.asarray(points, jnp.float32)))
-        for part in (before, vectors)
-    ]
+    lost = [float(left(jnp.asarray(part, jnp.float32), jnp.asarray(points, jnp.float32))) for part in (before, vectors)]
     assert lost[1] < lost[0]
     assert {int(vector.argmax()) for vector in vectors} == {0, 1, 2, 3}
 

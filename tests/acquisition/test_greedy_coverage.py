@@ -55,7 +55,7 @@ def held(request, monkeypatch):
 def test_lazy_steps_choose_what_plain_steps_choose(rng, held, kernel, width):
     points, labelled = directions(rng, 150), directions(rng, 4)
     weight, available = rng.uniform(size=150), rng.uniform(size=150) < 0.8
-    uncovered = np.asarray(uncovered_by(jnp.asarray(points, jnp.float32), jnp.asarray(labelled, jnp.float32), kernel, width))
+    uncovered = uncovered_by(points.astype(np.float32), labelled.astype(np.float32), kernel, width)
     np.testing.assert_allclose(1 - uncovered, plain_similarity(points, labelled, kernel, width).max(1), atol=2e-6)
     expected, gains = plain_coverage(plain_similarity(points, points, kernel, width), weight, 1 - uncovered, available, 40)
     cover = Cover(unit_rows(points), weight, uncovered, kernel, width)
@@ -166,7 +166,7 @@ def test_features_in_a_narrow_cone_are_told_apart(rng, kernel, width):
         expected.append(int(gains.argmax()))
         added.append(gains.max())
         left = np.minimum(left, unlike[expected[-1]])
-    uncovered = np.asarray(uncovered_by(points, points[:1], kernel, width))
+    uncovered = uncovered_by(points, points[:1], kernel, width)
     chosen, found = greedy_coverage(Cover(points, np.ones(60), uncovered, kernel, width), np.ones(60, bool), 10)
     assert chosen.tolist() == expected
     np.testing.assert_allclose(found, added, rtol=1e-3)

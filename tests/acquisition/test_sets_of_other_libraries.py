@@ -22,7 +22,7 @@ SOUGHT = (1 + POINTS @ QUERIES.T) / 2
 
 def cover(kernel, width=1.0, labelled=LABELLED, floor=None):
     points = unit_rows(POINTS)
-    uncovered = np.asarray(uncovered_by(points, unit_rows(labelled.reshape(-1, POINTS.shape[1])), kernel, width))
+    uncovered = uncovered_by(points, unit_rows(labelled.reshape(-1, POINTS.shape[1])), kernel, width)
     return Cover(points, np.ones(COUNT), uncovered, kernel, width, floor)
 
 

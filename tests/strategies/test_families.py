@@ -141,7 +141,7 @@ def test_density_and_doubt_are_mixed_by_what_labels_cover(splits, rng):
     ]
     pool, known = ({**split, **classes} for split, classes in zip(splits[:2], by_side, strict=True))
     splits = (pool, known, splits[2])
-    points, centres = (np.asarray(unit_rows(split["embedding"]), np.float64) for split in (pool, known))
+    points, centres = (unit_rows(split["embedding"]).astype(np.float64) for split in (pool, known))
     of = np.concatenate([pool["class_shares"].argmax(-1), known["class_counts"].argmax(-1)])
     everything, purity = np.concatenate([points, centres]), 0.4
     for _ in range(2):
@@ -178,7 +178,7 @@ def nearest(points, available, weight, budget):
 
 def test_clusters_of_all_of_the_unsure_and_by_weight(splits):
     pool, everybody = splits[0], np.ones(COUNT, bool)
-    points, ones = np.asarray(unit_rows(pool["embedding"])), np.ones(COUNT)
+    points, ones = unit_rows(pool["embedding"]), np.ones(COUNT)
     assert places("kmeans", splits) == nearest(points, everybody, ones, 5)
     assert places("clue", splits) == nearest(pool["embedding"], everybody, pool["tempered_entropy"], 5)
     share = pool["dissent"]
