@@ -262,14 +262,13 @@ def _filled_up(points: np.ndarray | Array) -> np.ndarray:
 
 
 def _moved(points: np.ndarray) -> Array:
-    """Points around their mean, so that distances which come from products are exact, and more in the middle, to a size that is compiled for many rounds."""
+    """Points around their mean, so that distances which come from products are exact, and rows that nobody reads, to a size that is compiled for many rounds."""
     return _around_mean(_filled_up(points), np.int32(len(points)))
 
 
 @jax.jit
 def _around_mean(points: Array, count: Array) -> Array:
-    there = jnp.arange(len(points)) < count
-    return jnp.where(there[:, None], points - (points.sum(0) / count.astype(points.dtype))[None], 0.0)
+    return points - (points.sum(0) / count.astype(points.dtype))[None]
 
 
 @jax.jit

@@ -26,6 +26,14 @@ def test_points_without_a_share_pull_nothing(rng):
     assert float(few) == pytest.approx(float(left(vectors, points[:12])), rel=1e-5)
 
 
+def test_vectors_descend_as_though_nothing_were_filled_up(rng):
+    points = unit(rng.normal(size=(20, 5))).astype(np.float32)
+    start = points[np.asarray(jax.random.choice(KEY, 20, (4,), replace=False))]
+    share = np.full(20, 1.0 / 20, np.float32)
+    plain = first_sets._descended(points, share, start, 300)
+    np.testing.assert_allclose(first_sets.free_vectors(KEY, points, 4), plain, atol=1e-4)
+
+
 def test_free_vectors_make_small_what_the_authors_code_makes_small(rng):
     """The loss as that code has it, point by point; its push is by the other vectors as they stand."""
     points, vectors = unit(rng.normal(size=(20, 5))), unit(rng.normal(size=(4, 5)))
