@@ -7,20 +7,18 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from jaxal.acquisition.coverage import unit_rows
 
 Array = jax.Array
 
 
-def cosines(points: Array, others: Array) -> Array:
+def cosines(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Cosine of the angle between each point and each of others, `[points, dimensions]` and `[others, dimensions]` to `[points, others]`; zero of a
     vector without length.
     """
-
-    def unit(rows: Array) -> Array:
-        length = jnp.linalg.norm(rows, axis=-1, keepdims=True)
-        return rows / jnp.where(length > 0, length, 1.0)
-
-    return jnp.matmul(unit(points), unit(others).T, precision="highest")
+    return np.matmul(unit_rows(points), unit_rows(others).T)
 
 
 @functools.partial(jax.jit, static_argnames="budget")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import clusters, gradients, information, sequential
-from jaxal.acquisition.coverage import dissimilarity, unit_rows
+from jaxal.acquisition.coverage import unit_rows
 from jaxal.acquisition.determinants import greedy_determinant
 from jaxal.acquisition.discriminator import most_unlike_labelled
 from jaxal.acquisition.first_sets import medoid
@@ -161,9 +161,7 @@ def dpp(*, gamma: float = 1.0, sigma: float = 1.0) -> Strategy:
 
         def column(place: int) -> np.ndarray:
             square = np.square(points - points[place]).sum(-1)
-            return (
-                worth[place] * worth * (1.0 - np.asarray(dissimilarity(square.astype(np.float32), "gaussian", sigma), np.float64))
-            )
+            return worth[place] * worth * np.exp(-square / sigma**2)
 
         return chosen(context, order, *greedy_determinant(worth**2, column, np.ones(len(order), bool), min(budget, len(order))))
 

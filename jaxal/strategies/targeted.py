@@ -43,7 +43,7 @@ def flqmi(*, eta: float = 1.0, weights: Weights = "error") -> Strategy:
 
     def similarity(embedding: np.ndarray, context: Context) -> np.ndarray:
         sought, weight, _ = context.value
-        return np.maximum(np.asarray(cosines(jnp.asarray(embedding), jnp.asarray(sought))), 0.0) * weight
+        return np.maximum(cosines(embedding, sought), 0.0) * weight
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         alike = similarity(_moved(statistics, context), context)
@@ -69,7 +69,7 @@ def flvmi(*, eta: float = 1.0, weights: Weights = "error") -> Strategy:
     def cover(statistics: Collected, context: Context, order: np.ndarray) -> Cover:
         sought, weight, _ = context.value
         points = _moved(statistics, context)[order]
-        alike = (0.5 + 0.5 * np.asarray(cosines(jnp.asarray(points), jnp.asarray(sought)))) * weight
+        alike = (0.5 + 0.5 * cosines(points, sought)) * weight
         nearest = np.minimum(eta * alike.max(-1), 1.0)
         return Cover(unit_rows(points), np.ones(len(order)), np.ones(len(order)), "cosine", floor=1.0 - nearest)
 
@@ -95,7 +95,7 @@ def gcmi(*, weights: Weights = "error") -> Strategy:
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         sought, weight, _ = context.value
-        return (np.asarray(cosines(jnp.asarray(_moved(statistics, context)), jnp.asarray(sought))) * weight).sum(-1)
+        return (cosines(_moved(statistics, context), sought) * weight).sum(-1)
 
     return Strategy(_NEEDS, score, _sought(weights))
 
