@@ -27,10 +27,10 @@ BRAINS = Preset(
     members=MembersConfig(dropout=6),
 )  # fmt: skip
 COGNITION = targets.TargetPreset(
-    4, 8, 16, targets.NETWORK, TrainingConfig(steps=150, warm_steps=60, batch_size=8, peak_rate=3e-3, dice=False),
+    5, 30, 30, targets.NETWORK, TrainingConfig(steps=200, warm_steps=60, batch_size=16, peak_rate=3e-3, dice=False),
     members=MembersConfig(dropout=6),
 )  # fmt: skip
-ATROPHY = AtrophyConfig(120, 8.0, seed=COHORT)
+ATROPHY = AtrophyConfig(400, 8.0, seed=COHORT)
 TISSUE = glands.GlandsConfig((40, 20, 0), (64, 96), stain_variation=0.5, noise=12.0, seed=COHORT)
 GLANDS = masks.MaskPreset(
     96, (48, 48), 4, 4, 2, 0.15, 0.3, DCANConfig(architecture="small", width=8, features=8, entry="narrow"),

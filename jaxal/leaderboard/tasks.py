@@ -177,10 +177,10 @@ TASKS: dict[str, Task] = {
         Setting(SEGMENTATION.name, 4, 36, 6, 15, 1),
     ),
     "cognition": OfStudy(
-        "120 simulated brains with atrophy, whose two scores are predicted; a residual network of volumes, 16 labelled at first and 24 more",
+        "400 simulated brains with atrophy, whose two scores are predicted; a residual network of volumes, 30 labelled at first and 120 more",
         REGRESSION,
         cognition,
-        Setting(REGRESSION.name, 2, 60, 16, 40, 1),
+        Setting(REGRESSION.name, 2, 220, 30, 150, 1),
     ),
     "glands": OfStudy(
         "60 images of simulated glands by region; a contour-aware network, 4 images labelled at first and 24 regions more",
