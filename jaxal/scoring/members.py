@@ -311,7 +311,7 @@ def predict(kind: TaskKind, model: Model, params: Params, example: Example) -> P
     """What one network makes of one example without dropout."""
     inside = example.inside if kind.dense else None
     probability, outputs = _predict(model, kind.moments, kind.dense, params, example.image, inside)
-    return Prediction(np.asarray(probability), {name: np.asarray(part[0]) for name, part in outputs.items()})
+    return Prediction(np.asarray(probability), jax.tree.map(lambda part: np.asarray(part[0]), outputs))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -16,11 +16,12 @@ from jaxal.arrays import flat, logits_of
 from jaxal.data.cases import Dataset, split
 from jaxal.data.stream import stacked
 from jaxal.errors import UserError
+from jaxal.networks.auxiliary import with_auxiliary
 from jaxal.networks.resnet import resnet
 from jaxal.networks.scaled import Scaled, with_scale
 from jaxal.rounds.setup import RoundsConfig, Task, open_run
 from jaxal.rounds.simulate import simulate
-from jaxal.scoring.members import MembersConfig
+from jaxal.scoring.members import MembersConfig, predict
 from jaxal.scoring.pool_pass import Pass
 from jaxal.strategies.named import named_strategy
 from jaxal.strategies.table import REGRESSION_STRATEGIES
@@ -171,6 +172,17 @@ def test_every_strategy_asks_for_distinct_cases_of_the_pool(strategy, task, tmp_
     pool = {case.id for case in task.splits.pool} - {case.id for case in task.initial}
     assert len(set(line["queried"])) == 4 and set(line["queried"]) <= pool
     assert np.isfinite(line["scores"]).all()
+
+
+def test_a_network_with_a_mixture_predicts_one_case_and_tells_its_components(task):
+    auxiliary = named_strategy("mixture_variance,components=3", REGRESSION_STRATEGIES).strategy.auxiliary
+    model = with_auxiliary(task.model, auxiliary)
+    case = task.load(task.splits.test[0])
+    params = jax.jit(model.init)(jax.random.key(0), jnp.asarray(case.image[None]))
+    found = predict(REGRESSION, model, params, case)
+    assert found.probability.shape == (4,)
+    assert [part.shape for part in found.outputs["mixture"]] == [(2, 3)] * 3
+    np.testing.assert_allclose(np.exp(found.outputs["mixture"].log_weight).sum(-1), 1.0, rtol=1e-5)
 
 
 class Quiet(Silent):
