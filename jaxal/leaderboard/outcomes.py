@@ -10,6 +10,7 @@ from jaxal.errors import UserError
 from jaxal.files import write_text
 
 OUTCOME = "outcome.json"
+OTHER_FOLDER = "Choose another --out, or remove that folder: its runs are done again."
 
 
 class Outcome(NamedTuple):

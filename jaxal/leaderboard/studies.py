@@ -10,7 +10,7 @@ import numpy as np
 from jaxal.assessment.learning_curves import area_under
 from jaxal.data.images.listing import Listing
 from jaxal.errors import UserError
-from jaxal.leaderboard.outcomes import Outcome, write_outcome
+from jaxal.leaderboard.outcomes import OTHER_FOLDER, Outcome, write_outcome
 from jaxal.networks.resnet import ResNetConfig
 from jaxal.report.advice import Setting
 from jaxal.report.budget import budget_of
@@ -64,11 +64,11 @@ class OfStudy(NamedTuple):
 
     def run(self, folder: Path, strategy: str, seed: int, display: Any) -> None:
         quiet = _Quiet(display)
+        sizes, source = self.make(folder.parents[2] / ".prepared", quiet)
+        arguments = dataclasses.replace(source.arguments, strategy=(strategy,), seed=seed)
+        task = source.task(seed)
+        settle_config(folder.parents[1] / "config.json", task, OTHER_FOLDER)
         try:
-            sizes, source = self.make(folder.parents[2] / ".prepared", quiet)
-            arguments = dataclasses.replace(source.arguments, strategy=(strategy,), seed=seed)
-            task = source.task(seed)
-            settle_config(folder.parents[1] / "config.json", task)
             study.run_strategy(strategy, folder, arguments, sizes, task, Work(0, quiet, lambda: None), lambda: None)
         except UserError as error:  # before the first round it does not fit
             write_outcome(folder, Outcome(np.nan, np.nan, str(error), is_refused=not (folder / "rounds.jsonl").is_file()))

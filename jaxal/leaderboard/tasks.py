@@ -1,5 +1,6 @@
 """The tasks of the leaderboard, by name."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,11 +14,12 @@ from jaxal.data.simulated.tissue import TissueConfig, make_tissue
 from jaxal.errors import UserError
 from jaxal.files import write_text
 from jaxal.leaderboard.learners import Learner, Network, SupportVectors
-from jaxal.leaderboard.outcomes import Outcome, write_outcome
+from jaxal.leaderboard.outcomes import OTHER_FOLDER, Outcome, write_outcome
 from jaxal.leaderboard.points import Division, Parts, Points, breast_cancer, diverging_sines, divided, three_clusters
 from jaxal.leaderboard.simulated import cognition, glands_by_region, of_brains
 from jaxal.leaderboard.simulation import Rounds, simulate
 from jaxal.leaderboard.studies import DIGITS, TISSUE, OfStudy, of_images
+from jaxal.numbers import NUMBERS
 from jaxal.report.advice import Setting, kind_of
 from jaxal.rounds.passes import stoppable
 from jaxal.strategies.contract import Strategy
@@ -87,6 +89,7 @@ class OfPoints(NamedTuple):
         return CLASSIFICATION_STRATEGIES
 
     def run(self, folder: Path, strategy: str, seed: int, display: Any) -> None:
+        self._settle(folder.parents[1] / "config.json")
         made = named_strategy(strategy, self.strategies).strategy
         needs = [CLASSIFICATION.statistics[name] for names in made.needs for name in names if name in CLASSIFICATION.statistics]
         parts = divided(self.draw, self.division, seed)
@@ -107,6 +110,27 @@ class OfPoints(NamedTuple):
         write_text(folder / "curve.json", json.dumps(curve._asdict()) + "\n")
         area = float(area_under(np.array(curve.labelled, float), np.array(curve.accuracy)))
         write_outcome(folder, Outcome(area, 1000 * float(np.median(curve.seconds[1:] or curve.seconds))))
+
+    def _settle(self, path: Path) -> None:
+        """Writes what decides a run's numbers, or makes sure that an older folder's is the same.
+
+        Raises:
+          UserError: it is another.
+        """
+        points = self.draw(np.random.default_rng(0))
+        drawn = hashlib.sha256(points.inputs.tobytes() + points.classes.astype(np.int64).tobytes()).hexdigest()[:16]
+        settings = {
+            "numbers": NUMBERS,
+            "about": self.about,
+            "points": drawn,
+            "division": list(self.division),
+            "rounds": list(self.rounds),
+        }
+        text = json.dumps(settings, indent=2) + "\n"
+        if not path.is_file():
+            write_text(path, text)
+        elif path.read_text(encoding="utf-8") != text:
+            raise UserError(f"{path.parent} holds runs of another version of this task. {OTHER_FOLDER}")
 
 
 def _network(hidden: tuple[int, ...], patience: int) -> Callable[[Parts, Rounds, bool], Learner]:

@@ -216,3 +216,23 @@ def test_the_numbers_of_tasks_are_theirs(tmp_path):
         setting = tasks.TASKS[name].setting
         assert (len(splits.pool), len(initial), len(listing.classes)) == (setting.pool, setting.start, setting.classes)
         assert setting.end == setting.start + (sizes.rounds - 1) * sizes.query_size
+
+
+def test_another_version_of_a_task_is_no_strategy_that_does_not_fit(short, monkeypatch, tmp_path):
+    piece = bench.Piece("three_clusters", "random", "random", 4)
+    bench.work([piece], tmp_path, Display(quiet=True))
+    task = tasks.TASKS["three_clusters"]
+    monkeypatch.setitem(tasks.TASKS, "three_clusters", task._replace(rounds=Rounds(2, 2)))
+    with pytest.raises(UserError, match=r"three_clusters holds runs of another version of this task\. Choose another --out"):
+        bench.work([piece._replace(seed=5)], tmp_path, Display(quiet=True))
+    assert list(read_runs(tmp_path)["three_clusters"]["random"]) == [4]
+
+
+def test_other_settings_of_a_study_are_no_strategy_that_does_not_fit(monkeypatch, tmp_path):
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "config.json").write_text('{"task": "other"}')
+    preset = dataclasses.replace(DIGITS, rounds=2)
+    monkeypatch.setitem(tasks.TASKS, "digits", tasks.TASKS["digits"]._replace(make=of_images("digits", preset, make_digits)))
+    with pytest.raises(UserError, match="digits"):
+        bench.work([bench.Piece("digits", "random", "random", 4)], tmp_path, Display(quiet=True))
+    assert read_runs(tmp_path) == {}
