@@ -5,6 +5,7 @@ A rule takes a strategy, perhaps a second one, and options of its own. It leaves
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,10 +17,11 @@ from jaxal.acquisition.coverage import unit_rows
 from jaxal.acquisition.open_set import nearer_to_refused
 from jaxal.acquisition.selection import Query, power_scores, top_k
 from jaxal.arrays import chances_of, keys_of
+from jaxal.assessment.ranking import rank_correlation
 from jaxal.errors import UserError
-from jaxal.strategies.contract import Context, First, Head, Needs, Strategy, Unlabelled, given_by
+from jaxal.strategies.contract import Context, First, Head, Needs, Strategy, Unlabelled, given_by, gives_nothing
 from jaxal.strategies.rows import by_id
-from jaxal.types import Collected, Seen
+from jaxal.types import Collected, Seen, Unit
 
 Array = jax.Array
 
@@ -182,6 +184,46 @@ def with_(first: Strategy, second: Strategy, *, share: float = 0.5) -> Strategy:
     return _of_two(first, second, score, select)
 
 
+def or_(first: Strategy, second: Strategy) -> Strategy:
+    """Whichever of two strategies has scores that put the evaluation cases in the better order of their errors, by Spearman's correlation; tried anew in each round.
+
+    A score asks for the wrong cases where it is low although the network is wrong, however sound its formula. Where both are as good, and where the evaluation set does
+    not say, the first counts.
+    """
+    if not _give_nothing(first, second):
+        raise ValueError("what is known of the pool alone decides that strategy's scores, so evaluation cases have none.")
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[object, object, list[float]]:
+        values = [one.prepare(context, head, labelled, evaluation) for one in (first, second)]
+        there = context._replace(pool=[Unit(case._replace(label=None)) for case in evaluation.cases])
+        success = 1.0 - np.asarray(evaluation.statistics["error"], np.float64)
+        scores = [
+            one.score(evaluation.statistics, there._replace(value=value))
+            for one, value in zip((first, second), values, strict=True)
+        ]
+        return *values, [0.0 - (rank_correlation(found, success) or 0.0) for found in scores]
+
+    def better(context: Context) -> tuple[Strategy, Context]:
+        place = int(np.argmax(context.value[2]))
+        return (first, second)[place], _for(context, place)
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        strategy, known = better(context)
+        return strategy.score(statistics, known)
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        strategy, known = better(context)
+        return strategy.select(key, scores, statistics, known, budget)
+
+    def explain(statistics: Collected, context: Context) -> dict[str, Any]:
+        strategy, known = better(context)
+        return strategy.explain(statistics, known) | {"ranks_errors": [round(value, 6) for value in context.value[2]]}
+
+    needs = Needs(evaluation=(*first.needs.pool, *second.needs.pool, "error"))
+    both = _of_two(first, second, score, select)
+    return both._replace(needs=_union(both.needs, needs), prepare=prepare, explain=explain)
+
+
 def moving_to(first: Strategy, second: Strategy) -> Strategy:
     """The first strategy's query in the first round, the second's in the last, and between them a share of each that moves (Wu et al. 2022, ECCV, p. 449)."""
 
@@ -228,11 +270,12 @@ RULES: Mapping[str, Callable[..., Strategy]] = {
     "within_cost": within_cost,
     "then": then,
     "with": with_,
+    "or": or_,
     "moving_to": moving_to,
     "cold": cold,
     "usable": usable,
 }
-OF_TWO = ("then", "with", "moving_to", "cold")  # rules that take a second strategy
+OF_TWO = ("then", "with", "or", "moving_to", "cold")  # rules that take a second strategy
 
 
 def _of_two(first: Strategy, second: Strategy, score: Callable, select: Callable) -> Strategy:
@@ -252,18 +295,25 @@ def _of_two(first: Strategy, second: Strategy, score: Callable, select: Callable
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[object, object]:
         return first.prepare(context, head, labelled, evaluation), second.prepare(context, head, labelled, evaluation)
 
+    def given(context: Context, head: Head, evaluation: Seen) -> dict[str, Any]:
+        return given_by([first, second], context, head, evaluation)
+
     return Strategy(
         _union(first.needs, second.needs),
         score,
         prepare,
         select,
         _of_first(first),
-        given=lambda context, head, evaluation: given_by([first, second], context, head, evaluation),
+        given=gives_nothing if _give_nothing(first, second) else given,
         auxiliary=first.auxiliary or second.auxiliary,
         last_network=first.last_network or second.last_network,
         of_evidence=first.of_evidence or second.of_evidence,
         first=first.first or second.first,
     )
+
+
+def _give_nothing(*strategies: Strategy) -> bool:
+    return all(strategy.given is gives_nothing for strategy in strategies)
 
 
 def _of_first(strategy: Strategy) -> Callable:

@@ -89,7 +89,7 @@ def _unexplained(statistics: Collected, context: Context) -> dict[str, Any]:
     return {}
 
 
-def _gives_nothing(context: Context, head: Head, evaluation: Seen) -> dict[str, Any]:
+def gives_nothing(context: Context, head: Head, evaluation: Seen) -> dict[str, Any]:
     """Statistics need nothing."""
     return {}
 
@@ -145,7 +145,7 @@ class Strategy(NamedTuple):
     select: Select = best
     explain: Explain = _unexplained
     cut: Cut | None = None
-    given: Give = _gives_nothing
+    given: Give = gives_nothing
     auxiliary: Auxiliary | None = None
     last_network: bool | Literal["alone", "student"] = False
     of_evidence: bool = False

@@ -100,6 +100,10 @@ def _with_rule(named: Named, text: str, table: Table, defaults: Mapping[str, Any
         )
     if rule == "quota" and table is not CLASSIFICATION_STRATEGIES:
         raise UserError("The rule 'quota' counts images by their class, and these data have no such class.")
+    if rule == "or" and table is REGRESSION_STRATEGIES:
+        raise UserError(
+            "The rule 'or' puts evaluation cases in the order of their errors, which are of classes; these data have numbers."
+        )
     make = RULES[rule]
     options = keywords_of(rule, make, ("strategy", "first", "second"))
     own = [option for option in given if option.partition("=")[0] in options or not other]

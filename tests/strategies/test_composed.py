@@ -15,6 +15,7 @@ from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, STRATE
 from jaxal.types import Case, Seen, Unit
 
 COUNT = 12
+NOBODY = Seen((), {})
 HEAD = (np.zeros((2, 2)), np.zeros(2))
 
 
@@ -30,13 +31,13 @@ def statistics(rng):
 LABELLED = Seen((), {"embedding": np.zeros((1, 3), np.float32), "class_counts": np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0]])})
 
 
-def query(text, seen, budget=3, costs=None, **known):
+def query(text, seen, budget=3, costs=None, evaluation=NOBODY, **known):
     """Places of what is chosen, and the decision; cases are named backwards, so that no place is an id."""
     costs = [1.0] * COUNT if costs is None else costs
     pool = [Unit(Case(f"case_{COUNT - place:02d}", "", Path()), cost=cost) for place, cost in enumerate(costs)]
     strategy = named_strategy(text, CLASSIFICATION_STRATEGIES).strategy
     needed = {name: seen[name] for name in strategy.needs.pool}
-    decision = decide(strategy, Context(jax.random.key(0), pool, **known), HEAD, needed, LABELLED, Seen((), {}), budget)
+    decision = decide(strategy, Context(jax.random.key(0), pool, **known), HEAD, needed, LABELLED, evaluation, budget)
     places = {unit.id: place for place, unit in enumerate(pool)}
     return [places[unit] for unit in decision.query.units], decision
 
@@ -62,6 +63,42 @@ def test_ranks_of_two_strategies_are_joined(rng):
     assert joined[places].tolist() == sorted(joined, reverse=True)
     assert query("entropy+with:margin,share=1", seen)[0] == query("entropy", seen)[0]
     assert query("entropy+with:margin,share=0", seen)[0] == query("margin", seen)[0]
+
+
+def evaluated(entropy, margin, error):
+    cases = [Case(f"e{row}", "", Path()) for row in range(len(error))]
+    return Seen(cases, {"entropy": np.array(entropy), "margin": np.array(margin), "error": np.array(error)})
+
+
+ERROR = [0.1, 0.2, 0.3, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("known", "better", "agreement"),
+    [
+        (evaluated([1, 2, 4, 3], [1, 2, 3, 4], ERROR), "margin", [0.8, 1.0]),
+        (evaluated([1, 2, 4, 3], [4, 3, 2, 1], ERROR), "entropy", [0.8, -1.0]),
+        (evaluated([1, 2, 3, 4], [1, 2, 3, 9], ERROR), "entropy", [1.0, 1.0]),  # as good as each other
+        (evaluated([4, 3, 2, 1], [7, 7, 7, 7], ERROR), "margin", [-1.0, 0.0]),  # no order is better than the wrong one
+        (evaluated([1, 2, 3, 4], [4, 3, 2, 1], [0.5] * 4), "entropy", [0.0, 0.0]),
+        (evaluated([], [], []), "entropy", [0.0, 0.0]),
+    ],
+)
+def test_the_strategy_whose_scores_order_errors_better_is_followed(rng, known, better, agreement):
+    seen = statistics(rng)
+    places, decision = query("entropy+or:margin", seen, evaluation=known)
+    assert places == query(better, seen)[0] != query({"entropy": "margin", "margin": "entropy"}[better], seen)[0]
+    np.testing.assert_array_equal(decision.scores, seen[better])
+    assert decision.explanation["ranks_errors"] == pytest.approx(agreement)
+
+
+def test_of_three_strategies_the_best_is_followed(rng):
+    seen = statistics(rng) | {"least_confidence": rng.uniform(size=COUNT)}
+    known = evaluated([4, 3, 2, 1], [1, 2, 4, 3], ERROR)
+    known.statistics["least_confidence"] = np.array([1.0, 2.0, 3.0, 4.0])
+    places, decision = query("entropy+or:margin+or:least_confidence", seen, evaluation=known)
+    assert places == query("least_confidence", seen)[0]
+    assert decision.explanation["ranks_errors"] == [0.8, 1.0]
 
 
 @pytest.mark.parametrize(("round_", "of_first"), [(0, 4), (1, 3), (2, 1), (3, 0)])
@@ -164,7 +201,7 @@ def test_rules_follow_one_another_and_are_part_of_the_name():
         ("entropy+powr", "no rule 'powr' that follows a strategy. Did you mean power?"),
         ("entropy+usable+power", "that rule comes last. Write +power before it."),
         ("entropy+usable,clusters=0", "clusters is 0; there is one at least."),
-        ("entropy+zzz", "There are power, stochastic, quota, within_cost, then, with, moving_to, cold, usable."),
+        ("entropy+zzz", "There are power, stochastic, quota, within_cost, then, with, or, moving_to, cold, usable."),
         ("entropy+then", "takes a second strategy: entropy+then:coreset."),
         ("entropy+power:margin", "takes no second strategy: entropy+power."),
         ("entropy+then:corset", "Did you mean coreset?"),
@@ -172,6 +209,7 @@ def test_rules_follow_one_another_and_are_part_of_the_name():
         ("entropy+power,beta=-1", "beta is -1; below zero"),
         ("entropy+then:coreset,factor=0.5", "factor is 0.5; of fewer than the query"),
         ("entropy+with:margin,share=2", "share is 2; it goes from 0 to 1"),
+        ("entropy+or:clue", "what is known of the pool alone decides that strategy's scores"),
         ("entropy+quota", "counts images by their class, and these data have no such class"),
     ],
 )
