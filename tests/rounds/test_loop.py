@@ -11,6 +11,7 @@ from jaxal.data.cases import initial_set, split
 from jaxal.data.scans.prepare import load_case
 from jaxal.networks.unet import unet
 from jaxal.rounds import networks
+from jaxal.rounds.rescoring import score_round
 from jaxal.rounds.setup import RoundsConfig, Task, open_run
 from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig
@@ -237,16 +238,28 @@ def test_an_empty_pool_ends_in_an_empty_query(tmp_path, task):
     assert records[-1]["score_gap"] is None
 
 
-def asked(name):
-    """What a strategy asks of a round; of those that ask for the same, one is run."""
+# With all that strategies ask of a training.
+LEARNS = dataclasses.replace(tiny.TRAINING, steps=2, attempts=1, average_decay=0.9, evidence=1.0)
+
+
+def has_networks_of_its_own(name):
+    """Whether a strategy asks of a training what others do not."""
     made = SEGMENTATION.strategies[name]()
-    return made.needs, made.last_network, made.auxiliary, made.of_evidence, made.select, made.given
+    return bool(made.auxiliary or made.last_network)
 
 
-@pytest.mark.parametrize("strategy", {asked(name): name for name in SEGMENTATION.strategies}.values())
-def test_every_strategy_goes_round(tmp_path, task, strategy):
-    config = dataclasses.replace(CONFIG, rounds=1)
-    # With all that strategies ask of a training.
-    learns = dataclasses.replace(tiny.TRAINING, steps=2, attempts=1, average_decay=0.9, evidence=1.0)
-    (record,) = run(tmp_path, task._replace(training=learns), strategy, config)
-    assert len(record["queried"]) == 2
+@pytest.mark.parametrize("strategy", [*filter(has_networks_of_its_own, SEGMENTATION.strategies)])
+def test_every_strategy_with_networks_of_its_own_goes_round(tmp_path, task, strategy):
+    (record,) = run(tmp_path, task._replace(training=LEARNS), strategy, dataclasses.replace(CONFIG, rounds=1))
+    assert len(record["queried"]) == 2 and np.isfinite(record["scores"]).all()
+
+
+def test_all_other_strategies_choose_from_one_round(tmp_path, task):
+    task, config = task._replace(training=LEARNS), dataclasses.replace(CONFIG, rounds=1)
+    run(tmp_path, task, "random", config)
+    names = [name for name in SEGMENTATION.strategies if not has_networks_of_its_own(name)]
+    scored = score_round(open_run(tmp_path, "random", config, task, Silent()), names)
+    pool = {case.id for case in scored.pool}
+    for name in names:
+        query = scored.queries[name]
+        assert len(query.units) == 2 and set(query.units) <= pool and np.isfinite(query.scores).all(), name
