@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+hurry.share_contexts()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
