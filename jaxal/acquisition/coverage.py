@@ -23,7 +23,7 @@ _ROWS_FIRST, _ROWS_THEN = 16, 128  # gains that are computed anew at once: the f
 
 def unit_rows(points: np.ndarray | Array) -> np.ndarray:
     """Rows divided by their lengths, `[points, dimensions]`; one without length stays as it is, at the distance 1 of all others."""
-    return np.asarray(_unit(_filled_up(points)))[: len(points)]
+    return np.asarray(_unit(filled_up(points)))[: len(points)]
 
 
 @jax.jit
@@ -215,7 +215,7 @@ def uncovered_by(points: np.ndarray, others: np.ndarray, kernel: Kernel, width: 
         return np.ones(len(points), np.float32)
     missing = _rounded(len(others)) - len(others)
     repeated = np.concatenate([others, np.repeat(others[:1], missing, axis=0)])  # which leaves the smallest as it is
-    left = _uncovered_by(_filled_up(points), np.int32(len(points)), repeated, jnp.float32(width), kernel)
+    left = _uncovered_by(filled_up(points), np.int32(len(points)), repeated, jnp.float32(width), kernel)
     return np.asarray(left)[: len(points)]
 
 
@@ -255,7 +255,7 @@ def pure_radius(points: np.ndarray, classes: np.ndarray, purity: float = 0.95) -
     return radius * (1 - 1e-6)  # rounding must not let the nearest of another class into the ball
 
 
-def _filled_up(points: np.ndarray | Array) -> np.ndarray:
+def filled_up(points: np.ndarray | Array) -> np.ndarray:
     """Points and rows of zeros, to a size that is compiled for many rounds."""
     points = np.asarray(points, np.float32)
     return np.pad(points, ((0, _rounded(len(points)) - len(points)), (0, 0)))
@@ -263,7 +263,7 @@ def _filled_up(points: np.ndarray | Array) -> np.ndarray:
 
 def _moved(points: np.ndarray) -> Array:
     """Points around their mean, so that distances which come from products are exact, and rows that nobody reads, to a size that is compiled for many rounds."""
-    return _around_mean(_filled_up(points), np.int32(len(points)))
+    return _around_mean(filled_up(points), np.int32(len(points)))
 
 
 @jax.jit

@@ -8,6 +8,8 @@ import numpy as np
 import optax
 from scipy.spatial.distance import cdist
 
+from jaxal.acquisition.coverage import filled_up
+
 Array = jax.Array
 
 _RATE, _SHARPNESS = 1e-3, 0.07  # of ActiveFT's code
@@ -30,9 +32,9 @@ def free_vectors(key: Array, points: np.ndarray, count: int, steps: int = 300) -
       `[count, dimensions]`.
     """
     start = points[np.asarray(jax.random.choice(key, len(points), (count,), replace=False))]
-    missing = 2 ** (len(points) - 1).bit_length() - len(points)  # few sizes are compiled
-    share = np.pad(np.full(len(points), 1.0 / len(points), np.float32), (0, missing))
-    return _descended(np.pad(points, ((0, missing), (0, 0))), share, start, steps)
+    whole = filled_up(points)
+    share = np.where(np.arange(len(whole)) < len(points), np.float32(1.0 / len(points)), np.float32(0.0))
+    return _descended(whole, share, start, steps)
 
 
 @functools.partial(jax.jit, static_argnames="steps")

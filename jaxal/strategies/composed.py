@@ -191,7 +191,9 @@ def or_(first: Strategy, second: Strategy) -> Strategy:
     not say, the first counts.
     """
     if not _give_nothing(first, second):
-        raise ValueError("what is known of the pool alone decides that strategy's scores, so evaluation cases have none.")
+        raise ValueError(
+            "one of the two gives the pool's statistics a number in each round, such as a temperature, which those of evaluation cases do not get."
+        )
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[object, object, list[float]]:
         values = [one.prepare(context, head, labelled, evaluation) for one in (first, second)]

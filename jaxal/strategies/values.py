@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxal.acquisition import values
 from jaxal.acquisition.values import Mixture
-from jaxal.errors import UserError
 from jaxal.networks import auxiliary
 from jaxal.strategies import contract
 from jaxal.strategies.contract import Context, Needs, Strategy
@@ -78,12 +77,9 @@ def mixture_variance(*, components: int = 5, aleatoric: bool = False) -> Strateg
     Args:
       components: of the mixture of each target.
       aleatoric: whether the variance within the components counts, too.
-
-    Raises:
-      UserError: there are fewer than two components.
     """
     if components < 2:
-        raise UserError(f"components={components}: a mixture has two at least.")
+        raise ValueError(f"components is {components}; a mixture has two at least.")
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         mixture = statistics["auxiliary"]["mixture"]

@@ -209,7 +209,7 @@ def test_rules_follow_one_another_and_are_part_of_the_name():
         ("entropy+power,beta=-1", "beta is -1; below zero"),
         ("entropy+then:coreset,factor=0.5", "factor is 0.5; of fewer than the query"),
         ("entropy+with:margin,share=2", "share is 2; it goes from 0 to 1"),
-        ("entropy+or:clue", "what is known of the pool alone decides that strategy's scores"),
+        ("entropy+or:clue", "one of the two gives the pool's statistics a number in each round, such as a temperature"),
         ("entropy+quota", "counts images by their class, and these data have no such class"),
     ],
 )

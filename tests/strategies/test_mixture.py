@@ -113,5 +113,5 @@ def test_a_head_changes_neither_features_nor_prediction(rng):
 
 
 def test_a_mixture_has_two_components_at_least():
-    with pytest.raises(UserError, match="components=1: a mixture has two at least"):
+    with pytest.raises(UserError, match="components is 1; a mixture has two at least"):
         named_strategy("mixture_variance,components=1", REGRESSION_STRATEGIES)
