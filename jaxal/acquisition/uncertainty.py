@@ -277,7 +277,9 @@ def pairwise_divergence(moments: ClassMoments) -> Array:
 
 def variation_ratio(moments: ClassMoments) -> Array:
     """Share of members that do not vote for the class with most votes (Freeman 1965; Gal et al. 2017, arXiv 1703.02910)."""
-    return 1.0 - functools.reduce(jnp.maximum, by_class(moments.votes)) / moments.members
+    return (
+        moments.members - functools.reduce(jnp.maximum, by_class(moments.votes))
+    ) / moments.members  # 0 where all agree, compiled, too
 
 
 def mean_std(moments: ClassMoments) -> Array:

@@ -12,7 +12,7 @@ from jaxal.acquisition.uncertainty import ClassMoments
 
 FIXTURE = json.loads((Path(__file__).parents[1] / "fixtures" / "uncertainty.json").read_text())
 MEASURES = {
-    name: getattr(uncertainty, name)
+    name: jax.jit(getattr(uncertainty, name))
     for name in (
         *("entropy", "bald", "margin", "least_confidence", "variation_ratio", "variance"),
         *("gini", "best_versus_second", "vote_entropy", "pairwise_divergence"),
@@ -20,11 +20,12 @@ MEASURES = {
 }
 
 
+@jax.jit
 def streamed(logits) -> ClassMoments:
-    """Moments of logits `[members, classes, elements]`, one member after the other."""
-    moments = uncertainty.no_moments(jax.nn.softmax(jnp.asarray(logits[0]), -2))
+    """Moments of logits `[members, classes, elements]`, one member after the other; compiled, as the measures are, because the pass compiles them."""
+    moments = uncertainty.no_moments(jax.nn.softmax(logits[0], -2))
     for member in logits:
-        moments = uncertainty.add_member(moments, jnp.asarray(member))
+        moments = uncertainty.add_member(moments, member)
     return moments
 
 
