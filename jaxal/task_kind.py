@@ -142,6 +142,7 @@ class Assessment(NamedTuple):
       pictures: what is to be seen on those of queried cases.
       class_named: what the data set's classes are to people.
       each: how well each case fares, `[cases]`, high is good and NaN undefined; None where only many cases together have a success.
+      each_title: what that is, to people.
       sizes: elements of the structures that are predicted in each case, and those that are there, `[cases]` each; None where nothing has a size.
     """
 
@@ -162,6 +163,7 @@ class Assessment(NamedTuple):
     pictures: str
     class_named: str = "class"
     each: Callable[[Seen], np.ndarray] | None = None
+    each_title: str = ""
     sizes: Callable[[Seen], tuple[np.ndarray, np.ndarray]] | None = None
 
 

@@ -107,6 +107,18 @@ def mean_foreground_dice(counts: Overlap) -> np.ndarray:
     return np.where(defined.any(-1), total / np.maximum(defined.sum(-1), 1), np.nan)
 
 
+def probability_of_truth(label: np.ndarray, probability: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """What each case's class is predicted with, `[cases]`; NaN where the class is not known.
+
+    Args:
+      label: the true class, `[cases]`, integer.
+      probability: `[cases, classes]`.
+      known: whether there is a label, `[cases]`.
+    """
+    of_label = np.take_along_axis(np.asarray(probability, np.float64), np.asarray(label, np.int64)[:, None], 1)[:, 0]
+    return np.where(np.asarray(known, bool), of_label, np.nan)
+
+
 def one_vs_rest_auc(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of each class against all others, from ranks (Hanley & McNeil 1982; ties count half).
 

@@ -19,11 +19,13 @@ from jaxal.cli import command
 from jaxal.data.groups import Grouping, WithoutGroup
 from jaxal.data.images.layouts import MEANT, find_images
 from jaxal.data.images.listing import Listing
+from jaxal.report import terminal
 from jaxal.studies import images, option_types
+from jaxal.studies.fairness_option import STRATEGIES_OF_IMAGES, FairnessOption, check_groups, with_fairness
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments(images.FolderArguments):
+class Arguments(images.FolderArguments, FairnessOption):
     """Decides which of your images to label next, and reports each class's AUC."""
 
     preset: Literal[tuple(images.OWN_IMAGES)] = "small"  # type: ignore[valid-type]
@@ -39,11 +41,16 @@ class Arguments(images.FolderArguments):
     """Groups of equal size for a --group-column of many different numbers, where no --bins are given. Default: two."""
     without_group: WithoutGroup = "refuse"
     """What becomes of images that have no value in --group-column: none may be without (refuse), or they are left out and counted (leave-out)."""
+    fairness: bool = False
+    """Is entropy unfair to a group of patients here, and what mends it? In place of --strategy random, stratified_random, entropy and worst_group, with
+    three seeds or more and training on everything."""
 
 
 def _read(folder: Path, arguments: Arguments) -> Listing:
     bins = option_types.edges(arguments.bins)
-    return find_images(folder, Grouping(arguments.group_column, bins, arguments.quantiles, arguments.without_group))
+    listing = find_images(folder, Grouping(arguments.group_column, bins, arguments.quantiles, arguments.without_group))
+    check_groups(arguments, sorted({image.group for image in listing.images}))
+    return listing
 
 
 STUDY = images.FolderStudy("classification", images.OWN_IMAGES, _read, None, MEANT)
@@ -51,7 +58,11 @@ STUDY = images.FolderStudy("classification", images.OWN_IMAGES, _read, None, MEA
 
 def main(arguments: Arguments) -> int:
     """Runs a study or looks at a run again; returns the exit status."""
-    return command.run(lambda display: images.run_folder(STUDY, arguments, display), arguments.hosts, arguments.submission)
+    return command.run(lambda display: _run(arguments, display), arguments.hosts, arguments.submission)
+
+
+def _run(arguments: Arguments, display: terminal.Display) -> int:
+    return images.run_folder(STUDY, with_fairness(arguments, STRATEGIES_OF_IMAGES), display)
 
 
 if __name__ == "__main__":

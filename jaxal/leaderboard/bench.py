@@ -10,6 +10,7 @@ from jaxal.leaderboard.board import BASELINE
 from jaxal.leaderboard.outcomes import read_outcome
 from jaxal.leaderboard.tasks import TASKS
 from jaxal.strategies.named import named_strategy
+from jaxal.strategies.table import OF_GROUPS, Table
 from jaxal.training.trainer import Interrupted
 
 
@@ -44,14 +45,28 @@ def pieces_of(tasks: Sequence[str], strategies: Sequence[str], seeds: Sequence[i
             raise UserError(f"There is no task {task!r}; there are {', '.join(TASKS)}.")
     everything = {name: make for task in tasks for name, make in TASKS[task].strategies.items()}
     asked = {name: named_strategy(name, everything).name for name in strategies}
+    fitting = {name for task in tasks for name in _strategies_of(task)}
+    for name, folder in asked.items():
+        if _first_name(folder) not in fitting:
+            raise UserError(f"{name} looks at groups of patients, and there are none in {', '.join(tasks)}.")
     pieces = []
     for seed in seeds:
         for task in tasks:
-            known = TASKS[task].strategies
-            chosen = {name: folder for name, folder in asked.items() if folder.split("+")[0].split(",")[0] in known}
+            known = _strategies_of(task)
+            chosen = {name: folder for name, folder in asked.items() if _first_name(folder) in known}
             names = {BASELINE: BASELINE, **(chosen if asked else {name: name for name in known})}
             pieces += [Piece(task, name, folder, seed) for name, folder in names.items()]
     return pieces
+
+
+def _first_name(strategy: str) -> str:
+    return strategy.split("+")[0].split(",")[0]
+
+
+def _strategies_of(task: str) -> Table:
+    """All that a task's data have; where there are no groups, those that look at groups would be others' twins."""
+    has_groups = TASKS[task].setting.groups > 1
+    return {name: make for name, make in TASKS[task].strategies.items() if has_groups or name not in OF_GROUPS}
 
 
 def work(pieces: Sequence[Piece], out: Path, display: Any) -> None:

@@ -210,7 +210,7 @@ def _heads(found: Overlooked, assessment: Assessment) -> list[Head]:
         Head(f"asked of {found.group}", f"share of group {found.group} among all cases that were asked for"),
         Head(
             "worst first",
-            f"rank correlation of the score with a case's {assessment.title}: -1 where the worst comes first, above 0 the wrong way round",
+            f"rank correlation of the score with a case's {assessment.each_title}: -1 where the worst comes first, above 0 the wrong way round",
         ),
     ]
     heads += [

@@ -95,29 +95,63 @@ def worst_group(
         it a whole query goes to one group, as far as there are cases of it.
       weight_source: whose Dice says which group fares worst. One without any such case counts as the worst that has.
     """
+    inner = random() if by == "random" else by_statistic(by)
+    return _of_worst(inner, bonus, _splits(weight_source), _performance, "group_dice")
+
+
+def worst_group_of_images(
+    *, by: Literal["entropy", "random"] = "entropy", bonus: float = 0.0, weight_source: WeightSource = "evaluation"
+) -> Strategy:
+    """Each time from the group that fares worst (Abernethy et al. 2022, arXiv 2006.06879; Shekhar et al. 2021, arXiv 2103.00755).
+
+    Args:
+      by: what orders the images of that group.
+      bonus: by how much a group counts as worse over the square root of its labels, counting those of this query: few labels tell little.
+        Without it a whole query goes to one group, as far as there are images of it.
+      weight_source: whose probability of the true class says which group fares worst. One without any such image counts as the worst that has.
+    """
+    inner = random() if by == "random" else by_statistic(by)
+    return _of_worst(inner, bonus, _splits(weight_source, "prediction"), _probability_of_truth, "group_probability")
+
+
+def _of_worst(
+    inner: Strategy,
+    bonus: float,
+    needed: tuple[tuple[str, ...], tuple[str, ...]],
+    performance: Callable[[Seen], Mapping[str, float]],
+    told: str,
+) -> Strategy:
+    """The inner strategy, within the group that fares worst.
+
+    Args:
+      inner: whose scores order the cases of a group.
+      bonus: as of `worst_group`.
+      needed: statistics of the labelled and of the evaluation cases, of which one is empty.
+      performance: of each group, 1 at best.
+      told: its name in the ledger.
+    """
     if bonus < 0:
         raise ValueError(f"bonus is {bonus:g}; below zero the group with most labels would come first.")
-    inner = random() if by == "random" else by_statistic(by)
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> _Standing:
-        dice = _performance(labelled if weight_source == "labelled" else evaluation)
-        worst = min(dice.values(), default=0.0)
-        groups = sorted({unit.group for unit in context.pool} | set(dice))
-        return _Standing({group: dice.get(group, worst) for group in groups}, _counts(labelled))
+        known = performance(labelled if needed[0] else evaluation)
+        worst = min(known.values(), default=0.0)
+        groups = sorted({unit.group for unit in context.pool} | set(known))
+        return _Standing({group: known.get(group, worst) for group in groups}, _counts(labelled))
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         standing: _Standing = context.value
 
         def need(group: str, labels: int) -> float:
             uncertain = bonus / np.sqrt(labels) if labels else np.inf if bonus else 0.0
-            return float(1.0 - standing.dice[group] + uncertain)
+            return float(1.0 - standing.performance[group] + uncertain)
 
         return _group_by_group(scores, context, budget, standing.labels, need)
 
     def explain(statistics: Collected, context: Context) -> dict[str, Any]:
-        return {"group_dice": dict(context.value.dice)}
+        return {told: dict(context.value.performance)}
 
-    labelled, evaluation = _splits(weight_source)
+    labelled, evaluation = needed
     return inner._replace(
         needs=inner.needs._replace(labelled=labelled, evaluation=evaluation), prepare=prepare, select=select, explain=explain
     )
@@ -126,19 +160,25 @@ def worst_group(
 class _Standing(NamedTuple):
     """How groups fare, and how many labels each has."""
 
-    dice: Mapping[str, float]
+    performance: Mapping[str, float]
     labels: Mapping[str, int]
 
 
-def _splits(weight_source: WeightSource) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _splits(weight_source: WeightSource, statistic: str = "overlap") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Statistics that are needed of the labelled and of the evaluation cases."""
-    return (("overlap",), ()) if weight_source == "labelled" else ((), ("overlap",))
+    return ((statistic,), ()) if weight_source == "labelled" else ((), (statistic,))
 
 
 def _performance(seen: Seen) -> Mapping[str, float]:
     """Mean Dice of each group that has any case in which it is defined."""
     dice = metrics.mean_foreground_dice(seen.statistics["overlap"])
     return fairness.group_performance(dice, [case.group for case in seen.cases]).by_group
+
+
+def _probability_of_truth(seen: Seen) -> Mapping[str, float]:
+    """Mean predicted probability of the true class, of each group that has any image whose class is known."""
+    truth = metrics.probability_of_truth(*seen.statistics["prediction"])
+    return fairness.group_performance(truth, [case.group for case in seen.cases]).by_group
 
 
 def _counts(labelled: Seen) -> collections.Counter[str]:

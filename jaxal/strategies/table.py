@@ -45,10 +45,11 @@ _OF_BOTH = _named(
     *(first.activeft, first.usl, first.optimal_transport, first.representative_annotation),
     *(evidential.distribution_uncertainty, evidential.duc, predicted.learning_loss),
     *(targeted.flqmi, targeted.flvmi, targeted.gcmi, targeted.logdetmi, at_random.power_entropy, at_random.power_bald),
+    fair.stratified_random,
 )
 
 STRATEGIES: Table = {  # of segmentation
-    **_named(at_random.random, fair.stratified_random, at_random.foreground_random, uncertain.masked_entropy),
+    **_named(at_random.random, at_random.foreground_random, uncertain.masked_entropy),
     **_named(uncertain.scaled_entropy, uncertain.mc_iou, uncertain.pairwise_dice, uncertain.expected_dice),
     **_named(uncertain.neighbourhood, uncertain.ripu, predicted.predicted_dice),
     **_named(fair.weighted_entropy, fair.weighted_entropy_unmasked, fair.weighted_scaled_entropy, fair.worst_group),
@@ -66,6 +67,7 @@ CLASSIFICATION_STRATEGIES: Table = {
     "random": at_random.random,
     **_OF_BOTH,
     "badge": diverse.badge_of_images,
+    "worst_group": fair.worst_group_of_images,
     "batchbald": joint.batchbald,
     **_named(
         uncertain.augmented,
@@ -78,6 +80,9 @@ CLASSIFICATION_STRATEGIES: Table = {
         informative.epig,
     ),
 }
+
+# Which look at groups of patients.
+OF_GROUPS = ("stratified_random", "worst_group", "weighted_entropy", "weighted_entropy_unmasked", "weighted_scaled_entropy")
 
 REGRESSION_STRATEGIES: Table = _named(
     *(at_random.random, fair.stratified_random, values.total_variance, values.epistemic_variance, values.bald, values.epig),

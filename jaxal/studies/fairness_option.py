@@ -1,4 +1,4 @@
-"""The question of fairness: is entropy unfair to a group of patients, and what mends it? An option of studies in which every element has a class."""
+"""The question of fairness: is entropy unfair to a group of patients, and what mends it? An option of studies that tell classes apart."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from jaxal.studies import revisit
 
 # Those that answer it: what asks for nothing, what may overlook a group, and what mends it, one step at a time.
 STRATEGIES = ("random", "entropy", "weighted_entropy", "scaled_entropy", "weighted_scaled_entropy")
+STRATEGIES_OF_IMAGES = ("random", "stratified_random", "entropy", "worst_group")  # whose classes have no volume
 A = TypeVar("A", bound=Any)
 
 
@@ -22,20 +23,23 @@ class FairnessOption:
     three seeds or more and training on everything."""
 
 
-def with_fairness(arguments: A) -> A:
+def with_fairness(arguments: A, strategies: tuple[str, ...] = STRATEGIES) -> A:
     """What `--fairness` stands for; a run that is looked at again keeps to the strategies that are named.
 
     Args:
-      arguments: a study's, with this option and those of parts.
+      arguments: a study's, with this option.
+      strategies: those that answer it.
 
     Raises:
-      UserError: parts of cases are asked for, which no strategy weighs by groups.
+      UserError: parts of cases are asked for, which no strategy weighs by groups, or another question.
     """
     if not arguments.fairness or revisit.is_asked_for(arguments):
         return arguments
-    if arguments.of_parts:
+    if getattr(arguments, "of_parts", False):
         raise UserError("--fairness compares strategies that ask for whole cases; leave --unit out.")
-    return dataclasses.replace(arguments, strategy=STRATEGIES, seeds=max(arguments.seeds, FEWEST_SEEDS), full=True)
+    if getattr(arguments, "study", False):
+        raise UserError("--fairness and --study each choose the strategies; give one of them.")
+    return dataclasses.replace(arguments, strategy=strategies, seeds=max(arguments.seeds, FEWEST_SEEDS), full=True)
 
 
 def check_groups(arguments: FairnessOption, groups: Sequence[str]) -> None:

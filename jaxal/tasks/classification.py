@@ -133,6 +133,11 @@ def success(labelled: Seen) -> float | None:
     return None if share == 1 else float((probability.argmax(-1) == label).mean() - share)
 
 
+def each_probability(seen: Seen) -> np.ndarray:
+    """Predicted probability of each image's class, `[images]`; NaN where that is not known."""
+    return metrics.probability_of_truth(*seen.statistics["prediction"])
+
+
 def _truth_and_prediction(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
     """Classes and predicted probabilities of the images whose class is known."""
     predicted = seen.statistics["prediction"]
@@ -305,6 +310,8 @@ ASSESSMENT = Assessment(
     columns=_columns,
     queried="queried_by_class",
     pictures="The first of each query, best first, with the class that the reader gave.",
+    each=each_probability,
+    each_title="probability of its class",
 )
 
 

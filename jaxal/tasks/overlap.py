@@ -283,6 +283,7 @@ DICE = Assessment(
     "sagittal slices, where most of them is seen; the patient's left is on the left. Below: how unsure the prediction was. Where a part of the case is "
     "asked for, the slices go through its middle, its box is yellow, and blue lines go around what the network is sure of.",
     each=each_dice,
+    each_title="Dice",
     sizes=sizes,
 )
 

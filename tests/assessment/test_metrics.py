@@ -98,3 +98,9 @@ def test_elements_of_classes_are_those_of_the_truth():
     maps = [np.array(image["truth"]) for image in VALUES["images"]]
     counted = metrics.elements_of_classes(counts_of_images())
     assert counted.tolist() == [sum(int((truth == class_).sum()) for truth in maps) for class_ in range(3)]
+
+
+def test_the_probability_of_the_truth_is_that_of_the_class_and_unknown_without_one():
+    probability = np.array([[0.2, 0.8], [0.7, 0.3], [0.5, 0.5]])
+    found = metrics.probability_of_truth(np.array([1, 1, 0]), probability, np.array([True, True, False]))
+    np.testing.assert_array_equal(found, [0.8, 0.3, np.nan])

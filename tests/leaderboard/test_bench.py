@@ -22,6 +22,7 @@ from jaxal.leaderboard.studies import DIGITS, TISSUE, of_images
 from jaxal.report.advice import read_evidence
 from jaxal.report.terminal import Display
 from jaxal.rounds.ledger import Ledger
+from jaxal.strategies.table import OF_GROUPS
 from jaxal.studies.images import ImageArguments, choose_sizes, draw_splits
 
 POINTS = ("three_clusters", "diverging_sines", "breast_cancer")
@@ -151,6 +152,16 @@ def test_verdicts_rest_on_paired_differences(tmp_path):
         "Of 2 on 3 tasks, these strategies beat random sampling most surely: entropy (better on 3, worse on 0). 1 are worse"
     )
     assert found in text.read_text() and "<table>" in html.read_text()
+
+
+def test_strategies_of_groups_are_tried_where_there_are_groups():
+    tried = {
+        task: {piece.strategy for piece in bench.pieces_of([task], (), [0])} for task in ("digits", "structures", "brain_thin")
+    }
+    assert not set(OF_GROUPS) & (tried["digits"] | tried["structures"])
+    assert set(OF_GROUPS) < tried["brain_thin"]
+    with pytest.raises(UserError, match="worst_group looks at groups of patients, and there are none in digits"):
+        bench.pieces_of(["digits"], ["worst_group"], [0])
 
 
 @pytest.mark.parametrize(

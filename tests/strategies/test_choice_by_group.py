@@ -8,7 +8,8 @@ from jaxal.assessment.metrics import Overlap
 from jaxal.errors import UserError
 from jaxal.strategies.contract import Context, decide
 from jaxal.strategies.named import named_strategy
-from jaxal.strategies.table import STRATEGIES
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
+from jaxal.tasks.classification import Prediction
 from jaxal.types import Case, Seen, Unit
 
 POOL = [Case(f"{group}{number}", group, None) for number in range(4) for group in "ABC"]
@@ -88,3 +89,38 @@ def test_of_one_group_the_order_is_that_within_it():
 def test_a_negative_bonus_is_refused():
     with pytest.raises(UserError, match="bonus is -1; below zero"):
         named_strategy("worst_group,bonus=-1", STRATEGIES)
+
+
+def images(probability):
+    """Images of these groups, of class 1 of 3, which is predicted with this probability; of NaN the class is not known."""
+    cases = [Case(f"{group}seen{number}", group, None) for group, values in probability.items() for number in range(len(values))]
+    truth = np.array([value for values in probability.values() for value in values])
+    known = ~np.isnan(truth)
+    predicted = np.where(known, truth, 0.0)
+    rest = (1 - predicted) / 2
+    return Seen(cases, {"prediction": Prediction(np.full(len(cases), 1), np.stack([rest, predicted, rest], -1), known)})
+
+
+def query_of_images(name, budget, labelled, evaluation):
+    strategy = named_strategy(name, CLASSIFICATION_STRATEGIES).strategy
+    entropy = np.array([ENTROPY[case.group] + 0.01 * int(case.id[1]) for case in POOL])
+    context = Context(jax.random.key(0), [Unit(case) for case in POOL])
+    return decide(strategy, context, None, {"entropy": entropy}, labelled, evaluation, budget)
+
+
+def test_of_images_the_probability_of_the_true_class_says_which_group_fares_worst():
+    """Nobody knows the class of the one image of C that would make it fare well."""
+    evaluation = images({"A": [0.9, 0.7], "B": [0.2, 0.6], "C": [0.6, np.nan]})
+    labelled = images({"A": [0.3], "B": [0.9], "C": [0.9]})
+    decision = query_of_images("worst_group", 5, labelled, evaluation)
+    assert decision.query.units == ("B3", "B2", "B1", "B0", "C3")
+    assert decision.explanation == {"group_probability": pytest.approx({"A": 0.8, "B": 0.4, "C": 0.6})}
+    assert query_of_images("worst_group,weight_source=labelled", 2, labelled, evaluation).query.units == ("A3", "A2")
+    # 1 - p + c/√n with c = 0.5 and one label each: A 0.7, B 1.1, C 0.9; with two of B 0.95, with three 0.89.
+    assert query_of_images("worst_group,bonus=0.5", 3, labelled, evaluation).query.units == ("B3", "B2", "C3")
+
+
+def test_images_are_drawn_within_the_worst_group_too():
+    evaluation = images({"A": [0.9], "B": [0.9], "C": [0.1]})
+    drawn = query_of_images("worst_group,by=random", 4, evaluation, evaluation).query.units
+    assert sorted(drawn) == ["C0", "C1", "C2", "C3"] and drawn != ("C3", "C2", "C1", "C0")

@@ -155,10 +155,9 @@ def test_the_names_are_the_fields():
     both += " distribution_uncertainty duc learning_loss activeft usl optimal_transport representative_annotation"
     both += " herding discriminative reachable_density bim vat student_teacher epig"
     both += " kmeans clue typiclust dropquery cluster_margin power_entropy power_bald badge random"
-    scans = (
-        "stratified_random foreground_random masked_entropy scaled_entropy mc_iou pairwise_dice expected_dice neighbourhood ripu"
-    )
-    scans += " predicted_dice weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy worst_group"
+    both += " stratified_random worst_group"
+    scans = "foreground_random masked_entropy scaled_entropy mc_iou pairwise_dice expected_dice neighbourhood ripu"
+    scans += " predicted_dice weighted_entropy weighted_entropy_unmasked weighted_scaled_entropy"
     assert set(STRATEGIES) == {*both.split(), *scans.split()}
     assert set(CLASSIFICATION_STRATEGIES) == {
         *both.split(),

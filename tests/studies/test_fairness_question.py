@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from ledgers import THIN, write_rankings
 
-from jaxal.cli import segmentation
+from jaxal.cli import classification, segmentation
 from jaxal.errors import UserError
 from jaxal.studies import study
-from jaxal.studies.fairness_option import check_groups, with_fairness
+from jaxal.studies.fairness_option import STRATEGIES_OF_IMAGES, check_groups, with_fairness
 
 ASKED = segmentation.Arguments(data=Path("scans"), fairness=True)
 
@@ -31,6 +31,11 @@ def test_a_run_that_is_looked_at_again_keeps_to_the_strategies_that_are_named():
 def test_parts_of_cases_are_refused():
     with pytest.raises(UserError, match="whole cases; leave --unit out"):
         with_fairness(dataclasses.replace(ASKED, unit="box"))
+
+
+def test_two_questions_at_once_are_refused():
+    with pytest.raises(UserError, match="--fairness and --study each choose"):
+        with_fairness(classification.Arguments(data=Path("images"), fairness=True, study=True), STRATEGIES_OF_IMAGES)
 
 
 @pytest.mark.parametrize(("group", "told"), [("", "no case has a group"), ("f", "all cases are of the group 'f'")])

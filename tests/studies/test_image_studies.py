@@ -8,8 +8,10 @@ import shutil
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from experiments import classification, digits, retinopathy, skin_lesions, tissue
+from jaxal.assessment import ranking
 from jaxal.assessment.intervals import Estimate
 from jaxal.cli import command
 from jaxal.data.simulated import pretend
@@ -148,6 +150,18 @@ def test_tissue_in_small(tmp_path):
     assert "caudate" in read_runs(tmp_path / "out")[0].rounds[0]["auc"]["by_class"]
 
 
+def check_ranking(line):
+    """The ledger holds what the test images are predicted with, and so the scores of entropy."""
+    images = line["test"].values()
+    probability = np.array([image["probability"] for image in images])
+    entropy, groups = scipy.stats.entropy(probability, axis=1), [image["group"] for image in images]
+    truth = [image["probability"][image["class"]] for image in images]
+    found = line["ranking"]["test"]
+    assert found["cases"] == {group: groups.count(group) for group in sorted(set(groups))}
+    assert found["outranks"] == pytest.approx(ranking.outranking(entropy, groups), abs=1e-3)
+    assert found["correlation"] == pytest.approx(scipy.stats.spearmanr(entropy, truth).statistic, abs=1e-3)
+
+
 def test_own_images_with_groups(tmp_path):
     folder = pretend.write_retinopathy(tmp_path / "data", images=60)
     rows = list(csv.DictReader((folder / "trainLabels.csv").read_text().splitlines()))
@@ -161,6 +175,7 @@ def test_own_images_with_groups(tmp_path):
     assert status == 0, output
     line = read_runs(tmp_path / "out")[0].rounds[0]
     assert set(line["auc"]["by_group"]) == {"f", "m"}
+    check_ranking(next(run.rounds[0] for run in read_runs(tmp_path / "out") if run.strategy == "entropy"))
     assert "AUC f" in output
     assert "Disparity" in (tmp_path / "out" / "report.html").read_text()
     status, output = run("classification", tmp_path, "--data", str(folder), "--group-column", "age", "--fresh")
@@ -176,6 +191,7 @@ def test_own_images_with_groups(tmp_path):
     for more, message in (
         (("--group-column", "sex"), "All test images of group 'f' are of the class 'well'"),
         (("--weights", "nowhere.npz"), "there is no such file"),
+        (("--fairness",), "no case has a group. Name a column with --group-column"),
         (("--step-rate", "fast"), "it takes peak, normalised or a number"),
         (("--initial-size", "1000"), "need more"),
         (("--step", "sign", "--strategy", "aeig,method=linear"), "the linear method is that of a plain step"),
