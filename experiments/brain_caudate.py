@@ -30,7 +30,7 @@ Seeds 0 and 1, and in part seed 2 of thin_strong, were trained on two cores, the
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 
@@ -38,6 +38,7 @@ from jaxal.cli import command
 from jaxal.data.scans.folder import FolderConfig, Ready
 from jaxal.data.simulated import brain
 from jaxal.data.simulated.structures import StructureName
+from jaxal.errors import UserError
 from jaxal.report import terminal
 from jaxal.rounds.identity import config_hash
 from jaxal.studies import common_options, revisit, scans, study
@@ -51,7 +52,8 @@ class Arguments(scans.ScanArguments):
     """Decides which brain MRIs to label next, and for which patient group."""
 
     bias: Annotated[tuple[brain.Bias, ...], tyro.conf.arg(metavar="NAME...")] = ("strong",)
-    """How strong the bias of group B is in the simulation, one or several; does nothing with --data."""
+    """What is unlike in group B of the simulation, one or several: the structure lies elsewhere (strong, weak), is thinner (thin_strong, thin_weak), or
+    nothing (none). Does nothing with --data."""
     preset: Literal[tuple(PRESETS)] = "demo"  # type: ignore[valid-type]
     """Sizes: smoke (a minute), demo (five minutes), small (the smallest that shows the bias), paper (1 mm, for a GPU)."""
     data: Path | None = None
@@ -59,7 +61,7 @@ class Arguments(scans.ScanArguments):
     cohort_seed: int = 0
     """Of the simulated subjects; another one makes another cohort."""
     structure: StructureName = "left_caudate"
-    """That is segmented in the simulation; of deep_structures, three classes, the bias acts on the caudate."""
+    """What is segmented in the simulation, and what the bias acts on; of deep_structures, three classes, on the caudate."""
     cohorts: Path = Path("runs/cohorts")
     """Where simulated cohorts are kept, to be used again."""
 
@@ -83,6 +85,8 @@ def _run(arguments: Arguments, display: terminal.Display) -> int:
 def _sources(arguments: Arguments, preset: Preset, display: terminal.Display) -> list[study.Source]:
     if arguments.data:
         return [scans.make_source("data", arguments, preset, *read_data(arguments, preset, display))]
+    if not arguments.bias:
+        raise UserError(f"--bias takes one or several of {', '.join(get_args(brain.Bias))}.")
     choices = [dataclasses.replace(arguments, bias=(bias,)) for bias in dict.fromkeys(arguments.bias)]
     return [scans.make_source(choice.bias[0], choice, preset, *read_data(choice, preset, display)) for choice in choices]
 

@@ -45,11 +45,10 @@ _OF_BOTH = _named(
     *(first.activeft, first.usl, first.optimal_transport, first.representative_annotation),
     *(evidential.distribution_uncertainty, evidential.duc, predicted.learning_loss),
     *(targeted.flqmi, targeted.flvmi, targeted.gcmi, targeted.logdetmi, at_random.power_entropy, at_random.power_bald),
-    fair.stratified_random,
 )
 
 STRATEGIES: Table = {  # of segmentation
-    **_named(at_random.random, at_random.foreground_random, uncertain.masked_entropy),
+    **_named(at_random.random, fair.stratified_random, at_random.foreground_random, uncertain.masked_entropy),
     **_named(uncertain.scaled_entropy, uncertain.mc_iou, uncertain.pairwise_dice, uncertain.expected_dice),
     **_named(uncertain.neighbourhood, uncertain.ripu, predicted.predicted_dice),
     **_named(fair.weighted_entropy, fair.weighted_entropy_unmasked, fair.weighted_scaled_entropy, fair.worst_group),
@@ -64,7 +63,7 @@ STRATEGIES_OF_MASKS: Table = {
 }  # of plane images, by networks with side outputs
 
 CLASSIFICATION_STRATEGIES: Table = {
-    "random": at_random.random,
+    **_named(at_random.random, fair.stratified_random),
     **_OF_BOTH,
     "badge": diverse.badge_of_images,
     "worst_group": fair.worst_group_of_images,

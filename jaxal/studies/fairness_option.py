@@ -31,7 +31,7 @@ def with_fairness(arguments: A, strategies: tuple[str, ...] = STRATEGIES) -> A:
       strategies: those that answer it.
 
     Raises:
-      UserError: parts of cases are asked for, which no strategy weighs by groups, or another question.
+      UserError: parts of cases are asked for, which no strategy weighs by groups, or other strategies are named.
     """
     if not arguments.fairness or revisit.is_asked_for(arguments):
         return arguments
@@ -39,6 +39,10 @@ def with_fairness(arguments: A, strategies: tuple[str, ...] = STRATEGIES) -> A:
         raise UserError("--fairness compares strategies that ask for whole cases; leave --unit out.")
     if getattr(arguments, "study", False):
         raise UserError("--fairness and --study each choose the strategies; give one of them.")
+    if arguments.strategy != next(field.default for field in dataclasses.fields(arguments) if field.name == "strategy"):
+        raise UserError(
+            f"--fairness compares {', '.join(strategies)}; leave --strategy out. The same command without --fairness adds others to its folder."
+        )
     return dataclasses.replace(arguments, strategy=strategies, seeds=max(arguments.seeds, FEWEST_SEEDS), full=True)
 
 

@@ -42,7 +42,7 @@ class ScanArguments(units.UnitOptions, FairnessOption, common_options.StudyArgum
     """Options of studies on scans."""
 
     initial: Literal["balanced", "imbalanced"] = "imbalanced"
-    """Whether the groups share the initial set equally, or the smallest group gets a tenth of it (B in the simulation)."""
+    """Whether the groups share the initial set equally, or the smallest one (in the simulation B) gets a tenth of it, and one case at least."""
     group_column: option_types.Name = None
     """Column of the table of participants that names each case's group, or volume:CLASS, the volume of a class in mm³. Default: group; without it
     nobody has a group."""

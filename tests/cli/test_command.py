@@ -316,6 +316,10 @@ def test_the_main_job_simulates_queries_and_reuses_its_cohort(tmp_path, monkeypa
     assert records[0]["labelled_by_group"] == {"A": 3, "B": 1}
 
 
+def test_a_simulation_needs_a_bias(refused):
+    refused([sys.executable, "-m", "experiments.brain_caudate", "--bias"], "--bias takes one or several of strong, weak")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -33,6 +33,11 @@ def test_parts_of_cases_are_refused():
         with_fairness(dataclasses.replace(ASKED, unit="box"))
 
 
+def test_other_strategies_beside_the_question_are_refused():
+    with pytest.raises(UserError, match="leave --strategy out"):
+        with_fairness(dataclasses.replace(ASKED, strategy=("bald",)))
+
+
 def test_two_questions_at_once_are_refused():
     with pytest.raises(UserError, match="--fairness and --study each choose"):
         with_fairness(classification.Arguments(data=Path("images"), fairness=True, study=True), STRATEGIES_OF_IMAGES)
