@@ -10,7 +10,7 @@ from jaxal.assessment.intervals import Estimate
 from jaxal.assessment.ranks import not_told_apart
 from jaxal.files import write_text
 from jaxal.leaderboard.board import BASELINE, Ranks, Row, ranks_of, read_runs, rows_of
-from jaxal.leaderboard.tasks import TASKS
+from jaxal.leaderboard.tasks import CHEAP, TASKS
 from jaxal.report.advice import FILE, Evidence, Found, Measured, write_evidence
 from jaxal.report.charts import GREY, chart
 from jaxal.report.looks import document
@@ -24,12 +24,20 @@ def write(folder: Path) -> tuple[str, list[Path]]:
     """Writes leaderboard.html, leaderboard.md and leaderboard.json of a folder of runs; returns what was found, in a sentence or two, and where they lie."""
     board = {task: rows_of(runs) for task, runs in read_runs(folder).items()}
     board = {task: board[task] for task in [*TASKS, *board] if task in board}  # in the order of the tasks
-    ranks, found = ranks_of(board, list(board)), _found(board)
+    rankings, found = _rankings(board), _found(board)
     page, text = folder / "leaderboard.html", folder / "leaderboard.md"
-    write_text(page, document("Leaderboard", _html(board, ranks, found)))
-    write_text(text, _markdown(board, ranks, found))
+    write_text(page, document("Leaderboard", _html(board, rankings, found)))
+    write_text(text, _markdown(board, rankings, found))
     write_evidence(folder / FILE, _evidence(board))
     return found, [page, text, folder / FILE]
+
+
+def _rankings(board: Board) -> dict[str, Ranks]:
+    """By title: over the tasks on which all strategies are tried, and over all, which but a few have been through."""
+    cheap = [task for task in board if task in CHEAP]
+    found = {"Over the cheap tasks": ranks_of(board, cheap)} if 1 < len(cheap) < len(board) else {}
+    found["Over all tasks"] = ranks_of(board, list(board))
+    return {title: ranks for title, ranks in found.items() if ranks}
 
 
 def _evidence(board: Board) -> Evidence:
@@ -69,6 +77,19 @@ def _found(board: Board) -> str:
     return f"{among}, these strategies beat random sampling most surely: {shown} (better on {surest[0] - surest[1]}, worse on {-surest[1]}). {told}"
 
 
+def _by_chance(board: Board) -> str:
+    """How many verdicts would be there if no strategy did anything."""
+    tried = [
+        row for rows in board.values() for name, row in rows.items() if name != BASELINE and not np.isnan(row.over_random.low)
+    ]
+    better, worse = (sum(row.verdict == sign for row in tried) for sign in (1, -1))
+    of_each = len(tried) * 0.025
+    return (
+        f"{len(tried)} differences from random sampling were measured, {better} of them surely above zero and {worse} surely below. "
+        f"By chance alone {of_each:.1f} of either would be, since each interval is one of 95 %."
+    )
+
+
 def _told(estimate: Estimate, sign: str = "") -> str:
     if np.isnan(estimate.value):
         return "–"
@@ -105,10 +126,10 @@ def _ranked(ranks: Ranks) -> str:
     return f"{told}; that all are equal has a chance of {ranks.chance:.2g} (Friedman's test)."
 
 
-def _markdown(board: Board, ranks: Ranks | None, found: str) -> str:
-    lines = [f"**{found}**", ""]
-    if ranks:
-        lines += [_ranked(ranks), "", "| strategy | mean rank |", "|---|---|"]
+def _markdown(board: Board, rankings: Mapping[str, Ranks], found: str) -> str:
+    lines = [f"**{found}**", "", _by_chance(board)]
+    for title, ranks in rankings.items():
+        lines += ["", f"## {title}", "", _ranked(ranks), "", "| strategy | mean rank |", "|---|---|"]
         lines += [f"| `{name}` | {rank:.1f} |" for name, rank in zip(ranks.names, ranks.ranks, strict=True)]
     for task, rows in board.items():
         lines += ["", f"## {task}", "", _about(task, rows), "", f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
@@ -121,11 +142,11 @@ def _markdown(board: Board, ranks: Ranks | None, found: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _html(board: Board, ranks: Ranks | None, found: str) -> str:
-    parts = ["<h1>Leaderboard</h1>", f'<p class="lead">{html.escape(found)}</p>']
-    if ranks:
+def _html(board: Board, rankings: Mapping[str, Ranks], found: str) -> str:
+    parts = ["<h1>Leaderboard</h1>", f'<p class="lead">{html.escape(found)}</p>', f"<p>{html.escape(_by_chance(board))}</p>"]
+    for title, ranks in rankings.items():
         parts += [
-            "<h2>Over all tasks</h2>",
+            f"<h2>{html.escape(title)}</h2>",
             f"<p>{html.escape(_ranked(ranks))}</p>",
             '<div class="charts">',
             _diagram(ranks),

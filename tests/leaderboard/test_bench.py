@@ -152,6 +152,20 @@ def test_verdicts_rest_on_paired_differences(tmp_path):
         "Of 2 on 3 tasks, these strategies beat random sampling most surely: entropy (better on 3, worse on 0). 1 are worse"
     )
     assert found in text.read_text() and "<table>" in html.read_text()
+    by_chance = (
+        "6 differences from random sampling were measured, 3 of them surely above zero and 3 surely below. By chance alone 0.2"
+    )
+    assert by_chance in text.read_text() and by_chance in html.read_text()
+
+
+def test_strategies_are_ranked_over_the_cheap_tasks_and_the_few_over_all(tmp_path):
+    for task in ("three_clusters", "diverging_sines", "tissue"):
+        few = ("random", "entropy", "margin", *(() if task == "tissue" else ("bald",)))
+        made_up(tmp_path, {(task, name): [0.1 * place, 0.2 * place] for place, name in enumerate(few)})
+    told = page.write(tmp_path)[1][1].read_text()
+    cheap, everywhere = told.split("## Over the cheap tasks")[1].split("## Over all tasks")
+    assert "Mean rank of 4 strategies over 2 tasks" in cheap and "`bald` | 1.0" in cheap
+    assert "Mean rank of 3 strategies over 3 tasks" in everywhere.split("## three_clusters")[0]
 
 
 def test_strategies_of_groups_are_tried_where_there_are_groups():
