@@ -96,7 +96,31 @@ def _chances(key: Array, numbers: Array) -> Array:
     return jax.vmap(lambda number: jax.random.uniform(jax.random.fold_in(key, number)))(numbers)
 
 
+def gumbels_of(key: Array, names: Sequence[str]) -> np.ndarray:
+    """A number from the standard Gumbel distribution for each name, as `chances_of` draws uniform ones, `[names]` float32."""
+    return np.asarray(_gumbels(key, _filled(names)))[: len(names)]
+
+
+@jax.jit
+def _gumbels(key: Array, numbers: Array) -> Array:
+    return jax.vmap(lambda number: jax.random.gumbel(jax.random.fold_in(key, number)))(numbers)
+
+
+def uniforms(key: Array, count: int) -> np.ndarray:
+    """Uniform numbers, `[count]` float32: the first of as many as a power of two, so that few sizes are compiled."""
+    return np.asarray(jax.random.uniform(key, (_power_of_two(count),)))[:count]
+
+
+def gumbels(key: Array, count: int) -> np.ndarray:
+    """Numbers from the standard Gumbel distribution, as `uniforms` draws uniform ones."""
+    return np.asarray(jax.random.gumbel(key, (_power_of_two(count),)))[:count]
+
+
 def _filled(names: Sequence[str]) -> np.ndarray:
     """Their numbers, filled up to a power of two, so that few sizes are compiled."""
-    count = len(names)
-    return np.pad(numbers_of(names), (0, 2 ** (count - 1).bit_length() - count if count else 1))
+    return np.pad(numbers_of(names), (0, _power_of_two(len(names)) - len(names)))
+
+
+def _power_of_two(count: int) -> int:
+    """The least that is no smaller."""
+    return 2 ** (count - 1).bit_length() if count else 1

@@ -302,6 +302,7 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     ),
     "api/measures.py _measured": lambda: iter([of(measures._measured, uncertainty.bald, True, reals(4, 6, 3))]),
     "arrays.py _chances": lambda: iter([of(arrays._chances, KEY, jax.ShapeDtypeStruct((8,), np.uint32))]),
+    "arrays.py _gumbels": lambda: iter([of(arrays._gumbels, KEY, jax.ShapeDtypeStruct((8,), np.uint32))]),
     "cli/segmentation.py _seconds_a_case": drawn_weights,
     "data/simulated/brain.py warp": lambda: iter(
         [of(brain.warp, (8, 9, 8), reals(2, 9, 9, 9), reals(2, 3, 9, 9, 9), reals(3), np.float32(2))]

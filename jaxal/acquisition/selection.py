@@ -75,11 +75,11 @@ def _affordable(order: list[int], costs: np.ndarray, cost_at_most: float) -> lis
     return taken
 
 
-def power_scores(keys: jax.Array, scores: np.ndarray, beta: float) -> np.ndarray:
+def power_scores(noise: np.ndarray, scores: np.ndarray, beta: float) -> np.ndarray:
     """log s + Gumbel(0, 1/β): the largest of them are a sample without replacement with chances ∝ s^β (Kirsch et al. 2023, arXiv 2106.12059).
 
     Args:
-      keys: of the draws, one a unit, `[units]`.
+      noise: numbers from the standard Gumbel distribution, one a unit, `[units]`.
       scores: `[units]`, not negative.
       beta: large: close to top-k; zero: at random.
 
@@ -89,7 +89,7 @@ def power_scores(keys: jax.Array, scores: np.ndarray, beta: float) -> np.ndarray
     scores = np.asarray(scores, np.float64)
     if (scores < 0).any():
         raise ValueError(f"Power sampling needs scores that are not negative, but the lowest is {scores.min():g}.")
-    noise = np.asarray(jax.vmap(jax.random.gumbel)(keys), np.float64)
+    noise = np.asarray(noise, np.float64)
     if beta == 0:
         return noise
     return np.log(np.maximum(scores, np.finfo(np.float64).tiny)) + noise / beta

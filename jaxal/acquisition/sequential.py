@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition.selection import farthest_first
+from jaxal.arrays import gumbels
 
 Array = jax.Array
 
@@ -63,7 +64,7 @@ def falcun(
     for step in range(budget):
         low, high = nearest[left].min(), nearest[left].max()
         relevance = margin + (np.clip(nearest - low, 0.0, None) / (high - low) if high > low else 0.0)
-        noise = np.asarray(jax.random.gumbel(jax.random.fold_in(key, step), (len(margin),)), np.float64)
+        noise = np.asarray(gumbels(jax.random.fold_in(key, step), len(margin)), np.float64)
         chance = gamma * np.log(np.maximum(relevance, 1e-300)) + noise
         places[step] = np.where(left, chance, -np.inf).argmax()
         values[step], left[places[step]] = relevance[places[step]], False

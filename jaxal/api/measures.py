@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import gradients, information, selection, uncertainty
-from jaxal.arrays import key_of, keys_of
+from jaxal.arrays import gumbels_of, key_of
 from jaxal.errors import UserError
 from jaxal.strategies.informative import compiled_gain
 from jaxal.types import Array
@@ -158,8 +158,8 @@ def power_select(scores: Any, budget: int, *, beta: float = 1.0, seed: int = 0) 
     scores = _numbers("scores", scores, 1)
     if (scores < 0).any():
         raise UserError(f"scores must not be negative, but the lowest is {scores.min():g}.")
-    keys = keys_of(key_of(seed), [str(place) for place in range(len(scores))])
-    return select(selection.power_scores(keys, scores, beta), budget)
+    noise = gumbels_of(key_of(seed), [str(place) for place in range(len(scores))])
+    return select(selection.power_scores(noise, scores, beta), budget)
 
 
 def k_center(embeddings: Any, labelled: Any, budget: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jaxal.acquisition.selection import Query, power_scores, top_k
-from jaxal.arrays import chances_of, keys_of
+from jaxal.arrays import chances_of, gumbels_of
 from jaxal.strategies.contract import Context, Needs, Strategy
 from jaxal.strategies.uncertain import by_statistic
 from jaxal.types import Collected
@@ -53,6 +53,6 @@ def _power(name: str, power_beta: float) -> Strategy:
         raise ValueError(f"power_beta is {power_beta:g}; below zero the lowest scores would be likeliest.")
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
-        return top_k(context.ids, power_scores(keys_of(key, context.ids), scores, power_beta), budget)
+        return top_k(context.ids, power_scores(gumbels_of(key, context.ids), scores, power_beta), budget)
 
     return by_statistic(name)._replace(select=select)

@@ -8,6 +8,7 @@ from jaxal.acquisition.coverage import unit_rows
 from jaxal.acquisition.information import Items
 from jaxal.acquisition.mixing import share_that_flips
 from jaxal.acquisition.selection import Query
+from jaxal.arrays import uniforms
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
 from jaxal.strategies.rows import by_id, chosen, few, no_score
 from jaxal.strategies.tempered import Temperature, at_temperature
@@ -132,7 +133,7 @@ def cluster_margin(*, candidates: float = 10.0) -> Strategy:
         agglomerate = len(order) <= _AGGLOMERATED_AT_MOST
         of = agglomerated(points, count) if agglomerate else k_means(key, points, np.ones(len(order)), count).of
         unsure = np.argsort(-scores[order], kind="stable")[: round(candidates * budget)]
-        draws = np.asarray(jax.random.uniform(jax.random.fold_in(key, 1), (len(order),)))
+        draws = uniforms(jax.random.fold_in(key, 1), len(order))
         return _queried(context, order, scores, unsure[round_robin(of[unsure], draws[unsure], budget)])
 
     return Strategy(Needs(pool=("margin", "embedding")), lambda statistics, context: statistics["margin"], select=select)
@@ -159,7 +160,7 @@ def alfa_mix() -> Strategy:
         candidates = shares < (enough or _SHARES[-1:])[0]
         points = unit_rows(_sides(statistics)[0][order])
         places = _centres(key, points, np.ones(len(order)), candidates, budget)
-        draws = np.asarray(jax.random.uniform(jax.random.fold_in(key, 1), (len(order),)))
+        draws = uniforms(jax.random.fold_in(key, 1), len(order))
         rest = np.argsort(np.where(candidates, -1.0, draws))[::-1][: budget - len(places)]
         return _queried(context, order, scores, np.concatenate([places, rest]))
 

@@ -16,7 +16,7 @@ from jaxal.acquisition.clusters import k_means
 from jaxal.acquisition.coverage import unit_rows
 from jaxal.acquisition.open_set import nearer_to_refused
 from jaxal.acquisition.selection import Query, power_scores, top_k
-from jaxal.arrays import chances_of, keys_of
+from jaxal.arrays import chances_of, gumbels_of
 from jaxal.assessment.ranking import rank_correlation
 from jaxal.errors import UserError
 from jaxal.strategies.contract import Context, First, Head, Needs, Strategy, Unlabelled, given_by, gives_nothing
@@ -37,7 +37,7 @@ def power(strategy: Strategy, *, beta: float = 1.0) -> Strategy:
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         if (scores < 0).any():
             raise UserError(f"power: draws by scores that are not below zero, but there is one of {scores.min():g}.")
-        drawn = power_scores(keys_of(key, context.ids), scores, beta)
+        drawn = power_scores(gumbels_of(key, context.ids), scores, beta)
         return top_k(context.ids, drawn, budget, context.costs, context.cost_at_most)
 
     return strategy._replace(select=select)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxal.arrays import chances_of, numbers_of
+from jaxal.arrays import chances_of, gumbels, gumbels_of, numbers_of, uniforms
 from jaxal.data.draws import spread
 
 IDS = [f"case-{number:02d}" for number in range(30)]
@@ -49,3 +49,12 @@ def test_a_names_chance_is_that_of_its_key_whatever_stands_beside_it(count):
     names, key = [f"case_{number}" for number in range(count)], jax.random.key(3)
     expected = [float(jax.random.uniform(jax.random.fold_in(key, number))) for number in numbers_of(names)]
     assert chances_of(key, names).tolist() == expected
+    drawn = [float(jax.random.gumbel(jax.random.fold_in(key, number))) for number in numbers_of(names)]
+    assert gumbels_of(key, names).tolist() == drawn
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 16, 17])
+def test_numbers_are_those_of_an_array_of_their_own_size(count):
+    key = jax.random.key(4)
+    assert uniforms(key, count).tolist() == jax.random.uniform(key, (count,)).tolist()
+    assert gumbels(key, count).tolist() == jax.random.gumbel(key, (count,)).tolist()
