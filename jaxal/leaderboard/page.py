@@ -17,6 +17,8 @@ from jaxal.report.looks import document
 
 Board = Mapping[str, Mapping[str, Row]]
 HEAD = ("strategy", "area", "over random", "ms a query", "failures")
+_GLANCE = "Area under the learning curve less random sampling's, on each task; bold where the interval of 95 % leaves zero out."
+_LOOKS = {1: ' class="better"', -1: ' class="worse"', 0: ""}
 _BAR = 0.22  # inches of a strategy in the diagram
 
 
@@ -107,6 +109,19 @@ def _refused(rows: Mapping[str, Row]) -> dict[str, str]:
     return {name: row.trouble.removeprefix(f"{name}: ") for name, row in rows.items() if row.is_refused}
 
 
+def _glance(board: Board, rankings: Mapping[str, Ranks]) -> dict[str, list[Row | None]]:
+    """Each strategy's rows on all tasks, None where it was not tried or does not fit; those of the first ranking first, in its order."""
+    ranked = next(iter(rankings.values())).names if rankings else ()
+    fits = sorted({name for rows in board.values() for name, row in rows.items() if not row.is_refused} - {BASELINE})
+    order = [name for name in ranked if name != BASELINE] + [name for name in fits if name not in ranked]
+    rows = {name: [of_task.get(name) for of_task in board.values()] for name in order}
+    return {name: [None if row is None or row.is_refused else row for row in found] for name, found in rows.items()}
+
+
+def _briefly(row: Row | None) -> str:
+    return "–" if row is None or np.isnan(row.over_random.value) else f"{row.over_random.value:+.3f}"
+
+
 def _seeds(rows: Mapping[str, Row]) -> str:
     seeds = max(row.area.cases for row in rows.values())
     return "one seed" if seeds == 1 else f"{seeds} seeds"
@@ -128,6 +143,11 @@ def _ranked(ranks: Ranks) -> str:
 
 def _markdown(board: Board, rankings: Mapping[str, Ranks], found: str) -> str:
     lines = [f"**{found}**", "", _by_chance(board)]
+    if len(board) > 1:
+        lines += ["", "## At a glance", "", _GLANCE, "", f"| strategy | {' | '.join(board)} |", "|---" * (1 + len(board)) + "|"]
+        for name, found_on in _glance(board, rankings).items():
+            cells = [f"**{_briefly(row)}**" if row and row.verdict else _briefly(row) for row in found_on]
+            lines.append(f"| {' | '.join([f'`{name}`', *cells])} |")
     for title, ranks in rankings.items():
         lines += ["", f"## {title}", "", _ranked(ranks), "", "| strategy | mean rank |", "|---|---|"]
         lines += [f"| `{name}` | {rank:.1f} |" for name, rank in zip(ranks.names, ranks.ranks, strict=True)]
@@ -144,6 +164,8 @@ def _markdown(board: Board, rankings: Mapping[str, Ranks], found: str) -> str:
 
 def _html(board: Board, rankings: Mapping[str, Ranks], found: str) -> str:
     parts = ["<h1>Leaderboard</h1>", f'<p class="lead">{html.escape(found)}</p>', f"<p>{html.escape(_by_chance(board))}</p>"]
+    if len(board) > 1:
+        parts += ["<h2>At a glance</h2>", f"<p>{_GLANCE}</p>", _glance_table(board, rankings)]
     for title, ranks in rankings.items():
         parts += [
             f"<h2>{html.escape(title)}</h2>",
@@ -160,16 +182,27 @@ def _html(board: Board, rankings: Mapping[str, Ranks], found: str) -> str:
     return "\n".join(parts)
 
 
+def _glance_table(board: Board, rankings: Mapping[str, Ranks]) -> str:
+    lines = []
+    for name, found_on in _glance(board, rankings).items():
+        cells = "".join(f"<td{_LOOKS[row.verdict] if row else ''}>{_briefly(row)}</td>" for row in found_on)
+        lines.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>')
+    return _scrolled(["strategy", *board], lines)
+
+
 def _table(rows: Mapping[str, Row]) -> str:
-    looks = {1: ' class="better"', -1: ' class="worse"', 0: ""}
     lines = []
     for name, row in rows.items():
         if row.is_refused:
             continue
         first, area, over, *rest = map(html.escape, _cells(name, row))
         others = "".join(f"<td>{cell}</td>" for cell in rest)
-        lines.append(f'<tr><th scope="row">{first}</th><td>{area}</td><td{looks[row.verdict]}>{over}</td>{others}</tr>')
-    head = "".join(f'<th scope="col">{title}</th>' for title in HEAD)
+        lines.append(f'<tr><th scope="row">{first}</th><td>{area}</td><td{_LOOKS[row.verdict]}>{over}</td>{others}</tr>')
+    return _scrolled(HEAD, lines)
+
+
+def _scrolled(titles: Sequence[str], lines: Sequence[str]) -> str:
+    head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in titles)
     return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 

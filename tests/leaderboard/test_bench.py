@@ -156,6 +156,8 @@ def test_verdicts_rest_on_paired_differences(tmp_path):
         "6 differences from random sampling were measured, 3 of them surely above zero and 3 surely below. By chance alone 0.2"
     )
     assert by_chance in text.read_text() and by_chance in html.read_text()
+    assert "| `bald` | **-0.011** | **-0.011** | **-0.011** |\n" in text.read_text()
+    assert '>bald</th><td class="worse">-0.011</td><td class="worse">' in html.read_text()
 
 
 def test_strategies_are_ranked_over_the_cheap_tasks_and_the_few_over_all(tmp_path):
@@ -166,6 +168,9 @@ def test_strategies_are_ranked_over_the_cheap_tasks_and_the_few_over_all(tmp_pat
     cheap, everywhere = told.split("## Over the cheap tasks")[1].split("## Over all tasks")
     assert "Mean rank of 4 strategies over 2 tasks" in cheap and "`bald` | 1.0" in cheap
     assert "Mean rank of 3 strategies over 3 tasks" in everywhere.split("## three_clusters")[0]
+    glance = told.split("## At a glance")[1].split("## Over")[0]
+    rows = "| `bald` | +0.450 | +0.450 | – |\n| `margin` | +0.300 | +0.300 | +0.300 |\n| `entropy` | +0.150 | +0.150 | +0.150 |\n"
+    assert glance.endswith(rows + "\n") and "random`" not in glance
 
 
 def test_strategies_of_groups_are_tried_where_there_are_groups():
