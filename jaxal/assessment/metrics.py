@@ -119,6 +119,23 @@ def probability_of_truth(label: np.ndarray, probability: np.ndarray, known: np.n
     return np.where(np.asarray(known, bool), of_label, np.nan)
 
 
+def share_explained(label: np.ndarray, mean: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """What of the targets' variance over these cases each case's prediction explains, `[cases]`: 1 where it is right, below zero where the mean would be closer. NaN
+    where a target is not known. A mean over cases is R² over the variance of all.
+
+    Args:
+      label, mean: true and predicted targets, `[cases, targets]`; targets that do not vary are left out.
+      known: whether there is a label of each target, `[cases, targets]`.
+    """
+    is_known = np.asarray(known, bool).all(-1)
+    truth, error = np.asarray(label, np.float64), np.square(np.asarray(label, np.float64) - np.asarray(mean, np.float64))
+    variance = truth[is_known].var(0) if is_known.any() else np.zeros(truth.shape[-1])
+    if not (variance > 0).any():
+        return np.full(len(truth), np.nan)
+    varies = variance > 0
+    return np.where(is_known, 1.0 - (error[:, varies] / variance[varies]).mean(-1), np.nan)
+
+
 def one_vs_rest_auc(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of each class against all others, from ranks (Hanley & McNeil 1982; ties count half).
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxal.acquisition.selection import Query
 from jaxal.assessment import fairness, metrics
+from jaxal.strategies import values
 from jaxal.strategies.at_random import random
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
 from jaxal.strategies.uncertain import SCALED, by_statistic
@@ -114,6 +115,24 @@ def worst_group_of_images(
     return _of_worst(inner, bonus, _splits(weight_source, "prediction"), _probability_of_truth, "group_probability")
 
 
+def worst_group_of_numbers(
+    *,
+    by: Literal["total_variance", "epistemic_variance", "random"] = "total_variance",
+    bonus: float = 0.0,
+    weight_source: WeightSource = "evaluation",
+) -> Strategy:
+    """Each time from the group that fares worst (Abernethy et al. 2022, arXiv 2006.06879; Shekhar et al. 2021, arXiv 2103.00755).
+
+    Args:
+      by: what orders the cases of that group.
+      bonus: by how much a group's R² is lowered over the square root of its labels, counting those of this query: few labels tell little.
+        Without it a whole query goes to one group, as far as there are cases of it.
+      weight_source: whose R² says which group fares worst. One without any such case counts as the worst that has.
+    """
+    inner = {"total_variance": values.total_variance, "epistemic_variance": values.epistemic_variance, "random": random}[by]()
+    return _of_worst(inner, bonus, _splits(weight_source, "prediction"), _explained, "group_r2")
+
+
 def _of_worst(
     inner: Strategy,
     bonus: float,
@@ -137,7 +156,11 @@ def _of_worst(
         known = performance(labelled if needed[0] else evaluation)
         worst = min(known.values(), default=0.0)
         groups = sorted({unit.group for unit in context.pool} | set(known))
-        return _Standing({group: known.get(group, worst) for group in groups}, _counts(labelled))
+        value = inner.prepare(context, head, labelled, evaluation)
+        return _Standing({group: known.get(group, worst) for group in groups}, _counts(labelled), value)
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        return inner.score(statistics, context._replace(value=context.value.of_inner))
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         standing: _Standing = context.value
@@ -152,16 +175,16 @@ def _of_worst(
         return {told: dict(context.value.performance)}
 
     labelled, evaluation = needed
-    return inner._replace(
-        needs=inner.needs._replace(labelled=labelled, evaluation=evaluation), prepare=prepare, select=select, explain=explain
-    )
+    needs = inner.needs._replace(labelled=tuple(dict.fromkeys((*inner.needs.labelled, *labelled))), evaluation=evaluation)
+    return inner._replace(needs=needs, prepare=prepare, score=score, select=select, explain=explain)
 
 
 class _Standing(NamedTuple):
-    """How groups fare, and how many labels each has."""
+    """How groups fare, how many labels each has, and what the strategy that orders a group's cases was prepared with."""
 
     performance: Mapping[str, float]
     labels: Mapping[str, int]
+    of_inner: Any
 
 
 def _splits(weight_source: WeightSource, statistic: str = "overlap") -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -179,6 +202,13 @@ def _probability_of_truth(seen: Seen) -> Mapping[str, float]:
     """Mean predicted probability of the true class, of each group that has any image whose class is known."""
     truth = metrics.probability_of_truth(*seen.statistics["prediction"])
     return fairness.group_performance(truth, [case.group for case in seen.cases]).by_group
+
+
+def _explained(seen: Seen) -> Mapping[str, float]:
+    """R² of each group over the variance of all these cases."""
+    found = seen.statistics["prediction"]
+    explained = metrics.share_explained(found.label, found.mean, found.labelled)
+    return fairness.group_performance(explained, [case.group for case in seen.cases]).by_group
 
 
 def _counts(labelled: Seen) -> collections.Counter[str]:

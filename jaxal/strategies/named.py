@@ -175,7 +175,7 @@ def _from_table(name: str, table: Table) -> Make:
         if table is REGRESSION_STRATEGIES and name in _OVER_CLASSES:
             raise UserError(
                 f"The strategy {name!r} weighs each class that a label may be, and a number has no list of them. Of numbers, epig is the "
-                f"information gain. There are {', '.join(table)}."
+                f"information gain. {_THE_LIST}"
             )
         if name in OF_FIRST_SETS:
             raise UserError(

@@ -30,6 +30,12 @@ def _named(*makes: Make) -> dict[str, Make]:
     return {make.__name__: make for make in makes}
 
 
+_OF_FEATURES = _named(  # which need to know nothing else of a case
+    *(diverse.coreset, covering.maxherding, covering.facility_location, clustered.kmeans, clustered.typiclust),
+    *(diverse.similarity_discrepancy, diverse.herding, diverse.discriminative, clustered.reachable_density),
+    *(first.activeft, first.usl, first.optimal_transport, first.representative_annotation),
+)
+
 _OF_BOTH = _named(
     *(uncertain.least_confidence, uncertain.margin, uncertain.entropy, uncertain.gini, uncertain.bvsb, uncertain.free_energy),
     *(uncertain.linear_deepfool, uncertain.minority, uncertain.mc_entropy, uncertain.variation_ratio, uncertain.vote_entropy),
@@ -37,12 +43,10 @@ _OF_BOTH = _named(
     uncertain.student_teacher,
     *(informative.eig, informative.aeig, informative.uig, informative.cfig, informative.mass),
     *(informative.egl, informative.gradient_norm),
-    *(diverse.coreset, covering.maxherding, covering.uherding, covering.probcover, covering.facility_location),
-    *(covering.suggestive_annotation, clustered.kmeans, clustered.clue, clustered.typiclust, clustered.dropquery),
+    *_OF_FEATURES.values(),
+    *(covering.uherding, covering.probcover, covering.suggestive_annotation, clustered.clue, clustered.dropquery),
     *(clustered.cluster_margin, diverse.dpp, diverse.ranked_batch, diverse.falcun, diverse.cdal),
-    *(diverse.similarity_discrepancy, diverse.information_density, diverse.herding, diverse.discriminative),
-    *(clustered.reachable_density, adversarial.bim, adversarial.vat),
-    *(first.activeft, first.usl, first.optimal_transport, first.representative_annotation),
+    *(diverse.information_density, adversarial.bim, adversarial.vat),
     *(evidential.distribution_uncertainty, evidential.duc, predicted.learning_loss),
     *(targeted.flqmi, targeted.flvmi, targeted.gcmi, targeted.logdetmi, at_random.power_entropy, at_random.power_bald),
 )
@@ -83,10 +87,12 @@ CLASSIFICATION_STRATEGIES: Table = {
 # Which look at groups of patients.
 OF_GROUPS = ("stratified_random", "worst_group", "weighted_entropy", "weighted_entropy_unmasked", "weighted_scaled_entropy")
 
-REGRESSION_STRATEGIES: Table = _named(
-    *(at_random.random, fair.stratified_random, values.total_variance, values.epistemic_variance, values.bald, values.epig),
-    *(values.mixture_variance, diverse.coreset, predicted.learning_loss),
-)
+REGRESSION_STRATEGIES: Table = {
+    **_named(at_random.random, fair.stratified_random, values.total_variance, values.epistemic_variance, values.bald),
+    **_named(values.epig, values.mixture_variance, values.cod, predicted.learning_loss),
+    **_OF_FEATURES,
+    "worst_group": fair.worst_group_of_numbers,
+}
 
 STRATEGIES_OF_PARTS: Table = _named(
     *(regions.random, regions.foreground_random, regions.least_confidence, regions.margin, regions.entropy, regions.mc_entropy),

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxal.acquisition import values
 from jaxal.acquisition.values import Mixture
+from jaxal.arrays import chances_of
 from jaxal.networks import auxiliary
 from jaxal.strategies import contract
 from jaxal.strategies.contract import Context, Needs, Strategy
@@ -42,6 +43,17 @@ def epistemic_variance() -> Strategy:
         return (statistics["spread"].epistemic / context.value).mean(-1)
 
     return Strategy(Needs(pool=("spread",), labelled=("prediction",)), score, _units)
+
+
+def cod() -> Strategy:
+    """How far predictions moved since the last round's network, over the variance of the labelled targets; at random in the first round (Huang et al. 2021, arXiv 2107.14153)."""
+
+    def score(statistics: Collected, context: Context) -> np.ndarray:
+        if not context.round:
+            return chances_of(context.key, context.ids)
+        return (statistics["spread"].epistemic / context.value).mean(-1)  # a fourth of the squared distance of the two
+
+    return epistemic_variance()._replace(score=score, last_network="alone")
 
 
 def bald() -> Strategy:

@@ -4,6 +4,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from jaxal.assessment import metrics
 
@@ -104,3 +105,16 @@ def test_the_probability_of_the_truth_is_that_of_the_class_and_unknown_without_o
     probability = np.array([[0.2, 0.8], [0.7, 0.3], [0.5, 0.5]])
     found = metrics.probability_of_truth(np.array([1, 1, 0]), probability, np.array([True, True, False]))
     np.testing.assert_array_equal(found, [0.8, 0.3, np.nan])
+
+
+def test_what_is_explained_is_r2_over_the_variance_of_all_and_unknown_without_a_target():
+    label = np.array([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0], [2.0, 20.0, 5.0], [9.0, 0.0, 5.0]])
+    mean = np.array([[1.0, 20.0, 7.0], [2.0, 30.0, 5.0], [2.0, 20.0, 5.0], [0.0, 0.0, 5.0]])
+    known = np.array([[True] * 3] * 3 + [[True, False, True]])
+    found = metrics.share_explained(label, mean, known)
+    # Variances of the three known cases are 2/3 and 200/3; the third target does not vary.
+    np.testing.assert_allclose(found, [1 - (0 + 1.5) / 2, 1 - (1.5 + 0) / 2, 1.0, np.nan])
+    both = [sklearn.metrics.r2_score(label[:3, target], mean[:3, target]) for target in (0, 1)]
+    assert np.nanmean(found) == pytest.approx(np.mean(both))
+    assert np.isnan(metrics.share_explained(label[:1], mean[:1], known[:1])).all()
+    assert np.isnan(metrics.share_explained(label, mean, np.zeros((4, 3), bool))).all()

@@ -8,8 +8,9 @@ from jaxal.assessment.metrics import Overlap
 from jaxal.errors import UserError
 from jaxal.strategies.contract import Context, decide
 from jaxal.strategies.named import named_strategy
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES
 from jaxal.tasks.classification import Prediction
+from jaxal.tasks.regression import Predicted, Spread, explained
 from jaxal.types import Case, Seen, Unit
 
 POOL = [Case(f"{group}{number}", group, None) for number in range(4) for group in "ABC"]
@@ -124,3 +125,47 @@ def test_images_are_drawn_within_the_worst_group_too():
     evaluation = images({"A": [0.9], "B": [0.9], "C": [0.1]})
     drawn = query_of_images("worst_group,by=random", 4, evaluation, evaluation).query.units
     assert sorted(drawn) == ["C0", "C1", "C2", "C3"] and drawn != ("C3", "C2", "C1", "C0")
+
+
+def numbers(errors):
+    """Cases of these groups with one target, 0 and 2 in turn, which is missed by as much; of NaN it is not known."""
+    cases = [Case(f"{group}seen{number}", group, None) for group, values in errors.items() for number in range(len(values))]
+    error = np.array([[value] for values in errors.values() for value in values])
+    known = ~np.isnan(error)
+    label = np.where(known, np.array([[2.0 * (place % 2)] for place in range(len(cases))]), 0.0)
+    return Seen(cases, {"prediction": Predicted(label + np.where(known, error, 9.0), np.ones_like(label), label, known)})
+
+
+def query_of_numbers(name, budget, labelled, evaluation):
+    strategy = named_strategy(name, REGRESSION_STRATEGIES).strategy
+    aleatoric = np.array([[ENTROPY[case.group] + 0.01 * int(case.id[1])] for case in POOL])
+    spread = Spread(aleatoric, -2 * aleatoric, aleatoric, aleatoric, np.ones(aleatoric.shape, bool))
+    context = Context(jax.random.key(0), [Unit(case) for case in POOL])
+    return decide(strategy, context, None, {"spread": spread}, labelled, evaluation, budget)
+
+
+def test_of_numbers_r2_says_which_group_fares_worst():
+    """The variance is 1, so a group's R² is one less its mean squared error."""
+    evaluation = numbers({"A": [0.0, 0.5], "B": [-1.0, 2.0], "C": [1.0, 1.0], "B ": [np.nan]})
+    labelled = numbers({"A": [3.0, 3.0], "B": [0.0, 0.0], "C": [0.0, 0.0]})
+    decision = query_of_numbers("worst_group,by=epistemic_variance", 5, labelled, evaluation)
+    assert decision.query.units == ("B0", "B1", "B2", "B3", "C0")  # here the largest disagree least
+    assert decision.explanation == {"group_r2": pytest.approx({"A": 1 - 0.125, "B": 1 - 2.5, "C": 0.0})}
+    found = evaluation.statistics["prediction"]
+    of_b = slice(2, 4)
+    assert decision.explanation["group_r2"]["B"] == pytest.approx(explained(found.label[of_b], found.mean[of_b], np.ones(1)))
+    by_labelled = query_of_numbers("worst_group,weight_source=labelled", 2, labelled, evaluation)
+    assert by_labelled.query.units == ("A0", "A1")
+    # 1 - R² + c/√n with c = 2 and two labels each: A 1.54, B 3.91, C 2.41; with three of B 3.65, with four 3.5.
+    assert query_of_numbers("worst_group,bonus=2", 3, labelled, evaluation).query.units == ("B0", "B1", "B2")
+    drawn = query_of_numbers("worst_group,by=random", 4, labelled, evaluation).query.units
+    assert sorted(drawn) == ["B0", "B1", "B2", "B3"]
+
+
+def test_of_one_group_numbers_are_ordered_as_by_the_strategy_within():
+    """Units of the targets are those of the labelled cases here as there."""
+    labelled = evaluation = numbers({"A": [0.0, 0.5]})
+    of_group = query_of_numbers("worst_group", 12, labelled, evaluation)
+    alone = query_of_numbers("total_variance", 12, labelled, evaluation)
+    scores = dict(zip(alone.query.units, alone.query.scores, strict=True))
+    assert list(of_group.query.scores) == [scores[unit] for unit in of_group.query.units]

@@ -23,12 +23,13 @@ from jaxal.rounds.setup import RoundsConfig, Task, open_run
 from jaxal.rounds.simulate import simulate
 from jaxal.scoring.members import MembersConfig, predict
 from jaxal.scoring.pool_pass import Pass
+from jaxal.strategies.contract import Context
 from jaxal.strategies.named import named_strategy
 from jaxal.strategies.table import REGRESSION_STRATEGIES
 from jaxal.task_kind import Predicting, Prediction
-from jaxal.tasks.regression import REGRESSION, Predicted, entries, loss, success
+from jaxal.tasks.regression import REGRESSION, Predicted, Spread, entries, loss, success
 from jaxal.training.config import TrainingConfig
-from jaxal.types import Case, Example, Label, Seen
+from jaxal.types import Case, Example, Label, Seen, Unit
 
 TARGETS = ("ADAS13", "MMSE")
 NETWORK = dataclasses.replace(tiny_images.NETWORK, classes=4)
@@ -206,6 +207,20 @@ def test_scores_are_those_of_members_one_by_one(task):
     context = types.SimpleNamespace(value=variance)
     expected = ((members.var(1) + seen["spread"].aleatoric) / variance).mean(-1)
     np.testing.assert_allclose(strategy.score(seen, context), expected, rtol=2e-3)
+
+
+def test_how_far_predictions_moved_is_half_the_squared_distance_of_two(task):
+    """And in the first round, which has nothing to compare with, it draws."""
+    strategy = named_strategy("cod", REGRESSION_STRATEGIES).strategy
+    old, new = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]), np.array([[3.0, 10.0], [2.0, 24.0], [3.0, 30.0]])
+    two = np.stack([old, new])
+    statistics = {"spread": Spread(two.mean(0), two.var(0), np.ones((3, 2)), new, np.ones((3, 2), bool))}
+    units = [Unit(Case(name, "a", None)) for name in "abc"]
+    context = Context(jax.random.key(0), units, value=np.array([1.0, 4.0]), round=1)
+    found = strategy.score(statistics, context)
+    np.testing.assert_allclose(found, (np.square(new - old) / [1.0, 4.0]).mean(-1) / 4)
+    first = strategy.score(statistics, context._replace(round=0))
+    assert strategy.last_network == "alone" and len(set(first)) == 3 and set(first).isdisjoint(found)
 
 
 def test_information_gain_over_classes_is_refused():
