@@ -127,12 +127,12 @@ def test_images_are_drawn_within_the_worst_group_too():
     assert sorted(drawn) == ["C0", "C1", "C2", "C3"] and drawn != ("C3", "C2", "C1", "C0")
 
 
-def numbers(errors):
-    """Cases of these groups with one target, 0 and 2 in turn, which is missed by as much; of NaN it is not known."""
+def numbers(errors, step=2.0):
+    """Cases of these groups with one target, 0 and a step in turn, which is missed by as much; of NaN it is not known."""
     cases = [Case(f"{group}seen{number}", group, None) for group, values in errors.items() for number in range(len(values))]
     error = np.array([[value] for values in errors.values() for value in values])
     known = ~np.isnan(error)
-    label = np.where(known, np.array([[2.0 * (place % 2)] for place in range(len(cases))]), 0.0)
+    label = np.where(known, np.array([[step * (place % 2)] for place in range(len(cases))]), 0.0)
     return Seen(cases, {"prediction": Predicted(label + np.where(known, error, 9.0), np.ones_like(label), label, known)})
 
 
@@ -164,7 +164,7 @@ def test_of_numbers_r2_says_which_group_fares_worst():
 
 def test_of_one_group_numbers_are_ordered_as_by_the_strategy_within():
     """Units of the targets are those of the labelled cases here as there."""
-    labelled = evaluation = numbers({"A": [0.0, 0.5]})
+    labelled = evaluation = numbers({"A": [0.0, 0.5]}, step=6.0)
     of_group = query_of_numbers("worst_group", 12, labelled, evaluation)
     alone = query_of_numbers("total_variance", 12, labelled, evaluation)
     scores = dict(zip(alone.query.units, alone.query.scores, strict=True))
