@@ -4,16 +4,17 @@ They have the names of those that ask for whole cases. A case offers its best wi
 asked for; the best of all cases' are the query.
 """
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition import information, regions
-from jaxal.acquisition.coverage import Cover, gains_of_first, greedy_coverage, uncovered_by, unit_rows
 from jaxal.acquisition.regions import Tiles, Windows
 from jaxal.acquisition.selection import Query, top_k
 from jaxal.data.parts import cost_of
@@ -103,6 +104,16 @@ def margin() -> Strategy:
     return by_windows("windows_margin")
 
 
+def gini() -> Strategy:
+    """Windows where two draws from the prediction differ most (Gini 1912)."""
+    return by_windows("windows_gini")
+
+
+def bvsb() -> Strategy:
+    """Windows where the second largest probability comes closest to the largest, as a ratio (Cai et al. 2021)."""
+    return by_windows("windows_best_versus_second")
+
+
 def mc_entropy() -> Strategy:
     """Windows of largest entropy of the members' mean prediction (Gal et al. 2017, arXiv 1703.02910)."""
     return by_windows("windows_mc_entropy")
@@ -113,9 +124,24 @@ def variation_ratio() -> Strategy:
     return by_windows("windows_variation_ratio")
 
 
+def vote_entropy() -> Strategy:
+    """Windows of largest entropy of the members' votes (Dagan & Engelson 1995; Mackowiak et al. 2018, arXiv 1810.09726)."""
+    return by_windows("windows_vote_entropy")
+
+
 def mean_std() -> Strategy:
     """Windows of largest standard deviation of the members' probabilities (Kampffmeyer et al. 2016)."""
     return by_windows("windows_mean_std")
+
+
+def variance() -> Strategy:
+    """Windows of largest variance of the members' probabilities, mean over classes (Yang et al. 2017, arXiv 1706.04737)."""
+    return by_windows("windows_variance")
+
+
+def pairwise_kl() -> Strategy:
+    """Windows where members diverge most, any two of them (Zhou et al. 2017, CVPR; with flips for members, between views)."""
+    return by_windows("windows_pairwise_divergence")
 
 
 def bald() -> Strategy:
@@ -157,45 +183,68 @@ def expected_dice() -> Strategy:
     return by_windows("windows_expected_dice")
 
 
-def facility_location() -> Strategy:
-    """Windows side by side so that each has one like it, by the angle of their mean features, among them or the labelled ones: key slices (Zheng et al. 2020, AAAI)."""
+def of_tiles(make: Callable[..., Strategy]) -> Callable[..., Strategy]:
+    """A strategy of cases' features, of windows side by side instead: key slices (Zheng et al. 2020, AAAI), key regions.
 
-    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[list[Unit], np.ndarray]:
+    Args:
+      make: makes a strategy that reads embeddings of the pool, perhaps of the labelled set, and nothing else.
+    """
+
+    @functools.wraps(make)
+    def made(**options: Any) -> Strategy:
+        return _of_tiles(make(**options))
+
+    return made
+
+
+def _of_tiles(whole: Strategy) -> Strategy:
+    """The strategy of windows side by side; those that are labelled already, also of cases of the pool, are its labelled set."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> _Known:
         known: Tiles = labelled.statistics["tiles"]
-        return list(context.pool), np.asarray(known.embedding)[np.asarray(known.size).all(-1)]
-
-    def seen(statistics: Collected, context: Context) -> tuple[np.ndarray, np.ndarray]:
-        """All windows of the pool's cases, `[windows, features]`, and which of them are units, in their order."""
-        found: Tiles = statistics["tiles"]
-        there = np.asarray(found.size).all(-1)
-        return np.asarray(found.embedding)[there], np.asarray(found.cost)[there] > 0
+        return _Known(list(context.pool), head, np.asarray(known.embedding)[np.asarray(known.size).all(-1)])
 
     def cut(statistics: Collected, context: Context) -> list[Unit]:
         found: Tiles = statistics["tiles"]
-        return units_of(Windows(found.cost, found.start, found.size, found.cost), context.value[0])
+        return units_of(Windows(found.cost, found.start, found.size, found.cost), context.value.pool)
 
-    def cover(statistics: Collected, context: Context) -> tuple[Cover, np.ndarray]:
-        every, is_unit = seen(statistics, context)
-        points = unit_rows(every)
-        known = np.concatenate([context.value[1], every[~is_unit]])
-        return Cover(points, np.ones(len(every)), uncovered_by(points, unit_rows(known), "cosine"), "cosine"), is_unit
+    def of_windows(statistics: Collected, context: Context) -> tuple[Collected, Context]:
+        """The windows' features in the order of the units, and what the strategy of cases knows."""
+        found: Tiles = statistics["tiles"]
+        there = np.asarray(found.size).all(-1)
+        every, is_unit = np.asarray(found.embedding)[there], np.asarray(found.cost)[there] > 0
+        known = Seen((), {"embedding": np.concatenate([context.value.embedding, every[~is_unit]])})
+        return {"embedding": every[is_unit]}, context._replace(
+            value=whole.prepare(context, context.value.head, known, Seen((), {}))
+        )
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
-        every, is_unit = cover(statistics, context)
-        return gains_of_first(every)[is_unit]
+        return whole.score(*of_windows(statistics, context))
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
-        every, is_unit = cover(statistics, context)
         count = min(budget, len(context.pool))
         if context.cost_at_most is not None:
             count = min(count, int(context.cost_at_most // context.costs.min()))
-        places, gains = greedy_coverage(every, is_unit, count)
-        of_unit, query = np.cumsum(is_unit) - 1, _Query(context.cost_at_most)
-        chosen = [(context.pool[of_unit[place]], float(gain)) for place, gain in zip(places, gains, strict=True)]
-        query.take({unit.id: (gain, unit) for unit, gain in chosen}, count)
+        found = whole.select(key, scores, *of_windows(statistics, context), count)
+        units, query = {unit.id: unit for unit in context.pool}, _Query(context.cost_at_most)
+        query.take({name: (score, units[name]) for name, score in zip(found.units, found.scores, strict=True)}, count)
         return Query(tuple(query.units), tuple(query.scores), None)
 
     return Strategy(Needs(pool=("tiles",), labelled=("tiles",)), score, prepare, select, cut=cut)
+
+
+class _Known(NamedTuple):
+    """What a strategy of windows side by side is prepared with.
+
+    Attributes:
+      pool: the cases, before they are cut.
+      head: of the network.
+      embedding: of the labelled cases' windows, `[windows, features]`.
+    """
+
+    pool: list[Unit]
+    head: Head
+    embedding: np.ndarray
 
 
 def eig() -> Strategy:

@@ -94,18 +94,11 @@ REGRESSION_STRATEGIES: Table = {
     "worst_group": fair.worst_group_of_numbers,
 }
 
-STRATEGIES_OF_PARTS: Table = _named(
-    *(regions.random, regions.foreground_random, regions.least_confidence, regions.margin, regions.entropy, regions.mc_entropy),
-    *(regions.variation_ratio, regions.mean_std, regions.bald, regions.power_entropy, regions.power_bald),
-    *(
-        regions.eig,
-        regions.aeig,
-        regions.uig,
-        regions.cfig,
-        regions.ripu,
-        regions.expected_dice,
-        regions.facility_location,
-        regions.class_balanced,
-        regions.clasp_pe,
-    ),
-)
+STRATEGIES_OF_PARTS: Table = {
+    **_named(regions.random, regions.foreground_random, regions.least_confidence, regions.margin, regions.entropy, regions.gini),
+    **_named(regions.bvsb, regions.mc_entropy, regions.variation_ratio, regions.vote_entropy, regions.mean_std, regions.variance),
+    **_named(regions.pairwise_kl, regions.bald, regions.power_entropy, regions.power_bald),
+    **_named(regions.eig, regions.aeig, regions.uig, regions.cfig, regions.ripu, regions.expected_dice),
+    **{name: regions.of_tiles(make) for name, make in _OF_FEATURES.items()},
+    **_named(regions.class_balanced, regions.clasp_pe),
+}

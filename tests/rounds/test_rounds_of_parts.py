@@ -81,7 +81,8 @@ def test_every_strategy_asks_for_boxes_that_do_not_overlap(tmp_path, parts):
     queries = rescoring.score_round(open_run(tmp_path, "entropy", config, parts, Silent()), names).queries
     for strategy, query in queries.items():
         check_boxes(query.units, query.scores, 6)
-        assert (list(query.units) == trained["queried"]) == (strategy == "entropy"), strategy
+        if strategy not in ("gini", "bvsb"):  # of two classes they order voxels as entropy does
+            assert (list(query.units) == trained["queried"]) == (strategy == "entropy"), strategy
 
 
 def test_a_round_of_draws_goes_on_where_it_was(tmp_path, parts):

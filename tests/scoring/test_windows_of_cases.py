@@ -78,13 +78,17 @@ def compare(found, place, expected, open_):
     assert found.cost[place].tolist() == costs
 
 
-@pytest.mark.parametrize("name", ["windows_entropy", "windows_least_confidence", "windows_margin"])
+@pytest.mark.parametrize(
+    "name", ["windows_entropy", "windows_least_confidence", "windows_margin", "windows_gini", "windows_best_versus_second"]
+)
 def test_windows_of_largest_mean(cases, params, tiny_dataset, name):
     found = collect(cases, params, tiny_dataset, [name])[name]
     measures = {
         "windows_entropy": lambda p: -(p * np.log(p)).sum(0),
         "windows_least_confidence": lambda p: 1 - p.max(0),
         "windows_margin": lambda p: 1 - np.abs(p[0] - p[1]),
+        "windows_gini": lambda p: 1 - (p**2).sum(0),
+        "windows_best_versus_second": lambda p: p.min(0) / p.max(0),
     }
     for place, case in enumerate(cases):
         probability, open_ = probabilities(case, params, tiny_dataset)
@@ -181,12 +185,15 @@ def test_a_strategy_must_give_what_a_statistic_reads(cases, params, tiny_dataset
 
 def test_members_disagreement_by_windows(cases, params, tiny_dataset):
     """The mean of the map whose mean over the image the plain statistic is."""
-    found = collect(cases[:1], params, tiny_dataset, ["windows_bald", "bald"])
+    measures = ["bald", "variance", "pairwise_divergence", "vote_entropy", "mean_std", "variation_ratio"]
+    names = [*measures, *(f"windows_{measure}" for measure in measures)]
+    found = collect(cases[:1], params, tiny_dataset, names)
     whole = dataclasses.replace(CONFIG, windows=Search((0, 0, 0)))
-    pass_ = Pass(SEGMENTATION_OF_PARTS, NETWORK, ["windows_bald", "bald"], MembersConfig(dropout=3), 2, whole)
+    pass_ = Pass(SEGMENTATION_OF_PARTS, NETWORK, names, MembersConfig(dropout=3), 2, whole)
     of_image = pass_(params, jax.random.key(7), cases[:1], lambda case: load_case(case, tiny_dataset))
-    np.testing.assert_allclose(of_image["windows_bald"].score[0, 0], of_image["bald"][0], rtol=1e-5)
-    assert found["windows_bald"].score[0, 0] > found["bald"][0]
+    for measure in measures:
+        np.testing.assert_allclose(of_image[f"windows_{measure}"].score[0, 0], of_image[measure][0], rtol=1e-5)
+        assert found[f"windows_{measure}"].score[0, 0] > found[measure][0] > 0
 
 
 def test_labels_in_parts_hide_the_rest(tiny_dataset):

@@ -8,7 +8,7 @@ import pytest
 
 from jaxal.acquisition.regions import Tiles
 from jaxal.strategies.contract import Context, decide
-from jaxal.strategies.table import STRATEGIES_OF_PARTS
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES_OF_PARTS
 from jaxal.types import Case, Label, Seen, Unit
 
 SLICES, FEATURES = 6, 4
@@ -29,9 +29,12 @@ def made(rng):
     return Tiles(embedding, start, size, cost), known._replace(size=np.broadcast_to(size[:1, :1], size[:1].shape))
 
 
-def decision(made, budget=4, **more):
+OF_FEATURES = [name for name, make in STRATEGIES_OF_PARTS.items() if make().needs.pool == ("tiles",)]
+
+
+def decision(made, budget=4, name="facility_location", **more):
     pool, known = made
-    strategy = STRATEGIES_OF_PARTS["facility_location"]()
+    strategy = STRATEGIES_OF_PARTS[name]()
     context = Context(jax.random.key(0), POOL, **more)
     labelled = Seen([Case("k", "", Path())], {"tiles": known})
     return decide(strategy, context, None, {"tiles": pool}, labelled, Seen((), {}), budget)
@@ -68,3 +71,24 @@ def test_a_budget_in_elements_is_kept_and_everything_may_be_asked_for(made):
     found = decision(made, budget=99, cost_at_most=60)
     assert len(found.query.units) >= 2 and sum(found.units[name].cost for name in found.query.units) <= 60
     assert len(decision(made, budget=99).query.units) == 10
+
+
+@pytest.mark.parametrize("name", OF_FEATURES)
+def test_windows_are_to_a_strategy_what_cases_are(made, name):
+    """Its query is that of whole cases that have the windows' names and features; of the windows that nobody asks for, the labelled count as its labelled set."""
+    pool, known = made
+    whole = CLASSIFICATION_STRATEGIES[name]()
+    named = {f"{'ab'[case]}@0,0,{slot}+5,5,1": (case, slot) for case in (0, 1) for slot in range(SLICES)}
+    units = [unit for unit, place in named.items() if pool.cost[place]]
+    statistics = {"embedding": np.array([pool.embedding[named[unit]] for unit in units])}
+    labelled = Seen([], {"embedding": np.concatenate([known.embedding[0], pool.embedding[0, 2:3]])})
+    context = Context(jax.random.key(0), [Unit(Case(unit, "", Path())) for unit in units])
+    expected = decide(whole, context, None, statistics, labelled, Seen((), {}), 4)
+    found = decision(made, name=name)
+    assert found.query.units == expected.query.units
+    np.testing.assert_array_equal(found.query.scores, expected.query.scores)
+    assert set(found.units) == set(units)
+
+
+def test_the_strategies_of_features_are_there():
+    assert {"facility_location", "coreset", "typiclust", "maxherding"} < set(OF_FEATURES) and len(OF_FEATURES) == 13
