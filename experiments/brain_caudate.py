@@ -68,7 +68,7 @@ class Arguments(scans.ScanArguments):
 
 def main(arguments: Arguments) -> int:
     """Runs a study or scores one's pool; returns the exit status."""
-    return command.run(lambda display: _run(arguments, display), arguments.hosts, arguments.submission)
+    return command.run_study(lambda display: _run(arguments, display), arguments)
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:

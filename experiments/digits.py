@@ -45,10 +45,9 @@ class Arguments(images.ImageArguments):
 
 def main(arguments: Arguments) -> int:
     """Runs a study or looks at a run again; returns the exit status."""
-    return command.run(
+    return command.run_study(
         lambda display: images.run_without_download("digits", PRESETS, lambda _: make_digits(), arguments, display),
-        arguments.hosts,
-        arguments.submission,
+        arguments,
     )
 
 

@@ -48,7 +48,7 @@ STUDY = images.FolderStudy(
 
 def main(arguments: Arguments) -> int:
     """Runs a study or looks at a run again; returns the exit status."""
-    return command.run(lambda display: images.run_folder(STUDY, arguments, display), arguments.hosts, arguments.submission)
+    return command.run_study(lambda display: images.run_folder(STUDY, arguments, display), arguments)
 
 
 if __name__ == "__main__":

@@ -52,10 +52,9 @@ class Arguments(images.ImageArguments):
 
 def main(arguments: Arguments) -> int:
     """Runs a study or looks at a run again; returns the exit status."""
-    return command.run(
+    return command.run_study(
         lambda display: images.run_without_download("tissue", PRESETS, _patches, arguments, display),
-        arguments.hosts,
-        arguments.submission,
+        arguments,
     )
 
 

@@ -58,7 +58,7 @@ STUDY = images.FolderStudy("classification", images.OWN_IMAGES, _read, None, MEA
 
 def main(arguments: Arguments) -> int:
     """Runs a study or looks at a run again; returns the exit status."""
-    return command.run(lambda display: _run(arguments, display), arguments.hosts, arguments.submission)
+    return command.run_study(lambda display: _run(arguments, display), arguments)
 
 
 def _run(arguments: Arguments, display: terminal.Display) -> int:

@@ -19,6 +19,7 @@ import tyro
 from jaxal import hosts
 from jaxal.errors import OutOfMemory, UserError, is_of_memory
 from jaxal.report.terminal import Display
+from jaxal.studies.common_options import StudyArguments, check_strategies
 from jaxal.studies.submission import SubmitConfig, submitted
 from jaxal.training.trainer import Interrupted
 
@@ -96,6 +97,16 @@ def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None, 
             f"Stopped; everything finished is kept. Run the same command again to go on{', without --fresh' if '--fresh' in sys.argv else ''}."
         )
         return 128 + (display.stopped_by or signal.SIGINT)
+
+
+def run_study(work: Callable[[Display], int], arguments: StudyArguments) -> int:
+    """A study's work, or the submission of its workers; of these a strategy that there is not is told here and not in each worker's log. See `run`."""
+
+    def checked(display: Display) -> int:
+        check_strategies(arguments)
+        return _submit(arguments.submission, display)
+
+    return run(checked if arguments.submission.submit else work, arguments.hosts)
 
 
 def _submit(submission: SubmitConfig, display: Display) -> int:

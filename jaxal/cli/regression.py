@@ -25,7 +25,7 @@ class Arguments(targets.TargetArguments):
 
 def main(arguments: Arguments) -> int:
     """Runs a study or looks at a run again; returns the exit status."""
-    return command.run(lambda display: targets.run(arguments, display), arguments.hosts, arguments.submission)
+    return command.run_study(lambda display: targets.run(arguments, display), arguments)
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def check_options(arguments: StudyArguments, data: Path | None, out: Path) -> No
     """
     if not arguments.strategy:
         raise UserError(f"--strategy names none; there are {', '.join(arguments.kind.strategies)}.")
-    _check_strategies(arguments)
+    check_strategies(arguments)
     check_numbers(arguments, data, out)
 
 
@@ -235,8 +235,12 @@ def check_method(method: str, groups: Sequence[str]) -> None:
         raise UserError(f"--method {method} makes groups of patients count, but {where}. Name a column with --group-column.")
 
 
-def _check_strategies(arguments: StudyArguments) -> None:
-    """Refuses strategies that there are not, that ask for what is not computed, or of which two would share a folder."""
+def check_strategies(arguments: StudyArguments) -> None:
+    """Refuses strategies that there are not, that ask for what is not computed, or of which two would share a folder.
+
+    Raises:
+      UserError: there is one.
+    """
     folders: dict[str, dict[str, Any]] = {}
     for text in arguments.strategy:
         name, strategy, identity = named_strategy(text, arguments.kind.strategies)

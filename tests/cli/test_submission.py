@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments import digits
+from jaxal.cli import command
 from jaxal.errors import UserError
 from jaxal.studies.submission import SubmitConfig, submitted
 
@@ -61,6 +63,16 @@ def test_what_cannot_be_submitted_is_told(config, message, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")  # where there is no SLURM
     with pytest.raises(UserError, match=message):
         submitted(config, GIVEN)
+
+
+def test_a_strategy_that_there_is_not_is_told_before_anything_is_submitted(monkeypatch, capsys):
+    monkeypatch.setattr("sys.orig_argv", GIVEN)
+    given = ["--submit", "slurm", "--dry-run", "--strategy"]
+    assert digits.main(command.parse(digits.Arguments, "experiments.digits", [*given, "entropi"])) == 2
+    said = capsys.readouterr()
+    assert "There is no strategy 'entropi'. Did you mean entropy?" in said.err and "#SBATCH" not in said.out
+    assert digits.main(command.parse(digits.Arguments, "experiments.digits", [*given, "entropy"])) == 0
+    assert "#SBATCH" in capsys.readouterr().out
 
 
 def test_workers_never_begin_anew():
