@@ -244,7 +244,7 @@ def score_pool(
                 f"The strategy's score reads {error.args[0]!r} of the pool, which its Needs(pool=…) does not name; it names {has}."
             ) from error
         raise
-    return _checked_scores(scores, len(context.pool)), context
+    return _checked_scores(scores, context.ids), context
 
 
 def _check_statistics(name: str, seen: Seen) -> None:
@@ -263,7 +263,7 @@ def _check_statistics(name: str, seen: Seen) -> None:
                 )
 
 
-def _checked_scores(scores: Any, units: int) -> np.ndarray:
+def _checked_scores(scores: Any, units: Sequence[str]) -> np.ndarray:
     """A score for each unit of the pool.
 
     Raises:
@@ -273,13 +273,15 @@ def _checked_scores(scores: Any, units: int) -> np.ndarray:
         checked = np.asarray(scores, np.float64)
     except (TypeError, ValueError) as error:
         raise UserError(f"The strategy's scores are no numbers ({error}).") from error
-    if checked.shape != (units,):
-        raise UserError(f"The strategy gave scores of shape {checked.shape} for {units} units; it must give each one number.")
-    if not np.isfinite(checked).all():
-        broken = int((~np.isfinite(checked)).sum())
+    if checked.shape != (len(units),):
         raise UserError(
-            f"The strategy gave {broken} of {units} units a score that is not finite. Look at its formula; if it is one of jaxal's own, at "
-            "the images and the network."
+            f"The strategy gave scores of shape {checked.shape} for {len(units)} units; it must give each one number."
+        )
+    if not np.isfinite(checked).all():
+        broken = np.flatnonzero(~np.isfinite(checked))
+        raise UserError(
+            f"The strategy gave {len(broken)} of {len(units)} units a score that is not finite, the first is {units[broken[0]]}. Look at its "
+            "formula; if it is one of jaxal's own, at the images and the network."
         )
     return checked
 

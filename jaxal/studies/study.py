@@ -16,7 +16,7 @@ from jaxal.report.levels import LEVELS
 from jaxal.rounds.first_set import with_first_set
 from jaxal.rounds.ledger import FULL, read_runs
 from jaxal.rounds.prediction import NewCases
-from jaxal.rounds.setup import Task, open_run
+from jaxal.rounds.setup import Task, check_strategy, open_run
 from jaxal.rounds.simulate import simulate
 from jaxal.strategies.named import named_strategy
 from jaxal.studies.common_options import NOT_OF_THE_RUN, Sizes, StudyArguments, check_method, rounds_config, trains_full
@@ -109,6 +109,11 @@ def run(
         for seed, place, name in runs
     ]
 
+    for (seed, place, name), piece in zip(runs, pieces, strict=True):  # before the first of them takes hours
+        if name != FULL:
+            config = rounds_config(sources[place].arguments, preset)
+            begun = open_run(piece.folder, name, config, tasks[place, seed], display)
+            check_strategy(begun, begun.ledger.read())
     if hosts.is_leader():
         note_runs(out, pieces)
 

@@ -60,6 +60,7 @@ def test_equals_plain_numpy(float64, rng):
             [(p[s] * np.log(p[s] / p[t])).sum(0) for s in range(7) for t in range(7) if s != t], axis=0
         ),
     }
+    assert expected.keys() == MEASURES.keys(), "a measure without its formula in NumPy, here above"
     moments = streamed(logits)
     for name, values in expected.items():
         np.testing.assert_allclose(np.asarray(MEASURES[name](moments)), values, atol=1e-13, err_msg=name)

@@ -277,7 +277,8 @@ def test_every_strategy_is_listed_and_told_of(capsys):
     plain = " ".join(told.split())
     assert "Looks at: the pool: predictions and features, averaged over regions" in plain
     assert "; an evaluation set with labels: features and classes of a sample" in plain
-    assert {*SEGMENTATION.statistics, *CLASSIFICATION.statistics, *REGRESSION.statistics} <= strategies.STATISTICS.keys()
+    every = {*SEGMENTATION.statistics, *CLASSIFICATION.statistics, *REGRESSION.statistics}
+    assert every <= strategies.STATISTICS.keys(), "no words in STATISTICS of jaxal/cli/strategies.py"
     assert main(["strategies", "--for", "regression", "--needs", "evaluation"]) == 0
     few = capsys.readouterr().out
     assert "\n  epig  " in few and "coreset" not in few and "Numbers alone" in few

@@ -45,9 +45,11 @@ def test_the_documented_strategy_runs_with_its_option(mine, tiny_folder, tmp_pat
     assert line["strategy"]["sharpness"] == 2.0
     assert len(line["queried"]) == 2
     mine.write_text(documented() + "\n# another thought\n")
-    status, output = killing.here([*arguments[:-1], "2"])
+    before_it = arguments.index("--strategy") + 1
+    status, output = killing.here([*arguments[:before_it], "random", *arguments[before_it:-1], "2"])
     assert status == 2
     assert "holds rounds of another mine.py:my_strategy: its file has changed" in " ".join(output.split())
+    assert not (tmp_path / "out" / "data-balanced" / "random").exists(), "it is told before anything runs"
     mine.write_text(documented())
     assert killing.here([*arguments[:-1], "2"])[0] == 0
 

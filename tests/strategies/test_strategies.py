@@ -147,6 +147,7 @@ def test_statistics_that_are_not_finite_are_named_before_anything_is_drawn(bench
 
 
 def test_the_names_are_the_fields():
+    """A new strategy's name goes into `both`, `scans` or the images' own."""
     both = "least_confidence margin entropy gini bvsb free_energy linear_deepfool minority mc_entropy variation_ratio vote_entropy mean_std variance pairwise_kl bald cod"
     both += (
         " eig aeig uig cfig mass egl gradient_norm coreset maxherding uherding probcover facility_location suggestive_annotation"
