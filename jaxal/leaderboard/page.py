@@ -72,7 +72,7 @@ def _found(board: Board) -> str:
     told = f"{len(worse)} are worse than random on at least one{names}." if worse else "None is surely worse than random on any."
     surest = max((sum(signs), -signs.count(-1)) for signs in tried.values())
     leaders = sorted(name for name, signs in tried.items() if (sum(signs), -signs.count(-1)) == surest)
-    among = f"Of {len(tried)} on {len(board)} tasks"
+    among = f"Of {len(tried)} on {'one task' if len(board) == 1 else f'{len(board)} tasks'}"
     if surest[0] <= 0:
         return f"{among}, no strategy is surely better than random sampling more often than worse. {told}"
     shown = ", ".join(leaders[:8]) + (f" and {len(leaders) - 8} more" if len(leaders) > 8 else "")
