@@ -109,6 +109,8 @@ class Ask:
     project: Folder
     size: option_types.Number = None
     """Cases or parts of this query. Default: the project's."""
+    within_minutes: Annotated[float | None, tyro.conf.arg(metavar="MINUTES", help_behavior_hint="")] = None
+    """As many cases or parts as can be read within these minutes, all readers together, by what readings took so far."""
     even_if_open: bool = False
     """Ask although readings of the last query are open."""
 

@@ -29,6 +29,7 @@ from jaxal.studies import option_types
 from jaxal.studies.progress import in_words as progress_in_words
 from jaxal.studies.scans import showing_on
 from jaxal.studies.workers import CLAIMS
+from jaxal.worklists.page import duration
 
 
 def ask(given: Sequence[str]) -> int:
@@ -40,7 +41,7 @@ def ask(given: Sequence[str]) -> int:
         released = decisions.release_overdue(project)
         for case, reader in released:
             display.note(f"{case}: was not opened for long; {reader or 'nobody'} gets it.")
-        round_ = ask_round(project, asked.size, asked.even_if_open, showing_on(display), display)
+        round_ = ask_round(project, asked.size, asked.even_if_open, showing_on(display), display, asked.within_minutes)
         assert round_.asked is not None
         readings = round_.asked["readings"]
         by_reader = {
@@ -52,7 +53,7 @@ def ask(given: Sequence[str]) -> int:
         display.note(
             f"Round {round_.number} asks for {parts}{len(asked_cases)} cases: "
             + ", ".join(f"{name} reads {count}" for name, count in by_reader.items())
-            + "."
+            + f". That takes about {duration(sum(entry['minutes'] for entry in readings))} in all."
         )
         refresh(project)
         for reader in by_reader:

@@ -81,6 +81,7 @@ STATISTICS = {
     "regions": "predictions and features, averaged over regions (an image with one class is one region)",
     "evaluation_sample": "features and classes of a sample of the elements",
     "overlap": "how predictions and labels overlap",
+    "drawn": "how much there is to draw",
     "calibration": "how probabilities fit the labels",
     "temperature": "how likely the labels are at several temperatures",
     "prediction": "the prediction",

@@ -7,7 +7,8 @@ So a round that was killed asks for the same cases when it is asked again, whate
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,12 +25,20 @@ from jaxal.projects.network import embeddings, open_round, without_labels
 from jaxal.projects.project import Project, check_images, check_labels
 from jaxal.projects.settle import settle
 from jaxal.projects.state import ROLES, Round, State
+from jaxal.projects.within_minutes import count_within
 from jaxal.rounds.propose import choose, open_journal
 from jaxal.rounds.protocol import beside, first_query, random_count
 from jaxal.types import Unit, Watcher
 
 
-def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing, watcher: Watcher) -> Round:
+def ask(
+    project: Project,
+    size: int | None,
+    even_if_open: bool,
+    showing: Showing,
+    watcher: Watcher,
+    minutes: float | None = None,
+) -> Round:
     """Goes through one round, or finishes one that was killed; returns it.
 
     Args:
@@ -37,6 +46,7 @@ def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing
       size: cases or parts of the query; the project's when left out.
       even_if_open: whether to ask although readings of the last query are open.
       showing, watcher: are told how far the work is, and may end it.
+      minutes: that all its readings may take, instead of a size.
 
     Raises:
       UserError: nothing is left to ask for, readings are open, or a file of the data is not what it was.
@@ -49,7 +59,7 @@ def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing
     check_images(project, [id_ for id_, case in state.cases.items() if case.excluded is None], project.data(state))
     if not state.rounds or state.rounds[-1].asked is not None:
         check_labels(project, state, [label for role in ROLES for label in state.labels(role)])
-        begin(project, size, even_if_open)
+        begin(project, size, even_if_open, minutes)
         state = project.state()
     round_ = state.rounds[-1]
     check_labels(project, state, [*round_.training, *round_.evaluation, *round_.test])
@@ -64,6 +74,9 @@ def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing
         with showing("proposals") as progress:
             kind_of(project).propose(project, choice.working, choice.params, [*asked, *seen], asked, progress)
     readings = assign(project, round_, choice)
+    while choice.working is not None and choice.working.run.prices and _is_over(round_, readings):
+        choice = choice.shorter()
+        readings = assign(project, round_, choice)
     text = json.dumps({**choice.record, "chosen": list(choice.chosen), "at_random": list(choice.at_random)}, indent=1) + "\n"
     write_text(project.round_folder(round_.number) / "query.json", text)
     with project.log.held() as pen:
@@ -75,11 +88,17 @@ def ask(project: Project, size: int | None, even_if_open: bool, showing: Showing
     return project.state().rounds[-1]
 
 
-def begin(project: Project, size: int | None, even_if_open: bool) -> None:
+def _is_over(round_: Round, readings: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a query of several cases takes longer than it may: what was set aside for cases at random and second readings was too little."""
+    total, cases = sum(entry["minutes"] for entry in readings), {entry["case"] for entry in readings}
+    return len(cases) > 1 and total > round_.fields["minutes"]
+
+
+def begin(project: Project, size: int | None, even_if_open: bool, minutes: float | None = None) -> None:
     """Writes down what the next round works with.
 
     Raises:
-      UserError: nothing is left to ask for, or readings are open.
+      UserError: nothing is left to ask for, readings are open, or the minutes are too few.
     """
     protocol = project.settings.protocol
     with project.log.held() as pen:
@@ -93,7 +112,9 @@ def begin(project: Project, size: int | None, even_if_open: bool) -> None:
             )
         if size is not None and size < 1:
             raise UserError(f"--size is {size}; it must be at least 1.")
-        count = size or protocol.size
+        if size is not None and minutes is not None:
+            raise UserError("--size and --within-minutes each say how long a query is. Give one of them.")
+        count = size or (protocol.size if minutes is None else count_within(project, state, minutes))
         count = min(count, len(unasked)) if kind_of(project).parts is None else count
         number = len(state.rounds) + 1
         training, needs_evaluation = state.labels("training"), kind_of(project).looks_at_evaluation(protocol.strategy)
@@ -117,6 +138,7 @@ def begin(project: Project, size: int | None, even_if_open: bool) -> None:
             refused=state.refused_cases(),
             at_random=at_random,
             chosen=count - at_random,
+            **({} if minutes is None else {"minutes": minutes}),
         )
 
 

@@ -42,7 +42,7 @@ def assign(project: Project, round_: Round, choice: _Chosen) -> list[dict[str, A
       round_: the round.
       choice: what it asks for; of a query that a network chose, the proposals are written.
     """
-    state = _when_it_began(project, round_)
+    state = when_it_began(project, round_)
     first = round_.fields["network"] is None
     asked = [*choice.chosen, *choice.at_random]
     sizes = {} if first else kind_of(project).sizes(project, asked, round_.number)
@@ -88,7 +88,8 @@ def _parts(parts: Sequence[tuple[Part, bool]]) -> dict[str, Any]:
     return {"parts": places, "at_random": [place for place, (_, at_random) in enumerate(parts) if at_random]}
 
 
-def _when_it_began(project: Project, round_: Round) -> State:
+def when_it_began(project: Project, round_: Round) -> State:
+    """All that was known when a round began, which is all that its readings may depend on."""
     events = project.log.read()
     begun = next(event.number for event in events if event.kind == "round" and event.fields["round"] == round_.number)
     return project.state_of(events[: begun + 1])
@@ -148,14 +149,20 @@ def _pairs(state: State) -> dict[tuple[str, str], int]:
 
 def _doubled(project: Project, state: State, round_: Round, asked: Sequence[str]) -> list[str]:
     """Cases that two readers get; neither knows."""
-    protocol = project.settings.protocol
-    if len(state.active) < 2 or not protocol.double_share:
-        return []
-    count = round(protocol.double_share * len(asked))
+    count = double_count(project, state, len(asked))
+    groups = {id_: project.cases[id_].group for id_ in asked}
+    return spread(asked, groups, count, project.settings.protocol.seed, f"double of round {round_.number}") if count else []
+
+
+def double_count(project: Project, state: State, cases: int) -> int:
+    """How many of so many cases two readers get."""
+    share = project.settings.protocol.double_share
+    if len(state.active) < 2 or not share:
+        return 0
+    count = round(share * cases)
     if sum(_pairs(state).values()) < PAIRS_WANTED:
         count = max(count, DOUBLE_AT_LEAST)
-    groups = {id_: project.cases[id_].group for id_ in asked}
-    return spread(asked, groups, min(count, len(asked)), protocol.seed, f"double of round {round_.number}")
+    return min(count, cases)
 
 
 def _shuffled(project: Project, round_: Round, asked: Sequence[str]) -> list[str]:

@@ -34,6 +34,12 @@ class Choice(NamedTuple):
     params: Any = None
     parts: Mapping[str, Sequence[tuple[Part, bool]]] = {}
 
+    def shorter(self) -> "Choice":
+        """Without the last case that the strategy chose, but for its first; then without those drawn beside it."""
+        if len(self.chosen) > 1 or not self.at_random:
+            return self._replace(chosen=self.chosen[:-1])
+        return self._replace(at_random=self.at_random[:-1])
+
 
 def record_of(working: Working, chosen: Chosen) -> dict[str, Any]:
     """What is known of a strategy's choice, ready for JSON."""

@@ -27,7 +27,7 @@ from jaxal.strategies.named import named_strategy
 from jaxal.studies.scans import Chosen
 from jaxal.studies.units import MORE_PARTS, Name, UnitOptions
 from jaxal.task_kind import TaskKind
-from jaxal.types import Case, Label, Params, Part, Unit
+from jaxal.types import Case, Collected, Label, Params, Part, Unit
 from jaxal.worklists.items import Item
 from jaxal.worklists.items import Kind as WorklistKind
 
@@ -198,6 +198,18 @@ class Size(NamedTuple):
     slices: int
 
 
+class Foreseen(NamedTuple):
+    """How much there is to draw in cases that nobody has proposed a label for yet.
+
+    Attributes:
+      needs: statistics of the pool.
+      sizes: of cases, by id, given these statistics.
+    """
+
+    needs: tuple[str, ...]
+    sizes: Callable[[Project, Sequence[str], Collected], dict[str, Size]]
+
+
 class Guessing(Protocol):
     """A round's network, ready to propose labels."""
 
@@ -279,6 +291,7 @@ class Kind(NamedTuple):
       steady: of proposals of a later round against those of an earlier one, in the same form, of cases and both rounds.
       between: of two versions, `[classes]`.
       sizes: how much proposals of a round show; none where minutes do not depend on it.
+      foreseen: the same before there are proposals; None where minutes do not depend on it.
       item: a reader's worklist item with all that is shown of the case.
       picture: of such an item, as WebP, given the classes with their colours.
       problems: what is wrong with a version's content, in sentences.
@@ -312,6 +325,7 @@ class Kind(NamedTuple):
     problems: Callable[[Project, State, Version], list[str]]
     export: Callable[[Project, State, Exporting], None]
     parts: PartsOfCases | None = None
+    foreseen: Foreseen | None = None
 
     def first_cases(self, size: int) -> int:
         """Of how many cases a first query is that asks for so many units: of parts several of each, because opening a case takes time, too."""

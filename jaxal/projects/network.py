@@ -14,6 +14,7 @@ from jaxal.data.stream import kept
 from jaxal.projects.kinds import kind_of
 from jaxal.projects.project import Project
 from jaxal.projects.state import Round, State
+from jaxal.projects.within_minutes import prices_of
 from jaxal.rounds import setup
 from jaxal.rounds import state as rounds_state
 from jaxal.rounds.first_set import choose_first, features_of
@@ -81,6 +82,7 @@ def open_round(project: Project, state: State, round_: Round, pool: Sequence[str
         batch_size=ready.batch_size,
     )
     run = setup.open_run(project.folder / "rounds", settings.protocol.strategy, config, task, watcher)
+    run = run._replace(prices=prices_of(project, round_))
     key = jax.random.fold_in(key_of(settings.protocol.seed), number)
     units = [Unit(case._replace(label=ready.known.get(case.id))) for case in candidates]
     refused = [cases[id_]._replace(label=None) for id_ in round_.fields.get("refused", ()) if id_ in cases]

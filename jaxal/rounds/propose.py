@@ -32,7 +32,7 @@ from jaxal.rounds.state import State
 from jaxal.scoring.journal import Journal
 from jaxal.scoring.members import stack_networks
 from jaxal.scoring.pool_pass import Given
-from jaxal.strategies.contract import Context, Decision, Strategy, decide, given_by, score_pool
+from jaxal.strategies.contract import Context, Decision, Needs, Strategy, decide, given_by, score_pool
 from jaxal.types import Case, Collected, Params, Seen, Unit
 
 
@@ -115,7 +115,7 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     """
     seconds: dict[str, float] = {}
     networks, key = make_networks(run), state.key
-    passes = make_passes(run, needs_with_classes(run), run.strategy.last_network)
+    passes = make_passes(run, _needs(run), run.strategy.last_network)
     with _timed(seconds, "train"):
         trained = train_all(networks, state, passes.labelled)
     cases = run.task.splits.test
@@ -135,6 +135,12 @@ def choose(run: Run, state: State, kept: Sequence[Unit] = ()) -> Chosen:
     first = trained[0]
     told |= {"temperatures": [round(float(one.temperature), 6) for one in params]} if run.config.calibrate != "none" else {}
     return Chosen(first.params, params[0], first.labelled, seen, looks.pool, decision, first.failures, seconds, told, would_take)
+
+
+def _needs(run: Run) -> Needs:
+    """What is asked of the pool and of the other splits by all that reads it."""
+    needs = needs_with_classes(run)
+    return needs._replace(pool=tuple(dict.fromkeys([*needs.pool, *(run.prices.needs if run.prices else ())])))
 
 
 def _other(run: Run, state: State, network: Network, params: Sequence[Params]) -> list[Params]:
@@ -245,7 +251,13 @@ def _context(run: Run, state: State) -> Context:
 def decide_for(run: Run, strategy: Strategy, state: State, params: Params, looks: Looks) -> Decision:
     """What a strategy would ask for in this round."""
     context, head = _context(run, state)._replace(refused=looks.refused), scoring_model(run).head(params)
-    return decide(strategy, context, head, looks.pool, looks.labelled, looks.evaluation, run.config.query_size)
+    budget = run.config.query_size
+    if run.prices:
+        costs = run.prices.of(looks.pool, context.ids)
+        pool = [unit._replace(cost=float(cost)) for unit, cost in zip(context.pool, costs, strict=True)]
+        at_most = max(run.prices.at_most, float(costs.min()))
+        context, budget = context._replace(pool=pool, cost_at_most=at_most), int(at_most // costs.min())
+    return decide(strategy, context, head, looks.pool, looks.labelled, looks.evaluation, budget)
 
 
 def open_journal(run: Run) -> Journal:

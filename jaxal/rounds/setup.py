@@ -22,7 +22,7 @@ from jaxal.strategies.contract import Strategy
 from jaxal.strategies.named import named_strategy
 from jaxal.task_kind import TaskKind
 from jaxal.training.config import TrainingConfig
-from jaxal.types import Case, Example, FurtherLoss, Labels, Load, Model, Watcher
+from jaxal.types import Case, Collected, Example, FurtherLoss, Labels, Load, Model, Watcher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +116,20 @@ class Task(NamedTuple):
     plan: Mapping[str, Any] = MappingProxyType({})
 
 
+class Prices(NamedTuple):
+    """What units cost, where a query has a budget of it and not only of units.
+
+    Attributes:
+      needs: statistics of the pool that costs are worked out from.
+      of: of units of the pool, by name, given these statistics, `[units]`, above 0.
+      at_most: of a query in all; but a query always has one unit.
+    """
+
+    needs: tuple[str, ...]
+    of: Callable[[Collected, Sequence[str]], np.ndarray]
+    at_most: float
+
+
 class Run(NamedTuple):
     """One strategy's rounds with one seed.
 
@@ -132,6 +146,7 @@ class Run(NamedTuple):
       labels: where labels come from and are kept.
       load_labelled: reads cases that are read again and again, keeping them in memory.
       watcher: is told how far the work is.
+      prices: what units cost, if queries have a budget of it.
     """
 
     folder: Path
@@ -146,6 +161,7 @@ class Run(NamedTuple):
     labels: Labels
     load_labelled: Load
     watcher: Watcher
+    prices: Prices | None = None
 
 
 def open_run(folder: Path, name: str, config: RoundsConfig, task: Task, watcher: Watcher) -> Run:

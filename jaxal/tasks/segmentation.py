@@ -63,6 +63,14 @@ def overlap(view: View, config: StatisticsConfig) -> metrics.Overlap:
     return metrics.overlap(view.logits, view.label, view.labelled)
 
 
+def drawn(view: View, config: StatisticsConfig) -> Array:
+    """How much of the case is predicted to be drawn: elements above class 0, and along each axis how many slices hold one, `[1 + rank]`."""
+    is_drawn = ((uncertainty.mean_probability(view.single).argmax(0) > 0) & view.inside).reshape(view.shape)
+    axes = range(is_drawn.ndim)
+    slices = [is_drawn.any(tuple(other for other in axes if other != axis)).sum() for axis in axes]
+    return jnp.stack([is_drawn.sum(), *slices])
+
+
 def calibration_sums(view: View, config: StatisticsConfig) -> calibration.CalibrationSums:
     """What NLL, calibration errors and the Brier score over the labelled elements are made of."""
     return calibration.calibration_sums(view.logits, view.label, view.labelled)
@@ -110,6 +118,7 @@ STATISTICS: Mapping[str, Statistic] = {
     **of_classes(region_of_interest),
     **OF_MAPS,
     "overlap": Statistic(overlap),
+    "drawn": Statistic(drawn),
     "calibration": Statistic(calibration_sums),
     "filtered": Statistic(filtered, needs_members=True),
 }

@@ -39,8 +39,8 @@ class Made:
     def state(self):
         return self.project.state()
 
-    def ask(self, size=None, even_if_open=False):
-        return ask(self.project, size, even_if_open, showing_on(self.watcher), self.watcher)
+    def ask(self, size=None, even_if_open=False, minutes=None):
+        return ask(self.project, size, even_if_open, showing_on(self.watcher), self.watcher, minutes)
 
     def label(self, case):
         return self.truth / f"{case}.nii.gz"

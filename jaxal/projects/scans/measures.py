@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from nibabel.orientations import io_orientation
 
 from jaxal.assessment import metrics
 from jaxal.files import write_text
@@ -13,7 +14,7 @@ from jaxal.projects.kind import Size
 from jaxal.projects.project import IGNORE, Project
 from jaxal.projects.scans.labels import grid_of, read_label, read_map
 from jaxal.projects.state import State
-from jaxal.types import Part
+from jaxal.types import Collected, Part
 
 
 def dice_of_proposals(project: Project, state: State, wanted: Sequence[tuple[str, int, str]]) -> np.ndarray:
@@ -99,3 +100,15 @@ def size_of_proposal(project: Project, id_: str, round_: int) -> Size:
     counted = survey(labels, int(labels.max(initial=1)))
     voxel_ml = abs(np.linalg.det(grid_of(project.cases[id_]).affine[:3, :3])) / 1000
     return Size(round(float(counted.counts.sum() * voxel_ml), 3), int((labels > 0).any((0, 1)).sum()))
+
+
+def foreseen_sizes(project: Project, ids: Sequence[str], statistics: Collected) -> dict[str, Size]:
+    """How much proposals will show, about: of prepared cases, whose axes are those of RAS, and as many slices as the case's own third axis has in that length."""
+    spacing = np.array(project.settings.scans.plan.spacing_mm)
+    sizes = {}
+    for id_, (count, *slices) in zip(ids, statistics["drawn"].tolist(), strict=True):
+        affine = grid_of(project.cases[id_]).affine
+        axis = int(io_orientation(affine)[2, 0])
+        length = slices[axis] * spacing[axis]
+        sizes[id_] = Size(round(float(count * spacing.prod() / 1000), 3), round(length / float(np.linalg.norm(affine[:3, 2]))))
+    return sizes
