@@ -1,13 +1,18 @@
 """Queries of as many cases as some minutes of reading allow."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 
+from jaxal.acquisition.uncertainty import moments_of
 from jaxal.errors import UserError
 from jaxal.projects import assignment, within_minutes
+from jaxal.projects.kind import Size
 from jaxal.projects.kinds import kind_of
+from jaxal.projects.scans.measures import foreseen_sizes
+from jaxal.tasks.segmentation import STATISTICS
 
 
 def minutes(round_):
@@ -132,3 +137,24 @@ def test_too_long_second_readings_shorten_the_query(begin, tell_minutes):
     assert minutes(round_) <= 100 and record["chosen"]
     assert sorted([*record["chosen"], *record["at_random"]]) == cases(round_)
     assert np.isfinite(list(record["scores"].values())).all()
+
+
+def test_what_is_drawn_is_counted_within_the_image_and_along_each_axis():
+    """A box of 2 x 3 x 1 elements of class 2, an element of class 1 apart from it, and one outside of the image."""
+    best = np.zeros((4, 4, 4), int)
+    best[1:3, 0:3, 2], best[0, 0, 0], best[3, 3, 3] = 2, 1, 1
+    inside = np.ones(best.shape, bool)
+    inside[3] = False
+    logits = 5.0 * (best.reshape(1, -1) == np.arange(3)[:, None]).astype(np.float32)
+    view = types.SimpleNamespace(single=moments_of(logits[None]), inside=inside.reshape(-1), shape=best.shape)
+    assert np.asarray(STATISTICS["drawn"].evaluate(view, None)).tolist() == [7, 3, 3, 2]
+
+
+def test_slices_are_counted_along_the_files_own_third_axis():
+    """The file's axes are y, z and x, whose voxels are 0.5, 2 and 4 mm long; prepared voxels 1 x 2 x 3 mm, in the order of RAS."""
+    affine = ((0.0, 0.0, 4.0, 7.0), (0.5, 0.0, 0.0, 0.0), (0.0, -2.0, 0.0, 0.0))
+    case = types.SimpleNamespace(shape=(9, 9, 9), affine=affine)
+    plan = types.SimpleNamespace(spacing_mm=(1.0, 2.0, 3.0))
+    project = types.SimpleNamespace(cases={"a": case}, settings=types.SimpleNamespace(scans=types.SimpleNamespace(plan=plan)))
+    found = foreseen_sizes(project, ["a"], {"drawn": np.array([[50, 12, 5, 6]])})
+    assert found == {"a": Size(50 * 6 / 1000, 3)}  # 12 mm along x
