@@ -6,7 +6,7 @@ import numpy as np
 
 Column = Callable[[int], np.ndarray]  # from a point's place to its similarities with all, [points]
 
-_RIDGE = 1e-3  # on the diagonal of cosines, so that they can be inverted
+RIDGE = 1e-3  # on the diagonal of cosines, so that they can be inverted
 _LEAST = 1e-10  # a squared diagonal below it is rounding: such a point lies in the span of those that are chosen
 
 
@@ -79,7 +79,7 @@ def most_mutual_determinant(
         place = int(np.where(left, gain, -np.inf).argmax())
         places[step], gains[step], left[place] = place, gain[place], False
         column = np.matmul(points, points[place])
-        column[place] += _RIDGE
+        column[place] += RIDGE
         alone.add(place, column)
         told.add(place, column - eta**2 * np.matmul(whitened, whitened[place]))
     return places, gains
@@ -93,10 +93,10 @@ def mutual_determinant_of_each(points: np.ndarray, queries: np.ndarray, eta: flo
 def _factors(points: np.ndarray, queries: np.ndarray, eta: float) -> tuple[_Factor, _Factor, np.ndarray]:
     """Of the kernel, and of what the queries leave of it; and S_VQ L⁻ᵀ, whose products are what they take."""
     queries = np.asarray(queries, np.float64)
-    of_queries = np.matmul(queries, queries.T) + _RIDGE * np.eye(len(queries))
+    of_queries = np.matmul(queries, queries.T) + RIDGE * np.eye(len(queries))
     whitened = np.linalg.solve(np.linalg.cholesky(of_queries), np.matmul(queries, points.T)).T
-    diagonal = np.square(points).sum(-1) + _RIDGE
-    told = np.maximum(diagonal - eta**2 * np.square(whitened).sum(-1), _RIDGE / 2)
+    diagonal = np.square(points).sum(-1) + RIDGE
+    told = np.maximum(diagonal - eta**2 * np.square(whitened).sum(-1), RIDGE / 2)
     return _Factor(diagonal), _Factor(told), whitened
 
 

@@ -15,6 +15,7 @@ from jaxal.acquisition.uncertainty import probability_entropy
 from jaxal.arrays import by_class
 
 Array = jax.Array
+_LEAST_SHARE = 5e-4  # of an image, that a structure counts as
 
 
 def disagreement_on_intersection(votes: Array, members: Array, inside: Array) -> Array:
@@ -76,6 +77,8 @@ def disagreement_with_sides(sides: Array, last: Array, inside: Array) -> Array:
 def expected_error_of_dice(probability: Array, inside: Array) -> Array:
     """One minus the Dice to expect, Σ p² / Σ p, mean over the structures: the ratio of what draws from the prediction have in common and of their sizes.
 
+    A structure that is expected to have less than a two-thousandth of the image counts as though it had so much, so that images which surely have none do not come first.
+
     Args:
       probability: `[classes, elements]`.
       inside: elements that count, `[elements]`, boolean.
@@ -84,9 +87,9 @@ def expected_error_of_dice(probability: Array, inside: Array) -> Array:
       `[]`, from 0 to 1.
     """
     of_structures = jnp.where(inside, probability[1:], 0.0)
-    sizes = of_structures.sum(-1)
-    positive = ~(sizes <= 0)  # so that NaN stays NaN
-    return (1.0 - jnp.square(of_structures).sum(-1) / jnp.where(positive, sizes, 1.0)).mean()
+    unsure, sizes = (of_structures - jnp.square(of_structures)).sum(-1), of_structures.sum(-1)
+    least = jnp.maximum(_LEAST_SHARE * inside.astype(jnp.float32).sum(), 1e-6)
+    return (unsure / jnp.maximum(sizes, least)).mean()
 
 
 def neighbourhood_disagreement(probability: Array, inside: Array, shape: tuple[int, ...], reach: int = 1) -> Array:

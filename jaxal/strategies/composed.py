@@ -20,7 +20,7 @@ from jaxal.arrays import chances_of, gumbels_of
 from jaxal.assessment.ranking import rank_correlation
 from jaxal.errors import UserError
 from jaxal.strategies.contract import Context, First, Head, Needs, Strategy, Unlabelled, given_by, gives_nothing
-from jaxal.strategies.rows import by_id
+from jaxal.strategies.rows import by_id, no_score
 from jaxal.types import Collected, Seen, Unit
 
 Array = jax.Array
@@ -33,6 +33,7 @@ def power(strategy: Strategy, *, beta: float = 1.0) -> Strategy:
       beta: the power; large values come close to the highest scores, 0 draws all alike.
     """
     _not_below_zero("beta", beta)
+    _read_scores_of(strategy)
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         if (scores < 0).any():
@@ -48,6 +49,7 @@ def stochastic(strategy: Strategy) -> Strategy:
 
     if strategy.cut:
         raise ValueError("parts of cases cost differently, so batches of as many parts are no batches of one cost.")
+    _read_scores_of(strategy)
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         draws = np.asarray(chances_of(key, context.ids), np.float64)
@@ -66,6 +68,7 @@ def quota(strategy: Strategy, *, weight: float = 0.6) -> Strategy:
       weight: of what is lacking, beside scores; the paper has 0.6 for ten classes and entropy.
     """
     _not_below_zero("weight", weight)
+    _read_scores_of(strategy)
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[object, np.ndarray]:
         counts = np.asarray(labelled.statistics["class_counts"], np.float64).sum(0)
@@ -89,6 +92,7 @@ def quota(strategy: Strategy, *, weight: float = 0.6) -> Strategy:
 
 def within_cost(strategy: Strategy) -> Strategy:
     """Takes the set of largest total score that a budget of cost allows, not the highest scores one after the other (Kuo et al. 2018, MICCAI)."""
+    _read_scores_of(strategy)
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         if context.cost_at_most is None:
@@ -96,7 +100,8 @@ def within_cost(strategy: Strategy) -> Strategy:
                 "within_cost: chooses by what units cost, and this query has no budget of cost, only a number of units."
             )
         order = by_id(context)
-        worth = scores[order] - min(scores.min(), 0.0)  # what is below zero would never be taken
+        worth = scores[order] - min(scores.min(), 0.0)  # what is below zero would never be taken, and what is zero next to never
+        worth = worth + 1e-9 * (worth.max() or 1.0)
         places = order[knapsack(worth, context.costs[order], context.cost_at_most)][:budget]
         return Query(tuple(context.pool[place].id for place in places), tuple(float(scores[place]) for place in places), None)
 
@@ -154,6 +159,7 @@ def then(first: Strategy, second: Strategy, *, factor: float = 10.0) -> Strategy
     """
     if factor < 1:
         raise ValueError(f"factor is {factor:g}; of fewer than the query nothing can be chosen.")
+    _read_scores_of(first)
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         kept = set(top_k(context.ids, scores, math.ceil(factor * budget)).units)
@@ -170,6 +176,7 @@ def with_(first: Strategy, second: Strategy, *, share: float = 0.5) -> Strategy:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share:g}; it goes from 0 to 1.")
+    _read_scores_of(first, second)
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         ranks = [
@@ -190,6 +197,7 @@ def or_(first: Strategy, second: Strategy) -> Strategy:
     A score asks for the wrong cases where it is low although the network is wrong, however sound its formula. Where both are as good, and where the evaluation set does
     not say, the first counts.
     """
+    _read_scores_of(first, second)
     if not _give_nothing(first, second):
         raise ValueError(
             "one of the two gives the pool's statistics a number in each round, such as a temperature, which those of evaluation cases do not get."
@@ -257,6 +265,8 @@ def cold(strategy: Strategy, second: Strategy, *, features: Unlabelled = "appear
     needs, known = second.needs, ("embedding", "class_shares", "self_supervised_loss")
     if needs.evaluation or not {*needs.pool} <= {*known} or not {*needs.labelled} <= {"embedding", "class_counts"} or second.cut:
         raise ValueError("of a pool without labels only features are known, and that strategy reads more.")
+    if second.compares:
+        raise ValueError("that strategy compares with labelled cases, and at the start there is none.")
     first = First(second, features, epochs)
     if "self_supervised_loss" in needs.pool and not first.learns:
         raise ValueError(
@@ -312,6 +322,16 @@ def _of_two(first: Strategy, second: Strategy, score: Callable, select: Callable
         of_evidence=first.of_evidence or second.of_evidence,
         first=first.first or second.first,
     )
+
+
+def _read_scores_of(*strategies: Strategy) -> None:
+    """Refuses strategies without scores where a rule reads them.
+
+    Raises:
+      ValueError: there is one.
+    """
+    if any(strategy.score is no_score for strategy in strategies):
+        raise ValueError("reads scores of single cases, and that strategy has none: it chooses a set.")
 
 
 def _give_nothing(*strategies: Strategy) -> bool:

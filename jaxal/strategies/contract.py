@@ -137,6 +137,7 @@ class Strategy(NamedTuple):
         step, of which the first network is the moving average.
       first: how the cases that are labelled at the start are chosen; at random, or as the study has it, when left out.
       of_evidence: whether it reads how much evidence the network has, so that networks must be trained to have little where they know little.
+      compares: whether it says nothing before a case has a label, so that it cannot choose a first set.
     """
 
     needs: Needs
@@ -150,6 +151,7 @@ class Strategy(NamedTuple):
     last_network: bool | Literal["alone", "student"] = False
     of_evidence: bool = False
     first: First | None = None
+    compares: bool = False
 
 
 def given_by(strategies: Sequence[Strategy], context: Context, head: Head, evaluation: Seen) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def discriminative() -> Strategy:
         points = unit_rows(statistics["embedding"][order])
         return chosen(context, order, *most_unlike_labelled(key, points, context.value, min(budget, len(order))))
 
-    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), no_score, prepare, select)
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), no_score, prepare, select, compares=True)
 
 
 def prototypes() -> Strategy:
@@ -236,7 +236,7 @@ def similarity_discrepancy() -> Strategy:
         points = unit_rows(statistics["embedding"][order]).astype(np.float64)
         return np.matmul(points, points.mean(0) - context.value)[np.argsort(order)]
 
-    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), score, prepare)
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), score, prepare, compares=True)
 
 
 def information_density(*, beta: float = 1.0) -> Strategy:

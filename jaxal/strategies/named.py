@@ -104,6 +104,8 @@ def _with_rule(named: Named, text: str, table: Table, defaults: Mapping[str, Any
         raise UserError(
             "The rule 'or' puts evaluation cases in the order of their errors, which are of classes; these data have numbers."
         )
+    if rule == "usable" and table is REGRESSION_STRATEGIES:
+        raise UserError("The rule 'usable' tells refused cases from labelled ones class by class, and these data have numbers.")
     make = RULES[rule]
     options = keywords_of(rule, make, ("strategy", "first", "second"))
     own = [option for option in given if option.partition("=")[0] in options or not other]

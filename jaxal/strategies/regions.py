@@ -330,8 +330,11 @@ def _by_class(share: float, power: Callable[[Context], float]) -> Strategy:
         order = np.asarray(jax.random.permutation(key, len(by_class))).tolist()
         quotas = _quotas(int(share * budget), len(by_class))
         query = _Query(context.cost_at_most)
-        for quota, class_ in zip(quotas, order, strict=True):
-            query.take(by_class[class_], quota)
+        for number, (quota, class_) in enumerate(zip(quotas, order, strict=True)):
+            if context.cost_at_most is None:
+                query.take(by_class[class_], quota)
+            else:  # of a budget in elements classes have shares of elements, with what those before left of theirs
+                query.take(by_class[class_], budget, share * context.cost_at_most * (number + 1) / len(by_class))
         query.take(plain, budget - len(query.units))
         return Query(tuple(query.units), tuple(query.scores), None)
 
@@ -357,21 +360,22 @@ class _Query:
     def __init__(self, cost_at_most: float | None, may_overlap: bool = False):
         self.units: dict[str, Unit] = {}
         self.scores: list[float] = []
-        self._left = math.inf if cost_at_most is None else cost_at_most
+        self._spent, self._at_most = 0.0, math.inf if cost_at_most is None else cost_at_most
         self._may_overlap = may_overlap
 
-    def take(self, windows: Mapping[str, tuple[float, Unit]], count: int) -> None:
-        """Takes so many of some windows, best first."""
+    def take(self, windows: Mapping[str, tuple[float, Unit]], count: int, up_to: float = math.inf) -> None:
+        """Takes so many of some windows, best first, as long as all that was taken costs no more than `up_to`."""
+        at_most = min(self._at_most, up_to)
         for id_, (score, unit) in windows.items():
             if count <= 0:
                 return
             touching = [other for other in self.units.values() if _touch(unit, other)]
             cost = cost_of([*touching, unit]) - cost_of(touching) if touching else unit.cost
-            if cost > self._left or (touching and not self._may_overlap):
+            if self._spent + cost > at_most or (touching and not self._may_overlap):
                 continue
             self.units[id_] = unit
             self.scores.append(score)
-            self._left -= cost
+            self._spent += cost
             count -= 1
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxal.acquisition.coverage import Cover, gains_of_first, greedy_coverage, unit_rows
-from jaxal.acquisition.determinants import most_mutual_determinant, mutual_determinant_of_each
+from jaxal.acquisition.determinants import RIDGE, most_mutual_determinant, mutual_determinant_of_each
 from jaxal.acquisition.mutual_information import cosines, most_mutual_information
 from jaxal.acquisition.selection import Query
 from jaxal.strategies.contract import Context, Head, Needs, Prepare, Strategy
@@ -95,7 +95,7 @@ def gcmi(*, weights: Weights = "error") -> Strategy:
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         sought, weight, _ = context.value
-        return (cosines(_moved(statistics, context), sought) * weight).sum(-1)
+        return (np.maximum(cosines(_moved(statistics, context), sought), 0.0) * weight).sum(-1)
 
     return Strategy(_NEEDS, score, _sought(weights))
 
@@ -105,14 +105,15 @@ def logdetmi(*, eta: float = 1.0, weights: Weights = "error") -> Strategy:
 
     Args:
       eta: how much being like an evaluation case counts, from 0 to 1.
-      weights: see `flqmi`; what counts less is shorter.
+      weights: see `flqmi`; what counts less is seen through noise, whose variance is what its weight lacks of the largest, over its own.
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta is {eta:g}; it goes from 0 to 1.")
 
     def parts(statistics: Collected, context: Context, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         sought, weight, _ = context.value
-        length = np.sqrt(weight / max(weight.max(), 1e-30))
+        noise = max(float(weight.max()), 1e-30) / np.maximum(weight, 1e-30) - 1.0
+        length = np.sqrt(RIDGE / (RIDGE + noise))  # the ridge is a noise of the shorter vector's own
         return unit_rows(_moved(statistics, context)[order]), unit_rows(sought) * length[:, None]
 
     def score(statistics: Collected, context: Context) -> np.ndarray:

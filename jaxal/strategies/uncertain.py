@@ -140,7 +140,7 @@ def minority(*, threshold: float = 0.0) -> Strategy:
         share = statistics["class_shares"][:, context.value]
         return np.where(share > threshold, share, 0.0)
 
-    return Strategy(Needs(pool=("class_shares",), labelled=("class_counts",)), score, prepare)
+    return Strategy(Needs(pool=("class_shares",), labelled=("class_counts",)), score, prepare, compares=True)
 
 
 def labelled_by_class(labelled: Seen) -> np.ndarray:

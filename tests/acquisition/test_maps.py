@@ -69,7 +69,16 @@ def test_the_expected_dice_is_that_of_draws(rng, inside):
     assert found == pytest.approx(expected, abs=5e-3)
     sure = jnp.asarray(np.eye(2, dtype=np.float32)[:, [0, 1, 1]])
     assert float(maps.expected_error_of_dice(sure, jnp.ones(3, bool))) == 0.0
-    assert float(maps.expected_error_of_dice(sure[:, :1], jnp.ones(1, bool))) == 1.0  # nothing is foreground: nothing is found
+    assert float(maps.expected_error_of_dice(sure[:, :1], jnp.ones(1, bool))) == 0.0  # surely nothing is foreground
+
+
+def test_an_image_that_surely_has_no_structure_does_not_come_first():
+    """Of 4000 elements two are the least that a structure counts as."""
+    inside = jnp.ones(4000, bool)
+    empty = jnp.full((2, 4000), 1e-6).at[0].set(1 - 1e-6)
+    assert float(maps.expected_error_of_dice(empty, inside)) == pytest.approx(4000 * 1e-6 / 2, rel=1e-3)
+    unsure = empty.at[1, :50].set(0.4)
+    assert float(maps.expected_error_of_dice(unsure, inside)) == pytest.approx(0.6, abs=1e-3)
 
 
 def neighbours(probability, inside, shape):

@@ -18,8 +18,11 @@ from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEG
 
 CHOOSERS = [
     *("random", "stratified_random", "kmeans", "typiclust", "coreset", "maxherding", "probcover", "facility_location"),
-    *("activeft", "usl", "optimal_transport", "representative_annotation"),
+    *("activeft", "usl", "optimal_transport", "representative_annotation", "herding", "reachable_density"),
 ]
+
+
+COMPARE = ("discriminative", "similarity_discrepancy", "minority")
 
 
 def opened(folder, task, name, config=ONE):  # noqa: F811
@@ -82,6 +85,7 @@ def test_what_cannot_choose_without_labels_is_refused():
     for text, message in [
         ("entropy+cold:entropy", "only features are known, and that strategy reads more"),
         ("entropy+cold:badge", "only features are known, and that strategy reads more"),
+        *((f"entropy+cold:{name}", "compares with labelled cases, and at the start there is none") for name in COMPARE),
         ("entropy+cold:csval", "Add features=contrastive"),
         ("cold:typiclust,epochs=0", "must see the cases at least once"),
         ("cold:typiclust,features=x", "features"),

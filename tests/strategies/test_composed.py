@@ -11,7 +11,7 @@ from jaxal.errors import UserError
 from jaxal.strategies import composed
 from jaxal.strategies.contract import Context, decide
 from jaxal.strategies.named import named_strategy
-from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
+from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEGIES, STRATEGIES, STRATEGIES_OF_PARTS
 from jaxal.types import Case, Seen, Unit
 
 COUNT = 12
@@ -145,6 +145,24 @@ def test_a_budget_of_cost_is_filled_as_well_as_can_be(rng):
     assert sorted(query("entropy+within_cost", seen, costs=costs, cost_at_most=4.0)[0]) == [1, 2]
     with pytest.raises(UserError, match="no budget of cost"):
         query("entropy+within_cost", seen)
+    below = {"nearness_to_boundary": np.full(COUNT, -3.0)}  # all alike, and below zero: two of them can be paid
+    assert len(query("linear_deepfool+within_cost", seen | below, costs=[2.0] * COUNT, cost_at_most=5.0)[0]) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["kmeans+within_cost", "typiclust+power", "herding+stochastic", "usl+quota", "kmeans+then:entropy", "entropy+with:kmeans"],
+)
+def test_rules_that_read_scores_refuse_strategies_without(text):
+    with pytest.raises(UserError, match="reads scores of single cases, and that strategy has none"):
+        named_strategy(text, CLASSIFICATION_STRATEGIES)
+
+
+def test_rules_that_choose_sets_take_strategies_without_scores():
+    for text in ("entropy+then:kmeans", "kmeans+moving_to:entropy", "kmeans+usable"):
+        named_strategy(text, CLASSIFICATION_STRATEGIES)
+    with pytest.raises(UserError, match="tells refused cases from labelled ones class by class, and these data have numbers"):
+        named_strategy("bald+usable", REGRESSION_STRATEGIES)
 
 
 def refused(embedding):

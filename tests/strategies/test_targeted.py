@@ -105,6 +105,53 @@ def test_of_one_group_the_gain_is_the_plain_one():
         np.testing.assert_allclose(first, second, rtol=1e-6)
 
 
+def unit(rows):
+    return np.asarray(rows, np.float64) / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def test_log_determinants_see_through_noise_what_fares_well():
+    """By the definition: log |S_A| - log |S_A - S_AQ (S_Q + noise)⁻¹ S_QA|, where noise is what a weight lacks of the largest, over its own."""
+    error = np.array([0.1, 0.1, 0.8, 0.1])
+    seen = evaluation("AAAA", 1 - error, embedding=SOUGHT)
+    pool, queries = unit(POOL), unit(SOUGHT)
+    noisy = queries @ queries.T + np.diag(1e-3 + error.max() / error - 1)
+
+    def told(chosen):
+        own = pool[chosen] @ pool[chosen].T + 1e-3 * np.eye(len(chosen))
+        cross = pool[chosen] @ queries.T
+        return np.linalg.slogdet(own)[1] - np.linalg.slogdet(own - cross @ np.linalg.solve(noisy, cross.T))[1]
+
+    found = decision("logdetmi", POOL, seen)
+    np.testing.assert_allclose(found.scores, [told([place]) for place in range(len(POOL))], rtol=1e-4)
+    assert found.query.units[0] == "p2", "it points the way of the case that fares worst"
+    assert query("logdetmi,weights=none", POOL, seen).units[0] != "p2"
+
+
+def test_graph_cut_and_coverage_follow_their_definitions():
+    """Sums of cosines not below zero, each weighted; and the pool's cases, each counted as far as it is like what is sought."""
+    error = np.array([0.3, 0.1, 0.8, 0.0])
+    seen, weight = evaluation("AAAA", 1 - error, embedding=SOUGHT), error / error.mean()
+    pool, queries = unit(POOL), unit(SOUGHT)
+    alike = pool @ queries.T
+    np.testing.assert_allclose(decision("gcmi", POOL, seen).scores, (np.maximum(alike, 0) * weight).sum(-1), rtol=1e-5)
+    nearest = np.minimum((0.5 * ((0.5 + 0.5 * alike) * weight).max(-1)), 1.0)
+    among = 0.5 + 0.5 * pool @ pool.T
+    added = [np.minimum(among[place], nearest).sum() for place in range(len(POOL))]
+    found = decision("flvmi,eta=0.5", POOL, seen)
+    assert found.query.units[0] == f"p{int(np.argmax(added))}"
+    np.testing.assert_allclose(np.diff(found.scores), np.diff(added), rtol=1e-4, atol=1e-6)
+
+
+def test_a_rare_class_is_sought_by_how_much_of_it_there_is():
+    """The last class has fewest elements in all, and the second evaluation case has most of them."""
+    seen = evaluation("AAAA", [0.5] * 4, embedding=SOUGHT)
+    counts = np.array([[90, 20, 0], [60, 20, 30], [80, 30, 0], [100, 5, 5]])
+    seen = seen._replace(statistics={**seen.statistics, "class_counts": counts})
+    share = counts[:, 2] / counts.sum(-1)
+    expected = (np.maximum(unit(POOL) @ unit(SOUGHT).T, 0) * share / share.mean()).sum(-1)
+    np.testing.assert_allclose(decision("gcmi,weights=rare", POOL, seen).scores, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["flqmi,eta=-1", "aeig,group_gamma=-1"])
 def test_options_below_zero_are_refused(name):
     with pytest.raises(UserError, match="below zero"):
