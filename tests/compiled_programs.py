@@ -279,6 +279,9 @@ EXPORTED: dict[str, Callable[[], Iterator[Program]]] = {
     "rounds/first_set.py features_of": drawn_weights,
     "acquisition/information.py steps_may_be_long": long_steps,
     "acquisition/selection.py k_center": lambda: iter([of(selection.k_center, POINTS, reals(4, 6), THERE, budget=3)]),
+    "acquisition/selection.py draws_by_distance": lambda: iter(
+        [of(selection.draws_by_distance, KEY, POINTS, reals(4, 6), THERE, budget=3)]
+    ),
     "acquisition/selection.py k_means_plus_plus": lambda: iter([of(selection.k_means_plus_plus, KEY, POINTS, THERE, budget=3)]),
     "acquisition/selection.py k_means_plus_plus_of_gradients": lambda: iter(
         [of(selection.k_means_plus_plus_of_gradients, KEY, POINTS, reals(30, 3), THERE, budget=3)]

@@ -160,6 +160,24 @@ def k_means_plus_plus_of_gradients(
     return _draw_far(key, gradients.squared_norms(features, error), distances, available, budget)
 
 
+@functools.partial(jax.jit, static_argnames="budget")
+def draws_by_distance(key: Array, points: Array, known: Array, available: Array, budget: int) -> tuple[Array, Array]:
+    """Draws points with chances in proportion to their squared distance from known and drawn ones (k-means++, Arthur & Vassilvitskii 2007).
+
+    Args:
+      key: of the draws.
+      points: `[points, dimensions]`.
+      known: `[known, dimensions]`, at least one.
+      available, budget: as for `k_center`.
+
+    Returns:
+      Places of the chosen points in order and the squared distance that each was drawn with.
+    """
+    nearest = jnp.where(available, squared_distance_to_nearest(points, known), -1.0)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(budget))
+    return farthest_first(nearest, functools.partial(_squared_distance, points), budget, keys)
+
+
 def _squared_distance(embeddings: Array, index: Array) -> Array:
     return jnp.square(embeddings - embeddings[index][None, :]).sum(-1)
 

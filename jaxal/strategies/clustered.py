@@ -145,8 +145,9 @@ def alfa_mix() -> Strategy:
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> tuple[np.ndarray, np.ndarray]:
         features, _ = _sides(labelled.statistics)
         counts = np.asarray(labelled.statistics["class_counts"], np.float64)
-        seen = counts[:, counts.sum(0) > 0]
-        return np.matmul(seen.T, features) / seen.sum(0)[:, None], np.asarray(head[0])
+        # A class that no labelled image has is taken to lie where all of them do.
+        of_class = np.where(counts.sum(0) > 0, counts, 1.0)
+        return np.matmul(of_class.T, features) / of_class.sum(0)[:, None], np.asarray(head[0])
 
     def score(statistics: Collected, context: Context) -> np.ndarray:
         order, (means, kernel) = by_id(context), context.value

@@ -12,11 +12,13 @@ from jaxal.acquisition.first_sets import medoid
 from jaxal.acquisition.herding import least_discrepancy
 from jaxal.acquisition.selection import (
     Query,
+    draws_by_distance,
     k_center,
     k_means_plus_plus,
     k_means_plus_plus_of_gradients,
     squared_distance_to_nearest,
 )
+from jaxal.arrays import chances_of
 from jaxal.strategies.contract import Context, Head, Needs, Strategy
 from jaxal.strategies.rows import by_id, chosen, filled, no_score, repeated
 from jaxal.types import Collected, Seen
@@ -50,6 +52,25 @@ def coreset() -> Strategy:
         return chosen(context, order, np.append(middle, places), np.append(distances[:1].sum(), distances))
 
     return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), score, prepare, select)
+
+
+def kmeans_plusplus() -> Strategy:
+    """Draws cases with chances in proportion to the squared distance of their features from what is labelled or drawn before (k-means++, Arthur & Vassilvitskii 2007)."""
+
+    def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> np.ndarray:
+        return labelled.statistics["embedding"]
+
+    def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
+        order = by_id(context)
+        points, available = filled(statistics["embedding"][order])
+        budget, known, keys = min(budget, len(order)), context.value, jax.random.split(key)
+        if len(known):
+            return chosen(context, order, *draws_by_distance(keys[0], points, repeated(known), available, budget))
+        first = int(chances_of(keys[1], [context.ids[place] for place in order]).argmax())  # by name, as everybody's chance is
+        places, squares = draws_by_distance(keys[0], points, points[first][None], available.at[first].set(False), budget - 1)
+        return chosen(context, order, np.append(first, places), np.append(0.0, squares))
+
+    return Strategy(Needs(pool=("embedding",), labelled=("embedding",)), no_score, prepare, select)
 
 
 def herding(*, width: float = 1.0) -> Strategy:

@@ -20,7 +20,10 @@ Array = jax.Array
 
 
 def learning_loss() -> Strategy:
-    """The loss that a head beside the network predicts, which has learned to put two labelled cases in order by it (Yoo & Kweon 2019, arXiv 1905.03677)."""
+    """The loss that a head beside the network predicts, which has learned to put two labelled cases in order by it (Yoo & Kweon 2019, arXiv 1905.03677).
+
+    The head reads the pooled features of the middle and of the last layer, not of every stage, and leaves them alone: no gradient of its loss reaches the network.
+    """
     head = pooled_head("predicted_loss", comparison=losses.pair_ranking)
     return Strategy(
         Needs(pool=("auxiliary",)), lambda statistics, context: statistics["auxiliary"]["predicted_loss"], auxiliary=head
@@ -30,7 +33,8 @@ def learning_loss() -> Strategy:
 def predicted_dice(*, clusters: bool = True) -> Strategy:
     """Low Dice by the prediction of a head beside the network, from many clusters of features (PAAL, Shi et al. 2024, arXiv 2405.00452).
 
-    The head is trained on the Dice that the network reaches while it learns, which is higher than it would reach on other cases; its order is what counts.
+    PAAL has a network of its own for it, which sees the image. Here a head reads pooled features, and is trained on the Dice that the network reaches while it learns, which is higher than it would
+    reach on other cases; its order is what counts.
 
     Args:
       clusters: whether the worst of each of log2(4 b) + 1 clusters are asked for in turn, b being the query's size, and not the worst of all.

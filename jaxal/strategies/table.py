@@ -31,8 +31,8 @@ def _named(*makes: Make) -> dict[str, Make]:
 
 
 _OF_FEATURES = _named(  # which need to know nothing else of a case
-    *(diverse.coreset, covering.maxherding, covering.facility_location, clustered.kmeans, clustered.typiclust),
-    *(diverse.similarity_discrepancy, diverse.herding, diverse.discriminative, clustered.reachable_density),
+    *(diverse.coreset, diverse.kmeans_plusplus, covering.maxherding, covering.facility_location, clustered.kmeans),
+    *(clustered.typiclust, diverse.similarity_discrepancy, diverse.herding, diverse.discriminative, clustered.reachable_density),
     *(first.activeft, first.usl, first.optimal_transport, first.representative_annotation),
 )
 

@@ -34,6 +34,8 @@ class _Sought(NamedTuple):
 def flqmi(*, eta: float = 1.0, weights: Weights = "error") -> Strategy:
     """Cases that together are most like the evaluation cases that fare worst, by facility-location mutual information of queries (Kothawade et al. 2021, arXiv 2107.00717).
 
+    Alike are two cases by the cosine of their pooled features around the evaluation set's mean, zero where it is negative. Where no evaluation case has an error, none is sought and the first by name come.
+
     Args:
       eta: how much being like any one evaluation case counts beside covering all of them.
       weights: whether an evaluation case counts by its error (1 - Dice, or 1 - probability of its class), by how much it has of the class that is rarest there, or
@@ -87,7 +89,7 @@ def flvmi(*, eta: float = 1.0, weights: Weights = "error") -> Strategy:
 
 def gcmi(*, weights: Weights = "error") -> Strategy:
     """The cases that are most like all evaluation cases that fare badly, by graph-cut mutual information, which looks at each alone (Kothawade et al. 2021, arXiv
-    2107.00717).
+    2107.00717). Alike is as in `flqmi`.
 
     Args:
       weights: see `flqmi`.

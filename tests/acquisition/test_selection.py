@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from jaxal.acquisition import gradients, selection
-from jaxal.acquisition.selection import k_center, k_means_plus_plus, k_means_plus_plus_of_gradients, power_scores, top_k
+from jaxal.acquisition.selection import (
+    draws_by_distance,
+    k_center,
+    k_means_plus_plus,
+    k_means_plus_plus_of_gradients,
+    power_scores,
+    top_k,
+)
 from jaxal.arrays import gumbels_of
 
 K_CENTER = json.loads((Path(__file__).parents[1] / "fixtures" / "k_center.json").read_text())
@@ -262,3 +269,17 @@ def test_what_costs_more_than_is_left_is_passed_over():
     assert top_k(names, scores, 2, costs, 10.0).units == ("a", "c")
     assert top_k(names, scores, 9, costs, 2.0).units == ()
     assert top_k(names, scores, 2, costs, None).units == ("a", "b") and top_k(names, scores, 9, costs, 10.0).gap is None
+
+
+def test_draws_follow_the_squared_distance_to_the_nearest_known_point():
+    """Five points on a line, of which two are known, at 0 and at 10: their squares are 1, 9 and 4, and the last may not be drawn."""
+    points, known = as32([[1.0], [3.0], [8.0], [5.0]]), as32([[0.0], [10.0]])
+    available = jnp.array([True, True, True, False])
+    keys = jax.random.split(jax.random.key(0), 4000)
+    first, second = (
+        np.asarray(part) for part in jax.vmap(lambda key: draws_by_distance(key, points, known, available, 2)[0])(keys).T
+    )
+    np.testing.assert_allclose(np.bincount(first, minlength=4) / 4000, [1 / 14, 9 / 14, 4 / 14, 0], atol=0.02)
+    after = second[first == 1]  # then 3 is known, too: 1 is a distance of 1 from 0, and 8 one of 2 from 10
+    np.testing.assert_allclose(np.bincount(after, minlength=4) / len(after), [1 / 5, 0, 4 / 5, 0], atol=0.03)
+    assert (first != second).all()

@@ -19,6 +19,7 @@ from jaxal.strategies.table import CLASSIFICATION_STRATEGIES, REGRESSION_STRATEG
 CHOOSERS = [
     *("random", "stratified_random", "kmeans", "typiclust", "coreset", "maxherding", "probcover", "facility_location"),
     *("activeft", "usl", "optimal_transport", "representative_annotation", "herding", "reachable_density"),
+    "kmeans_plusplus",
 ]
 
 

@@ -212,16 +212,16 @@ def test_margins_take_turns_among_clusters(splits):
     assert [sizes[of[place]] for place in chosen[: len(present)]] == sorted(sizes[list(present)])
 
 
-def test_images_that_flip_early_are_clustered(splits):
+@pytest.mark.parametrize("without", [None, 2])
+def test_images_that_flip_early_are_clustered(splits, without):
+    """A class that no labelled image has lies where all of them do."""
     pool, labelled, _ = splits
+    if without is not None:
+        counts = labelled["class_counts"]
+        labelled["class_counts"] = np.where(counts[:, [without]] > 0, np.eye(3, dtype=counts.dtype)[0], counts)
     scores = decision("alfa_mix", splits).scores
-    means = np.stack(
-        [
-            labelled["embedding"][labelled["class_counts"][:, c] > 0].mean(0)
-            for c in range(3)
-            if labelled["class_counts"][:, c].any()
-        ]
-    )
+    of_class = [labelled["class_counts"][:, c] > 0 for c in range(3)]
+    means = np.stack([labelled["embedding"][known if known.any() else slice(None)].mean(0) for known in of_class])
     p = pool["class_shares"]
     g = (p - np.eye(3)[p.argmax(1)]) @ HEAD[0].T
     reach = np.sqrt(squares(pool["embedding"], means)).max(1) / 2  # the root of four features

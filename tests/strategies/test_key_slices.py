@@ -91,4 +91,4 @@ def test_windows_are_to_a_strategy_what_cases_are(made, name):
 
 
 def test_the_strategies_of_features_are_there():
-    assert {"facility_location", "coreset", "typiclust", "maxherding"} < set(OF_FEATURES) and len(OF_FEATURES) == 13
+    assert {"facility_location", "coreset", "typiclust", "maxherding"} < set(OF_FEATURES) and len(OF_FEATURES) == 14

@@ -33,9 +33,10 @@ BUDGET = 3
 CLUSTERED = ("kmeans", "clue", "typiclust", "dropquery", "cluster_margin", "alfa_mix", "predicted_dice", "activeft", "usl")
 CLUSTERED = (*CLUSTERED, "optimal_transport", "representative_annotation", "reachable_density", "discriminative")
 NO_RANKING = ("badge", "stratified_random", "worst_group", "batchbald", "flqmi", "logdetmi", "falcun", "ranked_batch", "bait")
-NO_RANKING = (*NO_RANKING, "duc", "herding", "dcom")
+NO_RANKING = (*NO_RANKING, "duc", "herding", "dcom", "kmeans_plusplus")
 SEES_FEATURES = (
     *("eig", "aeig", "uig", "cfig", "egl", "gradient_norm", "badge", "coreset", "flqmi", "linear_deepfool", "maxherding"),
+    "kmeans_plusplus",
     *("uherding", "probcover", "facility_location", "suggestive_annotation", "dpp", "ranked_batch", "similarity_discrepancy"),
     *("information_density", "flvmi", "gcmi", "logdetmi", "bait", "isal", "epig", "falcun", "cdal", "learning_loss"),
     *("herding", "prototypes", "dcom"),
@@ -152,7 +153,7 @@ def test_the_names_are_the_fields():
     both += (
         " eig aeig uig cfig mass egl gradient_norm coreset maxherding uherding probcover facility_location suggestive_annotation"
     )
-    both += " dpp ranked_batch falcun cdal similarity_discrepancy information_density flqmi flvmi gcmi logdetmi"
+    both += " dpp kmeans_plusplus ranked_batch falcun cdal similarity_discrepancy information_density flqmi flvmi gcmi logdetmi"
     both += " distribution_uncertainty duc learning_loss activeft usl optimal_transport representative_annotation"
     both += " herding discriminative reachable_density bim vat student_teacher epig"
     both += " kmeans clue typiclust dropquery cluster_margin power_entropy power_bald badge random"
