@@ -117,8 +117,8 @@ first query is drawn at random. Stopped or killed, the same command goes on and
 asks for the same cases.
 
   --size N              cases or parts of this query; default: the project's
-  --within-minutes M    instead: as many as can be read in M minutes, all readers
-                        together, by what readings took so far
+  --within-minutes M    instead: as many as all readers together can read in M
+                        minutes, by what readings took so far
   --even-if-open        ask although readings of the last query are open
 """,
     "take": """Usage: jaxal take PROJECT [FILE...] [OPTIONS]

@@ -7,7 +7,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
@@ -126,7 +126,7 @@ class Arguments:
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Of strategies, perhaps with options or rules behind them."""
     for_: Annotated[Literal["scans", "images", "regions", "regression"] | None, tyro.conf.arg(name="for")] = None
-    """List only those for such data."""
+    """List only those for such data; of names what they mean there."""
     needs: Literal["nothing", "features", "members", "evaluation"] | None = None
     """List only those that need the features before the last layer, members that disagree, an evaluation set, or none of these."""
     cost: bool = False
@@ -136,7 +136,10 @@ class Arguments:
 def strategies(words: Sequence[str]) -> str:
     """Lists strategies, or tells everything about some: what they do, their options, what they look at and what it costs."""
     asked = tyro.cli(Arguments, args=list(words), prog="jaxal strategies", description=Arguments.__doc__)
-    return "\n\n".join(map(_all_about, asked.names)) if asked.names else _listed(asked)
+    if not asked.names:
+        return _listed(asked)
+    told = [_all_about(name, asked.for_) for name in asked.names]
+    return "\n\n".join(told if len(told) == 1 else [f"{name}\n\n{text}" for name, text in zip(asked.names, told, strict=True)])
 
 
 def _listed(asked: Arguments) -> str:
@@ -202,37 +205,93 @@ def _needs(strategy: Strategy) -> set[str]:
         "members": any(statistic.needs_members for statistic in of_splits),
         "evaluation": bool(strategy.needs.evaluation),
     }
-    return {need for need, is_needed in found.items() if is_needed} or {"nothing"}
+    trains = {"nothing"} - ({"nothing"} if strategy.auxiliary else set())  # a further output is no forward alone
+    return {need for need, is_needed in found.items() if is_needed} or trains
 
 
-def _all_about(text: str) -> str:
+class _Variant(NamedTuple):
+    """A strategy as some data have it."""
+
+    tasks: tuple[str, ...]
+    make: Callable[..., Strategy]
+    strategy: Strategy
+
+
+def _variants(text: str, kind: str | None) -> list[_Variant]:
+    """What a name means for each kind of data that it fits, those together that make no difference.
+
+    Raises:
+      UserError: it fits none.
+    """
+    name, found, trouble = text.split(",")[0].split("+")[0], dict[Any, _Variant](), None
+    for task, table in TABLES.items():
+        rows = {**table, **OF_FIRST_SETS}
+        if (kind and task != ONLY[kind]) or (name not in rows and ".py:" not in name):
+            continue
+        try:
+            strategy, make = named_strategy(text, rows).strategy, function_of(name, rows)[0]
+        except UserError as error:
+            trouble = trouble or error
+            continue
+        key = text if ".py:" in name else make
+        tasks = found[key].tasks if key in found else ()
+        found[key] = _Variant((*tasks, task), make, strategy)
+    if not found:
+        if trouble is None:
+            named_strategy(text, TABLES[ONLY[kind]] if kind else {**EVERY, **OF_FIRST_SETS})  # tells what is wrong with the name
+        raise trouble or UserError(f"{text} does not fit.")
+    return list(found.values())
+
+
+def _all_about(text: str, kind: str | None = None) -> str:
     if text in RULES:
         doc = "\n".join(_wrapped(line) for line in _joined(inspect.getdoc(RULES[text]) or ""))
         return f"{doc}\n\nA rule, which follows a strategy: NAME+{text}{':NAME' if text in OF_TWO else ''}"
     text = f"random+{text}" if text.startswith("cold:") else text
-    name, of_first = text.split(",")[0].split("+")[0], {**EVERY, **OF_FIRST_SETS}
-    strategy, (make, source) = named_strategy(text, of_first).strategy, function_of(name, of_first)
-    options = [f"{option.name}={option.default}" for option in inspect.signature(make).parameters.values()]
+    variants, everything = _variants(text, kind), {**EVERY, **OF_FIRST_SETS}
+    rules = [rule.split(",")[0].partition(":") for rule in text.split("+")[1:]]
+    others = [make for rule, _, other in rules for make in (RULES[rule], *([everything[other]] if other in everything else []))]
+    lines: list[str] = []
+    for doc in dict.fromkeys(inspect.getdoc(variant.make) or "" for variant in variants):
+        lines += [*map(_wrapped, _joined(doc)), ""]
+        for one in others:
+            lines += [*map(_wrapped, _joined(inspect.getdoc(one) or "")), ""]
+        others = []
+        for variant in variants:
+            if (inspect.getdoc(variant.make) or "") == doc:
+                lines += [
+                    textwrap.fill(f"{title}: {told}", 80, subsequent_indent="    ")
+                    for title, told in _told(text, variant).items()
+                ]
+                lines.append("")
+    if measured := told_of(text, read_evidence()):
+        lines += [textwrap.fill(f"Measured: {'. '.join(measured)}", 80, subsequent_indent="    "), ""]
+    return "\n".join(lines).rstrip("\n")
+
+
+def _told(text: str, variant: _Variant) -> dict[str, str]:
+    """What there is to know of a variant, by title."""
+    strategy, name = variant.strategy, text.split(",")[0].split("+")[0]
+    options = [f"{option.name}={option.default}" for option in inspect.signature(variant.make).parameters.values()]
     looks = [
         f"{SPLITS[split]}: {' and '.join(_told_of(need) for need in needs)}"
         for split, needs in strategy.needs._asdict().items()
         if needs
     ]
     told = {
-        "Options": ", ".join(options) if options_of(make) else "none",
+        "Options": ", ".join(options) if options_of(variant.make) else "none",
         "Looks at": "; ".join(looks) or "nothing but the names in the pool",
         "Costs": _cost(strategy),
-        "For": ", ".join(task for task, table in TABLES.items() if name in table) or f"a first set alone, NAME+cold:{name}",
     }
-    if source:
+    if strategy.first:
+        learns = ", which a network learns first" if strategy.first.learns else ""
+        told["At the start"] = f"features of the pool without labels, {strategy.first.features}{learns}"
+    told["For"] = ", ".join(variant.tasks)
+    if name in OF_FIRST_SETS:
+        told["For"] = f"a first set alone, NAME+cold:{name}"
+    if ".py:" in name:
         told["For"] = "all data of which that is known"
-    if measured := told_of(text, read_evidence()):
-        told["Measured"] = ". ".join(measured)
-    lines = [textwrap.fill(f"{title}: {text}", 80, subsequent_indent="    ") for title, text in told.items()]
-    rules = [rule.split(",")[0].partition(":") for rule in text.split("+")[1:]]
-    others = [make for rule, _, other in rules for make in (RULES[rule], *([of_first[other]] if other in of_first else []))]
-    told_by_itself = [[_wrapped(line) for line in _joined(inspect.getdoc(one) or "")] for one in (make, *others)]
-    return "\n".join([*(line for part in told_by_itself for line in (*part, "")), *lines])
+    return told
 
 
 def _told_of(statistic: str) -> str:
@@ -284,10 +343,10 @@ def _cost(strategy: Strategy) -> str:
     if strategy.needs.pool:
         of_pool = [known[name] for name in strategy.needs.pool if name in known]
         members = any(statistic.needs_members or statistic.needs_each_member for statistic in of_pool)
+        again = ", and again all that follows the first dropout layer for each member" if members else ""
+        two = strategy.last_network in ("alone", "student")
         parts.append(
-            "a forward of each case of the pool, and again all that follows the first dropout layer for each member"
-            if members
-            else "a forward of each case of the pool"
+            "a forward of each case of the pool by each of two networks" if two else f"a forward of each case of the pool{again}"
         )
     if strategy.needs.labelled:
         parts.append("nothing more for the labelled cases, which every round looks at")

@@ -263,7 +263,9 @@ def cold(strategy: Strategy, second: Strategy, *, features: Unlabelled = "appear
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}; a network must see the cases at least once.")
     needs, known = second.needs, ("embedding", "class_shares", "self_supervised_loss")
-    if needs.evaluation or not {*needs.pool} <= {*known} or not {*needs.labelled} <= {"embedding", "class_counts"} or second.cut:
+    if second.cut:
+        raise ValueError("a first set is of whole cases, and that strategy asks for parts.")
+    if needs.evaluation or not {*needs.pool} <= {*known} or not {*needs.labelled} <= {"embedding", "class_counts"}:
         raise ValueError("of a pool without labels only features are known, and that strategy reads more.")
     if second.compares:
         raise ValueError("that strategy compares with labelled cases, and at the start there is none.")

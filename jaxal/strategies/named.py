@@ -111,7 +111,12 @@ def _with_rule(named: Named, text: str, table: Table, defaults: Mapping[str, Any
     own = [option for option in given if option.partition("=")[0] in options or not other]
     values = given_options(f"Rule {text!r}", options, own)
     rows = {**table, **OF_FIRST_SETS} if rule == "cold" else table
-    second = [_of_one(",".join([other, *(option for option in given if option not in own)]), rows, defaults)] if other else []
+    try:
+        second = [_of_one(",".join([other, *(option for option in given if option not in own)]), rows, defaults)] if other else []
+    except UserError as error:
+        if len(own) == len(given):
+            raise
+        raise UserError(f"{error} Options of the rule {rule!r} are {', '.join(options) or 'none'}.") from error
     try:
         strategy = make(named.strategy, *(one.strategy for one in second), **values)
     except ValueError as error:
@@ -183,9 +188,11 @@ def _from_table(name: str, table: Table) -> Make:
             raise UserError(
                 f"{name!r} chooses what is labelled at the start, and nothing later. Put it behind another strategy: entropy+cold:{name}."
             )
-        for known, images in _ONLY_FOR:
-            if name in known:
-                raise UserError(f"The strategy {name!r} is for images {images}, and these are not. {_THE_LIST}")
+        kinds = [images for known, images in _ONLY_FOR if name in known]
+        if kinds:
+            of_masks = len(kinds) > 1 and name in STRATEGIES  # which plane images have, too
+            told = ", or ".join(kinds[:-1] if of_masks else kinds)
+            raise UserError(f"The strategy {name!r} is for images {told}, and these are not. {_THE_LIST}")
         near = difflib.get_close_matches(name.lower(), table, 1, cutoff=0.75)
         hint = f"Did you mean {near[0]}?" if near else _THE_LIST
         raise UserError(f"There is no strategy {name!r}. {hint}")

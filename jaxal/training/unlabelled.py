@@ -33,6 +33,8 @@ def none() -> Unlabelled:
 def consistency(*, weight: float = 1.0, ratio: int = 1, ramp: float = 0.8) -> Unlabelled:
     """Predictions of two variants of an image are drawn together (Gao et al. 2020, arXiv 1910.07153): their squared distance, mean over the image.
 
+    Both are turned and moved alike; the second differs in contrast, brightness and noise, and is drawn towards the first, which has no gradient of it.
+
     Args:
       weight: of it, beside the loss of labelled cases.
       ratio: cases without a label for each labelled one of a step.

@@ -302,3 +302,27 @@ def test_ctrl_c_during_imports_stops_at_once(tiny_folder, tmp_path):
     assert process.returncode == 130, output
     assert output.strip() == "Stopped before anything was done."
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_is_told_of_for_each_kind_of_data_that_it_means_something_else_for(capsys):
+    assert main(["strategies", "worst_group", "facility_location", "cod"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "whose R² says" in told and "whose probability of the true class says" in told and "whose Dice says" in told
+    assert "features, averaged over windows side by side" in told and told.count("by the angle of their features") == 1
+    assert "by each of two networks" in told
+    assert main(["strategies", "worst_group,by=total_variance"]) == 0
+    assert "For: regression" in capsys.readouterr().out
+    assert main(["strategies", "epig", "--for", "images"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "What an image's class would tell" in told and "numbers" not in told
+    assert main(["strategies", "entropy+then:coreset"]) == 0
+    assert "For: segmentation, classification, images with masks\n" in capsys.readouterr().out
+    assert main(["strategies", "random+cold:kmeans,features=contrastive"]) == 0
+    assert "contrastive, which a network learns first" in " ".join(capsys.readouterr().out.split())
+    for text, message in (
+        ("entropy+then:coreset,facto=2", "Options of the rule 'then' are factor."),
+        ("worst_group,by=nothing", "by"),
+        ("corset", "Did you mean coreset?"),
+    ):
+        assert main(["strategies", text]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
