@@ -185,6 +185,13 @@ def class_shares(interest: Interest) -> Statistic:
     )
 
 
+def entropy_by_class(view: View, config: Any) -> Array:
+    """Mean entropy of the image, and of each class its part p H, `[1 + classes]` (as ClaSP PE divides it, arXiv 2601.13677)."""
+    entropy = uncertainty.entropy(view.single)
+    parts = jnp.concatenate([entropy[None], uncertainty.mean_probability(view.single) * entropy[None]])
+    return aggregate.masked_mean(parts, view.inside)
+
+
 def evidential_uncertainties(view: View, config: Any) -> tuple[Array, Array]:
     """How unsure the network is of the distribution over classes, and of the class besides, each a mean over the image."""
     of_distribution, of_data = evidence.uncertainties(view.logits)
@@ -259,6 +266,7 @@ def of_classes(interest: Interest) -> dict[str, Statistic]:
         "dissent": dissent(interest),
         "class_shares": class_shares(interest),
         "class_counts": Statistic(class_counts),
+        "entropy_by_class": Statistic(entropy_by_class),
         "contextual_mixtures": Statistic(contextual_mixtures),
         "nearness_to_boundary": nearness_to_boundary(interest),
         **OF_INPUTS,

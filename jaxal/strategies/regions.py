@@ -19,12 +19,12 @@ from jaxal.acquisition.regions import Tiles, Windows
 from jaxal.acquisition.selection import Query, top_k
 from jaxal.data.parts import cost_of
 from jaxal.scoring.windows import GainStep
+from jaxal.strategies.by_class import check_share, power_of_round, quotas
 from jaxal.strategies.contract import Context, Head, Needs, Strategy, best
 from jaxal.strategies.informative import reference_of
 from jaxal.types import Collected, Seen, Unit
 
 Array = jax.Array
-CLASP_POWERS = (1.0, 100.0)  # of the noise in the first and in the last round
 
 
 def by_windows(name: str, power: float | None = None) -> Strategy:
@@ -293,17 +293,12 @@ def clasp_pe(*, share: float = 0.66) -> Strategy:
       share: of the query that is divided among the classes above zero.
     """
 
-    def power(context: Context) -> float:
-        first, last = CLASP_POWERS
-        return first * (last / first) ** (context.round / max(context.rounds - 1, 1))
-
-    return _by_class(share, power)
+    return _by_class(share, power_of_round)
 
 
 def _by_class(share: float, power: Callable[[Context], float]) -> Strategy:
     """Windows of each class in turn, then of all."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"share is {share:g}; it must be from 0 to 1.")
+    check_share(share)
     name = "windows_entropy_by_class"
 
     def prepare(context: Context, head: Head, labelled: Seen, evaluation: Seen) -> list[Unit]:
@@ -328,9 +323,9 @@ def _by_class(share: float, power: Callable[[Context], float]) -> Strategy:
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         plain, *by_class = lists(statistics, context.value)
         order = np.asarray(jax.random.permutation(key, len(by_class))).tolist()
-        quotas = _quotas(int(share * budget), len(by_class))
+        counts = quotas(int(share * budget), len(by_class))
         query = _Query(context.cost_at_most)
-        for number, (quota, class_) in enumerate(zip(quotas, order, strict=True)):
+        for number, (quota, class_) in enumerate(zip(counts, order, strict=True)):
             if context.cost_at_most is None:
                 query.take(by_class[class_], quota)
             else:  # of a budget in elements classes have shares of elements, with what those before left of theirs
@@ -342,11 +337,6 @@ def _by_class(share: float, power: Callable[[Context], float]) -> Strategy:
         return {name: power(context)}
 
     return Strategy(Needs(pool=(name,)), score, prepare, select, cut=cut, given=given)
-
-
-def _quotas(count: int, classes: int) -> list[int]:
-    """A number divided as evenly as it can be."""
-    return [count // classes + (place < count % classes) for place in range(classes)]
 
 
 class _Query:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from jaxal.strategies import (
     adversarial,
     at_random,
+    by_class,
     clustered,
     covering,
     diverse,
@@ -59,6 +60,8 @@ STRATEGIES: Table = {  # of segmentation
     **_OF_BOTH,
     "badge": diverse.badge,
     "epig": informative.epig_of_regions,
+    "class_balanced": by_class.class_balanced,
+    "clasp_pe": by_class.clasp_pe,
 }
 
 STRATEGIES_OF_MASKS: Table = {
@@ -71,6 +74,8 @@ CLASSIFICATION_STRATEGIES: Table = {
     **_OF_BOTH,
     "badge": diverse.badge_of_images,
     "worst_group": fair.worst_group_of_images,
+    "class_balanced": by_class.class_balanced_of_images,
+    "clasp_pe": by_class.clasp_pe_of_images,
     "batchbald": joint.batchbald,
     **_named(
         uncertain.augmented,

@@ -125,7 +125,7 @@ def test_the_extension_is_told_what_is_asked_for(asked):
         (AskedUnits("box", slice_axis=1), {}, r"--slice-axis is for slices"),
         (AskedUnits(per_case=2), {}, r"--per-case is for parts of cases"),
         (AskedUnits("slice"), {"test_cases": 4}, r"--test-cases is 4: where parts of scans are asked for"),
-        (AskedUnits("slice"), {"strategy": "coreset"}, r"coreset"),
+        (AskedUnits("slice"), {"strategy": "badge"}, r"badge"),
         (AskedUnits("slice"), {"strategy": "aeig", "size": 4}, r"--size at least 5"),
     ],
 )

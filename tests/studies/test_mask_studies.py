@@ -124,7 +124,7 @@ def test_pseudo_labels_change_what_is_learnt(tissue, tiny, tmp_path):
             "--query-elements is 9, but one region of 4 x 4 has 16",
         ),
         (["--initial-size", "20"], "The pool has 7 of 12 images"),
-        (["--strategy", "clasp_pe"], "The strategy 'clasp_pe' is for images that are asked for in parts"),
+        (["--strategy", "batchbald"], "The strategy 'batchbald' is for images that have one class each"),
     ],
 )
 def test_what_does_not_fit_is_told_before_any_training(tissue, tiny, tmp_path, capsys, given, told):
