@@ -88,7 +88,7 @@ def rows(seeds: range) -> list[dict]:
                     "minutes": world,
                     "way": way,
                     "area": student_mean(areas[way])._asdict(),
-                    "over_entropy": student_mean(areas[way] - areas["entropy"])._asdict(),
+                    "over_entropy": None if way == "entropy" else student_mean(areas[way] - areas["entropy"])._asdict(),
                     "cases": float(np.mean([count for _, count in values[way]])),
                 }
                 for way in WAYS
@@ -106,11 +106,9 @@ def main() -> None:
     seeds = range(options.seed, options.seed + (2 if options.quick else options.seeds))
     table, found = Table("task", "minutes", "way", "cases", "area", "over entropy", "95 %"), rows(seeds)
     for row in found:
-        over = Estimate(**row["over_entropy"])
-        table.add_row(
-            row["task"], row["minutes"], row["way"], f"{row['cases']:.0f}", f"{row['area']['value']:.4f}",
-            f"{over.value:+.4f}", f"{over.low:+.4f} to {over.high:+.4f}",
-        )  # fmt: skip
+        over = Estimate(**row["over_entropy"]) if row["over_entropy"] else None
+        told = ("–", "–") if over is None else (f"{over.value:+.4f}", f"{over.low:+.4f} to {over.high:+.4f}")
+        table.add_row(row["task"], row["minutes"], row["way"], f"{row['cases']:.0f}", f"{row['area']['value']:.4f}", *told)
     Console(width=120).print(table)
     if options.out:
         write(options.out, found, {"seeds": len(seeds), "seed": options.seed})

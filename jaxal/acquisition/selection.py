@@ -1,7 +1,7 @@
 """From scores to a query under a budget."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -59,13 +59,13 @@ def top_k(
     order = np.lexsort((np.asarray(units), -scores)).tolist()
     chosen, gap = order[:budget], None
     if costs is not None and cost_at_most is not None:
-        chosen = _affordable(order, costs, cost_at_most)[:budget]
+        chosen = affordable(order, costs, cost_at_most)[:budget]
     elif 0 < len(chosen) < len(order):
         gap = float(scores[chosen[-1]] - scores[order[budget]])
     return Query(tuple(units[i] for i in chosen), tuple(float(scores[i]) for i in chosen), gap)
 
 
-def _affordable(order: list[int], costs: np.ndarray, cost_at_most: float) -> list[int]:
+def affordable(order: Sequence[int], costs: np.ndarray, cost_at_most: float) -> list[int]:
     """The places, in order, that cost no more than those before them leave."""
     taken, left = [], cost_at_most
     for place in order:

@@ -47,13 +47,19 @@ def parse(arguments: type[T], command: str, given: Sequence[str] | None = None) 
     )
 
 
-def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None, submission: SubmitConfig | None = None) -> int:
+def run(
+    work: Callable[[Display], int],
+    given: hosts.HostsConfig | None = None,
+    submission: SubmitConfig | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> int:
     """Runs a command's work: bad input and a wish to stop end in one message and an exit status, not in a traceback.
 
     Args:
       work: gets where to show things; returns the exit status.
       given: with whom the work is shared; nobody when left out.
       submission: whether the command is submitted as jobs of a cluster instead.
+      check: refuses before that what each job would refuse.
 
     Returns:
       What `work` returns; 2 for a `UserError`, a full disk or a missing permission; 128 plus the signal's number if a signal asked to stop.
@@ -61,7 +67,7 @@ def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None, 
     _use_cores()
     given = given or hosts.HostsConfig()
     if submission is not None and submission.submit:
-        work = functools.partial(_submit, submission)
+        work = functools.partial(_submit, submission, check)
     try:
         hosts.start(given.coordinator, given.processes, given.process_index, given.wait_for_hosts)
     except UserError as error:
@@ -101,15 +107,11 @@ def run(work: Callable[[Display], int], given: hosts.HostsConfig | None = None, 
 
 def run_study(work: Callable[[Display], int], arguments: StudyArguments) -> int:
     """A study's work, or the submission of its workers; of these a strategy that there is not is told here and not in each worker's log. See `run`."""
-
-    def checked(display: Display) -> int:
-        check_strategies(arguments)
-        return _submit(arguments.submission, display)
-
-    return run(checked if arguments.submission.submit else work, arguments.hosts)
+    return run(work, arguments.hosts, arguments.submission, lambda: check_strategies(arguments))
 
 
-def _submit(submission: SubmitConfig, display: Display) -> int:
+def _submit(submission: SubmitConfig, check: Callable[[], None], display: Display) -> int:
+    check()
     display.note("\n".join(submitted(submission)))
     return 0
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
@@ -207,8 +207,8 @@ def _needs(strategy: Strategy) -> set[str]:
         "members": any(statistic.needs_members for statistic in of_splits),
         "evaluation": bool(strategy.needs.evaluation),
     }
-    trains = {"nothing"} - ({"nothing"} if strategy.auxiliary else set())  # a further output is no forward alone
-    return {need for need, is_needed in found.items() if is_needed} or trains
+    nothing = set() if strategy.auxiliary else {"nothing"}  # a further output must be trained
+    return {need for need, is_needed in found.items() if is_needed} or nothing
 
 
 class _Variant(NamedTuple):
@@ -225,23 +225,25 @@ def _variants(text: str, kind: str | None) -> list[_Variant]:
     Raises:
       UserError: it fits none.
     """
-    name, found, trouble = text.split(",")[0].split("+")[0], dict[Any, _Variant](), None
+    name, found, trouble = text.split(",")[0].split("+")[0], dict[Callable[..., Strategy], _Variant](), None
+    everything = {**EVERY, **OF_FIRST_SETS}
+    if ".py:" in name:  # all data of which its statistics are known
+        return [_Variant((), function_of(name, everything)[0], named_strategy(text, everything).strategy)]
     for task, table in TABLES.items():
         rows = {**table, **OF_FIRST_SETS}
-        if (kind and task != ONLY[kind]) or (name not in rows and ".py:" not in name):
+        if (kind and task != ONLY[kind]) or name not in rows:
             continue
         try:
             strategy, make = named_strategy(text, rows).strategy, function_of(name, rows)[0]
         except UserError as error:
             trouble = trouble or error
             continue
-        key = text if ".py:" in name else make
-        tasks = found[key].tasks if key in found else ()
-        found[key] = _Variant((*tasks, task), make, strategy)
+        tasks = found[make].tasks if make in found else ()
+        found[make] = _Variant((*tasks, task), make, strategy)
+    if trouble and not found:
+        raise trouble
     if not found:
-        if trouble is None:
-            named_strategy(text, TABLES[ONLY[kind]] if kind else {**EVERY, **OF_FIRST_SETS})  # tells what is wrong with the name
-        raise trouble or UserError(f"{text} does not fit.")
+        named_strategy(text, TABLES[ONLY[kind]] if kind else everything)  # tells what is wrong with the name
     return list(found.values())
 
 

@@ -25,9 +25,9 @@ def count_within(project: Project, state: State, minutes: float) -> int:
     while count and each * (count + double_count(project, state, count)) > minutes:
         count -= 1
     if count < 1:
-        told = f"{each * (1 + double_count(project, state, 1)):.3g} minutes"
+        shortest = each * (1 + double_count(project, state, 1))
         raise UserError(
-            f"--within-minutes is {minutes:g}, and a single reading takes about {told}, with a second one where that is due. Give more."
+            f"--within-minutes is {minutes:g}, and a single case takes about {shortest:.3g} minutes of reading. Give more."
         )
     return count
 

@@ -81,20 +81,23 @@ def _by_class(share: float, power: Callable[[Context], float] | None, above_zero
 
     def select(key: Array, scores: np.ndarray, statistics: Collected, context: Context, budget: int) -> Query:
         order = by_id(context)
-        names, parts = [context.ids[place] for place in order], np.asarray(statistics["entropy_by_class"], np.float64)[order]
+        parts = np.asarray(statistics["entropy_by_class"], np.float64)[order]
         plain, of_classes, budget = parts[:, 0], parts[:, 1 + above_zero :], min(budget, len(order))
 
-        def ranked(number: int, values: np.ndarray) -> list[int]:
+        taken: list[int] = []
+
+        def take(number: int, values: np.ndarray, count: int) -> None:
             values = np.maximum(values, 0.0)
             if power is not None:
-                values = power_scores(gumbels_of(jax.random.fold_in(key, number), names), values, power(context))
-            return np.argsort(-values, kind="stable").tolist()
+                noise = gumbels_of(jax.random.fold_in(key, number), context.ids)[order]
+                values = power_scores(noise, values, power(context))
+            best = np.argsort(-values, kind="stable")
+            taken.extend(best[~np.isin(best, taken)][:count].tolist())
 
-        taken: list[int] = []
         drawn = np.asarray(jax.random.permutation(key, of_classes.shape[1])).tolist()
         for class_, count in zip(drawn, quotas(int(share * budget), len(drawn)), strict=True):
-            taken += [place for place in ranked(1 + class_, of_classes[:, class_]) if place not in set(taken)][:count]
-        taken += [place for place in ranked(0, plain) if place not in set(taken)][: budget - len(taken)]
+            take(1 + class_, of_classes[:, class_], count)
+        take(0, plain, budget - len(taken))
         return chosen(context, order, np.array(taken, np.int64), plain[taken])
 
     return Strategy(Needs(pool=("entropy_by_class",)), score, select=select)

@@ -249,7 +249,7 @@ def moving_to(first: Strategy, second: Strategy) -> Strategy:
     def score(statistics: Collected, context: Context) -> np.ndarray:
         return first.score(statistics, _for(context, 0))
 
-    return _of_two(first, second, score, select)
+    return _of_two(first, second, no_score if first.score is no_score else score, select)
 
 
 def cold(strategy: Strategy, second: Strategy, *, features: Unlabelled = "appearance", epochs: int = 50) -> Strategy:

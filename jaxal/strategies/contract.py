@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from jaxal.acquisition.selection import Query, top_k
+from jaxal.acquisition.selection import Query, affordable, top_k
 from jaxal.data.parts import cost_of
 from jaxal.errors import UserError
 from jaxal.types import Auxiliary, Collected, Seen, Unit
@@ -213,9 +213,12 @@ def decide(
     if not isinstance(query, Query):
         raise UserError(f"The strategy's select gave {type(query).__name__}; it must give a Query (jaxal.acquisition.selection).")
     units = {unit.id: unit for unit in context.pool}
-    if context.cost_at_most is not None and not strategy.cut:
-        query = _affordable(query, units, context.cost_at_most)
-    _check_query(query, units, budget, context.cost_at_most)
+    _check_query(query, units, budget, context.cost_at_most if strategy.cut else None)
+    if context.cost_at_most is not None and not strategy.cut:  # strategies that choose sets do not look at what cases cost
+        costs = np.array([units[name].cost for name in query.units])
+        kept = affordable(range(len(costs)), costs, context.cost_at_most)
+        if len(kept) < len(costs):
+            query = Query(tuple(query.units[place] for place in kept), tuple(query.scores[place] for place in kept), None)
     chosen = np.array([row[units[id_].case] for id_ in query.units], np.int64)
     explanation = strategy.explain(jax.tree.map(lambda part: part[chosen], pool), context)
     return Decision(scores, query, explanation, units)
@@ -288,19 +291,6 @@ def _checked_scores(scores: Any, units: Sequence[str]) -> np.ndarray:
             "formula; if it is one of jaxal's own, at the images and the network."
         )
     return checked
-
-
-def _affordable(query: Query, pool: Mapping[str, Unit], cost_at_most: float) -> Query:
-    """What a budget pays for of a query, in its order: strategies that choose sets do not look at what units cost."""
-    kept, left = [], cost_at_most
-    for unit, score in zip(query.units, query.scores, strict=False):
-        cost = pool[unit].cost if unit in pool else 0.0  # a strange one is told of below
-        if cost <= left:
-            kept.append((unit, score))
-            left -= cost
-    if len(kept) == len(query.units):
-        return query
-    return Query(tuple(unit for unit, _ in kept), tuple(score for _, score in kept), None)
 
 
 def _check_query(query: Query, pool: Mapping[str, Unit], budget: int, cost_at_most: float | None) -> None:

@@ -66,7 +66,7 @@ def kmeans_plusplus() -> Strategy:
         budget, known, keys = min(budget, len(order)), context.value, jax.random.split(key)
         if len(known):
             return chosen(context, order, *draws_by_distance(keys[0], points, repeated(known), available, budget))
-        first = int(chances_of(keys[1], [context.ids[place] for place in order]).argmax())  # by name, as everybody's chance is
+        first = int(chances_of(keys[1], context.ids)[order].argmax())
         places, squares = draws_by_distance(keys[0], points, points[first][None], available.at[first].set(False), budget - 1)
         return chosen(context, order, np.append(first, places), np.append(0.0, squares))
 

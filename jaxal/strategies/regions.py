@@ -22,6 +22,7 @@ from jaxal.scoring.windows import GainStep
 from jaxal.strategies.by_class import check_share, power_of_round, quotas
 from jaxal.strategies.contract import Context, Head, Needs, Strategy, best
 from jaxal.strategies.informative import reference_of
+from jaxal.strategies.rows import no_score
 from jaxal.types import Collected, Seen, Unit
 
 Array = jax.Array
@@ -230,7 +231,8 @@ def _of_tiles(whole: Strategy) -> Strategy:
         query.take({name: (score, units[name]) for name, score in zip(found.units, found.scores, strict=True)}, count)
         return Query(tuple(query.units), tuple(query.scores), None)
 
-    return Strategy(Needs(pool=("tiles",), labelled=("tiles",)), score, prepare, select, cut=cut)
+    scores = no_score if whole.score is no_score else score  # as rules that read scores must know
+    return Strategy(Needs(pool=("tiles",), labelled=("tiles",)), scores, prepare, select, cut=cut)
 
 
 class _Known(NamedTuple):

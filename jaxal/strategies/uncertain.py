@@ -184,7 +184,10 @@ def pairwise_dice() -> Strategy:
 
 
 def expected_dice() -> Strategy:
-    """One minus the Dice that the prediction expects of itself, pooled over the image (Lüth et al. 2025, arXiv 2511.19183)."""
+    """One minus the Dice that the prediction expects of itself, pooled over the image (Lüth et al. 2025, arXiv 2511.19183).
+
+    A structure that is expected to have less than a two-thousandth of the image counts as though it had so much.
+    """
     return by_statistic("expected_error_of_dice")
 
 

@@ -147,7 +147,7 @@ def test_a_query_of_so_many_minutes(begun, scans, capsys):
     main(["take", str(begun)])
     capsys.readouterr()
     assert main(["ask", str(begun), "--within-minutes", "5"]) == 2
-    assert "--within-minutes is 5, and a single reading takes about 15 minutes" in " ".join(capsys.readouterr().err.split())
+    assert "--within-minutes is 5, and a single case takes about 15 minutes" in " ".join(capsys.readouterr().err.split())
     assert main(["ask", str(begun), "--within-minutes", "65"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "Round 2 asks for 4 cases: anna reads 2, ben reads 2. That takes about 60 minutes in all." in told

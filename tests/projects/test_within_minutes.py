@@ -62,7 +62,7 @@ def test_images_take_equally_long(begin_images):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"minutes": 10}, "--within-minutes is 10, and a single reading takes about 30 minutes"),
+        ({"minutes": 10}, "--within-minutes is 10, and a single case takes about 30 minutes"),
         ({"minutes": -1}, "--within-minutes is -1, and"),
         ({"minutes": 90, "size": 3}, "--size and --within-minutes each say how long a query is"),
     ],

@@ -156,6 +156,12 @@ def test_a_budget_of_cost_is_filled_as_well_as_can_be(rng):
 def test_rules_that_read_scores_refuse_strategies_without(text):
     with pytest.raises(UserError, match="reads scores of single cases, and that strategy has none"):
         named_strategy(text, CLASSIFICATION_STRATEGIES)
+    for text, table in (
+        ("kmeans+moving_to:entropy+power", CLASSIFICATION_STRATEGIES),
+        ("kmeans+within_cost", STRATEGIES_OF_PARTS),
+    ):
+        with pytest.raises(UserError, match="that strategy has none"):
+            named_strategy(text, table)
 
 
 def test_rules_that_choose_sets_take_strategies_without_scores():
