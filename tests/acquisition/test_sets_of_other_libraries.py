@@ -1,19 +1,24 @@
-"""Sets that other libraries choose of the same points (`fixtures/make_selection.py`)."""
+"""Sets that other libraries choose of the same points (`fixtures/make_selection.py`, `fixtures/make_clusters.py`), and what they choose by."""
 
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxal.acquisition import uncertainty
+from jaxal.acquisition.clusters import k_means, nearest_to_centres
 from jaxal.acquisition.coverage import Cover, gains_of_first, greedy_coverage, uncovered_by, unit_rows
 from jaxal.acquisition.determinants import greedy_determinant, most_mutual_determinant
 from jaxal.acquisition.mutual_information import most_mutual_information
+from jaxal.acquisition.predictive_information import epig
 from jaxal.acquisition.sequential import ranked_batch
 
-FIXTURE = json.loads((Path(__file__).parents[1] / "fixtures" / "selection.json").read_text())
+FIXTURE, CLUSTERS = (
+    json.loads((Path(__file__).parents[1] / "fixtures" / f"{name}.json").read_text()) for name in ("selection", "clusters")
+)
 POINTS, LABELLED, QUERIES, UNSURE = (np.array(FIXTURE[name]) for name in ("points", "labelled", "queries", "unsure"))
 COUNT, CHOSEN, ETA, RIDGE = len(POINTS), 8, 0.8, 1e-3
 EVERYBODY = np.ones(COUNT, bool)
@@ -82,3 +87,21 @@ def test_determinants_of_submodlib():
     expected = FIXTURE["submodlib"]["determinant"]
     np.testing.assert_allclose(np.log(gains), expected["gains"], rtol=1e-4, atol=1e-4)
     assert places[1:].tolist() == expected["places"][1:]  # the first are all of one length
+
+
+def test_clue_of_scikit_activeml():
+    """Heaps lie so far apart that any start of k-means ends in them; within each the weights decide."""
+    points, shares = (np.array(CLUSTERS[name]) for name in ("points", "shares"))
+    unsure = -(shares * np.log(shares)).sum(-1)
+    chosen = CLUSTERS["clue"]["scikit-activeml"]
+    clusters = k_means(jax.random.key(0), points, unsure, len(chosen))
+    assert set(nearest_to_centres(points, np.ones(len(points), bool), clusters, len(chosen)).tolist()) == set(chosen)
+    plain = k_means(jax.random.key(0), points, np.ones(len(points)), len(chosen))
+    assert set(nearest_to_centres(points, np.ones(len(points), bool), plain, len(chosen)).tolist()) != set(chosen)
+
+
+def test_epig_of_baal():
+    members = np.moveaxis(np.array(CLUSTERS["logits"]), -1, 1)  # [items, members, classes]
+    shares, targets = np.asarray(jax.nn.softmax(jnp.asarray(members, jnp.float32))), CLUSTERS["targets"]
+    found = epig(jnp.asarray(shares[targets:]), jnp.asarray(shares[:targets]))
+    np.testing.assert_allclose(found, CLUSTERS["epig"]["baal"], rtol=1e-4, atol=1e-6)
