@@ -106,7 +106,7 @@ def test_the_pass_equals_whole_forwards_for_every_member(dropout, load, tiny_dat
 
 def test_statistics_come_out_as_in_a_pass_of_few(everything, model, params, load, tiny_dataset):
     one_device = jax.local_devices()[:1]  # compiles faster, and gives the same bits
-    passes = 8
+    passes = 4
     for place in range(passes):
         names = tiny.OF_LABEL_MAPS[place::passes]
         pass_ = Pass(SEGMENTATION, model, names, MEMBERS, 2, tiny.STATISTICS, one_device)
