@@ -45,7 +45,8 @@ def pieces_of(tasks: Sequence[str], strategies: Sequence[str], seeds: Sequence[i
             raise UserError(f"There is no task {task!r}; there are {', '.join(TASKS)}.")
     everything = {name: make for task in tasks for name, make in TASKS[task].strategies.items()}
     asked = {name: named_strategy(name, everything).name for name in strategies}
-    fitting = {name for task in tasks for name in _strategies_of(task)}
+    own = {_first_name(folder) for folder in asked.values()} - everything.keys()  # from users' files
+    fitting = {name for task in tasks for name in _strategies_of(task)} | own
     for name, folder in asked.items():
         if _first_name(folder) not in fitting:
             raise UserError(f"{name} looks at groups of patients, and there are none in {', '.join(tasks)}.")
@@ -53,7 +54,7 @@ def pieces_of(tasks: Sequence[str], strategies: Sequence[str], seeds: Sequence[i
     for seed in seeds:
         for task in tasks:
             known = _strategies_of(task)
-            chosen = {name: folder for name, folder in asked.items() if _first_name(folder) in known}
+            chosen = {name: folder for name, folder in asked.items() if _first_name(folder) in known.keys() | own}
             names = {BASELINE: BASELINE, **(chosen if asked else {name: name for name in known})}
             pieces += [Piece(task, name, folder, seed) for name, folder in names.items()]
     return pieces

@@ -51,6 +51,26 @@ def test_parts_are_apart_and_every_class_is_labelled_at_first(draw):
     np.testing.assert_array_equal(again.pool.inputs, parts.pool.inputs)
 
 
+def test_a_users_own_strategy_is_tried_on_every_task(short, tmp_path, capsys):
+    text = "from jaxal.strategies.contract import Needs, Strategy\n\n\ndef mine():\n    return Strategy(Needs(pool=('margin',)), lambda seen, context: -seen['margin'])\n"
+    (tmp_path / "own.py").write_text(text)
+    words = [
+        "bench",
+        "--tasks",
+        *POINTS[:2],
+        "--strategies",
+        f"{tmp_path / 'own.py'}:mine",
+        "--seeds",
+        "1",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    assert main(words) == 0, capsys.readouterr().err
+    assert {task: sorted(runs) for task, runs in read_runs(tmp_path / "runs").items()} == {
+        task: ["own.mine", "random"] for task in POINTS[:2]
+    }
+
+
 def test_runs_are_done_once_and_what_does_not_fit_says_why(short, tmp_path, capsys):
     words = [
         "bench",
