@@ -75,7 +75,11 @@ def publish(runs: Path) -> str:
     return found
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="a folder that `jaxal bench` wrote")
+    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/leaderboard"), help="what `jaxal bench` wrote")
     print(publish(parser.parse_args().runs))
+
+
+if __name__ == "__main__":
+    main()
