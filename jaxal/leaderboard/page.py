@@ -217,7 +217,7 @@ def _diagram(ranks: Ranks) -> str:
             beside = ranks.ranks[-1] + 0.6 + 0.4 * number
             axis.plot([beside, beside], [first - 0.25, last + 0.25], color=GREY, lw=2.5, solid_capstyle="butt")
         axis.set_yticks(places, names, fontsize=7.5)
-        axis.invert_yaxis()
+        axis.set_ylim(len(names) - 0.4, -0.6)  # the best above
 
     title = "Mean ranks; bars join what is not told apart"
     return chart(draw, title, "mean rank, 1 is best", 0.9 + _BAR * len(names))
