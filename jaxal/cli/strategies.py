@@ -127,9 +127,9 @@ class Arguments:
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Of strategies, perhaps with options or rules behind them."""
-    for_: Annotated[Literal["scans", "images", "regions", "regression"] | None, tyro.conf.arg(name="for")] = None
+    for_: Annotated[Literal["anything", "scans", "images", "regions", "regression"], tyro.conf.arg(name="for")] = "anything"
     """List only those for such data; of names what they mean there."""
-    needs: Literal["nothing", "features", "members", "evaluation"] | None = None
+    needs: Literal["anything", "nothing", "features", "members", "evaluation"] = "anything"
     """List only those that need the features before the last layer, members that disagree, an evaluation set, or none of these."""
     cost: bool = False
     """Tell, too, how many milliseconds a query took where it was measured."""
@@ -140,12 +140,13 @@ def strategies(words: Sequence[str]) -> str:
     asked = tyro.cli(Arguments, args=list(words), prog="jaxal strategies", description=Arguments.__doc__)
     if not asked.names:
         return _listed(asked)
-    told = [_all_about(name, asked.for_) for name in asked.names]
+    only = None if asked.for_ == "anything" else asked.for_
+    told = [_all_about(name, only) for name in asked.names]
     return "\n\n".join(told if len(told) == 1 else [f"{name}\n\n{text}" for name, text in zip(asked.names, told, strict=True)])
 
 
 def _listed(asked: Arguments) -> str:
-    table = TABLES[ONLY[asked.for_]] if asked.for_ else EVERY
+    table = EVERY if asked.for_ == "anything" else TABLES[ONLY[asked.for_]]
     measured = _measured(asked) if asked.cost else None
     lines: list[str] = []
     for family, title in FAMILIES.items():
@@ -155,10 +156,10 @@ def _listed(asked: Arguments) -> str:
         shown = [
             _line(name, make, _milliseconds(name, measured) if measured else "")
             for name, make in listed.items()
-            if not asked.needs or asked.needs in _needs(make())
+            if asked.needs == "anything" or asked.needs in _needs(make())
         ]
         lines += ["", title, *shown] if shown else []
-    if not asked.needs:
+    if asked.needs == "anything":
         rules = {f"NAME+{rule}{':NAME' if rule in OF_TWO else ''}": make for rule, make in RULES.items()}
         lines += ["", "Rules that make strategies of these", *(_line(rule, make) for rule, make in rules.items())]
     if measured:
@@ -179,10 +180,11 @@ def _measured(asked: Arguments) -> Measured:
       UserError: none was.
     """
     evidence = read_evidence()
-    kind = KINDS[asked.for_ or "images"]
+    of = "images" if asked.for_ == "anything" else asked.for_
+    kind = KINDS[of]
     alike = [measured for measured in evidence.values() if measured.setting.kind == kind]
     if not alike:
-        raise UserError(f"--cost: nothing was measured of {asked.for_ or 'images'}.")
+        raise UserError(f"--cost: nothing was measured of {of}.")
     return max(alike, key=lambda measured: len(measured.found))
 
 
