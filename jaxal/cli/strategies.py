@@ -174,7 +174,7 @@ def _listed(asked: Arguments) -> str:
 
 
 def _measured(asked: Arguments) -> Measured:
-    """The task of such data on which most strategies were measured.
+    """The task of such data on which most strategies were measured; of several the one of the largest pool.
 
     Raises:
       UserError: none was.
@@ -185,7 +185,7 @@ def _measured(asked: Arguments) -> Measured:
     alike = [measured for measured in evidence.values() if measured.setting.kind == kind]
     if not alike:
         raise UserError(f"--cost: nothing was measured of {of}.")
-    return max(alike, key=lambda measured: len(measured.found))
+    return max(alike, key=lambda measured: (len(measured.found), measured.setting.pool))
 
 
 def _milliseconds(name: str, measured: Measured) -> str:

@@ -84,7 +84,7 @@ def test_the_list_tells_what_a_query_took(known, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:3] == ["typiclust", "12", "ms:"] for line in lines)
     assert any(line.split()[0] == "coreset" and "ms:" not in line for line in lines if line.strip())
-    assert any("600 cases in the pool" in line for line in lines)
+    assert any("6000 cases in the pool" in line for line in lines)
     assert main(["strategies", "--cost", "--for", "regression"]) == 2
     assert "nothing was measured of regression" in capsys.readouterr().err
 
